@@ -1,0 +1,1 @@
+"""``kitten check-config`` and ``kitten schema``."""

@@ -1,0 +1,332 @@
+"""The vocabulary: one frozen model for each thing the configuration speaks of.
+
+A distribution is a folder of YAML files, one section each (``targets.yaml`` holds ``Site.targets`` and so on; see
+``config.loading``). Nothing here reads files or runs programs, and an unknown key is an error everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+_Named = TypeVar("_Named", "Target", "Package", "Stage")
+Flag = Annotated[str, StringConstraints(pattern=r"^-[^\s]+$")]
+
+
+class Model(BaseModel):
+    """A frozen record in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---------------------------------------------------------------------------------------------------------- targets
+
+
+class Flags(Model):
+    """What the target adds to the distribution's compiler flags. Each is proven in what ships, so none is decoration."""
+
+    isa: tuple[Flag, ...] = Field(description="The floor and the tuning: -march=, -mcpu=, -mtune=")
+    frame_pointers: tuple[Flag, ...] = Field(description="What keeps a stack walkable on this architecture")
+    rust: tuple[Flag, ...] = ()
+    go: Mapping[str, str] = Field(default_factory=dict, description="Environment of the Go tool chain, e.g. GOAMD64: v2")
+
+    @property
+    def compiler(self) -> tuple[str, ...]:
+        """All flags a C or C++ compile of this target carries, in command-line order."""
+        return self.isa + self.frame_pointers
+
+
+class Toolchain(Model):
+    """How the sandbox backend compiles for the target on a Debian-family host."""
+
+    debian_arch: Name = Field(description="Debian's name of the architecture: arm64, ppc64el …")
+    triplet: Name = Field(description="GNU triplet of Debian's (cross) tool chain: aarch64-linux-gnu …")
+    user_emulator: str | None = Field(
+        default=None, description="QEMU user emulator for %check, e.g. qemu-aarch64; none where the host runs the code"
+    )
+    user_emulator_cpu: str | None = Field(default=None, description="CPU model that emulator shows the programs")
+
+
+class Mock(Model):
+    """How the mock backend builds for the target on an Enterprise Linux or Fedora host."""
+
+    config: Name = Field(description="Name of the mock configuration, as in mock --root")
+    options: Mapping[str, str | bool | int | tuple[str, ...]] = Field(
+        default_factory=dict, description="config_opts overrides on top of it"
+    )
+
+
+class Machine(Model):
+    """The QEMU machine on which the target's packages are tested."""
+
+    emulator: Name = Field(description="QEMU system binary: qemu-system-x86_64 …")
+    machine: str = Field(description="-machine, with its options")
+    cpu: str = Field(description="-cpu under software emulation (TCG): the lowest CPU the target promises")
+    cpu_kvm: str = Field(default="host", description="-cpu where KVM works")
+    cpu_below: str | None = Field(default=None, description="A CPU on which the target's code must fail: the control")
+    memory_mib: int = Field(default=512, ge=64, description="MiB")
+    console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
+    serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = "virtio-serial-pci"
+    kernel_package: Name = Field(description="Debian metapackage of the guest kernel, resolved when it is fetched")
+    kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules the TAP port needs on that kernel")
+    arguments: tuple[str, ...] = Field(default=(), description="Further QEMU arguments")
+
+
+class Target(Model):
+    """One architecture at one microarchitecture level: one builder, one proof, one repository tree."""
+
+    name: Name
+    description: str
+    rpm_arch: Name
+    machine_arch: Name = Field(description="What uname -m says there")
+    elf_machine: str = Field(description="e_machine as pyelftools names it: EM_X86_64 …")
+    isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
+    required: bool = Field(default=True, description="False: the target may lag, and what it owes is shown")
+    flags: Flags
+    toolchain: Toolchain
+    mock: Mock
+    machine: Machine
+    suites: tuple[Name, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------- repositories and stages
+
+
+class Repository(Model):
+    """One repository of the distribution, with its debuginfo and source companions."""
+
+    name: Name
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    published: bool = Field(default=True, description="False: buildroot only (devel)")
+    description: str = ""
+
+
+class Layout(Model):
+    """Where things lie below the published root. ``{repository}`` and ``{arch}`` are filled in."""
+
+    root: str = Field(description="Top folder of the distribution: 10-kitten")
+    packages: str = "{repository}/{arch}/os"
+    debuginfo: str = "{repository}/debug/{arch}"
+    source: str = "{repository}/Source"
+
+
+class Stage(Model):
+    """A place packages pass on their way to users, in order: staged → testing → kitten."""
+
+    name: Name
+    description: str
+    url: str = Field(description="fsspec URL; a relative path lies below the service's state folder")
+    signed: bool = False
+    requires: tuple[Literal["built", "verified", "tested"], ...] = ()
+
+
+class Repositories(Model):
+    """repositories.yaml"""
+
+    layout: Layout
+    repositories: tuple[Repository, ...]
+    default: Name = Field(description="Repository of a package that names none")
+
+
+# ------------------------------------------------------------------------------------------------- packages, sources
+
+
+class Modification(Model):
+    """Which declarative modification a package carries, for the public list."""
+
+    branch: Name
+    summary: str
+
+
+class Exemption(Model):
+    """One thing the proof lets pass, where, why and until when."""
+
+    rule: Name
+    where: str = Field(description="Path in the package, or path:symbol, as a glob")
+    reason: Annotated[str, StringConstraints(min_length=10)]
+    until: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class Package(Model):
+    """One source package: packages/NAME.yaml."""
+
+    name: Name
+    description: str = ""
+    repository: Name | None = Field(default=None, description="Default: repositories.yaml's default")
+    placement: Mapping[Name, Name] = Field(default_factory=dict, description="Binary package → repository, if not that one")
+    binaries: tuple[Name, ...] = Field(
+        description="What the spec makes, checked against it before anything is built: a stray package is an error there"
+    )
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
+    upstream: str | None = Field(default=None, description="Debian source package with the same tarball (demo lookaside)")
+    modification: Modification | None = None
+    exemptions: tuple[Exemption, ...] = ()
+    default: bool = Field(default=True, description="False: built only when asked for by name")
+
+
+class Lookaside(Model):
+    """One place tarballs come from. Asked in order; the checksum of the ``sources`` file decides."""
+
+    kind: Literal["folder", "http", "apt-source"]
+    location: str = Field(
+        default="",
+        description="folder: a path. http: a URL template of {package}, {file}, {algorithm}, {hash}. apt-source: unused",
+    )
+
+
+class Sources(Model):
+    """sources.yaml"""
+
+    dist_git: str = Field(description="URL template of a package's repository: {package}")
+    branches: tuple[Name, ...] = Field(description="Branches to follow, the preferred first: a10s, c10s")
+    lookaside: tuple[Lookaside, ...]
+    poll_seconds: int = Field(default=300, ge=2, description="s between two looks at a repository")
+
+
+# ----------------------------------------------------------------------------------------------- suites and schedules
+
+
+class Suite(Model):
+    """One test suite that runs in a guest."""
+
+    name: Name
+    description: str
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
+
+
+class Schedule(Model):
+    """When builds start by themselves."""
+
+    name: Name
+    description: str = ""
+    kind: Literal["nightly"]
+    hour: int = Field(ge=0, le=23, description="UTC")
+    minute: int = Field(default=0, ge=0, le=59)
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    packages: Literal["all"] | tuple[Name, ...] = "all"
+
+
+class WorkerPool(Model):
+    """Workers of one kind. A worker that builds holds no key; only ``publish`` signs."""
+
+    name: Name
+    roles: tuple[Literal["source", "build", "publish", "try"], ...]
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    workers: tuple[Name, ...]
+    max_builds: int = Field(default=1, ge=1, description="Builds one of these workers runs at a time")
+    timeout_factor: float = Field(default=1.0, gt=0, description="Slow hardware gets this much more time")
+
+
+# ---------------------------------------------------------------------------------------------------- build and access
+
+
+class Build(Model):
+    """build.yaml: how RPMs are made, the same for every target."""
+
+    backend: Literal["sandbox", "mock"]
+    dist: str = Field(description="%dist, e.g. .el10")
+    vendor: str
+    bugurl: str = ""
+    optflags: tuple[Flag, ...] = Field(description="The distribution's compiler flags, before the target's")
+    ldflags: tuple[Flag, ...]
+    macros: Mapping[str, str] = Field(default_factory=dict)
+    suite: str = Field(default="trixie", description="Debian suite of the sandbox tree")
+    provides: tuple[str, ...] = Field(default=(), description="BuildRequires that the sandbox tree itself satisfies")
+    timeout_minutes: int = Field(default=60, ge=1, description="min for one rpmbuild on a native worker")
+
+
+class Role(Model):
+    """Who may act, and how."""
+
+    name: Name
+    description: str
+    users: tuple[Name, ...] = ()
+    may: tuple[
+        Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...
+    ]
+
+
+class Web(Model):
+    """web.yaml: the Buildbot web UI and who may do what there."""
+
+    title: Annotated[str, StringConstraints(max_length=18)] = Field(
+        description="Buildbot shows its own name in place of a title longer than 18 characters"
+    )
+    url: str = Field(description="Public address; {port} is filled in")
+    port: int = Field(ge=0, le=65535, description="0: the first free port from 8010")
+    database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
+    roles: tuple[Role, ...]
+    log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096)
+    keep_logs_days: int = Field(default=90, ge=1)
+
+
+class Distribution(Model):
+    """site.yaml: what this folder describes."""
+
+    name: Name
+    title: str
+    description: str
+    extends: Name | None = Field(default=None, description="Folder beside this one whose sections stand where this has none")
+    artifacts: str = Field(default="artifacts", description="fsspec URL of build results; relative: below the state folder")
+
+
+class Site(Model):
+    """A whole distribution: every file of its folder."""
+
+    distribution: Distribution
+    build: Build
+    targets: tuple[Target, ...]
+    repositories: Repositories
+    stages: tuple[Stage, ...]
+    suites: tuple[Suite, ...]
+    schedules: tuple[Schedule, ...]
+    workers: tuple[WorkerPool, ...]
+    sources: Sources
+    web: Web
+    packages: tuple[Package, ...]
+
+    def target(self, name: str) -> Target:
+        """Return the target of that name.
+
+        :raises KeyError: with the names there are.
+        """
+        return _named("target", self.targets, name)
+
+    def package(self, name: str) -> Package:
+        """Return the package of that name.
+
+        :raises KeyError: with the nearest names there are.
+        """
+        return _named("package", self.packages, name)
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage of that name.
+
+        :raises KeyError: with the names there are.
+        """
+        return _named("stage", self.stages, name)
+
+    def targets_of(self, package: Package) -> tuple[Target, ...]:
+        """The targets the package is built for."""
+        return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
+
+    def repository_of(self, package: Package, binary: str) -> str:
+        """The repository in which one of the package's binary packages is published.
+
+        debuginfo and debugsource packages follow the package they belong to, into the debug companion.
+        """
+        base = re.sub(r"-debug(info|source)$", "", binary)
+        return package.placement.get(base, package.repository or self.repositories.default)
+
+
+def _named(kind: str, things: tuple[_Named, ...], name: str) -> _Named:
+    for thing in things:
+        if thing.name == name:
+            return thing
+    raise KeyError(f"unknown {kind} {name!r}; there are: {', '.join(t.name for t in things)}")

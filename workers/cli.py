@@ -1,0 +1,100 @@
+"""``kitten``: one command line. Commands are looked up by name and imported only when called, so ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.metadata import EntryPoint, distribution
+
+import click
+
+from workers.errors import CannotRun, DidNotHold
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {e.name: e for e in distribution("kitten-ci").entry_points if e.group == "kitten.commands"}
+
+
+_SHORT_HELP = {
+    "up": "Start the service: master and workers.",
+    "down": "Stop everything the service started.",
+    "status": "What is published, what is under way, what waits and why.",
+    "demo": "Start the service, push the demo packages, follow them to the repositories.",
+    "try": "Build a patch of yours in the production buildroot.",
+    "check-config": "Check distribution folders; print every error with file and line.",
+    "schema": "Print the JSON Schema of a configuration file, for editors.",
+    "source": "dist-git commit → SRPM.",
+    "sandbox": "Make or look into the sandbox tree that builds run in.",
+    "build": "SRPM → RPMs for one target.",
+    "verify": "Prove that RPMs are what their target promises.",
+    "test": "Run packages in a QEMU guest with the target's CPU.",
+    "stage": "Put a build into the buildroot repository of its target.",
+    "publish": "Gate, sign and publish a build.",
+    "rollback": "Switch the published repositories back to an earlier snapshot.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        order = list(_SHORT_HELP)
+        return sorted(_entry_points(), key=lambda name: (order.index(name) if name in order else 99, name))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in (found := _entry_points()):
+            return None
+        command = found[cmd_name].load()
+        assert isinstance(command, click.Command)  # noqa: S101 - our own entry points
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SHORT_HELP.get(name, "")) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kitten-ci")
+def kitten() -> None:
+    """From a commit to a proven, signed package.
+
+    Each command does one room's work by hand, exactly as the service does it. Exit status: 0 it held, 1 it did not,
+    2 it could not run.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``kitten`` script."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `finally` runs when a worker ends a step
+    if os.environ.get("KITTEN_DIE_WITH_PARENT"):
+        from workers.run import die_with_parent
+
+        die_with_parent()
+    try:
+        kitten.main(standalone_mode=False)
+    except DidNotHold as error:
+        click.echo(f"{error}", err=True)
+        sys.exit(1)
+    except CannotRun as error:
+        click.echo(f"kitten: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kitten: interrupted", err=True)
+        sys.exit(130)
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            click.echo(f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
+                       "  → free some room and run the same command again: nothing is half done", err=True)
+            sys.exit(2)
+        raise
+
+
+if __name__ == "__main__":
+    main()

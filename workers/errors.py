@@ -1,0 +1,22 @@
+"""The two ways a worker command ends badly, told apart by exit status: 1 it did not hold, 2 it could not run."""
+
+from __future__ import annotations
+
+
+class CannotRun(Exception):
+    """Bad input, a missing tool, no network: nothing was found out. One line says what, ``mend`` how to go on.
+
+    The command line prints both and exits 2; nobody sees a traceback.
+    """
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  → {self.mend}" if self.mend else self.what
+
+
+class DidNotHold(Exception):
+    """The work ran and its answer is no: a compile error, a failed test, a violated rule. Exit 1."""

@@ -1,0 +1,1 @@
+"""QEMU guests: the packages run on the CPU they are promised for."""

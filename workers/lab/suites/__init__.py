@@ -1,0 +1,1 @@
+"""The test suites that run inside a guest."""

@@ -1,0 +1,1 @@
+"""RPMs → repositories: stage, gate, sign, index, publish, roll back."""

@@ -1,0 +1,180 @@
+"""The result files: one versioned JSON document per worker command. The only thing of ``workers`` that ``steps`` reads.
+
+A result is written once, whole (``write``: temporary file, then rename), at the end of a command. Paths of artifacts are
+fsspec URLs. Durations are seconds, sizes bytes, checksums lower-case hexadecimal SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+VERSION = 1
+
+Outcome = Literal["held", "not-held", "cannot-run"]
+
+
+class Record(BaseModel):
+    """A frozen part of a result; unknown keys are refused, so that a newer file is not half understood."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Record):
+    """A file that a command left behind."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+
+
+class Result(Record):
+    """What every command reports."""
+
+    version: Literal[1] = VERSION
+    command: str
+    outcome: Outcome = "held"
+    summary: str
+    seconds: float = 0.0
+    cause: str = ""
+    """Where it did not hold: the first line a person should read."""
+
+    def write(self, path: Path) -> None:
+        """Write the document to ``path`` in one step: a reader sees the whole of it or nothing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Parse a result.
+
+        :raises ValueError: in one line, when the text is no result of this kind and version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "document"
+            raise ValueError(f"not a result of {cls.__name__}, version {VERSION}: {where}: {first['msg']}") from None
+
+
+class SourceResult(Result):
+    """``kitten source``: a commit became an SRPM."""
+
+    command: Literal["source"] = "source"
+    package: str
+    branch: str
+    commit: str
+    nevr: str = ""
+    srpm: Artifact | None = None
+    tests: Artifact | None = None
+    """tests/ of the dist-git repository as a tar, if it has any."""
+    build_requires: tuple[str, ...] = ()
+    binaries: tuple[str, ...] = ()
+
+
+class BuildResult(Result):
+    """``kitten build``: an SRPM became RPMs on one target. Lies beside its RPMs as ``build.json``."""
+
+    command: Literal["build"] = "build"
+    target: str
+    package: str
+    nevr: str
+    commit: str = ""
+    identity: str = ""
+    """Hash of all inputs: SRPM, target entry, build.yaml, buildroot packages, tool versions."""
+    reused: bool = False
+    url: str = ""
+    """Folder (fsspec URL) that holds build.json, the RPMs, the logs and, later, verify.json and test.json."""
+    srpm: Artifact | None = None
+    tests: Artifact | None = None
+    rpms: tuple[Artifact, ...] = ()
+    logs: tuple[Artifact, ...] = ()
+    buildroot: tuple[str, ...] = ()
+    """NEVRA and SHA-256 of each package installed on top of the tree, sorted: ``NEVRA sha256``."""
+    tree: str = ""
+    """Identity of the sandbox tree, or of mock's chroot."""
+
+
+class Check(Record):
+    """One question asked of one file, and its answer."""
+
+    rule: str
+    file: str
+    outcome: Literal["held", "violated", "skipped"]
+    detail: str = ""
+    reason: str = ""
+    """Machine-readable, for a skip: ``no-code``, ``language-rust`` …"""
+
+
+class VerifyResult(Result):
+    """``kitten verify``: the proof, or what is missing from it."""
+
+    command: Literal["verify"] = "verify"
+    target: str
+    checked: tuple[Artifact, ...] = ()
+    """The packages the proof speaks of, by checksum."""
+    checks: tuple[Check, ...] = ()
+
+
+class Case(Record):
+    """One TAP line."""
+
+    name: str
+    outcome: Literal["pass", "fail", "skip"]
+    reason: str = ""
+    detail: str = ""
+
+
+class TestResult(Result):
+    """``kitten test``: what the guest said."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+    command: Literal["test"] = "test"
+    target: str
+    suite: str = ""
+    checked: tuple[Artifact, ...] = ()
+    cases: tuple[Case, ...] = ()
+    accelerator: str = ""
+    cpu: str = ""
+    kernel: str = ""
+    logs: tuple[Artifact, ...] = ()
+
+
+class StageResult(Result):
+    """``kitten stage``: the RPMs are in the target's buildroot repository."""
+
+    command: Literal["stage"] = "stage"
+    target: str
+    package: str
+    nevr: str
+    staged: tuple[str, ...] = ()
+
+
+class PublishResult(Result):
+    """``kitten publish``: signed and visible, or already there."""
+
+    command: Literal["publish"] = "publish"
+    target: str
+    package: str
+    nevr: str
+    stage: str
+    snapshot: int = 0
+    url: str = ""
+    packages: tuple[Artifact, ...] = ()
+    unchanged: bool = False
+
+
+def sha256_json(value: object) -> str:
+    """SHA-256 of a JSON-able value in canonical form: the same data, the same name."""
+    import hashlib
+
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""SRPM → RPMs, through one of two backends: sandbox or mock."""

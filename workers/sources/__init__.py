@@ -1,0 +1,1 @@
+"""dist-git, lookaside caches and modifications → one SRPM."""

@@ -1,0 +1,1 @@
+"""RPMs → proof that they are what their target promises."""
