@@ -1,4 +1,4 @@
-"""YAML folders → ``Site``. An error names file, line, key, what was found and what is allowed; all are reported at once."""
+"""YAML folders → ``Site``. Every problem of every file is reported at once, each with file, line and key."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -83,3 +84,16 @@ def test_schema_folder_that_cannot_be_made(tmp_path: Path) -> None:
     done = kitten("schema", "--out", str(tmp_path / "file/new"))
     assert done.returncode == 2
     assert done.stderr == f"schema: cannot write to {tmp_path}/file/new: Not a directory\n"
+
+
+def test_any_command_of_a_broken_site_ends_with_its_problems(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from config.loading import load_site
+    from workers import cli
+
+    monkeypatch.setattr(cli.kitten, "main", lambda **_: load_site("demmo"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("config/demmo: found no such folder, allowed: demo?")

@@ -88,7 +88,12 @@ def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> N
     assert suites["secure-boot"] == ("x86_64", "aarch64")
     below = tuple(target.name for target in site.targets if target.machine.cpu_below)
     assert suites["cpu-level"] == below
-    for package, suite in [("qemu-kvm", "spice"), ("qemu-kvm", "power-kvm"), ("shim", "secure-boot"), ("kernel", "power-kvm")]:
+    for package, suite in [
+        ("qemu-kvm", "spice"),
+        ("qemu-kvm", "power-kvm"),
+        ("shim", "secure-boot"),
+        ("kernel", "power-kvm"),
+    ]:
         assert suite in site.package(package).suites
 
 
@@ -101,8 +106,22 @@ def test_browsers_are_in_appstream_on_every_target(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "package",
-    "virt-viewer virtiofsd plymouth dnf fwupd-efi golang qemu-kvm seabios kernel libvirt libguestfs supermin guestfs-tools "
-    "virt-top thunderbird edk2 ipxe rpm redhat-rpm-config glibc gcc grub2 shim".split(),
+    [
+        *(
+            "virt-viewer",
+            "virtiofsd",
+            "plymouth",
+            "dnf",
+            "fwupd-efi",
+            "golang",
+            "qemu-kvm",
+            "seabios",
+            "kernel",
+            "libvirt",
+        ),
+        *("libguestfs", "supermin", "guestfs-tools", "virt-top", "thunderbird", "edk2", "ipxe", "rpm", "glibc", "gcc"),
+        *("redhat-rpm-config", "grub2", "shim"),
+    ],
 )
 def test_modified_package_says_so(site: Site, package: str) -> None:
     modification = site.package(package).modification
@@ -118,9 +137,10 @@ def test_171_devices_of_11_drivers() -> None:
     assert len(rows[1:]) == 171
     assert all(len(row) == 3 for row in rows)
     drivers = Counter(driver for _, driver, _ in rows[1:])
-    assert sorted(drivers) == sorted(
-        "aacraid be2iscsi be2net hpsa lpfc megaraid_sas mlx4_core mpt3sas mptsas qla2xxx qla4xxx".split()
-    )
+    assert sorted(drivers) == [
+        *("aacraid", "be2iscsi", "be2net", "hpsa", "lpfc", "megaraid_sas", "mlx4_core", "mpt3sas", "mptsas", "qla2xxx"),
+        "qla4xxx",
+    ]
 
 
 def test_demo_is_the_same_distribution_in_small() -> None:

@@ -86,8 +86,9 @@ def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
     with (folder / "kitten-10/targets.yaml").open("a") as targets:
         targets.write(RISCV64)
     assert lines(folder, "kitten-10") == [
-        "kitten-10/workers.yaml:3: found no build worker for riscv64, allowed: a pool with roles: [build] for each target",
-        "kitten-10/workers.yaml:3: found no try worker for riscv64, allowed: a pool with roles: [try] for each target",
+        f"kitten-10/workers.yaml:3: found no {role} worker for riscv64, "
+        f"allowed: a pool with roles: [{role}] for each target"
+        for role in ("build", "try")
     ]
 
 

@@ -5,108 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from config.loading import load_site
 from tests.config.conftest import Break, lines
 
+CASES = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text())
 
 
-# file, old text, new text, the line there must be (and must be all there is)
-ONE_LINE = {
-    "tab": ("stages.yaml", "  url: staged", "\turl: staged", "demo/stages.yaml:3: found a tab, allowed: spaces for indentation"),
-    "tab after the dash": ("stages.yaml", "- name: staged", "-\t\t- \tname: x", "demo/stages.yaml:1: found a tab, "),
-    "syntax": ("site.yaml", "name: demo", "name: [demo", "demo/site.yaml:2: found a YAML syntax error ("),
-    "duplicate key": (
-        "site.yaml",
-        "title: Kitten CI demo",
-        "title: a\nname: b",
-        "demo/site.yaml:3: name: found the key twice, first on line 1, allowed: each key once",
-    ),
-    "unknown key": ("web.yaml", "port: 0", "port: 0\nlogs_max_byte: 5000", "demo/web.yaml:4: logs_max_byte: found unknown key 'logs_max_byte', allowed: log_max_bytes? (all: "),
-    "unknown key deep down": (
-        "web.yaml",
-        "name: admin, ",
-        "name: admin, user: [x], ",
-        "demo/web.yaml:5: roles[0].user: found unknown key 'user', allowed: users? (all: description, may, name, users)",
-    ),
-    "wrong type": ("schedules.yaml", "hour: 2", "hour: two", "demo/schedules.yaml:1: schedules[0].hour: found 'two', allowed: a whole number"),
-    "out of range": ("schedules.yaml", "hour: 2", "hour: 24", "demo/schedules.yaml:1: schedules[0].hour: found 24, allowed: less than or equal to 23"),
-    "unknown word": (
-        "web.yaml",
-        "may: [everything]",
-        "may: [everythin]",
-        "demo/web.yaml:5: roles[0].may[0]: found 'everythin', allowed: everything? (all: ",
-    ),
-    "a word for a list": ("workers.yaml", "roles: [try]", "roles: try", "demo/workers.yaml:3: workers[1].roles: found 'try', allowed: a list"),
-    "neither all nor a list": (
-        "suites.yaml",
-        "  timeout_seconds: 60",
-        "  targets: everywhere",
-        "demo/suites.yaml:3: suites[0].targets: found 'everywhere', allowed: all, or a list",
-    ),
-    "missing key": ("schedules.yaml", "hour: 2, ", "", "demo/schedules.yaml:1: schedules[0].hour: found nothing, allowed: this key is required: UTC"),
-    "a bad name": ("build.yaml", "suite: trixie", "suite: trixie\nmacros: {a: 1}", "demo/build.yaml:16: macros.a: found 1, allowed: text (in quotes, if it looks like a number, a date or yes/no)"),
-    "a worse name": ("schedules.yaml", "name: nightly", "name: every night", "demo/schedules.yaml:1: schedules[0].name: found 'every night', allowed: a name of letters, digits and . _ + -"),
-    "a bad flag": ("build.yaml", "  - -g\n", "  - g\n", "demo/build.yaml:7: optflags[1]: found 'g', allowed: a compiler flag: begins with -, holds no space"),
-    "unknown schedule package": (
-        "schedules.yaml",
-        "hour: 2",
-        "hour: 2, packages: [zlob]",
-        "demo/schedules.yaml:1: schedules[0].packages[0]: found unknown package 'zlob', allowed: zlib? (all: ",
-    ),
-    "target of a suite": ("suites.yaml", "  timeout_seconds: 60", "  targets: [x86_64, aarch64, ppc64le, s390x, x86_64_v2, x86_64_v3]", "demo/suites.yaml:3: suites[0].targets[5]: found unknown target 'x86_64_v3', allowed: x86_64_v2? (all: "),
-    "target of a schedule": ("schedules.yaml", "hour: 2", "hour: 2, targets: [arm]", "demo/schedules.yaml:1: schedules[0].targets[0]: found unknown target 'arm', allowed: "),
-    "target of a repository": (
-        "repositories.yaml",
-        "name: CRB,",
-        "name: CRB, targets: [arm],",
-        "demo/repositories.yaml:7: repositories[2].targets[0]: found unknown target 'arm', allowed: ",
-    ),
-    "target of a pool": ("workers.yaml", "roles: [publish],", "roles: [publish], targets: [arm],", "demo/workers.yaml:4: workers[2].targets[0]: found unknown target 'arm', allowed: "),
-    "target of a package": ("packages/zlib.yaml", "name: zlib", "name: zlib\ntargets: [arm]", "demo/packages/zlib.yaml:2: targets[0]: found unknown target 'arm', allowed: "),
-    "no target of a package": ("packages/zlib.yaml", "name: zlib", "name: zlib\ntargets: []", "demo/packages/zlib.yaml:2: targets: found an empty list, allowed: all, or at least one target"),
-    "suite of a package": ("packages/zlib.yaml", "name: zlib", "name: zlib\nsuites: [package]", "demo/packages/zlib.yaml:2: suites[0]: found unknown suite 'package', allowed: packages? (all: packages)"),
-    "repository of a package": ("packages/zlib.yaml", "name: zlib", "name: zlib\nrepository: Base", "demo/packages/zlib.yaml:2: repository: found unknown repository 'Base', allowed: BaseOS? (all: "),
-    "repository of a binary": ("packages/zlib.yaml", "name: zlib", "name: zlib\nplacement: {zlib-devel: crb}", "demo/packages/zlib.yaml:2: placement.zlib-devel: found unknown repository 'crb', allowed: "),
-    "binary that is none": ("packages/zlib.yaml", "name: zlib", "name: zlib\nplacement: {zlib-dev: CRB}", "demo/packages/zlib.yaml:2: placement.zlib-dev: found unknown binary package 'zlib-dev', allowed: zlib-devel? (all: "),
-    "default repository": ("repositories.yaml", "default: BaseOS", "default: baseos", "demo/repositories.yaml:3: default: found unknown repository 'baseos', allowed: BaseOS? (all: "),
-    "file name": ("packages/zlib.yaml", "name: zlib", "name: zlib2", "demo/packages/zlib.yaml:1: name: found 'zlib2', allowed: 'zlib', as the file is named"),
-    "package twice": ("packages/zlib.yaml", "name: zlib", "name: bzip2", "demo/packages/zlib.yaml:1: name: found package 'bzip2' twice, first in "),
-    "repository twice": ("repositories.yaml", "name: CRB", "name: BaseOS", "demo/repositories.yaml:7: repositories[2].name: found repository 'BaseOS' twice, first on line 5, allowed: each once"),
-    "stage twice": ("stages.yaml", "name: kitten", "name: staged", "demo/stages.yaml:5: stages[1].name: found stage 'staged' twice, first on line 1, allowed: each once"),
-    "pool twice": ("workers.yaml", "name: try,", "name: build,", "demo/workers.yaml:3: workers[1].name: found pool 'build' twice, first on line 2, allowed: each once"),
-    "role twice": ("web.yaml", "name: contributor", "name: admin", "demo/web.yaml:7: roles[2].name: found role 'admin' twice, first on line 5, allowed: each once"),
-    "worker in two pools": ("workers.yaml", "[try-1]", "[build-2]", "demo/workers.yaml:3: workers[1].workers[0]: found worker 'build-2' twice, first on line 2, allowed: each once"),
-    "pool without a worker": ("workers.yaml", "[try-1]", "[]", "demo/workers.yaml:3: workers[1].workers: found an empty list, allowed: at least one worker"),
-    "extends nothing": ("site.yaml", "extends: kitten-10", "extends: kitten-11", ""),
-    "extends itself": ("site.yaml", "extends: kitten-10", "extends: demo", ""),
-    "no pool for a role": ("workers.yaml", "- {name: publish, roles: [publish], workers: [publish-1]}", "", "demo/workers.yaml:2: found no worker pool for the role publish, allowed: at least one pool with roles: [publish]"),
-    "target without a build worker": (
-        "workers.yaml",
-        "roles: [source, build],",
-        "roles: [source, build], targets: [x86_64, x86_64_v2, aarch64, ppc64le],",
-        "demo/workers.yaml:2: found no build worker for s390x, allowed: a pool with roles: [build] for each target",
-    ),
-    "publisher that builds": ("workers.yaml", "roles: [publish]", "roles: [publish, source]", "demo/workers.yaml:4: workers[2].roles: found publish beside source, allowed: publish alone: a worker that builds holds no key"),
-    "no lookaside": ("sources.yaml", '  - {kind: folder, location: "{state}/lookaside"}\n  - {kind: apt-source}', "  []", "demo/sources.yaml:4: lookaside: found an empty list, allowed: at least one place to take tarballs from"),
-    "lookaside without a place": ("sources.yaml", '{kind: folder, location: "{state}/lookaside"}', "{kind: http}", "demo/sources.yaml:5: lookaside[0]: found a lookaside of kind http without a location, allowed: a location"),
-    "no branch": ("sources.yaml", "[c10s]", "[]", "demo/sources.yaml:3: branches: found an empty list, allowed: at least one branch"),
-    "everything for nobody": ("web.yaml", "users: [admin], ", "", "demo/web.yaml:5: roles[0].may[0]: found everything, for a role without users, allowed: that only for a role that names its users"),
-    "placeholder": ("sources.yaml", "{package}.git", "{pkg}.git", ""),
-    "placeholder of the web": ("web.yaml", "{port}", "{prot}", "demo/web.yaml:2: url: found the placeholder '{prot}', allowed: {port}"),
-    "alias": ("workers.yaml", "workers: [try-1]", "workers: &a [try-1], targets: *a", "demo/workers.yaml:3: workers[1].targets: found an alias (*name), allowed: the value itself, written out"),
-    "tag": ("stages.yaml", "url: staged", "url: !!binary AAAA", "demo/stages.yaml:3: stages[0].url: found the tag 'tag:yaml.org,2002:binary', allowed: plain values without tags"),
-    "two documents": ("stages.yaml", "- name: kitten", "---\n- name: kitten", "demo/stages.yaml:5: found a YAML syntax error ("),
-}  # fmt: skip
-SEVERAL = {case for case, (*_, line) in ONE_LINE.items() if not line}
-
-
-@pytest.mark.parametrize("case", sorted(ONE_LINE.keys() - SEVERAL))
-def test_one_mistake_one_line(problems: Break, case: str) -> None:
-    file, old, new, expected = ONE_LINE[case]
-    found = problems(file, old, new)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_one_mistake_one_line(problems: Break, case: dict[str, str]) -> None:
+    found = problems(case["file"], case["old"], case["new"])
     assert len(found) == 1, found
-    assert found[0].startswith(expected)
+    assert found[0].startswith(case["line"])
 
 
 def test_extends_a_folder_that_is_not_there(problems: Break) -> None:
@@ -134,12 +45,22 @@ def test_misspelt_placeholder_of_dist_git(problems: Break) -> None:
 
 def test_target_twice(problems: Break) -> None:
     found = problems("targets.yaml", "- name: aarch64", "- name: x86_64", site="kitten-10")
-    assert "kitten-10/targets.yaml:56: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once" in found
+    assert (
+        "kitten-10/targets.yaml:56: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once"
+        in found
+    )
 
 
 def test_suite_twice(problems: Break) -> None:
     found = problems("suites.yaml", "- name: spice", "- name: packages", site="kitten-10")
     assert any(line.endswith("found suite 'packages' twice, first on line 2, allowed: each once") for line in found)
+
+
+def test_unknown_suite_of_a_target(problems: Break) -> None:
+    assert problems("targets.yaml", "suites: [packages]", "suites: [package]", site="kitten-10") == [
+        "kitten-10/targets.yaml:28: targets[0].suites[0]: found unknown suite 'package', "
+        "allowed: packages? (all: cpu-level, packages, power-kvm, secure-boot, spice)"
+    ]
 
 
 def test_suite_of_a_target_that_is_not_for_it(problems: Break) -> None:

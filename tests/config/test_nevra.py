@@ -12,31 +12,38 @@ from hypothesis import strategies as st
 from config.nevra import Nevra, compare_versions
 
 # Older, newer: the cases of rpm's own test suite (tests/rpmvercmp.at) and of the examples in rpm-version(7).
-OLDER_NEWER = [
-    ("1.0", "2.0"), ("2.0", "2.0.1"), ("2.0.1", "2.0.1a"), ("5.5p1", "5.5p2"), ("5.5p1", "5.5p10"), ("10xyz", "10.1xyz"),
-    ("xyz10", "xyz10.1"), ("xyz.4", "8"), ("xyz.4", "2"), ("5.5p2", "5.6p1"), ("5.6p1", "6.5p1"), ("6.0", "6.0.rc1"),
-    ("10a2", "10b2"), ("10a1", "10b2"), ("1.0a", "1.0aa"), ("10.0001", "10.0039"), ("4.999.9", "5.0"),
-    ("20101121", "20101122"), ("1.0~rc1", "1.0"), ("1.0~rc1", "1.0~rc2"), ("1.0~rc1~git123", "1.0~rc1"), ("1.0", "1.0^"),
-    ("1.0", "1.0^git1"), ("1.0^git1", "1.0^git2"), ("1.0^git1", "1.01"), ("1.0^20160101", "1.0.1"),
-    ("1.0^20160101^git1", "1.0^20160102"), ("1.0~rc1", "1.0~rc1^git1"), ("1.0^git1~pre", "1.0^git1"), ("0", "0.0"),
-    ("1.xyz", "1.0"), ("1", "1.xyz"), ("2.0~beta1", "2.0~rc1"), ("1.0", "2.0~beta1"), ("2.0^150825", "2.0.1"),
-]  # fmt: skip
-EQUAL = [
-    ("1.0", "1.0"), ("2.0.1a", "2.0.1a"), ("10.0001", "10.1"), ("2.0", "2_0"), ("a+", "a_"), ("+a", "_a"), ("+_", "_+"),
-    ("+", "_"), ("1.0~rc1", "1.0~rc1"), ("1.0^", "1.0^"), ("abc123", "abc.000123"), ("1.0", "1+.+0"), ("1.1.α", "1.1.β"),
-]  # fmt: skip
+OLDER_NEWER = """
+1.0 < 2.0, 2.0 < 2.0.1, 2.0.1 < 2.0.1a, 5.5p1 < 5.5p2, 5.5p1 < 5.5p10, 10xyz < 10.1xyz,
+xyz10 < xyz10.1, xyz.4 < 8, xyz.4 < 2, 5.5p2 < 5.6p1, 5.6p1 < 6.5p1, 6.0 < 6.0.rc1, 10a2 < 10b2,
+10a1 < 10b2, 1.0a < 1.0aa, 10.0001 < 10.0039, 4.999.9 < 5.0, 20101121 < 20101122, 1.0~rc1 < 1.0,
+1.0~rc1 < 1.0~rc2, 1.0~rc1~git123 < 1.0~rc1, 1.0 < 1.0^, 1.0 < 1.0^git1, 1.0^git1 < 1.0^git2,
+1.0^git1 < 1.01, 1.0^20160101 < 1.0.1, 1.0^20160101^git1 < 1.0^20160102, 1.0~rc1 < 1.0~rc1^git1,
+1.0^git1~pre < 1.0^git1, 0 < 0.0, 1.xyz < 1.0, 1 < 1.xyz, 2.0~beta1 < 2.0~rc1, 1.0 < 2.0~beta1,
+2.0^150825 < 2.0.1
+"""
+EQUAL = """
+1.0 = 1.0, 2.0.1a = 2.0.1a, 10.0001 = 10.1, 2.0 = 2_0, a+ = a_, +a = _a, +_ = _+, + = _,
+1.0~rc1 = 1.0~rc1, 1.0^ = 1.0^, abc123 = abc.000123, 1.0 = 1+.+0, 1.1.é = 1.1.ü
+"""
+
+
+def pairs(text: str, sign: str) -> list[list[str]]:
+    return [
+        pair.strip().split(f" {sign} ") for pair in text.strip().replace("\n", " ").replace(",  ", ", ").split(", ")
+    ]
+
 
 VERSIONS = st.text("0019abAZ.+_~^", max_size=12)
 REAL_PARTS = st.from_regex(r"[A-Za-z0-9._+~^]{1,12}", fullmatch=True)
 
 
-@pytest.mark.parametrize(("older", "newer"), OLDER_NEWER)
+@pytest.mark.parametrize(("older", "newer"), pairs(OLDER_NEWER, "<"))
 def test_older_before_newer(older: str, newer: str) -> None:
     assert compare_versions(older, newer) == -1
     assert compare_versions(newer, older) == 1
 
 
-@pytest.mark.parametrize(("one", "other"), EQUAL)
+@pytest.mark.parametrize(("one", "other"), pairs(EQUAL, "="))
 def test_equally_new(one: str, other: str) -> None:
     assert compare_versions(one, other) == compare_versions(other, one) == 0
 
@@ -93,11 +100,15 @@ def test_parts_of_a_name(text: str, parts: tuple[str, int, str, str, str]) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "bzip2", "bzip2-1.0.8", "bzip2-1.0.8.x86_64", "-1-2.noarch", "a-x:1-2.noarch", "a-1-2.", "a-1-2.x/y", "a-1 0-2.noarch"]
-    + ["a-1-2.noarch\n", "a-99999999999:1-2.noarch"],
+    [
+        *("", "bzip2", "bzip2-1.0.8", "bzip2-1.0.8.x86_64", "-1-2.noarch", "a-x:1-2.noarch", "a-1-2.", "a-1-2.x/y"),
+        *("a-1 0-2.noarch", "a-1-2.noarch\n", "a-99999999999:1-2.noarch"),
+    ],
 )
 def test_what_is_no_package_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not a package: .*the form is name-\[epoch:\]version-release\.arch") as caught:
+    with pytest.raises(
+        ValueError, match=r"not a package: .*the form is name-\[epoch:\]version-release\.arch"
+    ) as caught:
         Nevra.parse(text)
     assert "\n" not in str(caught.value)
 
@@ -106,7 +117,7 @@ def test_rpm_file() -> None:
     nevra = Nevra.from_file("https://example.org/x-1-1.noarch/zlib-devel-1.3.1-1.el10.ppc64le.rpm")
     assert nevra == Nevra("zlib-devel", 0, "1.3.1", "1.el10", "ppc64le")
     assert nevra.file == "zlib-devel-1.3.1-1.el10.ppc64le.rpm"
-    with pytest.raises(ValueError, match="not an RPM: 'zlib-1.3.1.tar.gz'"):
+    with pytest.raises(ValueError, match=r"not an RPM: 'zlib-1\.3\.1\.tar\.gz'"):
         Nevra.from_file("zlib-1.3.1.tar.gz")
 
 
@@ -117,9 +128,16 @@ def test_printed_name_parses_back(name: str, epoch: int, version: str, release: 
 
 
 def test_packages_sort_by_name_then_age_then_arch() -> None:
-    order = ["a-9-1.x86_64", "b-1~rc1-1.x86_64", "b-1-1.aarch64", "b-1-1.x86_64", "b-1-2.el10.aarch64", "b-1:0-1.x86_64"]
+    order = [
+        "a-9-1.x86_64",
+        "b-1~rc1-1.x86_64",
+        "b-1-1.aarch64",
+        "b-1-1.x86_64",
+        "b-1-2.el10.aarch64",
+        "b-1:0-1.x86_64",
+    ]
     packages = [Nevra.parse(text) for text in order]
-    assert sorted(reversed(packages)) == packages
+    assert sorted(packages[i] for i in (3, 0, 5, 1, 4, 2)) == packages
 
 
 def test_epoch_outweighs_version() -> None:
