@@ -76,7 +76,7 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     folders, whole = _folders(folder, problems)
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
-        # lexists: a dangling link is an unreadable file of this folder, not a reason to take another's.
+        # A dangling link is an unreadable file of this folder, not a reason to take another's.
         found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
         if found is None and not whole:
             continue
@@ -87,7 +87,7 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
         document = _read(found, section, problems)
         if document.data is not None:
             sections[section] = document
-    strays = {*folder.glob("*.yaml"), *folder.glob("*.yml")} - {folder / file for file in SECTIONS.values()}
+    strays = {*folder.glob("[!.]*.yaml"), *folder.glob("[!.]*.yml")} - {folder / file for file in SECTIONS.values()}
     files = SECTIONS.values()
     problems += (Problem(_label(stray), 0, "", "a file of no section", one_of(files, stray.name)) for stray in strays)
     return sections
@@ -121,7 +121,7 @@ def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
 def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
     packages: list[Document] = []
     first: dict[str, str] = {}
-    for path in sorted((folder / "packages").glob("*")):
+    for path in sorted((folder / "packages").glob("[!.]*")):  # an editor's swap file is none of ours
         if path.suffix != ".yaml":
             found = f"a file named {show(path.name)}"
             problems.append(Problem(_label(path), 0, "", found, "NAME.yaml, one for each package"))

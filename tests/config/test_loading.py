@@ -92,6 +92,12 @@ def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
     ]
 
 
+def test_swap_files_of_an_editor_are_passed_over(folder: Path) -> None:
+    (folder / "demo/.web.yaml").write_text("[")
+    (folder / "demo/packages/.zlib.yaml.swp").write_bytes(b"\xff")
+    assert load_site(str(folder / "demo")) == load_site("demo")
+
+
 def test_unknown_site_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match="config/nope: found no such folder, allowed: demo, kitten-10, or a path"):
         load_site("nope")

@@ -58,7 +58,7 @@ def test_suite_twice(problems: Break) -> None:
 
 def test_unknown_suite_of_a_target(problems: Break) -> None:
     assert problems("targets.yaml", "suites: [packages]", "suites: [package]", site="kitten-10") == [
-        "kitten-10/targets.yaml:28: targets[0].suites[0]: found unknown suite 'package', "
+        "kitten-10/targets.yaml:25: targets[0].suites[0]: found unknown suite 'package', "
         "allowed: packages? (all: cpu-level, packages, power-kvm, secure-boot, spice)"
     ]
 
