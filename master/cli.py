@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--state", type=click.Path(path_type=Path), envvar="KITTEN_STATE", help="Folder of everything the service keeps. Default: var/SITE in the checkout."),
-        click.option("--site", default="demo", show_default=True, envvar="KITTEN_SITE", help="Folder below config/, or a path."),
+        click.option(
+            "--state",
+            type=click.Path(path_type=Path),
+            envvar="KITTEN_STATE",
+            help="Folder of everything the service keeps. Default: var/SITE in the checkout.",
+        ),
+        click.option(
+            "--site", default="demo", show_default=True, envvar="KITTEN_SITE", help="Folder below config/, or a path."
+        ),
     ):
         function = option(function)
     return function
@@ -53,7 +60,11 @@ def _guarded(action: Callable[[], Any]) -> Any:
 
 @click.command()
 @_options
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI. Default: the site's, else the first free one from 8010.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of the web UI. Default: the site's, else the first free one from 8010.",
+)
 def up(site: str, state: Path | None, port: int | None) -> None:
     """Start the service: master and workers, restarted when they die. Running already is fine."""
     service = _service(site, state)
@@ -89,7 +100,9 @@ def status(site: str, state: Path | None) -> None:
         cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
         console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))
         for process in service.processes():
-            console.print(f"{process['name']:12} {process['statename'].lower():10} {process['description']}", highlight=False)
+            console.print(
+                f"{process['name']:12} {process['statename'].lower():10} {process['description']}", highlight=False
+            )
         console.print(f"web UI: {ports.url}")
 
     _guarded(show)

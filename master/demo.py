@@ -50,7 +50,9 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
     console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
     commits = push(service, packages)
     if nothing_to_do(service, packages, commits):
-        console.print(f"[green]nothing to do[/green]: {_names(packages)} are published on every target, from the commits in dist-git")
+        console.print(
+            f"[green]nothing to do[/green]: {_names(packages)} are published on every target, from the commits in dist-git"
+        )
         console.print(result_table(service, packages, _published_cells(service, packages)))
         return True
     cells = follow(service, Api(ports.url), packages, commits, console, lambda name: ask_for(service, ports, name))
@@ -61,7 +63,9 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
             console.print(f"[red]{package} on {target}[/red]: {cell.words}   {ports.url}{cell.build}")
     published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
     console.print(f"web UI        {ports.url}\nrepositories  {published}")
-    console.print(f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}   (make stop ends the service)")
+    console.print(
+        f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}   (make stop ends the service)"
+    )
     return held
 
 
@@ -90,7 +94,11 @@ def head(service: Service, package: Package) -> str:
     repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
     for branch in service.site.sources.branches:
         done = subprocess.run(
-            ["git", "ls-remote", repository, f"refs/heads/{branch}"], capture_output=True, text=True, check=False, timeout=60
+            ["git", "ls-remote", repository, f"refs/heads/{branch}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         if done.returncode == 0 and done.stdout.strip():
             return done.stdout.split()[0]
@@ -129,7 +137,9 @@ def follow(
     with _display(console) as show:
         while True:
             try:
-                cells = matrix(service.site, packages, commits, api.snapshot(t.name for t in service.site.targets), known)
+                cells = matrix(
+                    service.site, packages, commits, api.snapshot(t.name for t in service.site.targets), known
+                )
             except requests.RequestException:
                 show(Text("the master does not answer; waiting for it to come back", style="yellow"), cells)
                 time.sleep(POLL_SECONDS)
@@ -216,7 +226,9 @@ def _text(cell: Cell | None) -> Text:
     if cell is None:
         return Text("not built here", style="dim")
     words = cell.words if cell.state != "nothing" else "—"
-    return Text(words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, ""))
+    return Text(
+        words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, "")
+    )
 
 
 def result_table(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:

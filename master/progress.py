@@ -86,8 +86,10 @@ class Api:
             self._builders = {b["builderid"]: b["name"] for b in self.get("builders", "builders")}
         names = set(targets)
         builds = self.get("builds", "builds", order="-buildid", limit=most, property=PROPERTIES)
-        open_requests = self.get("buildrequests", "buildrequests", complete="false", claimed="false", property=PROPERTIES)
-        steps = {}
+        open_requests = self.get(
+            "buildrequests", "buildrequests", complete="false", claimed="false", property=PROPERTIES
+        )
+        steps: dict[int, Sequence[Mapping[str, Any]]] = {}
         for build in builds:
             number = build["buildid"]
             if self._builders.get(build["builderid"]) not in names:
@@ -111,7 +113,11 @@ class Api:
 
 
 def matrix(
-    site: Site, packages: Sequence[Package], commits: Mapping[str, str], seen: Snapshot, published: Mapping[tuple[str, str], str]
+    site: Site,
+    packages: Sequence[Package],
+    commits: Mapping[str, str],
+    seen: Snapshot,
+    published: Mapping[tuple[str, str], str],
 ) -> dict[tuple[str, str], Cell]:
     """One cell for each package and target.
 
@@ -174,12 +180,16 @@ def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
             (
                 b
                 for b in seen.builds
-                if seen.builders.get(b["builderid"]) == "source" and not b["complete"] and _property(b, "package") == package
+                if seen.builders.get(b["builderid"]) == "source"
+                and not b["complete"]
+                and _property(b, "package") == package
             ),
             None,
         )
     if build is None:
-        waits = any(seen.builders.get(r["builderid"]) == "source" and _property(r, "package") == package for r in seen.requests)
+        waits = any(
+            seen.builders.get(r["builderid"]) == "source" and _property(r, "package") == package for r in seen.requests
+        )
         return Cell("source", "source waits for a free worker") if waits else Cell()
     address = f"#/builders/{build['builderid']}/builds/{build['number']}"
     if build["complete"] and build["results"] not in (0, 1, 5):
@@ -187,7 +197,9 @@ def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
     return Cell("source", "source", build=address)
 
 
-def _newest(seen: Snapshot, builder: str, package: str, commit: str, target: str | None = None) -> Mapping[str, Any] | None:
+def _newest(
+    seen: Snapshot, builder: str, package: str, commit: str, target: str | None = None
+) -> Mapping[str, Any] | None:
     for build in seen.builds:  # newest first
         if (
             seen.builders.get(build["builderid"]) == builder

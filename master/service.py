@@ -176,7 +176,9 @@ class Service:
             check=False,
         )
         if migrated.returncode != 0:
-            raise ServiceError(f"the master refuses its configuration or database:\n{_tail(migrated.stdout + migrated.stderr)}")
+            raise ServiceError(
+                f"the master refuses its configuration or database:\n{_tail(migrated.stdout + migrated.stderr)}"
+            )
 
     def _workers(self) -> list[str]:
         return [name for pool in self.site.workers for name in pool.workers]
@@ -202,7 +204,10 @@ class Service:
                 f"the state folder's path is too long for a Unix socket: {self.state}\n  → give a shorter one: --state FOLDER"
             )
         done = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise ServiceError(f"the supervisor does not start:\n{_tail(done.stdout + done.stderr)}")

@@ -56,7 +56,9 @@ def patch_of_checkout(folder: Path, branch: str) -> tuple[str, str]:
     base = git("merge-base", "HEAD", f"origin/{branch}").strip()
     patch = git("diff", "--binary", base)
     if not patch:
-        raise ServiceError(f"{folder} changes nothing against origin/{branch}\n  → edit, `git add` what is new, and try again")
+        raise ServiceError(
+            f"{folder} changes nothing against origin/{branch}\n  → edit, `git add` what is new, and try again"
+        )
     return patch, base
 
 
@@ -70,7 +72,9 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
         try:
             probe.connect((host, try_port))
         except OSError as error:
-            raise ServiceError(f"no master takes try-builds on {host}:{try_port}: {error.strerror or error}\n  → kitten up") from None
+            raise ServiceError(
+                f"no master takes try-builds on {host}:{try_port}: {error.strerror or error}\n  → kitten up"
+            ) from None
     with tempfile.TemporaryDirectory() as folder:
         patch = Path(folder, "patch")
         patch.write_text(wanted.patch)
@@ -87,12 +91,16 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
             *([f"--property=targets={' '.join(wanted.targets)}"] if wanted.targets else []),
         ]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=DELIVERY_SECONDS)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False, timeout=DELIVERY_SECONDS
+            )
         except subprocess.TimeoutExpired:
             raise ServiceError(
                 f"the master did not take the patch within {DELIVERY_SECONDS} s: the password of {wanted.user!r} may be wrong"
             ) from None
-    if done.returncode != 0 or "Delivering job" not in done.stdout + done.stderr and "job has been delivered" not in done.stdout:
+    if done.returncode != 0 or (
+        "Delivering job" not in done.stdout + done.stderr and "job has been delivered" not in done.stdout
+    ):
         raise ServiceError(f"the master refused the patch: {(done.stdout + done.stderr).strip()[-500:]}")
 
 
@@ -103,7 +111,11 @@ def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None
             builders = {b["builderid"]: b["name"] for b in api.get("builders", "builders")}
             for build in api.get("builds", "builds", order="-buildid", limit=20, property=("package", "owner")):
                 package = (build["properties"].get("package") or [""])[0]
-                if builders.get(build["builderid"]) == "try" and build["started_at"] >= after - 5 and package == wanted.package:
+                if (
+                    builders.get(build["builderid"]) == "try"
+                    and build["started_at"] >= after - 5
+                    and package == wanted.package
+                ):
                     return build["buildid"], f"{api.url}/#/builders/{build['builderid']}/builds/{build['number']}"
         time.sleep(1)
     return None
@@ -114,7 +126,9 @@ def wait_for(api: Api, buildid: int, say: Callable[[str], None]) -> bool:
     told: set[int] = set()
     while True:
         builds = api.get("builds", "builds", order="-buildid", limit=100, property=("parent_buildid", "target"))
-        mine = [b for b in builds if b["buildid"] == buildid or (b["properties"].get("parent_buildid") or [0])[0] == buildid]
+        mine = [
+            b for b in builds if b["buildid"] == buildid or (b["properties"].get("parent_buildid") or [0])[0] == buildid
+        ]
         for build in mine:
             if build["complete"] and build["buildid"] not in told:
                 told.add(build["buildid"])

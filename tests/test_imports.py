@@ -18,7 +18,18 @@ MAY_IMPORT = {
 }
 KNOWS_BUILDBOT = {"steps", "master"}
 # Heavy enough to be felt in `kitten --help`; a command imports them where it uses them.
-HEAVY = ("pydantic", "config.models", "config.loading", "workers.results", "rich", "requests", "createrepo_c", "solv", "elftools", "fsspec")
+HEAVY = (
+    "pydantic",
+    "config.models",
+    "config.loading",
+    "workers.results",
+    "rich",
+    "requests",
+    "createrepo_c",
+    "solv",
+    "elftools",
+    "fsspec",
+)
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -79,5 +90,9 @@ def test_a_wrong_import_is_seen(room: str, source: str) -> None:
 
 
 def test_only_one_module_of_the_workers_starts_programs() -> None:
-    callers = [p for p in sorted((CHECKOUT / "workers").rglob("*.py")) if "subprocess" in set(imports(ast.parse(p.read_text())))]
+    callers = [
+        p
+        for p in sorted((CHECKOUT / "workers").rglob("*.py"))
+        if "subprocess" in set(imports(ast.parse(p.read_text())))
+    ]
     assert [str(p.relative_to(CHECKOUT)) for p in callers] == ["workers/run.py"]
