@@ -95,7 +95,7 @@ def status(site: str, state: Path | None) -> None:
 
     def show() -> None:
         packages = service.site.packages
-        commits = {p.name: pipeline.head(service, p) for p in packages}
+        commits = {p.name: pipeline.head(service, p)[1] for p in packages}
         seen = Api(ports.url).snapshot(t.name for t in service.site.targets)
         cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
         console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))
@@ -124,3 +124,71 @@ def demo(site: str, state: Path | None, packages: str, port: int | None) -> None
     held = _guarded(lambda: pipeline.run_demo(service, chosen, pipeline.console(), port))
     sys.stdout.flush()
     sys.exit(0 if held else 1)
+
+
+@click.command("try")
+@_options
+@click.option("--package", required=True, help="The package the patch is for.")
+@click.option(
+    "--target", "targets", multiple=True, help="Build for this target only; may be given again. Default: all."
+)
+@click.option(
+    "--patch", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: what this checkout changes."
+)
+@click.option("--branch", help="Branch of the package's dist-git. Default: the site's first that the package has.")
+@click.option("--user", default="contributor", show_default=True, help="Account of the web UI.")
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, path_type=Path),
+    help="Default: the service's own secret, if readable.",
+)
+@click.option("--wait/--no-wait", default=False, help="Follow the builds; exit 0 only if all of them succeed.")
+def try_build(
+    site: str,
+    state: Path | None,
+    package: str,
+    targets: tuple[str, ...],
+    patch: Path | None,
+    branch: str | None,
+    user: str,
+    password_file: Path | None,
+    wait: bool,
+) -> None:
+    """Build, prove and test a patch of yours exactly as a commit would be; nothing is published.
+
+    Run it in a clone of the package's dist-git: what the clone changes against its origin is the patch.
+    """
+    import time
+
+    from master import demo as pipeline
+    from master import trying
+    from master.progress import Api
+    from master.service import ServiceError
+
+    service = _service(site, state)
+
+    def go() -> bool:
+        chosen = service.site.package(package)
+        for target in targets:
+            service.site.target(target)
+        ports = service.ports()
+        if ports is None or not service.processes():
+            raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
+        found_branch, head = pipeline.head(service, chosen)
+        used = branch or found_branch
+        text, base = (patch.read_text(), head) if patch else trying.patch_of_checkout(Path.cwd(), used)
+        secret = password_file or service.state / "secrets" / f"web-{user}"
+        if not secret.is_file():
+            raise ServiceError(f"no password of {user!r} in {secret}\n  → give --password-file FILE")
+        wanted = trying.Try(package, text, used, base, targets, user, secret.read_text().strip())
+        started = time.time()
+        trying.deliver(wanted, ports.try_)
+        api = Api(ports.url)
+        build = trying.build_address(api, wanted, started)
+        if build is None:
+            raise ServiceError(f"the patch was delivered, but no build has started\n  → see {ports.url}#/builders")
+        click.echo(f"try-build: {build[1]}")
+        return not wait or trying.wait_for(api, build[0], click.echo)
+
+    if not _guarded(go):
+        sys.exit(1)

@@ -64,7 +64,8 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
     published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
     console.print(f"web UI        {ports.url}\nrepositories  {published}")
     console.print(
-        f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}   (make stop ends the service)"
+        f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}"
+        "   (make stop ends the service)"
     )
     return held
 
@@ -85,24 +86,24 @@ def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
         done = service.kitten("dist-git", "push", package.name, capture_output=True)
         if done.returncode != 0:
             raise ServiceError(f"dist-git of {package.name}: {(done.stderr or done.stdout).strip()}")
-        commits[package.name] = head(service, package)
+        commits[package.name] = head(service, package)[1]
     return commits
 
 
-def head(service: Service, package: Package) -> str:
-    """The commit of the branch that counts in a package's dist-git repository; "" before the first push."""
+def head(service: Service, package: Package) -> tuple[str, str]:
+    """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
+
+    :raises ServiceError: when the repository cannot be read.
+    """
     repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
-    for branch in service.site.sources.branches:
-        done = subprocess.run(
-            ["git", "ls-remote", repository, f"refs/heads/{branch}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        if done.returncode == 0 and done.stdout.strip():
-            return done.stdout.split()[0]
-    return ""
+    done = subprocess.run(
+        ["git", "ls-remote", "--heads", repository], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"dist-git of {package.name} cannot be read: {done.stderr.strip()}")
+    heads = {line.split("\trefs/heads/")[1]: line.split("\t")[0] for line in done.stdout.splitlines()}
+    branch = next((b for b in service.site.sources.branches if b in heads), "")
+    return branch, heads.get(branch, "")
 
 
 def published(service: Service) -> dict[tuple[str, str], str]:

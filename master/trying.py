@@ -49,7 +49,8 @@ def patch_of_checkout(folder: Path, branch: str) -> tuple[str, str]:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ServiceError(
-                f"{folder}: git {arguments[0]}: {done.stderr.strip()}\n  → run this in a clone of the package's dist-git, or give --patch FILE"
+                f"{folder}: git {arguments[0]}: {done.stderr.strip()}\n"
+                "  → run this in a clone of the package's dist-git, or give --patch FILE"
             )
         return done.stdout
 
