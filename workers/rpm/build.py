@@ -166,6 +166,8 @@ def _name(path: Path) -> str:
 
 def _stray(configured: Configured, files: list[str], names: list[str]) -> str:
     """What came out and should not have, or should have and did not; empty where it is what the configuration says."""
+    if not configured.binaries:
+        return "" if files else "rpmbuild made no package"
     expected = set(configured.binaries)
     debug = {f"{configured.name}-debugsource", *(f"{name}-debuginfo" for name in (*expected, configured.name))}
     if missing := sorted(expected.difference(names)):
