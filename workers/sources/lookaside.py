@@ -149,6 +149,7 @@ def _check(tarball: Tarball, found: str, where: str) -> None:
 def _download(url: str, to: Path) -> str:
     """Stream a URL to a file and return the SHA-512. Asked again where a second try can help."""
     import requests
+    import urllib3
 
     if not url.startswith(("https://", "http://")):
         raise _NotThere(f"{url}: not an http or https address")
@@ -160,13 +161,7 @@ def _download(url: str, to: Path) -> str:
                 reason = f"HTTP {answer.status_code} {answer.reason}"
                 if answer.status_code < 500 and answer.status_code != 429:
                     raise _NotThere(f"{url}: {reason}")
-        except requests.RequestException as error:
-            reason = _root_cause(error)
-        except OSError:
-            raise
-        except Exception as error:  # urllib3's own, while the body streams
-            if not type(error).__module__.startswith("urllib3"):
-                raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = _root_cause(error)
         if attempt < ATTEMPTS:
             time.sleep(0.5 * attempt)
