@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.identity import identity_of
 from config.models import Site, Target
 from workers import cache
 from workers.errors import CannotRun
-from workers.results import sha256_json
 from workers.rpm import mirror
 from workers.run import CommandFailed, require, run
 
@@ -82,7 +82,7 @@ def installed_packages(status: str) -> tuple[str, ...]:
 def key(site: Site) -> str:
     """Name of the site's tree in the cache."""
     packages = package_list(site)
-    return sha256_json({"suite": site.build.suite, "packages": packages, "recipe": RECIPE, "on": native_arch()})[:16]
+    return identity_of({"suite": site.build.suite, "packages": packages, "recipe": RECIPE, "on": native_arch()})[:16]
 
 
 def folder(site: Site) -> Path:
@@ -134,7 +134,7 @@ def _make(site: Site, partial: Path) -> None:
     if not any(line.startswith("rpm ") for line in found):
         raise CannotRun(f"the sandbox tree of {site.build.suite} came out without rpm")
     (partial / "packages").write_text("\n".join(found) + "\n")
-    (partial / "identity").write_text(sha256_json({"packages": found, "recipe": RECIPE}) + "\n")
+    (partial / "identity").write_text(identity_of({"packages": found, "recipe": RECIPE}) + "\n")
     print(f"sandbox tree: {len(found)} packages in {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
 
 
