@@ -55,18 +55,18 @@ def source_of(request: Request, commit: distgit.Commit) -> SourceResult:
         url = f"{store.base(request.site.distribution.artifacts, request.state)}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         result = _read(url)
+        reused = result is not None
         if result is None:
             with cache.locked(lock):
                 result = _read(url)  # another runner may have made it while we waited
+                reused = result is not None
                 if result is None:
                     store.sweep(url)
-                    _make(request, tree, folder, url)
-                    result = _read(url)
-                    assert result is not None  # noqa: S101 - just written
-        elif not result.reused:
-            result = result.model_copy(update={"reused": True})
+                    result = _make(request, tree, folder, url)
     srpm.check_binaries(request.package, f"{request.package.name}.spec", result.binaries, request.yaml)
-    return result.model_copy(update={"commit": commit.commit, "branch": commit.branch})
+    summary = f"{result.nevr} from {commit.branch} {commit.commit[:12]}"
+    of_this_commit = {"commit": commit.commit, "branch": commit.branch, "summary": summary, "reused": reused}
+    return result.model_copy(update=of_this_commit)
 
 
 def _work_tree(request: Request, commit: distgit.Commit, scratch: Path) -> _WorkTree:
@@ -118,7 +118,7 @@ def _read(url: str) -> SourceResult | None:
     return SourceResult.read(document) if document is not None else None
 
 
-def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> None:
+def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
     tarballs, builddir, out = (scratch / name for name in ("tarballs", "builddir", "out"))
     for folder in (tarballs, builddir, out):
         folder.mkdir()
@@ -147,6 +147,7 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> None:
     )
     result.write(out / store.DOCUMENT)
     store.write_folder([*files, out / store.DOCUMENT], url)
+    return result
 
 
 def _artifact(path: Path, url: str) -> Artifact:
