@@ -87,6 +87,10 @@ def _import(site: Site, state: Path, folder: Path) -> Pushed:
         head = first_line(["rev-parse", "--verify", "--quiet", ref], repository)
         imported = first_line(["rev-parse", "--verify", "--quiet", f"{_IMPORTED}^{{tree}}"], repository)
         tree = _tree_of(repository, folder)
+        if head and imported != tree and first_line(["rev-parse", f"{head}^{{tree}}"], repository) == tree:
+            # Killed between the two references below, or pushed by hand: it is there, only not noted.
+            git("update-ref", _IMPORTED, head, repository=repository)
+            imported = tree
         if head and imported == tree:
             return Pushed(package, repository, head, new=False)
         spec = only_spec(folder)
