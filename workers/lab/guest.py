@@ -18,14 +18,15 @@ from workers.lab.kernel import GuestParts
 from workers.lab.machine import PORT_NAME
 from workers.verify.payload import Entry
 
-APPLETS = (
-    "[ awk base64 basename cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dirname dmesg dos2unix du "
-    "echo expand expr factor false fold free fsync getopt grep egrep fgrep gunzip gzip head hexdump hostname id insmod "
-    "kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof pgrep pkill poweroff printf ps pwd "
-    "readlink realpath reset rm rmdir sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split stat strings stty "
-    "sum sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink uptime usleep "
-    "uudecode uuencode wc which whoami xxd yes zcat"
-).split()
+_APPLETS = """
+[ awk base64 basename cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dirname dmesg dos2unix
+du echo expand expr factor false fold free fsync getopt grep egrep fgrep gunzip gzip head hexdump hostname id
+insmod kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof pgrep pkill poweroff
+printf ps pwd readlink realpath reset rm rmdir sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split
+stat strings stty sum sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink
+uptime usleep uudecode uuencode wc which whoami xxd yes zcat
+"""
+APPLETS = tuple(_APPLETS.split())
 """What tests may count on. No applet that runs other programs (see ``kernel.PROGRAMS``), and no compressor but gzip."""
 
 _FOLDERS = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", "mnt", "kitten/tests", "kitten/modules")
@@ -34,6 +35,7 @@ _INIT = Path(__file__).with_name("init.sh")
 
 def base_archive(target: Target, parts: GuestParts) -> Path:
     """The archive every guest of the target starts with, from the cache."""
+    # Whatever decides about the content is in the name: the start script, this file, and the parts.
     init = _INIT.read_text().replace("PORT_NAME", PORT_NAME).encode()
     recipe = hashlib.sha256(b"\0".join([init, Path(__file__).read_bytes(), parts.folder.name.encode()])).hexdigest()
 
@@ -90,3 +92,8 @@ def payload_archive(packages: Iterable[Iterable[Entry]], tests: Mapping[str, byt
     for name, data in tests.items():
         archive.file(f"/kitten/tests/{name}", data, 0o755)
     return archive.finish()
+
+
+def spoke(report: bytes | bytearray) -> bool:
+    """Whether a guest came as far as its TAP port."""
+    return report.startswith(b"TAP version ")

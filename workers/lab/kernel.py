@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from config.identity import identity_of
 from config.models import Target
 from workers import cache
 from workers.apt import AptRoot, private_root
 from workers.errors import CannotRun
-from workers.results import sha256_json
 from workers.run import require, started
 
 SUITE = "trixie"
@@ -91,7 +91,7 @@ def guest_parts(target: Target) -> GuestParts:
         "packages": PACKAGES,
         "format": _FORMAT,
     }
-    key = f"{target.toolchain.debian_arch}-{sha256_json(wanted)[:16]}"
+    key = f"{target.toolchain.debian_arch}-{identity_of(wanted)[:16]}"
     return GuestParts(cache.entry("guests", key, lambda folder: _make(target, folder)))
 
 

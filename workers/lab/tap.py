@@ -106,6 +106,8 @@ def parse(text: str) -> tuple[Case, ...]:
             nested.append(line[len(_INDENT) :])
         elif found := _SUBTEST.match(line):
             script = found["name"]
+        elif line == END:
+            continue
         elif top.read(line):
             cases += _subtest(top.cases[-1].name, nested)
             nested, script = [], ""

@@ -68,20 +68,20 @@ def unpack(package: Path, header: Header, scratch: Path, max_bytes: int = MAX_BY
     _refuse_paths_through_links(entries)
     unlisted = {entry.path for entry in entries} - set(header.files)
     if unlisted:
-        raise MalformedError(f"the payload holds {sorted(unlisted)[0]}, which the header does not list")
+        raise MalformedError(f"the payload holds {min(unlisted)}, which the header does not list")
     return entries
 
 
 def _decompressed(file: IO[bytes], compressor: str) -> IO[bytes]:
     if compressor == "zstd":
         reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, read_across_frames=True)
-        return cast(IO[bytes], reader)
+        return cast("IO[bytes]", reader)
     if compressor == "gzip":
-        return cast(IO[bytes], gzip.open(file))
+        return cast("IO[bytes]", gzip.open(file))
     if compressor in ("xz", "lzma"):
-        return cast(IO[bytes], lzma.open(file))
+        return cast("IO[bytes]", lzma.open(file))
     if compressor == "bzip2":
-        return cast(IO[bytes], bz2.open(file))
+        return cast("IO[bytes]", bz2.open(file))
     raise MalformedError(f"unknown payload compression {compressor!r}")
 
 
