@@ -13,11 +13,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.identity import identity_of
 from config.models import Site, Target
-from workers import cache
+from workers import apt, cache
 from workers.errors import CannotRun
-from workers.results import sha256_json
-from workers.rpm import mirror
 from workers.run import CommandFailed, require, run
 
 RECIPE = 1
@@ -82,7 +81,7 @@ def installed_packages(status: str) -> tuple[str, ...]:
 def key(site: Site) -> str:
     """Name of the site's tree in the cache."""
     packages = package_list(site)
-    return sha256_json({"suite": site.build.suite, "packages": packages, "recipe": RECIPE, "on": native_arch()})[:16]
+    return identity_of({"suite": site.build.suite, "packages": packages, "recipe": RECIPE, "on": native_arch()})[:16]
 
 
 def folder(site: Site) -> Path:
@@ -102,20 +101,19 @@ def tree(site: Site) -> Tree:
 def _make(site: Site, partial: Path) -> None:
     began = time.monotonic()
     mmdebstrap = require("mmdebstrap", "mmdebstrap")
-    source = mirror.debian_source()
+    mirror, keyring = apt.mirror(), apt.keyring()
     packages = package_list(site)
-    print(f"sandbox tree: Debian {site.build.suite}, {len(packages)} packages and what they need, from {source.uri}", flush=True)  # noqa: T201
+    _say(f"Debian {site.build.suite}, {len(packages)} packages and what they need, from {mirror}")
     root = partial / "root"
     options = ["--variant=essential", "--components=main", f"--include={','.join(packages)}"]
     options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
-    options += ["--dpkgopt=force-unsafe-io", *(f"--aptopt={line}" for line in mirror.transport_options())]
-    signed = f" [signed-by={source.signed_by}]" if source.signed_by else ""
-    archive = f"deb{signed} {source.uri} {site.build.suite} main"
+    options += ["--dpkgopt=force-unsafe-io", *(f"--aptopt={line}" for line in _transport())]
+    archive = f"deb [signed-by={keyring}] {mirror} {site.build.suite} main"
     try:
         if os.geteuid() == 0:
             # Namespaces of our own: whatever ends this early takes mmdebstrap's mounts and processes along.
-            alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-            run([*alone, mmdebstrap, "--mode=root", "--format=directory", *options, site.build.suite, root, archive], echo=True)
+            alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
+            run([*alone, "--format=directory", *options, site.build.suite, root, archive], echo=True)
         else:
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
             tar = partial / "root.tar"
@@ -127,20 +125,30 @@ def _make(site: Site, partial: Path) -> None:
         last = next((line for line in reversed(error.done.output.splitlines()) if line.startswith("E: ")), "see above")
         raise CannotRun(
             f"the sandbox tree could not be made: {last.removeprefix('E: ')}",
-            f"is {source.uri} reachable, with suite {site.build.suite}? Another mirror: export KITTEN_MIRROR=URL",
+            f"is {mirror} reachable, with suite {site.build.suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
         ) from error
     _furnish(site, root)
     found = installed_packages((root / "var/lib/dpkg/status").read_text())
     if not any(line.startswith("rpm ") for line in found):
         raise CannotRun(f"the sandbox tree of {site.build.suite} came out without rpm")
     (partial / "packages").write_text("\n".join(found) + "\n")
-    (partial / "identity").write_text(sha256_json({"packages": found, "recipe": RECIPE}) + "\n")
-    print(f"sandbox tree: {len(found)} packages in {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
+    (partial / "identity").write_text(identity_of({"packages": found, "recipe": RECIPE}) + "\n")
+    _say(f"{len(found)} packages in {time.monotonic() - began:.0f} s")
+
+
+def _say(text: str) -> None:
+    print(f"sandbox tree: {text}", flush=True)  # noqa: T201 - progress for people
+
+
+def _transport() -> list[str]:
+    """How this host's apt reaches an archive (proxies, certificates), as apt.conf lines: mmdebstrap's own apt asks nobody."""
+    dump = run(["apt-config", "dump", "--format", '%f "%v";%n']).output
+    return [line for line in dump.splitlines() if re.match(r'Acquire::https?::[^"]*(Proxy|CAInfo)[^"]* "[^"]+";', line)]
 
 
 def _furnish(site: Site, root: Path) -> None:
     """Add what Debian does not bring: mount points for our files, and the folder /usr/lib64 in every search path."""
-    for name in ("builddir", "etc/rpm", "usr/lib64/pkgconfig"):
+    for name in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("etc/rpmrc", "etc/rpm/macros"):
         (root / name).touch()
