@@ -3,8 +3,8 @@
 Data files carry their checksum in their name and repomd.xml, which names them, is replaced last by one rename. What an
 earlier repomd.xml named stays beside it; the caller decides how long.
 
-Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only that is
-hashed; a package that stays is never opened again.
+Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only
+that is hashed; a package that stays is never opened again.
 """
 
 from __future__ import annotations
