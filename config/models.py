@@ -32,7 +32,9 @@ class Flags(Model):
     isa: tuple[Flag, ...] = Field(description="The floor and the tuning: -march=, -mcpu=, -mtune=")
     frame_pointers: tuple[Flag, ...] = Field(description="What keeps a stack walkable on this architecture")
     rust: tuple[Flag, ...] = ()
-    go: Mapping[str, str] = Field(default_factory=dict, description="Environment of the Go tool chain, e.g. GOAMD64: v2")
+    go: Mapping[str, str] = Field(
+        default_factory=dict, description="Environment of the Go tool chain, e.g. GOAMD64: v2"
+    )
 
     @property
     def compiler(self) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ class Stage(Model):
 
 
 class Repositories(Model):
-    """repositories.yaml"""
+    """repositories.yaml."""
 
     layout: Layout
     repositories: tuple[Repository, ...]
@@ -157,13 +159,17 @@ class Package(Model):
     name: Name
     description: str = ""
     repository: Name | None = Field(default=None, description="Default: repositories.yaml's default")
-    placement: Mapping[Name, Name] = Field(default_factory=dict, description="Binary package → repository, if not that one")
+    placement: Mapping[Name, Name] = Field(
+        default_factory=dict, description="Binary package → repository, if not that one"
+    )
     binaries: tuple[Name, ...] = Field(
         description="What the spec makes, checked against it before anything is built: a stray package is an error there"
     )
     targets: Literal["all"] | tuple[Name, ...] = "all"
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
-    upstream: str | None = Field(default=None, description="Debian source package with the same tarball (demo lookaside)")
+    upstream: str | None = Field(
+        default=None, description="Debian source package with the same tarball (demo lookaside)"
+    )
     modification: Modification | None = None
     exemptions: tuple[Exemption, ...] = ()
     default: bool = Field(default=True, description="False: built only when asked for by name")
@@ -180,7 +186,7 @@ class Lookaside(Model):
 
 
 class Sources(Model):
-    """sources.yaml"""
+    """sources.yaml."""
 
     dist_git: str = Field(description="URL template of a package's repository: {package}")
     branches: tuple[Name, ...] = Field(description="Branches to follow, the preferred first: a10s, c10s")
@@ -247,9 +253,7 @@ class Role(Model):
     name: Name
     description: str
     users: tuple[Name, ...] = ()
-    may: tuple[
-        Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...
-    ]
+    may: tuple[Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...]
 
 
 class Web(Model):
@@ -272,8 +276,12 @@ class Distribution(Model):
     name: Name
     title: str
     description: str
-    extends: Name | None = Field(default=None, description="Folder beside this one whose sections stand where this has none")
-    artifacts: str = Field(default="artifacts", description="fsspec URL of build results; relative: below the state folder")
+    extends: Name | None = Field(
+        default=None, description="Folder beside this one whose sections stand where this has none"
+    )
+    artifacts: str = Field(
+        default="artifacts", description="fsspec URL of build results; relative: below the state folder"
+    )
 
 
 class Site(Model):

@@ -92,8 +92,11 @@ def main() -> None:
         import errno
 
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            click.echo(f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
-                       "  → free some room and run the same command again: nothing is half done", err=True)
+            click.echo(
+                f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
+                "  → free some room and run the same command again: nothing is half done",
+                err=True,
+            )
             sys.exit(2)
         raise
 

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-VERSION = 1
+VERSION: Literal[1] = 1
 
 Outcome = Literal["held", "not-held", "cannot-run"]
 
