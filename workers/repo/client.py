@@ -60,8 +60,9 @@ def _install(folder: Path, site: Site, target: Target, published: Path, packages
     # Debian's rpm keeps its database in the user's home; packages are for systems that keep it here.
     (folder / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n", encoding="utf-8")
     key = published / f"RPM-GPG-KEY-{site.distribution.name}"
-    repositories = folder / "repositories"
+    repositories, log = folder / "repositories", folder / "log"
     repositories.mkdir()
+    log.mkdir()
     for repository in published_repositories(site, target):
         place = published / layout.root / layout.packages.format(repository=repository.name, arch=target.rpm_arch)
         (repositories / f"{repository.name}.repo").write_text(
@@ -73,16 +74,18 @@ def _install(folder: Path, site: Site, target: Target, published: Path, packages
         "reposdir": repositories,
         "cachedir": folder / "cache",
         "persistdir": folder / "persist",
-        "logdir": folder / "log",
+        "logdir": log,
         "install_weak_deps": "0",
         "tsflags": "noscripts",
         "gpgcheck": "1",
         "repo_gpgcheck": "1",
     }
+    configuration = folder / "dnf.conf"
+    configuration.write_text("[main]\n", encoding="utf-8")
     environment = {**os.environ, "HOME": str(folder), "LC_ALL": "C.UTF-8"}
     command: list[str | Path] = [_PYTHON, Path(__file__).with_name("dnf_for_arch.py"), target.rpm_arch]
     command += ["--assumeyes", "--noplugins", "--forcearch", target.rpm_arch, "--releasever", "10"]
-    command += ["--config", "/dev/null", "--installroot", root]
+    command += ["--config", configuration, "--installroot", root]
     command += [f"--setopt={name}={value}" for name, value in options.items()]
     done = run([*command, "install", *packages], env=environment, check=False, timeout=600)
     if done.status != 0:
