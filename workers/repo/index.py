@@ -3,12 +3,14 @@
 Data files carry their checksum in their name and repomd.xml, which names them, is replaced last by one rename. What an
 earlier repomd.xml named stays beside it; the caller decides how long.
 
-Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only that is
-hashed; a package that stays is never opened again.
+Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only
+that is hashed; a package that stays is never opened again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,7 +75,7 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     for name, kind in zip(_DATA, kinds, strict=True):
         # gzip: every reader knows it, the solver that resolves BuildRequires included.
         path = fresh / f"{name}.xml.gz"
-        with kind(str(path), createrepo_c.GZ_COMPRESSION) as data:
+        with contextlib.closing(kind(str(path), createrepo_c.GZ_COMPRESSION)) as data:
             data.set_num_of_pkgs(len(listed))
             for package in listed:
                 data.add_pkg(package)
@@ -96,8 +98,6 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
 
 def flush(path: Path) -> None:
     """Make a file, or the entries of a folder, outlive a power cut (fsync)."""
-    import os
-
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
