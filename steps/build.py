@@ -11,9 +11,9 @@ from workers.results import Artifact, BuildResult
 
 def duration(seconds: float) -> str:
     """E.g. ``31 s``, ``4 min``, ``2.5 h``: as exact as a person cares."""
-    if seconds < 100:  # noqa: PLR2004 - where seconds stop to say something
+    if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class BuildRpmsStep(KittenCommand[BuildResult]):
@@ -21,7 +21,7 @@ class BuildRpmsStep(KittenCommand[BuildResult]):
 
     name = "build RPMs"
     result_type = BuildResult
-    updateBuildSummaryPolicy = True  # noqa: N815 - Buildbot's name
+    updateBuildSummaryPolicy = True
 
     def summary(self, result: BuildResult) -> str:
         """E.g. ``bzip2-1.0.8-1.el10: 4 RPMs, 31 s``."""

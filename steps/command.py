@@ -65,7 +65,7 @@ def command_line(arguments: Sequence[str], site: str, state: str | None) -> list
 
 
 class _LastWords(LogLineObserver):
-    """Remembers the newest line of output, for the running summary, and the line in which kitten says why it cannot run."""
+    """Remembers the newest line, for the running summary, and the line in which kitten says why it cannot run."""
 
     def __init__(self, step: BuildStep) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ class _LastWords(LogLineObserver):
         self.complaint = ""
         self.last_error = ""
 
-    def outLineReceived(self, line: str) -> None:  # noqa: N802 - Buildbot's name
+    def outLineReceived(self, line: str) -> None:
         if text := one_line(line, 100):
             self.newest = text
             self._owner.updateSummary()  # Buildbot writes at most one summary a second
 
-    def errLineReceived(self, line: str) -> None:  # noqa: N802 - Buildbot's name
+    def errLineReceived(self, line: str) -> None:
         if line.startswith("kitten: "):
             self.complaint = one_line(line.removeprefix("kitten: "))
         self.last_error = one_line(line) or self.last_error
@@ -88,8 +88,8 @@ class _LastWords(LogLineObserver):
 class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT]):
     """Runs ``kitten ARGUMENTS --site … --state … --json result.json`` on the worker.
 
-    Outcome: held → SUCCESS; not held → FAILURE with the cause; could not run → EXCEPTION with the command's own line; no
-    result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED; worker lost → RETRY.
+    Outcome: held → SUCCESS; not held → FAILURE with the cause; could not run → EXCEPTION with the command's own line;
+    no result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED; worker lost → RETRY.
     """
 
     renderables: ClassVar[Sequence[str]] = ["arguments", "state_folder", "timeout_factor"]
@@ -154,7 +154,8 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         factor = float(self.timeout_factor or 1.0)
         log = await self.addLog("stdio")
         self.addLogObserver("stdio", self._words)
-        await log.addHeader(f"To repeat this step by hand, on {self.getProperty('workername')}:\n{shlex.join(by_hand)}\n\n")
+        where = self.getProperty("workername")
+        await log.addHeader(f"To repeat this step by hand, on {where}:\n{shlex.join(by_hand)}\n\n")
         command = await self.makeRemoteShellCommand(
             command=["sh", "-c", _FRESH, RESULT_FILE, *by_hand[1:], "--json", RESULT_FILE],
             env={"KITTEN_DIE_WITH_PARENT": "1", "PYTHONUNBUFFERED": "1"},
@@ -169,7 +170,8 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             return self._says("cancelled", CANCELLED)
         if self.timed_out:
             limit = f"{self.time_limit * factor / 60:.0f} min" if self.time_limit else "its time"
-            return self._says(f"not done within {limit}, or silent for {SILENCE_SECONDS * factor / 60:.0f} min", FAILURE)
+            silent = f"{SILENCE_SECONDS * factor / 60:.0f} min"
+            return self._says(f"not done within {limit}, or silent for {silent}", FAILURE)
         if command.rc == CANNOT_RUN:
             return self._says(self._words.complaint or self._words.last_error or "could not run", EXCEPTION)
         text = await self.getFileContentFromWorker(RESULT_FILE)
@@ -209,17 +211,20 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         self._said = one_line(text)
         return status
 
-    def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
+    def getCurrentSummary(self) -> dict[str, str]:
         """The newest line of the command's output."""
         return {"step": self._words.newest or "started"}
 
-    def getResultSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
+    def getResultSummary(self) -> dict[str, str]:
         """What the result said, or why there is none."""
         return {"step": self._said or "worker lost"}
 
 
 async def add_outcomes(
-    step: BuildStep, category: str, outcomes: Sequence[tuple[str, str | None, bool]], skips: Sequence[tuple[str, str | None, str]]
+    step: BuildStep,
+    category: str,
+    outcomes: Sequence[tuple[str, str | None, bool]],
+    skips: Sequence[tuple[str, str | None, str]],
 ) -> None:
     """Record test results: what was asked (name, file, whether it held), and what was skipped (name, file, reason).
 

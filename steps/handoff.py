@@ -47,17 +47,17 @@ class HandOff(Trigger):
         """The properties that go along."""
         return {name: self.getProperty(name) for name in self.hand_on if self.getProperty(name) is not None}
 
-    def createTriggerProperties(self, properties: Mapping[str, Any]) -> Properties:  # noqa: N802 - Buildbot's name
+    def createTriggerProperties(self, properties: Mapping[str, Any]) -> Properties:
         """The properties of the new builds, with this builder as their source."""
         handed = Properties()
         handed.update(dict(properties), self.build.builder.name)
         return handed
 
-    def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
+    def getCurrentSummary(self) -> dict[str, str]:
         """To whom."""
         return {"step": self._said or "handing on"}
 
-    def getResultSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
+    def getResultSummary(self) -> dict[str, str]:
         """To whom."""
         return {"step": self._said or "interrupted"}
 
@@ -77,7 +77,7 @@ class HandToTargets(HandOff):
         self.schedulers = dict(schedulers)
         self.targets = {package: tuple(names) for package, names in targets.items()}
 
-    def getSchedulersAndProperties(self) -> list[dict[str, Any]]:  # noqa: N802 - Buildbot's name
+    def getSchedulersAndProperties(self) -> list[dict[str, Any]]:
         """One entry for each target."""
         properties = self.handed_on() | {
             "source_buildid": self.build.buildid,
@@ -98,7 +98,8 @@ class HandToTargets(HandOff):
         except ValueError as error:
             self._said = str(error)
             return FAILURE
-        return int(await super().run())
+        status: int = await super().run()
+        return status
 
 
 class HandToPromote(HandOff):
@@ -109,7 +110,7 @@ class HandToPromote(HandOff):
     def __init__(self, *, scheduler: str, **kwargs: Any) -> None:
         super().__init__(schedulerNames=[scheduler], hand_on=TO_PROMOTE, **kwargs)
 
-    def getSchedulersAndProperties(self) -> list[dict[str, Any]]:  # noqa: N802 - Buildbot's name
+    def getSchedulersAndProperties(self) -> list[dict[str, Any]]:
         """The one entry there is."""
         self._said = "handed to promote"
         reason = f"{self.getProperty('nevr')} from {self.getProperty('target')} build {self.build.number}"

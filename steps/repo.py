@@ -1,4 +1,4 @@
-"""``kitten stage`` and ``kitten publish`` as steps: RPMs join the next builds' buildroot, then the users' repositories."""
+"""``kitten stage`` and ``kitten publish`` as steps: RPMs join the next builds' buildroot, then users' repositories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PublishStep(KittenCommand[PublishResult]):
 
     name = "gate, sign and publish"
     result_type = PublishResult
-    updateBuildSummaryPolicy = True  # noqa: N815 - Buildbot's name
+    updateBuildSummaryPolicy = True
 
     def summary(self, result: PublishResult) -> str:
         """E.g. ``bzip2-1.0.8-1.el10 on s390x: published in kitten, snapshot 7``."""

@@ -20,7 +20,7 @@ class SourceStep(KittenCommand[SourceResult]):
 
     name = "make source package"
     result_type = SourceResult
-    updateBuildSummaryPolicy = True  # noqa: N815 - Buildbot's name
+    updateBuildSummaryPolicy = True
 
     async def prepare(self) -> list[str]:
         """Branch and revision from the source stamp, and its patch as a file on the worker."""
