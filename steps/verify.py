@@ -21,7 +21,7 @@ def report(checks: tuple[Check, ...]) -> str:
 class VerifyStep(KittenCommand[VerifyResult]):
     """Proves frame pointers, ISA level and whatever else the target promises; a proof of nothing is no proof."""
 
-    name = "prove frame pointers and ISA level"
+    name = "verify flags and headers"
     result_type = VerifyResult
 
     def summary(self, result: VerifyResult) -> str:
