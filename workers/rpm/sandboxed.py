@@ -48,6 +48,8 @@ class Sandbox:
             builddir.mkdir()
             packages.mkdir()
             binds = sandbox.rpm_configuration(folder, self.site, self.target)
+            for package in plan.packages:
+                print(f"buildroot: {package.nevra}", flush=True)  # noqa: T201 - the log as it comes
             binds |= {builddir: ("/builddir", True), srpm.path.parent: ("/mnt", False)}
             try:
                 if plan.packages:
