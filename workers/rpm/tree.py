@@ -98,6 +98,23 @@ def tree(site: Site) -> Tree:
     return Tree(made / "root", (made / "identity").read_text().strip())
 
 
+def describe(site: Site) -> str:
+    """The site's tree in words; made first if it is not there."""
+    made = tree(site)
+    size = sum(path.lstat().st_size for path in made.path.rglob("*") if path.is_file() and not path.is_symlink())
+    days = (time.time() - made.packages.stat().st_mtime) / 86400
+    count = len(made.packages.read_text().splitlines())
+    return "\n".join(
+        (
+            f"path      {made.path}",
+            f"identity  {made.identity}",
+            f"packages  {count} of Debian {site.build.suite}: {made.packages}",
+            f"size      {size / 1e9:.1f} GB",
+            f"made      {days:.1f} days ago",
+        )
+    )
+
+
 def _make(site: Site, partial: Path) -> None:
     began = time.monotonic()
     mmdebstrap = require("mmdebstrap", "mmdebstrap")
