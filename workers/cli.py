@@ -25,6 +25,7 @@ _SHORT_HELP = {
     "try": "Build a patch of yours in the production buildroot.",
     "check-config": "Check distribution folders; print every error with file and line.",
     "schema": "Print the JSON Schema of a configuration file, for editors.",
+    "dist-git": "The demo's dist-git repositories: make them, push to them.",
     "source": "dist-git commit → SRPM.",
     "sandbox": "Make or look into the sandbox tree that builds run in.",
     "build": "SRPM → RPMs for one target.",
@@ -32,7 +33,9 @@ _SHORT_HELP = {
     "test": "Run packages in a QEMU guest with the target's CPU.",
     "stage": "Put a build into the buildroot repository of its target.",
     "publish": "Gate, sign and publish a build.",
+    "published": "Tell which build of each package users of each target see.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
+    "install-check": "Install what is published with dnf, signatures checked.",
 }
 
 
@@ -94,8 +97,11 @@ def main() -> None:
         import errno
 
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            click.echo(f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
-                       "  → free some room and run the same command again: nothing is half done", err=True)
+            click.echo(
+                f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
+                "  → free some room and run the same command again: nothing is half done",
+                err=True,
+            )
             sys.exit(2)
         raise
 

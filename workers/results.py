@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-VERSION = 1
+VERSION: Literal[1] = 1
 
 Outcome = Literal["held", "not-held", "cannot-run"]
 
@@ -77,6 +77,9 @@ class SourceResult(Result):
     """tests/ of the dist-git repository as a tar, if it has any."""
     build_requires: tuple[str, ...] = ()
     binaries: tuple[str, ...] = ()
+    patch: str = ""
+    """SHA-256 of a contributor's patch on top of the commit: such a source is tried, never published."""
+    reused: bool = False
 
 
 class BuildResult(Result):

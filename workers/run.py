@@ -90,7 +90,7 @@ def started(
             stderr=stderr,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads that hold locks exist when commands start children
+            preexec_fn=die_with_parent,
         )
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():
@@ -106,10 +106,8 @@ def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
     """End a program started here and its process group: TERM, at most ``patience`` seconds, KILL."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-        except subprocess.TimeoutExpired:
-            pass
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -143,9 +141,14 @@ def run(
     expired = threading.Event()
     try:
         with started(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            timer = threading.Timer(timeout, lambda: (expired.set(), _signal_group(process.pid, signal.SIGKILL)))
+
+            def expire() -> None:
+                expired.set()
+                _signal_group(process.pid, signal.SIGKILL)
+
+            timer = threading.Timer(timeout or 0, expire)
+            timer.daemon = True
             if timeout is not None:
-                timer.daemon = True
                 timer.start()
             try:
                 assert process.stdout is not None  # noqa: S101 - a PIPE was asked for

@@ -1,0 +1,194 @@
+"""``kitten up``, ``down``, ``status``, ``demo``: the service on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from master.service import Service
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--state",
+            type=click.Path(path_type=Path),
+            envvar="KITTEN_STATE",
+            help="Folder of everything the service keeps. Default: var/SITE in the checkout.",
+        ),
+        click.option(
+            "--site", default="demo", show_default=True, envvar="KITTEN_SITE", help="Folder below config/, or a path."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _service(site: str, state: Path | None) -> Service:
+    from config.loading import load_site
+    from config.problems import ConfigError
+    from master.service import CHECKOUT, Service
+
+    try:
+        loaded = load_site(site)
+    except ConfigError as error:
+        raise _fail(str(error)) from None
+    argument = str(Path(site).resolve()) if "/" in site else site
+    return Service(loaded, argument, (state or CHECKOUT / "var" / loaded.distribution.name).resolve())
+
+
+def _fail(words: str) -> SystemExit:
+    click.echo(f"kitten: {words}", err=True)
+    return SystemExit(2)
+
+
+def _guarded(action: Callable[[], Any]) -> Any:
+    from master.service import ServiceError
+
+    try:
+        return action()
+    except ServiceError as error:
+        raise _fail(str(error)) from None
+    except KeyError as error:
+        raise _fail(str(error.args[0])) from None
+
+
+@click.command()
+@_options
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of the web UI. Default: the site's, else the first free one from 8010.",
+)
+def up(site: str, state: Path | None, port: int | None) -> None:
+    """Start the service: master and workers, restarted when they die. Running already is fine."""
+    service = _service(site, state)
+    ports = _guarded(lambda: service.start(click.echo, port))
+    click.echo(f"web UI: {ports.url}\nstate:  {service.state}\nlogs:   {service.state / 'logs'}")
+
+
+@click.command()
+@_options
+def down(site: str, state: Path | None) -> None:
+    """Stop everything the service started. What was building starts again at the next `kitten up`."""
+    service = _service(site, state)
+    _guarded(lambda: service.stop(click.echo))
+
+
+@click.command()
+@_options
+def status(site: str, state: Path | None) -> None:
+    """What is published, what is under way, what waits and why."""
+    from master import demo as pipeline
+    from master.progress import Api, matrix
+
+    service = _service(site, state)
+    ports = service.ports()
+    if ports is None or not service.processes():
+        raise _fail(f"no service runs for {service.state}\n  → kitten up")
+    console = pipeline.console()
+
+    def show() -> None:
+        packages = service.site.packages
+        commits = {p.name: pipeline.head(service, p)[1] for p in packages}
+        seen = Api(ports.url).snapshot(t.name for t in service.site.targets)
+        cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
+        console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))
+        for process in service.processes():
+            console.print(
+                f"{process['name']:12} {process['statename'].lower():10} {process['description']}", highlight=False
+            )
+        console.print(f"web UI: {ports.url}")
+
+    _guarded(show)
+
+
+@click.command()
+@_options
+@click.option("--packages", default="", help='Names, or "all". Default: those the site marks as default.')
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI.")
+def demo(site: str, state: Path | None, packages: str, port: int | None) -> None:
+    """Start the service, push the demo's packages and follow them into the repositories.
+
+    Exit status 0 only if each package is built, verified, tested and published on each of its targets.
+    """
+    from master import demo as pipeline
+
+    service = _service(site, state)
+    chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
+    held = _guarded(lambda: pipeline.run_demo(service, chosen, pipeline.console(), port))
+    sys.stdout.flush()
+    sys.exit(0 if held else 1)
+
+
+@click.command("try")
+@_options
+@click.option("--package", required=True, help="The package the patch is for.")
+@click.option(
+    "--target", "targets", multiple=True, help="Build for this target only; may be given again. Default: all."
+)
+@click.option(
+    "--patch", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: what this checkout changes."
+)
+@click.option("--branch", help="Branch of the package's dist-git. Default: the site's first that the package has.")
+@click.option("--user", default="contributor", show_default=True, help="Account of the web UI.")
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, path_type=Path),
+    help="Default: the service's own secret, if readable.",
+)
+@click.option("--wait/--no-wait", default=False, help="Follow the builds; exit 0 only if all of them succeed.")
+def try_build(
+    site: str,
+    state: Path | None,
+    package: str,
+    targets: tuple[str, ...],
+    patch: Path | None,
+    branch: str | None,
+    user: str,
+    password_file: Path | None,
+    wait: bool,
+) -> None:
+    """Build, prove and test a patch of yours exactly as a commit would be; nothing is published.
+
+    Run it in a clone of the package's dist-git: what the clone changes against its origin is the patch.
+    """
+    import time
+
+    from master import demo as pipeline
+    from master import trying
+    from master.progress import Api
+    from master.service import ServiceError
+
+    service = _service(site, state)
+
+    def go() -> bool:
+        chosen = service.site.package(package)
+        for target in targets:
+            service.site.target(target)
+        ports = service.ports()
+        if ports is None or not service.processes():
+            raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
+        found_branch, head = pipeline.head(service, chosen)
+        used = branch or found_branch
+        text, base = (patch.read_text(), head) if patch else trying.patch_of_checkout(Path.cwd(), used)
+        secret = password_file or service.state / "secrets" / f"web-{user}"
+        if not secret.is_file():
+            raise ServiceError(f"no password of {user!r} in {secret}\n  → give --password-file FILE")
+        wanted = trying.Try(package, text, used, base, targets, user, secret.read_text().strip())
+        started = time.time()
+        trying.deliver(wanted, ports.try_)
+        api = Api(ports.url)
+        build = trying.build_address(api, wanted, started)
+        if build is None:
+            raise ServiceError(f"the patch was delivered, but no build has started\n  → see {ports.url}#/builders")
+        click.echo(f"try-build: {build[1]}")
+        return not wait or trying.wait_for(api, build[0], click.echo)
+
+    if not _guarded(go):
+        sys.exit(1)

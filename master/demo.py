@@ -1,0 +1,264 @@
+"""``kitten demo``: from nothing to signed packages on every target, followed live, and said plainly at the end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import requests
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from config.models import Package
+from master.progress import STAGES, Api, Cell, matrix, seconds_left
+from master.service import Ports, Service, ServiceError
+
+POLL_SECONDS = 2.0
+# A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
+PATIENCE_SECONDS = 45.0
+_MARKS = {"built": "built", "verified": "verified", "tested": "tested", "published": "published"}
+_STYLE = {"published": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "promoting": "cyan"}
+
+
+def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
+    """The packages a person asked for: none named = the default ones, ``all``, or names.
+
+    :raises KeyError: an unknown name; the text lists the known ones.
+    """
+    wanted = words.replace(",", " ").split()
+    if not wanted:
+        return tuple(p for p in service.site.packages if p.default)
+    if wanted == ["all"]:
+        return service.site.packages
+    return tuple(service.site.package(name) for name in wanted)
+
+
+def run_demo(service: Service, packages: Sequence[Package], console: Console, web_port: int | None = None) -> bool:
+    """Do it all. Returns whether every package is published on every target it is built for.
+
+    :raises ServiceError: with one clear line, when a part of it cannot run at all.
+    """
+    started = time.monotonic()
+    _made_once(service, console)
+    ports = service.start(console.print, web_port)
+    console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
+    commits = push(service, packages)
+    if nothing_to_do(service, packages, commits):
+        console.print(
+            f"[green]nothing to do[/green]: {_names(packages)} are published on every target, from the commits in dist-git"
+        )
+        console.print(result_table(service, packages, _published_cells(service, packages)))
+        return True
+    cells = follow(service, Api(ports.url), packages, commits, console, lambda name: ask_for(service, ports, name))
+    console.print(result_table(service, packages, cells))
+    held = all(cell.state == "published" for cell in cells.values())
+    for (package, target), cell in cells.items():
+        if cell.state == "failed":
+            console.print(f"[red]{package} on {target}[/red]: {cell.words}   {ports.url}{cell.build}")
+    published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
+    console.print(f"web UI        {ports.url}\nrepositories  {published}")
+    console.print(
+        f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}"
+        "   (make stop ends the service)"
+    )
+    return held
+
+
+def _made_once(service: Service, console: Console) -> None:
+    """The sandbox tree and the guests' kernels: slow to make, kept outside the checkout."""
+    for command in ("sandbox",):
+        if service.kitten(command).returncode != 0:
+            raise ServiceError(f"kitten {command} did not succeed (its words are above)")
+    console.print("sandbox and guests are ready")
+
+
+def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
+    """Put the demo's content into its dist-git repositories, as a push from outside; the commits, by package."""
+    done = service.kitten("dist-git", "init", *(p.name for p in packages), capture_output=True)
+    if done.returncode != 0:
+        raise ServiceError(f"dist-git: {(done.stderr or done.stdout).strip()}")
+    return {package.name: head(service, package)[1] for package in packages}
+
+
+def head(service: Service, package: Package) -> tuple[str, str]:
+    """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
+
+    :raises ServiceError: when the repository cannot be read.
+    """
+    repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
+    done = subprocess.run(
+        ["git", "ls-remote", "--heads", repository], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"dist-git of {package.name} cannot be read: {done.stderr.strip()}")
+    heads = {line.split("\trefs/heads/")[1]: line.split("\t")[0] for line in done.stdout.splitlines()}
+    branch = next((b for b in service.site.sources.branches if b in heads), "")
+    return branch, heads.get(branch, "")
+
+
+def published(service: Service) -> dict[tuple[str, str], str]:
+    """The published commit by (package, target), as the repositories themselves record it."""
+    done = service.kitten("published", "--json", capture_output=True)
+    if done.returncode != 0:
+        raise ServiceError(f"kitten published: {(done.stderr or done.stdout).strip()}")
+    return {(r["package"], r["target"]): r["commit"] for r in json.loads(done.stdout)}
+
+
+def nothing_to_do(service: Service, packages: Sequence[Package], commits: Mapping[str, str]) -> bool:
+    """Whether each package's commit is published on every target it is built for."""
+    known = published(service)
+    return all(
+        known.get((p.name, t.name)) == commits[p.name] != "" for p in packages for t in service.site.targets_of(p)
+    )
+
+
+def follow(
+    service: Service,
+    api: Api,
+    packages: Sequence[Package],
+    commits: Mapping[str, str],
+    console: Console,
+    ask: Callable[[str], None],
+) -> dict[tuple[str, str], Cell]:
+    """Show the builds as they go until each cell is finished; the master may restart meanwhile."""
+    workers = sum(len(p.workers) * p.max_builds for p in service.site.workers if "build" in p.roles)
+    known = published(service)
+    quiet_since = dict.fromkeys((p.name for p in packages), time.monotonic())
+    cells: dict[tuple[str, str], Cell] = {}
+    with _display(console) as show:
+        while True:
+            try:
+                cells = matrix(
+                    service.site, packages, commits, api.snapshot(t.name for t in service.site.targets), known
+                )
+            except requests.RequestException:
+                show(Text("the master does not answer; waiting for it to come back", style="yellow"), cells)
+                time.sleep(POLL_SECONDS)
+                continue
+            show(_live(service, packages, cells, workers), cells)
+            if all(cell.finished for cell in cells.values()):
+                return cells
+            for package in packages:
+                mine = [cell for (name, _), cell in cells.items() if name == package.name]
+                if any(cell.state not in ("nothing", "published") for cell in mine) or not any(
+                    cell.state == "nothing" for cell in mine
+                ):
+                    quiet_since[package.name] = time.monotonic()
+                elif time.monotonic() - quiet_since[package.name] > PATIENCE_SECONDS:
+                    ask(package.name)
+                    quiet_since[package.name] = time.monotonic()
+            time.sleep(POLL_SECONDS)
+
+
+def ask_for(service: Service, ports: Ports, package: str) -> None:
+    """Start a package's build as the admin, by the form that people use."""
+    password = (service.state / "secrets" / "web-admin").read_text().strip()
+    session = requests.Session()
+    session.get(f"{ports.url}auth/login", auth=("admin", password), timeout=30).raise_for_status()
+    answer = session.post(
+        f"{ports.url}api/v2/forceschedulers/force",
+        json={
+            "id": 1,
+            "jsonrpc": "2.0",
+            "method": "force",
+            "params": {"package": package, "reason": "asked for by kitten demo"},
+        },
+        timeout=30,
+    )
+    if not answer.ok:
+        raise ServiceError(f"the master does not start {package}: {answer.text.strip()[:300]}")
+
+
+# ------------------------------------------------------------------------------------------------------------- display
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple[str, str], Cell]], None]]:
+    """A live table on a terminal; in a log, one line for each cell that changed."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
+            yield lambda picture, _cells: live.update(picture)
+        return
+    last: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def lines(picture: Group | Text, cells: Mapping[tuple[str, str], Cell]) -> None:
+        if isinstance(picture, Text):
+            console.print(picture)
+        for (package, target), cell in cells.items():
+            now = (cell.state, cell.words)
+            if now != last.get((package, target)) and cell.state != "nothing":
+                console.print(f"{time.strftime('%H:%M:%S')} {package} {target}: {cell.words}", highlight=False)
+                last[package, target] = now
+
+    yield lines
+
+
+def overview(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
+    """Package × target, each with what it is doing."""
+    table = Table(title=service.site.distribution.title)
+    table.add_column("package")
+    targets = [t.name for t in service.site.targets]
+    for target in targets:
+        table.add_column(target)
+    for package in packages:
+        row = [cells.get((package.name, target)) for target in targets]
+        table.add_row(package.name, *(_text(cell) for cell in row))
+    return table
+
+
+def _live(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell], workers: int) -> Group:
+    left = seconds_left(cells, workers)
+    done = sum(cell.finished for cell in cells.values())
+    foot = f"{done} of {len(cells)} done" + (f", about {_clock(left)} left" if left else "")
+    return Group(overview(service, packages, cells), Text(foot))
+
+
+def _text(cell: Cell | None) -> Text:
+    if cell is None:
+        return Text("not built here", style="dim")
+    words = cell.words if cell.state != "nothing" else "—"
+    return Text(
+        words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, "")
+    )
+
+
+def result_table(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
+    """Package × target, and for each: built, verified, tested, published."""
+    table = Table(title=f"{service.site.distribution.title}: what holds")
+    table.add_column("package")
+    table.add_column("target")
+    for stage in STAGES:
+        table.add_column(_MARKS[stage], justify="center")
+    table.add_column("s", justify="right")
+    for package in packages:
+        for target in service.site.targets_of(package):
+            cell = cells.get((package.name, target.name), Cell())
+            marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in STAGES]
+            table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "")
+        table.add_section()
+    return table
+
+
+def _published_cells(service: Service, packages: Sequence[Package]) -> dict[tuple[str, str], Cell]:
+    whole = Cell("published", "published", frozenset(STAGES))
+    return {(p.name, t.name): whole for p in packages for t in service.site.targets_of(p)}
+
+
+def _names(packages: Sequence[Package]) -> str:
+    return ", ".join(p.name for p in packages)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def console() -> Console:
+    """Wide enough in a log that no row of a table is folded."""
+    return Console() if sys.stdout.isatty() else Console(width=140)

@@ -1,0 +1,236 @@
+"""What has become of each package on each target, read over the REST API: the table of ``kitten demo`` and ``kitten status``.
+
+``matrix`` is a pure function over what Buildbot reports; ``Api`` asks for it with two queries and one per running build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import requests
+
+from config.models import Package, Site
+
+PROPERTIES = ("package", "commit", "target", "nevr")
+STAGES = ("built", "verified", "tested", "published")
+# The step whose success a column of the table stands for.
+STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify flags and headers", "tested": "test in QEMU"}
+RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+
+State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "failed"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One package on one target."""
+
+    state: State = "nothing"
+    words: str = ""
+    """What it is doing, waits for, or died of."""
+    done: frozenset[str] = frozenset()
+    """Of ``STAGES``, what has held."""
+    seconds: float = 0.0
+    """Run time of its target build so far, s."""
+    build: str = ""
+    """Address of the build in the web UI, below the service's own."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come of it by itself."""
+        return self.state in ("published", "failed")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What Buildbot knew at one moment."""
+
+    builders: Mapping[int, str]
+    builds: Sequence[Mapping[str, Any]]
+    requests: Sequence[Mapping[str, Any]]
+    steps: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Steps by build id, of target builds."""
+    waiting: Mapping[int, str] = field(default_factory=dict)
+    """Reason for the wait, by build request id."""
+    now: float = 0.0
+
+
+class Api:
+    """The REST API of a running master; reading needs no account.
+
+    Steps of a finished build never change and are asked for once.
+    """
+
+    def __init__(self, url: str, timeout: float = 30) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._steps: dict[int, Sequence[Mapping[str, Any]]] = {}
+        self._builders: dict[int, str] = {}
+
+    def get(self, path: str, key: str, **query: Any) -> list[dict[str, Any]]:
+        """One collection of the data API.
+
+        :raises requests.RequestException: when the master does not answer.
+        """
+        answer = self._session.get(f"{self.url}/api/v2/{path}", params=query, timeout=self._timeout)
+        answer.raise_for_status()
+        return list(answer.json()[key])
+
+    def snapshot(self, targets: Iterable[str], most: int = 400) -> Snapshot:
+        """Read the newest ``most`` builds and every open request."""
+        import time
+
+        if not self._builders:
+            self._builders = {b["builderid"]: b["name"] for b in self.get("builders", "builders")}
+        names = set(targets)
+        builds = self.get("builds", "builds", order="-buildid", limit=most, property=PROPERTIES)
+        open_requests = self.get(
+            "buildrequests", "buildrequests", complete="false", claimed="false", property=PROPERTIES
+        )
+        steps: dict[int, Sequence[Mapping[str, Any]]] = {}
+        for build in builds:
+            number = build["buildid"]
+            if self._builders.get(build["builderid"]) not in names:
+                continue
+            if number not in self._steps or not build["complete"]:
+                found = self.get(f"builds/{number}/steps", "steps")
+                if build["complete"]:
+                    self._steps[number] = found
+                steps[number] = found
+            else:
+                steps[number] = self._steps[number]
+        return Snapshot(self._builders, builds, open_requests, steps, self._reasons(), time.time())
+
+    def _reasons(self) -> dict[int, str]:
+        try:
+            answer = self._session.get(f"{self.url}/plugins/kitten/waiting.json", timeout=self._timeout)
+            answer.raise_for_status()
+            return {int(w["buildrequestid"]): str(w["reason"]) for w in answer.json()["waiting"]}
+        except (requests.RequestException, ValueError, KeyError):
+            return {}
+
+
+def matrix(
+    site: Site,
+    packages: Sequence[Package],
+    commits: Mapping[str, str],
+    seen: Snapshot,
+    published: Mapping[tuple[str, str], str],
+) -> dict[tuple[str, str], Cell]:
+    """One cell for each package and target.
+
+    :param commits: the commit that counts, by package; builds of others are not shown.
+    :param published: the commit that is published, by (package, target).
+    """
+    cells = {}
+    for package in packages:
+        commit = commits.get(package.name, "")
+        source = _source_state(seen, package.name, commit)
+        for target in site.targets_of(package):
+            if published.get((package.name, target.name)) == commit != "":
+                cells[package.name, target.name] = Cell("published", "published", frozenset(STAGES))
+            else:
+                cells[package.name, target.name] = _cell(seen, package.name, target.name, commit, source)
+    return cells
+
+
+def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) -> Cell:
+    build = _newest(seen, target, package, commit)
+    request = next(
+        (r for r in seen.requests if seen.builders.get(r["builderid"]) == target and _is(r, package, commit)), None
+    )
+    if request is not None and (build is None or build["complete"]):
+        return Cell("waiting", seen.waiting.get(request["buildrequestid"], "waits for a free worker"))
+    if build is None:
+        return source
+    steps = seen.steps.get(build["buildid"], ())
+    succeeded = {s["name"] for s in steps if s["complete"] and s["results"] in (0, 1)}
+    done = frozenset(stage for stage, name in STEP_OF_STAGE.items() if name in succeeded)
+    end = build["complete_at"] or seen.now
+    address = f"#/builders/{build['builderid']}/builds/{build['number']}"
+    cell = Cell("running", "starts", done, max(0.0, end - build["started_at"]), address)
+    if not build["complete"]:
+        running = [s for s in steps if not s["complete"] and s["started_at"]]
+        return _with(cell, words=running[-1]["name"] if running else "starts")
+    if build["results"] == 5:
+        return _with(cell, state="waiting", words="starts again: its worker was lost")
+    if build["results"] not in (0, 1):
+        return _with(cell, state="failed", words=_first_failure(steps) or str(build["state_string"]))
+    promotion = _newest(seen, "promote", package, commit, target)
+    if promotion is None or not promotion["complete"] or promotion["results"] == 5:
+        return _with(cell, state="promoting", words="promote")
+    if promotion["results"] in (0, 1):
+        return _with(cell, state="published", words="published", done=frozenset(STAGES))
+    return _with(cell, state="failed", words=f"promote: {promotion['state_string']}")
+
+
+def _with(cell: Cell, **changes: Any) -> Cell:
+    from dataclasses import replace
+
+    return replace(cell, **changes)
+
+
+def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
+    build = _newest(seen, "source", package, commit)
+    if build is None:
+        # A source build learns its commit when it has fetched it.
+        build = next(
+            (
+                b
+                for b in seen.builds
+                if seen.builders.get(b["builderid"]) == "source"
+                and not b["complete"]
+                and _property(b, "package") == package
+            ),
+            None,
+        )
+    if build is None:
+        waits = any(
+            seen.builders.get(r["builderid"]) == "source" and _property(r, "package") == package for r in seen.requests
+        )
+        return Cell("source", "source waits for a free worker") if waits else Cell()
+    address = f"#/builders/{build['builderid']}/builds/{build['number']}"
+    if build["complete"] and build["results"] not in (0, 1, 5):
+        return Cell("failed", f"source: {build['state_string']}", build=address)
+    return Cell("source", "source", build=address)
+
+
+def _newest(
+    seen: Snapshot, builder: str, package: str, commit: str, target: str | None = None
+) -> Mapping[str, Any] | None:
+    for build in seen.builds:  # newest first
+        if (
+            seen.builders.get(build["builderid"]) == builder
+            and _is(build, package, commit)
+            and (target is None or _property(build, "target") == target)
+        ):
+            return build
+    return None
+
+
+def _is(thing: Mapping[str, Any], package: str, commit: str) -> bool:
+    return _property(thing, "package") == package and _property(thing, "commit") == commit
+
+
+def _property(thing: Mapping[str, Any], name: str) -> str:
+    value = (thing.get("properties") or {}).get(name)
+    return str(value[0]) if value else ""
+
+
+def _first_failure(steps: Sequence[Mapping[str, Any]]) -> str:
+    for step in steps:
+        if step["complete"] and step["results"] not in (0, 1, 3):
+            return f"{step['name']}: {step['state_string']}"
+    return ""
+
+
+def seconds_left(cells: Mapping[tuple[str, str], Cell], workers: int) -> float | None:
+    """Estimate, in s: the mean of what is finished, for what is not, over the workers. None before anything finished."""
+    finished = [c.seconds for c in cells.values() if c.state == "published" and c.seconds > 0]
+    if not finished:
+        return None
+    mean = sum(finished) / len(finished)
+    left = sum(max(mean - c.seconds, 0.0) if c.state == "running" else mean for c in cells.values() if not c.finished)
+    return left / max(workers, 1)

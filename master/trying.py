@@ -1,0 +1,142 @@
+"""``kitten try``: a contributor's patch, built, proven and tested in the production buildroot, published nowhere.
+
+Buildbot's own try client does the talking. Two of its habits are mended here: it waits for ever on a refused connection or
+a wrong password, and it does not say where the build can be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from master.progress import RESULT, Api
+from master.service import ServiceError
+
+DELIVERY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Try:
+    """One patch against one package's branch."""
+
+    package: str
+    patch: str
+    branch: str
+    commit: str
+    targets: Sequence[str]
+    user: str
+    password: str
+
+
+def patch_of_checkout(folder: Path, branch: str) -> tuple[str, str]:
+    """What a dist-git checkout changes against its upstream branch: (the patch, the commit it applies to).
+
+    Committed and uncommitted changes count, and new files that git tracks.
+
+    :raises ServiceError: no checkout, no upstream branch, or no change.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ServiceError(
+                f"{folder}: git {arguments[0]}: {done.stderr.strip()}\n"
+                "  → run this in a clone of the package's dist-git, or give --patch FILE"
+            )
+        return done.stdout
+
+    base = git("merge-base", "HEAD", f"origin/{branch}").strip()
+    patch = git("diff", "--binary", base)
+    if not patch:
+        raise ServiceError(
+            f"{folder} changes nothing against origin/{branch}\n  → edit, `git add` what is new, and try again"
+        )
+    return patch, base
+
+
+def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
+    """Hand the patch to the master.
+
+    :raises ServiceError: refused connection, wrong user or password, or a master that does not answer.
+    """
+    with socket.socket() as probe:
+        probe.settimeout(10)
+        try:
+            probe.connect((host, try_port))
+        except OSError as error:
+            raise ServiceError(
+                f"no master takes try-builds on {host}:{try_port}: {error.strerror or error}\n  → kitten up"
+            ) from None
+    with tempfile.TemporaryDirectory() as folder:
+        patch = Path(folder, "patch")
+        patch.write_text(wanted.patch)
+        # The client reads the password from its options file, so that it stands in no process list.
+        options = Path(folder, ".buildbot")
+        options.mkdir()
+        (options / "options").write_text(f"try_password = {wanted.password!r}\n")
+        (options / "options").chmod(0o600)
+        command = [
+            *(str(Path(sys.executable).parent / "buildbot"), "try", "--connect=pb", f"--master={host}:{try_port}"),
+            *(f"--username={wanted.user}", f"--who={wanted.user}", "--vc=git", f"--branch={wanted.branch}"),
+            *(f"--baserev={wanted.commit}", f"--diff={patch}", "--patchlevel=1", "--builder=try"),
+            f"--property=package={wanted.package}",
+            *([f"--property=targets={' '.join(wanted.targets)}"] if wanted.targets else []),
+        ]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False, timeout=DELIVERY_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise ServiceError(
+                f"the master did not take the patch within {DELIVERY_SECONDS} s: the password of {wanted.user!r} may be wrong"
+            ) from None
+    if done.returncode != 0 or (
+        "Delivering job" not in done.stdout + done.stderr and "job has been delivered" not in done.stdout
+    ):
+        raise ServiceError(f"the master refused the patch: {(done.stdout + done.stderr).strip()[-500:]}")
+
+
+def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None:
+    """Id and address of the try-build that started for it, once there is one."""
+    for _ in range(DELIVERY_SECONDS):
+        with contextlib.suppress(requests.RequestException):
+            builders = {b["builderid"]: b["name"] for b in api.get("builders", "builders")}
+            for build in api.get("builds", "builds", order="-buildid", limit=20, property=("package", "owner")):
+                package = (build["properties"].get("package") or [""])[0]
+                if (
+                    builders.get(build["builderid"]) == "try"
+                    and build["started_at"] >= after - 5
+                    and package == wanted.package
+                ):
+                    return build["buildid"], f"{api.url}/#/builders/{build['builderid']}/builds/{build['number']}"
+        time.sleep(1)
+    return None
+
+
+def wait_for(api: Api, buildid: int, say: Callable[[str], None]) -> bool:
+    """Follow the source build of a try and what it started; True when all of it succeeded."""
+    told: set[int] = set()
+    while True:
+        builds = api.get("builds", "builds", order="-buildid", limit=100, property=("parent_buildid", "target"))
+        mine = [
+            b for b in builds if b["buildid"] == buildid or (b["properties"].get("parent_buildid") or [0])[0] == buildid
+        ]
+        for build in mine:
+            if build["complete"] and build["buildid"] not in told:
+                told.add(build["buildid"])
+                where = (build["properties"].get("target") or ["source"])[0]
+                say(f"{where}: {RESULT[build['results']]}: {build['state_string']}")
+        pending = api.get("buildrequests", "buildrequests", complete="false", property="parent_buildid")
+        waits = [r for r in pending if (r["properties"].get("parent_buildid") or [0])[0] == buildid]
+        if not waits and mine and all(b["complete"] for b in mine):
+            return all(b["results"] in (0, 1) for b in mine)
+        time.sleep(2)

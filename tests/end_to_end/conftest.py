@@ -1,0 +1,106 @@
+"""One real service for all end-to-end tests: its own state folder and ports, the shared caches, ended whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+KITTEN = Path(sys.executable).parent / "kitten"
+TARGETS = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")
+
+
+@dataclass
+class Service:
+    state: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "KITTEN_STATE": str(self.state), "KITTEN_SITE": "demo"}
+
+    def kitten(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [KITTEN, *arguments], env=self.environment, capture_output=True, text=True, timeout=3000, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"kitten {' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def start(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [KITTEN, *arguments], env=self.environment, stdout=log.open("wb"), stderr=subprocess.STDOUT
+        )
+
+    @property
+    def url(self) -> str:
+        ports = json.loads((self.state / "service" / "ports.json").read_text())
+        return f"http://127.0.0.1:{ports['web']}/"
+
+    def api(self, path: str, **query: Any) -> dict[str, Any]:
+        answer = requests.get(f"{self.url}api/v2/{path}", params=query, timeout=30)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def builds(self, **query: Any) -> list[dict[str, Any]]:
+        return list(self.api("builds", order="buildid", property=("package", "commit", "target"), **query)["builds"])
+
+    def builders(self) -> dict[int, str]:
+        return {b["builderid"]: b["name"] for b in self.api("builders")["builders"]}
+
+    def supervised(self) -> dict[str, int]:
+        """Process ids by name, from the supervisor itself."""
+        from xmlrpc.client import ServerProxy
+
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{self.state}/service/control")
+        server = ServerProxy("http://127.0.0.1", transport=transport)
+        return {str(p["name"]): int(p["pid"]) for p in server.supervisor.getAllProcessInfo()}  # type: ignore[union-attr,index]
+
+    def dist_git(self, package: str) -> Path:
+        return self.state / "dist-git" / f"{package}.git"
+
+
+def git(*arguments: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(["git", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"git {arguments}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def processes_of(state: Path, programs: Sequence[str]) -> list[str]:
+    """Command lines of running programs that belong to this service."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        line = " ".join(words)
+        if any(program in line for program in programs) and (
+            str(state) in line or f"KITTEN_STATE={state}" in environment
+        ):
+            found.append(f"{entry.name} {line[:200]}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder:
+        running = Service(Path(folder))
+        try:
+            yield running
+        finally:
+            running.kitten("down", check=False)
+            assert processes_of(running.state, ["twistd", "supervisord", "qemu", "bwrap", "rpmbuild"]) == []

@@ -1,0 +1,162 @@
+"""The whole way, on a real service: commits in, signed packages out, through the death of a worker and of the master.
+
+The tests of this file build on one another, in order; each says what has become true.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import TARGETS, Service, git, processes_of
+
+pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest]
+PACKAGES = ("bzip2", "zlib", "pigz")
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        try:
+            if value := condition():
+                return value
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.5)
+    pytest.fail(f"within {seconds:.0f} s not seen: {what}")
+
+
+def running_target_build(service: Service) -> dict[str, Any] | None:
+    """A target build whose rpmbuild is under way."""
+    builders = service.builders()
+    for build in service.builds(complete="false"):
+        if builders[build["builderid"]] not in TARGETS:
+            continue
+        steps = service.api(f"builds/{build['buildid']}/steps")["steps"]
+        if any(s["name"] == "build RPMs" and s["started_at"] and not s["complete"] for s in steps) and processes_of(
+            service.state, ["rpmbuild"]
+        ):
+            return build
+    return None
+
+
+@pytest.fixture(scope="module")
+def demo(service: Service) -> str:
+    """The demo's three packages on five targets, with one worker and the master killed on the way; what it printed."""
+    log = service.state / "demo.log"
+    process = service.start("demo", log=log)
+    try:
+        build = until(lambda: running_target_build(service), "a build under way")
+        worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
+        before = service.supervised()[worker]
+        os.kill(before, signal.SIGKILL)
+        until(lambda: service.supervised()[worker] not in (0, before), "the killed worker started again", 60)
+
+        until(lambda: running_target_build(service), "a build under way after the worker's death")
+        before = service.supervised()["master"]
+        os.kill(before, signal.SIGKILL)
+        until(lambda: service.supervised()["master"] not in (0, before), "the killed master started again", 60)
+        status = process.wait(timeout=2400)
+    finally:
+        process.kill()
+    text = log.read_text()
+    assert status == 0, text[-4000:]
+    return text
+
+
+def test_the_demo_ends_with_every_package_published_on_every_target(demo: str) -> None:
+    assert "everything holds" in demo
+    rows = [line for line in demo.splitlines() if line.count("yes") == 4]
+    assert len(rows) == len(PACKAGES) * len(TARGETS)
+
+
+def test_a_lost_worker_and_a_lost_master_were_survived(service: Service, demo: str) -> None:
+    retried = [b for b in service.builds() if b["results"] == 5]
+    assert retried, "the killed worker's build and the killed master's builds end as RETRY"
+
+
+def test_nothing_a_build_started_is_left(service: Service, demo: str) -> None:
+    until(lambda: not processes_of(service.state, ["rpmbuild", "qemu-system", "bwrap"]), "builds without leftovers", 60)
+    assert [line for line in Path("/proc/mounts").read_text().splitlines() if str(service.state) in line] == []
+
+
+def test_each_package_installs_with_both_signature_checks_on_each_target(service: Service, demo: str) -> None:
+    for target in TARGETS:
+        service.kitten("install-check", "--target", target, *PACKAGES)
+
+
+def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:
+    before = len(service.builds())
+    assert "nothing to do" in service.kitten("demo").stdout
+    assert len(service.builds()) == before
+
+
+def commit(service: Service, tmp_path: Path, package: str, change: Callable[[str], str], message: str) -> str:
+    clone = tmp_path / package
+    git("clone", "-q", "-b", "c10s", service.dist_git(package), clone)
+    spec = clone / f"{package}.spec"
+    text = spec.read_text()
+    assert change(text) != text
+    spec.write_text(change(text))
+    who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    git(*who, "commit", "-qam", message, cwd=clone)
+    git("push", "-q", "origin", "c10s", cwd=clone)
+    return git("rev-parse", "HEAD", cwd=clone)
+
+
+def idle(service: Service) -> bool:
+    return not service.builds(complete="false") and not service.api("buildrequests", complete="false")["buildrequests"]
+
+
+def test_a_commit_to_zlib_rebuilds_zlib_on_five_targets_and_nothing_else(
+    service: Service, demo: str, tmp_path: Path
+) -> None:
+    before = {b["buildid"] for b in service.builds()}
+    release = lambda text: text.replace("Release:", "Release:", 1).replace("%changelog\n", _CHANGELOG, 1)  # noqa: E731
+    new = commit(service, tmp_path, "zlib", lambda text: _next_release(release(text)), "A new release")
+
+    def finished() -> bool:
+        built = [b for b in service.builds() if b["buildid"] not in before]
+        return len(built) >= 11 and all(b["complete"] for b in built) and idle(service)
+
+    until(finished, "one source build, five target builds, five promotions", 1200)
+    built = [b for b in service.builds() if b["buildid"] not in before]
+    builders = service.builders()
+    assert {b["properties"]["package"][0] for b in built} == {"zlib"}
+    assert sorted(builders[b["builderid"]] for b in built) == sorted(["source", *TARGETS, *["promote"] * 5])
+    assert {b["results"] for b in built} == {0}
+    assert {b["properties"]["commit"][0] for b in built} == {new}
+
+
+_CHANGELOG = "%changelog\n* Mon Nov 23 2026 kitten-ci demo <demo@localhost> - 99\n- A new release\n\n"
+
+
+def _next_release(spec: str) -> str:
+    import re
+
+    return re.sub(r"^Release:(\s*)\d+", r"Release:\g<1>99", spec, count=1, flags=re.MULTILINE)
+
+
+def test_a_commit_that_breaks_the_spec_fails_in_source_with_the_specs_error_and_publishes_nothing(
+    service: Service, demo: str, tmp_path: Path
+) -> None:
+    published = service.kitten("published", "--json").stdout
+    before = {b["buildid"] for b in service.builds()}
+    commit(
+        service, tmp_path, "bzip2", lambda text: text.replace("%description\n", "%descriptoin\n", 1), "A broken spec"
+    )
+    until(
+        lambda: [b for b in service.builds() if b["buildid"] not in before and b["complete"]], "the source build", 120
+    )
+    until(lambda: idle(service), "an idle service", 60)
+    (build,) = [b for b in service.builds() if b["buildid"] not in before]
+    assert service.builders()[build["builderid"]] == "source"
+    assert build["results"] == 2
+    assert "bzip2.spec" in build["state_string"]
+    assert service.kitten("published", "--json").stdout == published

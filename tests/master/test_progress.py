@@ -1,0 +1,124 @@
+"""The table of the demo, from what the REST API says at one moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.loading import load_site
+from master.progress import Cell, Snapshot, matrix, seconds_left
+
+SITE = load_site("demo")
+BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote"}
+SUCCESS, FAILURE, EXCEPTION, RETRY, CANCELLED = 0, 2, 4, 5, 6
+
+
+def build(number: int, builder: str, results: int | None = None, **properties: str) -> dict[str, Any]:
+    builderid = next(i for i, name in BUILDERS.items() if name == builder)
+    known = {"package": "zlib", "commit": "c0ffee", **properties}
+    return {
+        "buildid": number,
+        "number": number,
+        "builderid": builderid,
+        "complete": results is not None,
+        "results": results,
+        "started_at": 100,
+        "complete_at": 130 if results is not None else None,
+        "state_string": "what it said",
+        "properties": {name: [value, "test"] for name, value in known.items()},
+    }
+
+
+def step(name: str, results: int | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "complete": results is not None,
+        "results": results,
+        "started_at": 100,
+        "state_string": f"{name} said",
+    }
+
+
+def cell(*builds: dict[str, Any], target: str = "x86_64", published: str = "", **parts: Any) -> Cell:
+    seen = Snapshot(
+        BUILDERS,
+        builds=sorted(builds, key=lambda b: -b["buildid"]),
+        requests=parts.pop("requests", ()),
+        now=140,
+        **parts,
+    )
+    known = {("zlib", target): published} if published else {}
+    return matrix(SITE, [SITE.package("zlib")], {"zlib": "c0ffee"}, seen, known)["zlib", target]
+
+
+def test_nothing_heard_of_a_package_is_nothing() -> None:
+    assert cell().state == "nothing"
+    assert not cell().finished
+
+
+def test_a_published_commit_is_whole_without_any_build() -> None:
+    assert cell(published="c0ffee").finished
+    assert cell(published="c0ffee").done == {"built", "verified", "tested", "published"}
+
+
+def test_another_commits_publication_does_not_count() -> None:
+    assert cell(published="0ld").state == "nothing"
+
+
+def test_a_source_build_counts_for_every_target_even_before_it_knows_its_commit() -> None:
+    assert cell(build(1, "source", commit="")).state == "source"
+
+
+@pytest.mark.parametrize("results", [FAILURE, EXCEPTION, CANCELLED])
+def test_a_failed_source_build_is_the_end_for_every_target(results: int) -> None:
+    for target in ("x86_64", "s390x"):
+        assert cell(build(1, "source", results), target=target).state == "failed"
+
+
+def test_a_waiting_request_shows_its_reason() -> None:
+    request = {"buildrequestid": 9, "builderid": 6, "properties": {"package": ["zlib", ""], "commit": ["c0ffee", ""]}}
+    waits = cell(
+        build(1, "source", SUCCESS),
+        target="s390x",
+        requests=[request],
+        waiting={9: "waits for bzip2: building on s390x"},
+    )
+    assert (waits.state, waits.words) == ("waiting", "waits for bzip2: building on s390x")
+
+
+def test_a_running_build_names_its_step_and_what_held_so_far() -> None:
+    runs = cell(build(2, "x86_64"), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers")]})
+    assert (runs.state, runs.words, runs.done, runs.seconds) == ("running", "verify flags and headers", {"built"}, 40)
+
+
+def test_a_failed_build_names_the_step_that_failed() -> None:
+    died = cell(build(2, "x86_64", FAILURE), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers", FAILURE)]})
+    assert (died.state, died.words) == ("failed", "verify flags and headers: verify flags and headers said")
+
+
+def test_a_lost_worker_is_a_wait_and_not_a_failure() -> None:
+    assert cell(build(2, "x86_64", RETRY)).state == "waiting"
+
+
+def test_a_build_that_held_is_published_only_when_its_own_promotion_held() -> None:
+    built = build(2, "x86_64", SUCCESS)
+    assert cell(built).state == "promoting"
+    assert cell(built, build(3, "promote", SUCCESS, target="s390x")).state == "promoting"
+    assert cell(built, build(3, "promote", SUCCESS, target="x86_64")).state == "published"
+    assert cell(built, build(3, "promote", FAILURE, target="x86_64")).state == "failed"
+
+
+def test_the_newest_build_of_the_commit_counts() -> None:
+    again = cell(build(2, "x86_64", FAILURE), build(4, "x86_64"))
+    assert again.state == "running"
+    other = cell(build(2, "x86_64", FAILURE), build(4, "x86_64", commit="0ther"))
+    assert other.state == "failed"
+
+
+def test_time_left_is_unknown_until_something_is_finished_and_shrinks_with_workers() -> None:
+    done, going, waits = Cell("published", seconds=30), Cell("running", seconds=20), Cell("waiting")
+    assert seconds_left({("a", "x"): going}, 2) is None
+    cells = {("a", "x"): done, ("b", "x"): going, ("c", "x"): waits}
+    assert seconds_left(cells, 1) == 40
+    assert seconds_left(cells, 2) == 20

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the operating system's packages that a purpose needs and this host lacks; says nothing where none is missing.
+#   tools/host-packages.sh demo|test|lint
+# Debian 12 and 13 and Ubuntu 24.04 with apt; Enterprise Linux and Fedora with dnf are written but not yet tried.
+set -euo pipefail
+
+purpose=${1:?usage: tools/host-packages.sh demo|test|lint}
+
+# bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
+# qemu-*: the guests      dnf: the installing client      dpkg-dev: source packages with the tarballs
+demo=(bubblewrap ca-certificates dnf dpkg-dev git gnupg mmdebstrap python3-venv qemu-system-arm qemu-system-misc
+    qemu-system-ppc qemu-system-x86 rpm uidmap xz-utils zstd)
+demo_dnf=(bubblewrap dnf git gnupg2 mock python3 qemu-system-aarch64 qemu-system-ppc qemu-system-s390x qemu-system-x86
+    rpm-build rpm-sign xz zstd)
+# chromium: the browser tests      gcc: known-truth programs      cpio: a second opinion on our archives
+extra_test=(chromium cpio gcc libc6-dev)
+extra_lint=(shellcheck)
+
+case $purpose in
+    demo) wanted=("${demo[@]}") ;;
+    test) wanted=("${demo[@]}" "${extra_test[@]}") ;;
+    lint) wanted=("${extra_lint[@]}") ;;
+    *) echo "host-packages: unknown purpose $purpose; there are: demo test lint" >&2; exit 2 ;;
+esac
+
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+
+if command -v apt-get >/dev/null; then
+    missing=()
+    for package in "${wanted[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && exit 0
+    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+        echo "host-packages: not root, and no sudo; ask an administrator to run:" >&2
+        echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 2
+    fi
+    echo "setup: installing ${missing[*]}"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! { "${as_root[@]}" apt-get -q update &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        echo "host-packages: apt-get could not install: ${missing[*]}" >&2
+        exit 2
+    fi
+elif command -v dnf >/dev/null; then
+    [ "$purpose" = demo ] || demo_dnf+=(chromium cpio gcc ShellCheck)
+    rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}"
+else
+    echo "host-packages: this host has neither apt-get nor dnf; install by hand: ${wanted[*]}" >&2
+    exit 2
+fi
