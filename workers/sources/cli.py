@@ -60,9 +60,9 @@ def source(
     except (DidNotHold, CannotRun) as error:
         if json_file is not None:
             outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
-            first = str(error).splitlines()[0]
+            first = str(error).splitlines()[0].rstrip(":")
             spent = time.monotonic() - began
-            SourceResult(outcome=outcome, summary=first, cause=str(error), seconds=spent, **known).write(json_file)
+            SourceResult(outcome=outcome, summary=first, cause=first, seconds=spent, **known).write(json_file)
         raise
     result = result.model_copy(update={"seconds": time.monotonic() - began})
     if json_file is not None:

@@ -14,7 +14,8 @@ from config.identity import identity_of
 from config.models import Package, Site
 from workers import cache
 from workers.errors import DidNotHold
-from workers.results import Artifact, SourceResult
+from workers.results import SourceResult
+from workers.rpm import artifacts
 from workers.sources import distgit, lookaside, srpm, store
 
 
@@ -52,7 +53,7 @@ def source_of(request: Request, commit: distgit.Commit) -> SourceResult:
 
     with scratch() as folder:
         tree = _work_tree(request, commit, folder)
-        url = f"{store.base(request.site.distribution.artifacts, request.state)}/sources/{request.package.name}/{tree.key}"
+        url = f"{artifacts.store(request.site, request.state)}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         result = _read(url)
         reused = result is not None
@@ -114,8 +115,7 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
 
 
 def _read(url: str) -> SourceResult | None:
-    document = store.read_document(url)
-    return SourceResult.read(document) if document is not None else None
+    return artifacts.read_result(f"{url}/{store.DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
@@ -132,14 +132,14 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     tests = None
     if srpm.pack_tests(tree.folder, out / "tests.tar", seconds):
         files.append(out / "tests.tar")
-        tests = _artifact(out / "tests.tar", url)
+        tests = artifacts.described(out / "tests.tar", url)
     result = SourceResult(
         summary=f"{made.nevr} from {tree.commit.branch} {tree.commit.commit[:12]}",
         package=request.package.name,
         branch=tree.commit.branch,
         commit=tree.commit.commit,
         nevr=made.nevr,
-        srpm=_artifact(made.path, url),
+        srpm=artifacts.described(made.path, url),
         tests=tests,
         build_requires=made.build_requires,
         binaries=made.binaries,
@@ -148,8 +148,3 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     result.write(out / store.DOCUMENT)
     store.write_folder([*files, out / store.DOCUMENT], url)
     return result
-
-
-def _artifact(path: Path, url: str) -> Artifact:
-    content = path.read_bytes()
-    return Artifact(name=path.name, url=f"{url}/{path.name}", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
