@@ -95,7 +95,9 @@ def fetch(folder: str, artifact: Artifact) -> Path:
     else:
         path = cache.entry("fetched", artifact.sha256, lambda at: _download(url, at / artifact.name)) / artifact.name
     if (found := sha256(path)) != artifact.sha256:
-        raise CannotRun(f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again")
+        raise CannotRun(
+            f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again"
+        )
     return path
 
 

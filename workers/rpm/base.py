@@ -25,7 +25,16 @@ _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6", "libatomic1", "libgomp1")
 # What a shell, the loader and the file system provide on Enterprise Linux under the names that packages ask for.
 _PROVIDES = (
     *("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/env", "/usr/bin/perl", "/usr/bin/pkg-config"),
-    *("/sbin/ldconfig", "/usr/sbin/ldconfig", "rtld(GNU_HASH)", "filesystem", "setup", "glibc", "glibc-common", "libgcc"),
+    *(
+        "/sbin/ldconfig",
+        "/usr/sbin/ldconfig",
+        "rtld(GNU_HASH)",
+        "filesystem",
+        "setup",
+        "glibc",
+        "glibc-common",
+        "libgcc",
+    ),
     *("libstdc++", "glibc-devel", "libstdc++-devel", "rpm", "rpm-build", "redhat-rpm-config"),
 )
 
@@ -36,7 +45,9 @@ def sandbox_base(site: Site, target: Target) -> Path:
     :raises CannotRun: when the tree cannot be made.
     """
     made = tree(site)
-    return next(cache.entry("sandbox-base", _key(site, target, made), lambda at: _make(site, target, made, at)).glob("*.rpm"))
+    return next(
+        cache.entry("sandbox-base", _key(site, target, made), lambda at: _make(site, target, made, at)).glob("*.rpm")
+    )
 
 
 def database_layer(site: Site, target: Target) -> Path:
@@ -72,7 +83,10 @@ def libraries(root: Path, debian_arch: str) -> list[str]:
         for listing in (f"{name}:{debian_arch}.list", f"{name}-{debian_arch}-cross.list"):
             path = root / "var/lib/dpkg/info" / listing
             for line in path.read_text().splitlines() if path.is_file() else []:
-                if re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line) and (root / line.lstrip("/")).is_file():
+                if (
+                    re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line)
+                    and (root / line.lstrip("/")).is_file()
+                ):
                     found.add(line)
     return sorted(found)
 
@@ -106,12 +120,22 @@ def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
     for_each = 'for library; do echo "$library" | /usr/lib/rpm/elfdeps --provides; done'
     with sandbox.scratch() as folder:
         binds = sandbox.rpm_configuration(folder, site, target)
-        sonames = sandbox.run_in(made, ["sh", "-ec", for_each, "sh", *paths], binds=binds, target=target).output.splitlines()
+        sonames = sandbox.run_in(
+            made, ["sh", "-ec", for_each, "sh", *paths], binds=binds, target=target
+        ).output.splitlines()
         build = folder / "builddir"
         build.mkdir()
         release = f"1.{_key(site, target, made)[:8]}"
         (build / "base.spec").write_text(specification([*sonames, *_PROVIDES, *site.build.provides], release))
-        argv = ["rpmbuild", "-bb", "--quiet", "--target", f"{target.rpm_arch}-linux", "--define", "debug_package %{nil}"]
+        argv = [
+            "rpmbuild",
+            "-bb",
+            "--quiet",
+            "--target",
+            f"{target.rpm_arch}-linux",
+            "--define",
+            "debug_package %{nil}",
+        ]
         argv += ["--define", "_enable_debug_packages 0", "base.spec"]
         sandbox.run_in(made, argv, binds={**binds, build: ("/builddir", True)}, target=target)
         package = next(build.glob("RPMS/*/sandbox-base-*.rpm"))

@@ -43,7 +43,7 @@ class Package:
 
     @property
     def nevra(self) -> str:
-        """NAME-[EPOCH:]VERSION-RELEASE.ARCH"""
+        """NAME-[EPOCH:]VERSION-RELEASE.ARCH."""
         return f"{self.name}-{self.evr}.{self.arch}"
 
 
@@ -56,7 +56,7 @@ def read_package(path: Path) -> Package:
 
     try:
         return _package(createrepo_c.package_from_rpm(str(path), changelog_limit=0), path)
-    except Exception as error:  # noqa: BLE001 - createrepo_c raises its own bare type
+    except Exception as error:
         raise CannotRun(f"{path} is not an RPM: {error}") from None
 
 
@@ -72,7 +72,7 @@ def read_repository(folder: Path) -> list[Package]:
     try:
         reader = createrepo_c.RepositoryReader.from_path(str(folder))
         return [_package(found, folder / found.location_href) for found in reader.iter_packages(warningcb=None)]
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
 
@@ -99,7 +99,9 @@ def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
     return f"{epoch}:{text}" if epoch and epoch != "0" else text
 
 
-def resolve(what: str, requires: Sequence[Dependency], base: Package, staged: Sequence[Package], arch: str) -> list[Package]:
+def resolve(
+    what: str, requires: Sequence[Dependency], base: Package, staged: Sequence[Package], arch: str
+) -> list[Package]:
     """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
 
     :param what: whose dependencies these are, for the message.
@@ -121,14 +123,15 @@ def resolve(what: str, requires: Sequence[Dependency], base: Package, staged: Se
     if missing:
         raise DidNotHold(f"{what} needs {', '.join(missing)}, which nothing staged on {arch} provides")
     solver = pool.Solver()
-    problems = solver.solve([pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, d.id) for _, d in wanted])
+    problems = solver.solve(
+        [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, d.id) for _, d in wanted]
+    )
     if problems:
         raise DidNotHold(f"the buildroot of {what} on {arch} cannot be made: {'; '.join(str(p) for p in problems)}")
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 
 def _add(pool: Any, repository: Any, package: Package) -> int:
-    import solv
 
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch

@@ -19,7 +19,12 @@ _CHECKOUT = Path(__file__).parents[2]
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     site = click.option(
-        "--site", "site_name", default="demo", show_default=True, envvar="KITTEN_SITE", help="Folder below config/, or a path."
+        "--site",
+        "site_name",
+        default="demo",
+        show_default=True,
+        envvar="KITTEN_SITE",
+        help="Folder below config/, or a path.",
     )
     state = click.option(
         "--state", type=click.Path(path_type=Path), envvar="KITTEN_STATE", help="State folder. Default: var/SITE."
@@ -48,7 +53,9 @@ def build(target_name: str, source: str, srpm: str, json_file: Path | None, site
         if json_file is not None:
             outcome = "cannot-run" if isinstance(error, CannotRun) else "not-held"
             first = str(error).splitlines()[0]
-            BuildResult(outcome=outcome, summary=first, cause=first, target=target_name, package="", nevr="").write(json_file)
+            BuildResult(outcome=outcome, summary=first, cause=first, target=target_name, package="", nevr="").write(
+                json_file
+            )
         raise
     if json_file is not None:
         result.write(json_file)

@@ -9,7 +9,15 @@ from __future__ import annotations
 from config.models import Site, Target
 from workers.rpm.tree import is_foreign, native_arch
 
-_TOOLS = {"ar": "ar", "ranlib": "ranlib", "nm": "nm", "strip": "strip", "objdump": "objdump", "objcopy": "objcopy", "ld": "ld"}
+_TOOLS = {
+    "ar": "ar",
+    "ranlib": "ranlib",
+    "nm": "nm",
+    "strip": "strip",
+    "objdump": "objdump",
+    "objcopy": "objcopy",
+    "ld": "ld",
+}
 
 # The same for every target.
 _COMMON = """\

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_PHASE = re.compile(r"^Executing\((%\w+)\):", re.M)
-_BAD_EXIT = re.compile(r"^error: Bad exit status from \S+ \((%\w+)\)", re.M)
+_PHASE = re.compile(r"^Executing\((%\w+)\):", re.MULTILINE)
+_BAD_EXIT = re.compile(r"^error: Bad exit status from \S+ \((%\w+)\)", re.MULTILINE)
 
 # What names a cause, the more telling first. Compilers: GNU coding standards' "FILE:LINE: error:"; test suites: the words
 # that automake, TAP and CTest use.
@@ -16,8 +16,10 @@ _TELLING = (
     re.compile(r"^(not ok|FAIL(ED)?:?|ERROR:)\s.*"),
     re.compile(r".*\b(FAILED|FAILURE)\b.*"),
     re.compile(r"^(configure|CMake|meson\S*|cc1\S*|ld|\S*gcc|\S*g\+\+|collect2): [Ee]rror:? .*"),
-    re.compile(r".*(command not found|: not found|No such file or directory|Permission denied|Illegal instruction"
-               r"|Segmentation fault|No space left on device|Exec format error)$"),
+    re.compile(
+        r".*(command not found|: not found|No such file or directory|Permission denied|Illegal instruction"
+        r"|Segmentation fault|No space left on device|Exec format error)$"
+    ),
     re.compile(r"^patch: \*\*\*\* .*|^Hunk #\d+ FAILED.*"),
     re.compile(r"^ERROR +\d+: .*"),  # check-rpaths
     re.compile(r"^g?make(\[\d+\])?: \*\*\* .*"),

@@ -46,7 +46,9 @@ class Layers:
         """Options of overlayfs in a user namespace (https://docs.kernel.org/filesystems/overlayfs.html)."""
         paths = [*self.lower, self.upper, self.work]
         if any(character in str(path) for path in paths for character in ",:\\"):
-            raise CannotRun(f"overlayfs takes no comma, colon or backslash in {self.upper}", "choose another KITTEN_CACHE")
+            raise CannotRun(
+                f"overlayfs takes no comma, colon or backslash in {self.upper}", "choose another KITTEN_CACHE"
+            )
         lower = ":".join(str(path) for path in self.lower)
         return f"lowerdir={lower},upperdir={self.upper},workdir={self.work},userxattr"
 
@@ -86,7 +88,14 @@ def environment(target: Target | None) -> dict[str, str]:
 
 
 def command(
-    root: Path, argv: Sequence[str], binds: Binds, target: Target | None, *, writable: bool = False, handler: str = "", overlay: str = ""
+    root: Path,
+    argv: Sequence[str],
+    binds: Binds,
+    target: Target | None,
+    *,
+    writable: bool = False,
+    handler: str = "",
+    overlay: str = "",
 ) -> list[str]:
     """The whole command line that runs ``argv`` in the sandbox over ``root``."""
     line = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
@@ -100,6 +109,28 @@ def command(
     for name, value in environment(target).items():
         line += ["--setenv", name, value]
     return [*line, "--chdir", "/builddir", "--", *argv]
+
+
+def prepared(
+    made: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
+) -> list[str]:
+    """The command line that runs a program over the tree, or over layers that begin with it.
+
+    :raises CannotRun: without bubblewrap, or without an emulator for a foreign target.
+    """
+    require("bwrap", "bubblewrap")
+    handler = ""
+    if target is not None and is_foreign(target):
+        emulator = target.toolchain.user_emulator
+        if emulator is None:
+            raise CannotRun(
+                f"{target.name} is foreign to this {platform.machine()} host and names no emulator",
+                "set toolchain.user_emulator of the target in targets.yaml",
+            )
+        configuration = (made.path / f"usr/lib/binfmt.d/{emulator}.conf").read_text()
+        handler = binfmt_handler(configuration, made.path / "usr/bin" / emulator)
+    root, overlay = (over.merged, over.options) if over else (made.path, "")
+    return command(root, argv, binds, target, writable=over is not None, handler=handler, overlay=overlay)
 
 
 def run_in(
@@ -119,19 +150,7 @@ def run_in(
     :raises CommandFailed: as ``workers.run.run``.
     :raises CannotRun: when this host cannot make the sandbox; says what is missing.
     """
-    require("bwrap", "bubblewrap")
-    handler = ""
-    if target is not None and is_foreign(target):
-        emulator = target.toolchain.user_emulator
-        if emulator is None:
-            raise CannotRun(
-                f"{target.name} is foreign to this {platform.machine()} host and names no emulator",
-                "set toolchain.user_emulator of the target in targets.yaml",
-            )
-        configuration = (made.path / f"usr/lib/binfmt.d/{emulator}.conf").read_text()
-        handler = binfmt_handler(configuration, made.path / "usr/bin" / emulator)
-    root, overlay = (over.merged, over.options) if over else (made.path, "")
-    line = command(root, argv, binds, target, writable=over is not None, handler=handler, overlay=overlay)
+    line = prepared(made, argv, binds, target, over)
     done = run(line, log=log, echo=echo, timeout=timeout, check=False)
     if done.status != 0 and (cannot := _refusal(done)):
         raise cannot
@@ -150,7 +169,9 @@ def _refusal(done: Completed) -> CannotRun | None:
                 "that needs Linux 6.7 or later with binfmt_misc (modprobe binfmt_misc); or build on a native worker",
             )
         if last == ["kitten-sandbox: register"]:
-            return CannotRun("the kernel refused the emulator of this target", "is the sandbox tree on a noexec or network mount?")
+            return CannotRun(
+                "the kernel refused the emulator of this target", "is the sandbox tree on a noexec or network mount?"
+            )
         if last == ["kitten-sandbox: overlay"]:
             return CannotRun(
                 f"overlayfs refuses {cache.root()} (Linux {platform.release()})",

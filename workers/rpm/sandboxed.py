@@ -48,6 +48,8 @@ class Sandbox:
             builddir.mkdir()
             packages.mkdir()
             binds = sandbox.rpm_configuration(folder, self.site, self.target)
+            for package in plan.packages:
+                print(f"buildroot: {package.nevra}", flush=True)  # noqa: T201 - the log as it comes
             binds |= {builddir: ("/builddir", True), srpm.path.parent: ("/mnt", False)}
             try:
                 if plan.packages:
@@ -69,14 +71,21 @@ class Sandbox:
         for package in plan.packages:
             data = package.path.read_bytes()
             if hashlib.sha256(data).hexdigest() != package.sha256:
-                raise CannotRun(f"{package.path} is not what the index of {self.staged} says", "stage the package again")
+                raise CannotRun(
+                    f"{package.path} is not what the index of {self.staged} says", "stage the package again"
+                )
             (folder / package.path.name).write_bytes(data)
         argv = ["rpm", "-i", "--ignorearch", *(f"/packages/{package.path.name}" for package in plan.packages)]
         with log.open("a") as text:
             text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))
         try:
             sandbox.run_in(
-                tree(self.site), argv, binds={**binds, folder: ("/packages", False)}, target=self.target, over=over, log=log
+                tree(self.site),
+                argv,
+                binds={**binds, folder: ("/packages", False)},
+                target=self.target,
+                over=over,
+                log=log,
             )
         except CommandFailed as error:
             raise DidNotHold(f"the buildroot could not be installed: {logs.cause(error.done.output)}") from error
@@ -102,5 +111,7 @@ def staged_folder(site: Site, state: Path, target: Target) -> Path:
                     local.parent.mkdir(parents=True, exist_ok=True)
                     system.get_file(name, str(local))
     except (OSError, ValueError, ImportError) as error:
-        raise CannotRun(f"cannot read {url}/{target.name}: {error}", "check stages.yaml, the network, the credentials") from None
+        raise CannotRun(
+            f"cannot read {url}/{target.name}: {error}", "check stages.yaml, the network, the credentials"
+        ) from None
     return copy

@@ -19,7 +19,7 @@ from workers import apt, cache
 from workers.errors import CannotRun
 from workers.run import CommandFailed, require, run
 
-RECIPE = 1
+RECIPE = 2
 """Counted up whenever what is made here changes for the same list of packages."""
 
 # What specs may take for granted, besides Debian's essential packages. qemu-user holds the static emulators, so that
@@ -98,6 +98,23 @@ def tree(site: Site) -> Tree:
     return Tree(made / "root", (made / "identity").read_text().strip())
 
 
+def describe(site: Site) -> str:
+    """The site's tree in words; made first if it is not there."""
+    made = tree(site)
+    size = sum(path.lstat().st_size for path in made.path.rglob("*") if path.is_file() and not path.is_symlink())
+    days = (time.time() - made.packages.stat().st_mtime) / 86400
+    count = len(made.packages.read_text().splitlines())
+    return "\n".join(
+        (
+            f"path      {made.path}",
+            f"identity  {made.identity}",
+            f"packages  {count} of Debian {site.build.suite}: {made.packages}",
+            f"size      {size / 1e9:.1f} GB",
+            f"made      {days:.1f} days ago",
+        )
+    )
+
+
 def _make(site: Site, partial: Path) -> None:
     began = time.monotonic()
     mmdebstrap = require("mmdebstrap", "mmdebstrap")
@@ -153,10 +170,11 @@ def _furnish(site: Site, root: Path) -> None:
     for name in ("etc/rpmrc", "etc/rpm/macros"):
         (root / name).touch()
     for target in filter(is_foreign, site.targets):
-        # Cross compilers, linkers and the emulated loader all look into the multiarch folder of their architecture, which
-        # is free here. Only packages of the target that is being built ever lie in /usr/lib64.
-        link = root / "usr/lib" / target.toolchain.triplet
-        if not link.exists():
-            link.symlink_to("../lib64")
+        # Cross gcc looks there for libraries, and so does the emulated loader, which takes it for /lib/TRIPLET
+        # (QEMU_LD_PREFIX). Only packages of the target that is being built ever lie in /usr/lib64.
+        triplet = target.toolchain.triplet
+        link = root / "usr" / triplet / "lib" / triplet
+        if not link.is_symlink():
+            link.symlink_to("../../lib64")
     # libtool writes an rpath for every folder that is not in here. The loader reads only its cache, which stays as it is.
     (root / "etc/ld.so.conf.d/lib64.conf").write_text("/usr/lib64\n")
