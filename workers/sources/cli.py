@@ -97,13 +97,23 @@ def dist_git(context: click.Context, site_name: str, state: Path | None) -> None
 
 
 @dist_git.command()
+@click.argument("packages", nargs=-1)
+@click.option("--empty", is_flag=True, help="Only make the repositories that are missing, without a commit.")
 @click.pass_obj
-def init(options: tuple[str, Path | None]) -> None:
-    """Make the repositories, or bring them up to date with the site's folder. What was pushed stays in the history."""
+def init(options: tuple[str, Path | None], packages: tuple[str, ...], empty: bool) -> None:
+    """Make the repositories, or bring them up to date with the site's folder. What was pushed stays in the history.
+
+    PACKAGES: of these alone; default: all that the folder holds.
+    """
     from workers.sources import demo
 
     site, state = _site(*options)
-    for made in demo.ensure_demo_repositories(site, state, demo.content_folder(_site_folder(options[0]))):
+    names = {_package(site, name).name for name in packages} or {package.name for package in site.packages}
+    content = demo.content_folder(_site_folder(options[0]))
+    if empty:
+        demo.ensure_empty_repositories(site, state, content, names)
+        return
+    for made in demo.ensure_demo_repositories(site, state, content, names):
         click.echo(f"{made.package}: {made.repository} {made.commit[:12]}{'' if made.new else ' (unchanged)'}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +33,27 @@ class Pushed:
     new: bool
 
 
-def ensure_demo_repositories(site: Site, state: Path, content: Path) -> list[Pushed]:
-    """Make or bring up to date the repository of each package that ``content`` holds a folder for.
+def ensure_demo_repositories(site: Site, state: Path, content: Path, names: Collection[str]) -> list[Pushed]:
+    """Make or bring up to date the repositories of the named packages that ``content`` holds a folder for.
 
     :param content: the folder with a folder for each package: config/demo/dist-git.
     """
-    folders = [content / package.name for package in site.packages if (content / package.name).is_dir()]
+    return [_import(site, state, folder) for folder in _folders(content, names)]
+
+
+def ensure_empty_repositories(site: Site, state: Path, content: Path, names: Collection[str]) -> None:
+    """Make the missing repositories without a commit: a poller has something to look at before the first push."""
+    for folder in _folders(content, names):
+        repository = repository_of(site, state, folder.name)
+        with cache.locked(repository.with_suffix(".lock")):
+            _ensure(site, repository)
+
+
+def _folders(content: Path, names: Collection[str]) -> list[Path]:
+    folders = [content / name for name in sorted(names) if (content / name).is_dir()]
     if not folders:
         raise CannotRun(f"{content} holds no package of this site", "the demo site has one: kitten dist-git --site demo init")
-    return [_import(site, state, folder) for folder in folders]
+    return folders
 
 
 def repository_of(site: Site, state: Path, package: str) -> Path:
@@ -76,14 +89,18 @@ def push(site: Site, state: Path, package: str, folder: Path, message: str, bran
     return Pushed(package, repository, commit, new=True)
 
 
+def _ensure(site: Site, repository: Path) -> None:
+    if not (repository / "HEAD").is_file():
+        create(repository, site.sources.branches[-1])
+        git("config", "receive.denyNonFastForwards", "true", repository=repository)
+        git("config", "receive.denyDeletes", "true", repository=repository)
+
+
 def _import(site: Site, state: Path, folder: Path) -> Pushed:
     package, repository = folder.name, repository_of(site, state, folder.name)
     ref = f"refs/heads/{site.sources.branches[-1]}"
     with cache.locked(repository.with_suffix(".lock")):
-        if not (repository / "HEAD").is_file():
-            create(repository, site.sources.branches[-1])
-            git("config", "receive.denyNonFastForwards", "true", repository=repository)
-            git("config", "receive.denyDeletes", "true", repository=repository)
+        _ensure(site, repository)
         head = first_line(["rev-parse", "--verify", "--quiet", ref], repository)
         imported = first_line(["rev-parse", "--verify", "--quiet", f"{_IMPORTED}^{{tree}}"], repository)
         tree = _tree_of(repository, folder)
