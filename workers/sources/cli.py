@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,17 +13,21 @@ from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from config.models import Package, Site
+    from workers.results import Outcome
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
 
 _CHECKOUT = Path(__file__).parents[2]
 
 
-def _common(command: Any) -> Any:  # noqa: ANN401 - click's own decorators are typed that way
-    command = click.option(
+def _common(command: _Command) -> _Command:
+    state = click.option(
         "--state", metavar="FOLDER", type=click.Path(path_type=Path), envvar="KITTEN_STATE", help="State folder; default: var/SITE."
-    )(command)
-    return click.option(
+    )
+    site = click.option(
         "--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo", help="Distribution; default: demo."
-    )(command)
+    )
+    return site(state(command))
 
 
 @click.command()
@@ -51,18 +56,26 @@ def source(
     import time
 
     from workers.results import SourceResult
+    from workers.sources import distgit
+    from workers.sources.make import Request, source_of
 
     began = time.monotonic()
     known = {"package": package_name, "branch": branch or "", "commit": revision or ""}
     try:
         site, folder = _site(site_name, state)
-        result = _source(site, site_name, folder, package_name, branch, revision, repository, patch, known)
+        package = _package(site, package_name)
+        url = repository or distgit.address(site, package.name, folder)
+        commit = distgit.find(url, (branch,) if branch else site.sources.branches, revision)
+        known.update(branch=commit.branch, commit=commit.commit)
+        click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
+        yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
+        result = source_of(Request(site, package, folder, yaml, commit, patch))
     except (DidNotHold, CannotRun) as error:
         if json_file is not None:
-            outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
-            first = str(error).splitlines()[0]
+            outcome: Outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
+            first = str(error).splitlines()[0].rstrip(":")
             spent = time.monotonic() - began
-            SourceResult(outcome=outcome, summary=first, cause=str(error), seconds=spent, **known).write(json_file)
+            SourceResult(outcome=outcome, summary=first, cause=first, seconds=spent, **known).write(json_file)
         raise
     result = result.model_copy(update={"seconds": time.monotonic() - began})
     if json_file is not None:
@@ -70,31 +83,6 @@ def source(
     click.echo(f"{result.summary}{' (reused)' if result.reused else ''}")
     assert result.srpm is not None  # noqa: S101 - a source that held has one
     click.echo(f"  {result.srpm.url}")
-
-
-def _source(
-    site: Site,
-    site_name: str,
-    state: Path,
-    package_name: str,
-    branch: str | None,
-    revision: str | None,
-    repository: str | None,
-    patch: Path | None,
-    known: dict[str, str],
-) -> Any:  # noqa: ANN401 - SourceResult, whose import would cost --help its quickness
-    from workers.sources import distgit
-    from workers.sources.make import Request, source_of
-
-    package = _package(site, package_name)
-    url = repository or distgit.address(site, package.name, state)
-    branches = (branch,) if branch else site.sources.branches
-    yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
-    request = Request(site, package, state, yaml, url, branches, revision, patch)
-    commit = distgit.find(url, branches, revision)
-    known.update(branch=commit.branch, commit=commit.commit)
-    click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
-    return source_of(request, commit)
 
 
 @click.group(name="dist-git")

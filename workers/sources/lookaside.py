@@ -205,11 +205,16 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
             root.apt("apt-get", "source", "--download-only", "--only-source", upstream, cwd=Path(scratch))
         except CannotRun as error:
             raise _NotThere(f"apt-source: {error.what}") from None
-        files = sorted(path for path in Path(scratch).iterdir() if ".orig" in path.name and path.suffix != ".asc")
+        # Whatever its name there; one of the name comes last, so that its checksum is the one to report.
+        files = sorted(Path(scratch).glob("*.orig*"), key=lambda path: path.name == tarball.file)
+        found = ""
         for path in files:
-            if _copy(path, to) == tarball.sha512:
+            found = _copy(path, to)
+            if found == tarball.sha512:
                 return f"Debian {site.build.suite} source package {upstream} ({path.name})"
-    if tarball.file in {path.name for path in files}:
-        _check(tarball, _copy(Path(scratch) / tarball.file, to), f"Debian source package {upstream}")
-    names = ", ".join(path.name for path in files)
-    raise _NotThere(f"apt-source: source package {upstream} of {site.build.suite} has no file with that checksum ({names})")
+    names = [path.name for path in files]
+    if tarball.file in names:
+        _check(tarball, found, f"Debian source package {upstream}")
+    raise _NotThere(
+        f"apt-source: source package {upstream} of {site.build.suite} has no file with that checksum ({', '.join(names)})"
+    )

@@ -14,7 +14,8 @@ from config.identity import identity_of
 from config.models import Package, Site
 from workers import cache
 from workers.errors import DidNotHold
-from workers.results import Artifact, SourceResult
+from workers.results import SourceResult
+from workers.rpm import artifacts
 from workers.sources import distgit, lookaside, srpm, store
 
 
@@ -27,22 +28,20 @@ class Request:
     state: Path
     yaml: str
     """The package's file in the configuration, for messages."""
-    url: str
-    branches: tuple[str, ...]
-    revision: str | None = None
+    commit: distgit.Commit
     patch: Path | None = None
+    """A contributor's, to be applied first."""
 
 
 @dataclass(frozen=True)
 class _WorkTree:
     folder: Path
-    commit: distgit.Commit
     patch: str
     tarballs: tuple[lookaside.Tarball, ...]
     key: str
 
 
-def source_of(request: Request, commit: distgit.Commit) -> SourceResult:
+def source_of(request: Request) -> SourceResult:
     """The source package of a commit.
 
     :raises DidNotHold: what the commit, the patch or a tarball says cannot become a source package of this site.
@@ -51,8 +50,8 @@ def source_of(request: Request, commit: distgit.Commit) -> SourceResult:
     from workers.rpm.sandbox import scratch
 
     with scratch() as folder:
-        tree = _work_tree(request, commit, folder)
-        url = f"{store.base(request.site.distribution.artifacts, request.state)}/sources/{request.package.name}/{tree.key}"
+        tree = _work_tree(request, folder)
+        url = f"{artifacts.store(request.site, request.state)}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         result = _read(url)
         reused = result is not None
@@ -64,17 +63,18 @@ def source_of(request: Request, commit: distgit.Commit) -> SourceResult:
                     store.sweep(url)
                     result = _make(request, tree, folder, url)
     srpm.check_binaries(request.package, f"{request.package.name}.spec", result.binaries, request.yaml)
+    commit = request.commit
     summary = f"{result.nevr} from {commit.branch} {commit.commit[:12]}"
     of_this_commit = {"commit": commit.commit, "branch": commit.branch, "summary": summary, "reused": reused}
     return result.model_copy(update=of_this_commit)
 
 
-def _work_tree(request: Request, commit: distgit.Commit, scratch: Path) -> _WorkTree:
+def _work_tree(request: Request, scratch: Path) -> _WorkTree:
     from workers.rpm.tree import tree
 
     folder = scratch / "dist-git"
     folder.mkdir()
-    distgit.export(commit, folder)
+    distgit.export(request.commit, folder)
     patch = ""
     if request.patch is not None:
         distgit.apply_patch(request.patch, folder)
@@ -83,7 +83,7 @@ def _work_tree(request: Request, commit: distgit.Commit, scratch: Path) -> _Work
     tarballs = _tarballs(folder)
     key = identity_of(
         {
-            "tree": commit.tree,
+            "tree": request.commit.tree,
             "patch": patch,
             "sources": {tarball.file: tarball.sha512 for tarball in tarballs},
             "sandbox": tree(request.site).identity,
@@ -91,7 +91,7 @@ def _work_tree(request: Request, commit: distgit.Commit, scratch: Path) -> _Work
             "recipe": srpm.RECIPE,
         }
     )[:32]
-    return _WorkTree(folder, commit, patch, tarballs, key)
+    return _WorkTree(folder, patch, tarballs, key)
 
 
 def _macros(request: Request) -> str:
@@ -114,8 +114,7 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
 
 
 def _read(url: str) -> SourceResult | None:
-    document = store.read_document(url)
-    return SourceResult.read(document) if document is not None else None
+    return artifacts.read_result(f"{url}/{store.DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
@@ -125,21 +124,21 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     for tarball in tree.tarballs:
         lookaside.fetch(request.site, request.package.name, tarball, request.state, tarballs / tarball.file)
     spec = srpm.only_spec(tree.folder)
-    seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or tree.commit.seconds
+    seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or request.commit.seconds
     print(f"  packing {spec.name} and {len(tree.tarballs)} tarball(s)", flush=True)  # noqa: T201
     made = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
     files = [made.path]
     tests = None
     if srpm.pack_tests(tree.folder, out / "tests.tar", seconds):
         files.append(out / "tests.tar")
-        tests = _artifact(out / "tests.tar", url)
+        tests = artifacts.described(out / "tests.tar", url)
     result = SourceResult(
-        summary=f"{made.nevr} from {tree.commit.branch} {tree.commit.commit[:12]}",
+        summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
-        branch=tree.commit.branch,
-        commit=tree.commit.commit,
+        branch=request.commit.branch,
+        commit=request.commit.commit,
         nevr=made.nevr,
-        srpm=_artifact(made.path, url),
+        srpm=artifacts.described(made.path, url),
         tests=tests,
         build_requires=made.build_requires,
         binaries=made.binaries,
@@ -148,8 +147,3 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     result.write(out / store.DOCUMENT)
     store.write_folder([*files, out / store.DOCUMENT], url)
     return result
-
-
-def _artifact(path: Path, url: str) -> Artifact:
-    content = path.read_bytes()
-    return Artifact(name=path.name, url=f"{url}/{path.name}", sha256=hashlib.sha256(content).hexdigest(), size=len(content))

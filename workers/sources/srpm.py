@@ -112,7 +112,7 @@ def _copy(paths: Iterable[Path], to: Path, seconds: int) -> None:
 
 
 def first_error(output: str, spec: str) -> str:
-    """rpm's first error as ``FILE:LINE: what``, or as it is where rpm names no line."""
+    """The first error of rpm as ``FILE:LINE: what``, or as it is where rpm names no line."""
     errors = [line.removeprefix("error: ").strip() for line in output.splitlines() if line.startswith("error: ")]
     for error in errors:
         if match := re.match(r"(?:\S+: )?line (\d+): (.+)", error):

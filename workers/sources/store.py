@@ -1,4 +1,4 @@
-"""Where sources lie: folders below an fsspec URL, each of which appears whole or not at all.
+"""Where sources lie: folders in the artifact store, each of which appears whole or not at all.
 
 A local folder appears by one rename. Object stores have none: there ``source.json`` is written last, and a folder without
 it is not there.
@@ -10,45 +10,34 @@ import os
 import shutil
 from pathlib import Path
 
+from workers.errors import CannotRun
+from workers.rpm.artifacts import is_local, local_path
+
 DOCUMENT = "source.json"
 
 
-def base(artifacts: str, state: Path) -> str:
-    """URL of the artifacts: a relative path lies below the state folder, ``{state}`` is that folder."""
-    url = artifacts.format(state=state)
-    return url if "://" in url else str(state / url)
+def write_folder(files: list[Path], url: str) -> None:
+    """Copy ``files`` to the new folder ``url``, the document last. A local folder that is there already stays as it is.
 
-
-def read_document(url: str) -> str | None:
-    """The text of the document in the folder ``url``, or none when there is no such folder."""
-    if "://" not in url:
-        try:
-            return (Path(url) / DOCUMENT).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    :raises CannotRun: when a remote store refuses.
+    """
+    files = sorted(files, key=lambda path: path.name == DOCUMENT)
+    if is_local(url):
+        _write_local(files, local_path(url))
+        return
     import fsspec
 
-    files, path = fsspec.url_to_fs(url)
     try:
-        return bytes(files.cat_file(f"{path}/{DOCUMENT}")).decode()
-    except FileNotFoundError:
-        return None
-
-
-def write_folder(files: list[Path], url: str) -> None:
-    """Copy ``files`` to the new folder ``url``, the document last. A folder that is there already stays as it is."""
-    files = sorted(files, key=lambda path: path.name == DOCUMENT)
-    if "://" in url:
-        import fsspec
-
-        remote, path = fsspec.url_to_fs(url)
+        system, path = fsspec.core.url_to_fs(url)
         for file in files:
-            remote.put_file(str(file), f"{path}/{file.name}")
-        return
-    final = Path(url)
+            system.put_file(str(file), f"{path}/{file.name}")
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(f"cannot write {url}: {error}", "check the address and its credentials") from None
+
+
+def _write_local(files: list[Path], final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".{final.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
         for file in files:
@@ -61,7 +50,8 @@ def write_folder(files: list[Path], url: str) -> None:
 
 
 def sweep(url: str) -> None:
-    """Remove what killed runners left of a local folder. Call it with the folder's lock held."""
-    if "://" not in url:
-        for left in Path(url).parent.glob(f".{Path(url).name}.*"):
+    """Remove what killed runners left beside a local folder. Call it with the folder's lock held."""
+    if is_local(url):
+        final = local_path(url)
+        for left in final.parent.glob(f".{final.name}.*"):
             shutil.rmtree(left, ignore_errors=True)

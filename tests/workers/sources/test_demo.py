@@ -112,7 +112,7 @@ def test_a_repository_takes_no_forced_push(site: Site, content: Path, tmp_path: 
 
 
 def test_mistakes_of_the_user(site: Site, content: Path, tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match="no repository .*zlib.git\n.*kitten dist-git init"):
+    with pytest.raises(CannotRun, match=r"no repository .*zlib\.git\n.*kitten dist-git init"):
         demo.push(site, tmp_path, "zlib", content / "zlib", "too early")
     demo.ensure_demo_repositories(site, tmp_path, content)
     with pytest.raises(CannotRun, match="no folder"):

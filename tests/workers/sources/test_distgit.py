@@ -67,7 +67,7 @@ def test_an_unknown_or_impossible_name_gets_one_clear_line(
 def test_a_commit_of_another_branch_is_not_taken_for_one_of_this(repository: Repository) -> None:
     other = repository.commit("elsewhere", branch="private")
     repository.git("update-ref", "refs/heads/c10s", f"{other}~1")
-    with pytest.raises(CannotRun, match="branch c10s .* has no commit"):
+    with pytest.raises(CannotRun, match=r"branch c10s .* has no commit"):
         find(repository, "c10s", revision=other)
 
 

@@ -47,5 +47,5 @@ def test_every_other_line_is_named_with_what_is_wrong(line: str, says: str) -> N
 
 
 def test_a_file_named_twice_is_refused() -> None:
-    with pytest.raises(DidNotHold, match="sources:2: a.tar is named twice"):
+    with pytest.raises(DidNotHold, match=r"sources:2: a\.tar is named twice"):
         parse(f"SHA512 (a.tar) = {SUM}\nSHA512 (a.tar) = {SUM}\n")
