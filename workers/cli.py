@@ -32,7 +32,9 @@ _SHORT_HELP = {
     "test": "Run packages in a QEMU guest with the target's CPU.",
     "stage": "Put a build into the buildroot repository of its target.",
     "publish": "Gate, sign and publish a build.",
+    "published": "Tell which build of each package users of each target see.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
+    "install-check": "Install what is published with dnf, signatures checked.",
 }
 
 

@@ -1,7 +1,7 @@
 """A build as ``kitten build`` left it: build.json and the proofs beside it, and its packages, by fsspec URL.
 
-build.json is input from another machine. A file name in it that is a path, or a file that is not what its checksum says,
-is refused here, before anything else looks at it.
+build.json is input from another machine. A file name in it that is a path, or a file that is not what its checksum
+says, is refused here, before anything else looks at it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from workers.errors import CannotRun
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*\.rpm")
+_CHECKSUM = re.compile(r"[0-9a-f]{64}")
 _Result = TypeVar("_Result", bound=Result)
 
 
@@ -35,12 +36,11 @@ class Build:
     def fetch(self, artifact: Artifact, into: Path, *, link: bool = False) -> Path:
         """Bring a package into a folder and return its path.
 
-        :param link: a hard link will do, where the build lies on the same file system: the caller never changes the file
+        :param link: a hard link will do, where the build lies on the same file system: the caller never changes the
+            file
             and checks its checksum itself. Without it the checksum is checked while the file is copied.
-        :raises CannotRun: when the file is missing, its name is a path, or it is not what build.json says.
+        :raises CannotRun: when the file is missing, or not what build.json says.
         """
-        if not _PLAIN_NAME.fullmatch(artifact.name):
-            raise CannotRun(f"{self.url}: {artifact.name!r} is not a package's file name", "build the package again")
         path = into / artifact.name
         beside = f"{self.url}/{artifact.name}"
         if link:
@@ -68,7 +68,7 @@ def open_build(url: str, state: Path) -> Build:
     """Read a build's results.
 
     :param url: fsspec URL or path of the folder; a relative one lies below the state folder, or the working folder.
-    :raises CannotRun: when there is no build, or a result of another version.
+    :raises CannotRun: when there is no build, a result of another version, or a file name in it that is a path.
     """
     if "://" not in url and not Path(url).is_absolute():
         url = str(Path(url).absolute()) if Path(url, "build.json").is_file() else str(state.absolute() / url)
@@ -76,6 +76,10 @@ def open_build(url: str, state: Path) -> Build:
     result = _read(f"{url}/build.json", BuildResult)
     if result is None:
         raise CannotRun(f"there is no build at {url}: no build.json", "give the folder that `kitten build` named")
+    for artifact in (*result.rpms, *((result.srpm,) if result.srpm else ())):
+        if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
+            what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
+            raise CannotRun(f"{url}/build.json: {what}", "build the package again")
     return Build(url, result, _read(f"{url}/verify.json", VerifyResult), _read(f"{url}/test.json", TestResult))
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from config.models import Package, Target
 from config.nevra import Nevra
+from workers.repo.packages import nevra_of_file
 from workers.repo.records import PublishedRecord
 from workers.results import Artifact, BuildResult, TestResult, VerifyResult
 
@@ -24,6 +26,18 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.what} → {self.way_out}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A package about to be published on a target."""
+
+    package: str
+    nevr: str
+    evr: str
+    """``epoch:version-release`` of its source package."""
+    unsigned: Mapping[str, str]
+    """File name → checksum as built."""
 
 
 def judge(
@@ -99,9 +113,12 @@ def _covers(rule: str, rpms: Sequence[Artifact], checked: Sequence[Artifact], ag
             yield Refusal(rule, f"the proof {how} {rpm.name}", again)
 
 
-def against_package(package: Package, binaries: Iterable[str]) -> tuple[Refusal, ...]:
+def against_package(package: Package, rpms: Iterable[Artifact]) -> tuple[Refusal, ...]:
     """Refuse binary packages that the package's entry does not name: nobody decided where they belong."""
-    strays = sorted(set(binaries) - set(package.binaries))
+    binaries = {nevra_of_file(rpm.name).name for rpm in rpms}
+    debug = {f"{name}-debuginfo" for name in (*package.binaries, package.name)} | {f"{package.name}-debugsource"}
+    known = {*package.binaries, *debug}
+    strays = sorted(binaries - known)
     return tuple(
         Refusal("placement", f"{package.name} is not said to make {stray}", f"add it to packages/{package.name}.yaml")
         for stray in strays
@@ -109,7 +126,7 @@ def against_package(package: Package, binaries: Iterable[str]) -> tuple[Refusal,
 
 
 def against_published(
-    new: PublishedRecord, old: PublishedRecord | None, others: Iterable[PublishedRecord], *, force: bool = False
+    new: Candidate, old: PublishedRecord | None, others: Iterable[PublishedRecord], *, force: bool = False
 ) -> tuple[Refusal, ...]:
     """Hold what would be published against what is.
 
@@ -120,27 +137,34 @@ def against_published(
     return (*_not_older(new, old, force), *_not_replaced(new, old), *_same_source(new, others))
 
 
-def evr_key(record: PublishedRecord) -> object:
-    """Sort key of a record's age, as rpm orders versions."""
-    return Nevra.parse(f"{record.package}-{record.evr}.src").evr_key
+def age(package: str, evr: str) -> Any:
+    """Sort key of a version, as rpm orders versions."""
+    return Nevra.parse(f"{package}-{evr}.src").evr_key
 
 
-def _not_older(new: PublishedRecord, old: PublishedRecord | None, force: bool) -> Iterable[Refusal]:
-    if old is not None and not force and evr_key(new) < evr_key(old):  # type: ignore[operator]
-        yield Refusal("no downgrade", f"{new.nevr} is older than the published {old.nevr}", "kitten rollback, or --force")
+def _not_older(new: Candidate, old: PublishedRecord | None, force: bool) -> Iterable[Refusal]:
+    if old is not None and not force and age(new.package, new.evr) < age(old.package, old.evr):
+        yield Refusal(
+            "no downgrade", f"{new.nevr} is older than the published {old.nevr}", "kitten rollback, or --force"
+        )
 
 
-def _not_replaced(new: PublishedRecord, old: PublishedRecord | None) -> Iterable[Refusal]:
-    if old is None:
-        return
-    for name, checksum in new.unsigned.items():
-        if old.unsigned.get(name, checksum) != checksum:
-            came = f"commit {old.commit[:12]}" if old.commit else f"build {old.identity[:12]}"
-            yield Refusal("no replaced file", f"{name} is published from {came} with other content", "raise its Release")
+def _not_replaced(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
+    for name in other_content(new.unsigned, old.unsigned if old else {}):
+        assert old is not None  # noqa: S101 - it has the name
+        came = f"commit {old.commit[:12]}" if old.commit else f"build {old.identity[:12]}"
+        yield Refusal("no replaced file", f"{name} is published from {came} with other content", "raise its Release")
 
 
-def _same_source(new: PublishedRecord, others: Iterable[PublishedRecord]) -> Iterable[Refusal]:
+def _same_source(new: Candidate, others: Iterable[PublishedRecord]) -> Iterable[Refusal]:
     for other in others:
-        for name, checksum in new.unsigned.items():
-            if name.endswith(".src.rpm") and other.unsigned.get(name, checksum) != checksum:
-                yield Refusal("one source", f"{name} is published with other content by {other.target}", "raise its Release")
+        for name in other_content(new.unsigned, other.unsigned):
+            if name.endswith(".src.rpm"):
+                yield Refusal(
+                    "one source", f"{name} is published with other content by {other.target}", "raise its Release"
+                )
+
+
+def other_content(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    """Names that both have, with different checksums."""
+    return sorted(name for name in new if old.get(name, new[name]) != new[name])

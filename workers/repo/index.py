@@ -3,12 +3,14 @@
 Data files carry their checksum in their name and repomd.xml, which names them, is replaced last by one rename. What an
 earlier repomd.xml named stays beside it; the caller decides how long.
 
-Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only that is
-hashed; a package that stays is never opened again.
+Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only
+that is hashed; a package that stays is never opened again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,8 @@ from workers.errors import CannotRun
 
 Package = Any  # createrepo_c.Package: the library carries no types
 
+FRESH = ".repodata.new"
+"""Folder in a repository in which an index is written; a killed writer leaves it, the next one replaces it."""
 _DATA = ("primary", "filelists", "other")
 
 
@@ -63,7 +67,7 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     import createrepo_c
 
     listed = sorted(packages, key=lambda package: str(package.location_href))
-    repodata, fresh = repository / "repodata", repository / ".repodata.new"
+    repodata, fresh = repository / "repodata", repository / FRESH
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     repodata.mkdir(exist_ok=True)
@@ -73,7 +77,7 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     for name, kind in zip(_DATA, kinds, strict=True):
         # gzip: every reader knows it, the solver that resolves BuildRequires included.
         path = fresh / f"{name}.xml.gz"
-        with kind(str(path), createrepo_c.GZ_COMPRESSION) as data:
+        with contextlib.closing(kind(str(path), createrepo_c.GZ_COMPRESSION)) as data:
             data.set_num_of_pkgs(len(listed))
             for package in listed:
                 data.add_pkg(package)
@@ -96,8 +100,6 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
 
 def flush(path: Path) -> None:
     """Make a file, or the entries of a folder, outlive a power cut (fsync)."""
-    import os
-
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

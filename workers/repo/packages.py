@@ -69,7 +69,9 @@ def check_header(package: Package, file: str, target: Target) -> Nevra:
     if source:
         nevra = Nevra(nevra.name, nevra.epoch, nevra.version, nevra.release, "src")
     if nevra.file != file:
-        raise CannotRun(f"{file} holds another package: {nevra}", "build it again; a file name must be the package's NEVRA")
+        raise CannotRun(
+            f"{file} holds another package: {nevra}", "build it again; a file name must be the package's NEVRA"
+        )
     if not source and nevra.arch not in (target.rpm_arch, "noarch"):
         raise CannotRun(
             f"{file} is of architecture {nevra.arch}, and target {target.name} takes {target.rpm_arch} and noarch",

@@ -1,4 +1,4 @@
-"""What a publication leaves behind for those that ask later: which build each published file came from, and what a snapshot is.
+"""What a publication leaves behind for those that ask later: where each published file came from, what a snapshot is.
 
 The files lie inside the snapshot they describe (``.snapshots/NNNN/``), so that switching back switches them back too.
 """

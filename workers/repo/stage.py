@@ -1,11 +1,11 @@
-"""Put a build's packages into its target's buildroot repository, ``staged/TARGET``: what the next builds resolve against.
+"""Put a build's packages into its target's buildroot repository, ``staged/TARGET``: what the next builds see.
 
 Two readers' guarantees, without a lock on their side:
 
 - The index is whole: repomd.xml is replaced by one rename, and what it names is there before (``workers.repo.index``).
 - What an index names stays the same for :data:`READABLE` after it was replaced. Packages lie in folders named by their
-  content (``packages/<SHA-256>/NAME.rpm``), so that a rebuild under the same NEVRA is another file; what no index names any
-  more is removed by a later call, when its folder has not been touched for that long.
+  content (``packages/<SHA-256>/NAME.rpm``), so that a rebuild under the same NEVRA is another file; what no index names
+  any more is removed by a later call, when its folder has not been touched for that long.
 
 A call that is killed leaves at most files that no index names; the next one ends its work and clears them away.
 """
@@ -51,7 +51,7 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
     repository = state / _place(site) / target.name
     with locked(repository.with_name(f".{target.name}.lock")):
         listed = index.load(repository)
-        if changed := not _already(listed, result.package, wanted):
+        if changed := not _already(repository, listed, result.package, wanted):
             _replace(repository, listed, build, wanted, target)
         _clear(repository)
     verb = "staged for" if changed else "already staged for"
@@ -86,12 +86,20 @@ def _refusal(result: BuildResult, target: Target) -> str:
 
 def _result(build: BuildResult, target: Target, begun: float, **fields: object) -> StageResult:
     return StageResult.model_validate(
-        {"target": target.name, "package": build.package, "nevr": build.nevr, "seconds": time.monotonic() - begun, **fields}
+        {
+            "target": target.name,
+            "package": build.package,
+            "nevr": build.nevr,
+            "seconds": time.monotonic() - begun,
+            **fields,
+        }
     )
 
 
-def _already(listed: Iterable[index.Package], package: str, wanted: Iterable[Artifact]) -> bool:
-    return {p.pkgId for p in listed if source_of(p) == package} == {rpm.sha256 for rpm in wanted}
+def _already(repository: Path, listed: Iterable[index.Package], package: str, wanted: Iterable[Artifact]) -> bool:
+    ours = [p for p in listed if source_of(p) == package]
+    there = all((repository / p.location_href).is_file() for p in ours)
+    return there and {p.pkgId for p in ours} == {rpm.sha256 for rpm in wanted}
 
 
 def _replace(
@@ -145,6 +153,7 @@ def _clear(repository: Path) -> None:
     for folder in (repository / "packages").iterdir():
         if folder.name.startswith(".") or (folder not in named and now - folder.stat().st_mtime > READABLE):
             remove_tree(folder)
+    remove_tree(repository / index.FRESH)
     kept = index.data_files(repository)
     for file in (repository / "repodata").iterdir():
         if file.name not in kept and now - file.stat().st_mtime > READABLE:
