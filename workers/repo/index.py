@@ -20,6 +20,8 @@ from workers.errors import CannotRun
 
 Package = Any  # createrepo_c.Package: the library carries no types
 
+FRESH = ".repodata.new"
+"""Folder in a repository in which an index is written; a killed writer leaves it, the next one replaces it."""
 _DATA = ("primary", "filelists", "other")
 
 
@@ -65,7 +67,7 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     import createrepo_c
 
     listed = sorted(packages, key=lambda package: str(package.location_href))
-    repodata, fresh = repository / "repodata", repository / ".repodata.new"
+    repodata, fresh = repository / "repodata", repository / FRESH
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     repodata.mkdir(exist_ok=True)

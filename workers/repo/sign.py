@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -140,14 +142,11 @@ def _reachable(home: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _agent(home: Path) -> Iterator[None]:
-    kill: list[str | Path] = [require("gpgconf", "gnupg"), "--homedir", home, "--kill", "gpg-agent"]
-    if (home / "S.gpg-agent").exists():  # of a call that was killed: it may end at any moment
-        run(kill, check=False)
+    _end_agent(home)  # of a call that was killed: it may end at any moment
     # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
     agent: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--daemon", "--"]
-    with started(
-        [*agent, "sh", "-c", "echo ready; exec sleep infinity"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    agent += ["sh", "-c", "echo ready; exec sleep infinity"]
+    with started(agent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
         said = []
         for line in process.stdout:
@@ -159,7 +158,20 @@ def _agent(home: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            run(kill, check=False)
+            _end_agent(home)
+
+
+def _end_agent(home: Path) -> None:
+    """End a home's agent, if it has one, and wait until nothing listens any more (at most 5 s)."""
+    for attempt in range(100):
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(home / "S.gpg-agent"))
+            except OSError:
+                return
+        if attempt == 0:
+            run([require("gpgconf", "gnupg"), "--homedir", home, "--kill", "gpg-agent"], check=False)
+        time.sleep(0.05)
 
 
 def _gpg(home: Path, *words: str | Path) -> Completed:

@@ -153,6 +153,7 @@ def _clear(repository: Path) -> None:
     for folder in (repository / "packages").iterdir():
         if folder.name.startswith(".") or (folder not in named and now - folder.stat().st_mtime > READABLE):
             remove_tree(folder)
+    remove_tree(repository / index.FRESH)
     kept = index.data_files(repository)
     for file in (repository / "repodata").iterdir():
         if file.name not in kept and now - file.stat().st_mtime > READABLE:
