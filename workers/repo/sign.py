@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -142,7 +143,10 @@ def _reachable(home: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _agent(home: Path) -> Iterator[None]:
-    _end_agent(home)  # of a call that was killed: it may end at any moment
+    conf: list[str | Path] = [require("gpgconf", "gnupg"), "--homedir", home]
+    # In the home, or below /run/user where that exists: then by a name that only GnuPG can tell.
+    listening = Path(run([*conf, "--list-dirs", "agent-socket"]).output.strip())
+    _end_agent(listening)  # of a call that was killed: it may end at any moment
     # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
     agent: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--daemon", "--"]
     agent += ["sh", "-c", "echo ready; exec sleep infinity"]
@@ -158,20 +162,24 @@ def _agent(home: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            _end_agent(home)
+            _end_agent(listening)
+            run([*conf, "--remove-socketdir"], check=False)
 
 
-def _end_agent(home: Path) -> None:
-    """End a home's agent, if it has one, and wait until nothing listens any more (at most 5 s)."""
-    for attempt in range(100):
-        with socket.socket(socket.AF_UNIX) as connection:
-            try:
-                connection.connect(str(home / "S.gpg-agent"))
-            except OSError:
-                return
-        if attempt == 0:
-            run([require("gpgconf", "gnupg"), "--homedir", home, "--kill", "gpg-agent"], check=False)
-        time.sleep(0.05)
+def _end_agent(listening: Path) -> None:
+    """End the agent of a socket, if there is one, and wait until it is gone: until then it is in the way of the next."""
+    with contextlib.suppress(OSError, ValueError, IndexError), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(listening))
+        with connection.makefile("rwb", buffering=0) as agent:
+            agent.readline()  # its greeting
+            agent.write(b"GETINFO pid\n")
+            process = os.pidfd_open(int(agent.readline().split()[1]))
+            agent.write(b"KILLAGENT\n")
+        connection.close()
+        if not select.select([process], [], [], 5)[0]:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
 
 
 def _gpg(home: Path, *words: str | Path) -> Completed:

@@ -28,7 +28,7 @@ def verify(**changes: Any) -> VerifyResult:
     return VerifyResult.model_validate({**fields, **changes})
 
 
-def tested(**changes: Any) -> TestResult:
+def report(**changes: Any) -> TestResult:
     cases = (Case(name="runs", outcome="pass"),)
     return TestResult.model_validate(
         {"summary": "tested", "target": "aarch64", "checked": (LIBS, DOC), "cases": cases, **changes}
@@ -40,7 +40,7 @@ def words(site: Site, *results: Any, requires: tuple[str, ...] = ALL) -> list[st
 
 
 def test_a_build_with_all_its_proofs_passes(site: Site) -> None:
-    assert words(site, build(), verify(), tested()) == []
+    assert words(site, build(), verify(), report()) == []
 
 
 def test_a_stage_that_requires_no_proof_asks_for_none(site: Site) -> None:
@@ -89,7 +89,7 @@ SKIPPED = Check(rule="frame-pointers", file="usr/share/tiny", outcome="skipped",
 def test_a_proof_that_proves_too_little_is_stopped(
     site: Site, make: Callable[[], VerifyResult | None], refusal: str
 ) -> None:
-    (found,) = words(site, build(), make(), tested())
+    (found,) = words(site, build(), make(), report())
     assert found.startswith(refusal)
 
 
@@ -97,15 +97,15 @@ def test_a_proof_that_proves_too_little_is_stopped(
     ("make", "refusal"),
     [
         (lambda: None, "tested: there is no test.json → kitten test --target aarch64 --build /builds/i"),
-        (lambda: tested(outcome="not-held", cause="panic"), "tested: the test did not hold: panic → "),
-        (lambda: tested(target="s390x"), "tested: the test ran for s390x, not for aarch64 → kitten test"),
-        (lambda: tested(cases=()), "tested: nothing was tested → kitten test"),
-        (lambda: tested(cases=(Case(name="runs", outcome="skip", reason="x"),)), "tested: nothing was tested → "),
+        (lambda: report(outcome="not-held", cause="panic"), "tested: the test did not hold: panic → "),
+        (lambda: report(target="s390x"), "tested: the test ran for s390x, not for aarch64 → kitten test"),
+        (lambda: report(cases=()), "tested: nothing was tested → kitten test"),
+        (lambda: report(cases=(Case(name="runs", outcome="skip", reason="x"),)), "tested: nothing was tested → "),
         (
-            lambda: tested(cases=(*tested().cases, Case(name="runs", outcome="fail"))),
+            lambda: report(cases=(*report().cases, Case(name="runs", outcome="fail"))),
             "tested: runs failed, yet the report says it held → ",
         ),
-        (lambda: tested(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
+        (lambda: report(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
     ],
 )
 def test_a_report_that_tells_too_little_is_stopped(site: Site, make: Callable[[], TestResult | None], refusal: str) -> None:
