@@ -6,7 +6,6 @@ fsspec URLs. Durations are seconds, sizes bytes, checksums lower-case hexadecima
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Literal, Self
@@ -170,11 +169,3 @@ class PublishResult(Result):
     url: str = ""
     packages: tuple[Artifact, ...] = ()
     unchanged: bool = False
-
-
-def sha256_json(value: object) -> str:
-    """SHA-256 of a JSON-able value in canonical form: the same data, the same name."""
-    import hashlib
-
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

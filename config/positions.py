@@ -1,0 +1,183 @@
+"""YAML text → plain data, and the line of every value in it. What is wrong with the text becomes a ``Problem``.
+
+Stricter than YAML, because a configuration file is read by people: a key is a word and stands once, a value is written
+where it belongs (no anchors and aliases), dates stay text, and there is one document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from config.problems import Problem, dotted, show
+
+Key = tuple[str | int, ...]
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_DEEPEST = 40  # levels of nesting; the models have seven
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file's content, and which section of a site it holds (``packages`` for a package's file)."""
+
+    file: str
+    section: str
+    data: Any = None
+    lines: dict[Key, int] = field(default_factory=dict)
+
+    def line(self, path: Key) -> int:
+        """The line of a value, or of the nearest thing around it that is there."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+    def problem(self, path: Key, found: str, allowed: str) -> Problem:
+        """A problem at a place of this document."""
+        return Problem(self.file, self.line(path), _key(self.section, path), found, allowed)
+
+    def at(self, *path: str | int) -> Any:
+        """The value at a place; None where there is none or something on the way is of another shape."""
+        value = self.data
+        for part in path:
+            if isinstance(value, dict) and isinstance(part, str):
+                value = value.get(part)
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    def mappings(self, *path: str | int) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """The mappings of a list, each with its place; whatever else lies in the list is the models' business."""
+        found = self.at(*path)
+        for index, item in enumerate(found if isinstance(found, list) else ()):
+            if isinstance(item, dict):
+                yield (*path, index), item
+
+    def words(self, *path: str | int) -> Iterator[tuple[Key, str]]:
+        """The words of a list of words, each with its place."""
+        found = self.at(*path)
+        for index, item in enumerate(found if isinstance(found, list) else ()):
+            if isinstance(item, str):
+                yield (*path, index), item
+
+
+def _key(section: str, path: Key) -> str:
+    """How a place is written: that of a list's item begins with the section, ``targets[2].flags``."""
+    return dotted((section, *path) if path and isinstance(path[0], int) else path)
+
+
+def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
+    """Read one YAML file.
+
+    :param file: how problems call the file.
+    :returns: the document (data None if the text cannot be read) and what is wrong with the text.
+    """
+    nothing = Document(file, section)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return nothing, [Problem(file, 0, "", f"byte 0x{error.object[error.start]:02x} at {error.start}", "UTF-8 text")]
+    except OSError as error:
+        return nothing, [Problem(file, 0, "", f"{error.strerror or error}", "a readable file")]
+    loader = None
+    try:
+        if _too_deep(text):
+            return nothing, [Problem(file, 0, "", "endless nesting", f"at most {_DEEPEST} levels")]
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        return nothing, [_syntax(error, text, file)]
+    except yaml.YAMLError as error:
+        return nothing, [Problem(file, 0, "", str(error).splitlines()[0], "printable UTF-8 text")]
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if node is None:
+        return nothing, [Problem(file, 0, "", "an empty file", f"the keys of {path.stem}; see: kitten schema")]
+    reader = _Reader(file, section)
+    data = reader.value(node, ())
+    return Document(file, section, data, reader.lines), reader.problems
+
+
+def _too_deep(text: str) -> bool:
+    """Whether values nest deeper than any configuration does: composing such a text overflows libyaml's C stack."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            return True
+    return False
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    number = mark.line + 1 if mark else 0
+    lines = text.splitlines()
+    line = lines[number - 1] if 0 < number <= len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or (mark and line[mark.column : mark.column + 1] == "\t"):
+        return Problem(file, number, "", "a tab", "spaces for indentation")
+    what = ": ".join(part for part in (error.context, error.problem) if part)
+    return Problem(file, number, "", f"a YAML syntax error ({what})", "valid YAML")
+
+
+class _Reader:
+    """Turns nodes into data; collects lines and problems on the way."""
+
+    def __init__(self, file: str, section: str) -> None:
+        self.file, self.section = file, section
+        self.lines: dict[Key, int] = {}
+        self.problems: list[Problem] = []
+        self._seen: set[int] = set()
+        self._scalars = yaml.constructor.SafeConstructor()
+
+    def value(self, node: yaml.Node, path: Key) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if id(node) in self._seen:
+            return self._refuse(node, path, "an alias (*name)", "the value itself, written out")
+        self._seen.add(id(node))
+        if not isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) not in ("map", "seq"):
+            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Key) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
+                self._refuse(key, path, "a key that is no word", "a word")
+                continue
+            inner = (*path, key.value)
+            if key.value in data:
+                first = self.lines[inner]
+                self._refuse(key, inner, f"the key twice, first on line {first}", "each key once")
+                continue
+            self.lines[inner] = key.start_mark.line + 1
+            data[key.value] = self.value(item, inner)
+        return data
+
+    def _scalar(self, node: yaml.Node, path: Key) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        if kind in ("str", "timestamp", "value", "merge"):
+            return node.value
+        if kind not in ("null", "bool", "int", "float"):
+            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+        try:
+            return self._scalars.construct_object(node)
+        except (ValueError, KeyError):  # 0b_ fits YAML's pattern of a number and is none; nor is one of 5,000 digits
+            return node.value
+
+    def _refuse(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
+        self.problems.append(Problem(self.file, node.start_mark.line + 1, _key(self.section, path), found, allowed))
