@@ -288,16 +288,6 @@ class Web(Model):
         description="Twisted server endpoint for workers of other hosts: ssl:PORT:privateKey=…:certKey=…",
     )
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
-    listen: str = Field(
-        default="tcp:{port}:interface=127.0.0.1", description="Twisted endpoint of the web server; {port} is filled in"
-    )
-    listen_workers: str = Field(
-        default="tcp:{port}:interface=127.0.0.1",
-        description="Twisted endpoint workers connect to; ssl:9989:privateKey=…:certKey=… on a network",
-    )
-    listen_try: str = Field(
-        default="tcp:{port}:interface=127.0.0.1", description="Twisted endpoint of try-builds: plain TCP, so local"
-    )
     artifacts_url: str = Field(
         default="",
         description="Where people read artifacts. Empty: the master serves them if they lie below the state folder",

@@ -18,7 +18,7 @@ from master.ledger import Ledger
 from master.pages import Shelves
 from master.pools import workers
 from master.schedulers import all_schedulers, pollers
-from master.web import artifact_links, public_url, www
+from master.web import LOCAL, artifact_links, public_url, www
 from steps.command import Installation
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
@@ -54,7 +54,7 @@ def database(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
 def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
     """The whole ``BuildmasterConfig``."""
     installation = Installation(around.site_name, artifact_links(site, around.state, around.web_port))
-    try_endpoint = site.web.listen_try.format(port=around.try_port) if around.try_port else None
+    try_endpoint = LOCAL.format(port=around.try_port) if around.try_port else None
     asking = {user: around.passwords.get(f"web-{user}", "") for user in try_users(site)}
     folders = {
         name: f"{around.state}/{url}"
@@ -67,7 +67,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "buildbotURL": public_url(site, around.web_port),
         "buildbotNetUsageData": None,
         "db": database(site, around.passwords),
-        "protocols": {"pb": {"port": site.web.listen_workers.format(port=around.worker_port)}},
+        "protocols": {"pb": {"port": site.web.worker_endpoint or LOCAL.format(port=around.worker_port)}},
         "www": www(site, around.web_port, around.passwords),
         "projects": [
             util.Project(

@@ -36,7 +36,7 @@ class Ledger(BuildbotService):
 
     name = NAME
 
-    def checkConfig(self, site: Site, source: str) -> None:  # noqa: ARG002
+    def checkConfig(self, site: Site, source: str) -> None:
         """Nothing to check: the models did."""
 
     @async_to_deferred

@@ -30,7 +30,7 @@ class Shelves(BuildbotService):
 
     name = NAME
 
-    def checkConfig(self, folders: dict[str, str], site: Site) -> None:  # noqa: ARG002
+    def checkConfig(self, folders: dict[str, str], site: Site) -> None:
         """Nothing to check: the folders may appear later."""
 
     @async_to_deferred

@@ -83,8 +83,7 @@ class EveryPackage(schedulers.Nightly):
             return
         for package in self.packages:
             properties = Properties()
-            properties.setProperty("package", package, self.name)
-            properties.setProperty("targets", self.targets, self.name)
+            properties.update({"package": package, "targets": self.targets}, self.name)
             await self.addBuildsetForSourceStampsWithDefaults(
                 reason=f"{self.name}: {package}",
                 sourcestamps=[{"codebase": "", "project": package}],
@@ -156,13 +155,18 @@ def dist_git_url(site: Site, package: Package, state: str) -> str:
     return site.sources.dist_git.format(package=package.name, state=state)
 
 
+def branches(site: Site, package: Package) -> list[str]:
+    """The branches to follow: a modified package's own, or all that the site names."""
+    return [package.modification.branch] if package.modification else list(site.sources.branches)
+
+
 def pollers(site: Site, state: str) -> list[DistGitPoller]:
     """One poller for each package."""
     return [
         DistGitPoller(
             repourl=dist_git_url(site, package, state),
             name=f"dist-git {package.name}",
-            branches=list(site.sources.branches),
+            branches=branches(site, package),
             pollInterval=site.sources.poll_seconds,
             pollAtLaunch=True,
             project=package.name,
@@ -181,7 +185,7 @@ def nightly(site: Site, schedule: Schedule) -> EveryPackage:
     return EveryPackage(
         name=schedule.name,
         builderNames=[SOURCE],
-        codebases={"": {"repository": "", "branch": site.sources.branches[0], "revision": ""}},
+        codebases={"": {"repository": "", "branch": "", "revision": ""}},  # kitten source knows the preferred branch
         hour=schedule.hour,
         minute=schedule.minute,
         packages=packages,
@@ -204,9 +208,9 @@ def force(site: Site) -> schedulers.ForceScheduler:
                 label="dist-git",
                 branch=util.ChoiceStringParameter(
                     name="branch",
-                    label="Branch",
-                    choices=list(site.sources.branches),
-                    default=site.sources.branches[0],
+                    label="Branch (empty: the preferred one)",
+                    choices=["", *site.sources.branches],
+                    default="",
                     strict=True,
                 ),
                 revision=util.StringParameter(

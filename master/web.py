@@ -12,6 +12,11 @@ from config.models import Site
 from master.authz import authz, users
 
 
+LOCAL = "tcp:{port}:interface=127.0.0.1"
+"""Twisted endpoint of whatever is plain TCP: a proxy that ends TLS stands before the web UI, and workers of other hosts
+have an endpoint of their own (web.yaml, ``worker_endpoint``)."""
+
+
 def public_url(site: Site, port: int) -> str:
     """The address people type, with a slash at its end."""
     return site.web.url.format(port=port).rstrip("/") + "/"
@@ -43,7 +48,7 @@ def www(site: Site, port: int, passwords: Mapping[str, str]) -> dict[str, Any]:
         else:
             known[user] = password
     return {
-        "port": site.web.listen.format(port=port),
+        "port": LOCAL.format(port=port),
         "plugins": {"kitten": {}, "waterfall_view": {}, "console_view": {}, "grid_view": {}},
         "auth": util.UserPasswordAuth(known),
         "authz": authz(site),

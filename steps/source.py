@@ -24,7 +24,7 @@ class SourceStep(KittenCommand[SourceResult]):
 
     async def prepare(self) -> list[str]:
         """Branch and revision from the source stamp, and its patch as a file on the worker."""
-        stamp = self.build.getSourceStamp()
+        stamp = self.build.getSourceStamp("")
         arguments = ["--branch", stamp.branch] if stamp.branch else []
         if stamp.revision:
             arguments += ["--revision", stamp.revision]
