@@ -23,6 +23,9 @@ _TEMPLATES: tuple[tuple[str, Key, frozenset[str]], ...] = (
     ("repositories", ("layout", "source"), frozenset({"repository"})),
     ("sources", ("dist_git",), frozenset({"package", "state"})),
     ("web", ("url",), frozenset({"port"})),
+    ("web", ("listen",), frozenset({"port"})),
+    ("web", ("listen_workers",), frozenset({"port"})),
+    ("web", ("listen_try",), frozenset({"port"})),
     ("web", ("database",), frozenset({"secret:NAME"})),
 )
 _ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds is nobody's but the contributor's"}
@@ -195,11 +198,15 @@ def _pools(sections: Sections) -> Iterator[Problem]:
         return
     all_targets = _names(targets)
     has: dict[str, set[str]] = {}
-    for place, _ in workers.mappings():
+    for place, pool in workers.mappings():
         roles = [role for _, role in workers.words(*place, "roles")]
         yield from _twice(workers, workers.words(*place, "roles"), "role")
         for role in roles:
             has.setdefault(role, set()).update(_chosen(workers, place, all_targets))
+        if "publish" in roles and (len(list(workers.words(*place, "workers"))) > 1 or pool.get("max_builds", 1) != 1):
+            yield workers.problem(
+                place, "a pool that publishes more than one build at a time", "one worker, max_builds: 1"
+            )
         for alone in sorted(_ALONE.keys() & set(roles)):
             if len(set(roles)) > 1:
                 others = ", ".join(role for role in roles if role != alone)
@@ -244,6 +251,8 @@ def _templates(sections: Sections) -> Iterator[Problem]:
         for place, item in sources.mappings("lookaside"):
             if isinstance(kind := item.get("kind"), str) and kind in _LOOKASIDE:
                 places.append((sources, (*place, "location"), _LOOKASIDE[kind]))
+    if workers := sections.get("workers"):
+        places += [(workers, (*place, "state"), frozenset({"state"})) for place, _ in workers.mappings()]
     for document, path, allowed in places:
         text = document.at(*path)
         for word in re.findall(r"\{([^{}]*)\}", text) if isinstance(text, str) else ():

@@ -48,7 +48,7 @@ def test_page_names_every_file() -> None:
 def test_yaml_is_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # the configuration names .gitignore
     rules = YamlLintConfig(file=".yamllint.yaml")
-    files = [*FOLDER.rglob("*.yaml"), *(ROOT / "tests/config").glob("*.yaml")]
+    files = [*FOLDER.rglob("*.yaml"), *(ROOT / "tests").rglob("*.yaml")]
     assert len(files) > 100
     found = [f"{file}:{p.line}: {p.desc}" for file in files for p in linter.run(file.read_text(), rules, str(file))]
     assert found == []
