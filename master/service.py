@@ -187,7 +187,8 @@ class Service:
         basedir.upgraded(master)
 
     def _workers(self) -> list[str]:
-        return [name for pool in self.site.workers for name in pool.workers]
+        """Names of the workers that run beside the master; those of a pool with a connection run on other hosts."""
+        return [name for pool in self.site.workers if pool.connection is None for name in pool.workers]
 
     def _master_environment(self, ports: Ports) -> dict[str, str]:
         return {

@@ -75,7 +75,9 @@ def main() -> None:
 
         die_with_parent()
     try:
-        kitten.main(standalone_mode=False)
+        # click hands back the status of ctx.exit() here, where a command's own return value would stand as well.
+        if isinstance(status := kitten.main(standalone_mode=False), int):
+            sys.exit(status)
     except DidNotHold as error:
         click.echo(f"{error}", err=True)
         sys.exit(1)
@@ -88,8 +90,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("kitten: interrupted", err=True)
         sys.exit(130)
