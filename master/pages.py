@@ -58,12 +58,6 @@ class ReadOnlyFile(static.File):
             return pages.notFound()
         return super().getChild(path, request)
 
-    def render_GET(self, request: Any) -> Any:
-        """Serve a file, inert."""
-        request.setHeader(b"x-content-type-options", b"nosniff")
-        request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
-        return super().render_GET(request)
-
     def listNames(self) -> list[str]:
         """What a listing shows."""
         return sorted(name for name in super().listNames() if not name.startswith("."))
@@ -84,12 +78,13 @@ class _Folder(Resource):
         self.name = name
 
     def getChild(self, path: bytes, request: Any) -> Resource:
+        """A file, or a listing, as something a browser shows but does not run."""
         shelves = self.application.master.service_manager.namedServices.get(NAME)
         if shelves is None or self.name not in shelves.folders:
             return pages.notFound(message=f"{self.name}: not served here")
-        return ReadOnlyFile(shelves.folders[self.name]).getChild(path, request) if path else ReadOnlyFile(
-            shelves.folders[self.name]
-        )
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
+        return ReadOnlyFile(shelves.folders[self.name]).getChild(path, request)
 
 
 class _Json(Resource):

@@ -11,7 +11,6 @@ from buildbot.plugins import util
 from config.models import Site
 from master.authz import authz, users
 
-
 LOCAL = "tcp:{port}:interface=127.0.0.1"
 """Twisted endpoint of whatever is plain TCP: a proxy that ends TLS stands before the web UI, and workers of other hosts
 have an endpoint of their own (web.yaml, ``worker_endpoint``)."""

@@ -93,12 +93,12 @@ class HandToTargets(HandOff):
 
     async def run(self) -> int:
         """Start the builds; a target that the package is not built for is a mistake of whoever asked."""
+        status: int = FAILURE
         try:
             chosen_targets(self.getProperty("targets"), self.targets.get(self.getProperty("package"), ()))
+            status = await super().run()
         except ValueError as error:
             self._said = str(error)
-            return FAILURE
-        status: int = await super().run()
         return status
 
 

@@ -7,6 +7,7 @@ contract of docs/architecture.md: read its options, write one result, exit 0, 1 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
+
 from config.loading import FOLDER, load_site
 from master.basedir import ensure_secrets, prepare_master, prepare_worker
 
@@ -165,6 +166,7 @@ class Service:
         """A browser's session, logged in as a user of the site or anonymous."""
         if (key := user or "") not in self.sessions:
             session = requests.Session()
+            session.headers["Accept-Encoding"] = "identity"  # Buildbot calls its errors gzip and sends them plain
             if user:
                 password = (self.state / "secrets" / f"web-{user}").read_text().strip()
                 answer = session.get(f"{self.url}auth/login", auth=(user, password), allow_redirects=False)
@@ -190,6 +192,29 @@ class Service:
         """The builds of a builder, oldest first, with their properties as plain values."""
         rows = self.get(f"builders/{builder}/builds?property=*&order=buildid")["builds"]
         return [row | {"properties": {k: v[0] for k, v in row["properties"].items()}} for row in rows]
+
+    def of(self, builder: str, commit: str) -> list[dict[str, Any]]:
+        """The builds of one commit."""
+        return [build for build in self.builds(builder) if build["properties"].get("commit") == commit]
+
+    def started(self, builder: str, package: str, count: int = 1) -> dict[str, Any]:
+        """Wait until a builder works on a package for the so-many-th time; the running build."""
+
+        def runs() -> dict[str, Any] | None:
+            found = [b for b in self.builds(builder) if b["properties"].get("package") == package]
+            return found[-1] if len(found) >= count and not found[-1]["complete"] else None
+
+        return dict(eventually(runs, f"{builder} works on {package}"))
+
+    def idle(self) -> bool:
+        """Whether nothing is under way and nothing waits."""
+        return not self.get("buildrequests?complete=false")["buildrequests"]
+
+    def idle_but_promote(self) -> bool:
+        """Whether nothing is under way where no publisher is connected."""
+        promote = self.get("builders/promote")["builders"][0]["builderid"]
+        rows = self.get("buildrequests?complete=false")["buildrequests"]
+        return bool(self.builds("x86_64")) and all(row["builderid"] == promote for row in rows)
 
     def finished(self, builder: str, count: int) -> list[dict[str, Any]]:
         """Wait until a builder has finished so many builds; no more may follow on their own."""
@@ -230,7 +255,7 @@ def small_site(folder: Path, targets: int = 2) -> Path:
     """The demo's site cut down to a few packages and targets, quick to poll."""
     site = load_site("demo")
     folder.mkdir(parents=True)
-    written = yaml.safe_load(site.model_dump_json())
+    written = json.loads(site.model_dump_json())
     written["targets"] = written["targets"][:targets]
     written["sources"]["poll_seconds"] = 2
     written["schedules"] = []
@@ -253,11 +278,11 @@ def small_site(folder: Path, targets: int = 2) -> Path:
     files = {"distribution": "site", **{k: k for k in written if k not in ("distribution", "packages")}}
     written["distribution"]["extends"] = None
     for section, file in files.items():
-        (folder / f"{file}.yaml").write_text(yaml.safe_dump(written[section]))
+        (folder / f"{file}.yaml").write_text(json.dumps(written[section]))
     (folder / "packages").mkdir()
     for package in written["packages"]:
         if package["name"] in PACKAGES:
-            (folder / "packages" / f"{package['name']}.yaml").write_text(yaml.safe_dump(package))
+            (folder / "packages" / f"{package['name']}.yaml").write_text(json.dumps(package))
     return folder
 
 

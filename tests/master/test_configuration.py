@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_a_new_target_is_one_entry_and_gets_a_builder(tmp_path: Path) -> None:
         "rpm_arch": "riscv64",
         "isa_level": "RVA20",
     }
-    (folder / "targets.yaml").write_text(yaml.safe_dump([*targets, entry]))
+    (folder / "targets.yaml").write_text(json.dumps([*targets, entry]))
     master = load(load_site(str(folder)), tmp_path / "state")
     builders = {builder.name: builder for builder in master.builders}
     assert arguments(builders["riscv64"], "build")[:3] == ["build", "--target", "riscv64"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from config.loading import load_site
 from hypothesis import given
 from hypothesis import strategies as st
+
+from config.loading import load_site
 from master.waiting import Request, needs, providers, reason_to_wait
 
 MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}

@@ -6,8 +6,8 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS
 from buildbot.process import remotetransfer
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS
 from buildbot.test.reactor import TestReactorMixin
 from buildbot.test.steps import ExpectDownloadFile, ExpectRemoteRef, ExpectShell, ExpectUploadFile, TestBuildStepMixin
 from twisted.internet import error
@@ -65,7 +65,14 @@ TESTED = {
     "accelerator": "TCG",
     "logs": [CONSOLE],
 }
-STAGED = {"command": "stage", "summary": "s", "target": "x86_64", "package": "bzip2", "nevr": "b-1", "staged": ["b", "c"]}
+STAGED = {
+    "command": "stage",
+    "summary": "s",
+    "target": "x86_64",
+    "package": "bzip2",
+    "nevr": "b-1",
+    "staged": ["b", "c"],
+}
 PUBLISHED = {
     "command": "publish",
     "summary": "p",
@@ -136,7 +143,11 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     def upload(self, text: str | None, source: str = "result.json") -> ExpectUploadFile:
         expected = ExpectUploadFile(
-            blocksize=32 * 1024, maxsize=None, workersrc=source, workdir="wkdir", writer=ExpectRemoteRef(remotetransfer.StringFileWriter)
+            blocksize=32 * 1024,
+            maxsize=None,
+            workersrc=source,
+            workdir="wkdir",
+            writer=ExpectRemoteRef(remotetransfer.StringFileWriter),
         )
         return expected.exit(1) if text is None else expected.upload_string(text).exit(0)
 
