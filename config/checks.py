@@ -23,9 +23,6 @@ _TEMPLATES: tuple[tuple[str, Key, frozenset[str]], ...] = (
     ("repositories", ("layout", "source"), frozenset({"repository"})),
     ("sources", ("dist_git",), frozenset({"package", "state"})),
     ("web", ("url",), frozenset({"port"})),
-    ("web", ("listen",), frozenset({"port"})),
-    ("web", ("listen_workers",), frozenset({"port"})),
-    ("web", ("listen_try",), frozenset({"port"})),
     ("web", ("database",), frozenset({"secret:NAME"})),
 )
 _ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds is nobody's but the contributor's"}

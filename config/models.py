@@ -283,6 +283,10 @@ class Web(Model):
     )
     url: str = Field(description="Public address; {port} is filled in")
     port: int = Field(ge=0, le=65535, description="0: the first free port from 8010")
+    worker_endpoint: str | None = Field(
+        default=None,
+        description="Twisted server endpoint for workers of other hosts: ssl:PORT:privateKey=…:certKey=…",
+    )
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
     artifacts_url: str = Field(
         default="",
