@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,11 @@ from workers.lab.initramfs import Archive
 from workers.lab.kernel import PROGRAMS, load_order, module_dependencies, real_kernel
 from workers.lab.machine import Boot, Talk, arguments
 from workers.lab.suites import packages
+from workers.lab.testing import _tests
+from workers.repo.builds import Build
+from workers.results import BuildResult
 from workers.run import run
+from workers.subject import Subject, artifact
 from workers.verify.header import Header
 from workers.verify.payload import Entry
 
@@ -115,7 +118,7 @@ def test_a_package_s_files_lie_where_rpm_would_put_them(tmp_path):
     )
     root = unpacked(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
     assert (root / "usr/bin/p").read_bytes() == b"program"
-    assert os.readlink(root / "usr/lib64/libp.so.1") == "libp.so.1.2"
+    assert (root / "usr/lib64/libp.so.1").readlink() == Path("libp.so.1.2")
     assert not (root / "lib64").exists()
     assert (root / "kitten/tests/data/x").read_bytes() == b"y"
 
@@ -248,3 +251,26 @@ def test_a_guest_that_went_wrong_fails_however_green_its_tests(talk, reason):
 def test_a_guest_that_went_right_passes():
     (case,) = packages.judge(Talk(bytearray(b"reboot: Power down\n"), GREEN, "end"), 7)
     assert case.outcome == "pass"
+
+
+def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(tmp_path):
+    tests = tmp_path / "source"
+    tests.mkdir()
+    (tests / "smoke.sh").write_text("exit 0\n")
+    folder = tmp_path / "build"
+    folder.mkdir()
+    with tarfile.open(folder / "tests.tar", "w") as archive:
+        archive.add(tests / "smoke.sh", "smoke.sh")
+    named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
+    build = Build(str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None)
+    about = Subject("p", (), (), build)
+    assert packages.scripts(_tests(about, None, tmp_path)) == ("smoke.sh",)
+    with (folder / "tests.tar").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CannotRun, match=r"is not what build\.json says"):
+        _tests(about, None, tmp_path)
+    (folder / "tests.tar").unlink()
+    with pytest.raises(CannotRun, match=r"are missing: /elsewhere/tests\.tar"):
+        _tests(about, None, tmp_path)
+    bare = replace(build, result=build.result.model_copy(update={"tests": None}))
+    assert _tests(replace(about, build=bare), None, tmp_path) == {}
