@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.workers.repo.conftest import RpmFactory
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.sign import signer, verify_packages
-
-from tests.workers.repo.conftest import RpmFactory
 
 
 def agents(home: Path) -> list[int]:

@@ -11,14 +11,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+
 from config.models import Site
+from tests.workers.repo.conftest import BuildFactory, artifact
+from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo import stage as module
 from workers.repo.stage import stage
-
-from tests.workers.repo.conftest import BuildFactory, artifact
-from tests.workers.repo.kills import killed_at
 
 
 def staged(state: Path, target: str = "aarch64") -> dict[str, Path]:
