@@ -1,13 +1,16 @@
-"""YAML folders → ``Site``. Every error names file, line, key, what was found and what is allowed; all are reported at once."""
+"""YAML folders → ``Site``. An error names file, line, key, what was found and what is allowed; all are reported at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import yaml
+from pydantic import ValidationError
 
+from config import explain, positions
+from config.checks import check
 from config.models import Site
+from config.positions import Document
+from config.problems import ConfigError, Problem, one_of, show
 
 FOLDER = Path(__file__).parent
 SECTIONS = {
@@ -30,17 +33,107 @@ def site_folder(name_or_path: str) -> Path:
 
 
 def load_site(name_or_path: str) -> Site:
-    """Read a distribution's folder."""
+    """Read a distribution's folder. A section file it lacks is taken from the folder it ``extends``; packages are not.
+
+    :raises ConfigError: with every problem of every file.
+    """
     folder = site_folder(name_or_path)
-    distribution = yaml.safe_load((folder / "site.yaml").read_text())
-    folders = [folder]
-    if distribution.get("extends"):
-        folders.append(folder.parent / distribution["extends"])
-    data: dict[str, Any] = {}
+    if not folder.is_dir():
+        sites = (site.parent.name for site in FOLDER.glob("*/site.yaml"))
+        allowed = f"{one_of(sites, name_or_path)}, or a path with a / in it"
+        raise ConfigError([Problem(_label(folder), 0, "", "no such folder", allowed)])
+    problems: list[Problem] = []
+    sections = _read_sections(folder, problems)
+    packages = _read_packages(folder, problems)
+    problems += check(sections, packages)
+    data = {section: document.data for section, document in sections.items()}
+    try:
+        site = Site.model_validate(data | {"packages": [package.data for package in packages]})
+    except ValidationError as error:
+        problems += explain.problems_of(error, sections, packages)
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return site
+
+
+def _label(path: Path) -> str:
+    """How problems call a file: as seen from the checkout where it lies there, else as it was given."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(FOLDER.parent) if resolved.is_relative_to(FOLDER.parent) else path)
+
+
+def _read(path: Path, section: str, problems: list[Problem]) -> Document:
+    document, wrong = positions.read(path, _label(path), section)
+    problems += wrong
+    return document
+
+
+def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]:
+    """The documents of a site's sections: its own, then those of the folders it extends."""
+    folders = _folders(folder, problems)
+    sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
-        for candidate in folders:
-            if (candidate / file).is_file():
-                data[section] = yaml.safe_load((candidate / file).read_text())
-                break
-    data["packages"] = [yaml.safe_load(p.read_text()) for p in sorted((folder / "packages").glob("*.yaml"))]
-    return Site.model_validate(data)
+        # lexists: a dangling link is an unreadable file of this folder, not a reason to take another's.
+        found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
+        if found is None:
+            allowed = f"{file} here, or in the folder this one extends"
+            problems.append(Problem(_label(folder / file), 0, "", "no such file", allowed))
+            continue
+        document = _read(found, section, problems)
+        if document.data is not None:
+            sections[section] = document
+    strays = {*folder.glob("*.yaml"), *folder.glob("*.yml")} - {folder / file for file in SECTIONS.values()}
+    files = SECTIONS.values()
+    problems += (Problem(_label(stray), 0, "", "a file of no section", one_of(files, stray.name)) for stray in strays)
+    return sections
+
+
+def _folders(folder: Path, problems: list[Problem]) -> list[Path]:
+    """The folder and those it extends, the nearest first."""
+    folders = [folder]
+    while True:
+        site = folders[-1] / "site.yaml"
+        if not site.is_file():
+            return folders
+        # What is wrong with its text is reported where the section is read.
+        document, _ = positions.read(site, _label(site), "distribution")
+        base = document.at("extends")
+        if not isinstance(base, str):
+            return folders
+        following = folders[-1].parent / base
+        if not (following / "site.yaml").is_file():
+            beside = {f.parent.name for f in folders[-1].parent.glob("*/site.yaml")} - {folders[-1].name}
+            found = f"{show(base)}, which is no site's folder"
+            problems.append(document.problem(("extends",), found, one_of(beside, base)))
+            return folders
+        if following.resolve() in (f.resolve() for f in folders):
+            found = f"{show(base)}, which leads back here"
+            problems.append(document.problem(("extends",), found, "a folder that does not"))
+            return folders
+        folders.append(following)
+
+
+def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
+    packages: list[Document] = []
+    first: dict[str, str] = {}
+    for path in sorted((folder / "packages").glob("*")):
+        if path.suffix != ".yaml":
+            found = f"a file named {show(path.name)}"
+            problems.append(Problem(_label(path), 0, "", found, "NAME.yaml, one for each package"))
+            continue
+        document = _read(path, "packages", problems)
+        if document.data is None:
+            continue
+        packages.append(document)
+        name = document.at("name")
+        if isinstance(name, str) and name in first:
+            found = f"package {show(name)} twice, first in {first[name]}"
+            problems.append(document.problem(("name",), found, "each once"))
+        elif isinstance(name, str) and name != path.stem:
+            problems.append(document.problem(("name",), show(name), f"{show(path.stem)}, as the file is named"))
+        if isinstance(name, str):
+            first.setdefault(name, document.file)
+    if not packages and not any(problem.file.startswith(_label(folder / "packages")) for problem in problems):
+        problems.append(Problem(_label(folder / "packages"), 0, "", "no package", "at least one NAME.yaml"))
+    return packages

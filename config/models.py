@@ -27,14 +27,12 @@ class Model(BaseModel):
 
 
 class Flags(Model):
-    """What the target adds to the distribution's compiler flags. Each is proven in what ships, so none is decoration."""
+    """What the target adds to the distribution's compiler flags. Each is proven in what ships: none is decoration."""
 
     isa: tuple[Flag, ...] = Field(description="The floor and the tuning: -march=, -mcpu=, -mtune=")
     frame_pointers: tuple[Flag, ...] = Field(description="What keeps a stack walkable on this architecture")
     rust: tuple[Flag, ...] = ()
-    go: Mapping[str, str] = Field(
-        default_factory=dict, description="Environment of the Go tool chain, e.g. GOAMD64: v2"
-    )
+    go: Mapping[str, str] = Field(default_factory=dict, description="Environment of the Go tool chain: GOAMD64: v2 …")
 
     @property
     def compiler(self) -> tuple[str, ...]:
@@ -160,15 +158,17 @@ class Package(Model):
     description: str = ""
     repository: Name | None = Field(default=None, description="Default: repositories.yaml's default")
     placement: Mapping[Name, Name] = Field(
-        default_factory=dict, description="Binary package → repository, if not that one"
+        default_factory=dict, description="Binary package → its repository, if another"
     )
     binaries: tuple[Name, ...] = Field(
-        description="What the spec makes, checked against it before anything is built: a stray package is an error there"
+        default=(),
+        description="What the spec makes on any target, checked against it before anything is built: a stray package is "
+        "an error there. Empty: not known here; what the spec makes is taken as it comes",
     )
     targets: Literal["all"] | tuple[Name, ...] = "all"
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
     upstream: str | None = Field(
-        default=None, description="Debian source package with the same tarball (demo lookaside)"
+        default=None, description="Debian source package with the same tarball, for lookaside kind apt-source"
     )
     modification: Modification | None = None
     exemptions: tuple[Exemption, ...] = ()
@@ -181,7 +181,7 @@ class Lookaside(Model):
     kind: Literal["folder", "http", "apt-source"]
     location: str = Field(
         default="",
-        description="folder: a path. http: a URL template of {package}, {file}, {algorithm}, {hash}. apt-source: unused",
+        description="folder: a path. http: a URL template of {package}, {file}, {algorithm}, {hash}. apt-source: none",
     )
 
 
@@ -225,6 +225,10 @@ class WorkerPool(Model):
     roles: tuple[Literal["source", "build", "publish", "try"], ...]
     targets: Literal["all"] | tuple[Name, ...] = "all"
     workers: tuple[Name, ...]
+    connection: str | None = Field(
+        default=None,
+        description="Twisted client endpoint of the master: tls:HOST:PORT. None: processes beside the master",
+    )
     max_builds: int = Field(default=1, ge=1, description="Builds one of these workers runs at a time")
     timeout_factor: float = Field(default=1.0, gt=0, description="Slow hardware gets this much more time")
 
@@ -264,6 +268,10 @@ class Web(Model):
     )
     url: str = Field(description="Public address; {port} is filled in")
     port: int = Field(ge=0, le=65535, description="0: the first free port from 8010")
+    worker_endpoint: str | None = Field(
+        default=None,
+        description="Twisted server endpoint for workers of other hosts: ssl:PORT:privateKey=…:certKey=…",
+    )
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
     roles: tuple[Role, ...]
     log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096)
@@ -277,10 +285,10 @@ class Distribution(Model):
     title: str
     description: str
     extends: Name | None = Field(
-        default=None, description="Folder beside this one whose sections stand where this has none"
+        default=None, description="Folder beside this one, whose section files stand where this one has none"
     )
     artifacts: str = Field(
-        default="artifacts", description="fsspec URL of build results; relative: below the state folder"
+        default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"
     )
 
 

@@ -1,7 +1,7 @@
 """A package's full name: name, epoch, version, release, architecture; parsed, printed and ordered as rpm does it.
 
-The rules are those of rpm-version(7): versions are compared segment by segment, digits with digits as numbers and letters with
-letters as text; ``~`` sorts before everything, the end of the version included, ``^`` right after that end.
+The rules are those of rpm-version(7): versions are compared segment by segment, digits with digits as numbers and letters
+with letters as text; ``~`` sorts before everything, the end of the version included, ``^`` right after that end.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def compare_versions(one: str, other: str) -> int:
 class Nevra:
     """One package. Ordered by name, then epoch, version and release as rpm orders them, then architecture.
 
-    Equality is of the text: 1.0 and 1.00 are different packages of equal age, told apart in the order by their spelling.
+    Equality is of the text: 1.0 and 1.00 are different packages of equal age, which their spelling puts in an order.
     """
 
     name: str

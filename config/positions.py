@@ -1,7 +1,7 @@
 """YAML text → plain data, and the line of every value in it. What is wrong with the text becomes a ``Problem``.
 
-Stricter than YAML, because a configuration file is read by people: a key is a word and stands once, a value is written where
-it belongs (no anchors and aliases), dates stay text, and there is one document.
+Stricter than YAML, because a configuration file is read by people: a key is a word and stands once, a value is written
+where it belongs (no anchors and aliases), dates stay text, and there is one document.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _DEEPEST = 40  # levels of nesting; the models have seven
 
 @dataclass(frozen=True)
 class Document:
-    """One file's content. ``root`` is what its keys are called by in problems: ``targets`` for a list of targets."""
+    """One file's content, and which section of a site it holds (``packages`` for a package's file)."""
 
     file: str
-    root: Key
+    section: str
     data: Any = None
     lines: dict[Key, int] = field(default_factory=dict)
 
@@ -39,7 +39,7 @@ class Document:
 
     def problem(self, path: Key, found: str, allowed: str) -> Problem:
         """A problem at a place of this document."""
-        return Problem(self.file, self.line(path), dotted(self.root + path), found, allowed)
+        return Problem(self.file, self.line(path), _key(self.section, path), found, allowed)
 
     def at(self, *path: str | int) -> Any:
         """The value at a place; None where there is none or something on the way is of another shape."""
@@ -53,7 +53,7 @@ class Document:
                 return None
         return value
 
-    def items(self, *path: str | int) -> Iterator[tuple[Key, dict[str, Any]]]:
+    def mappings(self, *path: str | int) -> Iterator[tuple[Key, dict[str, Any]]]:
         """The mappings of a list, each with its place; whatever else lies in the list is the models' business."""
         found = self.at(*path)
         for index, item in enumerate(found if isinstance(found, list) else ()):
@@ -68,13 +68,18 @@ class Document:
                 yield (*path, index), item
 
 
-def read(path: Path, file: str, root: Key = ()) -> tuple[Document, list[Problem]]:
+def _key(section: str, path: Key) -> str:
+    """How a place is written: that of a list's item begins with the section, ``targets[2].flags``."""
+    return dotted((section, *path) if path and isinstance(path[0], int) else path)
+
+
+def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
     """Read one YAML file.
 
     :param file: how problems call the file.
     :returns: the document (data None if the text cannot be read) and what is wrong with the text.
     """
-    nothing = Document(file, root)
+    nothing = Document(file, section)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,9 +101,9 @@ def read(path: Path, file: str, root: Key = ()) -> tuple[Document, list[Problem]
             loader.dispose()
     if node is None:
         return nothing, [Problem(file, 0, "", "an empty file", f"the keys of {path.stem}; see: kitten schema")]
-    reader = _Reader(file, root)
+    reader = _Reader(file, section)
     data = reader.value(node, ())
-    return Document(file, root, data, reader.lines), reader.problems
+    return Document(file, section, data, reader.lines), reader.problems
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -115,8 +120,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
 class _Reader:
     """Turns nodes into data; collects lines and problems on the way."""
 
-    def __init__(self, file: str, root: Key) -> None:
-        self.file, self.root = file, root
+    def __init__(self, file: str, section: str) -> None:
+        self.file, self.section = file, section
         self.lines: dict[Key, int] = {}
         self.problems: list[Problem] = []
         self._seen: set[int] = set()
@@ -152,14 +157,14 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, path: Key) -> Any:
         kind = node.tag.removeprefix(_TAG)
-        if kind in ("str", "timestamp"):
+        if kind in ("str", "timestamp", "value", "merge"):
             return node.value
         if kind not in ("null", "bool", "int", "float"):
             return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         try:
             return self._scalars.construct_object(node)
-        except (ValueError, KeyError):  # 0b_ looks like a number to YAML's pattern and is none; so does one of 5,000 digits
+        except (ValueError, KeyError):  # 0b_ fits YAML's pattern of a number and is none; nor is one of 5,000 digits
             return node.value
 
     def _refuse(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
-        self.problems.append(Problem(self.file, node.start_mark.line + 1, dotted(self.root + path), found, allowed))
+        self.problems.append(Problem(self.file, node.start_mark.line + 1, _key(self.section, path), found, allowed))

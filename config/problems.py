@@ -60,5 +60,8 @@ def dotted(path: Iterable[str | int]) -> str:
     """A path into a document as people write it: ``targets[2].flags.isa``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:  # a line break in a key must not break the line that names it
+            text += ("." if text else "") + (part if part.isprintable() else ascii(part)[1:-1])
     return text

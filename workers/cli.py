@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, distribution
 
 import click
 
+from config.problems import ConfigError
 from workers.errors import CannotRun, DidNotHold
 
 
@@ -77,6 +78,9 @@ def main() -> None:
     except DidNotHold as error:
         click.echo(f"{error}", err=True)
         sys.exit(1)
+    except ConfigError as error:
+        click.echo(f"{error}\n  → kitten check-config says the same; docs/configuration.md has every key", err=True)
+        sys.exit(2)
     except CannotRun as error:
         click.echo(f"kitten: {error}", err=True)
         sys.exit(2)

@@ -1,0 +1,252 @@
+"""What no single value shows: names that must be unique, names that must exist, and what the parts need of each other.
+
+Works on the documents as they were read, not on the models, so that one wrong value hides no other problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+
+from config.positions import Document, Key
+from config.problems import Problem, one_of, show
+
+Sections = Mapping[str, Document]
+
+ROLES = ("source", "build", "publish", "try")
+
+# A key whose text is a template → what may stand in braces there. http lookasides are looked at by kind.
+_TEMPLATES: tuple[tuple[str, Key, frozenset[str]], ...] = (
+    ("repositories", ("layout", "packages"), frozenset({"repository", "arch"})),
+    ("repositories", ("layout", "debuginfo"), frozenset({"repository", "arch"})),
+    ("repositories", ("layout", "source"), frozenset({"repository"})),
+    ("sources", ("dist_git",), frozenset({"package", "state"})),
+    ("web", ("url",), frozenset({"port"})),
+    ("web", ("database",), frozenset({"secret:NAME"})),
+)
+_ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds is nobody's but the contributor's"}
+_LOOKASIDE = {"folder": frozenset({"state"}), "http": frozenset({"package", "file", "algorithm", "hash"})}
+
+
+def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Everything that is wrong between the values of a site."""
+    yield from _unique(sections)
+    yield from _targets(sections, packages)
+    yield from _suites(sections, packages)
+    yield from _repositories(sections, packages)
+    yield from _schedules(sections, packages)
+    yield from _stages(sections)
+    yield from _pools(sections)
+    yield from _sources(sections)
+    yield from _roles(sections)
+    yield from _templates(sections)
+
+
+def _names(document: Document | None, *path: str) -> dict[str, Key]:
+    """Name → place of each named thing in a list; of a name given twice, the first place."""
+    found: dict[str, Key] = {}
+    for place, item in document.mappings(*path) if document else ():
+        if isinstance(name := item.get("name"), str):
+            found.setdefault(name, place)
+    return found
+
+
+def _twice(document: Document | None, words: Iterable[tuple[Key, object]], what: str) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for place, word in words:
+        if document is None or not isinstance(word, str):
+            continue
+        if word in first:
+            yield document.problem(place, f"{what} {show(word)} twice, first on line {first[word]}", "each once")
+        first.setdefault(word, document.line(place))
+
+
+def _unique(sections: Sections) -> Iterator[Problem]:
+    lists: tuple[tuple[str, Key, str], ...] = (
+        ("targets", (), "target"),
+        ("repositories", ("repositories",), "repository"),
+        ("stages", (), "stage"),
+        ("suites", (), "suite"),
+        ("schedules", (), "schedule"),
+        ("workers", (), "pool"),
+        ("web", ("roles",), "role"),
+    )
+    for section, path, what in lists:
+        if document := sections.get(section):
+            names = (((*place, "name"), item.get("name")) for place, item in document.mappings(*path))
+            yield from _twice(document, names, what)
+    if workers := sections.get("workers"):
+        everyone = chain.from_iterable(workers.words(*place, "workers") for place, _ in workers.mappings())
+        yield from _twice(workers, everyone, "worker")
+        for place, _ in workers.mappings():
+            if workers.at(*place, "workers") == []:
+                yield workers.problem((*place, "workers"), "an empty list", "at least one worker")
+
+
+def _known(document: Document, words: Iterable[tuple[Key, str]], known: Iterable[str], what: str) -> Iterator[Problem]:
+    known = tuple(known)
+    for place, word in words:
+        if word not in known:
+            yield document.problem(place, f"unknown {what} {show(word)}", one_of(known, word))
+
+
+def _targets(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    if not (targets := sections.get("targets")) or not isinstance(targets.data, list):
+        return
+    if not targets.data:
+        yield targets.problem((), "no target", "at least one target")
+    known = _names(targets)
+    places: list[tuple[Document, Key]] = [(package, ("targets",)) for package in packages]
+    named: tuple[tuple[str, Key], ...] = (
+        ("repositories", ("repositories",)),
+        ("suites", ()),
+        ("schedules", ()),
+        ("workers", ()),
+    )
+    for section, path in named:
+        if document := sections.get(section):
+            places += [(document, (*place, "targets")) for place, _ in document.mappings(*path)]
+    for document, path in places:
+        if document.at(*path) == []:
+            yield document.problem(path, "an empty list", "all, or at least one target")
+        yield from _known(document, document.words(*path), known, "target")
+
+
+def _chosen(document: Document, path: Key, targets: Iterable[str]) -> set[str]:
+    """The targets that a ``targets:`` key chooses: all of them where it says so, says nothing or makes no sense."""
+    chosen = document.at(*path, "targets")
+    return set(targets) if not isinstance(chosen, list) else {t for t in chosen if isinstance(t, str)} & set(targets)
+
+
+def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    suites, targets = sections.get("suites"), sections.get("targets")
+    if not suites or not isinstance(suites.data, list) or not targets:
+        return
+    known, all_targets = _names(suites), _names(targets)
+    runs_on = {name: _chosen(suites, place, all_targets) for name, place in known.items()}
+    for place, item in targets.mappings():
+        words = list(targets.words(*place, "suites"))
+        yield from _known(targets, words, known, "suite")
+        for where, word in words:
+            if word in known and item.get("name") in all_targets and item["name"] not in runs_on[word]:
+                yield targets.problem(
+                    where, f"suite {show(word)}, not for this target", f"suites with it in {suites.file}"
+                )
+    for package in packages:
+        words = list(package.words("suites"))
+        yield from _known(package, words, known, "suite")
+        for where, word in words:
+            if word in known and not runs_on[word] & _chosen(package, (), all_targets):
+                yield package.problem(
+                    where, f"suite {show(word)}, on none of the package's targets", "a suite of theirs"
+                )
+
+
+def _repositories(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    repositories, targets = sections.get("repositories"), sections.get("targets")
+    if not repositories or not isinstance(repositories.data, dict):
+        return
+    known = _names(repositories, "repositories")
+    if repositories.at("repositories") == []:
+        yield repositories.problem(("repositories",), "an empty list", "at least one repository")
+    default = repositories.at("default")
+    if isinstance(default, str):
+        yield from _known(repositories, [(("default",), default)], known, "repository")
+    all_targets = _names(targets)
+    for package in packages:
+        placement = package.at("placement")
+        placed = placement if isinstance(placement, dict) else {}
+        places: list[tuple[Key, object]] = [(("placement", name), place) for name, place in placed.items()]
+        places.append((("repository",), package.at("repository")))
+        words = [(where, word) for where, word in places if isinstance(word, str)]
+        yield from _known(package, words, known, "repository")
+        for where, word in words:
+            if word not in known:
+                continue
+            if missing := _chosen(package, (), all_targets) - _chosen(repositories, known[word], all_targets):
+                yield package.problem(
+                    where,
+                    f"{show(word)}, which has no {', '.join(sorted(missing))}",
+                    "a repository of all the package's targets, or fewer targets",
+                )
+        binaries = package.at("binaries")
+        if isinstance(binaries, list) and binaries:
+            names = [(("placement", name), name) for name in placed]
+            yield from _known(package, names, (b for b in binaries if isinstance(b, str)), "binary package")
+
+
+def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    known = [name for package in packages if isinstance(name := package.at("name"), str)]
+    if schedules := sections.get("schedules"):
+        for place, _ in schedules.mappings():
+            yield from _known(schedules, schedules.words(*place, "packages"), known, "package")
+
+
+def _stages(sections: Sections) -> Iterator[Problem]:
+    stages = sections.get("stages")
+    if stages and stages.data == []:
+        yield stages.problem((), "no stage", "at least one stage: where builds are staged")
+
+
+def _pools(sections: Sections) -> Iterator[Problem]:
+    workers, targets = sections.get("workers"), sections.get("targets")
+    if not workers or not isinstance(workers.data, list):
+        return
+    all_targets = _names(targets)
+    has: dict[str, set[str]] = {}
+    for place, _ in workers.mappings():
+        roles = [role for _, role in workers.words(*place, "roles")]
+        yield from _twice(workers, workers.words(*place, "roles"), "role")
+        for role in roles:
+            has.setdefault(role, set()).update(_chosen(workers, place, all_targets))
+        for alone in sorted(_ALONE.keys() & set(roles)):
+            if len(set(roles)) > 1:
+                others = ", ".join(role for role in roles if role != alone)
+                yield workers.problem((*place, "roles"), f"{alone} beside {others}", f"{alone} alone: {_ALONE[alone]}")
+    for role in ROLES:
+        if role not in has:
+            yield workers.problem((), f"no worker pool for the role {role}", f"at least one pool with roles: [{role}]")
+        elif role in ("build", "try") and (without := sorted(set(all_targets) - has[role])):
+            yield workers.problem(
+                (), f"no {role} worker for {', '.join(without)}", f"a pool with roles: [{role}] for each target"
+            )
+
+
+def _sources(sections: Sections) -> Iterator[Problem]:
+    if not (sources := sections.get("sources")):
+        return
+    for key, what in (("lookaside", "place to take tarballs from"), ("branches", "branch")):
+        if sources.at(key) == []:
+            yield sources.problem((key,), "an empty list", f"at least one {what}")
+    for place, item in sources.mappings("lookaside"):
+        if item.get("kind") in ("folder", "http") and not item.get("location"):
+            yield sources.problem(place, f"a lookaside of kind {item['kind']} without a location", "a location")
+
+
+def _roles(sections: Sections) -> Iterator[Problem]:
+    if web := sections.get("web"):
+        if web.at("roles") == []:
+            yield web.problem(("roles",), "an empty list", "at least one role, or nobody may do anything")
+        for place, item in web.mappings("roles"):
+            for where, word in web.words(*place, "may"):
+                if word == "everything" and not item.get("users"):
+                    yield web.problem(
+                        where, "everything, for a role without users", "that only for a role that names its users"
+                    )
+
+
+def _templates(sections: Sections) -> Iterator[Problem]:
+    places = [(sections[section], path, allowed) for section, path, allowed in _TEMPLATES if section in sections]
+    if sources := sections.get("sources"):
+        for place, item in sources.mappings("lookaside"):
+            if isinstance(kind := item.get("kind"), str) and kind in _LOOKASIDE:
+                places.append((sources, (*place, "location"), _LOOKASIDE[kind]))
+    for document, path, allowed in places:
+        text = document.at(*path)
+        for word in re.findall(r"\{([^{}]*)\}", text) if isinstance(text, str) else ():
+            if re.sub(r"^secret:.+", "secret:NAME", word) not in allowed:
+                names = ", ".join(f"{{{name}}}" for name in sorted(allowed))
+                yield document.problem(path, f"the placeholder {show(f'{{{word}}}')}", names)
+        if path == ("dist_git",) and isinstance(text, str) and "{package}" not in text:
+            yield document.problem(path, f"{show(text)} for every package", "a template with {package} in it")

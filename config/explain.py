@@ -1,0 +1,137 @@
+"""What the models refused, as problems with a place in a file and words about what is allowed."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from config.models import Package, Site
+from config.positions import Document, Key
+from config.problems import Problem, one_of, show
+
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "a name of letters, digits and . _ + -",
+    r"^-[^\s]+$": "a compiler flag: begins with -, holds no space",
+    r"^\d{4}-\d{2}-\d{2}$": "a date: YYYY-MM-DD",
+}
+_TYPES = {
+    "string_type": "text (in quotes, if it looks like a number, a date or yes/no)",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+
+
+def problems_of(
+    error: ValidationError, sections: Mapping[str, Document], packages: Sequence[Document]
+) -> list[Problem]:
+    """Each thing the models refused once, at its line. Sections that could not be read at all are not repeated."""
+    grouped: dict[tuple[str, Key], tuple[Document, list[ErrorDetails]]] = {}
+    for detail in error.errors(include_url=False):
+        where = detail["loc"]
+        section = str(where[0])
+        if section == "packages" and len(where) > 1:
+            document, rest = packages[int(where[1])], where[2:]
+        elif section in sections:
+            document, rest = sections[section], where[1:]
+        else:
+            continue
+        path = _path(document, rest, detail["type"])
+        grouped.setdefault((document.file, path), (document, []))[1].append(detail)
+    return [
+        _problem(document, path, details)
+        for (_, path), (document, details) in grouped.items()
+        if not _covered(path, details, {p for file, p in grouped if file == document.file})
+    ]
+
+
+def _path(document: Document, where: Sequence[int | str], kind: str) -> Key:
+    """The part of an error's location that is a place in the document; names of union members are none."""
+    path: Key = ()
+    for index, part in enumerate(where):
+        last = index == len(where) - 1
+        if document.at(*path, part) is not None or (*path, part) in document.lines or (last and kind == "missing"):
+            path = (*path, part)
+    return path
+
+
+def _covered(path: Key, details: Sequence[ErrorDetails], paths: set[Key]) -> bool:
+    """Whether the complaint is that a list is not the word ``all``, while the list's own items are complained of."""
+    inside = any(p[: len(path)] == path and p != path for p in paths)
+    return inside and all(d["type"] == "literal_error" for d in details)
+
+
+def _problem(document: Document, path: Key, details: Sequence[ErrorDetails]) -> Problem:
+    kind = details[0]["type"]
+    value = document.at(*path)
+    model = _model_at(document, path[:-1])
+    if kind == "missing":
+        field = model.model_fields.get(str(path[-1])) if model else None
+        what = f": {field.description}" if field and field.description else ""
+        return document.problem(path, "nothing", f"this key is required{what}")
+    if kind == "extra_forbidden":
+        known = model.model_fields if model else ()
+        return document.problem(path, f"unknown key {show(path[-1])}", one_of(known, path[-1]))
+    allowed = dict.fromkeys(_allowed(detail, document, path) for detail in details)
+    return document.problem(path, show(value), ", or ".join(allowed))
+
+
+def _allowed(detail: ErrorDetails, document: Document, path: Key) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        return one_of(words, document.at(*path))
+    if kind == "string_pattern_mismatch":
+        pattern = str(context.get("pattern", ""))
+        return _PATTERNS.get(pattern, f"text that matches {pattern}")
+    if kind == "string_too_long":
+        return f"at most {context.get('max_length')} characters"
+    if kind == "string_too_short":
+        return f"at least {context.get('min_length')} characters"
+    if kind == "model_type" and (model := _model_at(document, path)):
+        return f"a mapping with the keys {', '.join(model.model_fields)}"
+    return _TYPES.get(kind, detail["msg"].removeprefix("Input should be ").removeprefix("Value error, "))
+
+
+def _model_at(document: Document, path: Key) -> type[BaseModel] | None:
+    """The model that describes the mapping at a place of a document."""
+    section = document.section
+    candidates: list[Any] = [Package if section == "packages" else Site.model_fields[section].annotation]
+    for part in path:
+        candidates = [inner for candidate in candidates for inner in _step(candidate, part)]
+    return next((model for candidate in candidates for model in _models(candidate)), None)
+
+
+def _step(annotation: Any, part: int | str) -> Iterator[Any]:
+    """The annotations a part of a path leads to."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        for argument in arguments[:1] if origin is typing.Annotated else arguments:
+            yield from _step(argument, part)
+    elif isinstance(part, int) and origin is tuple:
+        yield arguments[0]
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and part in annotation.model_fields:
+        yield annotation.model_fields[str(part)].annotation
+    elif isinstance(part, str) and len(arguments) == 2 and origin is not tuple:
+        yield arguments[1]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation) if typing.get_origin(annotation) is not tuple else ():
+        yield from _models(argument)

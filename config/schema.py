@@ -1,0 +1,111 @@
+"""What a configuration file may hold, told to editors (JSON Schema) and to people (docs/configuration.md)."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from config.loading import SECTIONS
+from config.models import Package, Site
+
+
+def sections() -> dict[str, Any]:
+    """File name without .yaml → the type of its content; ``package`` for the files in packages/."""
+    named = {file.removesuffix(".yaml"): Site.model_fields[section].annotation for section, file in SECTIONS.items()}
+    return named | {"package": Package}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each file."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        name: head
+        | TypeAdapter(kind).json_schema()
+        | {"title": "packages/NAME.yaml" if name == "package" else f"{name}.yaml"}
+        for name, kind in sections().items()
+    }
+
+
+def reference() -> str:
+    """The keys of every file as Markdown tables."""
+    return "\n".join(line for name, kind in sections().items() for line in _section(name, kind))
+
+
+def _section(name: str, kind: Any) -> Iterator[str]:
+    is_list = typing.get_origin(kind) is tuple
+    model = typing.get_args(kind)[0] if is_list else kind
+    yield f"### {'packages/NAME' if name == 'package' else name}.yaml\n"
+    yield f"{_first_line(model)} The file is {'a list; each entry has' if is_list else 'a mapping with'} these keys:\n"
+    yield "| key | value | default | meaning |"
+    yield "|---|---|---|---|"
+    yield from _rows(model, "")
+    yield ""
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    line = (model.__doc__ or "").split("\n")[0]
+    return "" if line.endswith(".yaml.") else line
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        inner, is_list = _inner(field.annotation)
+        yield f"| `{prefix}{key}` | {_words(field.annotation, field)} | {_default(field)} | {_escape(field.description or '')} |"
+        if inner is not None:
+            yield from _rows(inner, f"{prefix}{key}{'[]' if is_list else ''}.")
+
+
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model inside an annotation, and whether there is a list of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for argument in typing.get_args(annotation):
+        model, _ = _inner(argument)
+        if model is not None:
+            return model, typing.get_origin(annotation) is tuple
+    return None, False
+
+
+def _words(annotation: Any, field: FieldInfo | None = None) -> str:
+    """A type in a reader's words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " \\| ".join(f"`{argument}`" for argument in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(a) for a in arguments if a is not type(None))
+    if origin is tuple:
+        return f"list of: {_words(arguments[0])}"
+    if origin is typing.Annotated:
+        return _words(arguments[0])
+    if len(arguments) == 2:
+        return f"mapping to: {_words(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    limits = [str(limit) for limit in (field.metadata if field else ())]
+    bounds = ", ".join(b for limit in limits for b in _bound(limit))
+    word = {str: "text", int: "whole number", float: "number", bool: "true or false"}.get(annotation, str(annotation))
+    return f"{word} {bounds}".strip()
+
+
+def _bound(limit: str) -> Iterator[str]:
+    for name, sign in (("Ge(ge=", "≥"), ("Le(le=", "≤"), ("Gt(gt=", ">")):
+        if limit.startswith(name):
+            yield f"{sign} {limit.removeprefix(name).removesuffix(')')}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required" if field.default_factory is None else "none"
+    if field.default in (None, "", ()):
+        return "none"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

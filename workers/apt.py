@@ -1,0 +1,172 @@
+"""Debian packages of any architecture and suite through the host's own apt: its mirror, keyring and proxy.
+
+A private root holds its own lists, so that no foreign architecture and no other suite is ever added to the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers import cache
+from workers.errors import CannotRun
+from workers.run import CommandFailed, Completed, require, run
+
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+"""Debian's own address for "a mirror near you": for hosts whose apt names no Debian mirror (Ubuntu)."""
+
+_LISTS_FRESH_SECONDS = 24 * 3600
+_DOWNLOAD_TIMEOUT = 1800.0
+
+
+def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
+    """The paragraphs of a Debian control file (Packages, Sources, apt's index targets); continuation lines are kept."""
+    for block in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        last = ""
+        for line in block.splitlines():
+            if line[:1] in " \t" and last:
+                fields[last] += "\n" + line.strip()
+            elif ":" in line:
+                last, value = line.split(":", 1)
+                fields[last] = value.strip()
+        if fields:
+            yield fields
+
+
+def mirror_of(index_targets: str) -> str | None:
+    """The Debian mirror that ``apt-get indextargets`` speaks of: the first main archive whose origin is Debian."""
+    for target in paragraphs(index_targets):
+        main_archive = target.get("Label", "Debian") == "Debian" and target.get("Component") == "main"
+        if target.get("Origin") == "Debian" and main_archive:
+            return target["Repo-URI"].rstrip("/")
+    return None
+
+
+def mirror() -> str:
+    """The mirror to use: ``$KITTEN_DEBIAN_MIRROR``, else the one the host's apt uses, else Debian's own address.
+
+    :raises CannotRun: on a host without apt.
+    """
+    if chosen := os.environ.get("KITTEN_DEBIAN_MIRROR"):
+        return chosen.rstrip("/")
+    return mirror_of(run([require("apt-get", "apt"), "indextargets"]).output) or DEFAULT_MIRROR
+
+
+def keyring() -> Path:
+    """Debian's archive keys on this host.
+
+    :raises CannotRun: where they are not installed.
+    """
+    for name in ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg"):
+        if (path := Path("/usr/share/keyrings") / name).is_file():
+            return path
+    raise CannotRun("Debian's archive keys are not installed", "apt-get install debian-archive-keyring")
+
+
+@dataclass(frozen=True)
+class AptRoot:
+    """A private apt: one suite of one architecture, in a folder of its own."""
+
+    folder: Path
+    suite: str
+    architecture: str
+
+    @property
+    def configuration(self) -> Path:
+        """The file that turns the host's apt into this one (``apt-get -c``); usable with any apt tool."""
+        return self.folder / "apt.conf"
+
+    def apt(self, tool: str, *arguments: str, cwd: Path | None = None) -> Completed:
+        """Run ``apt-get`` or ``apt-cache`` in this root.
+
+        :raises CannotRun: with apt's own words: no network, unknown package, a key that is missing.
+        """
+        try:
+            argv = [require(tool, "apt"), "-q", "-c", self.configuration, *arguments]
+            return run(argv, cwd=cwd, timeout=_DOWNLOAD_TIMEOUT)
+        except CommandFailed as error:
+            words = [line for line in error.done.output.splitlines() if line.startswith(("E:", "Err:"))]
+            said = "; ".join(words[-2:]) or error.done.output.strip()[-300:] or str(error)
+            raise CannotRun(
+                f"{tool} {' '.join(arguments)} ({self.suite}, {self.architecture}): {said}",
+                f"check the network and the mirror: {tool} -c {self.configuration} {arguments[0]}",
+            ) from None
+
+    def show(self, package: str) -> Mapping[str, str]:
+        """The newest version's paragraph of a binary package.
+
+        :raises CannotRun: when the suite has no such package.
+        """
+        return next(iter(paragraphs(self.apt("apt-cache", "show", "--no-all-versions", package).output)))
+
+    def download(self, packages: list[str], into: Path) -> list[Path]:
+        """Fetch the .deb files of these packages, verified against the suite's signed lists, into an empty folder."""
+        into.mkdir(parents=True, exist_ok=True)
+        self.apt("apt-get", "download", *packages, cwd=into)
+        return sorted(into.glob("*.deb"))
+
+
+def private_root(suite: str, architecture: str, *, sources: bool = False) -> AptRoot:
+    """The private root of a suite and architecture, its lists not older than a day.
+
+    :param sources: with the lists of source packages as well (``apt-get source --download-only``).
+    :raises CannotRun: no apt, no keys, no network.
+    """
+    folder = cache.root() / "apt" / f"{suite}-{architecture}{'-sources' if sources else ''}"
+    root = AptRoot(folder, suite, architecture)
+    address, keys = mirror(), keyring()
+    with cache.locked(folder.with_name(f".{folder.name}.lock")):
+        for name in ("etc/parts", "lists/partial", "archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "status").touch()
+        changed = _write(folder / "etc" / "parts" / "debian.sources", _sources_text(address, suite, keys, sources))
+        changed |= _write(root.configuration, _configuration_text(folder, architecture))
+        stamp = folder / "updated"
+        if changed or not stamp.exists() or time.time() - stamp.stat().st_mtime > _LISTS_FRESH_SECONDS:
+            stamp.unlink(missing_ok=True)
+            root.apt("apt-get", "update", "--error-on=any")
+            stamp.touch()
+    return root
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write the file if that changes it."""
+    if path.exists() and path.read_text() == text:
+        return False
+    path.write_text(text)
+    return True
+
+
+def _sources_text(address: str, suite: str, keys: Path, sources: bool) -> str:
+    types = "deb deb-src" if sources else "deb"
+    return f"Types: {types}\nURIs: {address}\nSuites: {suite}\nComponents: main\nSigned-By: {keys}\n"
+
+
+def _configuration_text(folder: Path, architecture: str) -> str:
+    """Read after the host's own settings, so that proxies and validity rules of the host stay in force.
+
+    apt's sandbox user may not be able to read a cache in somebody's home; the host's update hooks are none of ours.
+    """
+    return f"""#clear APT::Architectures;
+#clear APT::Update;
+#clear DPkg;
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Sandbox::User "";
+Dir::State "{folder}";
+Dir::State::lists "{folder}/lists";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}";
+Dir::Cache::archives "{folder}/archives";
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "{folder}/etc/parts";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Acquire::Languages "none";
+Acquire::Retries "3";
+"""

@@ -1,0 +1,196 @@
+"""SRPM → RPMs for one target, named by the hash of all that went in: built once, then found."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.identity import identity_of
+from config.models import Package as Configured
+from config.models import Site, Target
+from workers import cache
+from workers.errors import CannotRun, DidNotHold
+from workers.results import Artifact, BuildResult, SourceResult
+from workers.rpm import artifacts, buildroot
+from workers.rpm.backend import Backend, Built, Plan
+from workers.rpm.buildroot import Package
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to build."""
+
+    site: Site
+    state: Path
+    target: Target
+    source: str = ""
+    """Folder that ``kitten source`` made; or …"""
+    srpm: str = ""
+    """… an SRPM by itself."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """The SRPM on this host, and where it came from."""
+
+    package: Package
+    artifact: Artifact
+    folder: str = ""
+    source: SourceResult | None = None
+
+    @property
+    def nevr(self) -> str:
+        return f"{self.package.name}-{self.package.evr}"
+
+
+def build(order: Order, backend: Backend) -> BuildResult:
+    """Build an SRPM, or find the same build made before.
+
+    :return: the result, also written as build.json beside the RPMs; of a failed build below ``artifacts/failed``.
+    :raises CannotRun: bad input, a missing tool, a host that cannot build for the target.
+    """
+    began = time.monotonic()
+    given = _input(order)
+    configured = _configured(order, given)
+    known = BuildResult(
+        summary="",
+        target=order.target.name,
+        package=given.package.name,
+        nevr=given.nevr,
+        commit=given.source.commit if given.source else "",
+        srpm=given.artifact,
+    )
+    try:
+        plan = backend.plan(given.package)
+    except DidNotHold as error:
+        return _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {error}", cause=str(error))
+    name = identity(order, given.artifact.sha256, plan)
+    known = known.model_copy(
+        update={
+            "identity": name,
+            "tree": plan.tools,
+            "buildroot": tuple(sorted(f"{package.nevra} {package.sha256}" for package in plan.packages)),
+        }
+    )
+    url = f"{artifacts.store(order.site, order.state)}/builds/{order.target.name}/{name}"
+    with cache.locked(cache.root() / "locks" / f"build-{order.target.name}-{name}"):
+        made = artifacts.read_result(f"{url}/build.json", BuildResult)
+        if made is not None:
+            return made.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
+        return _made(order, backend, given, configured, plan, known, url, began)
+
+
+def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
+    """The build's name: SHA-256 of the SRPM, the target entry, build.yaml, the buildroot's packages and the tools."""
+    return identity_of(
+        {
+            "srpm": srpm_sha256,
+            # What builds: the machine and the suites that test it later change nothing in the packages.
+            "target": order.target.model_dump(mode="json", exclude={"machine", "suites", "description", "required"}),
+            "build": order.site.build.model_dump(mode="json", exclude={"timeout_minutes"}),
+            "buildroot": sorted(package.sha256 for package in plan.packages),
+            "tools": plan.tools,
+            "inputs": dict(plan.inputs),
+        }
+    )
+
+
+def _input(order: Order) -> _Input:
+    if order.source:
+        folder, source = artifacts.source_at(order.source, order.state)
+        assert source.srpm is not None  # noqa: S101 - source_at refuses that
+        path = artifacts.fetch(folder, source.srpm)
+        return _Input(buildroot.read_package(path), source.srpm, folder, source)
+    path = artifacts.fetch_url(order.srpm)
+    package = buildroot.read_package(path)
+    return _Input(package, artifacts.described(path, str(path.parent), package.sha256))
+
+
+def _configured(order: Order, given: _Input) -> Configured:
+    if not given.artifact.name.endswith(".src.rpm"):
+        raise CannotRun(f"{given.artifact.name} is not a source package", "give a .src.rpm")
+    try:
+        configured = order.site.package(given.package.name)
+    except KeyError as error:
+        raise CannotRun(str(error.args[0]), f"describe it in packages/{given.package.name}.yaml of the site") from None
+    if order.target not in order.site.targets_of(configured):
+        raise CannotRun(
+            f"{configured.name} is not built for {order.target.name}", f"see targets in packages/{configured.name}.yaml"
+        )
+    return configured
+
+
+def _made(
+    order: Order,
+    backend: Backend,
+    given: _Input,
+    configured: Configured,
+    plan: Plan,
+    known: BuildResult,
+    url: str,
+    began: float,
+) -> BuildResult:
+    partial = artifacts.partial_folder(url)
+    try:
+        built = backend.build(given.package, plan, partial)
+    except DidNotHold as error:
+        built = Built(logs=tuple(partial.glob("*.log")), cause=str(error))
+    cause = built.cause or _stray(configured, [path.name for path in built.rpms], [_name(path) for path in built.rpms])
+    if cause:
+        url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
+        for path in built.rpms:
+            path.unlink()
+        partial = partial.rename(artifacts.partial_folder(url))
+    logs = tuple(artifacts.described(_compressed(partial / path.name), url) for path in built.logs)
+    known = known.model_copy(update={"url": url, "logs": logs})
+    if cause:
+        result = _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {cause}", cause=cause)
+    else:
+        rpms = tuple(artifacts.described(path, url) for path in built.rpms)
+        many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
+        summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
+        result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
+    artifacts.publish(partial, result)
+    return result
+
+
+def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
+    return BuildResult.model_validate(known.model_dump() | {"seconds": time.monotonic() - began} | more)
+
+
+def _name(path: Path) -> str:
+    return buildroot.read_package(path).name
+
+
+def _stray(configured: Configured, files: list[str], names: list[str]) -> str:
+    """What came out and should not have, or should have and did not; empty where it is what the configuration says."""
+    if not configured.binaries:
+        return "" if files else "rpmbuild made no package"
+    expected = set(configured.binaries)
+    debug = {f"{configured.name}-debugsource", *(f"{name}-debuginfo" for name in (*expected, configured.name))}
+    if missing := sorted(expected.difference(names)):
+        return f"rpmbuild made no {', '.join(missing)} (packages/{configured.name}.yaml lists it)"
+    if stray := sorted(set(names) - expected - debug):
+        return f"rpmbuild made {', '.join(stray)}, which packages/{configured.name}.yaml does not list"
+    return "" if files else "rpmbuild made no package"
+
+
+def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
+    """The source's tests, copied beside the RPMs, so that the folder is all that a guest needs."""
+    if given.source is None or given.source.tests is None:
+        return None
+    path = partial / given.source.tests.name
+    shutil.copyfile(artifacts.fetch(given.folder, given.source.tests), path)
+    return artifacts.described(path, url)
+
+
+def _compressed(log: Path) -> Path:
+    import zstandard
+
+    packed = log.with_name(f"{log.name}.zst")
+    with log.open("rb") as source, packed.open("wb") as copy:
+        zstandard.ZstdCompressor().copy_stream(source, copy)
+    log.unlink()
+    return packed

@@ -1,0 +1,254 @@
+"""Running in the sandbox tree: bubblewrap, no network, nothing of the host in sight, nothing left behind.
+
+Programs of a foreign target run unmodified, through an emulator that the kernel knows in this sandbox alone
+(binfmt_misc of a user namespace, Linux 6.7 and later; https://docs.kernel.org/admin-guide/binfmt-misc.html). All mounts
+belong to namespaces that end with the last process in them, so there is nothing to unmount, whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.models import Site, Target
+from workers import cache
+from workers.errors import CannotRun
+from workers.rpm import flags
+from workers.rpm.tree import Tree, is_foreign, tree
+from workers.run import CommandFailed, Completed, require, run
+
+Binds = Mapping[Path, tuple[str, bool]]
+"""Host path → path inside, and whether it may be written."""
+
+_ENTER = Path(__file__).with_name("enter.sh")
+_REFUSED = 125  # enter.sh's own exit status
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A writable view of the tree: read-only layers, topmost first, and the scratch folder that takes what is written."""
+
+    lower: tuple[Path, ...]
+    upper: Path
+    work: Path
+    merged: Path
+
+    @property
+    def options(self) -> str:
+        """Options of overlayfs in a user namespace (https://docs.kernel.org/filesystems/overlayfs.html)."""
+        paths = [*self.lower, self.upper, self.work]
+        if any(character in str(path) for path in paths for character in ",:\\"):
+            raise CannotRun(
+                f"overlayfs takes no comma, colon or backslash in {self.upper}", "choose another KITTEN_CACHE"
+            )
+        lower = ":".join(str(path) for path in self.lower)
+        return f"lowerdir={lower},upperdir={self.upper},workdir={self.work},userxattr"
+
+
+def layers(scratch: Path, *lower: Path) -> Layers:
+    """A writable view whose changes go below ``scratch``."""
+    made = Layers(lower, scratch / "upper", scratch / "work", scratch / "merged")
+    for path in (made.upper, made.work, made.merged):
+        path.mkdir(parents=True)
+    return made
+
+
+def binfmt_handler(configuration: str, interpreter: Path) -> str:
+    """A line of binfmt.d(5) for an emulator at ``interpreter``, kept open (F) so that it is found from every namespace."""
+    line = next(line for line in configuration.splitlines() if line.startswith(":"))
+    fields = line.split(":")
+    return ":".join([*fields[:6], str(interpreter), "".join(sorted({*fields[7], "F"}))])
+
+
+def environment(target: Target | None) -> dict[str, str]:
+    """Every variable a program in the sandbox sees."""
+    found = {
+        "HOME": "/builddir",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PKG_CONFIG": "/usr/bin/pkg-config",
+        # What BuildRequires bring, never what the tree holds for itself; -L/usr/lib64 is no news to any linker here.
+        "PKG_CONFIG_LIBDIR": "/usr/lib64/pkgconfig:/usr/share/pkgconfig",
+        "PKG_CONFIG_SYSTEM_LIBRARY_PATH": "/usr/lib64",
+    }
+    if target is not None and is_foreign(target):
+        found["QEMU_LD_PREFIX"] = f"/usr/{target.toolchain.triplet}"
+        if target.toolchain.user_emulator_cpu:
+            found["QEMU_CPU"] = target.toolchain.user_emulator_cpu
+    return found
+
+
+def command(
+    root: Path,
+    argv: Sequence[str],
+    binds: Binds,
+    target: Target | None,
+    *,
+    writable: bool = False,
+    handler: str = "",
+    overlay: str = "",
+) -> list[str]:
+    """The whole command line that runs ``argv`` in the sandbox over ``root``."""
+    line = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
+    line += [str(_ENTER), handler, overlay, str(root)]
+    line += ["bwrap", "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    line += ["--hostname", "builder", "--bind" if writable else "--ro-bind", str(root), "/", "--dev", "/dev"]
+    line += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--tmpfs", "/run"]  # noqa: S108 - inside
+    for host, (inside, may_write) in binds.items():
+        line += ["--bind" if may_write else "--ro-bind", str(host), inside]
+    line += ["--clearenv"]
+    for name, value in environment(target).items():
+        line += ["--setenv", name, value]
+    return [*line, "--chdir", "/builddir", "--", *argv]
+
+
+def prepared(
+    made: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
+) -> list[str]:
+    """The command line that runs a program over the tree, or over layers that begin with it.
+
+    :raises CannotRun: without bubblewrap, or without an emulator for a foreign target.
+    """
+    require("bwrap", "bubblewrap")
+    handler = ""
+    if target is not None and is_foreign(target):
+        emulator = target.toolchain.user_emulator
+        if emulator is None:
+            raise CannotRun(
+                f"{target.name} is foreign to this {platform.machine()} host and names no emulator",
+                "set toolchain.user_emulator of the target in targets.yaml",
+            )
+        configuration = (made.path / f"usr/lib/binfmt.d/{emulator}.conf").read_text()
+        handler = binfmt_handler(configuration, made.path / "usr/bin" / emulator)
+    root, overlay = (over.merged, over.options) if over else (made.path, "")
+    return command(root, argv, binds, target, writable=over is not None, handler=handler, overlay=overlay)
+
+
+def run_in(
+    made: Tree,
+    argv: Sequence[str],
+    *,
+    binds: Binds,
+    target: Target | None,
+    over: Layers | None = None,
+    log: Path | None = None,
+    echo: bool = False,
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program over the tree, or over layers that begin with it.
+
+    :raises CommandFailed: as ``workers.run.run``.
+    :raises CannotRun: when this host cannot make the sandbox; says what is missing.
+    """
+    line = prepared(made, argv, binds, target, over)
+    done = run(line, log=log, echo=echo, timeout=timeout, check=False)
+    if done.status != 0 and (cannot := _refusal(done)):
+        raise cannot
+    if check and done.status != 0:
+        raise CommandFailed(done)
+    return done
+
+
+def _refusal(done: Completed) -> CannotRun | None:
+    """What kept the sandbox from being made, if that is why the program failed."""
+    if done.status == _REFUSED:
+        last = done.output.splitlines()[-1:]
+        if last == ["kitten-sandbox: binfmt"]:
+            return CannotRun(
+                f"programs of other architectures cannot run in a sandbox on Linux {platform.release()}",
+                "that needs Linux 6.7 or later with binfmt_misc (modprobe binfmt_misc); or build on a native worker",
+            )
+        if last == ["kitten-sandbox: register"]:
+            return CannotRun(
+                "the kernel refused the emulator of this target", "is the sandbox tree on a noexec or network mount?"
+            )
+        if last == ["kitten-sandbox: overlay"]:
+            return CannotRun(
+                f"overlayfs refuses {cache.root()} (Linux {platform.release()})",
+                "export KITTEN_CACHE=FOLDER on a local file system such as ext4, xfs or btrfs; Linux 5.11 or later",
+            )
+    first = done.output.splitlines()[0] if done.output else ""
+    if first.startswith(("unshare:", "bwrap:")):
+        return CannotRun(
+            f"the sandbox could not be made: {first}",
+            "user namespaces are needed: sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    return None
+
+
+def run_in_tree(
+    site: Site,
+    argv: Sequence[str],
+    *,
+    binds: Binds | None = None,
+    target: Target | None = None,
+    log: Path | None = None,
+    echo: bool = False,
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program in the site's tree, read-only but for ``binds``, with the site's rpm macros (the target's, if named).
+
+    :raises CommandFailed: on a non-zero exit (unless ``check`` is off) or when ``timeout`` seconds are over.
+    :raises CannotRun: when the tree or the sandbox cannot be made on this host.
+    """
+    made = tree(site)
+    with scratch() as folder:
+        configured = {**rpm_configuration(folder, site, target), **(binds or {})}
+        if not any(inside == "/builddir" for inside, _ in configured.values()):
+            (folder / "builddir").mkdir()
+            configured[folder / "builddir"] = ("/builddir", True)
+        return run_in(made, argv, binds=configured, target=target, log=log, echo=echo, timeout=timeout, check=check)
+
+
+def rpm_configuration(folder: Path, site: Site, target: Target | None) -> dict[Path, tuple[str, bool]]:
+    """Write rpm's configuration for the target to ``folder``; where it goes in the sandbox."""
+    (folder / "rpmrc").write_text(flags.rpmrc(site, target))
+    (folder / "macros").write_text(flags.macros(site, target))
+    return {folder / "rpmrc": ("/etc/rpmrc", False), folder / "macros": ("/etc/rpm/macros", False)}
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder on a real file system for the length of a block. What a killed holder left is removed by the next one."""
+    home = cache.root() / "scratch"
+    home.mkdir(parents=True, exist_ok=True)
+    for lock in home.glob("*.lock"):
+        with contextlib.suppress(OSError), lock.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(lock.with_suffix(""))
+            lock.unlink()
+    name = secrets.token_hex(8)
+    lock = home / f"{name}.lock"
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not lock.exists():  # another's sweep took it between the two lines above
+            lock.touch()
+        folder = home / name
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            remove(folder)
+            lock.unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also where a package or overlayfs made a folder nobody may enter."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                path = Path(parent, name)
+                if not path.is_symlink():
+                    path.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""The sandbox backend: rpmbuild in the sandbox tree, with what the target has staged installed on top."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from config.models import Site, Target
+from workers import cache
+from workers.errors import CannotRun, DidNotHold
+from workers.rpm import base, buildroot, logs, sandbox
+from workers.rpm.backend import Built, Plan
+from workers.rpm.buildroot import Package
+from workers.rpm.tree import is_foreign, tree
+from workers.run import CommandFailed
+
+RECIPE = 1
+"""Counted up whenever the same inputs would build another way."""
+
+_EMULATED = 4
+"""How much longer a build may take whose %check runs in an emulator: 2 to 5 times, as measured with zlib and bzip2."""
+
+
+class Sandbox:
+    """rpmbuild in a bubblewrap sandbox of this host."""
+
+    def __init__(self, site: Site, target: Target, staged: Path) -> None:
+        self.site = site
+        self.target = target
+        self.staged = staged
+
+    def plan(self, srpm: Package) -> Plan:
+        """Resolve BuildRequires against sandbox-base and what the target has staged."""
+        made = tree(self.site)
+        stands = buildroot.read_package(base.sandbox_base(self.site, self.target))
+        staged = buildroot.read_repository(self.staged) if srpm.requires else []
+        packages = buildroot.resolve(srpm.name, srpm.requires, stands, staged, self.target.rpm_arch)
+        return Plan(tuple(packages), made.identity, (("backend", "sandbox"), ("recipe", str(RECIPE))))
+
+    def build(self, srpm: Package, plan: Plan, into: Path) -> Built:
+        """Install the plan's packages over the tree, run rpmbuild, keep what it made."""
+        made = tree(self.site)
+        log = into / "build.log"
+        minutes = self.site.build.timeout_minutes * (_EMULATED if is_foreign(self.target) else 1)
+        with sandbox.scratch() as folder:
+            over = sandbox.layers(folder, base.database_layer(self.site, self.target), made.path)
+            builddir, packages = folder / "builddir", folder / "packages"
+            builddir.mkdir()
+            packages.mkdir()
+            binds = sandbox.rpm_configuration(folder, self.site, self.target)
+            for package in plan.packages:
+                print(f"buildroot: {package.nevra}", flush=True)  # noqa: T201 - the log as it comes
+            binds |= {builddir: ("/builddir", True), srpm.path.parent: ("/mnt", False)}
+            try:
+                if plan.packages:
+                    self._install(plan, packages, over, binds, log)
+                # The kernel's name of the file is what the person knows it by; the folder may hold other things.
+                argv = ["rpmbuild", "--rebuild", "--target", f"{self.target.rpm_arch}-linux", f"/mnt/{srpm.path.name}"]
+                sandbox.run_in(
+                    made, argv, binds=binds, target=self.target, over=over, log=log, echo=True, timeout=minutes * 60
+                )
+            except CommandFailed as error:
+                text = error.done.output
+                return Built((), (log,), logs.timed_out(text, minutes) if error.timed_out else logs.cause(text))
+            found = sorted(builddir.glob("RPMS/*/*.rpm"))
+            return Built(tuple(path.rename(into / path.name) for path in found), (log,))
+
+    def _install(
+        self, plan: Plan, folder: Path, over: sandbox.Layers, binds: dict[Path, tuple[str, bool]], log: Path
+    ) -> None:
+        for package in plan.packages:
+            data = package.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != package.sha256:
+                raise CannotRun(
+                    f"{package.path} is not what the index of {self.staged} says", "stage the package again"
+                )
+            (folder / package.path.name).write_bytes(data)
+        argv = ["rpm", "-i", "--ignorearch", *(f"/packages/{package.path.name}" for package in plan.packages)]
+        with log.open("a") as text:
+            text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))
+        try:
+            sandbox.run_in(
+                tree(self.site),
+                argv,
+                binds={**binds, folder: ("/packages", False)},
+                target=self.target,
+                over=over,
+                log=log,
+            )
+        except CommandFailed as error:
+            raise DidNotHold(f"the buildroot could not be installed: {logs.cause(error.done.output)}") from error
+
+
+def staged_folder(site: Site, state: Path, target: Target) -> Path:
+    """The target's buildroot repository; a remote one is copied to the cache first.
+
+    :raises CannotRun: when a remote one cannot be read.
+    """
+    url = site.stage("staged").url
+    if "://" not in url:
+        return (state / url).absolute() / target.name
+    import fsspec
+
+    copy = cache.root() / "staged" / hashlib.sha256(url.encode()).hexdigest()[:16] / target.name
+    try:
+        system, path = fsspec.core.url_to_fs(f"{url}/{target.name}")
+        with cache.locked(copy.with_name(f".{target.name}.lock")):
+            for name in system.find(path) if system.exists(path) else []:
+                local = copy / name[len(path) :].lstrip("/")
+                if "/repodata/" in name or not local.exists():
+                    local.parent.mkdir(parents=True, exist_ok=True)
+                    system.get_file(name, str(local))
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(
+            f"cannot read {url}/{target.name}: {error}", "check stages.yaml, the network, the credentials"
+        ) from None
+    return copy
