@@ -231,6 +231,7 @@ class WorkerPool(Model):
     )
     max_builds: int = Field(default=1, ge=1, description="Builds one of these workers runs at a time")
     timeout_factor: float = Field(default=1.0, gt=0, description="Slow hardware gets this much more time")
+    state: str = Field(default="{state}", description="State folder on these workers; {state} is the master's own")
 
 
 # ---------------------------------------------------------------------------------------------------- build and access
@@ -273,6 +274,20 @@ class Web(Model):
         description="Twisted server endpoint for workers of other hosts: ssl:PORT:privateKey=…:certKey=…",
     )
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
+    listen: str = Field(
+        default="tcp:{port}:interface=127.0.0.1", description="Twisted endpoint of the web server; {port} is filled in"
+    )
+    listen_workers: str = Field(
+        default="tcp:{port}:interface=127.0.0.1",
+        description="Twisted endpoint workers connect to; ssl:9989:privateKey=…:certKey=… on a network",
+    )
+    listen_try: str = Field(
+        default="tcp:{port}:interface=127.0.0.1", description="Twisted endpoint of try-builds: plain TCP, so local"
+    )
+    artifacts_url: str = Field(
+        default="",
+        description="Where people read artifacts. Empty: the master serves them if they lie below the state folder",
+    )
     roles: tuple[Role, ...]
     log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096)
     keep_logs_days: int = Field(default=90, ge=1)

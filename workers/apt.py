@@ -87,7 +87,7 @@ class AptRoot:
         :raises CannotRun: with apt's own words: no network, unknown package, a key that is missing.
         """
         try:
-            argv = [require(tool, "apt"), "-q", "-c", self.configuration, *arguments]
+            argv = [require(tool, "apt"), "-q", "-c", str(self.configuration), *arguments]
             return run(argv, cwd=cwd, timeout=_DOWNLOAD_TIMEOUT)
         except CommandFailed as error:
             words = [line for line in error.done.output.splitlines() if line.startswith(("E:", "Err:"))]

@@ -25,6 +25,7 @@ _SHORT_HELP = {
     "try": "Build a patch of yours in the production buildroot.",
     "check-config": "Check distribution folders; print every error with file and line.",
     "schema": "Print the JSON Schema of a configuration file, for editors.",
+    "dist-git": "The demo's dist-git repositories: make them, push to them.",
     "source": "dist-git commit → SRPM.",
     "sandbox": "Make or look into the sandbox tree that builds run in.",
     "build": "SRPM → RPMs for one target.",
