@@ -91,7 +91,7 @@ def test_publishing_again_changes_nothing(site: Site, state: Path, make_build: B
     first = publish(site, state, "aarch64", str(build))
     again = publish(site, state, "aarch64", str(build))
     assert (again.outcome, again.unchanged, again.snapshot, again.packages) == ("held", True, 1, first.packages)
-    assert os.readlink(state / "published/10-kitten") == ".snapshots/0001/10-kitten"
+    assert str((state / "published/10-kitten").readlink()) == ".snapshots/0001/10-kitten"
 
 
 def test_a_newer_version_replaces_the_older_and_old_metadata_stays_readable(
