@@ -129,9 +129,9 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         words = list(targets.words(*place, "suites"))
         yield from _known(targets, words, known, "suite")
         for where, word in words:
-            if word in known and item.get("name") in all_targets and item["name"] not in runs_on[word]:
+            if word in known and isinstance(name := item.get("name"), str) and name not in runs_on[word]:
                 yield targets.problem(
-                    where, f"suite {show(word)}, not for this target", f"suites with it in {suites.file}"
+                    where, f"suite {show(word)}, not for this target", "a suite whose targets hold it"
                 )
     for package in packages:
         words = list(package.words("suites"))
@@ -204,6 +204,8 @@ def _pools(sections: Sections) -> Iterator[Problem]:
             if len(set(roles)) > 1:
                 others = ", ".join(role for role in roles if role != alone)
                 yield workers.problem((*place, "roles"), f"{alone} beside {others}", f"{alone} alone: {_ALONE[alone]}")
+    if not all(isinstance(pool.get("roles"), list) for _, pool in workers.mappings()):
+        return  # told of already; what is missing cannot be known
     for role in ROLES:
         if role not in has:
             yield workers.problem((), f"no worker pool for the role {role}", f"at least one pool with roles: [{role}]")

@@ -19,7 +19,7 @@ from workers.lab import guest, machine
 from workers.lab.kernel import GuestParts
 
 _DEVICE = Path("/dev/kvm")
-_PROBE_SECONDS = 20.0  # a guest that KVM runs is there within two
+_PROBE_SECONDS = 30.0  # a guest that KVM runs is there within two, on an idle host
 _TCG_FACTOR = 10.0
 
 
@@ -41,7 +41,7 @@ def choose(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     if reason := obstacle(target, platform.machine()):
         return Accelerator("tcg", reason)
     host = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    answer = cache.root() / "kvm" / f"{target.name}-{host}.json"
+    answer = cache.root() / "kvm" / f"{target.machine_arch}-{host}.json"
     with cache.locked(answer.with_name(f".{answer.name}.lock")):
         if not answer.exists():
             temporary = answer.with_suffix(".partial")

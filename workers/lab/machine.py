@@ -63,7 +63,8 @@ class Talk:
     console: bytearray = field(default_factory=bytearray)
     tap: bytearray = field(default_factory=bytearray)
     ending: str = ""
-    """``end`` (the TAP end marker), ``closed`` (the guest went), ``timeout``, ``console`` (a rule hit), ``too-much``."""
+    """``end`` (the TAP end marker), ``closed`` (the guest went), ``stopped`` (QEMU stopped it: an internal error, a panic),
+    ``timeout``, ``console`` (a rule hit), ``too-much``."""
     command_line: str = ""
     words: str = ""
     """QEMU's own standard error."""
@@ -104,16 +105,15 @@ def run_guest(boot: Boot, timeout: float) -> Talk:
         with started(argv, stdout=errors, stderr=errors, pass_fds=descriptors):
             for end in theirs:
                 end.close()  # so that the end of QEMU is the end of the file here
-            monitor, serial, port = ours
             try:
-                qmp = Qmp(monitor, _LAUNCH_SECONDS)
+                qmp = Qmp(ours[0], _LAUNCH_SECONDS)
                 qmp.negotiate()
                 begun = time.monotonic()
                 qmp.command("cont")
             except (QmpClosedError, TimeoutError, KeyError, ValueError) as error:
                 talk.words = _words(errors)
                 raise LaunchFailedError(f"QEMU did not start: {talk.words or error}\n{talk.command_line}") from None
-            _listen(talk, serial, port, begun + timeout)
+            _listen(talk, ours, begun + timeout)
             talk.seconds = time.monotonic() - begun
         talk.words = _words(errors)
     return talk
@@ -128,10 +128,12 @@ def _socket_pairs(stack: contextlib.ExitStack) -> tuple[Sequence[socket.socket],
     return ours, theirs
 
 
-def _listen(talk: Talk, serial: socket.socket, port: socket.socket, deadline: float) -> None:
+def _listen(talk: Talk, sockets: Sequence[socket.socket], deadline: float) -> None:
+    events = bytearray()
     with selectors.DefaultSelector() as selector:
-        selector.register(serial, selectors.EVENT_READ, (talk.console, MAX_CONSOLE))
-        selector.register(port, selectors.EVENT_READ, (talk.tap, MAX_TAP))
+        heard = ((events, MAX_CONSOLE), (talk.console, MAX_CONSOLE), (talk.tap, MAX_TAP))
+        for connection, kept in zip(sockets, heard, strict=True):
+            selector.register(connection, selectors.EVENT_READ, kept)
         scanned = 0
         while not talk.ending:
             if time.monotonic() >= deadline:
@@ -142,11 +144,13 @@ def _listen(talk: Talk, serial: socket.socket, port: socket.socket, deadline: fl
                 talk.ending = "too-much"
             elif tap.ended(talk.tap):
                 talk.ending = "end"
+            elif b'"event": "STOP"' in events:
+                talk.ending = "stopped"
             lines = talk.console.rfind(b"\n") + 1
             if not talk.ending and console.hits(talk.console[scanned:lines].decode(errors="replace")):
                 talk.ending = "console"
             scanned = lines
-        if talk.ending in ("console", "end"):  # what the guest says in the same breath belongs to it
+        if talk.ending in ("console", "end", "stopped"):  # what the guest says in the same breath belongs to it
             until = time.monotonic() + 0.3
             while selector.get_map() and time.monotonic() < until and not _receive(selector, 0.1):
                 pass

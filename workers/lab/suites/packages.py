@@ -113,6 +113,7 @@ def judge(talk: machine.Talk, limit: float) -> tuple[Case, ...]:
     wrong = {
         "timeout": f"the guest did not finish within {limit:.0f} s",
         "too-much": "the guest said more than a test may",
+        "stopped": "QEMU stopped the guest: an internal error or a panic",
         "closed": "the guest ended before its report did",
     }
     if talk.ending in wrong:
