@@ -56,3 +56,11 @@ def test_what_cannot_run_exits_2_with_a_line_and_a_way_on(site_path: Path, state
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("kitten: ")
         assert len(done.stderr.splitlines()) <= 2
+
+
+def test_what_cannot_run_leaves_a_result_file_too(site_path: Path, state: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    kitten(site_path, state, "publish", "--target", "aarch64", "--build", "nowhere", "--json", str(result))
+    told = PublishResult.read(result.read_text())
+    assert (told.outcome, told.target) == ("cannot-run", "aarch64")
+    assert told.summary.startswith("there is no build at ")

@@ -207,7 +207,7 @@ def test_a_changed_package_is_refused(site: Site, state: Path, make_build: Build
     build = make_build()
     rpm = next(build.glob("tiny-libs-1*"))
     rpm.write_bytes(rpm.read_bytes() + b"\0")
-    with pytest.raises(CannotRun, match="is not what build.json says"):
+    with pytest.raises(CannotRun, match=r"is not what build.json says"):
         publish(site, state, "aarch64", str(build))
     assert not seen(state)
 
