@@ -43,14 +43,31 @@ _json = click.option(
 
 def _open(site_name: str | None, state_folder: Path | None) -> tuple[Site, Path]:
     from config.loading import load_site
+    from config.problems import ConfigError
+    from workers.errors import CannotRun
 
     name = site_name or os.environ.get("KITTEN_SITE") or "demo"
-    site = load_site(name)
+    try:
+        site = load_site(name)
+    except ConfigError as error:
+        raise CannotRun(str(error), "kitten check-config") from None
     folder = state_folder or Path(os.environ.get("KITTEN_STATE") or _CHECKOUT / "var" / Path(name).name)
     return site, folder.absolute()
 
 
-def _report(result: Result, json_file: Path | None) -> None:
+def _report(work: Callable[[], Result], kind: type[Result], target: str, json_file: Path | None) -> None:
+    """Do the work, write its result file, tell its summary; one that could not run leaves a result file too."""
+    from workers.errors import CannotRun
+
+    try:
+        result = work()
+    except CannotRun as error:
+        if json_file:
+            unknown = {"target": target, "package": "", "nevr": "", "stage": ""}
+            known = {name: value for name, value in unknown.items() if name in kind.model_fields}
+            words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what}
+            kind.model_validate({**known, **words}).write(json_file)
+        raise
     if json_file:
         result.write(json_file)
     if result.outcome != "held":
@@ -70,8 +87,10 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     nothing.
     """
     from workers.repo.stage import stage as work
+    from workers.results import StageResult
 
-    _report(work(*_open(site_name, state_folder), target_name, build_url), json_file)
+    site, state = _open(site_name, state_folder)
+    _report(lambda: work(site, state, target_name, build_url), StageResult, target_name, json_file)
 
 
 @click.command()
@@ -101,10 +120,11 @@ def publish(
     nothing.
     """
     from workers.repo.publish import publish as work
+    from workers.results import PublishResult
 
     site, state = _open(site_name, state_folder)
     options: dict[str, Any] = {"stage_name": stage_name, "base_rpm": base_rpm, "force": force}
-    _report(work(site, state, target_name, build_url, **options), json_file)
+    _report(lambda: work(site, state, target_name, build_url, **options), PublishResult, target_name, json_file)
 
 
 @click.command()
@@ -136,11 +156,14 @@ def published(as_json: bool, site_name: str, state_folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a log has no width
     table = Table("package", "target", "version", "commit", "snapshot", "published", box=None)
     for r in records:
         table.add_row(r.package, r.target, r.nevr, r.commit[:12], str(r.snapshot), r.published)
     if records:
-        Console().print(table)
+        console.print(table)
     else:
         click.echo("nothing is published yet")
 
