@@ -98,7 +98,9 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
 @_build
 @click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
 @click.option(
-    "--base-rpm", type=click.Path(path_type=Path), help="The target's stub of the base system (sandbox sites)."
+    "--base-rpm",
+    type=click.Path(path_type=Path),
+    help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
 @click.option("--force", is_flag=True, help="Publish a version older than the published one.")
 @_json
@@ -123,8 +125,22 @@ def publish(
     from workers.results import PublishResult
 
     site, state = _open(site_name, state_folder)
-    options: dict[str, Any] = {"stage_name": stage_name, "base_rpm": base_rpm, "force": force}
-    _report(lambda: work(site, state, target_name, build_url, **options), PublishResult, target_name, json_file)
+
+    def go() -> PublishResult:
+        stands = base_rpm or _sandbox_base(site, target_name)
+        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, force=force)
+
+    _report(go, PublishResult, target_name, json_file)
+
+
+def _sandbox_base(site: Site, target_name: str) -> Path | None:
+    """The package that stands for the base system, where the site publishes it."""
+    from workers.repo.placement import BASE
+    from workers.rpm.base import sandbox_base
+
+    if not any(repository.name == BASE for repository in site.repositories.repositories):
+        return None
+    return next((sandbox_base(site, target) for target in site.targets if target.name == target_name), None)
 
 
 @click.command()

@@ -54,7 +54,7 @@ def test_a_nested_option_reaches_the_plugins() -> None:
 def test_the_command_line_is_mocks_own() -> None:
     line = mock.command_line("mock", Path("/w/kitten-x86_64.cfg"), Path("/w/results"), "kitten-1", Path("/w/a.src.rpm"))
     assert line == (
-        "mock --root /w/kitten-x86_64.cfg --resultdir /w/results --uniqueext kitten-1 --rebuild /w/a.src.rpm".split()
+        ["mock", "--root", "/w/kitten-x86_64.cfg", "--resultdir", "/w/results", "--uniqueext", "kitten-1", "--rebuild", "/w/a.src.rpm"]
     )
 
 
