@@ -15,8 +15,12 @@ def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: objec
 
 
 BASE = package("sandbox-base", provides=(Dependency("gcc"), Dependency("libc.so.6()(64bit)"), Dependency("/bin/sh")))
-ZLIB = package("zlib", "1.3.1-1.el10", provides=(Dependency("libz.so.1()(64bit)"),), requires=(Dependency("libc.so.6()(64bit)"),))
-DEVEL = package("zlib-devel", "1.3.1-1.el10", requires=(Dependency("zlib", "EQ", "1.3.1-1.el10"),), files=("/usr/include/zlib.h",))
+ZLIB = package(
+    "zlib", "1.3.1-1.el10", provides=(Dependency("libz.so.1()(64bit)"),), requires=(Dependency("libc.so.6()(64bit)"),)
+)
+DEVEL = package(
+    "zlib-devel", "1.3.1-1.el10", requires=(Dependency("zlib", "EQ", "1.3.1-1.el10"),), files=("/usr/include/zlib.h",)
+)
 
 
 def names(*requires: Dependency, staged: tuple[Package, ...] = (ZLIB, DEVEL)) -> list[str]:
@@ -59,7 +63,7 @@ def test_what_nothing_provides_is_named(asked: Dependency, words: str) -> None:
 
 
 def test_a_staged_package_that_lacks_something_is_named() -> None:
-    with pytest.raises(DidNotHold, match="nothing provides zlib = 1.3.1-1.el10 needed by zlib-devel"):
+    with pytest.raises(DidNotHold, match=r"nothing provides zlib = 1\.3\.1-1\.el10 needed by zlib-devel"):
         names(Dependency("zlib-devel"), staged=(DEVEL,))
 
 
