@@ -140,7 +140,7 @@ class Mock:
             "backend": "mock",
             "recipe": str(RECIPE),
             "mock": "".join(version),
-            "configuration": hashlib.sha256(base.read_bytes() + self._configuration().encode()).hexdigest(),
+            "configuration": _digest(base, self._configuration()),
             "staged": artifacts.sha256(index) if index.is_file() else "",
         }
         return Plan((), inputs["configuration"], tuple(sorted(inputs.items())))
@@ -179,6 +179,15 @@ class Mock:
             path.unlink()
         name, cause = classify(status, {path.name: path.read_text(errors="replace") for path in kept}, minutes)
         return Built((), kept, f"{cause} ({name})")
+
+
+def _digest(base: Path, configuration_text: str) -> str:
+    """Hash of all that decides the chroot: the target's file, the templates it may include, the host's defaults, ours."""
+    digest = hashlib.sha256(configuration_text.encode())
+    for path in (base, *sorted((base.parent / "templates").glob("*.tpl")), base.parent / "site-defaults.cfg"):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _mock() -> str:

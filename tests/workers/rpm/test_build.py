@@ -16,8 +16,8 @@ from config.models import Site
 from tests.workers.rpm.conftest import LIBRARY, PROGRAM, MakeSource
 from workers import cache
 from workers.errors import CannotRun
-from workers.results import BuildResult
-from workers.rpm import sandbox
+from workers.results import BuildResult, SourceResult
+from workers.rpm import artifacts, sandbox
 from workers.rpm.backend import backend
 from workers.rpm.build import Order, build
 from workers.run import run
@@ -43,7 +43,9 @@ def stage(state: Path, target: str, result: BuildResult) -> None:
 
 
 @pytest.mark.parametrize("target", ["x86_64_v2", "aarch64", "s390x"])
-def test_a_library_is_built_staged_linked_and_run(site: Site, tmp_path: Path, make_srpm: MakeSource, target: str) -> None:
+def test_a_library_is_built_staged_linked_and_run(
+    site: Site, tmp_path: Path, make_srpm: MakeSource, target: str
+) -> None:
     library = built(site, tmp_path, target, make_srpm("greet", GREET, **LIBRARY))
     assert library.outcome == "held", library.cause
     stage(tmp_path, target, library)
@@ -56,13 +58,17 @@ def test_a_library_is_built_staged_linked_and_run(site: Site, tmp_path: Path, ma
     names = {rpm.name.rsplit("-", 2)[0] for rpm in program.rpms}
     assert names == {"hello", "hello-devel", "hello-debuginfo", "hello-debugsource"}
     package = next(rpm.url for rpm in program.rpms if rpm.name.startswith("hello-1.0"))
-    header = run(["rpm", "-qp", "--qf", "%{ARCH}\n%{OPTFLAGS}\n%{BUILDHOST}\n[%{REQUIRES}\n]", package]).output.splitlines()
+    header = run(
+        ["rpm", "-qp", "--qf", "%{ARCH}\n%{OPTFLAGS}\n%{BUILDHOST}\n[%{REQUIRES}\n]", package]
+    ).output.splitlines()
     flags = [*site.build.optflags, *site.target(target).flags.compiler]
     assert header[:3] == [target, " ".join(flags), "builder.kitten.invalid"]
     assert "libgreet.so.1()(64bit)" in header
 
 
-def test_the_same_inputs_are_built_once_and_give_the_same_bytes(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_the_same_inputs_are_built_once_and_give_the_same_bytes(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
     srpm = make_srpm("greet", GREET, **LIBRARY)
     first = built(site, tmp_path / "one", "s390x", srpm)
     again = built(site, tmp_path / "one", "s390x", srpm)
@@ -78,6 +84,24 @@ def test_the_same_inputs_are_built_once_and_give_the_same_bytes(site: Site, tmp_
     )
 
 
+def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    folder = tmp_path / "artifacts/sources/greet/k"
+    folder.mkdir(parents=True)
+    srpm = Path(shutil.copy(make_srpm("greet", GREET, **LIBRARY), folder))
+    (folder / "tests.tar").write_bytes(b"tests")
+    tests = artifacts.described(folder / "tests.tar", str(folder))
+    package = artifacts.described(srpm, str(folder))
+    made = SourceResult(summary="", package="greet", branch="b", commit="abc", srpm=package, tests=tests)
+    made.write(folder / "source.json")
+    entry = site.target("x86_64")
+    order = Order(site, tmp_path, entry, source="artifacts/sources/greet/k")
+    result = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
+    assert (result.outcome, result.commit) == ("held", "abc")
+    assert result.tests is not None
+    assert Path(result.tests.url).read_bytes() == b"tests"
+    assert Path(result.tests.url).parent == Path(result.url)
+
+
 def test_a_failed_check_names_its_cause_and_leaves_its_log(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     parts = LIBRARY | {"check": "echo 'FAIL: greeting'\nexit 1"}
     result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
@@ -88,7 +112,9 @@ def test_a_failed_check_names_its_cause_and_leaves_its_log(site: Site, tmp_path:
     assert not list((tmp_path / "artifacts/builds/x86_64").iterdir())
 
 
-def test_a_package_the_configuration_does_not_list_is_refused(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_a_package_the_configuration_does_not_list_is_refused(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
     narrow = site.model_copy(
         update={"packages": tuple(p.model_copy(update={"binaries": (p.name,)}) for p in site.packages)}
     )

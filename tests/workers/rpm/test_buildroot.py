@@ -15,8 +15,12 @@ def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: objec
 
 
 BASE = package("sandbox-base", provides=(Dependency("gcc"), Dependency("libc.so.6()(64bit)"), Dependency("/bin/sh")))
-ZLIB = package("zlib", "1.3.1-1.el10", provides=(Dependency("libz.so.1()(64bit)"),), requires=(Dependency("libc.so.6()(64bit)"),))
-DEVEL = package("zlib-devel", "1.3.1-1.el10", requires=(Dependency("zlib", "EQ", "1.3.1-1.el10"),), files=("/usr/include/zlib.h",))
+ZLIB = package(
+    "zlib", "1.3.1-1.el10", provides=(Dependency("libz.so.1()(64bit)"),), requires=(Dependency("libc.so.6()(64bit)"),)
+)
+DEVEL = package(
+    "zlib-devel", "1.3.1-1.el10", requires=(Dependency("zlib", "EQ", "1.3.1-1.el10"),), files=("/usr/include/zlib.h",)
+)
 
 
 def names(*requires: Dependency, staged: tuple[Package, ...] = (ZLIB, DEVEL)) -> list[str]:

@@ -13,7 +13,9 @@ from workers.rpm.tree import is_foreign, native_arch
 
 SITES = [load_site(name) for name in ("demo", "kitten-10")]
 CASES = [
-    pytest.param(site, target, id=f"{site.distribution.name}-{target.name}") for site in SITES for target in site.targets
+    pytest.param(site, target, id=f"{site.distribution.name}-{target.name}")
+    for site in SITES
+    for target in site.targets
 ]
 
 
@@ -60,7 +62,9 @@ def test_builds_are_reproducible_and_leave_debuginfo(site: Site) -> None:
 
 
 def test_a_sites_own_macros_win_over_ours() -> None:
-    site = SITES[0].model_copy(update={"build": SITES[0].build.model_copy(update={"macros": {"_binary_payload": "w9.xzdio"}})})
+    site = SITES[0].model_copy(
+        update={"build": SITES[0].build.model_copy(update={"macros": {"_binary_payload": "w9.xzdio"}})}
+    )
     assert macro(flags.macros(site, site.targets[0]), "_binary_payload") == "w9.xzdio"
 
 

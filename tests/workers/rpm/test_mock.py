@@ -45,7 +45,9 @@ def test_what_is_staged_is_one_more_repository_once_it_has_an_index(tmp_path: Pa
 
 def test_a_nested_option_reaches_the_plugins() -> None:
     target = SITE.targets[0]
-    asked = target.mock.model_copy(update={"options": {"plugin_conf.ccache_enable": False, "dnf.conf": "[main]\nbest=1\n"}})
+    asked = target.mock.model_copy(
+        update={"options": {"plugin_conf.ccache_enable": False, "dnf.conf": "[main]\nbest=1\n"}}
+    )
     options, _ = evaluated(mock.configuration(SITE, target.model_copy(update={"mock": asked}), None))
     assert options["plugin_conf"]["ccache_enable"] is False
     assert options["dnf.conf"] == "[main]\nbest=1\n"
@@ -54,7 +56,17 @@ def test_a_nested_option_reaches_the_plugins() -> None:
 def test_the_command_line_is_mocks_own() -> None:
     line = mock.command_line("mock", Path("/w/kitten-x86_64.cfg"), Path("/w/results"), "kitten-1", Path("/w/a.src.rpm"))
     assert line == (
-        ["mock", "--root", "/w/kitten-x86_64.cfg", "--resultdir", "/w/results", "--uniqueext", "kitten-1", "--rebuild", "/w/a.src.rpm"]
+        [
+            "mock",
+            "--root",
+            "/w/kitten-x86_64.cfg",
+            "--resultdir",
+            "/w/results",
+            "--uniqueext",
+            "kitten-1",
+            "--rebuild",
+            "/w/a.src.rpm",
+        ]
     )
 
 
