@@ -129,9 +129,9 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         words = list(targets.words(*place, "suites"))
         yield from _known(targets, words, known, "suite")
         for where, word in words:
-            if word in known and item.get("name") in all_targets and item["name"] not in runs_on[word]:
+            if word in known and isinstance(name := item.get("name"), str) and name not in runs_on[word]:
                 yield targets.problem(
-                    where, f"suite {show(word)}, not for this target", f"suites with it in {suites.file}"
+                    where, f"suite {show(word)}, not for this target", "a suite whose targets hold it"
                 )
     for package in packages:
         words = list(package.words("suites"))
@@ -195,15 +195,21 @@ def _pools(sections: Sections) -> Iterator[Problem]:
         return
     all_targets = _names(targets)
     has: dict[str, set[str]] = {}
-    for place, _ in workers.mappings():
+    for place, pool in workers.mappings():
         roles = [role for _, role in workers.words(*place, "roles")]
         yield from _twice(workers, workers.words(*place, "roles"), "role")
         for role in roles:
             has.setdefault(role, set()).update(_chosen(workers, place, all_targets))
+        if "publish" in roles and (len(list(workers.words(*place, "workers"))) > 1 or pool.get("max_builds", 1) != 1):
+            yield workers.problem(
+                place, "a pool that publishes more than one build at a time", "one worker, max_builds: 1"
+            )
         for alone in sorted(_ALONE.keys() & set(roles)):
             if len(set(roles)) > 1:
                 others = ", ".join(role for role in roles if role != alone)
                 yield workers.problem((*place, "roles"), f"{alone} beside {others}", f"{alone} alone: {_ALONE[alone]}")
+    if not all(isinstance(pool.get("roles"), list) for _, pool in workers.mappings()):
+        return  # told of already; what is missing cannot be known
     for role in ROLES:
         if role not in has:
             yield workers.problem((), f"no worker pool for the role {role}", f"at least one pool with roles: [{role}]")
@@ -242,6 +248,8 @@ def _templates(sections: Sections) -> Iterator[Problem]:
         for place, item in sources.mappings("lookaside"):
             if isinstance(kind := item.get("kind"), str) and kind in _LOOKASIDE:
                 places.append((sources, (*place, "location"), _LOOKASIDE[kind]))
+    if workers := sections.get("workers"):
+        places += [(workers, (*place, "state"), frozenset({"state"})) for place, _ in workers.mappings()]
     for document, path, allowed in places:
         text = document.at(*path)
         for word in re.findall(r"\{([^{}]*)\}", text) if isinstance(text, str) else ():

@@ -27,8 +27,8 @@ class _Found(click.ClickException):
 def check_config(sites: tuple[str, ...]) -> None:
     """Check distribution folders; print every error with file and line.
 
-    A site is a folder below config/ (default: kitten-10 and demo), or any folder given as a path. Exit status: 0 all can
-    be used, 2 something is wrong.
+    A site is a folder below config/ (default: kitten-10 and demo), or any folder given as a path. Exit status: 0 all
+    can be used, 2 something is wrong.
     """
     from config.loading import load_site
     from config.problems import ConfigError
@@ -66,7 +66,7 @@ def _table(site: Site) -> str:
         "packages": f"{len(site.packages)}" + (f" ({', '.join(notes)})" if notes else ""),
         "workers": f"{workers} in {len(site.workers)} pools",
         "schedules": ", ".join(f"{s.name} at {s.hour:02}:{s.minute:02} UTC" for s in site.schedules) or "none",
-        "builders": f"source, {len(site.targets)} × target, promote; backend {site.build.backend}",
+        "builders": f"source, one for each of {len(site.targets)} targets, promote; backend {site.build.backend}",
     }
     return "\n".join(f"  {name:<13} {text}" for name, text in rows.items())
 
@@ -78,16 +78,20 @@ def _table(site: Site) -> str:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write SECTION.schema.json for each section into this folder instead.",
 )
-def schema(section: str | None, out: Path | None) -> None:
+@click.option("--markdown", is_flag=True, help="Print the keys of every file as the tables of docs/configuration.md.")
+def schema(section: str | None, out: Path | None, markdown: bool) -> None:
     """Print the JSON Schema of a configuration file, for editors.
 
-    SECTION is the file's name without .yaml: targets, web …, or package for a file in packages/. Without it: all, as one
-    JSON object.
+    SECTION is the file's name without .yaml: targets, web …, or package for a file in packages/. Without it: all, as
+    one JSON object.
     """
     import json
 
-    from config.schema import schemas
+    from config.schema import reference, schemas
 
+    if markdown:
+        click.echo(reference())
+        return
     known = schemas()
     if section is not None and section not in known:
         raise click.UsageError(f"unknown section {section!r}; there are: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""YAML folders → ``Site``. An error names file, line, key, what was found and what is allowed; all are reported at once."""
+"""YAML folders → ``Site``. Every problem of every file is reported at once, each with file, line and key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def load_site(name_or_path: str) -> Site:
     try:
         site = Site.model_validate(data | {"packages": [package.data for package in packages]})
     except ValidationError as error:
-        problems += explain.problems_of(error, sections, packages)
+        told = {(problem.file, problem.key) for problem in problems}
+        refused = explain.problems_of(error, sections, packages)
+        problems += (problem for problem in refused if (problem.file, problem.key) not in told)
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
@@ -71,11 +73,13 @@ def _read(path: Path, section: str, problems: list[Problem]) -> Document:
 
 def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]:
     """The documents of a site's sections: its own, then those of the folders it extends."""
-    folders = _folders(folder, problems)
+    folders, whole = _folders(folder, problems)
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
-        # lexists: a dangling link is an unreadable file of this folder, not a reason to take another's.
+        # A dangling link is an unreadable file of this folder, not a reason to take another's.
         found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
+        if found is None and not whole:
+            continue
         if found is None:
             allowed = f"{file} here, or in the folder this one extends"
             problems.append(Problem(_label(folder / file), 0, "", "no such file", allowed))
@@ -83,41 +87,41 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
         document = _read(found, section, problems)
         if document.data is not None:
             sections[section] = document
-    strays = {*folder.glob("*.yaml"), *folder.glob("*.yml")} - {folder / file for file in SECTIONS.values()}
+    strays = {*folder.glob("[!.]*.yaml"), *folder.glob("[!.]*.yml")} - {folder / file for file in SECTIONS.values()}
     files = SECTIONS.values()
     problems += (Problem(_label(stray), 0, "", "a file of no section", one_of(files, stray.name)) for stray in strays)
     return sections
 
 
-def _folders(folder: Path, problems: list[Problem]) -> list[Path]:
-    """The folder and those it extends, the nearest first."""
+def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
+    """The folder and those it extends, the nearest first; and whether these are all."""
     folders = [folder]
     while True:
         site = folders[-1] / "site.yaml"
         if not site.is_file():
-            return folders
+            return folders, True
         # What is wrong with its text is reported where the section is read.
-        document, _ = positions.read(site, _label(site), "distribution")
+        document, wrong = positions.read(site, _label(site), "distribution")
         base = document.at("extends")
         if not isinstance(base, str):
-            return folders
+            return folders, not wrong
         following = folders[-1].parent / base
         if not (following / "site.yaml").is_file():
             beside = {f.parent.name for f in folders[-1].parent.glob("*/site.yaml")} - {folders[-1].name}
             found = f"{show(base)}, which is no site's folder"
             problems.append(document.problem(("extends",), found, one_of(beside, base)))
-            return folders
+            return folders, False
         if following.resolve() in (f.resolve() for f in folders):
             found = f"{show(base)}, which leads back here"
             problems.append(document.problem(("extends",), found, "a folder that does not"))
-            return folders
+            return folders, False
         folders.append(following)
 
 
 def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
     packages: list[Document] = []
     first: dict[str, str] = {}
-    for path in sorted((folder / "packages").glob("*")):
+    for path in sorted((folder / "packages").glob("[!.]*")):  # an editor's swap file is none of ours
         if path.suffix != ".yaml":
             found = f"a file named {show(path.name)}"
             problems.append(Problem(_label(path), 0, "", found, "NAME.yaml, one for each package"))

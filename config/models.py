@@ -31,7 +31,7 @@ class Flags(Model):
 
     isa: tuple[Flag, ...] = Field(description="The floor and the tuning: -march=, -mcpu=, -mtune=")
     frame_pointers: tuple[Flag, ...] = Field(description="What keeps a stack walkable on this architecture")
-    rust: tuple[Flag, ...] = ()
+    rust: tuple[Flag, ...] = Field(default=(), description="RUSTFLAGS: the same promises in Rust's words")
     go: Mapping[str, str] = Field(default_factory=dict, description="Environment of the Go tool chain: GOAMD64: v2 …")
 
     @property
@@ -70,7 +70,9 @@ class Machine(Model):
     cpu_below: str | None = Field(default=None, description="A CPU on which the target's code must fail: the control")
     memory_mib: int = Field(default=512, ge=64, description="MiB")
     console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
-    serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = "virtio-serial-pci"
+    serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(
+        default="virtio-serial-pci", description="Where the port lies that test results come over"
+    )
     kernel_package: Name = Field(description="Debian metapackage of the guest kernel, resolved when it is fetched")
     kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules the TAP port needs on that kernel")
     arguments: tuple[str, ...] = Field(default=(), description="Further QEMU arguments")
@@ -81,7 +83,7 @@ class Target(Model):
 
     name: Name
     description: str
-    rpm_arch: Name
+    rpm_arch: Name = Field(description="Architecture in the names of RPMs and of repository folders")
     machine_arch: Name = Field(description="What uname -m says there")
     elf_machine: str = Field(description="e_machine as pyelftools names it: EM_X86_64 …")
     isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
@@ -109,9 +111,9 @@ class Layout(Model):
     """Where things lie below the published root. ``{repository}`` and ``{arch}`` are filled in."""
 
     root: str = Field(description="Top folder of the distribution: 10-kitten")
-    packages: str = "{repository}/{arch}/os"
-    debuginfo: str = "{repository}/debug/{arch}"
-    source: str = "{repository}/Source"
+    packages: str = Field(default="{repository}/{arch}/os", description="The packages themselves")
+    debuginfo: str = Field(default="{repository}/debug/{arch}", description="The debuginfo companion")
+    source: str = Field(default="{repository}/Source", description="The source companion")
 
 
 class Stage(Model):
@@ -120,8 +122,10 @@ class Stage(Model):
     name: Name
     description: str
     url: str = Field(description="fsspec URL; a relative path lies below the service's state folder")
-    signed: bool = False
-    requires: tuple[Literal["built", "verified", "tested"], ...] = ()
+    signed: bool = Field(default=False, description="Whether packages and metadata are signed there")
+    requires: tuple[Literal["built", "verified", "tested"], ...] = Field(
+        default=(), description="Proofs a package must bring to get there"
+    )
 
 
 class Repositories(Model):
@@ -138,17 +142,19 @@ class Repositories(Model):
 class Modification(Model):
     """Which declarative modification a package carries, for the public list."""
 
-    branch: Name
-    summary: str
+    branch: Name = Field(description="Branch of the modified source: a10s")
+    summary: str = Field(description="What is different, for users")
 
 
 class Exemption(Model):
     """One thing the proof lets pass, where, why and until when."""
 
-    rule: Name
+    rule: Name = Field(description="The rule of the proof")
     where: str = Field(description="Path in the package, or path:symbol, as a glob")
-    reason: Annotated[str, StringConstraints(min_length=10)]
-    until: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    reason: Annotated[str, StringConstraints(min_length=10)] = Field(description="Why, in at least 10 characters")
+    until: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] = Field(
+        description="YYYY-MM-DD; after that day the rule holds again"
+    )
 
 
 class Package(Model):
@@ -162,8 +168,8 @@ class Package(Model):
     )
     binaries: tuple[Name, ...] = Field(
         default=(),
-        description="What the spec makes on any target, checked against it before anything is built: a stray package is "
-        "an error there. Empty: not known here; what the spec makes is taken as it comes",
+        description="What the spec makes on any target, checked against it before anything is built: a stray package "
+        "is an error there. Empty: not recorded; what the spec makes is taken as it comes",
     )
     targets: Literal["all"] | tuple[Name, ...] = "all"
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
@@ -178,7 +184,9 @@ class Package(Model):
 class Lookaside(Model):
     """One place tarballs come from. Asked in order; the checksum of the ``sources`` file decides."""
 
-    kind: Literal["folder", "http", "apt-source"]
+    kind: Literal["folder", "http", "apt-source"] = Field(
+        description="apt-source: the package's `upstream` from the host's own apt sources"
+    )
     location: str = Field(
         default="",
         description="folder: a path. http: a URL template of {package}, {file}, {algorithm}, {hash}. apt-source: none",
@@ -211,7 +219,7 @@ class Schedule(Model):
 
     name: Name
     description: str = ""
-    kind: Literal["nightly"]
+    kind: Literal["nightly"] = Field(description="nightly: once a day, at this hour and minute")
     hour: int = Field(ge=0, le=23, description="UTC")
     minute: int = Field(default=0, ge=0, le=59)
     targets: Literal["all"] | tuple[Name, ...] = "all"
@@ -222,15 +230,18 @@ class WorkerPool(Model):
     """Workers of one kind. A worker that builds holds no key; only ``publish`` signs."""
 
     name: Name
-    roles: tuple[Literal["source", "build", "publish", "try"], ...]
+    roles: tuple[Literal["source", "build", "publish", "try"], ...] = Field(
+        description="What its workers do. publish and try stand alone"
+    )
     targets: Literal["all"] | tuple[Name, ...] = "all"
-    workers: tuple[Name, ...]
+    workers: tuple[Name, ...] = Field(description="Names of the workers, each in one pool only")
     connection: str | None = Field(
         default=None,
         description="Twisted client endpoint of the master: tls:HOST:PORT. None: processes beside the master",
     )
     max_builds: int = Field(default=1, ge=1, description="Builds one of these workers runs at a time")
     timeout_factor: float = Field(default=1.0, gt=0, description="Slow hardware gets this much more time")
+    state: str = Field(default="{state}", description="State folder on these workers; {state} is the master's own")
 
 
 # ---------------------------------------------------------------------------------------------------- build and access
@@ -239,13 +250,15 @@ class WorkerPool(Model):
 class Build(Model):
     """build.yaml: how RPMs are made, the same for every target."""
 
-    backend: Literal["sandbox", "mock"]
+    backend: Literal["sandbox", "mock"] = Field(
+        description="sandbox: any Debian-family host. mock: Enterprise Linux and Fedora hosts"
+    )
     dist: str = Field(description="%dist, e.g. .el10")
-    vendor: str
-    bugurl: str = ""
+    vendor: str = Field(description="%vendor")
+    bugurl: str = Field(default="", description="%bugurl")
     optflags: tuple[Flag, ...] = Field(description="The distribution's compiler flags, before the target's")
-    ldflags: tuple[Flag, ...]
-    macros: Mapping[str, str] = Field(default_factory=dict)
+    ldflags: tuple[Flag, ...] = Field(description="The distribution's linker flags")
+    macros: Mapping[str, str] = Field(default_factory=dict, description="Further RPM macros, without the %")
     suite: str = Field(default="trixie", description="Debian suite of the sandbox tree")
     provides: tuple[str, ...] = Field(default=(), description="BuildRequires that the sandbox tree itself satisfies")
     timeout_minutes: int = Field(default=60, ge=1, description="min for one rpmbuild on a native worker")
@@ -256,8 +269,10 @@ class Role(Model):
 
     name: Name
     description: str
-    users: tuple[Name, ...] = ()
-    may: tuple[Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...]
+    users: tuple[Name, ...] = Field(default=(), description="Account names")
+    may: tuple[
+        Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...
+    ] = Field(description="What its users may do; everything only for a role with users")
 
 
 class Web(Model):
@@ -273,9 +288,13 @@ class Web(Model):
         description="Twisted server endpoint for workers of other hosts: ssl:PORT:privateKey=…:certKey=…",
     )
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
+    artifacts_url: str = Field(
+        default="",
+        description="Where people read artifacts. Empty: the master serves them if they lie below the state folder",
+    )
     roles: tuple[Role, ...]
-    log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096)
-    keep_logs_days: int = Field(default=90, ge=1)
+    log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096, description="bytes of one log; what exceeds is cut")
+    keep_logs_days: int = Field(default=90, ge=1, description="days")
 
 
 class Distribution(Model):

@@ -1,7 +1,7 @@
 """A package's full name: name, epoch, version, release, architecture; parsed, printed and ordered as rpm does it.
 
-The rules are those of rpm-version(7): versions are compared segment by segment, digits with digits as numbers and letters
-with letters as text; ``~`` sorts before everything, the end of the version included, ``^`` right after that end.
+The rules are those of rpm-version(7): versions are compared segment by segment, digits with digits as numbers and
+letters with letters as text; ``~`` sorts before everything, the end of the version included, ``^`` right after it.
 """
 
 from __future__ import annotations

@@ -88,14 +88,14 @@ def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
         return nothing, [Problem(file, 0, "", f"{error.strerror or error}", "a readable file")]
     loader = None
     try:
+        if _too_deep(text):
+            return nothing, [Problem(file, 0, "", "endless nesting", f"at most {_DEEPEST} levels")]
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         return nothing, [_syntax(error, text, file)]
     except yaml.YAMLError as error:
         return nothing, [Problem(file, 0, "", str(error).splitlines()[0], "printable UTF-8 text")]
-    except RecursionError:
-        return nothing, [Problem(file, 0, "", "endless nesting", f"at most {_DEEPEST} levels")]
     finally:
         if loader is not None:
             loader.dispose()
@@ -104,6 +104,19 @@ def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
     reader = _Reader(file, section)
     data = reader.value(node, ())
     return Document(file, section, data, reader.lines), reader.problems
+
+
+def _too_deep(text: str) -> bool:
+    """Whether values nest deeper than any configuration does: composing such a text overflows libyaml's C stack."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -129,11 +142,11 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Key) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if len(path) > _DEEPEST:
-            return self._refuse(node, path[:3], "deep nesting", f"at most {_DEEPEST} levels")
         if id(node) in self._seen:
             return self._refuse(node, path, "an alias (*name)", "the value itself, written out")
         self._seen.add(id(node))
+        if not isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) not in ("map", "seq"):
+            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):

@@ -51,9 +51,10 @@ def show(value: object) -> str:
 def one_of(names: Iterable[str], found: object = None) -> str:
     """The names that are allowed, the one that was probably meant first."""
     known = sorted(set(names))
-    near = difflib.get_close_matches(found, known, n=1, cutoff=0.6) if isinstance(found, str) else []
     listed = ", ".join(known) or "none: there are no such things yet"
-    return f"{near[0]}? (all: {listed})" if near else listed
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(found.casefold(), folded, n=1) if isinstance(found, str) else []
+    return f"{folded[near[0]]}? (all: {listed})" if near else listed
 
 
 def dotted(path: Iterable[str | int]) -> str:

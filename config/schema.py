@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -19,6 +20,18 @@ def sections() -> dict[str, Any]:
     """File name without .yaml → the type of its content; ``package`` for the files in packages/."""
     named = {file.removesuffix(".yaml"): Site.model_fields[section].annotation for section, file in SECTIONS.items()}
     return named | {"package": Package}
+
+
+# What keys of the same name mean everywhere, where a model has nothing more to say.
+_COMMON = {
+    "name": "Unique among its kind",
+    "description": "For people",
+    "title": "For people",
+    "targets": "Names of targets",
+    "suites": "Names of suites",
+    "packages": "Names of packages",
+    "minute": "UTC",
+}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -41,7 +54,8 @@ def _section(name: str, kind: Any) -> Iterator[str]:
     is_list = typing.get_origin(kind) is tuple
     model = typing.get_args(kind)[0] if is_list else kind
     yield f"### {'packages/NAME' if name == 'package' else name}.yaml\n"
-    yield f"{_first_line(model)} The file is {'a list; each entry has' if is_list else 'a mapping with'} these keys:\n"
+    form = "a list; each entry has" if is_list else "a mapping with"
+    yield f"{_first_line(model)} The file is {form} these keys:\n".lstrip()
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     yield from _rows(model, "")
@@ -50,13 +64,14 @@ def _section(name: str, kind: Any) -> Iterator[str]:
 
 def _first_line(model: type[BaseModel]) -> str:
     line = (model.__doc__ or "").split("\n")[0]
-    return "" if line.endswith(".yaml.") else line
+    return "" if line.endswith(".yaml.") else re.sub(r"^\w+\.yaml: (.)", lambda match: match[1].upper(), line)
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for key, field in model.model_fields.items():
         inner, is_list = _inner(field.annotation)
-        yield f"| `{prefix}{key}` | {_words(field.annotation, field)} | {_default(field)} | {_escape(field.description or '')} |"
+        meaning = _escape(field.description or _COMMON.get(key) or (_first_line(inner) if inner else ""))
+        yield f"| `{prefix}{key}` | {_words(field.annotation, field)} | {_default(field)} | {meaning} |"
         if inner is not None:
             yield from _rows(inner, f"{prefix}{key}{'[]' if is_list else ''}.")
 

@@ -30,7 +30,8 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _service(site: str, state: Path | None) -> Service:
-    from config.loading import ConfigError, load_site
+    from config.loading import load_site
+    from config.problems import ConfigError
     from master.service import CHECKOUT, Service
 
     try:
@@ -47,12 +48,11 @@ def _fail(words: str) -> SystemExit:
 
 
 def _guarded(action: Callable[[], Any]) -> Any:
-    from master.basedir import SecretError
     from master.service import ServiceError
 
     try:
         return action()
-    except (ServiceError, SecretError) as error:
+    except ServiceError as error:
         raise _fail(str(error)) from None
     except KeyError as error:
         raise _fail(str(error.args[0])) from None

@@ -72,22 +72,18 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
 
 def _made_once(service: Service, console: Console) -> None:
     """The sandbox tree and the guests' kernels: slow to make, kept outside the checkout."""
-    for arguments in (["sandbox"], ["lab-prepare"]):
-        done = service.kitten(*arguments, "--site", service.site_argument)
-        if done.returncode != 0:
-            raise ServiceError(f"kitten {' '.join(arguments)} did not succeed (its words are above)")
+    for command in ("sandbox",):
+        if service.kitten(command).returncode != 0:
+            raise ServiceError(f"kitten {command} did not succeed (its words are above)")
     console.print("sandbox and guests are ready")
 
 
 def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
     """Put the demo's content into its dist-git repositories, as a push from outside; the commits, by package."""
-    commits = {}
-    for package in packages:
-        done = service.kitten("dist-git", "push", package.name, capture_output=True)
-        if done.returncode != 0:
-            raise ServiceError(f"dist-git of {package.name}: {(done.stderr or done.stdout).strip()}")
-        commits[package.name] = head(service, package)[1]
-    return commits
+    done = service.kitten("dist-git", "init", *(p.name for p in packages), capture_output=True)
+    if done.returncode != 0:
+        raise ServiceError(f"dist-git: {(done.stderr or done.stdout).strip()}")
+    return {package.name: head(service, package)[1] for package in packages}
 
 
 def head(service: Service, package: Package) -> tuple[str, str]:
@@ -108,7 +104,7 @@ def head(service: Service, package: Package) -> tuple[str, str]:
 
 def published(service: Service) -> dict[tuple[str, str], str]:
     """The published commit by (package, target), as the repositories themselves record it."""
-    done = service.kitten("published", "--json", "-", capture_output=True)
+    done = service.kitten("published", "--json", capture_output=True)
     if done.returncode != 0:
         raise ServiceError(f"kitten published: {(done.stderr or done.stdout).strip()}")
     return {(r["package"], r["target"]): r["commit"] for r in json.loads(done.stdout)}

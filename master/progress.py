@@ -16,7 +16,7 @@ from config.models import Package, Site
 PROPERTIES = ("package", "commit", "target", "nevr")
 STAGES = ("built", "verified", "tested", "published")
 # The step whose success a column of the table stands for.
-STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify", "tested": "test in QEMU"}
+STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify flags and headers", "tested": "test in QEMU"}
 RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 
 State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "failed"]
@@ -105,7 +105,7 @@ class Api:
 
     def _reasons(self) -> dict[int, str]:
         try:
-            answer = self._session.get(f"{self.url}/kitten/waiting.json", timeout=self._timeout)
+            answer = self._session.get(f"{self.url}/plugins/kitten/waiting.json", timeout=self._timeout)
             answer.raise_for_status()
             return {int(w["buildrequestid"]): str(w["reason"]) for w in answer.json()["waiting"]}
         except (requests.RequestException, ValueError, KeyError):

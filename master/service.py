@@ -25,6 +25,7 @@ from typing import Any
 import requests
 
 from config.models import Site
+from master import basedir
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 READY_LINE = "BuildMaster is running"
@@ -161,27 +162,33 @@ class Service:
         return ports
 
     def _prepare(self, ports: Ports) -> None:
-        from master import basedir
-
         basedir.ensure_secrets(self.site, self.state)
-        basedir.prepare_master(self.state)
+        master = basedir.prepare_master(self.state, CHECKOUT)
         for worker in self._workers():
             basedir.prepare_worker(self.state, worker, ports.worker)
         (self.state / "logs").mkdir(exist_ok=True)
-        migrated = subprocess.run(
-            [sys.executable, "-m", "buildbot", "upgrade-master", "--quiet", str(self.state / "master")],
+        if self.site.sources.dist_git.startswith("{state}/"):
+            made = self.kitten("dist-git", "init", "--empty", capture_output=True)
+            if made.returncode != 0:
+                raise ServiceError(f"the dist-git repositories cannot be made:\n{_tail(made.stdout + made.stderr)}")
+        if basedir.needs_upgrade(master):
+            self._make_database(master, ports)
+
+    def _make_database(self, master: Path, ports: Ports) -> None:
+        made = subprocess.run(
+            [Path(sys.executable).parent / "buildbot", "upgrade-master", "--quiet", str(master)],
             env={**os.environ, **self._master_environment(ports)},
             capture_output=True,
             text=True,
             check=False,
         )
-        if migrated.returncode != 0:
-            raise ServiceError(
-                f"the master refuses its configuration or database:\n{_tail(migrated.stdout + migrated.stderr)}"
-            )
+        if made.returncode != 0:
+            raise ServiceError(f"the master refuses its configuration or database:\n{_tail(made.stdout + made.stderr)}")
+        basedir.upgraded(master)
 
     def _workers(self) -> list[str]:
-        return [name for pool in self.site.workers for name in pool.workers]
+        """Names of the workers that run beside the master; those of a pool with a connection run on other hosts."""
+        return [name for pool in self.site.workers if pool.connection is None for name in pool.workers]
 
     def _master_environment(self, ports: Ports) -> dict[str, str]:
         return {
@@ -228,10 +235,10 @@ class Service:
             )
 
     def _master_log(self) -> str:
-        # Of this start only: an earlier master's word would say nothing about this one.
-        path = self.state / "logs" / "master.log"
-        text = path.read_text(errors="replace") if path.is_file() else ""
-        return text.rpartition("Starting BuildMaster")[2]
+        # What the process said before its own log was open, and of that log what belongs to this start.
+        early, own = (self.state / part for part in ("logs/master.log", "master/twistd.log"))
+        texts = [path.read_text(errors="replace")[-200_000:] if path.is_file() else "" for path in (early, own)]
+        return texts[0] + texts[1].rpartition("Starting BuildMaster")[2]
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers
@@ -254,14 +261,14 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
 
-def _program(name: str, basedir: Path, environment: dict[str, str], logs: Path) -> str:
+def _program(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
     """A supervisor section. twistd without a pid file: after a kill -9 another process may carry that number."""
     variables = ",".join(f'{key}="{_escape(value)}"' for key, value in environment.items())
     twistd = Path(sys.executable).parent / "twistd"
     return f"""\
 [program:{name}]
 command = {_escape(str(twistd))} --nodaemon --pidfile= --no_save --logfile=- --python=buildbot.tac
-directory = {_escape(str(basedir))}
+directory = {_escape(str(folder))}
 environment = {variables}
 autorestart = true
 startretries = 20

@@ -85,7 +85,7 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
         (options / "options").write_text(f"try_password = {wanted.password!r}\n")
         (options / "options").chmod(0o600)
         command = [
-            *(sys.executable, "-m", "buildbot", "try", "--connect=pb", f"--master={host}:{try_port}"),
+            *(str(Path(sys.executable).parent / "buildbot"), "try", "--connect=pb", f"--master={host}:{try_port}"),
             *(f"--username={wanted.user}", f"--who={wanted.user}", "--vc=git", f"--branch={wanted.branch}"),
             *(f"--baserev={wanted.commit}", f"--diff={patch}", "--patchlevel=1", "--builder=try"),
             f"--property=package={wanted.package}",

@@ -25,6 +25,7 @@ _SHORT_HELP = {
     "try": "Build a patch of yours in the production buildroot.",
     "check-config": "Check distribution folders; print every error with file and line.",
     "schema": "Print the JSON Schema of a configuration file, for editors.",
+    "dist-git": "The demo's dist-git repositories: make them, push to them.",
     "source": "dist-git commit → SRPM.",
     "sandbox": "Make or look into the sandbox tree that builds run in.",
     "build": "SRPM → RPMs for one target.",
@@ -32,7 +33,9 @@ _SHORT_HELP = {
     "test": "Run packages in a QEMU guest with the target's CPU.",
     "stage": "Put a build into the buildroot repository of its target.",
     "publish": "Gate, sign and publish a build.",
+    "published": "Tell which build of each package users of each target see.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
+    "install-check": "Install what is published with dnf, signatures checked.",
 }
 
 
@@ -72,7 +75,9 @@ def main() -> None:
 
         die_with_parent()
     try:
-        kitten.main(standalone_mode=False)
+        # click hands back the status of ctx.exit() here, where a command's own return value would stand as well.
+        if isinstance(status := kitten.main(standalone_mode=False), int):
+            sys.exit(status)
     except DidNotHold as error:
         click.echo(f"{error}", err=True)
         sys.exit(1)
@@ -85,8 +90,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("kitten: interrupted", err=True)
         sys.exit(130)

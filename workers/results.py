@@ -77,6 +77,9 @@ class SourceResult(Result):
     """tests/ of the dist-git repository as a tar, if it has any."""
     build_requires: tuple[str, ...] = ()
     binaries: tuple[str, ...] = ()
+    patch: str = ""
+    """SHA-256 of a contributor's patch on top of the commit: such a source is tried, never published."""
+    reused: bool = False
 
 
 class BuildResult(Result):

@@ -11,7 +11,7 @@ import pytest
 from tests.end_to_end.conftest import TARGETS, Service
 
 pytestmark = [pytest.mark.service, pytest.mark.browser]
-STEPS = ("build RPMs", "verify", "test in QEMU", "stage", "hand to promote")
+STEPS = ("build RPMs", "verify flags and headers", "test in QEMU", "stage for next builds", "hand to promote")
 
 
 @pytest.fixture(scope="module")

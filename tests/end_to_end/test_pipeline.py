@@ -146,7 +146,7 @@ def _next_release(spec: str) -> str:
 def test_a_commit_that_breaks_the_spec_fails_in_source_with_the_specs_error_and_publishes_nothing(
     service: Service, demo: str, tmp_path: Path
 ) -> None:
-    published = service.kitten("published", "--json", "-").stdout
+    published = service.kitten("published", "--json").stdout
     before = {b["buildid"] for b in service.builds()}
     commit(
         service, tmp_path, "bzip2", lambda text: text.replace("%description\n", "%descriptoin\n", 1), "A broken spec"
@@ -159,4 +159,4 @@ def test_a_commit_that_breaks_the_spec_fails_in_source_with_the_specs_error_and_
     assert service.builders()[build["builderid"]] == "source"
     assert build["results"] == 2
     assert "bzip2.spec" in build["state_string"]
-    assert service.kitten("published", "--json", "-").stdout == published
+    assert service.kitten("published", "--json").stdout == published

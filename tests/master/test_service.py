@@ -1,119 +1,158 @@
-"""The service's own mistakes and its users': one clear line each, and nothing left running."""
+"""A real master and real worker processes: from a push to every target and to promote."""
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
+from buildbot.process.results import CANCELLED, FAILURE, SUCCESS
 
-from config.loading import load_site
-from master import trying
-from master.service import Service, ServiceError, _program
+from tests.master.running import Service, eventually, git, service
 
-KITTEN = Path(sys.executable).parent / "kitten"
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return Service(load_site("demo"), "demo", tmp_path / "state")
+pytestmark = pytest.mark.service
+TARGETS = ("x86_64", "x86_64_v2")
 
 
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        yield holder.getsockname()[1]
+@pytest.fixture(scope="module")
+def ci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with service(tmp_path_factory.mktemp("service")) as running:
+        yield running
 
 
-def kitten(*arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [KITTEN, *arguments, "--state", state], capture_output=True, text=True, check=False, timeout=60
+@pytest.fixture(autouse=True)
+def _starts_and_ends_idle(ci: Service) -> Iterator[None]:
+    yield
+    for command in ("source", "build", "verify", "test", "stage", "publish"):
+        for marker in ("hold", *(f"fail-{name}" for name in (*TARGETS, "zlib", "pigz"))):
+            ci.behave(command, marker, on=False)
+    eventually(ci.idle, "nothing is under way any more")
+
+
+def test_the_first_push_to_an_empty_repository_goes_all_the_way(ci: Service) -> None:
+    commit = ci.push("zlib", "first")
+    source = ci.finished("source", 1)[0]
+    assert source["results"] == SUCCESS, source
+    assert source["state_string"].endswith(f"zlib-1-1 from c10s {commit[:7]}")
+    for target in TARGETS:
+        build = ci.finished(target, 1)[0]
+        assert build["results"] == SUCCESS, build
+        assert build["properties"]["package"] == "zlib"
+        assert build["properties"]["commit"] == commit
+        assert build["properties"]["target"] == target
+        assert build["properties"]["source_buildid"] == source["buildid"]
+        steps = ci.get(f"builds/{build['buildid']}/steps")["steps"]
+        assert [step["name"] for step in steps if not step["hidden"]][-1] == "hand to promote"
+        assert "zlib-1-1: 1 RPM, 1 s" in [step["state_string"] for step in steps]
+        links = [url for step in steps for url in step["urls"] if url["name"] == "a.rpm"]
+        assert ci.session(None).get(links[0]["url"], timeout=20).text == "rpm"
+    promoted = ci.finished("promote", 2)
+    assert {build["properties"]["target"] for build in promoted} == set(TARGETS)
+    assert {build["properties"]["commit"] for build in promoted} == {commit}
+
+
+def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
+    """pigz needs zlib, which is under way: its builds start only when zlib's have ended."""
+    ci.behave("build", "hold")
+    ci.push("zlib", "second")
+    ci.started("x86_64", "zlib", 2)
+    commit = ci.push("pigz", "first")
+
+    def waits() -> set[str]:
+        return {row["reason"] for row in ci.page("waiting.json").json()["waiting"] if row["package"] == "pigz"}
+
+    eventually(lambda: waits() == {f"waits for zlib: under way on {t}" for t in TARGETS}, "pigz waits for zlib")
+
+    def pigz() -> dict[str, dict[str, Any]]:
+        rows = {row["package"]: row for row in ci.page("packages.json").json()["packages"]}
+        return dict(rows["pigz"]["targets"])
+
+    eventually(lambda: all(cell["owes"] for cell in pigz().values()), "pigz is owed by all targets")
+    assert pigz()["x86_64"]["waiting"]["reason"] == "waits for zlib: under way on x86_64"
+    ci.behave("build", "hold", on=False)
+    for target in TARGETS:
+        built = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"pigz on {target}")
+        assert [build["results"] for build in built] == [SUCCESS]
+        zlib = [b for b in ci.builds(target) if b["properties"]["package"] == "zlib"][-1]
+        assert zlib["complete_at"] <= built[0]["started_at"]
+    eventually(ci.idle, "promoted")
+    assert not any(cell["owes"] or cell["waiting"] for cell in pigz().values())
+
+
+def test_a_commit_that_breaks_the_source_says_why_and_builds_nothing(ci: Service) -> None:
+    ci.behave("source", "fail-zlib")
+    before = len(ci.builds("x86_64"))
+    commit = ci.push("zlib", "broken spec")
+    source = eventually(lambda: [b for b in ci.of("source", commit) if b["complete"]], "the source build ends")[0]
+    assert source["results"] == FAILURE
+    assert "source says no" in source["state_string"]
+    assert len(ci.builds("x86_64")) == before
+
+
+def test_what_fails_its_proof_is_neither_staged_nor_promoted_and_holds_up_no_other_target(ci: Service) -> None:
+    ci.behave("verify", "fail-x86_64")
+    commit = ci.push("zlib", "no frame pointers")
+    other = eventually(lambda: [b for b in ci.of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
+    assert other["results"] == SUCCESS
+    failed = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "the target")[0]
+    assert failed["results"] == FAILURE
+    assert "verify says no" in failed["state_string"]
+    ran = [step["name"] for step in ci.get(f"builds/{failed['buildid']}/steps")["steps"]]
+    assert "stage for next builds" not in ran
+    eventually(ci.idle, "promoted")
+    assert {build["properties"]["target"] for build in ci.of("promote", commit)} == {"x86_64_v2"}
+
+
+def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
+    before = len(ci.builds("source"))
+    tree = ci.state / "trees" / "zlib"
+    for number in range(3):
+        git(tree, "commit", "-q", "--allow-empty", "-m", f"part {number}")
+    commit = ci.push("zlib", "the whole")
+    eventually(lambda: ci.of("promote", commit), "promoted")
+    eventually(ci.idle, "all is done")
+    assert len(ci.builds("source")) == before + 1
+
+
+def test_a_forced_build_goes_only_to_the_targets_asked_for(ci: Service) -> None:
+    before = {builder: len(ci.builds(builder)) for builder in ("source", *TARGETS)}
+    status, text = ci.control(
+        "release", "forceschedulers/force", "force", builderNames=["source"], package="pigz", targets=["x86_64_v2"]
     )
+    assert status == 200, text
+    eventually(lambda: len(ci.builds("x86_64_v2")) > before["x86_64_v2"], "the target asked for")
+    eventually(ci.idle, "all is done")
+    assert len(ci.builds("x86_64")) == before["x86_64"]
+    assert ci.builds("source")[-1]["properties"]["owner"] == "release"
 
 
-def test_a_port_in_use_is_named_with_the_way_out(service: Service, taken_port: int) -> None:
-    with pytest.raises(ServiceError, match=f"port {taken_port} is in use.*\n.*kitten up --port"):
-        service.start(print, taken_port)
-    assert service.processes() == []
+def test_a_forced_build_of_an_unknown_package_is_refused(ci: Service) -> None:
+    status, _ = ci.control("release", "forceschedulers/force", "force", builderNames=["source"], package="../etc")
+    assert status != 200
 
 
-def test_the_command_line_says_it_in_one_line_and_exits_2(tmp_path: Path, taken_port: int) -> None:
-    done = kitten("up", "--port", str(taken_port), state=tmp_path)
-    assert done.returncode == 2
-    assert f"port {taken_port} is in use" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_cancelled_build_ends_its_command_and_is_cancelled(ci: Service) -> None:
+    ci.behave("build", "hold")
+    before = len(ci.builds("x86_64"))
+    commit = ci.push("zlib", "to be cancelled")
+    eventually(lambda: len(ci.builds("x86_64")) > before, "it runs")
+    build = ci.builds("x86_64")[-1]
+    eventually(lambda: ci.get(f"builds/{build['buildid']}/steps/0/logs")["logs"], "its command runs")
+    status, text = ci.control("release", f"builds/{build['buildid']}", "stop", reason="test")
+    assert status == 200, text
+    ended = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "it ends")[0]
+    assert ended["results"] == CANCELLED
+    assert "cancelled" in ended["state_string"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["demo", "--packages", "bzip3"], "unknown package 'bzip3'; there are: bzip2"),
-        (["up", "--site", "nowhere"], "nowhere"),
-        (["status"], "no service runs"),
-        (["try", "--package", "zlib", "--target", "vax"], "unknown target 'vax'; there are: x86_64"),
-        (["try", "--package", "zlib"], "no service runs"),
-    ],
-)
-def test_a_users_mistake_is_one_clear_line(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = kitten(*arguments, state=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
-
-
-def test_stopping_what_does_not_run_is_no_error(service: Service) -> None:
-    said: list[str] = []
-    service.stop(said.append)
-    assert said == ["nothing runs"]
-
-
-def test_a_state_folder_too_deep_for_a_socket_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    deep = Service(load_site("demo"), "demo", tmp_path / ("d" * 100))
-    with pytest.raises(ServiceError, match="too long"):
-        deep.start(print)
-
-
-def test_percent_signs_and_quotes_reach_a_program_unchanged() -> None:
-    section = _program("w", Path("/a"), {"X": '50%"'}, Path("/l"))
-    assert 'X="50%%\\""' in section
-
-
-def test_a_checkout_without_changes_is_no_patch(tmp_path: Path) -> None:
-    for command in (
-        ["init", "-qb", "c10s"],
-        ["commit", "-qm", "x", "--allow-empty"],
-        ["update-ref", "refs/remotes/origin/c10s", "HEAD"],
-    ):
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *command],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-        )
-    with pytest.raises(ServiceError, match="changes nothing"):
-        trying.patch_of_checkout(tmp_path, "c10s")
-    (tmp_path / "new").write_text("x\n")
-    subprocess.run(["git", "add", "new"], cwd=tmp_path, check=True)
-    patch, base = trying.patch_of_checkout(tmp_path, "c10s")
-    assert "+x" in patch
-    assert len(base) == 40
-
-
-def test_a_folder_that_is_no_checkout_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="clone of the package's dist-git"):
-        trying.patch_of_checkout(tmp_path, "c10s")
-
-
-def test_a_refused_connection_is_not_waited_for(taken_port: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    wanted = trying.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
-    with pytest.raises(ServiceError, match="no master takes try-builds"):
-        trying.deliver(wanted, port)
+def test_artifacts_are_shown_but_nothing_hidden_and_nothing_outside(ci: Service) -> None:
+    assert ci.page("artifacts/builds/").status_code == 200
+    hidden = ci.state / "artifacts" / ".partial"
+    hidden.mkdir(exist_ok=True)
+    (hidden / "x").write_text("secret")
+    assert ci.page("artifacts/.partial/x").status_code == 404
+    assert ".partial" not in ci.page("artifacts/").text
+    assert ci.page("artifacts/%2e%2e/secrets/web-admin").status_code == 404
+    assert ci.page("artifacts/..%2fsecrets/web-admin").status_code == 404
+    assert ci.page("secrets/web-admin").status_code == 404
+    assert ci.page("artifacts/builds/").headers["content-security-policy"].startswith("sandbox")

@@ -1,1 +1,1 @@
-"""dist-git, lookaside caches and modifications → one SRPM."""
+"""dist-git, lookaside cache → SRPM: what a commit says, made into the one file that all targets build from."""

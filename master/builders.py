@@ -1,0 +1,177 @@
+"""The builders: ``source``, one for each target, ``promote``; and the same without key and repository for try-builds.
+
+The package is a property of a build, never a builder of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from buildbot.plugins import util
+from buildbot.process.factory import BuildFactory
+
+from config.models import Site, Target
+from master.ledger import may_start
+from master.pools import has_try_workers, worker_names
+from steps.build import BuildRpmsStep
+from steps.command import Installation
+from steps.handoff import HandToPromote, HandToTargets
+from steps.lab import GuestTestStep
+from steps.repo import PublishStep, StageStep
+from steps.source import SourceStep
+from steps.verify import VerifyStep
+
+SOURCE, PROMOTE, TRY = "source", "promote", "try"
+PUBLISHING = util.MasterLock("publishing")
+OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
+
+
+def try_builder(target: str) -> str:
+    """Name of a target's try-builder."""
+    return f"{TRY}-{target}"
+
+
+def to_target(target: str) -> str:
+    """Name of the scheduler through which ``source`` starts a target's builder."""
+    return f"to-{target}"
+
+
+def to_try(target: str) -> str:
+    """Name of the scheduler through which ``try`` starts a target's try-builder."""
+    return f"to-{try_builder(target)}"
+
+
+TO_PROMOTE = "to-promote"
+
+
+def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
+    return {
+        "installation": installation,
+        "state_folder": util.Property("state_folder"),
+        "timeout_factor": util.Property("timeout_factor", default=1.0),
+        "time_limit": minutes * 60,
+    }
+
+
+def source_factory(site: Site, installation: Installation, schedulers: Mapping[str, str]) -> BuildFactory:
+    """Source package, then hand it to the targets.
+
+    :param schedulers: target → scheduler that starts its builder.
+    """
+    targets = {package.name: [target.name for target in site.targets_of(package)] for package in site.packages}
+    return BuildFactory(
+        [
+            SourceStep(arguments=["source", "--package", util.Property("package")], **_told(installation)),
+            HandToTargets(schedulers=schedulers, targets=targets),
+        ]
+    )
+
+
+def proof_steps(site: Site, target: Target, installation: Installation) -> list[Any]:
+    """Build, verify, test: what a build and a try-build of a target have in common."""
+    here = ["--target", target.name]
+    built = ["--build", util.Property("build_url")]
+    minutes = site.build.timeout_minutes
+    # A proof that no stage asks for is not made.
+    asked = {proof for stage in site.stages for proof in stage.requires}
+    steps: list[Any] = [
+        BuildRpmsStep(arguments=["build", *here, "--source", util.Property("source_url")], **_told(installation, minutes))
+    ]
+    if "verified" in asked:
+        steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
+    if "tested" in asked:
+        steps.append(GuestTestStep(arguments=["test", *here, *built], **_told(installation, minutes)))
+    return steps
+
+
+def target_factory(site: Site, target: Target, installation: Installation) -> BuildFactory:
+    """Everything a target does with a source package. What fails its proof or its tests is never staged."""
+    stage = ["stage", "--target", target.name, "--build", util.Property("build_url")]
+    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
+    if site.stages[-1].signed:
+        steps.append(HandToPromote(scheduler=TO_PROMOTE))
+    return BuildFactory(steps)
+
+
+def promote_factory(site: Site, installation: Installation) -> BuildFactory:
+    """The gate of the last stage, signing, and the switch."""
+    arguments = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
+    return BuildFactory(
+        [PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))]
+    )
+
+
+def _builder(site: Site, name: str, workers: Sequence[str], factory: BuildFactory, **more: Any) -> util.BuilderConfig:
+    return util.BuilderConfig(
+        name=name,
+        workernames=list(workers),
+        factory=factory,
+        project=site.distribution.name,
+        collapseRequests=False,  # builds of one builder differ by property; collapsing would skip packages
+        **more,
+    )
+
+
+def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
+    """All builders of a site."""
+    made = [
+        _builder(
+            site,
+            SOURCE,
+            worker_names(site, "source"),
+            source_factory(site, installation, {target.name: to_target(target.name) for target in site.targets}),
+            tags=["source", "production"],
+            description="dist-git commit → source package, once for all targets",
+        ),
+        *(
+            _builder(
+                site,
+                target.name,
+                worker_names(site, "build", target.name),
+                target_factory(site, target, installation),
+                tags=["target", "production"] + ([] if target.required else ["may lag"]),
+                description=f"{target.description}: {target.isa_level}",
+                properties={"target": target.name},
+                canStartBuild=may_start,
+            )
+            for target in site.targets
+        ),
+        _builder(
+            site,
+            PROMOTE,
+            worker_names(site, "publish"),
+            promote_factory(site, installation),
+            tags=["promote", "production"],
+            description="Proven builds → signed, published repositories",
+            locks=[PUBLISHING.access("exclusive")],
+        ),
+    ]
+    return made + (try_builders(site, installation) if has_try_workers(site) else [])
+
+
+def try_builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
+    """Try-builds: the same proof, on workers that hold no key and can write to no repository."""
+    schedulers = {target.name: to_try(target.name) for target in site.targets}
+    return [
+        _builder(
+            site,
+            TRY,
+            worker_names(site, "try"),
+            source_factory(site, installation, schedulers),
+            tags=["source", "try"],
+            description="A contributor's patch → source package for try-builds",
+        ),
+        *(
+            _builder(
+                site,
+                try_builder(target.name),
+                worker_names(site, "try", target.name),
+                BuildFactory(proof_steps(site, target, installation)),
+                tags=["target", "try"],
+                description=f"Try-builds on {target.description}: {target.isa_level}; nothing is staged or published",
+                properties={"target": target.name},
+            )
+            for target in site.targets
+        ),
+    ]

@@ -1,0 +1,93 @@
+"""A site → Buildbot's configuration dictionary. Pure: whatever lies outside the site comes in as an argument."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from buildbot.config import error
+from buildbot.plugins import util
+
+from config.models import Site
+from master.authz import try_users
+from master.builders import SOURCE, builders
+from master.ledger import Ledger
+from master.pages import Shelves
+from master.pools import workers
+from master.schedulers import all_schedulers, pollers
+from master.web import LOCAL, artifact_links, public_url, www
+from steps.command import Installation
+
+POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where one service runs, and what it may know."""
+
+    site_name: str
+    """As in ``--site``: a name, or an absolute path."""
+    state: str
+    """Absolute path of the state folder."""
+    web_port: int
+    worker_port: int
+    try_port: int | None = None
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secret name → secret: ``worker-NAME``, ``web-USER``."""
+
+
+def database(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
+    """The ``db`` part, with ``{secret:NAME}`` filled in."""
+
+    def secret(match: re.Match[str]) -> str:
+        if (value := passwords.get(match[1])) is None:
+            error(f"web.yaml: database: secrets/{match[1]} is missing")
+        return value or ""
+
+    url = re.sub(r"\{secret:([A-Za-z0-9._-]+)\}", secret, site.web.database)
+    return {"db_url": url, **({} if url.startswith("sqlite") else {"engine_kwargs": POSTGRESQL_ENGINE})}
+
+
+def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
+    """The whole ``BuildmasterConfig``."""
+    installation = Installation(around.site_name, artifact_links(site, around.state, around.web_port))
+    try_endpoint = LOCAL.format(port=around.try_port) if around.try_port else None
+    asking = {user: around.passwords.get(f"web-{user}", "") for user in try_users(site)}
+    folders = {
+        name: f"{around.state}/{url}"
+        for name, url in (("artifacts", site.distribution.artifacts), ("published", site.stages[-1].url))
+        if "://" not in url
+    }
+    return {
+        "title": site.web.title,
+        "titleURL": public_url(site, around.web_port),
+        "buildbotURL": public_url(site, around.web_port),
+        "buildbotNetUsageData": None,
+        "db": database(site, around.passwords),
+        "protocols": {"pb": {"port": site.web.worker_endpoint or LOCAL.format(port=around.worker_port)}},
+        "www": www(site, around.web_port, around.passwords),
+        "projects": [
+            util.Project(
+                name=site.distribution.name, slug=site.distribution.name, description=site.distribution.description
+            )
+        ],
+        "workers": workers(site, around.passwords, around.state),
+        "builders": builders(site, installation),
+        "change_source": pollers(site, around.state),
+        "schedulers": all_schedulers(site, try_endpoint, asking),
+        "services": [Ledger(site=site, source=SOURCE), Shelves(folders=folders, site=site)],
+        "configurators": [
+            util.JanitorConfigurator(
+                logHorizon=timedelta(days=site.web.keep_logs_days),
+                build_data_horizon=timedelta(days=site.web.keep_logs_days),
+                hour=3,
+            )
+        ],
+        "collapseRequests": False,
+        "logMaxSize": site.web.log_max_bytes,
+        "logMaxTailSize": min(site.web.log_max_bytes, 256 * 1024),
+        "logCompressionMethod": "zstd",
+    }

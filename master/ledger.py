@@ -1,0 +1,183 @@
+"""The ledger: which packages are under way and which were ever built, kept in memory from the master's own events.
+
+Loaded from the database once, then kept by messages, so that asking whether a build may start costs no query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.data.resultspec import Filter
+from buildbot.process.results import EXCEPTION, FAILURE, SUCCESS, WARNINGS
+from buildbot.util.service import BuildbotService
+from buildbot.util.twisted import async_to_deferred
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+
+from config.models import Site
+from master.waiting import Request, needs, providers, reason_to_wait
+
+NAME = "ledger"
+
+
+@dataclass
+class TargetBook:
+    """What is known of one target."""
+
+    requests: dict[int, Request] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    history: dict[str, bool] = field(default_factory=dict)
+    """Package → whether it ever was built to the end; absent: never finished."""
+
+
+class Ledger(BuildbotService):
+    """Keeps the books and pokes the builders whose requests may have become startable."""
+
+    name = NAME
+
+    def checkConfig(self, site: Site, source: str) -> None:
+        """Nothing to check: the models did."""
+
+    @async_to_deferred
+    async def reconfigService(self, site: Site, source: str) -> None:
+        """Take over a (new) site.
+
+        :param source: name of the builder that makes source packages.
+        """
+        self.providers = {target.name: providers(site, target.name) for target in site.targets}
+        self.source_builder = source
+        self.books: dict[str, TargetBook] = {target.name: TargetBook() for target in site.targets}
+        self.in_source: dict[int, str] = {}
+        self.lock = DeferredLock()
+        self.builders: dict[int, str] = {}
+        if self.running:
+            await self._locked(self._load)
+
+    @async_to_deferred
+    async def startService(self) -> None:
+        """Listen first, then load: what happens in between is queued behind the load."""
+        await super().startService()
+        self._consumer = await self.master.mq.startConsuming(self._hear, ("buildrequests", None, None))
+        await self._locked(self._load)
+        self.master.botmaster.maybeStartBuildsForAllBuilders()
+
+    @async_to_deferred
+    async def stopService(self) -> None:
+        """Stop listening."""
+        if self.running:
+            self._consumer.stopConsuming()
+        await super().stopService()
+
+    # ------------------------------------------------------------------------------------------------ questions
+
+    def settled(self) -> Deferred[None]:
+        """Fires when every message heard so far is in the books."""
+        return self.lock.run(lambda: None)
+
+    def reason(self, target: str, number: int) -> str | None:
+        """Why a request of a target's builder waits for other packages, if it does."""
+        book = self.books[target]
+        if (request := book.requests.get(number)) is None:
+            return None
+        return reason_to_wait(
+            request, target, set(self.in_source.values()), list(book.requests.values()), book.history
+        )
+
+    def waits(self) -> list[dict[str, Any]]:
+        """Every request that has not started, with the reason, oldest first."""
+        found = [
+            {
+                "buildrequestid": number,
+                "target": target,
+                "package": request.package,
+                "reason": self.reason(target, number) or "waits for a free worker",
+            }
+            for target, book in self.books.items()
+            for number, request in book.requests.items()
+            if number not in book.running
+        ]
+        return sorted(found, key=lambda row: row["buildrequestid"])
+
+    # ------------------------------------------------------------------------------------------------- keeping
+
+    def _locked(self, work: Any, *arguments: Any) -> Deferred[None]:
+        return self.lock.run(lambda: ensureDeferred(work(*arguments)))
+
+    def _hear(self, key: tuple[str, str, str], message: dict[str, Any]) -> Deferred[None]:
+        return self._locked(self._note, key[-1], message)
+
+    async def _load(self) -> None:
+        for name in (self.source_builder, *self.books):
+            self.builders[await self.master.data.updates.findBuilderId(name)] = name
+        self.in_source.clear()
+        for book in self.books.values():
+            book.requests.clear()
+            book.running.clear()
+        for row in await self.master.data.get(("buildrequests",), filters=[Filter("complete", "eq", [False])]):
+            await self._note("new", row)
+            if row["claimed"]:
+                await self._note("claimed", row)
+        for builder, package, built in await self.master.db.pool.do(self._read_history):
+            if (name := self.builders.get(builder, "")) in self.books:
+                self.books[name].history[package] = built
+
+    def _read_history(self, connection: Any) -> list[tuple[int, str, bool]]:
+        """One row for each builder and package that ever finished (the data API would need a query for each build)."""
+        import json
+
+        builds, properties = self.master.db.model.builds, self.master.db.model.build_properties
+        built = sa.func.max(sa.case((builds.c.results.in_([SUCCESS, WARNINGS]), 1), else_=0))
+        query = (
+            sa.select(builds.c.builderid, properties.c.value, built)
+            .where(properties.c.buildid == builds.c.id, properties.c.name == "package")
+            .where(builds.c.results.in_([SUCCESS, WARNINGS, FAILURE, EXCEPTION]))
+            .group_by(builds.c.builderid, properties.c.value)
+        )
+        return [(row[0], json.loads(row[1]), bool(row[2])) for row in connection.execute(query)]
+
+    async def _note(self, event: str, message: dict[str, Any]) -> None:
+        name, number = self.builders.get(message["builderid"], ""), message["buildrequestid"]
+        if not name:
+            return
+        if event == "new":
+            await self._open(name, number, message["buildsetid"])
+        elif event in ("claimed", "unclaimed") and name in self.books:
+            (self.books[name].running.add if event == "claimed" else self.books[name].running.discard)(number)
+        elif event == "complete":
+            self._close(name, number, message["results"])
+
+    async def _open(self, name: str, number: int, buildset: int) -> None:
+        properties = await self.master.db.buildsets.getBuildsetProperties(buildset)
+        package = str(properties.get("package", ("", ""))[0])
+        if name == self.source_builder:
+            self.in_source[number] = package
+            return
+        required = needs(package, properties.get("build_requires", ([], ""))[0], self.providers[name])
+        self.books[name].requests[number] = Request(number, package, required)
+
+    def _close(self, name: str, number: int, results: int) -> None:
+        if name == self.source_builder:
+            self.in_source.pop(number, None)
+            waiting = [target for target, book in self.books.items() if book.requests.keys() - book.running]
+        else:
+            book = self.books[name]
+            book.running.discard(number)
+            request = book.requests.pop(number, None)
+            if request and results in (SUCCESS, WARNINGS):
+                book.history[request.package] = True
+            elif request and results in (FAILURE, EXCEPTION):
+                book.history.setdefault(request.package, False)
+            waiting = [name] if book.requests.keys() - book.running else []
+        for target in waiting:
+            self.master.botmaster.maybeStartBuildsForBuilder(target)
+
+
+@async_to_deferred
+async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
+    """``canStartBuild`` of a target's builder: only when the packages it needs are there."""
+    ledger = builder.master.service_manager.namedServices.get(NAME)
+    if ledger is None or not ledger.running:
+        return False  # the master is still starting; the ledger asks again when it is ready
+    await ledger.settled()
+    return ledger.reason(builder.name, request.id) is None

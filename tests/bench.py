@@ -1,0 +1,188 @@
+"""``make bench``: each figure from our way and the alternative, timed in the same run; ``build/bench.json`` keeps them.
+
+    python -m tests.bench [NAME …]
+
+Absolute times say nothing on a shared machine; the ratio and whether it is within its bar do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import requests
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+KITTEN = Path(sys.executable).parent / "kitten"
+BENCHMARKS: dict[str, Callable[[], Figure]] = {}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One comparison. ``ours`` and ``other`` in seconds; the bar is the largest ratio that holds."""
+
+    name: str
+    ours: float
+    other: float
+    other_is: str
+    bar: float
+
+    @property
+    def ratio(self) -> float:
+        """Ours over the other."""
+        return self.ours / self.other
+
+    @property
+    def held(self) -> bool:
+        """Whether the ratio is within its bar."""
+        return self.ratio <= self.bar
+
+
+def benchmark(function: Callable[[], Figure]) -> Callable[[], Figure]:
+    """Register a benchmark under its function's name."""
+    BENCHMARKS[function.__name__] = function
+    return function
+
+
+@benchmark
+def pipeline() -> Figure:
+    """Source, build and stage of the default demo through the service, against the same rpmbuild calls alone.
+
+    Both use the same sandbox, the same sources and as many builds at a time as there are build workers; the buildroots of
+    the calls alone are filled before their clock starts. Our clock runs from the first source build's start to the end of
+    the last stage step, as the master's database has it.
+    """
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-", ignore_cleanup_errors=True) as folder:
+        state, config = Path(folder, "state"), Path(folder, "config")
+        shutil.copytree(CHECKOUT / "config", config, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+        # Only the stage that later builds build from: nothing is verified, tested or signed on either side.
+        (config / "demo" / "stages.yaml").write_text("- {name: staged, description: Bench, url: staged, requires: [built]}\n")
+        site = str(config / "demo")
+        with _service(site, state) as url:
+            ours, sources = _through_the_service(site, state, url)
+        other = _calls_alone(site, state, sources)
+    return Figure("pipeline", ours, other, "the same rpmbuild calls, two at a time, in the same sandbox", 1.25)
+
+
+@contextlib.contextmanager
+def _service(site: str, state: Path) -> Iterator[str]:
+    try:
+        _kitten(site, state, "sandbox")
+        _kitten(site, state, "up")
+        ports = json.loads((state / "service" / "ports.json").read_text())
+        yield f"http://127.0.0.1:{ports['web']}/api/v2"
+    finally:
+        _kitten(site, state, "down")
+
+
+def _kitten(site: str, state: Path, *arguments: str) -> None:
+    environment = {**os.environ, "KITTEN_SITE": site, "KITTEN_STATE": str(state)}
+    done = subprocess.run([KITTEN, *arguments], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"kitten {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[Path]]:
+    from config.loading import load_site
+
+    loaded = load_site(site)
+    packages = [p.name for p in loaded.packages if p.default]
+    # The tarballs are in the lookaside cache, or the first run would time the network.
+    for package in packages:
+        _kitten(site, state, "dist-git", "init", package)
+        _kitten(site, Path(f"{state}-warm"), "source", "--package", package, "--repository", str(state / "dist-git" / f"{package}.git"))
+    wanted = len(packages) * len(loaded.targets)
+    targets = {t.name for t in loaded.targets}
+    while True:
+        builders = {b["builderid"]: b["name"] for b in requests.get(f"{url}/builders", timeout=30).json()["builders"]}
+        builds = requests.get(f"{url}/builds", timeout=30).json()["builds"]
+        if failed := [b for b in builds if b["complete"] and b["results"] != 0]:
+            raise SystemExit(f"build {failed[0]['buildid']} failed: {failed[0]['state_string']}")
+        done = [b for b in builds if b["complete"] and builders[b["builderid"]] in targets]
+        if len(done) == wanted:
+            began = min(b["started_at"] for b in builds)
+            # Whole seconds are all the builds table keeps; the error is at most 1 s of the whole.
+            ended = max(b["complete_at"] for b in done)
+            return ended - began, sorted((state / "artifacts" / "sources").glob("*/*/*.src.rpm"))
+        time.sleep(2)
+
+
+def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
+    from config.loading import load_site
+    from workers.rpm import base, buildroot, sandbox
+    from workers.rpm.sandboxed import Sandbox
+    from workers.rpm.tree import tree
+
+    loaded = load_site(site)
+    made = tree(loaded)
+    with contextlib.ExitStack() as stack:
+        prepared = []
+        for target in loaded.targets:
+            backend = Sandbox(loaded, target, state / "staged" / target.name)
+            for srpm in sources:
+                folder = stack.enter_context(sandbox.scratch())
+                plan = backend.plan(buildroot.read_package(srpm))
+                over = sandbox.layers(folder, base.database_layer(loaded, target), made.path)
+                for name in ("builddir", "packages"):
+                    (folder / name).mkdir()
+                binds = sandbox.rpm_configuration(folder, loaded, target)
+                binds |= {folder / "builddir": ("/builddir", True), srpm.parent: ("/mnt", False)}
+                if plan.packages:
+                    backend._install(plan, folder / "packages", over, binds, folder / "log")
+                prepared.append((target, srpm, over, binds, folder))
+
+        def rebuild(job: tuple) -> None:  # type: ignore[type-arg]
+            target, srpm, over, binds, folder = job
+            argv = ["rpmbuild", "--rebuild", "--target", f"{target.rpm_arch}-linux", f"/mnt/{srpm.name}"]
+            sandbox.run_in(made, argv, binds=binds, target=target, over=over, log=folder / "log")
+
+        def pack(srpm: Path) -> None:
+            with sandbox.scratch() as folder:
+                binds = sandbox.rpm_configuration(folder, loaded, loaded.targets[0])
+                (folder / "builddir").mkdir()
+                binds |= {folder / "builddir": ("/builddir", True), srpm.parent: ("/mnt", False)}
+                sandbox.run_in(made, ["rpm", "-i", f"/mnt/{srpm.name}"], binds=binds, target=None)
+                spec = f"/builddir/SPECS/{srpm.parent.parent.name}.spec"
+                sandbox.run_in(made, ["rpmbuild", "-bs", spec], binds=binds, target=None)
+
+        workers = sum(len(pool.workers) * pool.max_builds for pool in loaded.workers if "build" in pool.roles)
+        began = time.monotonic()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(pack, sources))
+            list(pool.map(rebuild, prepared))
+        return time.monotonic() - began
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all; 1 when a bar is not held."""
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    figures = []
+    for name in names or BENCHMARKS:
+        figure = BENCHMARKS[name]()
+        figures.append(figure)
+        verdict = "held" if figure.held else "NOT HELD"
+        print(
+            f"{figure.name}: ours {figure.ours:.1f} s, {figure.other_is}: {figure.other:.1f} s, "
+            f"ratio {figure.ratio:.2f}, bar {figure.bar:.2f}: {verdict}"
+        )
+    report = CHECKOUT / "build" / "bench.json"
+    report.parent.mkdir(exist_ok=True)
+    rows = [{**asdict(figure), "ratio": figure.ratio, "held": figure.held} for figure in figures]
+    report.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0 if all(figure.held for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""docs/configuration.md names every key, and our YAML is well-formed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from config.loading import FOLDER, SECTIONS
+from config.models import Package, Site
+from config.schema import reference, sections
+
+ROOT = FOLDER.parent
+PAGE = ROOT / "docs/configuration.md"
+
+
+def test_keys_on_the_page_are_those_of_the_models() -> None:
+    page = re.search(r"<!-- keys: begin [^\n]*-->\n(.*)<!-- keys: end -->", PAGE.read_text(), re.DOTALL)
+    assert page, "the page has lost its markers"
+    assert page[1].strip() == reference().strip(), "put the output of `kitten schema --markdown` between the markers"
+
+
+def test_reference_has_every_key_of_every_section() -> None:
+    tables = dict(
+        re.findall(r"^### (?:packages/)?(\w+)\.yaml\n(.*?)(?=^### |\Z)", reference(), re.MULTILINE | re.DOTALL)
+    )
+    assert tables.keys() == {"NAME" if name == "package" else name for name in sections()}
+    assert {f"`{key}`" for key in Package.model_fields} <= set(re.findall(r"^\| (`\w+`)", tables["NAME"], re.MULTILINE))
+    target = re.findall(r"^\| `([\w.\[\]]+)`", tables["targets"], re.MULTILINE)
+    assert {"name", "flags.isa", "machine.cpu_below", "toolchain.triplet"} <= set(target)
+    assert "roles[].may" in tables["web"]
+
+
+def test_every_key_has_a_meaning() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert rows
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_page_names_every_file() -> None:
+    text = PAGE.read_text()
+    assert all(file in text for file in SECTIONS.values())
+    assert set(SECTIONS) | {"packages"} == set(Site.model_fields)
+
+
+def test_yaml_is_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # the configuration names .gitignore
+    rules = YamlLintConfig(file=".yamllint.yaml")
+    files = [*FOLDER.rglob("*.yaml"), *(ROOT / "tests").rglob("*.yaml")]
+    assert len(files) > 100
+    found = [f"{file}:{p.line}: {p.desc}" for file in files for p in linter.run(file.read_text(), rules, str(file))]
+    assert found == []

@@ -1,0 +1,151 @@
+"""config/kitten-10 says what AlmaLinux OS Kitten 10 is: release notes, build system reference data, ALESCo RFC 0001."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from config.loading import FOLDER, load_site
+from config.models import Site
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return load_site("kitten-10")
+
+
+@pytest.mark.parametrize(
+    ("target", "flags"),
+    [
+        ("x86_64", "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"),
+        ("x86_64_v2", "-march=x86-64-v2 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"),
+        ("aarch64", "-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"),
+        ("ppc64le", "-mcpu=power9"),
+        ("s390x", "-march=z14 -mtune=z15 -mbackchain"),
+    ],
+)
+def test_flags_of_a_target(site: Site, target: str, flags: str) -> None:
+    assert set(flags.split()) <= set(site.target(target).flags.compiler)
+
+
+def test_languages_besides_c_keep_the_level_and_the_frame_pointers(site: Site) -> None:
+    v2 = site.target("x86_64_v2").flags
+    assert "-Ctarget-cpu=x86-64-v2" in v2.rust
+    assert v2.go == {"GOAMD64": "v2"}
+    assert all("-Cforce-frame-pointers=yes" in target.flags.rust for target in site.targets)
+
+
+def test_mock_configurations_are_the_published_ones(site: Site) -> None:
+    assert [t.mock.config for t in site.targets] == [f"almalinux-kitten-10-{t.rpm_arch}" for t in site.targets]
+    assert site.target("x86_64_v2").mock.options["target_arch"] == "x86_64_v2"
+
+
+def test_repositories_and_their_targets(site: Site) -> None:
+    found = {r.name: r.targets for r in site.repositories.repositories}
+    everywhere = "BaseOS AppStream CRB HighAvailability ResilientStorage extras-common SAP SAPHANA devel"
+    assert found == dict.fromkeys(everywhere.split(), "all") | dict.fromkeys(["NFV", "RT"], ("x86_64", "x86_64_v2"))
+    assert [r.name for r in site.repositories.repositories if not r.published] == ["devel"]
+
+
+def test_layout_is_what_mirrors_know(site: Site) -> None:
+    layout = site.repositories.layout
+    assert layout.root == "10-kitten"
+    assert layout.packages.format(repository="BaseOS", arch="x86_64_v2") == "BaseOS/x86_64_v2/os"
+    assert layout.debuginfo.format(repository="BaseOS", arch="s390x") == "BaseOS/debug/s390x"
+    assert layout.source.format(repository="CRB") == "CRB/Source"
+
+
+def test_users_get_only_what_is_built_verified_and_tested(site: Site) -> None:
+    last = site.stages[-1]
+    assert last.signed
+    assert set(last.requires) == {"built", "verified", "tested"}
+
+
+def test_modified_sources_come_first(site: Site) -> None:
+    assert site.sources.branches == ("a10s", "c10s")
+    url = site.sources.lookaside[1].location.format(package="zlib", file="z.tar.xz", algorithm="sha512", hash="ab12")
+    assert url == "https://sources.stream.centos.org/sources/rpms/zlib/z.tar.xz/sha512/ab12/z.tar.xz"
+
+
+def test_each_target_has_workers_of_its_own_architecture(site: Site) -> None:
+    for role in ("build", "try"):
+        for target in site.targets:
+            pools = [p for p in site.workers if role in p.roles and target.name in p.targets]
+            assert pools, (role, target.name)
+            for pool in pools:
+                assert {site.target(t).machine_arch for t in pool.targets} == {target.machine_arch}
+
+
+def test_only_the_publisher_signs_and_it_does_nothing_else(site: Site) -> None:
+    assert [p.roles for p in site.workers if "publish" in p.roles] == [("publish",)]
+
+
+def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> None:
+    suites = {suite.name: suite.targets for suite in site.suites}
+    assert suites["spice"] == ("x86_64", "x86_64_v2", "aarch64")
+    assert suites["power-kvm"] == ("ppc64le",)
+    assert suites["secure-boot"] == ("x86_64", "aarch64")
+    below = tuple(target.name for target in site.targets if target.machine.cpu_below)
+    assert suites["cpu-level"] == below
+    for package, suite in [
+        ("qemu-kvm", "spice"),
+        ("qemu-kvm", "power-kvm"),
+        ("shim", "secure-boot"),
+        ("kernel", "power-kvm"),
+    ]:
+        assert suite in site.package(package).suites
+
+
+def test_browsers_are_in_appstream_on_every_target(site: Site) -> None:
+    for name in ("firefox", "thunderbird"):
+        package = site.package(name)
+        assert site.repository_of(package, name) == "AppStream"
+        assert site.targets_of(package) == site.targets
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        *(
+            "virt-viewer",
+            "virtiofsd",
+            "plymouth",
+            "dnf",
+            "fwupd-efi",
+            "golang",
+            "qemu-kvm",
+            "seabios",
+            "kernel",
+            "libvirt",
+        ),
+        *("libguestfs", "supermin", "guestfs-tools", "virt-top", "thunderbird", "edk2", "ipxe", "rpm", "glibc", "gcc"),
+        *("redhat-rpm-config", "grub2", "shim"),
+    ],
+)
+def test_modified_package_says_so(site: Site, package: str) -> None:
+    modification = site.package(package).modification
+    assert modification is not None
+    assert modification.branch == "a10s"
+    assert modification.summary
+
+
+def test_171_devices_of_11_drivers() -> None:
+    lines = (FOLDER / "kitten-10/hardware/pci.tsv").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert rows[0] == ["pci_id", "driver", "device"]
+    assert len(rows[1:]) == 171
+    assert all(len(row) == 3 for row in rows)
+    drivers = Counter(driver for _, driver, _ in rows[1:])
+    assert sorted(drivers) == [
+        *("aacraid", "be2iscsi", "be2net", "hpsa", "lpfc", "megaraid_sas", "mlx4_core", "mpt3sas", "mptsas", "qla2xxx"),
+        "qla4xxx",
+    ]
+
+
+def test_demo_is_the_same_distribution_in_small() -> None:
+    demo = load_site("demo")
+    assert demo.targets == load_site("kitten-10").targets
+    assert {package.name for package in demo.packages if package.default} == {"bzip2", "zlib", "pigz"}
+    assert {package.name for package in demo.packages} == {"bzip2", "zlib", "pigz", "xz", "lz4", "zstd"}
+    assert all(package.binaries for package in demo.packages)

@@ -1,0 +1,132 @@
+"""Sites load, extend one another, and grow by data alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from config.loading import FOLDER, load_site, site_folder
+from config.problems import ConfigError
+from tests.config.conftest import lines
+
+RISCV64 = """
+- name: riscv64
+  description: 64-bit RISC-V with the general-purpose profile RVA20
+  rpm_arch: riscv64
+  machine_arch: riscv64
+  elf_machine: EM_RISCV
+  isa_level: rv64gc
+  required: false
+  flags:
+    isa: [-march=rv64gc]
+    frame_pointers: [-fno-omit-frame-pointer, -mno-omit-leaf-frame-pointer]
+  toolchain:
+    debian_arch: riscv64
+    triplet: riscv64-linux-gnu
+    user_emulator: qemu-riscv64
+  mock: {config: almalinux-kitten-10-riscv64}
+  machine:
+    emulator: qemu-system-riscv64
+    machine: virt
+    cpu: rv64
+    console: ttyS0
+    kernel_package: linux-image-riscv64
+  suites: [packages]
+"""
+
+
+@pytest.mark.parametrize("site", ["demo", "kitten-10"])
+def test_shipped_site_loads(site: str) -> None:
+    loaded = load_site(site)
+    assert loaded.distribution.name == site
+    assert [target.name for target in loaded.targets] == ["x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x"]
+    assert loaded.packages
+
+
+def test_site_may_be_a_path() -> None:
+    assert load_site(str(FOLDER / "demo")) == load_site("demo")
+    assert site_folder("demo") == FOLDER / "demo"
+
+
+def test_section_file_the_folder_lacks_comes_from_the_base(folder: Path) -> None:
+    assert not (folder / "demo/targets.yaml").exists()
+    (folder / "demo/stages.yaml").unlink()
+    demo, base = load_site(str(folder / "demo")), load_site(str(folder / "kitten-10"))
+    assert demo.targets == base.targets
+    assert demo.stages == base.stages
+    assert demo.web != base.web
+
+
+def test_packages_are_not_inherited(folder: Path) -> None:
+    names = {package.name for package in load_site(str(folder / "demo")).packages}
+    assert "zlib" in names
+    assert "kernel" not in names
+
+
+def test_chain_of_three_folders(folder: Path) -> None:
+    (folder / "mine/packages").mkdir(parents=True)
+    (folder / "mine/site.yaml").write_text("{name: mine, title: Mine, description: Mine, extends: demo}\n")
+    (folder / "mine/packages/zlib.yaml").write_text("name: zlib\nbinaries: [zlib]\n")
+    mine, demo = load_site(str(folder / "mine")), load_site(str(folder / "demo"))
+    assert (mine.stages, mine.targets) == (demo.stages, demo.targets)
+    assert [package.name for package in mine.packages] == ["zlib"]
+
+
+def test_adding_riscv64_is_one_entry(tmp_path: Path) -> None:
+    for shipped in ("kitten-10", "demo"):
+        shutil.copytree(FOLDER / shipped, tmp_path / shipped)
+    with (tmp_path / "kitten-10/targets.yaml").open("a") as targets:
+        targets.write(RISCV64)
+    site = load_site(str(tmp_path / "demo"))
+    riscv64 = site.target("riscv64")
+    assert riscv64.flags.compiler == ("-march=rv64gc", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
+    assert all(riscv64 in site.targets_of(package) for package in site.packages)
+
+
+def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
+    with (folder / "kitten-10/targets.yaml").open("a") as targets:
+        targets.write(RISCV64)
+    assert lines(folder, "kitten-10") == [
+        f"kitten-10/workers.yaml:3: found no {role} worker for riscv64, "
+        f"allowed: a pool with roles: [{role}] for each target"
+        for role in ("build", "try")
+    ]
+
+
+def test_swap_files_of_an_editor_are_passed_over(folder: Path) -> None:
+    before = load_site(str(folder / "demo"))
+    (folder / "demo/.web.yaml").write_text("[")
+    (folder / "demo/packages/.zlib.yaml.swp").write_bytes(b"\xff")
+    assert load_site(str(folder / "demo")) == before
+
+
+def test_unknown_site_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="config/nope: found no such folder, allowed: demo, kitten-10, or a path"):
+        load_site("nope")
+
+
+def test_all_problems_of_all_files_at_once(folder: Path) -> None:
+    (folder / "demo/web.yaml").write_text("title: 5\nport: many\n")
+    (folder / "demo/stages.yaml").write_text("- name: a\n\tb: c\n")
+    (folder / "demo/packages/zlib.yaml").write_text("name: zlib\nbinaries: [zlib]\ntargets: [s930x]\n")
+    (folder / "demo/packages/pigz.yaml").write_text("name: gzip\nbinaries: [pigz]\ncolour: red\n")
+    found = lines(folder, "demo")
+    for expected in (
+        "demo/stages.yaml:2: found a tab, allowed: spaces for indentation",
+        "demo/web.yaml:1: title: found 5, allowed: text (in quotes, if it looks like a number, a date or yes/no)",
+        "demo/web.yaml:2: port: found 'many', allowed: a whole number",
+        "demo/packages/pigz.yaml:1: name: found 'gzip', allowed: 'pigz', as the file is named",
+        "demo/packages/zlib.yaml:3: targets[0]: found unknown target 's930x', allowed: "
+        "s390x? (all: aarch64, ppc64le, s390x, x86_64, x86_64_v2)",
+    ):
+        assert expected in found
+    assert any(line.startswith("demo/packages/pigz.yaml:3: colour: found unknown key 'colour'") for line in found)
+    assert any(line.startswith("demo/web.yaml:1: url: found nothing, allowed: this key is required") for line in found)
+
+
+def test_problems_of_a_site_in_the_checkout_are_named_from_its_root() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_site(str(FOLDER / "demo/packages"))
+    assert str(caught.value).startswith("config/demo/packages")

@@ -1,0 +1,152 @@
+"""Each mistake gets one clear line: where, what was found, what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.loading import load_site
+from tests.config.conftest import Break, lines
+
+CASES = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_one_mistake_one_line(problems: Break, case: dict[str, str]) -> None:
+    found = problems(case["file"], case["old"], case["new"])
+    assert len(found) == 1, found
+    assert found[0].startswith(case["line"])
+
+
+def test_extends_a_folder_that_is_not_there(problems: Break) -> None:
+    found = problems("site.yaml", "extends: kitten-10", "extends: kitten-11")
+    assert found[0] == (
+        "demo/site.yaml:4: extends: found 'kitten-11', which is no site's folder, allowed: kitten-10? (all: kitten-10)"
+    )
+    assert len(found) == 1
+
+
+def test_extends_in_a_circle(problems: Break, folder: Path) -> None:
+    (folder / "kitten-10/site.yaml").open("a").write("extends: demo\n")
+    assert any("'demo', which leads back here" in line for line in lines(folder, "demo"))
+    found = problems("site.yaml", "extends: kitten-10", "extends: demo")
+    assert found[0] == "demo/site.yaml:4: extends: found 'demo', which leads back here, allowed: a folder that does not"
+
+
+def test_misspelt_placeholder_of_dist_git(problems: Break) -> None:
+    assert problems("sources.yaml", "{package}.git", "{pkg}.git") == [
+        "demo/sources.yaml:2: dist_git: found '{state}/dist-git/{pkg}.git' for every package, "
+        "allowed: a template with {package} in it",
+        "demo/sources.yaml:2: dist_git: found the placeholder '{pkg}', allowed: {package}, {state}",
+    ]
+
+
+def test_target_twice(problems: Break) -> None:
+    found = problems("targets.yaml", "- name: aarch64", "- name: x86_64", site="kitten-10")
+    assert (
+        "kitten-10/targets.yaml:56: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once"
+        in found
+    )
+
+
+def test_suite_twice(problems: Break) -> None:
+    found = problems("suites.yaml", "- name: spice", "- name: packages", site="kitten-10")
+    assert any(line.endswith("found suite 'packages' twice, first on line 2, allowed: each once") for line in found)
+
+
+def test_unknown_suite_of_a_target(problems: Break) -> None:
+    assert problems("targets.yaml", "suites: [packages]", "suites: [package]", site="kitten-10") == [
+        "kitten-10/targets.yaml:25: targets[0].suites[0]: found unknown suite 'package', "
+        "allowed: packages? (all: cpu-level, packages, power-kvm, secure-boot, spice)"
+    ]
+
+
+def test_suite_of_a_target_that_is_not_for_it(problems: Break) -> None:
+    found = problems("targets.yaml", "suites: [packages]", "suites: [packages, power-kvm]", site="kitten-10")
+    assert [line.split(": ", 2)[1:] for line in found] == [
+        ["targets[0].suites[1]", "found suite 'power-kvm', not for this target, allowed: a suite whose targets hold it"]
+    ]  # fmt: skip
+
+
+def test_suite_of_a_package_that_runs_on_none_of_its_targets(problems: Break) -> None:
+    found = problems("packages/spice.yaml", "suites: [spice]", "suites: [power-kvm]", site="kitten-10")
+    assert found == [
+        "kitten-10/packages/spice.yaml:6: suites[0]: found suite 'power-kvm', on none of the package's targets, "
+        "allowed: a suite of theirs"
+    ]
+
+
+def test_repository_that_lacks_a_target_of_the_package(problems: Break) -> None:
+    found = problems("packages/kernel.yaml", "repository: BaseOS", "repository: RT", site="kitten-10")
+    assert found == [
+        "kitten-10/packages/kernel.yaml:4: repository: found 'RT', which has no aarch64, ppc64le, s390x, "
+        "allowed: a repository of all the package's targets, or fewer targets"
+    ]
+
+
+def test_tags_run_nothing(folder: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    (folder / "demo/stages.yaml").write_text(f"!!python/object/apply:os.system ['touch {mark}']\n")
+    assert lines(folder, "demo")[0].startswith("demo/stages.yaml:1: found the tag 'tag:yaml.org,2002:python/object")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "demo/stages.yaml: found an empty file, allowed: the keys of stages; see: kitten schema"),
+        (b"# only words\n", "demo/stages.yaml: found an empty file, "),
+        (b"[]\n", "demo/stages.yaml:1: found no stage, allowed: at least one stage"),
+        (b"name: staged\n", "demo/stages.yaml:1: found a mapping of 1 keys, allowed: a list"),
+        (b"just words\n", "demo/stages.yaml:1: found 'just words', allowed: a list"),
+        (b"\xff\xfe\x00", "demo/stages.yaml: found byte 0xff at 0, allowed: UTF-8 text"),
+        (b"a: \x00\n", "demo/stages.yaml: found unacceptable character"),
+        (b"- " * 5000, "demo/stages.yaml"),
+        (b"[" * 100_000, "demo/stages.yaml"),
+    ],
+)
+def test_file_that_holds_no_list_of_stages(folder: Path, content: bytes, expected: str) -> None:
+    (folder / "demo/stages.yaml").write_bytes(content)
+    found = lines(folder, "demo")
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_missing_file(folder: Path) -> None:
+    (folder / "kitten-10/suites.yaml").unlink()
+    assert lines(folder, "kitten-10") == [
+        "kitten-10/suites.yaml: found no such file, allowed: suites.yaml here, or in the folder this one extends"
+    ]
+
+
+def test_unreadable_file(folder: Path) -> None:
+    (folder / "demo/stages.yaml").unlink()
+    (folder / "demo/stages.yaml").mkdir()
+    (folder / "demo/web.yaml").unlink()
+    (folder / "demo/web.yaml").symlink_to("nowhere")
+    assert lines(folder, "demo") == [
+        "demo/stages.yaml: found Is a directory, allowed: a readable file",
+        "demo/web.yaml: found No such file or directory, allowed: a readable file",
+    ]
+
+
+def test_misspelt_file_is_not_taken_for_absent(folder: Path) -> None:
+    (folder / "demo/target.yaml").write_text("[]\n")
+    (folder / "demo/packages/zlib.yml").write_text("name: zlib\n")
+    found = lines(folder, "demo")
+    assert found[0] == "demo/packages/zlib.yml: found a file named 'zlib.yml', allowed: NAME.yaml, one for each package"
+    assert found[1].startswith("demo/target.yaml: found a file of no section, allowed: targets.yaml? (all: ")
+
+
+def test_no_package(folder: Path) -> None:
+    for path in (folder / "demo/packages").iterdir():
+        path.unlink()
+    assert lines(folder, "demo") == ["demo/packages: found no package, allowed: at least one NAME.yaml"]
+
+
+def test_dates_stay_text(folder: Path) -> None:
+    with (folder / "demo/packages/zlib.yaml").open("a") as package:
+        package.write("exemptions:\n  - {rule: isa, where: '*', reason: as the test needs one, until: 2030-01-31}\n")
+    assert load_site(str(folder / "demo")).package("zlib").exemptions[0].until == "2030-01-31"

@@ -1,0 +1,261 @@
+"""The whole configuration of every site, loaded as Buildbot loads it and asserted on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from buildbot.config.errors import ConfigErrors
+from buildbot.config.master import MasterConfig
+from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
+
+from config.loading import FOLDER, load_site
+from config.models import Site
+from master.authz import NOBODY
+from master.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
+from master.configuration import Surroundings, configuration
+from steps.command import KittenCommand
+from steps.handoff import HandOff
+
+SITES = ["demo", "kitten-10"]
+
+
+def surroundings(site: Site, name: str, state: Path) -> Surroundings:
+    ensure_secrets(site, state)
+    passwords = read_passwords(state / "secrets") | {"database-password": "x"}
+    return Surroundings(name, str(state), 8010, 9989, 8031, passwords)
+
+
+def load(site: Site, state: Path, name: str = "demo") -> MasterConfig:
+    return MasterConfig.loadFromDict(configuration(site, surroundings(site, name, state)), "test")
+
+
+@pytest.fixture(params=SITES)
+def site(request: pytest.FixtureRequest) -> Site:
+    return load_site(request.param)
+
+
+@pytest.fixture
+def master(site: Site, tmp_path: Path) -> MasterConfig:
+    return load(site, tmp_path, site.distribution.name)
+
+
+def made(builder: Any) -> Iterator[tuple[type[Any], dict[str, Any]]]:
+    """The steps of a builder: class and arguments."""
+    for factory in builder.factory.steps:
+        yield factory.step_class, factory.kwargs
+
+
+def arguments(builder: Any, command: str) -> list[Any]:
+    return next(more["arguments"] for _, more in made(builder) if more.get("arguments", [None])[0] == command)
+
+
+def test_each_target_has_a_builder_that_builds_for_it(site: Site, master: MasterConfig) -> None:
+    builders = {builder.name: builder for builder in master.builders}
+    for target in site.targets:
+        words = arguments(builders[target.name], "build")
+        assert words[:3] == ["build", "--target", target.name]
+        # The command compiles with what the target's entry says, and that entry carries frame pointers.
+        named = load_site(site.distribution.name).target(words[2])
+        assert "-fno-omit-frame-pointer" in named.flags.compiler
+
+
+def test_steps_of_a_target_have_the_order_that_stages_only_what_is_proven(site: Site, master: MasterConfig) -> None:
+    builders = {builder.name: builder for builder in master.builders}
+    for target in site.targets:
+        names = [kind.name for kind, _ in made(builders[target.name])]
+        assert names == [
+            "build RPMs",
+            "prove frame pointers and ISA level",
+            "test in QEMU",
+            "stage for next builds",
+            "hand to promote",
+        ]
+        assert all(kind.haltOnFailure and kind.flunkOnFailure for kind, _ in made(builders[target.name]))
+
+
+def test_no_step_shows_the_workers_environment(master: MasterConfig) -> None:
+    from buildbot.steps.shell import ShellCommand
+
+    kinds = [kind for b in master.builders if not b.name.startswith("__") for kind, _ in made(b)]
+    assert kinds
+    assert all(issubclass(kind, KittenCommand | HandOff) and not issubclass(kind, ShellCommand) for kind in kinds)
+
+
+def test_names_are_unique_and_every_trigger_has_a_scheduler(master: MasterConfig) -> None:
+    names = [builder.name for builder in master.builders]
+    assert len(names) == len(set(names))
+    workers = [worker.workername for worker in master.workers]
+    assert len(workers) == len(set(workers))
+    for builder in master.builders:
+        for kind, more in made(builder):
+            if issubclass(kind, HandOff):
+                called = more["schedulers"].values() if "schedulers" in more else [more["scheduler"]]
+                assert set(called) <= master.schedulers.keys()
+                for name in called:
+                    assert set(master.schedulers[name].builderNames) <= set(names)
+
+
+def test_every_builder_but_the_janitors_belongs_to_the_project_and_says_what_it_is(
+    site: Site, master: MasterConfig
+) -> None:
+    for builder in master.builders:
+        if not builder.name.startswith("__"):
+            assert builder.project == site.distribution.name
+            assert builder.tags
+            assert builder.description
+            assert builder.collapseRequests is False
+
+
+def test_the_last_rule_denies_everybody(master: MasterConfig) -> None:
+    last = master.www["authz"].allowRules[-1]
+    assert isinstance(last, AnyControlEndpointMatcher)
+    assert last.role == NOBODY
+    assert last.defaultDeny
+    assert all(NOBODY not in getattr(matcher, "roles", []) for matcher in master.www["authz"].roleMatchers)
+
+
+def test_logs_are_bounded_compressed_and_cleared_away(site: Site, master: MasterConfig) -> None:
+    assert master.logMaxSize == site.web.log_max_bytes
+    assert master.logMaxTailSize
+    assert master.logCompressionMethod == "zstd"
+    assert any(builder.name == "__Janitor" for builder in master.builders)
+    assert master.buildbotNetUsageData is None
+
+
+def test_each_package_of_the_site_is_followed(site: Site, master: MasterConfig) -> None:
+    assert {poller.name for poller in master.change_sources} == {f"dist-git {p.name}" for p in site.packages}
+
+
+def test_try_builds_run_where_there_is_no_key_and_never_stage_or_publish(site: Site, master: MasterConfig) -> None:
+    trusted = {name for pool in site.workers if "try" not in pool.roles for name in pool.workers}
+    tries = [builder for builder in master.builders if builder.name.split("-")[0] == "try"]
+    assert tries
+    for builder in tries:
+        assert not trusted & set(builder.workernames)
+        words = {more["arguments"][0] for _, more in made(builder) if "arguments" in more}
+        assert not words & {"stage", "publish"}
+
+
+def test_a_new_target_is_one_entry_and_gets_a_builder(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for source in (FOLDER / "kitten-10", FOLDER / "demo"):
+        for file in source.glob("*.yaml"):
+            (folder / file.name).write_text(file.read_text().replace("extends: kitten-10", "extends:"))
+    (folder / "packages").symlink_to(FOLDER / "demo" / "packages")
+    targets = yaml.safe_load((FOLDER / "kitten-10" / "targets.yaml").read_text())
+    entry = next(t for t in targets if t["name"] == "aarch64") | {
+        "name": "riscv64",
+        "description": "64-bit RISC-V",
+        "rpm_arch": "riscv64",
+        "isa_level": "RVA20",
+    }
+    (folder / "targets.yaml").write_text(json.dumps([*targets, entry]))
+    master = load(load_site(str(folder)), tmp_path / "state")
+    builders = {builder.name: builder for builder in master.builders}
+    assert arguments(builders["riscv64"], "build")[:3] == ["build", "--target", "riscv64"]
+    assert "try-riscv64" in builders
+    assert "to-riscv64" in master.schedulers
+
+
+def test_a_target_that_no_pool_serves_is_a_configuration_error(tmp_path: Path) -> None:
+    site = load_site("demo")
+    pools = [pool.model_copy(update={"targets": ("x86_64",)}) for pool in site.workers]
+    with pytest.raises(ConfigErrors, match=r"no pool has the role build for target x86_64_v2"):
+        load(site.model_copy(update={"workers": tuple(pools)}), tmp_path)
+
+
+def test_a_pool_that_mixes_try_builds_with_trusted_work_is_refused(tmp_path: Path) -> None:
+    site = load_site("demo")
+    pools = [p.model_copy(update={"roles": ("try", "build")}) if "try" in p.roles else p for p in site.workers]
+    with pytest.raises(ConfigErrors, match="try-builds need workers of their own"):
+        load(site.model_copy(update={"workers": tuple(pools)}), tmp_path)
+
+
+def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    folder = ensure_secrets(load_site("demo"), tmp_path)
+    (folder / "web-admin").chmod(0o640)
+    with pytest.raises(ConfigErrors, match=r"web-admin can be read by others .*chmod 600"):
+        read_passwords(folder)
+
+
+def test_secrets_are_made_once_each_its_own_and_for_the_owner_only(tmp_path: Path) -> None:
+    site = load_site("demo")
+    folder = ensure_secrets(site, tmp_path)
+    first = read_passwords(folder)
+    ensure_secrets(site, tmp_path)
+    assert read_passwords(folder) == first
+    assert len(set(first.values())) == len(first)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_masters_secrets_do_not_include_the_signing_keys(tmp_path: Path) -> None:
+    folder = ensure_secrets(load_site("demo"), tmp_path)
+    (folder / "gnupg").mkdir()
+    (folder / "signing-passphrase").write_text("x")
+    assert not {"gnupg", "signing-passphrase"} & read_passwords(folder).keys()
+
+
+def test_passwords_appear_in_no_representation_of_the_configuration(tmp_path: Path) -> None:
+    around = surroundings(load_site("demo"), "demo", tmp_path)
+    assert not any(password in repr(around) for password in around.passwords.values() if len(password) > 1)
+
+
+def test_a_missing_password_is_named(tmp_path: Path) -> None:
+    site = load_site("demo")
+    with pytest.raises(ConfigErrors, match="user admin has no password: secrets/web-admin is missing"):
+        MasterConfig.loadFromDict(configuration(site, Surroundings("demo", str(tmp_path), 1, 2)), "test")
+
+
+def test_a_database_password_comes_from_the_secrets(tmp_path: Path) -> None:
+    site = load_site("demo")
+    web = site.web.model_copy(update={"database": "postgresql://b:{secret:database-password}@db/b"})
+    made_of = configuration(site.model_copy(update={"web": web}), surroundings(site, "demo", tmp_path))
+    assert made_of["db"]["db_url"] == "postgresql://b:x@db/b"
+    assert made_of["db"]["engine_kwargs"]["pool_size"] == 12
+
+
+def test_base_folders_may_be_prepared_again(tmp_path: Path) -> None:
+    checkout = FOLDER.parent
+    for _ in range(2):
+        basedir = prepare_master(tmp_path, checkout)
+        prepare_worker(tmp_path, "build-1", 9989)
+    assert (basedir / "master.cfg").resolve() == checkout / "master" / "master.cfg"
+    compile((basedir / "buildbot.tac").read_text(), "buildbot.tac", "exec")
+    tac = tmp_path / "workers" / "build-1" / "buildbot.tac"
+    compile(tac.read_text(), "buildbot.tac", "exec")
+
+
+def test_master_cfg_is_short() -> None:
+    assert len((FOLDER.parent / "master" / "master.cfg").read_text().splitlines()) <= 30
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_buildbot_checkconfig_passes_offline(name: str, tmp_path: Path) -> None:
+    ensure_secrets(load_site(name), tmp_path)
+    password = tmp_path / "secrets" / "database-password"
+    password.touch(0o600)
+    password.write_text("x")
+    basedir = prepare_master(tmp_path, FOLDER.parent)
+    environment = os.environ | {
+        "KITTEN_SITE": name,
+        "KITTEN_STATE": str(tmp_path),
+        "KITTEN_WEB_PORT": "8010",
+        "KITTEN_WORKER_PORT": "9989",
+        "KITTEN_TRY_PORT": "8031",
+    }
+    buildbot = Path(sys.executable).with_name("buildbot")
+    done = subprocess.run(
+        [buildbot, "checkconfig", str(basedir)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Config file is good" in done.stdout

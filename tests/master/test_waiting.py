@@ -1,0 +1,76 @@
+"""Which builds wait, for what, and that no set of packages waits for itself."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.loading import load_site
+from master.waiting import Request, needs, providers, reason_to_wait
+
+MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}
+
+
+def asked(number: int, package: str, *required: str) -> Request:
+    return Request(number, package, frozenset(required))
+
+
+def test_build_requires_name_packages_with_or_without_version_and_architecture() -> None:
+    requires = ["zlib-devel >= 1.2", "zlib-devel(x86-64)", "pigz", "gcc", "pkgconfig(zlib)"]
+    assert needs("pigz", requires, MADE_BY) == {"zlib"}
+
+
+def test_a_package_does_not_need_itself() -> None:
+    assert needs("zlib", ["zlib-devel"], MADE_BY) == frozenset()
+
+
+def test_providers_are_the_packages_made_on_the_target() -> None:
+    site = load_site("demo")
+    zlib = site.package("zlib").model_copy(update={"targets": ("x86_64",)})
+    narrowed = site.model_copy(update={"packages": (zlib, site.package("bzip2"))})
+    assert providers(narrowed, "x86_64")["zlib-devel"] == "zlib"
+    assert "zlib-devel" not in providers(narrowed, "s390x")
+
+
+def test_nothing_needed_nothing_waits() -> None:
+    assert reason_to_wait(asked(1, "bzip2"), "s390x", [], [asked(1, "bzip2")], {}) is None
+
+
+def test_waits_while_the_provider_is_under_way_on_the_target() -> None:
+    pigz, zlib = asked(2, "pigz", "zlib"), asked(5, "zlib")
+    assert reason_to_wait(pigz, "s390x", [], [pigz, zlib], {"zlib": True}) == "waits for zlib: under way on s390x"
+
+
+def test_waits_while_the_providers_source_is_being_made() -> None:
+    pigz = asked(2, "pigz", "zlib")
+    said = "waits for zlib: its source package is being made"
+    assert reason_to_wait(pigz, "s390x", ["zlib"], [pigz], {"zlib": True}) == said
+
+
+def test_waits_for_what_was_never_built_on_the_target() -> None:
+    pigz = asked(2, "pigz", "zlib")
+    said = "waits for zlib, which has never been built on s390x"
+    assert reason_to_wait(pigz, "s390x", [], [pigz], {"pigz": True}) == said
+
+
+def test_starts_when_the_provider_only_ever_failed_so_that_the_failure_says_why() -> None:
+    pigz = asked(2, "pigz", "zlib")
+    assert reason_to_wait(pigz, "s390x", [], [pigz], {"zlib": False}) is None
+
+
+def test_two_builds_of_a_package_go_in_order() -> None:
+    first, second = asked(1, "zlib"), asked(2, "zlib")
+    assert reason_to_wait(first, "s390x", [], [first, second], {}) is None
+    assert reason_to_wait(second, "s390x", [], [first, second], {}) == "waits for an earlier build of zlib on s390x"
+
+
+def test_packages_that_need_each_other_go_in_the_order_of_their_requests() -> None:
+    a, b = asked(1, "a", "b"), asked(2, "b", "a")
+    assert reason_to_wait(a, "s390x", [], [a, b], {}) is None
+    assert reason_to_wait(b, "s390x", [], [a, b], {}) == "waits for a: under way on s390x"
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.frozensets(st.sampled_from("abcdef")), min_size=1))
+def test_of_any_packages_under_way_at_least_one_may_start(graph: dict[str, frozenset[str]]) -> None:
+    requests = [Request(n, name, (graph[name] & graph.keys()) - {name}) for n, name in enumerate(graph)]
+    assert any(reason_to_wait(request, "t", [], requests, {}) is None for request in requests)

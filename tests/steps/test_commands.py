@@ -1,0 +1,321 @@
+"""Each step against a worker's answers: success, not held, cannot run, garbled, contradicting, lost, cancelled."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from buildbot.process import remotetransfer
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS
+from buildbot.test.reactor import TestReactorMixin
+from buildbot.test.steps import ExpectDownloadFile, ExpectRemoteRef, ExpectShell, ExpectUploadFile, TestBuildStepMixin
+from twisted.internet import error
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+
+from steps.build import BuildRpmsStep, duration
+from steps.command import _FRESH, Installation, KittenCommand, one_line
+from steps.lab import GuestTestStep
+from steps.repo import PublishStep, StageStep
+from steps.source import SourceStep
+from steps.verify import VerifyStep
+
+INSTALLATION = Installation("demo", (("/state/artifacts", "http://ci/plugins/kitten/artifacts"),))
+RPM = {"name": "bzip2.rpm", "url": "/state/artifacts/builds/x/1/bzip2.rpm", "sha256": "00", "size": 9}
+
+BUILT = {
+    "command": "build",
+    "summary": "built",
+    "seconds": 31.2,
+    "target": "x86_64",
+    "package": "bzip2",
+    "nevr": "bzip2-1.0.8-1.el10",
+    "identity": "abc",
+    "url": "/state/artifacts/builds/x/1",
+    "rpms": [RPM] * 4,
+}
+SOURCE = {
+    "command": "source",
+    "summary": "made",
+    "package": "bzip2",
+    "branch": "c10s",
+    "commit": "1a2b3c4d5e",
+    "nevr": "bzip2-1.0.8-1.el10",
+    "srpm": {**RPM, "name": "bzip2.src.rpm", "url": "/state/artifacts/sources/bzip2/k/bzip2.src.rpm"},
+    "build_requires": ["zlib-devel"],
+}
+CHECKS = [
+    {"rule": "frame-pointer", "file": "bzip2", "outcome": "held"},
+    {"rule": "isa", "file": "bzip2", "outcome": "held"},
+    {"rule": "isa", "file": "README", "outcome": "skipped", "reason": "no-code"},
+]
+VERIFIED = {"command": "verify", "summary": "proven", "target": "x86_64", "checks": CHECKS}
+CASES = [
+    {"name": "round trip", "outcome": "pass"},
+    {"name": "big file", "outcome": "skip", "reason": "memory"},
+]
+CONSOLE = {"name": "console.log", "url": "/state/artifacts/builds/x/1/console.log", "sha256": "00", "size": 5}
+TESTED = {
+    "command": "test",
+    "summary": "tested",
+    "target": "x86_64",
+    "cases": CASES,
+    "cpu": "power9",
+    "accelerator": "TCG",
+    "logs": [CONSOLE],
+}
+STAGED = {
+    "command": "stage",
+    "summary": "s",
+    "target": "x86_64",
+    "package": "bzip2",
+    "nevr": "b-1",
+    "staged": ["b", "c"],
+}
+PUBLISHED = {
+    "command": "publish",
+    "summary": "p",
+    "target": "s390x",
+    "package": "bzip2",
+    "nevr": "b-1",
+    "stage": "kitten",
+    "snapshot": 7,
+    "packages": [RPM],
+}
+STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
+    "source": (SourceStep, SOURCE, "bzip2-1.0.8-1.el10 from c10s 1a2b3c4"),
+    "build": (BuildRpmsStep, BUILT, "bzip2-1.0.8-1.el10: 4 RPMs, 31 s"),
+    "verify": (VerifyStep, VERIFIED, "2 checks of 2 files held, 1 skipped"),
+    "test": (GuestTestStep, TESTED, "1 tests passed on power9 (TCG), 1 skipped"),
+    "stage": (StageStep, STAGED, "2 RPMs of b-1 staged"),
+    "publish": (PublishStep, PUBLISHED, "b-1 on s390x: published in kitten, snapshot 7"),
+}
+OUTCOMES = {
+    "verify": (
+        "verify",
+        [
+            (1000, "1", "frame-pointer", "bzip2", None, None),
+            (1000, "1", "isa", "bzip2", None, None),
+            (1001, "no-code", "isa", "README", None, None),
+        ],
+    ),
+    "test": (
+        "guest tests",
+        [(1000, "1", "round trip", None, None, None), (1001, "memory", "big file", None, None, None)],
+    ),
+}
+
+
+class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
+    """Every step gets every answer a worker can give."""
+
+    def setUp(self) -> Any:
+        self.setup_test_reactor()
+        return self.setup_test_build_step()
+
+    change: tuple[int, str] | None = None
+
+    def set_up(self, command: str, **more: Any) -> None:
+        kind, _, _ = STEPS[command]
+        # Buildbot's fake data API takes no blanks in a step's name; the real one does.
+        self.setup_step(
+            kind(name=command, arguments=[command], installation=INSTALLATION, state_folder="/state", **more)
+        )
+
+        if command == "source":
+            self.build.sources[""] = SimpleNamespace(branch="c10s", revision="1a2b3c4d5e", patch=self.change)
+
+    def shell(self, command: str, *more: str, factor: float = 1.0, limit: float | None = None) -> ExpectShell:
+        if command == "source":
+            more = ("--branch", "c10s", "--revision", "1a2b3c4d5e", *more)
+        words = [command, *more, "--site", "demo", "--state", "/state", "--json", "result.json"]
+        return ExpectShell(
+            workdir="wkdir",
+            command=["sh", "-c", _FRESH, "result.json", *words],
+            env={"KITTEN_DIE_WITH_PARENT": "1", "PYTHONUNBUFFERED": "1"},
+            log_environ=False,
+            timeout=1200 * factor,
+            max_time=limit,
+            use_pty=False,
+            sigterm_time=15,
+        )
+
+    def upload(self, text: str | None, source: str = "result.json") -> ExpectUploadFile:
+        expected = ExpectUploadFile(
+            blocksize=32 * 1024,
+            maxsize=None,
+            workersrc=source,
+            workdir="wkdir",
+            writer=ExpectRemoteRef(remotetransfer.StringFileWriter),
+        )
+        return expected.exit(1) if text is None else expected.upload_string(text).exit(0)
+
+    def answers(self, command: str, status: int, text: str | None) -> None:
+        self.expect_commands(self.shell(command).exit(status), self.upload(text))
+
+    def expect_shown(self, command: str, result: dict[str, Any]) -> None:
+        kept = STEPS[command][0].result_type.model_validate(result).model_dump_json().encode()
+        self.expect_build_data(command, kept, "kitten")
+        if command in OUTCOMES:
+            category, rows = OUTCOMES[command]
+            self.expect_test_result_sets(
+                [(category, category, "boolean"), (f"{category}: skipped", category, "reason")]
+            )
+            self.expect_test_results(rows)
+
+    async def hold(self, command: str) -> None:
+        _, result, summary = STEPS[command]
+        self.set_up(command)
+        self.answers(command, 0, json.dumps(result))
+        if command == "test":
+            self.expect_commands(self.upload("boot\n", CONSOLE["url"]))
+            self.expect_log_file("console", "boot\n")
+        self.expect_shown(command, result)
+        self.expect_outcome(result=SUCCESS, state_string=summary)
+        await self.run_step()
+
+    async def not_hold(self, command: str) -> None:
+        self.set_up(command)
+        result = {**STEPS[command][1], "outcome": "not-held", "cause": "bzip2.c:7: error: no such thing"}
+        self.answers(command, 1, json.dumps(result))
+        if command == "test":
+            self.expect_commands(self.upload(None, CONSOLE["url"]))
+        self.expect_shown(command, result)
+        self.expect_outcome(result=FAILURE, state_string="bzip2.c:7: error: no such thing")
+        await self.run_step()
+
+    async def cannot_run(self, command: str) -> None:
+        self.set_up(command)
+        said = "noise\nkitten: rpmbuild is not installed\n  → make setup\n"
+        self.expect_commands(self.shell(command).stderr(said).exit(2))
+        self.expect_outcome(result=EXCEPTION, state_string="rpmbuild is not installed")
+        await self.run_step()
+
+    async def absent(self, command: str) -> None:
+        self.set_up(command)
+        self.answers(command, 143, None)
+        self.expect_outcome(result=EXCEPTION, state_string=f"kitten {command} ended with status 143 and left no result")
+        await self.run_step()
+
+    async def garbled(self, command: str) -> None:
+        self.set_up(command)
+        self.answers(command, 0, '{"version": 99}')
+        self.expect_outcome(result=EXCEPTION)
+        await self.run_step()
+        assert f"kitten {command} ended with status 0 and left not a result" in self.step.getResultSummary()["step"]
+
+    async def contradicting(self, command: str) -> None:
+        self.set_up(command)
+        self.answers(command, 0, json.dumps({**STEPS[command][1], "outcome": "not-held"}))
+        said = f"kitten {command} ended with status 0 but its result says not-held"
+        self.expect_outcome(result=EXCEPTION, state_string=said)
+        await self.run_step()
+
+    async def lost(self, command: str) -> None:
+        self.set_up(command)
+        self.expect_commands(self.shell(command).error(Failure(error.ConnectionLost())))
+        self.expect_outcome(result=RETRY, state_string="worker lost")
+        await self.run_step()
+
+    async def cancelled(self, command: str) -> None:
+        self.set_up(command)
+        shell = self.shell(command).exit(143)
+        shell.interrupted = True
+        self.expect_commands(shell)
+        self.interrupt_nth_remote_command(0)
+        self.expect_outcome(result=CANCELLED, state_string="cancelled")
+        await self.run_step()
+
+
+    async def test_the_log_begins_with_the_command_line_that_repeats_the_step(self) -> None:
+        self.set_up("stage")
+        self.answers("stage", 0, json.dumps(STAGED))
+        self.expect_shown("stage", STAGED)
+        self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+        first, second = self.step.logs["stdio"].header.splitlines()[:2]
+        self.assertIn("repeat this step by hand", first)
+        self.assertEqual(second, "kitten stage --site demo --state /state")
+
+    async def test_slow_hardware_gets_more_time(self) -> None:
+        self.set_up("build", time_limit=100, timeout_factor=3)
+        self.expect_commands(self.shell("build", factor=3, limit=300).exit(0), self.upload(json.dumps(BUILT)))
+        self.expect_shown("build", BUILT)
+        self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+
+    async def test_a_build_tells_later_steps_where_it_lies_and_links_its_files(self) -> None:
+        self.set_up("build")
+        self.answers("build", 0, json.dumps(BUILT))
+        self.expect_shown("build", BUILT)
+        self.expect_outcome(result=SUCCESS)
+        self.expect_property("build_url", "/state/artifacts/builds/x/1", "build")
+        self.expect_property("identity", "abc", "build")
+        await self.run_step()
+        step = await self.master.data.get(("steps", self.step.stepid))
+        link = {"name": "bzip2.rpm", "url": "http://ci/plugins/kitten/artifacts/builds/x/1/bzip2.rpm"}
+        self.assertEqual(step["urls"], [link])
+
+    async def test_a_build_that_did_not_hold_is_no_build_to_go_on_from(self) -> None:
+        self.set_up("build")
+        result = {**BUILT, "outcome": "not-held", "cause": "no"}
+        self.answers("build", 1, json.dumps(result))
+        self.expect_shown("build", result)
+        self.expect_no_property("build_url")
+        self.expect_outcome(result=FAILURE)
+        await self.run_step()
+
+    async def test_a_source_build_hands_on_what_targets_need(self) -> None:
+        self.set_up("source")
+        self.answers("source", 0, json.dumps(SOURCE))
+        self.expect_shown("source", SOURCE)
+        self.expect_outcome(result=SUCCESS)
+        self.expect_property("source_url", "/state/artifacts/sources/bzip2/k", "source")
+        self.expect_property("got_revision", "1a2b3c4d5e", "source")
+        self.expect_property("build_requires", ["zlib-devel"], "source")
+        await self.run_step()
+
+    async def test_a_try_builds_patch_goes_to_the_worker_first(self) -> None:
+        self.change = (1, "--- a\n+++ b\n")
+        self.set_up("source")
+        reader = ExpectRemoteRef(remotetransfer.StringFileReader)
+        self.expect_commands(
+            ExpectDownloadFile(
+                blocksize=32 * 1024, maxsize=None, mode=None, reader=reader, workdir="wkdir", workerdest="change.patch"
+            ).exit(0),
+            self.shell("source", "--patch", "change.patch").exit(0),
+            self.upload(json.dumps(SOURCE)),
+        )
+        self.expect_shown("source", SOURCE)
+        self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+
+
+class TestWords:
+    def test_durations_are_as_exact_as_a_person_cares(self) -> None:
+        assert [duration(s) for s in (31.4, 240, 9000)] == ["31 s", "4 min", "2.5 h"]
+
+    def test_a_summary_is_one_line_without_control_characters(self) -> None:
+        assert one_line("\n  \x1b[31mred\x1b[0m\x07 line \nsecond") == "red line"
+        assert len(one_line("x" * 999)) == 200
+
+    def test_links_stay_below_their_folder(self) -> None:
+        assert INSTALLATION.link("/state/artifacts-of-others/x") is None
+        assert INSTALLATION.link("file:///state/artifacts/a b") == "http://ci/plugins/kitten/artifacts/a%20b"
+        assert INSTALLATION.link("https://elsewhere/x") == "https://elsewhere/x"
+
+
+def _add_cases() -> None:
+    for command in STEPS:
+        for case in ("hold", "not_hold", "cannot_run", "absent", "garbled", "contradicting", "lost", "cancelled"):
+
+            def test(self: TestSteps, command: str = command, case: str = case) -> Any:
+                from twisted.internet.defer import ensureDeferred
+
+                return ensureDeferred(getattr(self, case)(command))
+
+            setattr(TestSteps, f"test_{command}_{case}", test)
+
+
+_add_cases()

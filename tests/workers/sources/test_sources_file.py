@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.errors import DidNotHold
+from workers.sources.lookaside import Tarball, parse
+
+SUM = "0123456789abcdef" * 8
+
+
+def test_lines_as_sha512sum_writes_them() -> None:
+    text = f"# comment\n\nSHA512 (a-1.0.tar.gz) = {SUM}\nSHA512 (b_2+dfsg~rc1.orig.tar.xz) = {SUM}\n"
+    assert parse(text) == (Tarball("a-1.0.tar.gz", SUM), Tarball("b_2+dfsg~rc1.orig.tar.xz", SUM))
+
+
+def test_tabs_spaces_and_carriage_returns_around_the_words_do_no_harm() -> None:
+    assert parse(f"\tSHA512  (a.tar)\t=  {SUM} \r\n") == (Tarball("a.tar", SUM),)
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.tar", "/etc/passwd", "a/b.tar", "..", ".", ".hidden", "-rf", "a b.tar", "a\tb.tar", "", "a\x00b", "ä.tar"]
+)
+def test_names_that_are_more_than_a_plain_file_name_are_refused(name: str) -> None:
+    with pytest.raises(DidNotHold, match=r"sources:1: .*not the plain name of a file"):
+        parse(f"SHA512 ({name}) = {SUM}\n")
+
+
+def test_the_old_md5_form_is_refused_and_says_why() -> None:
+    with pytest.raises(DidNotHold, match=r"sources:2: an MD5 checksum, which proves nothing.*sha512sum --tag"):
+        parse(f"# old\n{'0' * 32}  bzip2-1.0.8.tar.gz\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (f"MD5 (a.tar) = {'0' * 32}", "MD5 is not taken"),
+        (f"SHA256 (a.tar) = {'0' * 64}", "SHA256 is not taken"),
+        ("SHA512 (a.tar) = 1234", "128 hexadecimal digits"),
+        (f"SHA512 (a.tar) = {SUM.upper()}", "lower case"),
+        (f"SHA512 (a.tar) {SUM}", "no checksum line"),
+        (f"SHA512 (a.tar) = {SUM} extra", "no checksum line"),
+    ],
+)
+def test_every_other_line_is_named_with_what_is_wrong(line: str, says: str) -> None:
+    with pytest.raises(DidNotHold, match=rf"^sources:1: .*{says}"):
+        parse(line)
+
+
+def test_a_file_named_twice_is_refused() -> None:
+    with pytest.raises(DidNotHold, match=r"sources:2: a\.tar is named twice"):
+        parse(f"SHA512 (a.tar) = {SUM}\nSHA512 (a.tar) = {SUM}\n")

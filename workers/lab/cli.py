@@ -1,0 +1,81 @@
+"""``kitten test``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers import subject
+from workers.errors import CannotRun, DidNotHold
+
+if TYPE_CHECKING:
+    from config.models import Site, Suite, Target
+    from workers.results import TestResult
+
+
+@click.command()
+@click.option("--suite", "suite_name", metavar="NAME", default="packages", show_default=True, help="One of suites.yaml.")
+@click.option(
+    "--tests", "tests_place", metavar="DIR|TAR", type=click.Path(path_type=Path),
+    help="The package's tests.  [default with --build: what the build carries]",
+)  # fmt: skip
+@click.option(
+    "--with", "extra", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+    help="A further package for the guest: a library that the tested one needs. May be given again.",
+)  # fmt: skip
+@subject.options
+def test(
+    suite_name: str,
+    tests_place: Path | None,
+    extra: tuple[Path, ...],
+    target_name: str,
+    build_url: str | None,
+    site_name: str,
+    state_folder: Path | None,
+    json_file: Path | None,
+    paths: tuple[Path, ...],
+) -> None:
+    """Run packages in a QEMU guest with the target's CPU.
+
+    PATHs are package files or folders of them. Shared libraries they need are taken from the target's staged packages,
+    or from --with. With --build the result is stored in the build's folder as test.json, beside console.log and tap.log.
+    """
+    from workers.lab.testing import test_packages
+    from workers.results import TestResult
+
+    try:
+        site, state, target = subject.load(site_name, state_folder, target_name)
+        suite = _suite(site, target, suite_name)
+        result = test_packages(target, suite, state, paths, build_url, tests_place, extra)
+    except CannotRun as error:
+        if json_file:
+            subject.failed(TestResult, target_name, error).write(json_file)
+        raise
+    if json_file:
+        result.write(json_file)
+    _print(result)
+    if result.outcome != "held":
+        raise DidNotHold(f"{result.summary}\n{result.cause}")
+    click.echo(result.summary)
+
+
+def _suite(site: Site, target: Target, name: str) -> Suite:
+    from workers.lab.suites import RUNNERS
+
+    for suite in site.suites:
+        if suite.name == name and name in RUNNERS:
+            if suite.targets != "all" and target.name not in suite.targets:
+                raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(suite.targets)}")
+            return suite
+    there = ", ".join(suite.name for suite in site.suites if suite.name in RUNNERS)
+    raise CannotRun(f"unknown suite {name!r}; there are: {there}", "see suites.yaml")
+
+
+def _print(result: TestResult) -> None:
+    marks = {"pass": "ok", "fail": "FAILED", "skip": "skipped"}
+    for case in result.cases:
+        click.echo(f"  {marks[case.outcome]:<8}{case.name}{f' ({case.reason})' if case.reason else ''}")
+        if case.outcome == "fail" and case.detail:
+            click.echo("\n".join(f"          {line}" for line in case.detail.splitlines()))

@@ -1,0 +1,99 @@
+"""The guest's file system: a base per target, made once, and the payload of one test.
+
+The layout is Enterprise Linux's (/lib64 → usr/lib64 and so on), the C library Debian's of the same architecture. Debian's
+program interpreter looks below /usr/lib/TRIPLET by itself; that being a link to /usr/lib64, programs find the libraries
+of the packages and of Debian alike without a cache file or an environment variable that a test could lose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from config.models import Target
+from workers import cache
+from workers.lab.initramfs import MERGED, Archive
+from workers.lab.kernel import GuestParts
+from workers.lab.machine import PORT_NAME
+from workers.verify.payload import Entry
+
+_APPLETS = """
+[ awk base64 basename cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dirname dmesg dos2unix
+du echo expand expr factor false fold free fsync getopt grep egrep fgrep gunzip gzip head hexdump hostname id
+insmod kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof pgrep pkill poweroff
+printf ps pwd readlink realpath reset rm rmdir sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split
+stat strings stty sum sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink
+uptime usleep uudecode uuencode wc which whoami xxd yes zcat
+"""
+APPLETS = tuple(_APPLETS.split())
+"""What tests may count on. No applet that runs other programs (see ``kernel.PROGRAMS``), and no compressor but gzip."""
+
+_FOLDERS = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", "mnt", "kitten/tests", "kitten/modules")
+_INIT = Path(__file__).with_name("init.sh")
+
+
+def base_archive(target: Target, parts: GuestParts) -> Path:
+    """The archive every guest of the target starts with, from the cache."""
+    # Whatever decides about the content is in the name: the start script, this file, and the parts.
+    init = _INIT.read_text().replace("PORT_NAME", PORT_NAME).encode()
+    recipe = hashlib.sha256(b"\0".join([init, Path(__file__).read_bytes(), parts.folder.name.encode()])).hexdigest()
+
+    def make(folder: Path) -> None:
+        (folder / "base.cpio").write_bytes(_base(target, parts, init))
+
+    return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
+
+
+def _base(target: Target, parts: GuestParts, init: bytes) -> bytes:
+    archive = Archive()
+    for name in MERGED:
+        archive.merged_link(name)
+        archive.folder(f"/usr/{name}")
+    for name in _FOLDERS:
+        archive.folder(f"/{name}", 0o1777 if name.endswith("tmp") else 0o755)
+    archive.character_device("/dev/console", 5, 1)
+    archive.character_device("/dev/null", 1, 3)
+    archive.link(f"/usr/lib/{target.toolchain.triplet}", "../lib64")
+    for library in parts.libraries:
+        archive.file(f"/usr/lib64/{library.name}", library.read_bytes(), 0o755)
+        if library.name.startswith("ld"):  # aarch64 and s390x programs name their interpreter in /lib
+            archive.link(f"/usr/lib/{library.name}", f"../lib64/{library.name}")
+    for program in parts.programs:
+        archive.file(f"/usr/bin/{program.name}", program.read_bytes(), 0o755)
+    for applet in APPLETS:
+        archive.link(f"/usr/bin/{applet}", "busybox")
+    archive.link("/usr/bin/sh", "bash")
+    for module in parts.modules:
+        archive.file(f"/kitten/modules/{module.name}", module.read_bytes())
+    archive.file("/kitten/modules/order", "".join(f"{module.stem}\n" for module in parts.modules).encode())
+    archive.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    archive.file("/etc/group", b"root:x:0:\nnobody:x:65534:\n")
+    archive.file("/init", init, 0o755)
+    return archive.finish()
+
+
+def payload_archive(packages: Iterable[Iterable[Entry]], tests: Mapping[str, bytes]) -> bytes:
+    """The archive of one test: the packages' files where RPM would put them, and the tests' files by relative name.
+
+    :raises ValueError: when a name leaves its folder.
+    """
+    archive = Archive()
+    for entries in packages:
+        for entry in entries:
+            if entry.kind == "folder":
+                if entry.path.strip("/") not in MERGED:
+                    archive.folder(entry.path, entry.mode)
+            elif entry.kind == "link":
+                archive.link(entry.path, entry.target)
+            elif entry.kind == "file":
+                assert entry.content is not None  # noqa: S101 - what a file is
+                archive.file(entry.path, entry.content.read_bytes(), entry.mode)
+    for name, data in tests.items():
+        archive.file(f"/kitten/tests/{name}", data, 0o755)
+    return archive.finish()
+
+
+def spoke(report: bytes | bytearray) -> bool:
+    """Whether a guest came as far as its TAP port."""
+    return report.startswith(b"TAP version ")

@@ -1,0 +1,211 @@
+"""What every guest of a target needs, of the target's architecture: kernel, modules, busybox, shell and C library.
+
+They are Debian's, fetched through a private apt root; ``machine.kernel_package`` is a metapackage whose kernel changes
+with each update and is resolved when it is fetched. Of each package only the files a guest needs are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from config.identity import identity_of
+from config.models import Target
+from workers import cache
+from workers.apt import AptRoot, private_root
+from workers.errors import CannotRun
+from workers.run import PIPE, require, started
+
+SUITE = "trixie"
+"""Its kernel series, 6.12, is that of Enterprise Linux 10."""
+
+PACKAGES = ("busybox-static", "bash", "coreutils", "libtinfo6", "libc6", "libgcc-s1", "libstdc++6")
+PROGRAMS = ("busybox", "bash", "env", "timeout")
+"""busybox's shell and its env, timeout and the like run busybox's own bzip2 before they look for a program of that
+name: a package's test must never meet them."""
+
+_SONAME = re.compile(
+    r"((?:ld64|ld-linux[^/]*|lib(?:c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|tinfo))\.so\.\d+)(?:\.\d+)*"
+)
+_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data stays below
+_FORMAT = 1  # changes when what is kept of the packages changes
+
+
+@dataclass(frozen=True)
+class GuestParts:
+    """A folder of the cache: ``kernel``, ``modules/``, ``bin/``, ``lib/`` and ``parts.json``."""
+
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel image, as the target's machine boots it."""
+        return self.folder / "kernel"
+
+    @property
+    def programs(self) -> tuple[Path, ...]:
+        """``PROGRAMS``."""
+        return tuple(sorted((self.folder / "bin").iterdir()))
+
+    @property
+    def libraries(self) -> tuple[Path, ...]:
+        """The C and C++ run-time libraries, the program interpreter among them."""
+        return tuple(sorted((self.folder / "lib").iterdir()))
+
+    @property
+    def modules(self) -> tuple[Path, ...]:
+        """Kernel modules, in the order in which they load."""
+        return tuple(self.folder / "modules" / f"{name}.ko" for name in self._read()["modules"])
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Package → version of everything in here."""
+        return dict(self._read()["packages"])
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` says in the guest."""
+        return str(self._read()["release"])
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        return dict(json.loads((self.folder / "parts.json").read_text()))
+
+
+def guest_parts(target: Target) -> GuestParts:
+    """The parts of a target's guests, fetched on first use.
+
+    :raises CannotRun: no apt, no network, or a module the kernel does not have.
+    """
+    wanted = {
+        "suite": SUITE,
+        "architecture": target.toolchain.debian_arch,
+        "kernel": target.machine.kernel_package,
+        "modules": target.machine.kernel_modules,
+        "packages": PACKAGES,
+        "format": _FORMAT,
+    }
+    key = f"{target.toolchain.debian_arch}-{identity_of(wanted)[:16]}"
+    return GuestParts(cache.entry("guests", key, lambda folder: _make(target, folder)))
+
+
+def real_kernel(metapackage: Mapping[str, str]) -> str:
+    """The kernel package behind a metapackage, from its paragraph of a Packages file.
+
+    :raises CannotRun: when the package depends on no kernel image.
+    """
+    for dependency in metapackage.get("Depends", "").split(","):
+        if found := re.match(r"linux-image-\S+", dependency.strip()):
+            return found.group()
+    raise CannotRun(
+        f"{metapackage.get('Package', 'the kernel package')} depends on no linux-image package",
+        "name a kernel metapackage in targets.yaml, machine.kernel_package",
+    )
+
+
+def module_dependencies(module: bytes) -> tuple[str, ...]:
+    """The modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
+    found = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
+    return tuple(name.decode().replace("-", "_") for name in found.group(1).split(b",") if name) if found else ()
+
+
+def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Modules and all they need, each after what it needs."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            for needed in dependencies[name]:
+                visit(needed)
+            order.append(name)
+
+    for name in names:
+        visit(name)
+    return tuple(order)
+
+
+def _make(target: Target, folder: Path) -> None:
+    root = private_root(SUITE, target.toolchain.debian_arch)
+    kernel = real_kernel(root.show(target.machine.kernel_package))
+    print(f"guest parts of {target.name}: {kernel} and {', '.join(PACKAGES)} from {SUITE}", flush=True)  # noqa: T201
+    debs = folder / "debs"
+    root.download([kernel, *PACKAGES], debs)
+    for name in ("bin", "lib", "modules"):
+        (folder / name).mkdir()
+    for deb in sorted(debs.glob("*.deb")):
+        if deb.name.startswith("linux-image-"):
+            image, order = _keep_kernel(deb, target.machine.kernel_modules, folder)
+        else:
+            _keep_programs(deb, folder)
+        deb.unlink()
+    debs.rmdir()
+    _check(folder)
+    release = re.sub(r"^vmlinu[xz]-", "", image)
+    parts = {"release": release, "modules": order, "packages": _versions(root, [kernel, *PACKAGES])}
+    (folder / "parts.json").write_text(json.dumps(parts, indent=1) + "\n")
+
+
+def _versions(root: AptRoot, packages: list[str]) -> dict[str, str]:
+    return {package: root.show(package)["Version"] for package in packages}
+
+
+def _keep_kernel(deb: Path, modules: tuple[str, ...], folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Keep the image and the wanted modules. Returns the image's name and the modules' load order."""
+    image = ""
+    dependencies: dict[str, tuple[str, ...]] = {}
+    missing = {name.replace("-", "_") for name in modules}
+    while missing or not image:
+        before = len(dependencies) + bool(image)
+        for path, data in _files(deb):
+            name = path.name.split(".ko")[0].replace("-", "_")
+            if re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
+                image = path.name
+                (folder / "kernel").write_bytes(data())
+            elif ".ko" in path.suffixes[-2:] and name in missing:
+                module = lzma.decompress(data()) if path.suffix == ".xz" else data()
+                (folder / "modules" / f"{name}.ko").write_bytes(module)
+                dependencies[name] = module_dependencies(module)
+        missing = {needed for of in dependencies.values() for needed in of} | set(missing)
+        missing -= set(dependencies)
+        if len(dependencies) + bool(image) == before:
+            what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
+            raise CannotRun(f"{deb.name} {what}", "see machine.kernel_package and kernel_modules in targets.yaml")
+    return image, load_order((name.replace("-", "_") for name in modules), dependencies)
+
+
+def _keep_programs(deb: Path, folder: Path) -> None:
+    for path, data in _files(deb):
+        if path.name in PROGRAMS and path.parent.name == "bin":
+            (folder / "bin" / path.name).write_bytes(data())
+        elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
+            (folder / "lib" / found.group(1)).write_bytes(data())
+
+
+def _files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+    """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
+    require("dpkg-deb", "dpkg")
+    with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for member in archive:
+                if member.isreg():
+                    yield PurePosixPath("/", member.name), partial(_read_member, archive, member)
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    source = archive.extractfile(member)
+    if source is None or member.size > _LARGEST_FILE:
+        raise CannotRun(f"{member.name}: {member.size} bytes are more than a guest's part may have", "report it")
+    return source.read()
+
+
+def _check(folder: Path) -> None:
+    names = {path.name for part in ("bin", "lib") for path in (folder / part).iterdir()}
+    for wanted in (*PROGRAMS, "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
+        if wanted not in names:
+            raise CannotRun(f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/kernel.py")

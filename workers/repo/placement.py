@@ -1,0 +1,76 @@
+"""Where each file of a package lies below the distribution's root. Pure: configuration in, paths out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.models import Package, Repository, Site, Target
+from workers.errors import CannotRun
+from workers.repo.packages import is_debug, nevra_of_file
+
+BASE = "sandbox-base"
+"""Repository of the one package that stands for the base system, where a site has it; its record is named so too."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A file's place."""
+
+    repository: str
+    """Folder below the distribution's root: ``BaseOS/aarch64/os``."""
+    path: str
+    """Path in it: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
+
+
+def place(site: Site, package: Package, target: Target, file: str) -> Place | None:
+    """Place one file of a package; None where its repository is not published (``devel``).
+
+    Source packages follow the package's own repository, debuginfo the binary package it belongs to.
+
+    :raises CannotRun: when the repository does not exist, or not for this target.
+    """
+    nevra = nevra_of_file(file)
+    name = site.repository_of(package, package.name if nevra.arch == "src" else nevra.name)
+    repository = _repository(site, name, package, target)
+    if not repository.published:
+        return None
+    layout = site.repositories.layout
+    template = layout.source if nevra.arch == "src" else layout.debuginfo if is_debug(nevra.name) else layout.packages
+    return place_in(template.format(repository=name, arch=target.rpm_arch), file)
+
+
+def place_in(repository: str, file: str) -> Place:
+    """A file's place in a repository folder: by its first letter, as mirrors can serve long listings only slowly."""
+    return Place(repository, f"Packages/{file[0].lower()}/{file}")
+
+
+def repositories_of(site: Site, target: Target) -> tuple[str, ...]:
+    """Every folder a target's users may have configured, debuginfo and source companions included."""
+    layout = site.repositories.layout
+    return tuple(
+        sorted(
+            template.format(repository=repository.name, arch=target.rpm_arch)
+            for repository in published_repositories(site, target)
+            for template in (layout.packages, layout.debuginfo, layout.source)
+        )
+    )
+
+
+def published_repositories(site: Site, target: Target) -> tuple[Repository, ...]:
+    """The repositories users of a target can have."""
+    return tuple(r for r in site.repositories.repositories if r.published and _exists_for(r, target))
+
+
+def _repository(site: Site, name: str, package: Package, target: Target) -> Repository:
+    for repository in site.repositories.repositories:
+        if repository.name == name:
+            if _exists_for(repository, target):
+                return repository
+            raise CannotRun(
+                f"repository {name} does not exist for target {target.name}", f"see packages/{package.name}.yaml"
+            )
+    raise CannotRun(f"{package.name} belongs to repository {name}, which there is not", "see repositories.yaml")
+
+
+def _exists_for(repository: Repository, target: Target) -> bool:
+    return repository.targets == "all" or target.name in repository.targets

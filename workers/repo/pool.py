@@ -1,0 +1,71 @@
+"""Signed packages, each kept under the checksum it had before: what was signed once is never signed again.
+
+So the source package of five targets is one file, a package that comes back after a rollback is the one users knew,
+and a publication that was killed after signing goes on from there. A pool serves one key; an entry that no snapshot
+links to any more is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from workers.repo.builds import remove_tree
+from workers.repo.index import flush
+from workers.repo.sign import Signer
+from workers.results import Artifact
+
+Fetch = Callable[[Artifact, Path], Path]
+"""Bring an unsigned package into a folder, checked against its artifact."""
+
+
+class Pool:
+    """The signed packages of one key; use it inside :func:`opened`."""
+
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        self._folder, self._signer, self._work = folder / signer.fingerprint, signer, folder / ".work"
+        self._unsigned: dict[Path, Path] = {}
+
+    def bring(self, artifacts: Sequence[Artifact], fetch: Fetch) -> dict[str, Path]:
+        """File name → package: the signed one where there is one, else a copy that :meth:`sign` will sign.
+
+        :raises CannotRun: whatever ``fetch`` raises.
+        """
+        found = {}
+        for artifact in artifacts:
+            signed = self._folder / artifact.sha256 / artifact.name
+            if not signed.is_file() and signed not in self._unsigned:
+                into = self._work / artifact.sha256
+                into.mkdir(parents=True)
+                self._unsigned[signed] = fetch(artifact, into)
+            found[artifact.name] = self._unsigned.get(signed, signed)
+        return found
+
+    def sign(self) -> None:
+        """Sign and verify what was brought unsigned, in one call. What did not verify never enters the pool.
+
+        :raises CannotRun: when signing fails.
+        """
+        self._signer.sign_packages(list(self._unsigned.values()))
+        for signed, copy in self._unsigned.items():
+            flush(copy)
+            signed.parent.mkdir(parents=True, exist_ok=True)
+            copy.replace(signed)
+        self._unsigned.clear()
+
+    def prune(self) -> None:
+        """Remove what no snapshot links to."""
+        for entry in self._folder.iterdir():
+            if all(file.stat().st_nlink == 1 for file in entry.iterdir()):
+                shutil.rmtree(entry)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Pool]:
+        """Use the pool for one publication; copies that were not signed are gone after it."""
+        remove_tree(self._work)
+        try:
+            yield self
+        finally:
+            remove_tree(self._work)

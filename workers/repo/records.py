@@ -1,0 +1,77 @@
+"""What a publication leaves behind for those that ask later: where each published file came from, what a snapshot is.
+
+The files lie inside the snapshot they describe (``.snapshots/NNNN/``), so that switching back switches them back too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from workers.results import Record
+
+
+class PublishedFile(Record):
+    """One file of a published package."""
+
+    name: str
+    repository: str
+    """Folder below the distribution's root: ``BaseOS/aarch64/os``."""
+    path: str
+    """Place in that folder: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
+    unsigned_sha256: str
+    """Checksum of the package as it was built: what the proofs speak of."""
+    sha256: str
+    """Checksum of the package as it is published, signature included."""
+    size: int
+    """Bytes, as published."""
+
+
+class PublishedRecord(Record):
+    """Which build of a package users of a target see."""
+
+    version: Literal[1] = 1
+    package: str
+    target: str
+    nevr: str
+    evr: str
+    """``epoch:version-release`` of the source package."""
+    commit: str = ""
+    identity: str = ""
+    build: str = ""
+    """fsspec URL of the build's folder."""
+    snapshot: int
+    """The publication that brought it."""
+    published: str
+    """When: ISO 8601, UTC."""
+    files: tuple[PublishedFile, ...]
+
+    @property
+    def unsigned(self) -> Mapping[str, str]:
+        """File name → checksum as built."""
+        return {file.name: file.unsigned_sha256 for file in self.files}
+
+
+class SnapshotRecord(Record):
+    """``snapshot.json``: one publication of the whole distribution."""
+
+    version: Literal[1] = 1
+    number: int
+    made: str
+    """When: ISO 8601, UTC."""
+    what: str
+    """In words: what this publication changed."""
+    content_of: int
+    """The number whose content this is: its own, or the one a rollback went back to."""
+    repositories: tuple[str, ...]
+    """Every repository folder below the distribution's root."""
+    retired: Mapping[str, float] = {}
+    """File below the root that no index names any more → when it left (s since 1970). It stays readable for a while."""
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record into a tree that nobody reads yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a hard link into an earlier snapshot, which must not change
+    path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

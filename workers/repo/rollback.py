@@ -1,0 +1,38 @@
+"""Switch what users see back to an earlier snapshot: itself a publication, with a number of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.models import Site
+from workers.errors import CannotRun
+from workers.repo.sign import signer
+from workers.repo.snapshot import restore
+from workers.repo.state import named_stage, snapshots_of
+
+
+def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str = "kitten") -> str:
+    """Publish the content of an earlier snapshot again; a line that says so.
+
+    :param to: its number; by default the one before the content that users see now, so that two calls go back two
+        steps.
+    :raises CannotRun: when it is not kept, or nothing was published yet.
+    """
+    snapshots = snapshots_of(site, state, named_stage(site, stage_name))
+    with snapshots.lock():
+        current = snapshots.current()
+        if current is None:
+            raise CannotRun("nothing was published yet", "kitten publish")
+        content = current.record.content_of
+        wanted = snapshots.get(content - 1 if to is None else to)
+        of = wanted.record.content_of
+        if of == content:
+            return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
+        with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
+            draft = snapshots.draft(())
+            restore(draft, wanted)
+            for repomd in draft.altered:
+                key.sign_detached(repomd)
+            draft.finish(f"rolled back to {of}", of)
+        snapshots.prune()
+    return f"snapshot {draft.number} shows the content of {of} in place of {content}"

@@ -1,0 +1,142 @@
+"""What is published together: a package on one target, with the place of each of its files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+from config.models import Package, Site, Target
+from workers.errors import CannotRun
+from workers.repo import index
+from workers.repo.builds import Build
+from workers.repo.packages import check_header, nevra_of
+from workers.repo.placement import BASE, Place, place, place_in
+from workers.repo.pool import Fetch
+from workers.repo.records import PublishedFile, PublishedRecord
+from workers.repo.snapshot import Draft, utc
+from workers.results import Artifact
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A package on a target, about to be published."""
+
+    target: Target
+    package: str
+    nevr: str
+    commit: str
+    identity: str
+    build: str
+    files: Mapping[Place, Artifact]
+    fetch: Fetch
+
+    @property
+    def unsigned(self) -> dict[str, str]:
+        """File name → checksum as built."""
+        return {artifact.name: artifact.sha256 for artifact in self.files.values()}
+
+
+def unit_of(site: Site, package: Package, target: Target, build: Build) -> Unit:
+    """A build's packages and its source package, those of unpublished repositories left out.
+
+    :raises CannotRun: when nothing is left, or a repository does not exist.
+    """
+    result = build.result
+    artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
+    placed = ((place(site, package, target, artifact.name), artifact) for artifact in artifacts)
+    files = {where: artifact for where, artifact in placed if where is not None}
+    if not files:
+        raise CannotRun(
+            f"all of {package.name} belongs to repositories that are not published", "`kitten stage` is its end"
+        )
+    return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, build.fetch)
+
+
+def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
+    """The package that stands for the base system.
+
+    :raises CannotRun: when there is no such file, or the site has no repository for it.
+    """
+    if not rpm.is_file():
+        raise CannotRun(f"there is no {rpm}", f"kitten sandbox --base-rpm {target.name}")
+    if BASE not in (repository.name for repository in site.repositories.repositories):
+        raise CannotRun(f"{rpm.name} has no place: the site has no repository {BASE}", "leave out --base-rpm")
+    with rpm.open("rb") as stream:
+        checksum = file_digest(stream, "sha256").hexdigest()
+    nevra = nevra_of(index.describe(rpm, rpm.name))
+    folder = site.repositories.layout.packages.format(repository=BASE, arch=target.rpm_arch)
+    artifact = Artifact(name=nevra.file, url=str(rpm.absolute()), sha256=checksum, size=rpm.stat().st_size)
+
+    def fetch(artifact: Artifact, into: Path) -> Path:
+        return shutil.copyfile(rpm, into / artifact.name)
+
+    nevr = f"{nevra.name}-{nevra.evr}"
+    return Unit(target, BASE, nevr, "", checksum, str(rpm.absolute()), {place_in(folder, nevra.file): artifact}, fetch)
+
+
+def evr_of(packages: Mapping[str, Path]) -> str:
+    """``[epoch:]version-release`` of a unit's source package, from its header, or of its only package.
+
+    File names carry no epoch.
+    """
+    name = next((name for name in packages if name.endswith(".src.rpm")), next(iter(packages)))
+    return nevra_of(index.describe(packages[name], name)).evr
+
+
+def add(
+    draft: Draft, unit: Unit, signed: Mapping[str, Path], published: Mapping[str, PublishedRecord]
+) -> PublishedRecord:
+    """Put a unit into a draft in place of what its target has of the package, and note it.
+
+    :param signed: file name → signed package.
+    :param published: target → what is published of the package.
+    :raises CannotRun: when a file is not the package its name says, or not for the target.
+    """
+    old = published.get(unit.target.name)
+    gone = _places(old) if old else set()
+    # A source package stays while another target is still at its version.
+    gone -= {place for name, record in published.items() if name != unit.target.name for place in _places(record)}
+    gone -= set(unit.files)
+    files, fresh = [], {}
+    for place_, artifact in sorted(unit.files.items()):
+        package = index.describe(signed[artifact.name], place_.path)
+        check_header(package, artifact.name, unit.target)
+        draft.add(place_.repository, place_.path, signed[artifact.name])
+        fresh[place_] = package
+        size = signed[artifact.name].stat().st_size
+        files.append(
+            PublishedFile(
+                name=artifact.name,
+                repository=place_.repository,
+                path=place_.path,
+                unsigned_sha256=artifact.sha256,
+                sha256=package.pkgId,
+                size=size,
+            )
+        )
+    for repository in sorted({place_.repository for place_ in (*fresh, *gone)}):
+        listed = {Place(repository, p.location_href): p for p in index.load(draft.tree / repository)}
+        wanted = {p: package for p, package in (listed | fresh).items() if p.repository == repository and p not in gone}
+        if wanted.keys() != listed.keys():
+            draft.write_index(repository, list(wanted.values()))
+    record = PublishedRecord(
+        package=unit.package,
+        target=unit.target.name,
+        nevr=unit.nevr,
+        evr=evr_of(signed),
+        commit=unit.commit,
+        identity=unit.identity,
+        build=unit.build,
+        snapshot=draft.number,
+        published=utc(draft.now),
+        files=tuple(files),
+    )
+    draft.write_published(record)
+    return record
+
+
+def _places(record: PublishedRecord) -> set[Place]:
+    return {Place(file.repository, file.path) for file in record.files}

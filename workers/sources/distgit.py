@@ -1,0 +1,196 @@
+"""A package's dist-git repository: mirrored in the cache, one commit of it exported, a contributor's patch applied.
+
+The export writes exactly the bytes of the commit: no attribute, filter or hook of the repository has a say in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from config.models import Site
+from workers import cache
+from workers.errors import CannotRun, DidNotHold
+from workers.run import DEVNULL, PIPE, CommandFailed, require, run, started
+from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes a commit may hold altogether: tarballs belong into the lookaside."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a package's dist-git repository, present in the mirror."""
+
+    url: str
+    branch: str
+    commit: str
+    tree: str
+    """git's name of the commit's content: two commits that say the same have the same."""
+    seconds: int
+    """Commit time, s since 1970."""
+    mirror: Path
+
+
+@dataclass(frozen=True)
+class _Entry:
+    mode: str
+    kind: str
+    name: str
+    size: int
+    path: str
+
+
+def address(site: Site, package: str, state: Path) -> str:
+    """Address of the package's repository, from ``sources.yaml``."""
+    return site.sources.dist_git.format(package=package, state=state)
+
+
+def find(url: str, branches: tuple[str, ...], revision: str | None = None) -> Commit:
+    """Find a commit, fetching from the repository unless the mirror already has it.
+
+    :param branches: names in order of preference; the first that the repository has is taken.
+    :param revision: commit on that branch, hexadecimal; default: the branch's newest.
+    :raises CannotRun: unreachable or unknown repository, branch or revision; names that are none.
+    """
+    require("git", "git")
+    checked_url(url)
+    for branch in branches:
+        checked_branch(branch)
+    mirror = cache.root() / "dist-git" / f"{hashlib.sha256(url.encode()).hexdigest()}.git"
+    with cache.locked(mirror.with_suffix(".lock")):
+        # A commit does not change: one that the mirror has on its branch needs no look at the repository.
+        known = revision is not None and _on_a_branch(mirror, branches, checked_revision(revision))
+        if not known:
+            _fetch(mirror, url)
+    branch = next((b for b in branches if _resolve(mirror, f"refs/heads/{b}")), "")
+    if not branch:
+        there = git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", repository=mirror).output.split()
+        raise CannotRun(
+            f"{url} has no branch {' or '.join(branches)}",
+            f"it has: {', '.join(there[:10])}" if there else "it has no branch at all: push one",
+        )
+    commit = _resolve(mirror, checked_revision(revision) if revision else f"refs/heads/{branch}")
+    if not commit or not _is_on(mirror, commit, branch):
+        raise CannotRun(f"branch {branch} of {url} has no commit {revision}", "push it, or name one that is there")
+    seconds = git("show", "--no-patch", "--format=%ct", commit, repository=mirror).output
+    return Commit(url, branch, commit, _resolve(mirror, commit, "tree"), int(seconds), mirror)
+
+
+def _resolve(mirror: Path, name: str, kind: str = "commit") -> str:
+    return first_line(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{{kind}}}"], mirror)
+
+
+def _is_on(mirror: Path, commit: str, branch: str) -> bool:
+    return git("merge-base", "--is-ancestor", commit, f"refs/heads/{branch}", repository=mirror, check=False).status == 0
+
+
+def _on_a_branch(mirror: Path, branches: tuple[str, ...], revision: str) -> bool:
+    commit = _resolve(mirror, revision) if mirror.is_dir() else ""
+    present = next((b for b in branches if commit and _resolve(mirror, f"refs/heads/{b}")), None)
+    return present is not None and _is_on(mirror, commit, present)
+
+
+def _fetch(mirror: Path, url: str) -> None:
+    if not (mirror / "HEAD").is_file():
+        create(mirror)
+    refs = "+refs/heads/*:refs/heads/*"
+    try:
+        git("fetch", "--quiet", "--prune", "--no-tags", "--end-of-options", url, refs, repository=mirror)
+    except CommandFailed as error:
+        why = "no answer in time" if error.timed_out else complaint(error.done)
+        raise CannotRun(
+            f"cannot read the dist-git repository {url}: {why}",
+            "check the package's name and sources.yaml (dist_git); the demo's repositories: kitten dist-git init",
+        ) from None
+
+
+def export(commit: Commit, folder: Path) -> None:
+    """Write the commit's files into ``folder``, which exists and is empty.
+
+    :raises DidNotHold: for a name or link that leads out of the folder, and for a commit that holds too much.
+    """
+    entries = _list(commit)
+    if (size := sum(entry.size for entry in entries)) > LARGEST:
+        raise DidNotHold(f"commit {commit.commit[:12]} holds {size >> 20} MiB: its tarballs belong into the lookaside cache")
+    content = _read(commit.mirror, [entry.name for entry in entries])
+    links = [e for e in entries if e.mode == "120000"]
+    for entry in entries:
+        if entry.mode == "120000":
+            continue
+        path = folder / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content[entry.name])
+        path.chmod(0o755 if entry.mode == "100755" else 0o644)
+    # Links come last, so that no file is ever written through one.
+    for entry in links:
+        target = os.fsdecode(content[entry.name])
+        _check_link(entry.path, target)
+        path = folder / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+    root = folder.resolve()
+    for entry in links:  # a chain of links may lead out although each alone does not
+        if not (folder / entry.path).resolve().is_relative_to(root):
+            raise DidNotHold(f"{entry.path} is a symbolic link out of the repository")
+
+
+def _list(commit: Commit) -> list[_Entry]:
+    listing = git("ls-tree", "-r", "-z", "-l", commit.tree, repository=commit.mirror).output
+    entries = []
+    for line in filter(None, listing.split("\0")):
+        words, path = line.split("\t", 1)
+        mode, kind, name, size = words.split()
+        if kind == "commit":
+            print(f"  {path}: a submodule, ignored")  # noqa: T201 - progress for people
+            continue
+        parts = PurePosixPath(path).parts
+        if path.startswith("/") or "\ufffd" in path or any(p in ("", ".", "..") or p.lower() == ".git" for p in parts):
+            raise DidNotHold(f"{path!r} is no name for a file of a dist-git repository")
+        entries.append(_Entry(mode, kind, name, int(size), path))
+    return entries
+
+
+def _check_link(path: str, target: str) -> None:
+    where = PurePosixPath(path).parent
+    if target.startswith("/") or os.path.normpath(where / target).split("/")[0] == "..":
+        raise DidNotHold(f"{path} is a symbolic link out of the repository, to {target}")
+
+
+def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
+    """Contents of blobs by name, through one ``git cat-file --batch``."""
+    found: dict[str, bytes] = {}
+    argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
+    with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
+        assert process.stdin is not None  # noqa: S101 - pipes were asked for
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write("".join(f"{name}\n" for name in names).encode())
+        process.stdin.close()
+        for name in names:
+            header = process.stdout.readline().split()
+            if len(header) != 3:
+                raise CannotRun(f"the mirror {mirror} lacks the object {name}", f"remove {mirror} and run this again")
+            found[name] = process.stdout.read(int(header[2]))
+            process.stdout.read(1)
+    return found
+
+
+def apply_patch(patch: Path, folder: Path) -> None:
+    """Apply a contributor's patch to an exported commit.
+
+    git itself refuses to write outside ``folder`` and through symbolic links.
+
+    :raises CannotRun: when there is no such file.
+    :raises DidNotHold: when the patch does not apply; nothing is changed then.
+    """
+    if not patch.is_file():
+        raise CannotRun(f"no patch {patch}", "give a file that git diff or git format-patch wrote")
+    # Outside any repository git apply works on plain files; the ceiling keeps it from finding one above.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "LC_ALL": "C"}
+    done = run(
+        ["git", "apply", "--whitespace=nowarn", "--", patch.resolve()], cwd=folder, env=environment, timeout=60, check=False
+    )
+    if done.status != 0:
+        raise DidNotHold(f"the patch {patch.name} does not apply: {complaint(done)}")

@@ -1,0 +1,121 @@
+"""git, called so that nothing in a repository or in a user's configuration can make it do more than was asked.
+
+No hooks, no filters, no submodules, no prompts; only the transports named here; objects are checked as they come in.
+Names that reach a command line are checked first, so that none is taken for an option.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from workers.errors import CannotRun
+from workers.run import Completed, run
+
+# ext:: and fd:: run programs, so nothing is allowed that is not named here. See git-config(1), protocol.allow.
+TRANSPORTS = ("file", "git", "http", "https", "ssh")
+SECONDS = 300.0  # s for one call: a dist-git repository holds text, its tarballs lie in the lookaside
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.autocrlf=false",
+    "core.attributesFile=/dev/null",
+    "fetch.fsckObjects=true",
+    "fetch.recurseSubmodules=false",
+    "gc.auto=0",
+    "credential.helper=",
+    "protocol.allow=never",
+    *(f"protocol.{name}.allow=always" for name in TRANSPORTS),
+)
+
+
+def git(*words: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True) -> Completed:
+    """Run git on a bare repository.
+
+    :raises workers.run.CommandFailed: when it fails, unless ``check`` is off.
+    """
+    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    return run(
+        ["git", *settings, f"--git-dir={repository}", *words],
+        env={**_environment(), **(env or {})},
+        timeout=SECONDS,
+        check=check,
+    )
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return kept | {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "false",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "LC_ALL": "C",
+    }
+
+
+def create(repository: Path, branch: str = "main") -> None:
+    """Make an empty bare repository."""
+    repository.mkdir(parents=True, exist_ok=True)
+    # No template: a host's template folder may hold hooks.
+    git("init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", repository=repository)
+
+
+def complaint(done: Completed) -> str:
+    """The line of git's output that says why it failed."""
+    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+    for start in ("fatal: ", "error: ", "remote: "):
+        for line in lines:
+            if line.startswith(start):
+                return line.removeprefix(start)
+    return lines[-1] if lines else f"git exited with {done.status}"
+
+
+def checked_branch(name: str) -> str:
+    """``name``, if git-check-ref-format(1) would take it as a branch and no command line takes it for an option.
+
+    :raises CannotRun: when it does not.
+    """
+    if (
+        not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*", name)
+        or ".." in name
+        or "//" in name
+        or "/." in name
+        or name.endswith(("/", ".", ".lock"))
+    ):
+        raise CannotRun(f"{name!r} is not the name of a branch", "a branch is named like c10s or a10s-zlib")
+    return name
+
+
+def checked_revision(name: str) -> str:
+    """``name``, if it is a commit's name in hexadecimal, whole or abbreviated to at least 7 digits.
+
+    :raises CannotRun: when it is not.
+    """
+    if not re.fullmatch(r"[0-9a-f]{7,64}", name):
+        raise CannotRun(f"{name!r} is not the name of a commit", "give its hexadecimal name, 7 digits or more")
+    return name
+
+
+def checked_url(url: str) -> str:
+    """``url``, if it is a path or names one of our transports.
+
+    :raises CannotRun: when it does not.
+    """
+    scheme = re.match(r"([A-Za-z0-9+.-]*)::|([A-Za-z0-9+.-]+)://", url)
+    if url.startswith("-") or not url or (scheme and scheme[2] not in TRANSPORTS) or re.search(r"[\x00-\x20]", url):
+        raise CannotRun(
+            f"{url!r} is not the address of a dist-git repository",
+            f"give a folder, or an address that begins with {', '.join(f'{name}://' for name in TRANSPORTS)}",
+        )
+    return url
+
+
+def first_line(words: Sequence[str | Path], repository: Path) -> str:
+    """First line that a plumbing command prints, empty when it fails."""
+    done = git(*words, repository=repository, check=False)
+    return done.output.split("\n", 1)[0] if done.status == 0 else ""

@@ -1,0 +1,149 @@
+"""``kitten source`` without its command line: a commit is looked up, and its source package found or made.
+
+A source is named by the hash of what it is made from: the content of the commit, a patch, the checksums of its tarballs,
+the sandbox tree, and how we pack. What lies there under that name is used as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.identity import identity_of
+from config.models import Package, Site
+from workers import cache
+from workers.errors import DidNotHold
+from workers.results import SourceResult
+from workers.rpm import artifacts
+from workers.sources import distgit, lookaside, srpm, store
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    site: Site
+    package: Package
+    state: Path
+    yaml: str
+    """The package's file in the configuration, for messages."""
+    commit: distgit.Commit
+    patch: Path | None = None
+    """A contributor's, to be applied first."""
+
+
+@dataclass(frozen=True)
+class _WorkTree:
+    folder: Path
+    patch: str
+    tarballs: tuple[lookaside.Tarball, ...]
+    key: str
+
+
+def source_of(request: Request) -> SourceResult:
+    """The source package of a commit.
+
+    :raises DidNotHold: what the commit, the patch or a tarball says cannot become a source package of this site.
+    :raises CannotRun: a tarball cannot be had, or the sandbox cannot be made.
+    """
+    from workers.rpm.sandbox import scratch
+
+    with scratch() as folder:
+        tree = _work_tree(request, folder)
+        url = f"{artifacts.store(request.site, request.state)}/sources/{request.package.name}/{tree.key}"
+        lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
+        result = _read(url)
+        reused = result is not None
+        if result is None:
+            with cache.locked(lock):
+                result = _read(url)  # another runner may have made it while we waited
+                reused = result is not None
+                if result is None:
+                    store.sweep(url)
+                    result = _make(request, tree, folder, url)
+    srpm.check_binaries(request.package, f"{request.package.name}.spec", result.binaries, request.yaml)
+    commit = request.commit
+    summary = f"{result.nevr} from {commit.branch} {commit.commit[:12]}"
+    of_this_commit = {"commit": commit.commit, "branch": commit.branch, "summary": summary, "reused": reused}
+    return result.model_copy(update=of_this_commit)
+
+
+def _work_tree(request: Request, scratch: Path) -> _WorkTree:
+    from workers.rpm.tree import tree
+
+    folder = scratch / "dist-git"
+    folder.mkdir()
+    distgit.export(request.commit, folder)
+    patch = ""
+    if request.patch is not None:
+        distgit.apply_patch(request.patch, folder)
+        patch = hashlib.sha256(request.patch.read_bytes()).hexdigest()
+        print(f"  patch {request.patch.name} applied", flush=True)  # noqa: T201 - progress for people
+    tarballs = _tarballs(folder)
+    key = identity_of(
+        {
+            "tree": request.commit.tree,
+            "patch": patch,
+            "sources": {tarball.file: tarball.sha512 for tarball in tarballs},
+            "sandbox": tree(request.site).identity,
+            "macros": _macros(request),
+            "recipe": srpm.RECIPE,
+        }
+    )[:32]
+    return _WorkTree(folder, patch, tarballs, key)
+
+
+def _macros(request: Request) -> str:
+    """What the configuration tells rpm when it reads a spec: %dist and the vendor end up in the source package."""
+    from workers.rpm import flags
+
+    target = request.site.targets_of(request.package)[0]
+    return identity_of({"rpmrc": flags.rpmrc(request.site, target), "macros": flags.macros(request.site, target)})
+
+
+def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
+    file = folder / "sources"
+    try:
+        tarballs = lookaside.parse(file.read_text(encoding="utf-8")) if file.is_file() else ()
+    except UnicodeDecodeError:
+        raise DidNotHold("sources: not a text in UTF-8") from None
+    if twice := [tarball.file for tarball in tarballs if (folder / tarball.file).exists()]:
+        raise DidNotHold(f"sources names {twice[0]}, which dist-git holds as well: keep one of them")
+    return tarballs
+
+
+def _read(url: str) -> SourceResult | None:
+    return artifacts.read_result(f"{url}/{store.DOCUMENT}", SourceResult)
+
+
+def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
+    tarballs, builddir, out = (scratch / name for name in ("tarballs", "builddir", "out"))
+    for folder in (tarballs, builddir, out):
+        folder.mkdir()
+    for tarball in tree.tarballs:
+        lookaside.fetch(request.site, request.package.name, tarball, request.state, tarballs / tarball.file)
+    spec = srpm.only_spec(tree.folder)
+    seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or request.commit.seconds
+    print(f"  packing {spec.name} and {len(tree.tarballs)} tarball(s)", flush=True)  # noqa: T201
+    made = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
+    files = [made.path]
+    tests = None
+    if srpm.pack_tests(tree.folder, out / "tests.tar", seconds):
+        files.append(out / "tests.tar")
+        tests = artifacts.described(out / "tests.tar", url)
+    result = SourceResult(
+        summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
+        package=request.package.name,
+        branch=request.commit.branch,
+        commit=request.commit.commit,
+        nevr=made.nevr,
+        srpm=artifacts.described(made.path, url),
+        tests=tests,
+        build_requires=made.build_requires,
+        binaries=made.binaries,
+        patch=tree.patch,
+    )
+    result.write(out / store.DOCUMENT)
+    store.write_folder([*files, out / store.DOCUMENT], url)
+    return result

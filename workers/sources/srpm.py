@@ -1,0 +1,155 @@
+"""A dist-git work tree with its tarballs → one source package, by rpm in the sandbox tree: a spec may run shell there.
+
+The same commit gives the same bytes: times come from the changelog, owners from the sandbox, order from rpm.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.models import Package, Site
+from workers.errors import DidNotHold
+from workers.run import CommandFailed
+
+RECIPE = 1
+"""Part of each source's key: counted up whenever what is made here changes for the same input."""
+SECONDS = 180.0  # s for rpm to read a spec and pack its sources
+
+_CHANGELOG_ENTRY = re.compile(r"^\*\s+\w{3}\s+(\w{3})\s+(\d{1,2})\s+(\d{4})\b", re.MULTILINE)
+_DEBUG = re.compile(r"-debug(info|source)$")
+
+# One call of the sandbox for all questions. Each answer is a file, so that no warning is taken for one.
+_SCRIPT = """
+set -eu
+rpmspec --target "$2" -q --builtrpms --queryformat '%{name}\\n' "SPECS/$1" >answers/binaries
+rpmbuild --target "$2" -bs "SPECS/$1"
+rpm -qp --queryformat '%{nevr}\\n%{name}\\n' SRPMS/*.src.rpm >answers/name
+rpm -qp --requires SRPMS/*.src.rpm >answers/requires
+"""
+
+
+@dataclass(frozen=True)
+class SourcePackage:
+    """A source package, and what its spec says."""
+
+    path: Path
+    nevr: str
+    build_requires: tuple[str, ...]
+    binaries: tuple[str, ...]
+
+
+def only_spec(folder: Path) -> Path:
+    """The one spec of a work tree.
+
+    :raises DidNotHold: when there is none, or more than one.
+    """
+    specs = sorted(path for path in folder.glob("*.spec") if path.is_file())
+    if len(specs) != 1:
+        found = ", ".join(path.name for path in specs) or "none"
+        raise DidNotHold(f"a dist-git repository holds one spec in its top folder, found: {found}")
+    return specs[0]
+
+
+def changelog_seconds(spec: str) -> int | None:
+    """Noon UTC of the newest entry of a spec's changelog (as rpm takes it), s since 1970; none without an entry."""
+    match = _CHANGELOG_ENTRY.search(spec, max(spec.find("\n%changelog"), 0))
+    months = list(calendar.month_abbr)
+    if not match or match[1] not in months:
+        return None
+    return calendar.timegm((int(match[3]), months.index(match[1]), int(match[2]), 12, 0, 0))
+
+
+def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> SourcePackage:
+    """Pack the spec of ``folder``, the files beside it and those of ``tarballs``.
+
+    A spec is read once, as the package's first target sees it: BuildRequires and packages under %ifarch follow from that.
+
+    :param scratch: an empty folder, rpm's working folder.
+    :param seconds: time that each file of the source package carries, s since 1970.
+    :raises DidNotHold: with the spec's own error, file and line first.
+    """
+    from workers.rpm.sandbox import run_in_tree
+
+    spec = only_spec(folder)
+    for name in ("SPECS", "SOURCES", "SRPMS", "answers"):
+        (scratch / name).mkdir()
+    _copy([spec], scratch / "SPECS", seconds)
+    beside = [p for p in folder.iterdir() if p.is_file() and p != spec and p.name != "sources" and not p.name.startswith(".")]
+    _copy(sorted(beside), scratch / "SOURCES", seconds)
+    _copy(sorted(tarballs.iterdir()), scratch / "SOURCES", seconds)
+    target = site.targets_of(package)[0]
+    argv = ["sh", "-c", _SCRIPT, "source", spec.name, f"{target.rpm_arch}-linux"]
+    try:
+        run_in_tree(site, argv, binds={scratch: ("/builddir", True)}, target=target, timeout=SECONDS)
+    except CommandFailed as error:
+        what = f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
+        raise DidNotHold(what) from None
+    nevr, name = (scratch / "answers" / "name").read_text().split()
+    if name != package.name:
+        raise DidNotHold(f"{spec.name} names its package {name}; the repository is {package.name}'s")
+    required = (scratch / "answers" / "requires").read_text().splitlines()
+    binaries = (scratch / "answers" / "binaries").read_text().split()
+    return SourcePackage(
+        next((scratch / "SRPMS").glob("*.src.rpm")),
+        nevr,
+        tuple(sorted({line.strip() for line in required if line.strip() and not line.startswith("rpmlib(")})),
+        tuple(sorted({name for name in binaries if not _DEBUG.search(name)})),
+    )
+
+
+def _copy(paths: Iterable[Path], to: Path, seconds: int) -> None:
+    for path in paths:
+        copy = to / path.name
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o644)
+        os.utime(copy, (seconds, seconds))
+
+
+def first_error(output: str, spec: str) -> str:
+    """The first error of rpm as ``FILE:LINE: what``, or as it is where rpm names no line."""
+    errors = [line.removeprefix("error: ").strip() for line in output.splitlines() if line.startswith("error: ")]
+    for error in errors:
+        if match := re.match(r"(?:\S+: )?line (\d+): (.+)", error):
+            return f"{spec}:{match[1]}: {match[2]}"
+    if errors:
+        return f"{spec}: {errors[0].replace('/builddir/SOURCES/', '').replace('/builddir/SPECS/', '')}"
+    last = output.strip().splitlines()[-1:] or ["rpm failed without a word"]
+    return f"{spec}: {last[0]}"
+
+
+def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) -> None:
+    """Compare what a spec makes with what the configuration lists.
+
+    :param file: the package's YAML, for the message.
+    :raises DidNotHold: for a package that is made and not listed.
+    """
+    if package.binaries and (strays := sorted(set(made) - set(package.binaries))):
+        raise DidNotHold(
+            f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or drop from the spec"
+        )
+
+
+def pack_tests(folder: Path, to: Path, seconds: int) -> bool:
+    """Pack ``tests/`` of a work tree as a tar of its content; false when it has none. Same content, same bytes."""
+    tests = folder / "tests"
+    if not tests.is_dir():
+        return False
+    with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(tests.rglob("*")):
+            entry = archive.gettarinfo(path, path.relative_to(tests).as_posix())
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = "root"
+            entry.mtime = seconds
+            entry.mode = 0o777 if entry.issym() else 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+            if entry.isreg():
+                with path.open("rb") as content:
+                    archive.addfile(entry, content)
+            else:
+                archive.addfile(entry)
+    return True

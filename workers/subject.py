@@ -1,0 +1,154 @@
+"""What ``kitten verify`` and ``kitten test`` are asked about: package files by path, or a build by its address."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from workers.errors import CannotRun, DidNotHold
+
+if TYPE_CHECKING:
+    from config.models import Site, Target
+    from workers.repo.builds import Build
+    from workers.results import Artifact, Result
+
+_CHECKOUT = Path(__file__).parents[1]
+_Command = TypeVar("_Command", bound=Callable[..., None])
+_ResultKind = TypeVar("_ResultKind", bound="Result")
+
+
+def options(command: _Command) -> _Command:
+    """The options both commands take."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    file = click.Path(dir_okay=False, path_type=Path)
+    for decorate in (
+        click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path)),
+        click.option("--json", "json_file", metavar="FILE", type=file, help="Write the result there."),
+        click.option("--state", "state_folder", metavar="FOLDER", type=folder, envvar="KITTEN_STATE",
+                     help="State folder.  [default: $KITTEN_STATE, else var/SITE in the checkout]"),
+        click.option("--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo",
+                     help="Folder below config/, or a path.  [default: $KITTEN_SITE, else demo]"),
+        click.option("--build", "build_url", metavar="URL", help="Folder that `kitten build` made, instead of PATHs."),
+        click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The packages a command speaks of."""
+
+    name: str
+    packages: tuple[Path, ...]
+    artifacts: tuple[Artifact, ...]
+    """The same packages by checksum, in the same order."""
+    build: Build | None = None
+
+    def keep(self, name: str, content: Path) -> Artifact:
+        """Store a file in the build's folder, by temporary file and rename."""
+        assert self.build is not None  # noqa: S101 - only a build has a folder
+        store(self.build.url, name, content)
+        return artifact(content, f"{self.build.url}/{name}", name)
+
+
+def load(site_name: str, state_folder: Path | None, target_name: str) -> tuple[Site, Path, Target]:
+    """The site, its state folder and the target.
+
+    :raises CannotRun: for an unknown target.
+    """
+    from config.loading import load_site
+
+    site = load_site(site_name)
+    try:
+        target = site.target(target_name)
+    except KeyError as error:
+        raise CannotRun(str(error.args[0]), "see targets.yaml") from None
+    return site, (state_folder or _CHECKOUT / "var" / Path(site_name).name).absolute(), target
+
+
+def subject(
+    target: Target, state: Path, paths: Sequence[Path], build_url: str | None, scratch: Path
+) -> Subject:
+    """Find the packages; those of a build are brought to ``scratch`` if they are not on this file system.
+
+    :raises CannotRun: no package, no build, another target's build, a package that is not what build.json says.
+    """
+    if bool(paths) == bool(build_url):
+        raise CannotRun("name either packages or a build", "give PATHs, or --build URL")
+    if build_url is None:
+        packages = _packages(paths)
+        return Subject(packages[0].name, packages, tuple(artifact(path, str(path.absolute())) for path in packages))
+    from workers.repo.builds import open_build
+
+    build = open_build(build_url, state)
+    if build.result.target != target.name:
+        raise CannotRun(f"{build.url} was built for {build.result.target}, not {target.name}", "give its own --target")
+    if not build.result.rpms:
+        raise CannotRun(f"{build.url} holds no packages", "build it again")
+    scratch.mkdir(parents=True, exist_ok=True)
+    packages = tuple(build.fetch(rpm, scratch, link=True) for rpm in build.result.rpms)
+    found = tuple(artifact(path, rpm.url) for path, rpm in zip(packages, build.result.rpms, strict=True))
+    for ours, named in zip(found, build.result.rpms, strict=True):
+        if ours.sha256 != named.sha256:
+            raise CannotRun(f"{build.url}/{named.name} is not what build.json says", "it was changed; build it again")
+    return Subject(build.result.nevr or build.result.package, packages, found, build)
+
+
+def _packages(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Package files, and those in the folders among the paths."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(path.glob("*.rpm"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise CannotRun(f"{path} is not there", "give package files or folders of them")
+    if not found:
+        raise CannotRun(f"no packages in {', '.join(map(str, paths))}", "give package files or folders of them")
+    if len({path.name for path in found}) != len(found):
+        raise CannotRun("two of the packages have the same file name", "give each package once")
+    return tuple(found)
+
+
+def artifact(path: Path, url: str, name: str = "") -> Artifact:
+    """A file by its checksum."""
+    from workers.results import Artifact
+
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifact(name=name or path.name, url=url, sha256=digest, size=path.stat().st_size)
+
+
+def store(folder_url: str, name: str, content: Path) -> None:
+    """Put a file into an artifact folder: a reader sees the whole of it or what was there before."""
+    import fsspec
+
+    files, folder = fsspec.url_to_fs(folder_url)
+    temporary = f".{name}.{os.getpid()}"
+    if "file" in files.protocol:
+        partial = Path(folder, temporary)
+        try:
+            shutil.copyfile(content, partial)
+            partial.replace(Path(folder, name))
+        finally:
+            partial.unlink(missing_ok=True)
+    else:
+        files.put_file(str(content), f"{folder}/{temporary}")
+        files.mv(f"{folder}/{temporary}", f"{folder}/{name}")
+
+
+def failed(kind: type[_ResultKind], target_name: str, error: Exception) -> _ResultKind:
+    """The result of a command that ended early."""
+    first = str(error).splitlines()[0]
+    outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
+    fields = {"target": target_name, "outcome": outcome, "summary": first, "cause": str(error)}
+    return kind.model_validate(fields)
