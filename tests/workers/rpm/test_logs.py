@@ -69,7 +69,15 @@ def test_the_cause_of_a_failed_build(log: str, expected: str) -> None:
 
 def test_a_phase_that_says_nothing_telling_shows_its_last_words() -> None:
     log = "Executing(%check): /bin/sh\n+ ./test\n3 is not 4\n+ exit 1\nerror: Bad exit status from /t (%check)\n"
-    assert cause(log) == "%check failed: 3 is not 4"
+    assert cause(log) == "%check failed: ./test: 3 is not 4"
+
+
+def test_what_a_suite_provokes_on_its_way_is_not_the_cause() -> None:
+    log = (
+        "Executing(%check): /bin/sh\n+ make test\nzstd: /*stdout*\\: No space left on device\nall tests passed\n"
+        "+ ./decodecorpus -t5\nUsage :\n -h display help\nerror: Bad exit status from /t (%check)\n"
+    )
+    assert cause(log) == "%check failed: ./decodecorpus -t5: -h display help"
 
 
 def test_a_build_whose_time_is_up_names_the_phase_and_its_last_words() -> None:
