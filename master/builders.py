@@ -73,26 +73,26 @@ def proof_steps(site: Site, target: Target, installation: Installation) -> list[
     """Build, verify, test: what a build and a try-build of a target have in common."""
     here = ["--target", target.name]
     built = ["--build", util.Property("build_url")]
-    return [
-        BuildRpmsStep(
-            arguments=["build", *here, "--source", util.Property("source_url")],
-            **_told(installation, site.build.timeout_minutes),
-        ),
-        VerifyStep(arguments=["verify", *here, *built], **_told(installation)),
-        GuestTestStep(arguments=["test", *here, *built], **_told(installation, site.build.timeout_minutes)),
+    minutes = site.build.timeout_minutes
+    # A proof that no stage asks for is not made.
+    asked = {proof for stage in site.stages for proof in stage.requires}
+    steps: list[Any] = [
+        BuildRpmsStep(arguments=["build", *here, "--source", util.Property("source_url")], **_told(installation, minutes))
     ]
+    if "verified" in asked:
+        steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
+    if "tested" in asked:
+        steps.append(GuestTestStep(arguments=["test", *here, *built], **_told(installation, minutes)))
+    return steps
 
 
 def target_factory(site: Site, target: Target, installation: Installation) -> BuildFactory:
     """Everything a target does with a source package. What fails its proof or its tests is never staged."""
     stage = ["stage", "--target", target.name, "--build", util.Property("build_url")]
-    return factory(
-        [
-            *proof_steps(site, target, installation),
-            StageStep(arguments=stage, **_told(installation)),
-            HandToPromote(scheduler=TO_PROMOTE),
-        ]
-    )
+    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
+    if site.stages[-1].signed:
+        steps.append(HandToPromote(scheduler=TO_PROMOTE))
+    return factory(steps)
 
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:

@@ -72,7 +72,7 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
 
 def _made_once(service: Service, console: Console) -> None:
     """The sandbox tree and the guests' kernels: slow to make, kept outside the checkout."""
-    for command in ("sandbox",):
+    for command in ("sandbox", "guests"):
         if service.kitten(command).returncode != 0:
             raise ServiceError(f"kitten {command} did not succeed (its words are above)")
     console.print("sandbox and guests are ready")

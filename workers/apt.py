@@ -16,9 +16,6 @@ from workers import cache
 from workers.errors import CannotRun
 from workers.run import CommandFailed, Completed, require, run
 
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
-"""Debian's own address for "a mirror near you": for hosts whose apt names no Debian mirror (Ubuntu)."""
-
 _LISTS_FRESH_SECONDS = 24 * 3600
 _DOWNLOAD_TIMEOUT = 1800.0
 
@@ -48,13 +45,18 @@ def mirror_of(index_targets: str) -> str | None:
 
 
 def mirror() -> str:
-    """The mirror to use: ``$KITTEN_DEBIAN_MIRROR``, else the one the host's apt uses, else Debian's own address.
+    """The mirror to use: ``$KITTEN_DEBIAN_MIRROR``, else the one the host's apt uses, else mmdebstrap's own (on Ubuntu).
 
-    :raises CannotRun: on a host without apt.
+    :raises CannotRun: on a host without apt, or where none of them names a mirror.
     """
     if chosen := os.environ.get("KITTEN_DEBIAN_MIRROR"):
         return chosen.rstrip("/")
-    return mirror_of(run([require("apt-get", "apt"), "indextargets"]).output) or DEFAULT_MIRROR
+    if found := mirror_of(run([require("apt-get", "apt"), "indextargets"]).output):
+        return found
+    script = Path(require("mmdebstrap", "mmdebstrap")).read_text(errors="replace")
+    if default := re.search(r"""\$mirror\s*=\s*['"](https?://[^'"]+)['"]""", script):
+        return default[1].rstrip("/")
+    raise CannotRun("no mirror of Debian's packages is known on this host", "export KITTEN_DEBIAN_MIRROR=URL")
 
 
 def keyring() -> Path:

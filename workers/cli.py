@@ -31,6 +31,7 @@ _SHORT_HELP = {
     "build": "SRPM → RPMs for one target.",
     "verify": "Prove that RPMs are what their target promises.",
     "test": "Run packages in a QEMU guest with the target's CPU.",
+    "guests": "Fetch what the guests are made of; tell how they run on this host.",
     "stage": "Put a build into the buildroot repository of its target.",
     "publish": "Gate, sign and publish a build.",
     "published": "Tell which build of each package users of each target see.",

@@ -100,7 +100,7 @@ class BuildResult(Result):
     rpms: tuple[Artifact, ...] = ()
     logs: tuple[Artifact, ...] = ()
     buildroot: tuple[str, ...] = ()
-    """NEVRA and SHA-256 of each package installed on top of the tree, sorted: ``NEVRA sha256``."""
+    """NEVRA and SHA-256 of each package installed on top of the tree, sorted: ``NEVRA sha256`` (mock: NEVRA)."""
     tree: str = ""
     """Identity of the sandbox tree, or of mock's chroot."""
 

@@ -21,6 +21,9 @@ from typing import IO
 
 from workers.errors import CannotRun
 
+# For ``started``, so that nobody else has a reason to import subprocess.
+PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 

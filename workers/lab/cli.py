@@ -1,4 +1,4 @@
-"""``kitten test``."""
+"""``kitten test`` and ``kitten guests``."""
 
 from __future__ import annotations
 
@@ -59,6 +59,28 @@ def test(
     if result.outcome != "held":
         raise DidNotHold(f"{result.summary}\n{result.cause}")
     click.echo(result.summary)
+
+
+@click.command()
+@click.option("--target", "names", metavar="NAME", multiple=True, help="Of this target only; may be given again.")
+@click.option("--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo", help="Default: $KITTEN_SITE, else demo.")
+def guests(names: tuple[str, ...], site_name: str) -> None:
+    """Fetch what the guests of the targets are made of, and find out how they can run on this host.
+
+    Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself.
+    """
+    from config.loading import load_site
+    from workers.lab import accelerator, guest, kernel
+
+    site = load_site(site_name)
+    try:
+        targets = [site.target(name) for name in names] or site.targets
+    except KeyError as error:
+        raise CannotRun(str(error.args[0]), "see targets.yaml") from None
+    for target in targets:
+        parts = kernel.guest_parts(target)
+        how = accelerator.choose(target, parts, guest.base_archive(target, parts))
+        click.echo(f"guest of {target.name}: kernel {parts.release}, {how.name} ({how.reason})")
 
 
 def _suite(site: Site, target: Target, name: str) -> Suite:

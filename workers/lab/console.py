@@ -16,6 +16,11 @@ class Rule:
     pattern: re.Pattern[str]
     meaning: str
 
+    @property
+    def fatal(self) -> bool:
+        """Whether nothing more is to be expected of the guest; after the others its tests go on to their end."""
+        return self.name in ("panic", "oops", "emergency", "init")
+
 
 @dataclass(frozen=True)
 class Hit:

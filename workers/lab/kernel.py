@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import lzma
 import re
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from config.models import Target
 from workers import cache
 from workers.apt import AptRoot, private_root
 from workers.errors import CannotRun
-from workers.run import require, started
+from workers.run import PIPE, require, started
 
 SUITE = "trixie"
 """Its kernel series, 6.12, is that of Enterprise Linux 10."""
@@ -190,7 +189,7 @@ def _keep_programs(deb: Path, folder: Path) -> None:
 def _files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
     """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
     require("dpkg-deb", "dpkg")
-    with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
+    with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
             for member in archive:

@@ -64,7 +64,7 @@ class Talk:
     tap: bytearray = field(default_factory=bytearray)
     ending: str = ""
     """``end`` (the TAP end marker), ``closed`` (the guest went), ``stopped`` (QEMU stopped it: an internal error, a panic),
-    ``timeout``, ``console`` (a rule hit), ``too-much``."""
+    ``timeout``, ``console`` (a fatal rule), ``too-much``."""
     command_line: str = ""
     words: str = ""
     """QEMU's own standard error."""
@@ -90,7 +90,7 @@ def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
 
 
 def run_guest(boot: Boot, timeout: float) -> Talk:
-    """Boot a guest and listen until its TAP ends, it goes, a console rule hits, it says too much, or time is up.
+    """Boot a guest and listen until its TAP ends, it goes, a fatal console rule hits, it says too much, or time is up.
 
     :param timeout: seconds from the moment the guest runs.
     :raises LaunchFailedError: when QEMU does not start.
@@ -147,7 +147,8 @@ def _listen(talk: Talk, sockets: Sequence[socket.socket], deadline: float) -> No
             elif b'"event": "STOP"' in events:
                 talk.ending = "stopped"
             lines = talk.console.rfind(b"\n") + 1
-            if not talk.ending and console.hits(talk.console[scanned:lines].decode(errors="replace")):
+            new = console.hits(talk.console[scanned:lines].decode(errors="replace"))
+            if not talk.ending and any(hit.rule.fatal for hit in new):
                 talk.ending = "console"
             scanned = lines
         if talk.ending in ("console", "end", "stopped"):  # what the guest says in the same breath belongs to it

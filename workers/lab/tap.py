@@ -84,8 +84,6 @@ class _Level:
             cases.append(Case(name="all", outcome="skip", reason=self.all_skipped))
         elif len(self.cases) != self.plan:
             wrong.append(f"{len(self.cases)} results where the plan says {self.plan}")
-        elif self.plan == 0:
-            wrong.append("nothing was tested")
         return (*cases, *(Case(name="protocol", outcome="fail", reason=what) for what in wrong))
 
 

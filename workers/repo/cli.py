@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,14 +43,31 @@ _json = click.option(
 
 def _open(site_name: str | None, state_folder: Path | None) -> tuple[Site, Path]:
     from config.loading import load_site
+    from config.problems import ConfigError
+    from workers.errors import CannotRun
 
     name = site_name or os.environ.get("KITTEN_SITE") or "demo"
-    site = load_site(name)
+    try:
+        site = load_site(name)
+    except ConfigError as error:
+        raise CannotRun(str(error), "kitten check-config") from None
     folder = state_folder or Path(os.environ.get("KITTEN_STATE") or _CHECKOUT / "var" / Path(name).name)
     return site, folder.absolute()
 
 
-def _report(result: Result, json_file: Path | None) -> None:
+def _report(work: Callable[[], Result], kind: type[Result], target: str, json_file: Path | None) -> None:
+    """Do the work, write its result file, tell its summary; one that could not run leaves a result file too."""
+    from workers.errors import CannotRun
+
+    try:
+        result = work()
+    except CannotRun as error:
+        if json_file:
+            unknown = {"target": target, "package": "", "nevr": "", "stage": ""}
+            known = {name: value for name, value in unknown.items() if name in kind.model_fields}
+            words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what}
+            kind.model_validate({**known, **words}).write(json_file)
+        raise
     if json_file:
         result.write(json_file)
     if result.outcome != "held":
@@ -70,8 +87,10 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     nothing.
     """
     from workers.repo.stage import stage as work
+    from workers.results import StageResult
 
-    _report(work(*_open(site_name, state_folder), target_name, build_url), json_file)
+    site, state = _open(site_name, state_folder)
+    _report(lambda: work(site, state, target_name, build_url), StageResult, target_name, json_file)
 
 
 @click.command()
@@ -79,7 +98,9 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
 @_build
 @click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
 @click.option(
-    "--base-rpm", type=click.Path(path_type=Path), help="The target's stub of the base system (sandbox sites)."
+    "--base-rpm",
+    type=click.Path(path_type=Path),
+    help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
 @click.option("--force", is_flag=True, help="Publish a version older than the published one.")
 @_json
@@ -101,10 +122,25 @@ def publish(
     nothing.
     """
     from workers.repo.publish import publish as work
+    from workers.results import PublishResult
 
     site, state = _open(site_name, state_folder)
-    options: dict[str, Any] = {"stage_name": stage_name, "base_rpm": base_rpm, "force": force}
-    _report(work(site, state, target_name, build_url, **options), json_file)
+
+    def go() -> PublishResult:
+        stands = base_rpm or _sandbox_base(site, target_name)
+        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, force=force)
+
+    _report(go, PublishResult, target_name, json_file)
+
+
+def _sandbox_base(site: Site, target_name: str) -> Path | None:
+    """The package that stands for the base system, where the site publishes it."""
+    from workers.repo.placement import BASE
+    from workers.rpm.base import sandbox_base
+
+    if not any(repository.name == BASE for repository in site.repositories.repositories):
+        return None
+    return next((sandbox_base(site, target) for target in site.targets if target.name == target_name), None)
 
 
 @click.command()
@@ -136,11 +172,14 @@ def published(as_json: bool, site_name: str, state_folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a log has no width
     table = Table("package", "target", "version", "commit", "snapshot", "published", box=None)
     for r in records:
         table.add_row(r.package, r.target, r.nevr, r.commit[:12], str(r.snapshot), r.published)
     if records:
-        Console().print(table)
+        console.print(table)
     else:
         click.echo("nothing is published yet")
 

@@ -22,7 +22,6 @@ Package = Any  # createrepo_c.Package: the library carries no types
 
 FRESH = ".repodata.new"
 """Folder in a repository in which an index is written; a killed writer leaves it, the next one replaces it."""
-_DATA = ("primary", "filelists", "other")
 
 
 def describe(rpm: Path, href: str) -> Package:
@@ -71,31 +70,43 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     repodata.mkdir(exist_ok=True)
+    try:
+        repomd = _write_data(fresh, listed, now)
+    except createrepo_c.CreaterepoCError as error:
+        raise CannotRun(f"cannot write the index of {repository}: {error}", "is the disk full? then run it again") from None
+    for path in fresh.iterdir():
+        flush(path)
+        path.replace(repodata / path.name)
+    index = fresh / "repomd.xml"
+    index.write_text(repomd, encoding="utf-8")
+    flush(index)
+    index.replace(repodata / index.name)
+    fresh.rmdir()
+    flush(repodata)
+    return repodata / index.name
+
+
+def _write_data(folder: Path, packages: list[Package], now: int) -> str:
+    """Write the data files into a folder; the text of the repomd.xml that names them."""
+    import createrepo_c
+
     kinds = (createrepo_c.PrimaryXmlFile, createrepo_c.FilelistsXmlFile, createrepo_c.OtherXmlFile)
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(now))
-    for name, kind in zip(_DATA, kinds, strict=True):
+    for name, kind in zip(("primary", "filelists", "other"), kinds, strict=True):
         # gzip: every reader knows it, the solver that resolves BuildRequires included.
-        path = fresh / f"{name}.xml.gz"
+        path = folder / f"{name}.xml.gz"
         with contextlib.closing(kind(str(path), createrepo_c.GZ_COMPRESSION)) as data:
-            data.set_num_of_pkgs(len(listed))
-            for package in listed:
+            data.set_num_of_pkgs(len(packages))
+            for package in packages:
                 data.add_pkg(package)
         record = createrepo_c.RepomdRecord(name, str(path))
         record.fill(createrepo_c.SHA256)
         record.rename_file()
         record.timestamp = now
         repomd.set_record(record)
-    for path in fresh.iterdir():
-        flush(path)
-        path.replace(repodata / path.name)
-    index = fresh / "repomd.xml"
-    index.write_text(repomd.xml_dump(), encoding="utf-8")
-    flush(index)
-    index.replace(repodata / index.name)
-    fresh.rmdir()
-    flush(repodata)
-    return repodata / index.name
+    text: str = repomd.xml_dump()
+    return text
 
 
 def flush(path: Path) -> None:

@@ -16,7 +16,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from pathlib import Path
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo.index import flush
-from workers.run import CommandFailed, Completed, require, run, started
+from workers.run import PIPE, STDOUT, CommandFailed, Completed, require, run, started
 
 _SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the closing zero byte
 
@@ -150,7 +149,7 @@ def _agent(home: Path) -> Iterator[None]:
     # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
     agent: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--daemon", "--"]
     agent += ["sh", "-c", "echo ready; exec sleep infinity"]
-    with started(agent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with started(agent, stdout=PIPE, stderr=STDOUT) as process:
         assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
         said = []
         for line in process.stdout:

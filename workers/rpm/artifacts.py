@@ -43,7 +43,6 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
 
     :raises CannotRun: when the store cannot be read, or it is no such result.
     """
-    import_error = (ValueError, ImportError, OSError)
     try:
         if is_local(url):
             text = local_path(url).read_text(encoding="utf-8")
@@ -54,7 +53,7 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
                 text = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except import_error as error:
+    except (ValueError, ImportError, OSError) as error:
         raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
     try:
         return kind.read(text)
@@ -67,8 +66,6 @@ def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
 
     :raises CannotRun: when there is no source, or it holds no SRPM.
     """
-    if is_local(url) and not local_path(url).is_absolute():
-        url = str(state / url)
     if "://" not in url and not Path(url).is_absolute():
         url = str(Path(url).absolute()) if Path(url, "source.json").is_file() else str(state / url)
     url = url.rstrip("/")

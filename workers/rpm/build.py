@@ -144,7 +144,7 @@ def _made(
             path.unlink()
         partial = partial.rename(artifacts.partial_folder(url))
     logs = tuple(artifacts.described(_compressed(partial / path.name), url) for path in built.logs)
-    known = known.model_copy(update={"url": url, "logs": logs})
+    known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
         result = _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {cause}", cause=cause)
     else:

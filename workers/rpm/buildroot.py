@@ -12,6 +12,8 @@ from typing import Any
 
 from workers.errors import CannotRun, DidNotHold
 
+_LEAD = b"\xed\xab\xee\xdb"  # rpm's file format, rpmlead.h
+
 
 @dataclass(frozen=True)
 class Dependency:
@@ -52,12 +54,15 @@ def read_package(path: Path) -> Package:
 
     :raises CannotRun: when the file is no RPM.
     """
+    with path.open("rb") as stream:
+        if stream.read(4) != _LEAD:
+            raise CannotRun(f"{path} is not an RPM", "give a file that rpmbuild wrote")
     import createrepo_c
 
     try:
         return _package(createrepo_c.package_from_rpm(str(path), changelog_limit=0), path)
     except Exception as error:
-        raise CannotRun(f"{path} is not an RPM: {error}") from None
+        raise CannotRun(f"{path} is damaged: {error}", "make it again") from None
 
 
 def read_repository(folder: Path) -> list[Package]:

@@ -70,14 +70,15 @@ def build(target_name: str, source: str, srpm: str, json_file: Path | None, site
 def _build(target_name: str, source: str, srpm: str, site_name: str, state: Path | None) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
+    from workers.rpm.backend import backend
     from workers.rpm.build import Order, build
-    from workers.rpm.sandboxed import Sandbox, staged_folder
+    from workers.rpm.sandboxed import staged_folder
 
     site = _site(site_name)
     target = _target(site, target_name)
     folder = (state or _CHECKOUT / "var" / site.distribution.name).resolve()
-    backend = Sandbox(site, target, staged_folder(site, folder, target))
-    return build(Order(site, folder, target, source, srpm), backend)
+    order = Order(site, folder, target, source, srpm)
+    return build(order, backend(site, target, staged_folder(site, folder, target)))
 
 
 @click.command()

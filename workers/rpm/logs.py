@@ -56,9 +56,20 @@ def timed_out(log: str, minutes: float) -> str:
 
 
 def _telling(lines: list[str]) -> str:
-    said = [line.strip() for line in lines if not line.startswith("+ ")]  # not what the shell is about to run
+    """The telling line of the last command that said anything.
+
+    rpm's shells trace (``+ make check``) and stop at the first failure, so that what came before went well, whatever a
+    test suite may have provoked and printed on the way.
+    """
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    for line in lines:
+        if line.startswith("+ "):
+            sections.append((line[2:].strip(), []))
+        elif line.strip():
+            sections[-1][1].append(line.strip())
+    command, said = next((section for section in reversed(sections) if section[1]), sections[-1])
     for pattern in _TELLING:
         for line in said:
             if pattern.match(line):
                 return line[:300]
-    return next((line[:300] for line in reversed(said) if line), "")
+    return f"{command[:100]}: {said[-1][:300]}".removeprefix(": ") if said else command[:100]

@@ -223,18 +223,16 @@ def scratch() -> Iterator[Path]:
     """A folder on a real file system for the length of a block. What a killed holder left is removed by the next one."""
     home = cache.root() / "scratch"
     home.mkdir(parents=True, exist_ok=True)
-    for lock in home.glob("*.lock"):
-        with contextlib.suppress(OSError), lock.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(lock.with_suffix(""))
-            lock.unlink()
     name = secrets.token_hex(8)
-    lock = home / f"{name}.lock"
-    with lock.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not lock.exists():  # another's sweep took it between the two lines above
-            lock.touch()
-        folder = home / name
+    folder, lock = home / name, home / f"{name}.lock"
+    with contextlib.ExitStack() as held:
+        with cache.locked(home / "sweep"):  # so that nobody sweeps a lock that is made and not yet held
+            for other in home.glob("*.lock"):
+                with contextlib.suppress(OSError), other.open("a") as handle:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(other.with_suffix(""))
+                    other.unlink()
+            fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
         folder.mkdir()
         try:
             yield folder

@@ -7,6 +7,7 @@ everywhere. Nothing is ever forced: what somebody pushed stays in the history.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -90,10 +91,14 @@ def push(site: Site, state: Path, package: str, folder: Path, message: str, bran
 
 
 def _ensure(site: Site, repository: Path) -> None:
-    if not (repository / "HEAD").is_file():
-        create(repository, site.sources.branches[-1])
-        git("config", "receive.denyNonFastForwards", "true", repository=repository)
-        git("config", "receive.denyDeletes", "true", repository=repository)
+    if (repository / "HEAD").is_file():
+        return
+    partial = repository.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    create(partial, site.sources.branches[-1])
+    git("config", "receive.denyNonFastForwards", "true", repository=partial)
+    git("config", "receive.denyDeletes", "true", repository=partial)
+    partial.rename(repository)
 
 
 def _import(site: Site, state: Path, folder: Path) -> Pushed:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from config.models import Site
 from workers import cache
 from workers.errors import CannotRun, DidNotHold
-from workers.run import CommandFailed, require, run, started
+from workers.run import DEVNULL, PIPE, CommandFailed, require, run, started
 from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
 
 LARGEST = 256 * 1024 * 1024
@@ -164,7 +163,7 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
     """Contents of blobs by name, through one ``git cat-file --batch``."""
     found: dict[str, bytes] = {}
     argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
-    with started(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
         assert process.stdin is not None  # noqa: S101 - pipes were asked for
         assert process.stdout is not None  # noqa: S101
         process.stdin.write("".join(f"{name}\n" for name in names).encode())

@@ -25,6 +25,9 @@ ATTEMPTS = 3
 TIMEOUT = (10.0, 60.0)
 """s to connect, and between two reads."""
 
+HEADERS = {"User-Agent": "kitten-ci"}
+"""AlmaLinux's lookaside refuses the name that requests gives itself."""
+
 _LINE = re.compile(r"(?P<algorithm>[A-Z0-9-]+)\s+\((?P<file>.*)\)\s+=\s+(?P<checksum>\S+)")
 _OLD_LINE = re.compile(r"[0-9a-f]{32}\s+\S.*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
@@ -155,7 +158,7 @@ def _download(url: str, to: Path) -> str:
         raise _NotThere(f"{url}: not an http or https address")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
+            with requests.get(url, headers=HEADERS, stream=True, timeout=TIMEOUT) as answer:
                 if answer.status_code == 200:
                     return _receive(answer.raw.stream(1 << 20, decode_content=False), url, to)
                 reason = f"HTTP {answer.status_code} {answer.reason}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from config.loading import load_site
 from config.models import Site
 from workers.repo.sign import signer
@@ -111,6 +112,10 @@ def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(CONFIG / "demo", folder / "demo")
     for file in (folder / "demo" / "packages").iterdir():
         file.unlink()
+    repositories = folder / "demo" / "repositories.yaml"
+    entries = yaml.safe_load(repositories.read_text())
+    entries["repositories"] = [{"name": name} for name in ("BaseOS", "AppStream", "sandbox-base")]
+    repositories.write_text(yaml.safe_dump(entries))
     entry = {"name": "tiny", "binaries": ["tiny-libs", "tiny-doc"], "placement": {"tiny-doc": "AppStream"}}
     (folder / "demo" / "packages" / "tiny.yaml").write_text(yaml.safe_dump(entry))
     return folder / "demo"

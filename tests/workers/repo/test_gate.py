@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from config.models import Package, Site
 from workers.repo.gate import Candidate, against_package, against_published, judge
 from workers.repo.records import PublishedFile, PublishedRecord

@@ -11,14 +11,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+
 from config.models import Site
+from tests.workers.repo.conftest import BuildFactory, artifact
+from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo import stage as module
 from workers.repo.stage import stage
-
-from tests.workers.repo.conftest import BuildFactory, artifact
-from tests.workers.repo.kills import killed_at
 
 
 def staged(state: Path, target: str = "aarch64") -> dict[str, Path]:
@@ -128,7 +128,7 @@ def test_a_build_for_another_target_is_not_staged(site: Site, state: Path, make_
 
 
 def test_a_package_of_a_foreign_architecture_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
-    with pytest.raises(CannotRun, match="tiny-libs-1-1.el10.s390x.rpm is of architecture s390x"):
+    with pytest.raises(CannotRun, match=r"tiny-libs-1-1.el10.s390x.rpm is of architecture s390x"):
         stage(site, state, "aarch64", str(make_build(target="aarch64", arch="s390x")))
     assert not staged(state)
 
@@ -139,7 +139,7 @@ def test_a_changed_package_is_refused(site: Site, state: Path, make_build: Build
     content = bytearray(rpm.read_bytes())
     content[-1] ^= 1
     rpm.write_bytes(content)
-    with pytest.raises(CannotRun, match="is not what build.json says"):
+    with pytest.raises(CannotRun, match=r"is not what build.json says"):
         stage(site, state, "aarch64", str(build))
     assert not staged(state)
 
@@ -168,7 +168,7 @@ def test_no_rpm_at_all_is_refused(site: Site, state: Path, make_build: BuildFact
 
 
 def test_no_build_is_one_line(site: Site, state: Path) -> None:
-    with pytest.raises(CannotRun, match="there is no build at .*/nowhere: no build.json"):
+    with pytest.raises(CannotRun, match=r"there is no build at .*/nowhere: no build.json"):
         stage(site, state, "aarch64", "nowhere")
 
 

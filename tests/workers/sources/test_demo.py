@@ -32,12 +32,16 @@ def git(repository: Path, *words: str) -> str:
     return subprocess.run(["git", f"--git-dir={repository}", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
+def ensure(site: Site, state: Path, content: Path) -> list[demo.Pushed]:
+    return demo.ensure_demo_repositories(site, state, content, [package.name for package in site.packages])
+
+
 def heads(made: list[demo.Pushed]) -> dict[str, str]:
     return {one.package: one.commit for one in made}
 
 
 def test_each_package_gets_a_bare_repository_with_its_content(site: Site, content: Path, tmp_path: Path) -> None:
-    made = demo.ensure_demo_repositories(site, tmp_path / "state", content)
+    made = ensure(site, tmp_path / "state", content)
     assert [one.package for one in made] == ["bzip2", "zlib"]
     repository = tmp_path / "state" / "dist-git" / "bzip2.git"
     assert git(repository, "rev-parse", "--is-bare-repository") == "true"
@@ -51,57 +55,57 @@ def test_each_package_gets_a_bare_repository_with_its_content(site: Site, conten
 
 
 def test_the_same_content_makes_the_same_commits_everywhere(site: Site, content: Path, tmp_path: Path) -> None:
-    here = demo.ensure_demo_repositories(site, tmp_path / "here", content)
-    there = demo.ensure_demo_repositories(site, tmp_path / "there", content)
+    here = ensure(site, tmp_path / "here", content)
+    there = ensure(site, tmp_path / "there", content)
     assert heads(here) == heads(there)
 
 
 def test_a_second_time_changes_nothing(site: Site, content: Path, tmp_path: Path) -> None:
-    first = demo.ensure_demo_repositories(site, tmp_path, content)
-    again = demo.ensure_demo_repositories(site, tmp_path, content)
+    first = ensure(site, tmp_path, content)
+    again = ensure(site, tmp_path, content)
     assert heads(again) == heads(first)
     assert not any(one.new for one in again)
 
 
 def test_a_kill_before_the_import_was_noted_ends_in_the_same_state(site: Site, content: Path, tmp_path: Path) -> None:
-    demo.ensure_demo_repositories(site, tmp_path, content)
+    ensure(site, tmp_path, content)
     repository = tmp_path / "dist-git" / "bzip2.git"
     git(repository, "update-ref", "-d", "refs/kitten/imported")
     head = git(repository, "rev-parse", "c10s")
-    demo.ensure_demo_repositories(site, tmp_path, content)
+    ensure(site, tmp_path, content)
     assert git(repository, "rev-parse", "c10s") == head
 
 
 def test_changed_content_becomes_a_commit_on_top(site: Site, content: Path, tmp_path: Path) -> None:
-    first = heads(demo.ensure_demo_repositories(site, tmp_path, content))
+    first = heads(ensure(site, tmp_path, content))
     (content / "zlib" / "README").write_text("new\n")
-    made = {one.package: one for one in demo.ensure_demo_repositories(site, tmp_path, content)}
+    made = {one.package: one for one in ensure(site, tmp_path, content)}
     assert made["zlib"].new
     assert not made["bzip2"].new
     assert git(made["zlib"].repository, "rev-parse", "c10s~1") == first["zlib"]
 
 
 def test_what_somebody_pushed_stays(site: Site, content: Path, tmp_path: Path) -> None:
-    demo.ensure_demo_repositories(site, tmp_path, content)
+    ensure(site, tmp_path, content)
     folder = tmp_path / "mine"
     shutil.copytree(content / "zlib", folder)
     (folder / "README").write_text("mine\n")
     pushed = demo.push(site, tmp_path, "zlib", folder, "mine")
-    again = heads(demo.ensure_demo_repositories(site, tmp_path, content))
+    again = heads(ensure(site, tmp_path, content))
     assert again["zlib"] == pushed.commit
     (content / "zlib" / "NEWS").write_text("newer\n")
-    newer = heads(demo.ensure_demo_repositories(site, tmp_path, content))
+    newer = heads(ensure(site, tmp_path, content))
     assert git(pushed.repository, "rev-parse", f"{newer['zlib']}~1") == pushed.commit
 
 
 def test_a_push_of_the_same_content_makes_no_commit(site: Site, content: Path, tmp_path: Path) -> None:
-    first = heads(demo.ensure_demo_repositories(site, tmp_path, content))
+    first = heads(ensure(site, tmp_path, content))
     pushed = demo.push(site, tmp_path, "zlib", content / "zlib", "nothing new")
     assert (pushed.commit, pushed.new) == (first["zlib"], False)
 
 
 def test_a_repository_takes_no_forced_push(site: Site, content: Path, tmp_path: Path) -> None:
-    demo.ensure_demo_repositories(site, tmp_path, content)
+    ensure(site, tmp_path, content)
     repository, clone = tmp_path / "dist-git" / "zlib.git", tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", repository, clone], check=True)
     identity = ["-c", "user.name=test", "-c", "user.email=test"]
@@ -114,15 +118,26 @@ def test_a_repository_takes_no_forced_push(site: Site, content: Path, tmp_path: 
 def test_mistakes_of_the_user(site: Site, content: Path, tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match=r"no repository .*zlib\.git\n.*kitten dist-git init"):
         demo.push(site, tmp_path, "zlib", content / "zlib", "too early")
-    demo.ensure_demo_repositories(site, tmp_path, content)
+    ensure(site, tmp_path, content)
     with pytest.raises(CannotRun, match="no folder"):
         demo.push(site, tmp_path, "zlib", tmp_path / "none", "nothing")
     with pytest.raises(DidNotHold, match="one spec"):
         demo.push(site, tmp_path, "zlib", content, "no spec here")
     with pytest.raises(CannotRun, match="holds no package of this site"):
-        demo.ensure_demo_repositories(site, tmp_path, tmp_path / "none")
+        ensure(site, tmp_path, tmp_path / "none")
     elsewhere = site.model_copy(
         update={"sources": site.sources.model_copy(update={"dist_git": "https://git.example/rpms/{package}.git"})}
     )
     with pytest.raises(CannotRun, match=r"dist-git of this site is https://git\.example"):
-        demo.ensure_demo_repositories(elsewhere, tmp_path, content)
+        ensure(elsewhere, tmp_path, content)
+
+
+def test_a_repository_can_be_there_before_its_first_commit(site: Site, content: Path, tmp_path: Path) -> None:
+    (tmp_path / "dist-git" / "zlib.partial").mkdir(parents=True)  # what a killed runner leaves
+    for _ in range(2):
+        demo.ensure_empty_repositories(site, tmp_path, content, ["zlib"])
+    repository = tmp_path / "dist-git" / "zlib.git"
+    assert git(repository, "for-each-ref") == ""
+    assert git(repository, "config", "receive.denyNonFastForwards") == "true"
+    assert sorted(path.name for path in repository.parent.iterdir()) == ["zlib.git", "zlib.lock"]
+    assert ensure(site, tmp_path, content)[1].new

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.workers.verify.conftest import compile_program
+from tests.workers.rpms import compile_program
 from workers.run import run
 from workers.verify.header import MalformedError
 from workers.verify.producers import read_units, supplementary_name

@@ -7,6 +7,7 @@ import gzip
 import io
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import zstandard

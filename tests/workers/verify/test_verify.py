@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from config.models import Site, Target
-from tests.workers.verify.conftest import BuildRpm, compile_program, split_debug
+from tests.workers.rpms import BuildRpm, compile_program, split_debug
 from workers.errors import CannotRun, DidNotHold
 from workers.results import BuildResult, Check, VerifyResult
 from workers.run import run

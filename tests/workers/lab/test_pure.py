@@ -1,0 +1,276 @@
+"""Command lines, archives, console rules, kernels and libraries: everything about a guest that needs no guest."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config.loading import load_site
+from workers.errors import CannotRun
+from workers.lab import accelerator, console, dependencies
+from workers.lab.guest import APPLETS, payload_archive
+from workers.lab.initramfs import Archive
+from workers.lab.kernel import PROGRAMS, load_order, module_dependencies, real_kernel
+from workers.lab.machine import Boot, Talk, arguments
+from workers.lab.suites import packages
+from workers.lab.testing import _tests
+from workers.repo.builds import Build
+from workers.results import BuildResult
+from workers.run import run
+from workers.subject import Subject, artifact
+from workers.verify.header import Header
+from workers.verify.payload import Entry
+
+SITE = load_site("demo")
+TARGETS = [target.name for target in SITE.targets]
+
+EXPECTED = {
+    "x86_64": ("qemu-system-x86_64", "pc", "Haswell-noTSX", "Haswell-v4", "virtio-serial-pci", "ttyS0"),
+    "x86_64_v2": ("qemu-system-x86_64", "pc", "Nehalem", "Nehalem", "virtio-serial-pci", "ttyS0"),
+    "aarch64": ("qemu-system-aarch64", "virt", "cortex-a57", "host", "virtio-serial-pci", "ttyAMA0"),
+    "ppc64le": ("qemu-system-ppc64", "pseries,x-vof=on", "power9", "host", "virtio-serial-pci", "hvc0"),
+    "s390x": ("qemu-system-s390x", "s390-ccw-virtio", "max", "host", "virtio-serial-ccw", "ttysclp0"),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("accelerated", ["tcg", "kvm"])
+def test_each_target_s_command_line_is_its_entry(name, accelerated):
+    emulator, machine, cpu_tcg, cpu_kvm, bus, tty = EXPECTED[name]
+    boot = Boot(SITE.target(name).machine, accelerated, Path("/k"), Path("/i"), 640)
+    argv = arguments(boot, 3, 4, 5)
+    assert argv[0] == emulator
+
+    def value(option: str) -> str:
+        return argv[argv.index(option) + 1]
+
+    assert value("-machine") == machine
+    assert value("-accel") == accelerated  # by name, and no fallback that would change the CPU
+    assert value("-cpu") == (cpu_kvm if accelerated == "kvm" else cpu_tcg)
+    assert value("-m") == "640M"
+    assert value("-device") == bus
+    assert value("-append").split()[:2] == [f"console={tty}", "rdinit=/init"]
+    assert "-S" in argv
+    assert [word for word in argv if "fd=" in word] == [
+        "socket,id=monitor,fd=3", "socket,id=console,fd=4", "socket,id=tap,fd=5"
+    ]  # fmt: skip
+    assert all(word in argv for word in SITE.target(name).machine.arguments)
+
+
+@pytest.mark.parametrize("name", [n for n in TARGETS if not n.startswith("x86")])
+def test_foreign_code_is_emulated_at_once(name):
+    assert "does not run" in accelerator.obstacle(SITE.target(name), "x86_64")
+
+
+def test_kvm_is_out_of_the_question_where_its_device_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerator, "_DEVICE", tmp_path / "kvm")
+    assert "there is no" in accelerator.obstacle(SITE.target("x86_64"), "x86_64")
+    (tmp_path / "kvm").touch()
+    assert accelerator.obstacle(SITE.target("x86_64"), "x86_64") == ""
+
+
+def unpacked(tmp_path: Path, data: bytes) -> Path:
+    (tmp_path / "archive").write_bytes(data)
+    root = tmp_path / "root"
+    root.mkdir()
+    run(["sh", "-c", 'exec cpio -idmu --no-absolute-filenames <"$0"', tmp_path / "archive"], cwd=root)
+    return root
+
+
+def test_cpio_reads_what_is_written(tmp_path):
+    archive = Archive()
+    archive.merged_link("lib64")
+    archive.file("/lib64/deep/er/x", b"data", 0o750)
+    archive.file("usr/bin/odd size", b"12345", 0o4755)
+    archive.link("/etc/link", "../usr/bin/odd size")
+    archive.folder("/tmp", 0o1777)
+    root = unpacked(tmp_path, archive.finish())
+    assert (root / "usr/lib64/deep/er/x").read_bytes() == b"data"
+    assert (root / "lib64").readlink() == Path("usr/lib64")
+    assert (root / "etc/link").read_bytes() == b"12345"
+    assert (root / "usr/bin/odd size").stat().st_mode == 0o104755
+    assert (root / "tmp").stat().st_mode == 0o041777
+
+
+def test_archives_stay_aligned_for_the_next_one(tmp_path):
+    for name in ("a", "ab", "abc", "abcd"):
+        archive = Archive()
+        archive.file(name, name.encode())
+        assert len(archive.finish()) % 4 == 0
+
+
+def test_a_path_that_leaves_the_archive_is_refused():
+    with pytest.raises(ValueError, match="leaves the archive"):
+        Archive().file("../x", b"")
+    with pytest.raises(ValueError, match="leaves the archive"):
+        payload_archive([], {"../../init": b""})
+
+
+def test_a_package_s_files_lie_where_rpm_would_put_them(tmp_path):
+    (tmp_path / "content").write_bytes(b"program")
+    entries = (
+        Entry("/lib64", "folder", 0o755),
+        Entry("/usr/bin/p", "file", 0o755, content=tmp_path / "content"),
+        Entry("/lib64/libp.so.1", "link", 0o777, target="libp.so.1.2"),
+    )
+    root = unpacked(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
+    assert (root / "usr/bin/p").read_bytes() == b"program"
+    assert (root / "usr/lib64/libp.so.1").readlink() == Path("libp.so.1.2")
+    assert not (root / "lib64").exists()
+    assert (root / "kitten/tests/data/x").read_bytes() == b"y"
+
+
+def test_no_program_of_the_guest_can_stand_in_for_a_package_s():
+    assert not {"bzip2", "bunzip2", "xz", "unxz", "lzma", "unlzma", "zstd", "lzop", "tar", "cpio"} & set(APPLETS)
+    runners = {"ash", "sh", "hush", "env", "xargs", "timeout", "nice", "nohup", "setsid", "find", "chroot", "time"}
+    assert not runners & set(APPLETS)
+    assert {"bash", "env", "timeout"} <= set(PROGRAMS)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("[    1.2] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", "panic"),
+        ("Oops: 0002 [#1] PREEMPT SMP NOPTI", "oops"),
+        ("BUG: unable to handle page fault for address: ffff", "oops"),
+        ("Unable to handle kernel NULL pointer dereference at virtual address 0000", "oops"),
+        ("kernel BUG at mm/slub.c:123!", "bug"),
+        ("BUG: sleeping function called from invalid context", "bug"),
+        ("WARNING: possible circular locking dependency detected", "lockdep"),
+        ("You are in emergency mode. After logging in", "emergency"),
+        ("Out of memory: Killed process 80 (x)", "out-of-memory"),
+        ("traps: bzip2[77] trap invalid opcode ip:401136 sp:7ffd error:0 in bzip2[401000+1000]", "sigill"),
+        ("bzip2[88]: illegal instruction (4) at 10000600 nip 10000600 lr 7fff code 1 in bzip2", "sigill"),
+        ("bzip2[42]: undefined instruction: pc=0000aaaa", "sigill"),
+        ("p[42]: unhandled signal 4 code 0x1 at 0x1 in p", "sigill"),
+        ("User process fault: interruption code 0001 ilc:3 in p", "sigill"),
+        ("Fatal glibc error: CPU does not support x86-64-v3", "cpu-model"),
+        ("Fatal glibc error: CPU lacks ISA 3.00 support (POWER9 or later required)", "cpu-model"),
+        ("\x1b[1;31mkitten: no virtio port named x\x1b[0m\r", "init"),
+    ],
+)
+def test_the_console_s_complaint_is_known(line, rule):
+    (hit,) = console.hits(f"all is well\n{line}\nall is well\n")
+    assert hit.rule.name == rule
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [swapper]",
+        "reboot: Power down",
+        "nvram: Failed to initialize oops partition!",
+        "pstore: Registered efi_pstore as persistent store backend: oops",
+        "random: crng init done",
+        "debugging emergency_restart support",
+    ],
+)
+def test_what_sounds_alike_is_no_complaint(line):
+    assert console.hits(line) == ()
+
+
+PACKAGES = {"Package": "linux-image-arm64", "Depends": "linux-base (>= 4.3~), linux-image-6.12.9+deb13-arm64 (= 6.12.9-1)"}
+
+
+def test_a_kernel_metapackage_is_resolved():
+    assert real_kernel(PACKAGES) == "linux-image-6.12.9+deb13-arm64"
+    with pytest.raises(CannotRun, match="linux-base depends on no linux-image"):
+        real_kernel({"Package": "linux-base", "Depends": "kmod"})
+
+
+def test_modules_load_after_what_they_need():
+    assert module_dependencies(b"junk\0license=GPL\0depends=virtio,virtio-ring\0name=x\0") == ("virtio", "virtio_ring")
+    assert module_dependencies(b"\0depends=\0") == ()
+    needs = {"a": ("b", "c"), "b": ("c",), "c": (), "d": ()}
+    assert load_order(["a", "d"], needs) == ("c", "b", "a", "d")
+
+
+def header(name: str, requires: tuple[str, ...] = (), provides: tuple[str, ...] = ()) -> Header:
+    return Header(name, "1", "1", "s390x", "", "", provides, requires, (), "cpio", "zstd", 0)
+
+
+def test_missing_libraries_are_looked_for_among_what_is_staged():
+    pigz = header("pigz", ("libz.so.1()(64bit)", "libz.so.1(ZLIB_1.2)(64bit)", "libc.so.6(GLIBC_2.17)(64bit)", "/bin/sh"))
+    zlib = header("zlib", ("libdeep.so.2()(64bit)", "rtld(GNU_HASH)"), ("libz.so.1()(64bit)", "zlib = 1"))
+    deep = header("deep", (), ("libdeep.so.2()(64bit)",))
+    staged = {Path("zlib.rpm"): zlib, Path("deep.rpm"): deep, Path("other.rpm"): header("other")}
+    assert dependencies.resolve([pigz], ["libc.so.6"], staged) == ((Path("deep.rpm"), Path("zlib.rpm")), frozenset())
+    assert dependencies.resolve([pigz], ["libc.so.6"], {}) == ((), frozenset({"libz.so.1"}))
+    assert dependencies.resolve([pigz, zlib, deep], ["libc.so.6"], {}) == ((), frozenset())
+    assert dependencies.resolve([replace(pigz, requires=())], [], staged) == ((), frozenset())
+
+
+def test_tests_come_from_a_folder_or_a_tar(tmp_path):
+    tests = tmp_path / "tests"
+    (tests / "data").mkdir(parents=True)
+    (tests / "smoke.sh").write_text("exit 0\n")
+    (tests / "data" / "helper.sh").write_text("exit 1\n")
+    found = packages.read_tests(tests)
+    assert packages.scripts(found) == ("smoke.sh",)
+    with tarfile.open(tmp_path / "tests.tar", "w") as archive:
+        for path in sorted(tests.rglob("*")):
+            archive.add(path, path.relative_to(tests), recursive=False)
+    assert packages.read_tests(tmp_path / "tests.tar") == found
+
+
+def test_tests_that_are_no_tests_are_one_line(tmp_path):
+    with pytest.raises(CannotRun, match="is not there"):
+        packages.read_tests(tmp_path / "nothing")
+    (tmp_path / "text").write_text("no tar")
+    with pytest.raises(CannotRun, match="is no tar of tests"):
+        packages.read_tests(tmp_path / "text")
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        info = tarfile.TarInfo("../../init")
+        archive.addfile(info)
+    with pytest.raises(CannotRun, match="leaves the folder of tests"):
+        packages.read_tests(tmp_path / "evil.tar")
+
+
+GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")
+
+
+@pytest.mark.parametrize(
+    ("talk", "reason"),
+    [
+        (Talk(ending="timeout"), "did not finish within 7 s"),
+        (Talk(ending="closed"), "ended before its report did"),
+        (Talk(ending="too-much"), "said more than a test may"),
+        (Talk(ending="stopped"), "QEMU stopped the guest"),
+        (Talk(bytearray(b"Kernel panic - not syncing: x\n"), GREEN, "end"), "the guest's kernel panicked"),
+        (Talk(bytearray(), bytearray(b"TAP version 14\n1..1\nok 1 - a # SKIP x\n# END\n"), "end"), "every test was skipped"),
+        (Talk(bytearray(), bytearray(b"TAP version 14\n1..0\n# END\n"), "end"), "every test was skipped"),
+    ],
+)
+def test_a_guest_that_went_wrong_fails_however_green_its_tests(talk, reason):
+    assert any(case.outcome == "fail" and reason in case.reason for case in packages.judge(talk, 7))
+
+
+def test_a_guest_that_went_right_passes():
+    (case,) = packages.judge(Talk(bytearray(b"reboot: Power down\n"), GREEN, "end"), 7)
+    assert case.outcome == "pass"
+
+
+def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(tmp_path):
+    tests = tmp_path / "source"
+    tests.mkdir()
+    (tests / "smoke.sh").write_text("exit 0\n")
+    folder = tmp_path / "build"
+    folder.mkdir()
+    with tarfile.open(folder / "tests.tar", "w") as archive:
+        archive.add(tests / "smoke.sh", "smoke.sh")
+    named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
+    build = Build(str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None)
+    about = Subject("p", (), (), build)
+    assert packages.scripts(_tests(about, None, tmp_path)) == ("smoke.sh",)
+    with (folder / "tests.tar").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CannotRun, match=r"is not what build\.json says"):
+        _tests(about, None, tmp_path)
+    (folder / "tests.tar").unlink()
+    with pytest.raises(CannotRun, match=r"are missing: /elsewhere/tests\.tar"):
+        _tests(about, None, tmp_path)
+    bare = replace(build, result=build.result.model_copy(update={"tests": None}))
+    assert _tests(replace(about, build=bare), None, tmp_path) == {}

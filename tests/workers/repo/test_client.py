@@ -1,0 +1,69 @@
+"""dnf, as users have it, takes what is published and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from config.models import Site
+from tests.workers.repo.conftest import BuildFactory
+from workers.errors import CannotRun, DidNotHold
+from workers.repo.client import install
+from workers.repo.publish import publish
+
+pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write a file anew; it may be a hard link."""
+    file.unlink()
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("target", ["x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x"])
+def test_dnf_installs_what_is_published(site: Site, state: Path, make_build: BuildFactory, target: str) -> None:
+    publish(site, state, target, str(make_build(target)))
+    assert install(site, state, target) == ("tiny-doc-0:1-1.el10.noarch", f"tiny-libs-0:1-1.el10.{target}")
+
+
+def test_dnf_refuses_a_package_changed_by_one_byte(site: Site, state: Path, make_build: BuildFactory) -> None:
+    result = publish(site, state, "aarch64", str(make_build()))
+    (rpm,) = (Path(p.url) for p in result.packages if p.name.startswith("tiny-libs-1"))
+    content = bytearray(rpm.read_bytes())
+    content[-1] ^= 1
+    replace(rpm, bytes(content))
+    with pytest.raises(DidNotHold, match=r"(?s)dnf refused to install tiny-libs for aarch64.*checksum"):
+        install(site, state, "aarch64", ["tiny-libs"])
+
+
+def test_dnf_refuses_an_index_edited_by_hand(site: Site, state: Path, make_build: BuildFactory) -> None:
+    publish(site, state, "aarch64", str(make_build()))
+    repomd = state / "published/10-kitten/BaseOS/aarch64/os/repodata/repomd.xml"
+    replace(repomd, repomd.read_bytes().replace(b"<revision>", b"<revision>1"))
+    with pytest.raises(DidNotHold, match=r"(?s)dnf refused.*(GPG verification|Bad PGP signature|repomd)"):
+        install(site, state, "aarch64", ["tiny-libs"])
+
+
+def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    from workers.repo import index
+    from workers.repo.sign import signer
+
+    build = make_build()
+    result = publish(site, state, "aarch64", str(build))
+    (rpm,) = (Path(p.url) for p in result.packages if p.name.startswith("tiny-libs-1"))
+    replace(rpm, (build / rpm.name).read_bytes())
+    repository = state / "published/10-kitten/BaseOS/aarch64/os"
+    repomd = index.write(repository, [index.describe(rpm, str(rpm.relative_to(repository)))], 2_000_000_000)
+    with signer(state / "secrets/gnupg", "Tests") as key:
+        key.sign_detached(repomd)
+    with pytest.raises(DidNotHold, match=r"(?s)dnf refused.*is not signed"):
+        install(site, state, "aarch64", ["tiny-libs"])
+
+
+def test_nothing_published_is_one_line(site: Site, state: Path) -> None:
+    with pytest.raises(CannotRun, match="nothing is published for aarch64"):
+        install(site, state, "aarch64")

@@ -1,0 +1,196 @@
+"""Real source packages become real RPMs: native and foreign, with BuildRequires, once, reproducibly, leaving nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from config.models import Site
+from tests.workers.rpm.conftest import LIBRARY, PROGRAM, MakeSource
+from workers import cache
+from workers.errors import CannotRun
+from workers.results import BuildResult, SourceResult
+from workers.rpm import artifacts, sandbox
+from workers.rpm.backend import backend
+from workers.rpm.build import Order, build
+from workers.run import run
+
+pytestmark = pytest.mark.sandbox
+
+GREET = "int greet(void) { return 42; }\n"
+HELLO = '#include <greet.h>\n#include <stdio.h>\nint main(void) { printf("greet %d\\n", greet()); return 0; }\n'
+
+
+def built(site: Site, state: Path, target: str, srpm: Path) -> BuildResult:
+    entry = site.target(target)
+    return build(Order(site, state, entry, srpm=str(srpm)), backend(site, entry, state / "staged" / target))
+
+
+def stage(state: Path, target: str, result: BuildResult) -> None:
+    folder = state / "staged" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for rpm in result.rpms:
+        if "-debug" not in rpm.name:
+            shutil.copy(rpm.url, folder)
+    run(["createrepo_c", "-q", folder])
+
+
+@pytest.mark.parametrize("target", ["x86_64_v2", "aarch64", "s390x"])
+def test_a_library_is_built_staged_linked_and_run(
+    site: Site, tmp_path: Path, make_srpm: MakeSource, target: str
+) -> None:
+    library = built(site, tmp_path, target, make_srpm("greet", GREET, **LIBRARY))
+    assert library.outcome == "held", library.cause
+    stage(tmp_path, target, library)
+    program = built(site, tmp_path, target, make_srpm("hello", HELLO, **PROGRAM))
+    assert program.outcome == "held", program.cause
+    assert [line.split()[0] for line in program.buildroot] == [
+        f"greet-1.0-1.el10.{target}",
+        f"greet-devel-1.0-1.el10.{target}",
+    ]
+    names = {rpm.name.rsplit("-", 2)[0] for rpm in program.rpms}
+    assert names == {"hello", "hello-devel", "hello-debuginfo", "hello-debugsource"}
+    package = next(rpm.url for rpm in program.rpms if rpm.name.startswith("hello-1.0"))
+    header = run(
+        ["rpm", "-qp", "--qf", "%{ARCH}\n%{OPTFLAGS}\n%{BUILDHOST}\n[%{REQUIRES}\n]", package]
+    ).output.splitlines()
+    flags = [*site.build.optflags, *site.target(target).flags.compiler]
+    assert header[:3] == [target, " ".join(flags), "builder.kitten.invalid"]
+    assert "libgreet.so.1()(64bit)" in header
+
+
+def test_the_same_inputs_are_built_once_and_give_the_same_bytes(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
+    srpm = make_srpm("greet", GREET, **LIBRARY)
+    first = built(site, tmp_path / "one", "s390x", srpm)
+    again = built(site, tmp_path / "one", "s390x", srpm)
+    assert (first.reused, again.reused) == (False, True)
+    assert again.url == first.url
+    elsewhere = built(site, tmp_path / "two", "s390x", srpm)
+    assert elsewhere.reused is False
+    assert elsewhere.identity == first.identity
+    assert [(rpm.name, rpm.sha256) for rpm in elsewhere.rpms] == [(rpm.name, rpm.sha256) for rpm in first.rpms]
+    assert len(first.rpms) >= 4
+    assert sorted(path.name for path in Path(first.url).iterdir()) == sorted(
+        ["build.json", "build.log.zst", *(rpm.name for rpm in first.rpms)]
+    )
+
+
+def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    folder = tmp_path / "artifacts/sources/greet/k"
+    folder.mkdir(parents=True)
+    srpm = Path(shutil.copy(make_srpm("greet", GREET, **LIBRARY), folder))
+    (folder / "tests.tar").write_bytes(b"tests")
+    tests = artifacts.described(folder / "tests.tar", str(folder))
+    package = artifacts.described(srpm, str(folder))
+    made = SourceResult(summary="", package="greet", branch="b", commit="abc", srpm=package, tests=tests)
+    made.write(folder / "source.json")
+    entry = site.target("x86_64")
+    order = Order(site, tmp_path, entry, source="artifacts/sources/greet/k")
+    result = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
+    assert (result.outcome, result.commit) == ("held", "abc")
+    assert result.tests is not None
+    assert Path(result.tests.url).read_bytes() == b"tests"
+    assert Path(result.tests.url).parent == Path(result.url)
+
+
+def test_a_failed_check_names_its_cause_and_leaves_its_log(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    parts = LIBRARY | {"check": "echo 'FAIL: greeting'\nexit 1"}
+    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
+    assert (result.outcome, result.cause) == ("not-held", "%check failed: FAIL: greeting")
+    assert result.rpms == ()
+    assert "/failed/x86_64/" in result.url
+    assert [path.name for path in sorted(Path(result.url).iterdir())] == ["build.json", "build.log.zst"]
+    assert not list((tmp_path / "artifacts/builds/x86_64").iterdir())
+
+
+def test_a_package_the_configuration_does_not_list_is_refused(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
+    narrow = site.model_copy(
+        update={"packages": tuple(p.model_copy(update={"binaries": (p.name,)}) for p in site.packages)}
+    )
+    result = built(narrow, tmp_path, "x86_64", make_srpm("greet", GREET, **LIBRARY))
+    assert (result.outcome, result.rpms) == ("not-held", ())
+    assert "greet-devel, which packages/greet.yaml does not list" in result.cause
+
+
+def test_a_missing_build_requirement_is_named_before_anything_runs(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
+    result = built(site, tmp_path, "ppc64le", make_srpm("hello", HELLO, **PROGRAM))
+    assert result.outcome == "not-held"
+    assert result.cause == "hello needs greet-devel, which nothing staged on ppc64le provides"
+
+
+def test_an_rpath_does_not_ship(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    parts = LIBRARY | {"build": LIBRARY["build"] + " -Wl,-rpath,%{_libdir}"}
+    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
+    assert result.outcome == "not-held"
+    assert "standard runpath" in result.cause.lower() or "rpath" in result.cause.lower()
+
+
+def test_a_build_sees_no_network_and_nothing_of_the_host(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    check = f'test "$(ls /sys/class/net 2>/dev/null)" = ""\ngrep -c : /proc/net/dev | grep -x 1\ntest ! -e {tmp_path}'
+    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **(LIBRARY | {"check": check})))
+    assert result.outcome == "held", result.cause
+
+
+def test_a_package_the_site_does_not_know_is_refused(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    with pytest.raises(CannotRun, match="unknown package 'other'"):
+        built(site, tmp_path, "x86_64", make_srpm("other", GREET, **LIBRARY))
+
+
+def test_a_killed_build_leaves_no_process_and_the_next_run_clears_its_scratch(
+    site: Site, tmp_path: Path, make_srpm: MakeSource
+) -> None:
+    marker = f"sleep 6{os.getpid()}"
+    srpm = make_srpm("bzip2", GREET, **(LIBRARY | {"check": marker}))
+    code = "import sys; from workers.cli import main; sys.argv[0] = 'kitten'; main()"
+    argv = [sys.executable, "-c", code, "build", "--target", "aarch64", "--srpm", str(srpm), "--state", str(tmp_path)]
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=out)
+        try:
+            wait_for(lambda: running(marker), process, log)
+            mine = {path for path in (cache.root() / "scratch").glob("*.lock") if held_by(path, process.pid)}
+            assert mine
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    wait_for(lambda: not running(marker))
+    with sandbox.scratch():
+        assert not any(path.exists() or path.with_suffix("").exists() for path in mine)
+    assert not any("/scratch/" in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def running(words: str) -> bool:
+    """Whether any process of this host has that command line."""
+    wanted = words.replace(" ", "\0").encode() + b"\0"
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == wanted:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def held_by(path: Path, pid: int) -> bool:
+    return any(os.path.realpath(link) == str(path) for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def wait_for(condition, process: subprocess.Popen[bytes] | None = None, log: Path | None = None) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + 120
+    while not condition():
+        assert process is None or process.poll() is None, log.read_text() if log else ""
+        assert time.monotonic() < end
+        time.sleep(0.05)
