@@ -26,7 +26,7 @@ class RetriedBuild(Build):
         except Exception as error:
             if workerforbuilder.worker is not None or self.finished or self.buildid is None:
                 raise
-            log.msg(f"{self}: the worker was lost while the build was prepared ({error}); it is retried")
+            log.msg(f"build {self.buildid}: the worker was lost while the build was prepared ({error}); it is retried")
             if self._preparation_step is not None:
                 await self.master.data.updates.finishStep(self._preparation_step.stepid, RETRY, False)
             await self.buildFinished(["lost", "connection"], RETRY)

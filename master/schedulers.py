@@ -16,14 +16,13 @@ from config.models import Package, Schedule, Site
 from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, to_target, to_try, try_builder
 from master.pools import has_try_workers
 
-TREE_STABLE_SECONDS = 1  # the commits of one push become one build, of the newest
 CATEGORY = "dist-git"
 HEARD = 500  # changes remembered; more than can be under way at a time
 TRY_PROPERTIES = frozenset({"package", "targets"})
 
 
 class DistGitPoller(changes.GitPoller):
-    """Follows a package's dist-git. A branch seen for the first time is built once, at its head.
+    """Follows a package's dist-git: a push is one change, its newest commit, also on a branch never seen before.
 
     Buildbot's own poller takes whatever is there at its first look as known, and so misses the first push to an empty
     repository. Its state is written after the changes are, so a master killed in between would report them again; the
@@ -35,12 +34,13 @@ class DistGitPoller(changes.GitPoller):
     @async_to_deferred
     async def _process_changes(self, newRev: str, branch: str) -> None:
         known = self.lastRev or {}
-        if known.get(branch) != newRev and await self._newest_change(branch) == newRev:
+        if known.get(branch) == newRev:
+            return
+        if await self._newest_change(branch) == newRev:
             self.lastRev = {**known, branch: newRev}
             return
-        if branch not in known:
-            # Not the history: `^head~1` leaves the head alone, and is ignored where the head has no parent.
-            self.lastRev = {**known, branch: f"{newRev}~1"}
+        # What super() takes as known: all but the newest commit. Git ignores `~1` of a commit without a parent.
+        self.lastRev = {**known, branch: f"{newRev}~1"}
         await super()._process_changes(newRev, branch)
 
     async def _newest_change(self, branch: str) -> str | None:
@@ -58,10 +58,11 @@ class OnCommit(schedulers.AnyBranchScheduler):
 
     Buildbot's schedulers hear of changes by message only: one that a poller stores before the scheduler listens, or
     just before the master is killed, is never built. So this one remembers what it has heard, and catches up.
+
+    There is no treeStableTimer: when one package's fires, Buildbot 4.3 forgets the older changes of all others.
     """
 
     heard: list[int]
-    _rescanning = False
 
     @async_to_deferred
     async def activate(self) -> None:
@@ -79,21 +80,12 @@ class OnCommit(schedulers.AnyBranchScheduler):
 
     @async_to_deferred
     async def gotChange(self, change: Any, important: bool) -> None:
-        """Take up a change, once."""
-        if change.number in self.heard and not self._rescanning:
+        """Take up a change, once. Killed before it is remembered, it is built again: better than not at all."""
+        if change.number in self.heard:
             return
         self.heard = [*self.heard, change.number][-HEARD:]
         await super().gotChange(change, important)
         await self.setState("heard", self.heard)
-
-    @async_to_deferred
-    async def scanExistingClassifiedChanges(self) -> None:
-        """Start the timers again of changes that were heard and not yet built when the master stopped."""
-        self._rescanning = True
-        try:
-            await super().scanExistingClassifiedChanges()
-        finally:
-            self._rescanning = False
 
     @async_to_deferred
     async def addBuildsetForChanges(self, *, changeids: list[int], **more: Any) -> Any:
@@ -304,7 +296,6 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
             name="on-commit",
             builderNames=[SOURCE],
             change_filter=util.ChangeFilter(category=CATEGORY),
-            treeStableTimer=TREE_STABLE_SECONDS,
             reason="a commit in dist-git",
         ),
         *(nightly(site, schedule) for schedule in site.schedules),

@@ -51,5 +51,4 @@ def www(site: Site, port: int, passwords: Mapping[str, str]) -> dict[str, Any]:
         "plugins": {"kitten": {}, "waterfall_view": {}, "console_view": {}, "grid_view": {}},
         "auth": util.UserPasswordAuth(known),
         "authz": authz(site),
-        "ui_default_config": {"Home.max_recent_builds": 30, "Builders.buildFetchLimit": 200},
     }

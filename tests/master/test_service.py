@@ -79,6 +79,13 @@ def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
     assert not any(cell["owes"] or cell["waiting"] for cell in pigz().values())
 
 
+def test_packages_pushed_at_the_same_time_are_all_built(ci: Service) -> None:
+    commits = {package: ci.push(package, "together") for package in ("pigz", "zlib")}
+    for package, commit in commits.items():
+        built = eventually(lambda c=commit: [b for b in ci.of("source", c) if b["complete"]], f"{package} is made")
+        assert [build["properties"]["package"] for build in built] == [package]
+
+
 def test_a_commit_that_breaks_the_source_says_why_and_builds_nothing(ci: Service) -> None:
     ci.behave("source", "fail-zlib")
     before = len(ci.builds("x86_64"))
