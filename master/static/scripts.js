@@ -6,8 +6,8 @@
   const REFRESH_MILLISECONDS = 5000;
 
   function link(build, text, title) {
-    return h("a", { href: `#/builders/${build.builder}/builds/${build.number}`, title, className: "me-1" },
-      h("span", { className: `badge-text results_${(build.results || "pending").toUpperCase()}` }, text));
+    return h("a", { href: `#/builders/${build.builder}/builds/${build.number}`, title, style: { marginRight: "0.6em" } },
+      h("span", { className: `bb-badge-status results_${(build.results || "pending").toUpperCase()}` }, text));
   }
 
   function cell(state) {

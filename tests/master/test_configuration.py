@@ -73,7 +73,7 @@ def test_steps_of_a_target_have_the_order_that_stages_only_what_is_proven(site: 
         names = [kind.name for kind, _ in made(builders[target.name])]
         assert names == [
             "build RPMs",
-            "prove frame pointers and ISA level",
+            "verify flags and headers",
             "test in QEMU",
             "stage for next builds",
             "hand to promote",
