@@ -12,6 +12,7 @@ from buildbot.plugins import util
 from buildbot.process.factory import BuildFactory
 
 from config.models import Site, Target
+from master.builds import factory
 from master.ledger import may_start
 from master.pools import has_try_workers, worker_names
 from steps.build import BuildRpmsStep
@@ -60,7 +61,7 @@ def source_factory(site: Site, installation: Installation, schedulers: Mapping[s
     :param schedulers: target → scheduler that starts its builder.
     """
     targets = {package.name: [target.name for target in site.targets_of(package)] for package in site.packages}
-    return BuildFactory(
+    return factory(
         [
             SourceStep(arguments=["source", "--package", util.Property("package")], **_told(installation)),
             HandToTargets(schedulers=schedulers, targets=targets),
@@ -91,22 +92,22 @@ def target_factory(site: Site, target: Target, installation: Installation) -> Bu
     steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
     if site.stages[-1].signed:
         steps.append(HandToPromote(scheduler=TO_PROMOTE))
-    return BuildFactory(steps)
+    return factory(steps)
 
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
     """The gate of the last stage, signing, and the switch."""
     arguments = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-    return BuildFactory(
+    return factory(
         [PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))]
     )
 
 
-def _builder(site: Site, name: str, workers: Sequence[str], factory: BuildFactory, **more: Any) -> util.BuilderConfig:
+def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory, **more: Any) -> util.BuilderConfig:
     return util.BuilderConfig(
         name=name,
         workernames=list(workers),
-        factory=factory,
+        factory=steps,
         project=site.distribution.name,
         collapseRequests=False,  # builds of one builder differ by property; collapsing would skip packages
         **more,
@@ -167,7 +168,7 @@ def try_builders(site: Site, installation: Installation) -> list[util.BuilderCon
                 site,
                 try_builder(target.name),
                 worker_names(site, "try", target.name),
-                BuildFactory(proof_steps(site, target, installation)),
+                factory(proof_steps(site, target, installation)),
                 tags=["target", "try"],
                 description=f"Try-builds on {target.description}: {target.isa_level}; nothing is staged or published",
                 properties={"target": target.name},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from buildbot.changes.changes import Change
 from buildbot.data.resultspec import Filter
 from buildbot.plugins import changes, schedulers, util
 from buildbot.process.properties import Properties
@@ -16,6 +17,8 @@ from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, to_target, to_try,
 from master.pools import has_try_workers
 
 TREE_STABLE_SECONDS = 1  # the commits of one push become one build, of the newest
+CATEGORY = "dist-git"
+HEARD = 500  # changes remembered; more than can be under way at a time
 TRY_PROPERTIES = frozenset({"package", "targets"})
 
 
@@ -51,7 +54,46 @@ class DistGitPoller(changes.GitPoller):
 
 
 class OnCommit(schedulers.AnyBranchScheduler):
-    """One source build for a push, with the package as its property (the poller's project is the package)."""
+    """One source build for a push, with the package as its property (the poller's project is the package).
+
+    Buildbot's schedulers hear of changes by message only: one that a poller stores before the scheduler listens, or
+    just before the master is killed, is never built. So this one remembers what it has heard, and catches up.
+    """
+
+    heard: list[int]
+    _rescanning = False
+
+    @async_to_deferred
+    async def activate(self) -> None:
+        """Listen, then take up what was stored while nobody listened."""
+        self.heard = await self.getState("heard", [])
+        known = set(self.heard)
+        await super().activate()
+        if not self.enabled:
+            return
+        since = [Filter("changeid", "gt", [min(known)])] if known else []
+        for row in await self.master.data.get(("changes",), filters=since, order=["changeid"]):
+            if row["changeid"] not in known and row["category"] == CATEGORY:
+                found = await self.master.db.changes.getChange(row["changeid"])
+                await self.gotChange(await Change.fromChdict(self.master, found), True)
+
+    @async_to_deferred
+    async def gotChange(self, change: Any, important: bool) -> None:
+        """Take up a change, once."""
+        if change.number in self.heard and not self._rescanning:
+            return
+        self.heard = [*self.heard, change.number][-HEARD:]
+        await super().gotChange(change, important)
+        await self.setState("heard", self.heard)
+
+    @async_to_deferred
+    async def scanExistingClassifiedChanges(self) -> None:
+        """Start the timers again of changes that were heard and not yet built when the master stopped."""
+        self._rescanning = True
+        try:
+            await super().scanExistingClassifiedChanges()
+        finally:
+            self._rescanning = False
 
     @async_to_deferred
     async def addBuildsetForChanges(self, *, changeids: list[int], **more: Any) -> Any:
@@ -91,7 +133,7 @@ class EveryPackage(schedulers.Nightly):
             )
 
 
-class _GuardedTry(Try_Userpass_Perspective):
+class GuardedTryPerspective(Try_Userpass_Perspective):
     """What a client sends is a wish: few properties pass, the repository is ours, the user is the logged-in one."""
 
     @async_to_deferred
@@ -107,6 +149,7 @@ class _GuardedTry(Try_Userpass_Perspective):
         comment: Any = "",
         properties: Any = None,
     ) -> Any:
+        """Start a try-build, or say what is refused."""
         wished = {str(key): value for key, value in (properties or {}).items()}
         if refused := sorted(wished.keys() - TRY_PROPERTIES):
             allowed = ", ".join(sorted(TRY_PROPERTIES))
@@ -145,7 +188,7 @@ class GuardedTry(schedulers.Try_Userpass):
         for user, password in self.userpass:
             self.registrations.append(
                 await self.master.pbmanager.register(
-                    self.port, user, password, lambda _mind, username: _GuardedTry(self, username)
+                    self.port, user, password, lambda _mind, username: GuardedTryPerspective(self, username)
                 )
             )
 
@@ -170,7 +213,7 @@ def pollers(site: Site, state: str) -> list[DistGitPoller]:
             pollInterval=site.sources.poll_seconds,
             pollAtLaunch=True,
             project=package.name,
-            category="dist-git",
+            category=CATEGORY,
             workdir=f"dist-git/{package.name}",
             buildPushesWithNoCommits=True,
         )
@@ -260,7 +303,7 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         OnCommit(
             name="on-commit",
             builderNames=[SOURCE],
-            change_filter=util.ChangeFilter(category="dist-git"),
+            change_filter=util.ChangeFilter(category=CATEGORY),
             treeStableTimer=TREE_STABLE_SECONDS,
             reason="a commit in dist-git",
         ),

@@ -25,7 +25,7 @@ from config.loading import FOLDER, load_site
 from master.basedir import ensure_secrets, prepare_master, prepare_worker
 
 CHECKOUT = FOLDER.parent
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 180
 PACKAGES = ("zlib", "pigz")
 
 KITTEN = '''#!{python}
@@ -166,7 +166,6 @@ class Service:
         """A browser's session, logged in as a user of the site or anonymous."""
         if (key := user or "") not in self.sessions:
             session = requests.Session()
-            session.headers["Accept-Encoding"] = "identity"  # Buildbot calls its errors gzip and sends them plain
             if user:
                 password = (self.state / "secrets" / f"web-{user}").read_text().strip()
                 answer = session.get(f"{self.url}auth/login", auth=(user, password), allow_redirects=False)
@@ -175,17 +174,17 @@ class Service:
         return self.sessions[key]
 
     def get(self, path: str) -> Any:
-        answer = self.session(None).get(f"{self.url}api/v2/{path}", timeout=20)
+        answer = self.session(None).get(f"{self.url}api/v2/{path}", timeout=PATIENCE_SECONDS)
         answer.raise_for_status()
         return answer.json()
 
     def page(self, path: str) -> requests.Response:
-        return self.session(None).get(f"{self.url}plugins/kitten/{path}", timeout=20)
+        return self.session(None).get(f"{self.url}plugins/kitten/{path}", timeout=PATIENCE_SECONDS)
 
     def control(self, user: str | None, path: str, action: str, **parameters: Any) -> tuple[int, str]:
         """A control action over REST; returns the HTTP status and the error's text."""
         body = {"jsonrpc": "2.0", "method": action, "params": parameters, "id": 1}
-        answer = self.session(user).post(f"{self.url}api/v2/{path}", json=body, timeout=20)
+        answer = self.session(user).post(f"{self.url}api/v2/{path}", json=body, timeout=PATIENCE_SECONDS)
         return answer.status_code, str(answer.json().get("error", {}).get("message", ""))
 
     def builds(self, builder: str) -> list[dict[str, Any]]:

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from buildbot.process.build import Build
 from buildbot.process.results import RETRY, SUCCESS
 
+from master.builds import RetriedBuild
 from tests.master.running import eventually, service
 
 pytestmark = pytest.mark.service
+
+
+def test_a_worker_lost_before_the_first_step_gives_the_build_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def raises(self: Build, workerforbuilder: Any) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'workername'")
+
+    ended: list[int] = []
+
+    async def finished(text: list[str], results: int) -> None:
+        ended.append(results)
+
+    monkeypatch.setattr(Build, "startBuild", raises)
+    build = RetriedBuild([], SimpleNamespace(master=None))
+    build.buildid = 1
+    build.buildFinished = finished
+    build.startBuild(SimpleNamespace(worker=None))
+    assert ended == [RETRY]
+    failure = []
+    build.startBuild(SimpleNamespace(worker=object())).addErrback(failure.append)
+    assert failure, "any other error is Buildbot's to show"
+    assert len(ended) == 1
 
 
 def test_killed_workers_and_masters_are_recovered_from(tmp_path: Path) -> None:
