@@ -205,6 +205,11 @@ class Service:
 
         return dict(eventually(runs, f"{builder} works on {package}"))
 
+    def works(self, build: dict[str, Any]) -> bool:
+        """Whether the command of a target's first step was started."""
+        steps = self.get(f"builds/{build['buildid']}/steps")["steps"]
+        return any(step["name"] == "build RPMs" and step["started_at"] for step in steps)
+
     def idle(self) -> bool:
         """Whether nothing is under way and nothing waits."""
         return not self.get("buildrequests?complete=false")["buildrequests"]

@@ -26,7 +26,9 @@ def test_a_worker_lost_before_the_first_step_gives_the_build_back(monkeypatch: p
         ended.append(results)
 
     monkeypatch.setattr(Build, "startBuild", raises)
-    build = RetriedBuild([], SimpleNamespace(master=None))
+    monkeypatch.setattr(Build, "__init__", lambda *_: None)
+    build = RetriedBuild([], None)
+    build.finished, build._preparation_step = False, None
     build.buildid = 1
     build.buildFinished = finished
     build.startBuild(SimpleNamespace(worker=None))
@@ -41,7 +43,8 @@ def test_killed_workers_and_masters_are_recovered_from(tmp_path: Path) -> None:
     with service(tmp_path) as ci:
         ci.behave("build", "hold")
         first = ci.push("zlib", "first")
-        ci.started("x86_64", "zlib")
+        build = ci.started("x86_64", "zlib")
+        eventually(lambda: ci.works(build), "it builds")
         ci.kill("build-1")
         lost = eventually(lambda: [b for b in ci.of("x86_64", first) if b["complete"]], "the loss is noticed")
         assert lost[0]["results"] == RETRY

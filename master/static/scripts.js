@@ -1,0 +1,69 @@
+// The page "Packages": package by target, the newest state of each, what is owed and what waits for what.
+// Written without a build step: Buildbot's page offers React and its plugin registry as globals.
+(function () {
+  const React = window.React;
+  const h = React.createElement;
+  const REFRESH_MILLISECONDS = 5000;
+
+  function link(build, text, title) {
+    return h("a", { href: `#/builders/${build.builder}/builds/${build.number}`, title, className: "me-1" },
+      h("span", { className: `badge-text results_${(build.results || "pending").toUpperCase()}` }, text));
+  }
+
+  function cell(state) {
+    const parts = [];
+    if (state.build) {
+      const words = { "": "building", success: "built", warnings: "built", failure: "failed" };
+      parts.push(link(state.build, words[state.build.results] || state.build.results, state.build.text));
+    }
+    if (state.promote) {
+      const words = { "": "publishing", success: "published", warnings: "published", failure: "held back" };
+      parts.push(link(state.promote, words[state.promote.results] || state.promote.results, state.promote.text));
+    }
+    if (state.waiting) parts.push(h("div", { className: "text-muted small" }, state.waiting.reason));
+    if (state.owes) parts.push(h("div", { className: "text-danger small" }, "owed"));
+    return parts.length ? parts : h("span", { className: "text-muted" }, "never built");
+  }
+
+  function Packages() {
+    const [data, setData] = React.useState(null);
+    const [problem, setProblem] = React.useState("");
+    React.useEffect(() => {
+      let left = false;
+      async function load() {
+        try {
+          const answer = await fetch("plugins/kitten/packages.json");
+          if (!answer.ok) throw new Error(`the master answers ${answer.status}`);
+          const value = await answer.json();
+          if (!left) { setData(value); setProblem(""); }
+        } catch (error) {
+          if (!left) setProblem(String(error));
+        }
+      }
+      load();
+      const timer = setInterval(load, REFRESH_MILLISECONDS);
+      return () => { left = true; clearInterval(timer); };
+    }, []);
+    return h("div", { className: "container-fluid" },
+      h("h2", null, "Packages"),
+      problem ? h("div", { className: "alert alert-warning" }, problem) : null,
+      data ? h("table", { className: "table table-bordered table-sm" },
+        h("thead", null, h("tr", null,
+          h("th", null, "Package"), h("th", null, "Source"), data.targets.map((name) => h("th", { key: name }, name)))),
+        h("tbody", null, data.packages.map((row) => h("tr", { key: row.package },
+          h("th", { scope: "row" }, row.package),
+          h("td", null, row.source
+            ? link(row.source, row.source.nevr || row.source.results || "running", row.source.text)
+            : h("span", { className: "text-muted" }, "no commit seen")),
+          data.targets.map((name) => h("td", { key: name },
+            row.targets[name] ? cell(row.targets[name]) : h("span", { className: "text-muted" }, "not for this target"))))))
+      ) : h("p", null, "Loading …"));
+  }
+
+  window.BuildbotPluginSupport.buildbotSetupPlugin((registry) => {
+    registry.registerMenuGroup({
+      name: "packages", caption: "Packages", icon: h("span", null, "▦"), order: 3, route: "/packages", parentName: null,
+    });
+    registry.registerRoute({ route: "/packages", group: "packages", element: () => h(Packages) });
+  });
+})();
