@@ -22,7 +22,7 @@ if command -v uv >/dev/null; then
     VIRTUAL_ENV=$PWD/.venv uv pip install --quiet --no-deps --no-build-isolation -e .
 else
     "$python" -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi
 echo "$want" > "$stamp"

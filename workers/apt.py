@@ -18,6 +18,7 @@ from workers.run import CommandFailed, Completed, require, run
 
 _LISTS_FRESH_SECONDS = 24 * 3600
 _DOWNLOAD_TIMEOUT = 1800.0
+_PAUSES_SECONDS = (15, 30, 60, 120, 240)
 
 
 def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
@@ -130,10 +131,32 @@ def private_root(suite: str, architecture: str, *, sources: bool = False) -> Apt
         changed |= _write(root.configuration, _configuration_text(folder, architecture))
         stamp = folder / "updated"
         if changed or not stamp.exists() or time.time() - stamp.stat().st_mtime > _LISTS_FRESH_SECONDS:
-            stamp.unlink(missing_ok=True)
-            root.apt("apt-get", "update", "--error-on=any")
-            stamp.touch()
+            known = stamp.exists() and not changed
+            try:
+                _update(root)
+                stamp.touch()
+            except CannotRun as error:
+                if not known:
+                    raise
+                _say(f"the lists of {suite} for {architecture} stay as they were: {error.what}")
     return root
+
+
+def _update(root: AptRoot) -> None:
+    """Fetch the lists. A mirror that is being updated itself contradicts its own index for some minutes: worth a wait."""
+    for pause in (*_PAUSES_SECONDS, None):
+        try:
+            root.apt("apt-get", "update", "--error-on=any")
+            return
+        except CannotRun as error:
+            if pause is None or "Mirror sync in progress" not in error.what:
+                raise
+            _say(f"the mirror is being updated ({root.suite}, {root.architecture}); trying again in {pause} s")
+            time.sleep(pause)
+
+
+def _say(text: str) -> None:
+    print(f"apt: {text}", flush=True)  # noqa: T201 - progress for people
 
 
 def _write(path: Path, text: str) -> bool:

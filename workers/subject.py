@@ -5,39 +5,35 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from workers import options as options_of_all
 from workers.errors import CannotRun, DidNotHold
+from workers.options import CommandT
 
 if TYPE_CHECKING:
-    from config.models import Site, Target
+    from config.models import Target
     from workers.repo.builds import Build
     from workers.results import Artifact, Result
 
-_CHECKOUT = Path(__file__).parents[1]
-_Command = TypeVar("_Command", bound=Callable[..., None])
 _ResultKind = TypeVar("_ResultKind", bound="Result")
 
 
-def options(command: _Command) -> _Command:
+def options(command: CommandT) -> CommandT:
     """The options both commands take."""
-    folder = click.Path(file_okay=False, path_type=Path)
-    file = click.Path(dir_okay=False, path_type=Path)
     for decorate in (
         click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path)),
-        click.option("--json", "json_file", metavar="FILE", type=file, help="Write the result there."),
-        click.option("--state", "state_folder", metavar="FOLDER", type=folder, envvar="KITTEN_STATE",
-                     help="State folder.  [default: $KITTEN_STATE, else var/SITE in the checkout]"),
-        click.option("--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo",
-                     help="Folder below config/, or a path.  [default: $KITTEN_SITE, else demo]"),
+        options_of_all.json,
+        options_of_all.state,
+        options_of_all.site,
         click.option("--build", "build_url", metavar="URL", help="Folder that `kitten build` made, instead of PATHs."),
         click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml."),
-    ):  # fmt: skip
+    ):
         command = decorate(command)
     return command
 
@@ -57,21 +53,6 @@ class Subject:
         assert self.build is not None  # noqa: S101 - only a build has a folder
         store(self.build.url, name, content)
         return artifact(content, f"{self.build.url}/{name}", name)
-
-
-def load(site_name: str, state_folder: Path | None, target_name: str) -> tuple[Site, Path, Target]:
-    """The site, its state folder and the target.
-
-    :raises CannotRun: for an unknown target.
-    """
-    from config.loading import load_site
-
-    site = load_site(site_name)
-    try:
-        target = site.target(target_name)
-    except KeyError as error:
-        raise CannotRun(str(error.args[0]), "see targets.yaml") from None
-    return site, (state_folder or _CHECKOUT / "var" / Path(site_name).name).absolute(), target
 
 
 def subject(

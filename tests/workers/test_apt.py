@@ -1,5 +1,6 @@
 """The host's apt, borrowed: which mirror, and a private root that leaves the host alone."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,45 @@ def test_an_unreachable_mirror_is_one_line_with_apt_s_words(tmp_path: Path, monk
     monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", f"file://{tmp_path}/nowhere")
     with pytest.raises(CannotRun, match=r"apt-get update.*trixie, s390x.*nowhere"):
         apt.private_root("trixie", "s390x")
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    """Let apt-get update answer with these, one after the other: an error's words, or "" for success."""
+    asked: list[str] = []
+    left = list(words)
+
+    def apt_get(self: apt.AptRoot, tool: str, *arguments: str, cwd: Path | None = None) -> None:
+        asked.append(arguments[0])
+        if word := left.pop(0):
+            raise CannotRun(word)
+
+    monkeypatch.setattr(apt.AptRoot, "apt", apt_get)
+    monkeypatch.setattr(apt, "_PAUSES_SECONDS", (0, 0))
+    return asked
+
+
+def test_a_mirror_in_the_middle_of_its_own_update_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
+    asked = answers(monkeypatch, "unexpected size. Mirror sync in progress?", "Mirror sync in progress?", "")
+    apt.private_root("trixie", "s390x")
+    assert asked == ["update"] * 3
+
+
+def test_another_error_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
+    asked = answers(monkeypatch, "no network")
+    with pytest.raises(CannotRun, match="no network"):
+        apt.private_root("trixie", "s390x")
+    assert asked == ["update"]
+
+
+def test_lists_of_yesterday_do_when_today_s_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
+    asked = answers(monkeypatch, "", "no network")
+    stamp = apt.private_root("trixie", "s390x").folder / "updated"
+    os.utime(stamp, (0, 0))
+    apt.private_root("trixie", "s390x")
+    assert asked == ["update"] * 2
+    assert "stay as they were: no network" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import subject
+from workers import options, subject
 from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def test(
     from workers.results import TestResult
 
     try:
-        site, state, target = subject.load(site_name, state_folder, target_name)
+        site, state = options.opened(site_name, state_folder)
+        target = options.named_target(site, target_name)
         suite = _suite(site, target, suite_name)
         result = test_packages(target, suite, state, paths, build_url, tests_place, extra)
     except CannotRun as error:
@@ -63,21 +64,17 @@ def test(
 
 @click.command()
 @click.option("--target", "names", metavar="NAME", multiple=True, help="Of this target only; may be given again.")
-@click.option("--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo", help="Default: $KITTEN_SITE, else demo.")
-def guests(names: tuple[str, ...], site_name: str) -> None:
+@options.site
+@options.state
+def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None) -> None:
     """Fetch what the guests of the targets are made of, and find out how they can run on this host.
 
     Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself.
     """
-    from config.loading import load_site
     from workers.lab import accelerator, guest, kernel
 
-    site = load_site(site_name)
-    try:
-        targets = [site.target(name) for name in names] or site.targets
-    except KeyError as error:
-        raise CannotRun(str(error.args[0]), "see targets.yaml") from None
-    for target in targets:
+    site, _ = options.opened(site_name, state_folder)
+    for target in [options.named_target(site, name) for name in names] or site.targets:
         parts = kernel.guest_parts(target)
         how = accelerator.choose(target, parts, guest.base_archive(target, parts))
         click.echo(f"guest of {target.name}: kernel {parts.release}, {how.name} ({how.reason})")

@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from workers.errors import DidNotHold
+from workers import options
+from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from config.models import Site
     from workers.results import Result
 
-_CHECKOUT = Path(__file__).parents[2]
-
-
-def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """--site and --state, as every worker command takes them."""
-    state = click.option(
-        "--state",
-        "state_folder",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="State folder.  [default: $KITTEN_STATE, else var/SITE in the checkout]",
-    )
-    site = click.option(
-        "--site", "site_name", help="Folder below config/, or a path.  [default: $KITTEN_SITE, else demo]"
-    )
-    return site(state(command))
-
-
 _target = click.option("--target", "target_name", required=True, help="One of targets.yaml.")
 _build = click.option(
     "--build", "build_url", required=True, help="Folder that `kitten build` made: a path or fsspec URL."
 )
-_json = click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there."
-)
-
-
-def _open(site_name: str | None, state_folder: Path | None) -> tuple[Site, Path]:
-    from config.loading import load_site
-    from config.problems import ConfigError
-    from workers.errors import CannotRun
-
-    name = site_name or os.environ.get("KITTEN_SITE") or "demo"
-    try:
-        site = load_site(name)
-    except ConfigError as error:
-        raise CannotRun(str(error), "kitten check-config") from None
-    folder = state_folder or Path(os.environ.get("KITTEN_STATE") or _CHECKOUT / "var" / Path(name).name)
-    return site, folder.absolute()
 
 
 def _report(work: Callable[[], Result], kind: type[Result], target: str, json_file: Path | None) -> None:
     """Do the work, write its result file, tell its summary; one that could not run leaves a result file too."""
-    from workers.errors import CannotRun
-
     try:
         result = work()
     except CannotRun as error:
@@ -78,9 +42,10 @@ def _report(work: Callable[[], Result], kind: type[Result], target: str, json_fi
 @click.command()
 @_target
 @_build
-@_json
-@_common
-def stage(target_name: str, build_url: str, json_file: Path | None, site_name: str, state_folder: Path) -> None:
+@options.json
+@options.site
+@options.state
+def stage(target_name: str, build_url: str, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
     """Put a build into the buildroot repository of its target.
 
     It replaces what was staged of the same package; debuginfo packages are left out. Staging a build again changes
@@ -89,7 +54,7 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     from workers.repo.stage import stage as work
     from workers.results import StageResult
 
-    site, state = _open(site_name, state_folder)
+    site, state = options.opened(site_name, state_folder)
     _report(lambda: work(site, state, target_name, build_url), StageResult, target_name, json_file)
 
 
@@ -103,8 +68,9 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
 @click.option("--force", is_flag=True, help="Publish a version older than the published one.")
-@_json
-@_common
+@options.json
+@options.site
+@options.state
 def publish(
     target_name: str,
     build_url: str,
@@ -113,7 +79,7 @@ def publish(
     force: bool,
     json_file: Path | None,
     site_name: str,
-    state_folder: Path,
+    state_folder: Path | None,
 ) -> None:
     """Gate, sign and publish a build.
 
@@ -124,7 +90,7 @@ def publish(
     from workers.repo.publish import publish as work
     from workers.results import PublishResult
 
-    site, state = _open(site_name, state_folder)
+    site, state = options.opened(site_name, state_folder)
 
     def go() -> PublishResult:
         stands = base_rpm or _sandbox_base(site, target_name)
@@ -145,25 +111,27 @@ def _sandbox_base(site: Site, target_name: str) -> Path | None:
 
 @click.command()
 @click.option("--to", type=int, help="Number of the snapshot.  [default: the one before]")
-@_common
-def rollback(to: int | None, site_name: str, state_folder: Path) -> None:
+@options.site
+@options.state
+def rollback(to: int | None, site_name: str, state_folder: Path | None) -> None:
     """Switch the published repositories back to an earlier snapshot.
 
     That is a publication like any other: it gets a number, and can be rolled back.
     """
     from workers.repo.rollback import rollback as work
 
-    click.echo(work(*_open(site_name, state_folder), to))
+    click.echo(work(*options.opened(site_name, state_folder), to))
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the records as a JSON list.")
-@_common
-def published(as_json: bool, site_name: str, state_folder: Path) -> None:
+@options.site
+@options.state
+def published(as_json: bool, site_name: str, state_folder: Path | None) -> None:
     """Tell which build of each package users of each target see."""
     from workers.repo.state import published as read
 
-    records = [record for _, record in sorted(read(*_open(site_name, state_folder)).items())]
+    records = [record for _, record in sorted(read(*options.opened(site_name, state_folder)).items())]
     if as_json:
         import json
 
@@ -187,13 +155,14 @@ def published(as_json: bool, site_name: str, state_folder: Path) -> None:
 @click.command("install-check")
 @_target
 @click.argument("packages", nargs=-1)
-@_common
-def install_check(target_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path) -> None:
+@options.site
+@options.state
+def install_check(target_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path | None) -> None:
     """Install published packages with dnf into an empty root, both signature checks on.
 
     Without PACKAGES: everything published for the target except debuginfo. The root is removed afterwards.
     """
     from workers.repo.client import install
 
-    installed = install(*_open(site_name, state_folder), target_name, packages)
+    installed = install(*options.opened(site_name, state_folder), target_name, packages)
     click.echo(f"dnf installed {len(installed)} packages for {target_name}: {' '.join(installed)}")

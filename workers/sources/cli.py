@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from workers import options
 from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
-    from config.models import Package, Site
     from workers.results import Outcome
 
-_Command = TypeVar("_Command", bound=Callable[..., None])
-
-_CHECKOUT = Path(__file__).parents[2]
-
-
-def _common(command: _Command) -> _Command:
-    state = click.option(
-        "--state", metavar="FOLDER", type=click.Path(path_type=Path), envvar="KITTEN_STATE", help="State folder; default: var/SITE."
-    )
-    site = click.option(
-        "--site", "site_name", metavar="NAME|FOLDER", envvar="KITTEN_SITE", default="demo", help="Distribution; default: demo."
-    )
-    return site(state(command))
-
-
 @click.command()
-@_common
+@options.site
+@options.state
 @click.option("--package", "package_name", required=True, metavar="NAME", help="Package of the site.")
 @click.option("--branch", metavar="NAME", help="dist-git branch; default: the first of sources.yaml that the repository has.")
 @click.option("--revision", metavar="COMMIT", help="Commit on that branch; default: its newest.")
 @click.option("--repository", metavar="URL", help="Another dist-git repository than sources.yaml says.")
 @click.option("--patch", type=click.Path(path_type=Path), metavar="FILE", help="Apply a contributor's patch first.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the result here.")
+@options.json
 def source(
     site_name: str,
-    state: Path | None,
+    state_folder: Path | None,
     package_name: str,
     branch: str | None,
     revision: str | None,
@@ -62,8 +47,8 @@ def source(
     began = time.monotonic()
     known = {"package": package_name, "branch": branch or "", "commit": revision or ""}
     try:
-        site, folder = _site(site_name, state)
-        package = _package(site, package_name)
+        site, folder = options.opened(site_name, state_folder)
+        package = options.named_package(site, package_name)
         url = repository or distgit.address(site, package.name, folder)
         commit = distgit.find(url, (branch,) if branch else site.sources.branches, revision)
         known.update(branch=commit.branch, commit=commit.commit)
@@ -86,30 +71,31 @@ def source(
 
 
 @click.group(name="dist-git")
-@_common
+@options.site
+@options.state
 @click.pass_context
-def dist_git(context: click.Context, site_name: str, state: Path | None) -> None:
+def dist_git(context: click.Context, site_name: str, state_folder: Path | None) -> None:
     """Make and feed the demo's dist-git repositories: bare git repositories below the state folder.
 
     They are real: clone one, commit, push, and its builds start.
     """
-    context.obj = (site_name, state)
+    context.obj = (site_name, state_folder)
 
 
 @dist_git.command()
 @click.argument("packages", nargs=-1)
 @click.option("--empty", is_flag=True, help="Only make the repositories that are missing, without a commit.")
 @click.pass_obj
-def init(options: tuple[str, Path | None], packages: tuple[str, ...], empty: bool) -> None:
+def init(given: tuple[str, Path | None], packages: tuple[str, ...], empty: bool) -> None:
     """Make the repositories, or bring them up to date with the site's folder. What was pushed stays in the history.
 
     PACKAGES: of these alone; default: all that the folder holds.
     """
     from workers.sources import demo
 
-    site, state = _site(*options)
-    names = {_package(site, name).name for name in packages} or {package.name for package in site.packages}
-    content = demo.content_folder(_site_folder(options[0]))
+    site, state = options.opened(*given)
+    names = {options.named_package(site, name).name for name in packages} or {package.name for package in site.packages}
+    content = demo.content_folder(_site_folder(given[0]))
     if empty:
         demo.ensure_empty_repositories(site, state, content, names)
         return
@@ -123,12 +109,12 @@ def init(options: tuple[str, Path | None], packages: tuple[str, ...], empty: boo
 @click.option("-m", "--message", required=True, help="Message of the commit.")
 @click.option("--branch", metavar="NAME", help="Default: the first of sources.yaml.")
 @click.pass_obj
-def push(options: tuple[str, Path | None], package: str, folder: Path, message: str, branch: str | None) -> None:
+def push(given: tuple[str, Path | None], package: str, folder: Path, message: str, branch: str | None) -> None:
     """Commit the content of a folder on top of PACKAGE's branch."""
     from workers.sources import demo
 
-    site, state = _site(*options)
-    made = demo.push(site, state, _package(site, package).name, folder, message, branch)
+    site, state = options.opened(*given)
+    made = demo.push(site, state, options.named_package(site, package).name, folder, message, branch)
     click.echo(f"{made.package}: {made.repository} {made.commit[:12]}{'' if made.new else ' (nothing to commit)'}")
 
 
@@ -140,23 +126,5 @@ def _site_folder(name: str) -> Path:
 
 def _shown(path: Path) -> str:
     """A path of the configuration as a reader of a message finds it: below the checkout where it lies there."""
-    return os.path.relpath(path, _CHECKOUT) if path.resolve().is_relative_to(_CHECKOUT) else str(path)
+    return os.path.relpath(path, options.CHECKOUT) if path.resolve().is_relative_to(options.CHECKOUT) else str(path)
 
-
-def _site(name: str, state: Path | None) -> tuple[Site, Path]:
-    """The site and the absolute path of its state folder."""
-    from config.loading import load_site
-    from config.problems import ConfigError
-
-    try:
-        site = load_site(name)
-    except ConfigError as error:
-        raise CannotRun(str(error), "kitten check-config") from None
-    return site, (state or _CHECKOUT / "var" / site.distribution.name).resolve()
-
-
-def _package(site: Site, name: str) -> Package:
-    try:
-        return site.package(name)
-    except KeyError as error:
-        raise CannotRun(str(error.args[0]), "name one of these, or add packages/NAME.yaml to the site") from None

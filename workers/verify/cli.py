@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import subject
+from workers import options, subject
 from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def _verify(
     from workers.verify.judge import judge
 
     begun = time.monotonic()
-    site, state, target = subject.load(site_name, state_folder, target_name)
+    site, state = options.opened(site_name, state_folder)
+    target = options.named_target(site, target_name)
     with tempfile.TemporaryDirectory(prefix="kitten-verify-") as folder:
         about = subject.subject(target, state, paths, build_url, Path(folder, "packages"))
         evidence = gather(about.packages, Path(folder, "payloads"))
