@@ -88,8 +88,8 @@ class _LastWords(LogLineObserver):
 class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT]):
     """Runs ``kitten ARGUMENTS --site … --state … --json result.json`` on the worker.
 
-    Outcome: held → SUCCESS; not held → FAILURE with the cause; could not run → EXCEPTION with the command's own line;
-    no result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED; worker lost → RETRY.
+    Outcome: held → SUCCESS; not held → FAILURE with the cause; could not run → FAILURE with the command's own
+    line; no result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED; worker lost → RETRY.
     """
 
     renderables: ClassVar[Sequence[str]] = ["arguments", "state_folder", "timeout_factor"]
@@ -173,7 +173,9 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             silent = f"{SILENCE_SECONDS * factor / 60:.0f} min"
             return self._says(f"not done within {limit}, or silent for {silent}", FAILURE)
         if command.rc == CANNOT_RUN:
-            return self._says(self._words.complaint or self._words.last_error or "could not run", EXCEPTION)
+            # A mistake in the input is most of these; as an EXCEPTION Buildbot would put the worker in quarantine for it.
+            why = self._words.complaint or self._words.last_error or "it did not say why"
+            return self._says(f"could not run: {why}", FAILURE)
         text = await self.getFileContentFromWorker(RESULT_FILE)
         if self.stopped:
             return self._says("cancelled", CANCELLED)

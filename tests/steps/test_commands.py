@@ -189,7 +189,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         self.set_up(command)
         said = "noise\nkitten: rpmbuild is not installed\n  → make setup\n"
         self.expect_commands(self.shell(command).stderr(said).exit(2))
-        self.expect_outcome(result=EXCEPTION, state_string="rpmbuild is not installed")
+        self.expect_outcome(result=FAILURE, state_string="could not run: rpmbuild is not installed")
         await self.run_step()
 
     async def absent(self, command: str) -> None:

@@ -11,7 +11,7 @@ from workers.errors import CannotRun
 UBUNTU = """Component: main
 Label: Ubuntu
 Origin: Ubuntu
-Repo-URI: http://archive.ubuntu.com/ubuntu/
+Repo-URI: http://ubuntu.example.org/ubuntu/
 """
 DEBIAN = """Component: main
 Label: Debian-Security

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.workers.repo.conftest import BuildFactory
 from workers.results import PublishResult, StageResult
 
@@ -17,6 +19,7 @@ def kitten(site: Path, state: Path, *words: str) -> subprocess.CompletedProcess[
     return subprocess.run(argv, check=False, capture_output=True, text=True)
 
 
+@pytest.mark.sandbox
 def test_the_way_of_a_build(site_path: Path, state: Path, make_build: BuildFactory, tmp_path: Path) -> None:
     build = str(make_build())
     result = tmp_path / "result.json"
@@ -27,7 +30,9 @@ def test_the_way_of_a_build(site_path: Path, state: Path, make_build: BuildFacto
     done = kitten(site_path, state, "publish", "--target", "aarch64", "--build", build, "--json", str(result))
     assert (done.returncode, done.stdout) == (0, "tiny-1-1.el10: 4 packages published on aarch64, snapshot 1\n"), done.stderr
     assert PublishResult.read(result.read_text()).snapshot == 1
-    (record,) = json.loads(kitten(site_path, state, "published", "--json").stdout)
+    records = {r["package"]: r for r in json.loads(kitten(site_path, state, "published", "--json").stdout)}
+    assert set(records) == {"tiny", "sandbox-base"}
+    record = records["tiny"]
     assert (record["package"], record["target"], record["nevr"]) == ("tiny", "aarch64", "tiny-1-1.el10")
     assert "tiny-1-1.el10" in kitten(site_path, state, "published").stdout
 

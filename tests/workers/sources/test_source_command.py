@@ -195,7 +195,7 @@ def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(kitten: Kitt
     status, output, result = kitten()
     assert (status, result.reused) == (0, False), output
     assert len(kitten.folders()) == 1
-    assert list((own_cache / "scratch").iterdir()) == []
+    assert [path.name for path in (own_cache / "scratch").iterdir()] == ["sweep"], "the lock that sweeping takes, and nothing else"
 
 
 def test_what_a_runner_killed_while_it_wrote_left_is_swept(kitten: Kitten) -> None:
