@@ -13,7 +13,7 @@ from buildbot.process.factory import BuildFactory
 
 from config.models import Site, Target
 from master.builds import factory
-from master.ledger import may_start
+from master.ledger import may_start, next_request
 from master.pools import has_try_workers, worker_names
 from steps.build import BuildRpmsStep
 from steps.command import Installation
@@ -135,6 +135,7 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
                 description=f"{target.description}: {target.isa_level}",
                 properties={"target": target.name},
                 canStartBuild=may_start,
+                nextBuild=next_request,
             )
             for target in site.targets
         ),

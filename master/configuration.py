@@ -10,11 +10,12 @@ from typing import Any
 
 from buildbot.config import error
 from buildbot.plugins import util
+from sqlalchemy.pool import QueuePool
 
 from config.models import Site
 from master.authz import try_users
 from master.builders import SOURCE, builders
-from master.ledger import Ledger
+from master.ledger import Ledger, by_urgency
 from master.pages import Shelves
 from master.pools import workers
 from master.schedulers import all_schedulers, pollers
@@ -22,6 +23,14 @@ from master.web import LOCAL, artifact_links, public_url, www
 from steps.command import Installation
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
+# Buildbot opens SQLite's file anew for each query; to close the only connection is to write the whole log back, with an
+# fsync. All queries come from one thread of Buildbot's, so one connection that stays open does.
+SQLITE_ENGINE = {
+    "poolclass": QueuePool,
+    "pool_size": 1,
+    "max_overflow": 3,  # an upgrade of the schema opens a second one
+    "connect_args": {"check_same_thread": False},
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def database(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
         return value or ""
 
     url = re.sub(r"\{secret:([A-Za-z0-9._-]+)\}", secret, site.web.database)
-    return {"db_url": url, **({} if url.startswith("sqlite") else {"engine_kwargs": POSTGRESQL_ENGINE})}
+    return {"db_url": url, "engine_kwargs": SQLITE_ENGINE if url.startswith("sqlite") else POSTGRESQL_ENGINE}
 
 
 def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
@@ -66,6 +75,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "titleURL": public_url(site, around.web_port),
         "buildbotURL": public_url(site, around.web_port),
         "buildbotNetUsageData": None,
+        "prioritizeBuilders": by_urgency,
         "db": database(site, around.passwords),
         "protocols": {"pb": {"port": site.web.worker_endpoint or LOCAL.format(port=around.worker_port)}},
         "www": www(site, around.web_port, around.passwords),

@@ -16,7 +16,7 @@ from buildbot.util.twisted import async_to_deferred
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 
 from config.models import Site
-from master.waiting import Request, needs, providers, reason_to_wait
+from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
 NAME = "ledger"
 
@@ -83,6 +83,17 @@ class Ledger(BuildbotService):
         return reason_to_wait(
             request, target, set(self.in_source.values()), list(book.requests.values()), book.history
         )
+
+    def urgency(self, target: str, number: int) -> int:
+        """How many other packages wait for a request of a target's builder."""
+        book = self.books[target]
+        request = book.requests.get(number)
+        return dependents(request.package, book.requests.values()) if request else 0
+
+    def most_urgent(self, target: str) -> int:
+        """The urgency of the most urgent request of a target that may start; -1 where none may."""
+        startable = [n for n in self.books[target].requests.keys() - self.books[target].running if not self.reason(target, n)]
+        return max((self.urgency(target, number) for number in startable), default=-1)
 
     def waits(self) -> list[dict[str, Any]]:
         """Every request that has not started, with the reason, oldest first."""
@@ -181,3 +192,32 @@ async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: A
         return False  # the master is still starting; the ledger asks again when it is ready
     await ledger.settled()
     return ledger.reason(builder.name, request.id) is None
+
+
+@async_to_deferred
+async def next_request(builder: Any, requests: list[Any]) -> Any:
+    """``nextBuild`` of a target's builder: first what most others wait for, then what was asked for first."""
+    ledger = builder.master.service_manager.namedServices.get(NAME)
+    if ledger is None or not ledger.running:
+        return requests[0]
+    await ledger.settled()
+    return min(requests, key=lambda request: (-ledger.urgency(builder.name, request.id), request.id))
+
+
+@async_to_deferred
+async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
+    """``prioritizeBuilders``: targets whose next build others wait for come first, then the oldest request.
+
+    Workers that serve several targets so never end with a chain of dependent builds and nothing beside it.
+    """
+    ledger = master.service_manager.namedServices.get(NAME)
+    urgency: dict[str, int] = {}
+    if ledger is not None and ledger.running:
+        await ledger.settled()
+        urgency = {name: ledger.most_urgent(name) for name in ledger.books}
+        urgency[ledger.source_builder] = sum(len(book.requests) for book in ledger.books.values()) + 1
+    keys = {}
+    for each in builders:
+        oldest = await each.getOldestRequestTime()
+        keys[each.name] = (-urgency.get(each.name, 0), oldest is None, oldest or 0, each.name)
+    return sorted(builders, key=lambda each: keys[each.name])

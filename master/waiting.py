@@ -60,6 +60,15 @@ def _reaches(start: str, goal: str, graph: Mapping[str, Collection[str]]) -> boo
     return False
 
 
+def dependents(package: str, on_target: Iterable[Request]) -> int:
+    """How many unfinished requests of a target wait for a package, directly or through others: how urgent it is."""
+    requests = list(on_target)
+    graph: dict[str, set[str]] = {}
+    for each in requests:
+        graph.setdefault(each.package, set()).update(each.needs)
+    return sum(each.package != package and _reaches(each.package, package, graph) for each in requests)
+
+
 def reason_to_wait(
     request: Request,
     target: str,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
 
 from config.loading import load_site
-from master.waiting import Request, needs, providers, reason_to_wait
+from master.ledger import Ledger, TargetBook, by_urgency, next_request
+from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
 MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}
 
@@ -74,3 +80,67 @@ def test_packages_that_need_each_other_go_in_the_order_of_their_requests() -> No
 def test_of_any_packages_under_way_at_least_one_may_start(graph: dict[str, frozenset[str]]) -> None:
     requests = [Request(n, name, (graph[name] & graph.keys()) - {name}) for n, name in enumerate(graph)]
     assert any(reason_to_wait(request, "t", [], requests, {}) is None for request in requests)
+
+
+def test_a_package_is_as_urgent_as_many_wait_for_it_directly_or_through_others() -> None:
+    on_target = [asked(1, "bzip2"), asked(2, "zlib"), asked(3, "pigz", "zlib"), asked(4, "png", "zlib"), asked(5, "viewer", "png")]
+    assert [dependents(each.package, on_target) for each in on_target] == [0, 3, 0, 1, 0]
+
+
+def test_packages_that_need_each_other_do_not_make_the_count_endless() -> None:
+    circle = [asked(1, "a", "b"), asked(2, "b", "a")]
+    assert [dependents(each.package, circle) for each in circle] == [1, 1]
+
+
+class Books(Ledger):
+    """A ledger with books written by hand, and no master."""
+
+    running = True
+
+    def __init__(self, books: dict[str, TargetBook]) -> None:
+        self.books = books
+        self.in_source = {}
+        self.source_builder = "source"
+
+    def settled(self) -> Deferred[None]:
+        return succeed(None)
+
+
+def builder(name: str, oldest: int, ledger: Ledger) -> Any:
+    services = SimpleNamespace(namedServices={"ledger": ledger})
+    return SimpleNamespace(
+        name=name,
+        master=SimpleNamespace(service_manager=services),
+        getOldestRequestTime=lambda: succeed(datetime.fromtimestamp(oldest, UTC)),
+    )
+
+
+def book(*requests: Request) -> TargetBook:
+    return TargetBook(requests={each.id: each for each in requests})
+
+
+def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> None:
+    ledger = Books({"s390x": book(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
+    requests = [SimpleNamespace(id=number) for number in (1, 2, 3)]
+    assert result_of(next_request(builder("s390x", 0, ledger), requests)).id == 3
+    assert result_of(next_request(builder("s390x", 0, ledger), requests[:2])).id == 1
+
+
+def test_targets_whose_next_build_others_wait_for_come_first_and_source_before_all() -> None:
+    ledger = Books(
+        {
+            "old": book(asked(1, "bzip2")),
+            "urgent": book(asked(2, "zlib"), asked(3, "pigz", "zlib")),
+            "stuck": book(asked(4, "pigz", "zlib")),
+        }
+    )
+    builders = [builder(name, oldest, ledger) for oldest, name in enumerate(("old", "stuck", "urgent", "source"))]
+    ordered = result_of(by_urgency(builders[0].master, builders))
+    assert [each.name for each in ordered] == ["source", "urgent", "old", "stuck"]
+
+
+def result_of(deferred: Any) -> Any:
+    """What a deferred that has fired holds."""
+    found: list[Any] = []
+    deferred.addCallback(found.append)
+    return found[0]
