@@ -10,18 +10,17 @@ import pytest
 
 from tests.end_to_end.conftest import TARGETS, Service
 
-pytestmark = [pytest.mark.service, pytest.mark.browser]
+pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest, pytest.mark.browser]
 STEPS = ("build RPMs", "verify flags and headers", "test in QEMU", "stage for next builds", "hand to promote")
 
 
 @pytest.fixture(scope="module")
-def page(service: Service) -> Iterator[Any]:
+def page(service: Service, demo: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium on this host: apt-get install chromium")
-    service.kitten("up")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,

@@ -5,69 +5,14 @@ The tests of this file build on one another, in order; each says what has become
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import TARGETS, Service, git, processes_of
+from tests.end_to_end.conftest import PACKAGES, TARGETS, Service, git, processes_of, until
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest]
-PACKAGES = ("bzip2", "zlib", "pigz")
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        try:
-            if value := condition():
-                return value
-        except (OSError, ValueError):
-            pass
-        time.sleep(0.5)
-    pytest.fail(f"within {seconds:.0f} s not seen: {what}")
-
-
-def running_target_build(service: Service) -> dict[str, Any] | None:
-    """A target build whose rpmbuild is under way."""
-    builders = service.builders()
-    for build in service.builds(complete="false"):
-        if builders[build["builderid"]] not in TARGETS:
-            continue
-        steps = service.api(f"builds/{build['buildid']}/steps")["steps"]
-        if any(s["name"] == "build RPMs" and s["started_at"] and not s["complete"] for s in steps) and processes_of(
-            service.state, ["rpmbuild"]
-        ):
-            return build
-    return None
-
-
-@pytest.fixture(scope="module")
-def demo(service: Service) -> str:
-    """The demo's three packages on five targets, with one worker and the master killed on the way; what it printed."""
-    log = service.state / "demo.log"
-    process = service.start("demo", log=log)
-    try:
-        build = until(lambda: running_target_build(service), "a build under way")
-        worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-        before = service.supervised()[worker]
-        os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()[worker] not in (0, before), "the killed worker started again", 60)
-
-        until(lambda: running_target_build(service), "a build under way after the worker's death")
-        before = service.supervised()["master"]
-        os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()["master"] not in (0, before), "the killed master started again", 60)
-        status = process.wait(timeout=2400)
-    finally:
-        process.kill()
-    text = log.read_text()
-    assert status == 0, text[-4000:]
-    return text
 
 
 def test_the_demo_ends_with_every_package_published_on_every_target(demo: str) -> None:

@@ -16,6 +16,7 @@ from typing import IO, TypeVar
 
 import fsspec
 
+from workers.artifacts import read_result
 from workers.errors import CannotRun
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
 
@@ -73,28 +74,14 @@ def open_build(url: str, state: Path) -> Build:
     if "://" not in url and not Path(url).is_absolute():
         url = str(Path(url).absolute()) if Path(url, "build.json").is_file() else str(state.absolute() / url)
     url = url.rstrip("/")
-    result = _read(f"{url}/build.json", BuildResult)
+    result = read_result(f"{url}/build.json", BuildResult)
     if result is None:
         raise CannotRun(f"there is no build at {url}: no build.json", "give the folder that `kitten build` named")
     for artifact in (*result.rpms, *((result.srpm,) if result.srpm else ())):
         if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
             what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
             raise CannotRun(f"{url}/build.json: {what}", "build the package again")
-    return Build(url, result, _read(f"{url}/verify.json", VerifyResult), _read(f"{url}/test.json", TestResult))
-
-
-def _read(url: str, kind: type[_Result]) -> _Result | None:
-    try:
-        with fsspec.open(url, "rt", encoding="utf-8") as stream:
-            text = stream.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, ImportError, OSError) as error:
-        raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
-    try:
-        return kind.read(text)
-    except ValueError as error:
-        raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
+    return Build(url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult))
 
 
 def _local(url: str) -> Path:

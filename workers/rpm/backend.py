@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from config.models import Site, Target
 from workers.rpm.buildroot import Package
 
 
@@ -32,20 +31,6 @@ class Built:
     """Why it failed, in a line a person should read first; empty when it did not."""
     buildroot: tuple[str, ...] = ()
     """NEVRA of what was installed, where only the build itself finds out."""
-
-
-def backend(site: Site, target: Target, staged: Path) -> Backend:
-    """The backend that the site's build.yaml names.
-
-    :param staged: folder of the target's buildroot repository.
-    """
-    if site.build.backend == "mock":
-        from workers.rpm.mock import Mock
-
-        return Mock(site, target, staged)
-    from workers.rpm.sandboxed import Sandbox
-
-    return Sandbox(site, target, staged)
 
 
 class Backend(Protocol):

@@ -10,10 +10,10 @@ from pathlib import Path
 from config.identity import identity_of
 from config.models import Package as Configured
 from config.models import Site, Target
-from workers import cache
+from workers import artifacts, cache
 from workers.errors import CannotRun, DidNotHold
 from workers.results import Artifact, BuildResult, SourceResult
-from workers.rpm import artifacts, buildroot
+from workers.rpm import buildroot
 from workers.rpm.backend import Backend, Built, Plan
 from workers.rpm.buildroot import Package
 
@@ -43,6 +43,20 @@ class _Input:
     @property
     def nevr(self) -> str:
         return f"{self.package.name}-{self.package.evr}"
+
+
+def backend(site: Site, target: Target, staged: Path) -> Backend:
+    """The backend that the site's build.yaml names.
+
+    :param staged: folder of the target's buildroot repository.
+    """
+    if site.build.backend == "mock":
+        from workers.rpm.mock import Mock
+
+        return Mock(site, target, staged)
+    from workers.rpm.sandboxed import Sandbox
+
+    return Sandbox(site, target, staged)
 
 
 def build(order: Order, backend: Backend) -> BuildResult:

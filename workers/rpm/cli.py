@@ -52,8 +52,7 @@ def build(target_name: str, source: str, srpm: str, json_file: Path | None, site
 def _build(target_name: str, source: str, srpm: str, site_name: str, state_folder: Path | None) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
-    from workers.rpm.backend import backend
-    from workers.rpm.build import Order, build
+    from workers.rpm.build import Order, backend, build
     from workers.rpm.sandboxed import staged_folder
 
     site, folder = options.opened(site_name, state_folder)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import cache
+from workers import artifacts, cache
 from workers.errors import CannotRun
-from workers.rpm import artifacts, logs
+from workers.rpm import logs
 from workers.rpm.backend import Built, Plan
 from workers.rpm.buildroot import Package
 from workers.run import CommandFailed, require, run

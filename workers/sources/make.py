@@ -12,10 +12,9 @@ from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Package, Site
-from workers import cache
+from workers import artifacts, cache
 from workers.errors import DidNotHold
 from workers.results import SourceResult
-from workers.rpm import artifacts
 from workers.sources import distgit, lookaside, srpm, store
 
 

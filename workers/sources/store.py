@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from workers.artifacts import is_local, local_path
 from workers.errors import CannotRun
-from workers.rpm.artifacts import is_local, local_path
 
 DOCUMENT = "source.json"
 

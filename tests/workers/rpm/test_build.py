@@ -14,12 +14,11 @@ import pytest
 
 from config.models import Site
 from tests.workers.rpm.conftest import LIBRARY, PROGRAM, MakeSource
-from workers import cache
+from workers import artifacts, cache
 from workers.errors import CannotRun
 from workers.results import BuildResult, SourceResult
-from workers.rpm import artifacts, sandbox
-from workers.rpm.backend import backend
-from workers.rpm.build import Order, build
+from workers.rpm import sandbox
+from workers.rpm.build import Order, backend, build
 from workers.run import run
 
 pytestmark = pytest.mark.sandbox

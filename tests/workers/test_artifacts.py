@@ -8,9 +8,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from workers import artifacts
 from workers.errors import CannotRun
 from workers.results import Artifact, BuildResult, SourceResult
-from workers.rpm import artifacts
 
 
 @pytest.fixture(autouse=True)
