@@ -8,12 +8,12 @@ purpose=${1:?usage: tools/host-packages.sh demo|test|lint}
 
 # bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
 # qemu-*: the guests      dnf: the installing client      dpkg-dev: source packages with the tarballs
-demo=(bubblewrap ca-certificates dnf dpkg-dev git gnupg mmdebstrap python3-venv qemu-system-arm qemu-system-misc
+demo=(bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap python3-venv qemu-system-arm qemu-system-misc
     qemu-system-ppc qemu-system-x86 rpm uidmap xz-utils zstd)
 demo_dnf=(bubblewrap dnf git gnupg2 mock python3 qemu-system-aarch64 qemu-system-ppc qemu-system-s390x qemu-system-x86
     rpm-build rpm-sign xz zstd)
 # chromium: the browser tests      gcc: known-truth programs      cpio: a second opinion on our archives
-extra_test=(chromium cpio gcc libc6-dev)
+extra_test=(binutils chromium cpio dwz gcc libc6-dev)
 extra_lint=(shellcheck)
 
 case $purpose in

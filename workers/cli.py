@@ -100,8 +100,9 @@ def main() -> None:
         import errno
 
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename2 or error.filename
             click.echo(
-                f"kitten: no space left on the device{f' for {error.filename}' if error.filename else ''}\n"
+                f"kitten: no space left on the device{f' for {where}' if where else ''}\n"
                 "  → free some room and run the same command again: nothing is half done",
                 err=True,
             )

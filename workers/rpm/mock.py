@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -162,7 +163,7 @@ class Mock:
         except CommandFailed:
             status = _TIMED_OUT
         for path in sorted(results.iterdir()):
-            path.rename(into / path.name)
+            shutil.move(path, into / path.name)
         results.rmdir()
         file.unlink()
         kept = tuple(sorted(into.glob("*.log")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 from config.models import Site, Target
@@ -63,7 +64,8 @@ class Sandbox:
                 text = error.done.output
                 return Built((), (log,), logs.timed_out(text, minutes) if error.timed_out else logs.cause(text))
             found = sorted(builddir.glob("RPMS/*/*.rpm"))
-            return Built(tuple(path.rename(into / path.name) for path in found), (log,))
+            # The store may be another file system than the cache.
+            return Built(tuple(Path(shutil.move(path, into / path.name)) for path in found), (log,))
 
     def _install(
         self, plan: Plan, folder: Path, over: sandbox.Layers, binds: dict[Path, tuple[str, bool]], log: Path

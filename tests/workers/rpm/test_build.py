@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def stage(state: Path, target: str, result: BuildResult) -> None:
     for rpm in result.rpms:
         if "-debug" not in rpm.name:
             shutil.copy(rpm.url, folder)
-    run(["createrepo_c", "-q", folder])
+    run([Path(sys.executable).with_name("createrepo_c"), "-q", folder])
 
 
 @pytest.mark.parametrize("target", ["x86_64_v2", "aarch64", "s390x"])
@@ -193,3 +195,36 @@ def wait_for(condition, process: subprocess.Popen[bytes] | None = None, log: Pat
         assert process is None or process.poll() is None, log.read_text() if log else ""
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 1 MiB small."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).status != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    run(["umount", "--lazy", folder])
+
+
+def test_the_store_may_be_another_file_system_than_the_cache(
+    site: Site, other_disk: Path, make_srpm: MakeSource
+) -> None:
+    result = built(site, other_disk, "x86_64", make_srpm("greet", GREET, **LIBRARY))
+    assert result.outcome == "held", result.cause
+    assert all(Path(rpm.url).stat().st_size == rpm.size for rpm in result.rpms)
+
+
+def test_a_full_disk_leaves_no_half_build(site: Site, other_disk: Path, make_srpm: MakeSource) -> None:
+    filler = other_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+    srpm = make_srpm("greet", GREET, **LIBRARY)
+    with pytest.raises(OSError, match="No space left"):
+        built(site, other_disk, "x86_64", srpm)
+    filler.unlink()
+    result = built(site, other_disk, "x86_64", srpm)
+    assert (result.outcome, result.reused) == ("held", False)
+    assert [path.name for path in (other_disk / "artifacts/builds/x86_64").iterdir()] == [result.identity]
