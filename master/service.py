@@ -76,6 +76,7 @@ class Service:
             "KITTEN_SITE": self.site_argument,
             "KITTEN_STATE": str(self.state),
             "PYTHONUNBUFFERED": "1",
+            "TZ": "UTC",  # schedules.yaml speaks of UTC; Buildbot of the time of the process
         }
 
     def kitten(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

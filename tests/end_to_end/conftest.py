@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -30,10 +31,9 @@ class Service:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "KITTEN_STATE": str(self.state), "KITTEN_SITE": "demo"}
 
-    def kitten(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [KITTEN, *arguments], env=self.environment, capture_output=True, text=True, timeout=3000, check=False
-        )
+    def kitten(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 3000, "check": False}
+        done = subprocess.run([KITTEN, *arguments], env=self.environment, cwd=cwd, **options)
         if check:
             assert done.returncode == 0, f"kitten {' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
@@ -69,6 +69,14 @@ class Service:
         server = ServerProxy("http://127.0.0.1", transport=transport)
         return {str(p["name"]): int(p["pid"]) for p in server.supervisor.getAllProcessInfo()}  # type: ignore[union-attr,index]
 
+    def act(self, user: str, path: str, method: str, **parameters: Any) -> requests.Response:
+        """A control action as a signed-in user."""
+        session = requests.Session()
+        password = (self.state / "secrets" / f"web-{user}").read_text().strip()
+        session.get(f"{self.url}auth/login", auth=(user, password), timeout=30).raise_for_status()
+        call = {"id": 1, "jsonrpc": "2.0", "method": method, "params": parameters}
+        return session.post(f"{self.url}api/v2/{path}", json=call, timeout=30)
+
     def dist_git(self, package: str) -> Path:
         return self.state / "dist-git" / f"{package}.git"
 
@@ -95,6 +103,24 @@ def processes_of(state: Path, programs: Sequence[str]) -> list[str]:
             str(state) in line or f"KITTEN_STATE={state}" in environment
         ):
             found.append(f"{entry.name} {line[:200]}")
+    return found
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """All processes below one: process id → command line."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+    found: dict[int, str] = {}
+    todo = list(parents.get(pid, []))
+    while todo:
+        child = todo.pop()
+        todo += parents.get(child, [])
+        with contextlib.suppress(OSError):
+            found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return found
 
 

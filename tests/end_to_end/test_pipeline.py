@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import PACKAGES, TARGETS, Service, git, processes_of, until
+from tests.end_to_end.conftest import (
+    PACKAGES,
+    TARGETS,
+    Service,
+    descendants,
+    git,
+    processes_of,
+    running_target_build,
+    until,
+)
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest]
 
@@ -105,3 +114,35 @@ def test_a_commit_that_breaks_the_spec_fails_in_source_with_the_specs_error_and_
     assert build["results"] == 2
     assert "bzip2.spec" in build["state_string"]
     assert service.kitten("published", "--json").stdout == published
+
+
+def test_a_try_build_runs_in_the_production_buildroot_and_publishes_nothing(
+    service: Service, demo: str, tmp_path: Path
+) -> None:
+    published = service.kitten("published", "--json").stdout
+    clone = tmp_path / "pigz"
+    git("clone", "-q", "-b", "c10s", service.dist_git("pigz"), clone)
+    spec = clone / "pigz.spec"
+    spec.write_text(spec.read_text().replace("%check\n", "%check\nnm -D pigz | grep -q deflate\n", 1))
+    wanted = ["try", "--package", "pigz", "--target", "aarch64", "--wait"]
+    done = service.kitten(*wanted, cwd=clone)
+    assert "aarch64: success" in done.stdout
+    spec.write_text(spec.read_text().replace("grep -q deflate", "grep -q no_such_symbol"))
+    done = service.kitten(*wanted, cwd=clone, check=False)
+    assert done.returncode == 1
+    assert "%check" in done.stdout
+    assert service.kitten("published", "--json").stdout == published
+
+
+def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str, tmp_path: Path) -> None:
+    commit(service, tmp_path, "pigz", _next_release, "To be cancelled")
+    build = until(lambda: running_target_build(service), "a build under way")
+    worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
+    started = descendants(service.supervised()[worker])
+    assert any("rpmbuild" in line for line in started.values())
+    refused = service.act("contributor", f"builds/{build['buildid']}", "stop", reason="not mine")
+    assert refused.status_code == 403
+    assert service.act("release", f"builds/{build['buildid']}", "stop", reason="a test").ok
+    ended = until(lambda: [b for b in service.builds(buildid=build["buildid"]) if b["complete"]], "its end", 60)
+    assert ended[0]["results"] == 6
+    until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all it started", 30)
