@@ -263,12 +263,16 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 
 def _program(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
-    """A supervisor section. twistd without a pid file: after a kill -9 another process may carry that number."""
+    """A supervisor section.
+
+    twistd without a pid file: after a kill -9 another process may carry that number. Should the supervisor itself be
+    killed, the kernel kills its processes: or the next start would put a second master on the same database.
+    """
     variables = ",".join(f'{key}="{_escape(value)}"' for key, value in environment.items())
     twistd = Path(sys.executable).parent / "twistd"
     return f"""\
 [program:{name}]
-command = {_escape(str(twistd))} --nodaemon --pidfile= --no_save --logfile=- --python=buildbot.tac
+command = setpriv --pdeathsig KILL {_escape(str(twistd))} --nodaemon --pidfile= --no_save --logfile=- --python=buildbot.tac
 directory = {_escape(str(folder))}
 environment = {variables}
 autorestart = true

@@ -5,6 +5,8 @@ The tests of this file build on one another, in order; each says what has become
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,3 +148,12 @@ def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str,
     ended = until(lambda: [b for b in service.builds(buildid=build["buildid"]) if b["complete"]], "its end", 60)
     assert ended[0]["results"] == 6
     until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all it started", 30)
+
+
+def test_a_killed_supervisor_takes_everything_along_and_the_next_start_goes_on(service: Service, demo: str) -> None:
+    supervisor = int((service.state / "service" / "supervisord.pid").read_text())
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: not processes_of(service.state, ["twistd", "bwrap", "qemu-system"]), "the end of all processes", 60)
+    service.kitten("up")
+    assert set(service.supervised()) == {"master", "build-1", "build-2", "build-3", "try-1", "publish-1"}
+    assert service.kitten("published", "--json").stdout.count('"pigz"') >= len(TARGETS)
