@@ -24,7 +24,12 @@ stop: ## end everything `make demo` started
 
 test: setup ## run the tests, and set up what they need (PYTEST='-k name' for some)
 	@tools/host-packages.sh test
+ifeq ($(PYTEST),)
+	@.venv/bin/python -m pytest -q -n 2 --ignore=tests/end_to_end
+	@.venv/bin/python -m pytest tests/end_to_end
+else
 	@.venv/bin/python -m pytest $(PYTEST)
+endif
 
 lint: setup ## ruff, mypy, the import rules, yamllint, shellcheck
 	@tools/host-packages.sh lint

@@ -24,7 +24,7 @@ LOG_BYTES, LOGS_KEPT = 10_000_000, 10
 
 def master_tac(basedir: Path) -> str:
     """``buildbot.tac``: how Twisted starts the master."""
-    return f'''import os
+    return f"""import os
 
 from buildbot.master import BuildMaster
 from twisted.application import service
@@ -41,12 +41,12 @@ m = BuildMaster(basedir, "master.cfg", None)
 m.setServiceParent(application)
 m.log_rotation.rotateLength = {LOG_BYTES}
 m.log_rotation.maxRotatedFiles = {LOGS_KEPT}
-'''
+"""
 
 
 def worker_tac(basedir: Path, name: str, password_file: Path, port: int, host: str = "127.0.0.1") -> str:
     """``buildbot.tac`` of a worker. The password is read at its start: a new one is a new file and a restart."""
-    return f'''import os
+    return f"""import os
 from pathlib import Path
 
 from buildbot_worker.bot import Worker
@@ -63,7 +63,7 @@ application.setComponent(ILogObserver, FileLogObserver(logfile).emit)
 password = Path({str(password_file)!r}).read_text().strip()
 worker = Worker({host!r}, {port}, {name!r}, password, basedir, keepalive=60, umask=0o022, maxdelay=30)
 worker.setServiceParent(application)
-'''
+"""
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:

@@ -55,30 +55,33 @@ def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str,
     }
 
 
-def source_factory(site: Site, installation: Installation, schedulers: Mapping[str, str]) -> BuildFactory:
+def source_factory(
+    site: Site, installation: Installation, schedulers: Mapping[str, str], *, trial: bool = False
+) -> BuildFactory:
     """Source package, then hand it to the targets.
 
     :param schedulers: target → scheduler that starts its builder.
+    :param trial: for try-builds, whose results are kept apart.
     """
+    arguments = ["source", "--package", util.Property("package"), *(["--trial"] if trial else [])]
     targets = {package.name: [target.name for target in site.targets_of(package)] for package in site.packages}
     return factory(
         [
-            SourceStep(arguments=["source", "--package", util.Property("package")], **_told(installation)),
+            SourceStep(arguments=arguments, **_told(installation)),
             HandToTargets(schedulers=schedulers, targets=targets),
         ]
     )
 
 
-def proof_steps(site: Site, target: Target, installation: Installation) -> list[Any]:
+def proof_steps(site: Site, target: Target, installation: Installation, *, trial: bool = False) -> list[Any]:
     """Build, verify, test: what a build and a try-build of a target have in common."""
     here = ["--target", target.name]
     built = ["--build", util.Property("build_url")]
     minutes = site.build.timeout_minutes
     # A proof that no stage asks for is not made.
     asked = {proof for stage in site.stages for proof in stage.requires}
-    steps: list[Any] = [
-        BuildRpmsStep(arguments=["build", *here, "--source", util.Property("source_url")], **_told(installation, minutes))
-    ]
+    arguments = ["build", *here, "--source", util.Property("source_url"), *(["--trial"] if trial else [])]
+    steps: list[Any] = [BuildRpmsStep(arguments=arguments, **_told(installation, minutes))]
     if "verified" in asked:
         steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
     if "tested" in asked:
@@ -98,9 +101,7 @@ def target_factory(site: Site, target: Target, installation: Installation) -> Bu
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
     """The gate of the last stage, signing, and the switch."""
     arguments = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-    return factory(
-        [PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))]
-    )
+    return factory([PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))])
 
 
 def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory, **more: Any) -> util.BuilderConfig:
@@ -160,7 +161,7 @@ def try_builders(site: Site, installation: Installation) -> list[util.BuilderCon
             site,
             TRY,
             worker_names(site, "try"),
-            source_factory(site, installation, schedulers),
+            source_factory(site, installation, schedulers, trial=True),
             tags=["source", "try"],
             description="A contributor's patch → source package for try-builds",
         ),
@@ -169,7 +170,7 @@ def try_builders(site: Site, installation: Installation) -> list[util.BuilderCon
                 site,
                 try_builder(target.name),
                 worker_names(site, "try", target.name),
-                factory(proof_steps(site, target, installation)),
+                factory(proof_steps(site, target, installation, trial=True)),
                 tags=["target", "try"],
                 description=f"Try-builds on {target.description}: {target.isa_level}; nothing is staged or published",
                 properties={"target": target.name},

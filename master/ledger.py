@@ -80,9 +80,7 @@ class Ledger(BuildbotService):
         book = self.books[target]
         if (request := book.requests.get(number)) is None:
             return None
-        return reason_to_wait(
-            request, target, set(self.in_source.values()), list(book.requests.values()), book.history
-        )
+        return reason_to_wait(request, target, set(self.in_source.values()), list(book.requests.values()), book.history)
 
     def urgency(self, target: str, number: int) -> int:
         """How many other packages wait for a request of a target's builder."""
@@ -92,7 +90,9 @@ class Ledger(BuildbotService):
 
     def most_urgent(self, target: str) -> int:
         """The urgency of the most urgent request of a target that may start; -1 where none may."""
-        startable = [n for n in self.books[target].requests.keys() - self.books[target].running if not self.reason(target, n)]
+        startable = [
+            n for n in self.books[target].requests.keys() - self.books[target].running if not self.reason(target, n)
+        ]
         return max((self.urgency(target, number) for number in startable), default=-1)
 
     def waits(self) -> list[dict[str, Any]]:

@@ -66,7 +66,9 @@ def pipeline() -> Figure:
         state, config = Path(folder, "state"), Path(folder, "config")
         shutil.copytree(CHECKOUT / "config", config, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
         # Only the stage that later builds build from: nothing is verified, tested or signed on either side.
-        (config / "demo" / "stages.yaml").write_text("- {name: staged, description: Bench, url: staged, requires: [built]}\n")
+        (config / "demo" / "stages.yaml").write_text(
+            "- {name: staged, description: Bench, url: staged, requires: [built]}\n"
+        )
         site = str(config / "demo")
         with _service(site, state) as url:
             ours, sources = _through_the_service(site, state, url)
@@ -101,7 +103,15 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
     # The tarballs are in the lookaside cache, or the first run would time the network.
     for package in packages:
         _kitten(site, state, "dist-git", "init", package)
-        _kitten(site, Path(f"{state}-warm"), "source", "--package", package, "--repository", str(state / "dist-git" / f"{package}.git"))
+        _kitten(
+            site,
+            Path(f"{state}-warm"),
+            "source",
+            "--package",
+            package,
+            "--repository",
+            str(state / "dist-git" / f"{package}.git"),
+        )
     wanted = len(packages) * len(loaded.targets)
     targets = {t.name for t in loaded.targets}
     while True:

@@ -22,10 +22,15 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 _Result = TypeVar("_Result", bound=Result)
 
 
-def store(site: Site, state: Path) -> str:
-    """URL of the site's artifacts."""
+def store(site: Site, state: Path, *, trial: bool = False) -> str:
+    """URL of the site's artifacts.
+
+    :param trial: of those that try-builds made. They are never taken for a build's own, however equal their inputs: the
+        workers they come from run what anybody sends.
+    """
     url = site.distribution.artifacts.replace("{state}", str(state))
-    return url.rstrip("/") if "://" in url else str(state / url)
+    url = url.rstrip("/") if "://" in url else str(state / url)
+    return f"{url}/try" if trial else url
 
 
 def is_local(url: str) -> bool:

@@ -93,6 +93,8 @@ class BuildResult(Result):
     identity: str = ""
     """Hash of all inputs: SRPM, target entry, build.yaml, buildroot packages, tool versions."""
     reused: bool = False
+    trial: bool = False
+    """A try-build: no stage takes it."""
     url: str = ""
     """Folder (fsspec URL) that holds build.json, the RPMs, the logs and, later, verify.json and test.json."""
     srpm: Artifact | None = None

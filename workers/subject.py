@@ -55,9 +55,7 @@ class Subject:
         return artifact(content, f"{self.build.url}/{name}", name)
 
 
-def subject(
-    target: Target, state: Path, paths: Sequence[Path], build_url: str | None, scratch: Path
-) -> Subject:
+def subject(target: Target, state: Path, paths: Sequence[Path], build_url: str | None, scratch: Path) -> Subject:
     """Find the packages; those of a build are brought to ``scratch`` if they are not on this file system.
 
     :raises CannotRun: no package, no build, another target's build, a package that is not what build.json says.

@@ -28,7 +28,7 @@ CHECKOUT = FOLDER.parent
 PATIENCE_SECONDS = 180
 PACKAGES = ("zlib", "pigz")
 
-KITTEN = '''#!{python}
+KITTEN = """#!{python}
 import json, os, pathlib, sys, time
 sys.path.insert(0, {checkout!r})
 from workers.results import Artifact, BuildResult, Case, Check, PublishResult, SourceResult, StageResult, TestResult
@@ -76,7 +76,7 @@ elif command == "publish":
     result = PublishResult(summary="p", target=target, package="p", nevr="n", stage="kitten", snapshot=1, **outcome)
 result.write(pathlib.Path(options["--json"]))
 sys.exit(1 if outcome else 0)
-'''
+"""
 
 
 def free_port() -> int:

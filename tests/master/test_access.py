@@ -101,9 +101,7 @@ def try_client(ci: Service, patch: Path, user: str, *more: str) -> subprocess.Co
     words = ["try", "--connect=pb", f"--master=127.0.0.1:{ci.ports[2]}", f"--username={user}", f"--passwd={password}"]
     words += ["--vc=git", f"--diff={patch}", "--patchlevel=1", "--branch=c10s", "--builder=try", *more]
     buildbot = Path(sys.executable).with_name("buildbot")
-    return subprocess.run(
-        [buildbot, *words], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run([buildbot, *words], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Service, tmp_path: Path) -> None:

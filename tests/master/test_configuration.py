@@ -67,6 +67,15 @@ def test_each_target_has_a_builder_that_builds_for_it(site: Site, master: Master
         assert "-fno-omit-frame-pointer" in named.flags.compiler
 
 
+def test_only_try_builds_are_trials_and_all_of_them_are(site: Site, master: MasterConfig) -> None:
+    builders = {builder.name: builder for builder in master.builders}
+    for name in ("source", *(target.name for target in site.targets)):
+        for builder, expected in ((name, False), ("try" if name == "source" else f"try-{name}", True)):
+            first = next(iter(made(builders[builder])))[1]
+            words = [word for word in first["arguments"] if isinstance(word, str)]  # a Property equals everything
+            assert ("--trial" in words) is expected
+
+
 def test_steps_of_a_target_have_the_order_that_stages_only_what_is_proven(site: Site, master: MasterConfig) -> None:
     builders = {builder.name: builder for builder in master.builders}
     for target in site.targets:

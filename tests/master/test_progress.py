@@ -93,7 +93,9 @@ def test_a_running_build_names_its_step_and_what_held_so_far() -> None:
 
 
 def test_a_failed_build_names_the_step_that_failed() -> None:
-    died = cell(build(2, "x86_64", FAILURE), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers", FAILURE)]})
+    died = cell(
+        build(2, "x86_64", FAILURE), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers", FAILURE)]}
+    )
     assert (died.state, died.words) == ("failed", "verify flags and headers: verify flags and headers said")
 
 

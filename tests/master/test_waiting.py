@@ -83,7 +83,13 @@ def test_of_any_packages_under_way_at_least_one_may_start(graph: dict[str, froze
 
 
 def test_a_package_is_as_urgent_as_many_wait_for_it_directly_or_through_others() -> None:
-    on_target = [asked(1, "bzip2"), asked(2, "zlib"), asked(3, "pigz", "zlib"), asked(4, "png", "zlib"), asked(5, "viewer", "png")]
+    on_target = [
+        asked(1, "bzip2"),
+        asked(2, "zlib"),
+        asked(3, "pigz", "zlib"),
+        asked(4, "png", "zlib"),
+        asked(5, "viewer", "png"),
+    ]
     assert [dependents(each.package, on_target) for each in on_target] == [0, 3, 0, 1, 0]
 
 

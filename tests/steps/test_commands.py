@@ -227,7 +227,6 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         self.expect_outcome(result=CANCELLED, state_string="cancelled")
         await self.run_step()
 
-
     async def test_the_log_begins_with_the_command_line_that_repeats_the_step(self) -> None:
         self.set_up("stage")
         self.answers("stage", 0, json.dumps(STAGED))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--suite", "suite_name", metavar="NAME", default="packages", show_default=True, help="One of suites.yaml.")
+@click.option(
+    "--suite", "suite_name", metavar="NAME", default="packages", show_default=True, help="One of suites.yaml."
+)
 @click.option(
     "--tests", "tests_place", metavar="DIR|TAR", type=click.Path(path_type=Path),
     help="The package's tests.  [default with --build: what the build carries]",

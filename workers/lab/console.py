@@ -49,7 +49,11 @@ RULES = tuple(
             r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage",
             "the kernel's lock checker complains",
         ),
-        ("emergency", r"(?i)(entering|you are in) emergency mode|give root password for maintenance", "an emergency shell"),
+        (
+            "emergency",
+            r"(?i)(entering|you are in) emergency mode|give root password for maintenance",
+            "an emergency shell",
+        ),
         ("out-of-memory", r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory"),
         (
             "sigill",

@@ -68,7 +68,9 @@ class _Level:
                 outcome = "skip"
             elif not passed:  # a known fault: shown, and neither a pass nor a failure
                 outcome, reason = "skip", f"todo: {reason}"
-        self.cases.append(Case.model_validate({"name": name or f"test {expected}", "outcome": outcome, "reason": reason}))
+        self.cases.append(
+            Case.model_validate({"name": name or f"test {expected}", "outcome": outcome, "reason": reason})
+        )
         self.details.append([])
 
     def finished(self) -> tuple[Case, ...]:

@@ -112,7 +112,9 @@ def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
         except (MalformedError, FileNotFoundError) as error:
             raise CannotRun(f"{path.name}: {error}", "build the package again") from None
         if header.arch not in (target.rpm_arch, "noarch", "src"):
-            raise CannotRun(f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target")
+            raise CannotRun(
+                f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target"
+            )
         if header.arch != "src" and not header.is_debug:
             found[path] = header
     return found

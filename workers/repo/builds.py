@@ -81,7 +81,9 @@ def open_build(url: str, state: Path) -> Build:
         if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
             what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
             raise CannotRun(f"{url}/build.json: {what}", "build the package again")
-    return Build(url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult))
+    return Build(
+        url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult)
+    )
 
 
 def _local(url: str) -> Path:

@@ -57,6 +57,10 @@ def _built(build: BuildResult, target: Target) -> Iterable[Refusal]:
     again = f"kitten build --target {target.name}"
     if build.outcome != "held":
         yield Refusal("built", f"the build did not hold: {build.cause or build.summary}", f"mend it, then {again}")
+    if build.trial:
+        yield Refusal(
+            "built", f"{build.nevr} is a try-build", "commit the change to dist-git: that builds it for users"
+        )
     if build.target != target.name:
         yield Refusal("built", f"the build is for {build.target}, not for {target.name}", "give this target's build")
     if not build.rpms:

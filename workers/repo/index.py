@@ -73,7 +73,9 @@ def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
     try:
         repomd = _write_data(fresh, listed, now)
     except createrepo_c.CreaterepoCError as error:
-        raise CannotRun(f"cannot write the index of {repository}: {error}", "is the disk full? then run it again") from None
+        raise CannotRun(
+            f"cannot write the index of {repository}: {error}", "is the disk full? then run it again"
+        ) from None
     for path in fresh.iterdir():
         flush(path)
         path.replace(repodata / path.name)

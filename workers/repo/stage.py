@@ -79,6 +79,8 @@ def _place(site: Site) -> str:
 def _refusal(result: BuildResult, target: Target) -> str:
     if result.outcome != "held":
         return f"{result.nevr}: the build did not hold: {result.cause or result.summary}"
+    if result.trial:
+        return f"{result.nevr} is a try-build: commit the change to dist-git, and that is built and staged"
     if result.target != target.name:
         return f"{result.nevr} was built for {result.target}, not for {target.name}"
     return ""

@@ -29,6 +29,8 @@ class Order:
     """Folder that ``kitten source`` made; or …"""
     srpm: str = ""
     """… an SRPM by itself."""
+    trial: bool = False
+    """A try-build: kept apart, staged and published nowhere."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,10 @@ def build(order: Order, backend: Backend) -> BuildResult:
     began = time.monotonic()
     given = _input(order)
     configured = _configured(order, given)
+    trial = order.trial or bool(given.source and given.source.patch)
     known = BuildResult(
         summary="",
+        trial=trial,
         target=order.target.name,
         package=given.package.name,
         nevr=given.nevr,
@@ -88,8 +92,8 @@ def build(order: Order, backend: Backend) -> BuildResult:
             "buildroot": tuple(sorted(f"{package.nevra} {package.sha256}" for package in plan.packages)),
         }
     )
-    url = f"{artifacts.store(order.site, order.state)}/builds/{order.target.name}/{name}"
-    with cache.locked(cache.root() / "locks" / f"build-{order.target.name}-{name}"):
+    url = f"{artifacts.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
+    with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
         made = artifacts.read_result(f"{url}/build.json", BuildResult)
         if made is not None:
             return made.model_copy(update={"reused": True, "seconds": time.monotonic() - began})

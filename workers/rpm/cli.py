@@ -13,14 +13,24 @@ from workers.errors import CannotRun, DidNotHold
 if TYPE_CHECKING:
     from workers.results import BuildResult
 
+
 @click.command()
 @click.option("--target", "target_name", required=True, metavar="TARGET", help="A target of targets.yaml.")
 @click.option("--source", metavar="URL", default="", help="Folder that kitten source made.")
 @click.option("--srpm", metavar="PATH-OR-URL", default="", help="An SRPM by itself.")
+@click.option("--trial", is_flag=True, help="A try-build: kept apart from builds, staged and published nowhere.")
 @options.json
 @options.site
 @options.state
-def build(target_name: str, source: str, srpm: str, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
+def build(
+    target_name: str,
+    source: str,
+    srpm: str,
+    trial: bool,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
     """Build a source package for one target.
 
     BuildRequires come from what the target has staged. The result lies in ARTIFACTS/builds/TARGET/IDENTITY/, where IDENTITY
@@ -30,7 +40,7 @@ def build(target_name: str, source: str, srpm: str, json_file: Path | None, site
     from workers.results import BuildResult
 
     try:
-        result = _build(target_name, source, srpm, site_name, state_folder)
+        result = _build(target_name, source, srpm, trial, site_name, state_folder)
     except (CannotRun, DidNotHold) as error:
         if json_file is not None:
             outcome = "cannot-run" if isinstance(error, CannotRun) else "not-held"
@@ -49,7 +59,9 @@ def build(target_name: str, source: str, srpm: str, json_file: Path | None, site
     click.echo(f"  {result.url}")
 
 
-def _build(target_name: str, source: str, srpm: str, site_name: str, state_folder: Path | None) -> BuildResult:
+def _build(
+    target_name: str, source: str, srpm: str, trial: bool, site_name: str, state_folder: Path | None
+) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
     from workers.rpm.build import Order, backend, build
@@ -57,7 +69,7 @@ def _build(target_name: str, source: str, srpm: str, site_name: str, state_folde
 
     site, folder = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
-    order = Order(site, folder, target, source, srpm)
+    order = Order(site, folder, target, source, srpm, trial)
     return build(order, backend(site, target, staged_folder(site, folder, target)))
 
 
@@ -84,4 +96,3 @@ def sandbox(shell: str | None, base_rpm: str | None, site_name: str, state_folde
         from workers.rpm.tree import describe
 
         click.echo(describe(site))
-

@@ -14,14 +14,18 @@ from workers.errors import CannotRun, DidNotHold
 if TYPE_CHECKING:
     from workers.results import Outcome
 
+
 @click.command()
 @options.site
 @options.state
 @click.option("--package", "package_name", required=True, metavar="NAME", help="Package of the site.")
-@click.option("--branch", metavar="NAME", help="dist-git branch; default: the first of sources.yaml that the repository has.")
+@click.option(
+    "--branch", metavar="NAME", help="dist-git branch; default: the first of sources.yaml that the repository has."
+)
 @click.option("--revision", metavar="COMMIT", help="Commit on that branch; default: its newest.")
 @click.option("--repository", metavar="URL", help="Another dist-git repository than sources.yaml says.")
 @click.option("--patch", type=click.Path(path_type=Path), metavar="FILE", help="Apply a contributor's patch first.")
+@click.option("--trial", is_flag=True, help="For a try-build: kept apart from sources that are built for users.")
 @options.json
 def source(
     site_name: str,
@@ -31,6 +35,7 @@ def source(
     revision: str | None,
     repository: str | None,
     patch: Path | None,
+    trial: bool,
     json_file: Path | None,
 ) -> None:
     """Make a dist-git commit into a source package, once for all targets.
@@ -54,7 +59,7 @@ def source(
         known.update(branch=commit.branch, commit=commit.commit)
         click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
         yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
-        result = source_of(Request(site, package, folder, yaml, commit, patch))
+        result = source_of(Request(site, package, folder, yaml, commit, patch, trial))
     except (DidNotHold, CannotRun) as error:
         if json_file is not None:
             outcome: Outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
@@ -105,7 +110,9 @@ def init(given: tuple[str, Path | None], packages: tuple[str, ...], empty: bool)
 
 @dist_git.command()
 @click.argument("package")
-@click.option("--from", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="What the commit holds.")
+@click.option(
+    "--from", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="What the commit holds."
+)
 @click.option("-m", "--message", required=True, help="Message of the commit.")
 @click.option("--branch", metavar="NAME", help="Default: the first of sources.yaml.")
 @click.pass_obj
@@ -127,4 +134,3 @@ def _site_folder(name: str) -> Path:
 def _shown(path: Path) -> str:
     """A path of the configuration as a reader of a message finds it: below the checkout where it lies there."""
     return os.path.relpath(path, options.CHECKOUT) if path.resolve().is_relative_to(options.CHECKOUT) else str(path)
-

@@ -53,7 +53,9 @@ def ensure_empty_repositories(site: Site, state: Path, content: Path, names: Col
 def _folders(content: Path, names: Collection[str]) -> list[Path]:
     folders = [content / name for name in sorted(names) if (content / name).is_dir()]
     if not folders:
-        raise CannotRun(f"{content} holds no package of this site", "the demo site has one: kitten dist-git --site demo init")
+        raise CannotRun(
+            f"{content} holds no package of this site", "the demo site has one: kitten dist-git --site demo init"
+        )
     return folders
 
 
@@ -64,7 +66,9 @@ def repository_of(site: Site, state: Path, package: str) -> Path:
     """
     path = Path(site.sources.dist_git.format(package=package, state=state))
     if not site.sources.dist_git.startswith("{state}/"):
-        raise CannotRun(f"dist-git of this site is {site.sources.dist_git}", "push there with git; init is for the demo")
+        raise CannotRun(
+            f"dist-git of this site is {site.sources.dist_git}", "push there with git; init is for the demo"
+        )
     return path
 
 
@@ -127,7 +131,16 @@ def _tree_of(repository: Path, folder: Path) -> str:
     """Write the folder's files into the repository and return git's name of the whole."""
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
-        git(f"--work-tree={folder.resolve()}", "add", "--all", "--force", "--", str(folder.resolve()), repository=repository, env=env)
+        git(
+            f"--work-tree={folder.resolve()}",
+            "add",
+            "--all",
+            "--force",
+            "--",
+            str(folder.resolve()),
+            repository=repository,
+            env=env,
+        )
         return git("write-tree", repository=repository, env=env).output.strip()
 
 

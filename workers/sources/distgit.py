@@ -84,7 +84,9 @@ def _resolve(mirror: Path, name: str, kind: str = "commit") -> str:
 
 
 def _is_on(mirror: Path, commit: str, branch: str) -> bool:
-    return git("merge-base", "--is-ancestor", commit, f"refs/heads/{branch}", repository=mirror, check=False).status == 0
+    return (
+        git("merge-base", "--is-ancestor", commit, f"refs/heads/{branch}", repository=mirror, check=False).status == 0
+    )
 
 
 def _on_a_branch(mirror: Path, branches: tuple[str, ...], revision: str) -> bool:
@@ -114,7 +116,9 @@ def export(commit: Commit, folder: Path) -> None:
     """
     entries = _list(commit)
     if (size := sum(entry.size for entry in entries)) > LARGEST:
-        raise DidNotHold(f"commit {commit.commit[:12]} holds {size >> 20} MiB: its tarballs belong into the lookaside cache")
+        raise DidNotHold(
+            f"commit {commit.commit[:12]} holds {size >> 20} MiB: its tarballs belong into the lookaside cache"
+        )
     content = _read(commit.mirror, [entry.name for entry in entries])
     links = [e for e in entries if e.mode == "120000"]
     for entry in entries:
@@ -190,7 +194,11 @@ def apply_patch(patch: Path, folder: Path) -> None:
     # Outside any repository git apply works on plain files; the ceiling keeps it from finding one above.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "LC_ALL": "C"}
     done = run(
-        ["git", "apply", "--whitespace=nowarn", "--", patch.resolve()], cwd=folder, env=environment, timeout=60, check=False
+        ["git", "apply", "--whitespace=nowarn", "--", patch.resolve()],
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=False,
     )
     if done.status != 0:
         raise DidNotHold(f"the patch {patch.name} does not apply: {complaint(done)}")

@@ -68,9 +68,13 @@ def parse(text: str) -> tuple[Tarball, ...]:
         if match["algorithm"] != "SHA512":
             raise DidNotHold(f"{where}{match['algorithm']} is not taken, SHA512 is{mend}")
         if not _FILE.fullmatch(match["file"]):
-            raise DidNotHold(f"{where}{match['file']!r} is not the plain name of a file: letters, digits and ._+~^- only")
+            raise DidNotHold(
+                f"{where}{match['file']!r} is not the plain name of a file: letters, digits and ._+~^- only"
+            )
         if not re.fullmatch(r"[0-9a-f]{128}", match["checksum"]):
-            raise DidNotHold(f"{where}{match['checksum'][:20]!r}… is not a SHA-512: 128 hexadecimal digits in lower case")
+            raise DidNotHold(
+                f"{where}{match['checksum'][:20]!r}… is not a SHA-512: 128 hexadecimal digits in lower case"
+            )
         if match["file"] in found:
             raise DidNotHold(f"{where}{match['file']} is named twice")
         found[match["file"]] = Tarball(match["file"], match["checksum"])
@@ -84,7 +88,10 @@ def fetch(site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> 
     :raises CannotRun: when no place has it or can be reached; one line for each says why.
     """
     for attempt in (1, 2):
-        kept = cache.entry("lookaside", tarball.sha512, lambda folder: _find(site, package, tarball, state, folder)) / "file"
+        kept = (
+            cache.entry("lookaside", tarball.sha512, lambda folder: _find(site, package, tarball, state, folder))
+            / "file"
+        )
         if _copy(kept, to) == tarball.sha512:
             return
         print(f"  {tarball.file}: the cached copy is damaged, fetched anew")  # noqa: T201
@@ -185,7 +192,9 @@ def _receive(blocks: Iterator[bytes], url: str, to: Path) -> str:
 
 def _root_cause(error: BaseException) -> str:
     """The innermost reason of a chain of network errors, in one line."""
-    while inner := getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None):
+    while inner := getattr(error, "reason", None) or next(
+        (a for a in error.args if isinstance(a, BaseException)), None
+    ):
         if not isinstance(inner, BaseException):
             break
         error = inner

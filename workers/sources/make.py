@@ -30,6 +30,8 @@ class Request:
     commit: distgit.Commit
     patch: Path | None = None
     """A contributor's, to be applied first."""
+    trial: bool = False
+    """For a try-build: kept apart from sources that are built for users. A patch makes it one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def source_of(request: Request) -> SourceResult:
 
     with scratch() as folder:
         tree = _work_tree(request, folder)
-        url = f"{artifacts.store(request.site, request.state)}/sources/{request.package.name}/{tree.key}"
+        trial = request.trial or request.patch is not None
+        where = artifacts.store(request.site, request.state, trial=trial)
+        url = f"{where}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         result = _read(url)
         reused = result is not None

@@ -80,7 +80,9 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
     for name in ("SPECS", "SOURCES", "SRPMS", "answers"):
         (scratch / name).mkdir()
     _copy([spec], scratch / "SPECS", seconds)
-    beside = [p for p in folder.iterdir() if p.is_file() and p != spec and p.name != "sources" and not p.name.startswith(".")]
+    beside = [
+        p for p in folder.iterdir() if p.is_file() and p != spec and p.name != "sources" and not p.name.startswith(".")
+    ]
     _copy(sorted(beside), scratch / "SOURCES", seconds)
     _copy(sorted(tarballs.iterdir()), scratch / "SOURCES", seconds)
     target = site.targets_of(package)[0]
@@ -88,7 +90,9 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
     try:
         run_in_tree(site, argv, binds={scratch: ("/builddir", True)}, target=target, timeout=SECONDS)
     except CommandFailed as error:
-        what = f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
+        what = (
+            f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
+        )
         raise DidNotHold(what) from None
     nevr, name = (scratch / "answers" / "name").read_text().split()
     if name != package.name:

@@ -59,7 +59,9 @@ def read_elf(stream: IO[bytes]) -> ElfFile:
         has_code = has_debug_info = False
         for section in elf.iter_sections():
             if section["sh_type"] == "SHT_NOTE" and section.name == ".note.gnu.build-id":
-                build_id = next((str(note["n_desc"]) for note in section.iter_notes() if note["n_type"] == "NT_GNU_BUILD_ID"), "")
+                build_id = next(
+                    (str(note["n_desc"]) for note in section.iter_notes() if note["n_type"] == "NT_GNU_BUILD_ID"), ""
+                )
             has_code |= bool(section["sh_flags"] & _SHF_EXECINSTR and section["sh_size"])
             has_debug_info |= section.name in (".debug_info", ".zdebug_info") and section["sh_type"] != "SHT_NOBITS"
         has_code |= elf.num_sections() == 0  # no section table: nothing can be said, so nothing is excused

@@ -59,7 +59,9 @@ def judge_header(site: Site, target: Target, name: str, header: Header) -> tuple
     if header.arch == "src":
         return (Check(rule="header-arch", file=name, outcome="skipped", reason="source-package"),)
     arch_fits = header.arch in (target.rpm_arch, "noarch")
-    checks = [_check("header-arch", name, arch_fits, f"{header.arch}; {target.name} takes {target.rpm_arch} and noarch")]
+    checks = [
+        _check("header-arch", name, arch_fits, f"{header.arch}; {target.name} takes {target.rpm_arch} and noarch")
+    ]
     if header.arch == "noarch":
         return (*checks, Check(rule="header-optflags", file=name, outcome="skipped", reason="noarch"))
     # A GNU triplet, in the distribution's or in the sandbox's spelling: ppc64le-redhat-linux-gnu, powerpc64le-linux-gnu.
@@ -103,7 +105,9 @@ def judge_units(target: Target, file: str, units: Iterable[Unit]) -> tuple[Check
         if reason := excuse(unit):
             excused[reason] += 1
         elif missing := missing_flags(unit.producer.split(), target.flags.compiler):
-            detail = f"{unit.name or '(no name)'} lacks {' '.join(missing)}; compiled by: {unit.producer or '(unknown)'}"
+            detail = (
+                f"{unit.name or '(no name)'} lacks {' '.join(missing)}; compiled by: {unit.producer or '(unknown)'}"
+            )
             checks.append(Check(rule="producer", file=file, outcome="violated", detail=detail))
         else:
             held += 1

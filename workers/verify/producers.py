@@ -9,7 +9,14 @@ from typing import IO, Any
 from workers.verify.elf import opened
 from workers.verify.header import MalformedError
 
-_LANGUAGE_CODES = {0x1C: "rust", 0x16: "go", 0x8001: "assembler", 0x21: "ocaml", 0x13: "d", 0x1E: "swift"}  # DWARF 5, 7.12
+_LANGUAGE_CODES = {
+    0x1C: "rust",
+    0x16: "go",
+    0x8001: "assembler",
+    0x21: "ocaml",
+    0x13: "d",
+    0x1E: "swift",
+}  # DWARF 5, 7.12
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ def findings(checks: Sequence[Check]) -> tuple[Check, ...]:
 def summary(subject: str, packages: int, target: Target, checks: Sequence[Check]) -> str:
     """One line: what was checked, and how many findings there are."""
     elf_files = sum(check.rule == "elf-machine" for check in checks)
-    units = sum(int(check.detail.split()[0]) for check in checks if check.rule == "producer" and check.outcome == "held")
+    units = sum(
+        int(check.detail.split()[0]) for check in checks if check.rule == "producer" and check.outcome == "held"
+    )
     skipped = sum(check.outcome == "skipped" for check in checks)
     parts = [
         _count(packages, "package"),

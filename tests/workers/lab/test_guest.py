@@ -50,7 +50,9 @@ def v3_program(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     """A program that needs AVX2, which is above x86-64-v2."""
     folder = tmp_path_factory.mktemp("v3")
     # exit(0), after one instruction of AVX2; no libc, whose own start-up is not the subject
-    (folder / "v3.S").write_text(".globl _start\n_start: vpaddd %ymm0,%ymm0,%ymm0\n mov $60,%eax\n xor %edi,%edi\n syscall\n")
+    (folder / "v3.S").write_text(
+        ".globl _start\n_start: vpaddd %ymm0,%ymm0,%ymm0\n mov $60,%eax\n xor %edi,%edi\n syscall\n"
+    )
     run(["gcc", "-static", "-nostdlib", "-o", "v3", "v3.S"], cwd=folder)
     return Entry("/usr/bin/v3", "file", 0o755, content=folder / "v3")
 
@@ -127,7 +129,9 @@ def test_qemu_that_does_not_start_says_why(tmp_path):
     broken = QUICK.machine.model_copy(update={"machine": "no-such-machine"})
     parts = guest_parts(QUICK)
     boot = machine.Boot(broken, "tcg", parts.kernel, parts.kernel, 512)
-    with pytest.raises(machine.LaunchFailedError, match=r"unsupported machine type(.|\n)*qemu-system-aarch64.*-accel tcg"):
+    with pytest.raises(
+        machine.LaunchFailedError, match=r"unsupported machine type(.|\n)*qemu-system-aarch64.*-accel tcg"
+    ):
         machine.run_guest(boot, 10)
 
 
@@ -161,9 +165,7 @@ def _empty(tmp_path: Path) -> Path:
     """An initramfs without an end: the guest waits for nothing else."""
     initrd = tmp_path / "initrd"
     tests = {"a.sh": b"sleep 10000\n"}
-    initrd.write_bytes(
-        guest.base_archive(QUICK, guest_parts(QUICK)).read_bytes() + guest.payload_archive([], tests)
-    )
+    initrd.write_bytes(guest.base_archive(QUICK, guest_parts(QUICK)).read_bytes() + guest.payload_archive([], tests))
     return initrd
 
 

@@ -172,7 +172,10 @@ def test_what_sounds_alike_is_no_complaint(line):
     assert console.hits(line) == ()
 
 
-PACKAGES = {"Package": "linux-image-arm64", "Depends": "linux-base (>= 4.3~), linux-image-6.12.9+deb13-arm64 (= 6.12.9-1)"}
+PACKAGES = {
+    "Package": "linux-image-arm64",
+    "Depends": "linux-base (>= 4.3~), linux-image-6.12.9+deb13-arm64 (= 6.12.9-1)",
+}
 
 
 def test_a_kernel_metapackage_is_resolved():
@@ -193,7 +196,9 @@ def header(name: str, requires: tuple[str, ...] = (), provides: tuple[str, ...] 
 
 
 def test_missing_libraries_are_looked_for_among_what_is_staged():
-    pigz = header("pigz", ("libz.so.1()(64bit)", "libz.so.1(ZLIB_1.2)(64bit)", "libc.so.6(GLIBC_2.17)(64bit)", "/bin/sh"))
+    pigz = header(
+        "pigz", ("libz.so.1()(64bit)", "libz.so.1(ZLIB_1.2)(64bit)", "libc.so.6(GLIBC_2.17)(64bit)", "/bin/sh")
+    )
     zlib = header("zlib", ("libdeep.so.2()(64bit)", "rtld(GNU_HASH)"), ("libz.so.1()(64bit)", "zlib = 1"))
     deep = header("deep", (), ("libdeep.so.2()(64bit)",))
     staged = {Path("zlib.rpm"): zlib, Path("deep.rpm"): deep, Path("other.rpm"): header("other")}
@@ -240,7 +245,10 @@ GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")
         (Talk(ending="too-much"), "said more than a test may"),
         (Talk(ending="stopped"), "QEMU stopped the guest"),
         (Talk(bytearray(b"Kernel panic - not syncing: x\n"), GREEN, "end"), "the guest's kernel panicked"),
-        (Talk(bytearray(), bytearray(b"TAP version 14\n1..1\nok 1 - a # SKIP x\n# END\n"), "end"), "every test was skipped"),
+        (
+            Talk(bytearray(), bytearray(b"TAP version 14\n1..1\nok 1 - a # SKIP x\n# END\n"), "end"),
+            "every test was skipped",
+        ),
         (Talk(bytearray(), bytearray(b"TAP version 14\n1..0\n# END\n"), "end"), "every test was skipped"),
     ],
 )
@@ -262,7 +270,9 @@ def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(t
     with tarfile.open(folder / "tests.tar", "w") as archive:
         archive.add(tests / "smoke.sh", "smoke.sh")
     named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
-    build = Build(str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None)
+    build = Build(
+        str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None
+    )
     about = Subject("p", (), (), build)
     assert packages.scripts(_tests(about, None, tmp_path)) == ("smoke.sh",)
     with (folder / "tests.tar").open("ab") as file:
@@ -274,3 +284,11 @@ def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(t
         _tests(about, None, tmp_path)
     bare = replace(build, result=build.result.model_copy(update={"tests": None}))
     assert _tests(replace(about, build=bare), None, tmp_path) == {}
+
+
+@pytest.mark.parametrize("payload", [0, 1, 40 << 20, 300 << 20])
+def test_a_guest_has_room_for_its_payload_in_steps_that_every_machine_takes(payload: int) -> None:
+    for target in load_site("demo").targets:
+        memory = packages.guest_memory(target, payload)
+        assert memory % 256 == 0
+        assert 2 * payload / (1 << 20) + target.machine.memory_mib <= memory

@@ -76,13 +76,24 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
     made: dict[tuple[str, ...], tuple[Path, ...]] = {}
 
     def rpmbuild(folder: Path, *words: str) -> None:
-        places = {"_topdir": top / "top", "_rpmdir": folder, "_srcrpmdir": folder, "_buildhost": "builder", "_dbpath": top}
+        places = {
+            "_topdir": top / "top",
+            "_rpmdir": folder,
+            "_srcrpmdir": folder,
+            "_buildhost": "builder",
+            "_dbpath": top,
+        }
         defines = [word for name, value in places.items() for word in ("--define", f"{name} {value}")]
         rpmrc = f"/usr/lib/rpm/rpmrc:{top / 'rpmrc'}"
         subprocess.run(["rpmbuild", "--rcfile", rpmrc, *defines, *words], check=True, capture_output=True)
 
     def make(
-        arch: str, version: str = "1", release: str = "1.el10", content: str = "libs", epoch: str = "0", source: str = "tiny"
+        arch: str,
+        version: str = "1",
+        release: str = "1.el10",
+        content: str = "libs",
+        epoch: str = "0",
+        source: str = "tiny",
     ) -> tuple[Path, ...]:
         source_key = (version, release, epoch, source)
         if (key := (arch, content, *source_key)) not in made:
@@ -98,7 +109,9 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
                 rpmbuild(sources, "-bs", str(spec))
                 made["src", *source_key] = tuple(sources.glob("*.src.rpm"))
             made[key] = (*sorted(folder.glob("*/*.rpm")), *made["src", *source_key])
-            made[key] = tuple(path for path in made[key] if "source" not in path.parts[-2:-1] or path.name.endswith("src.rpm"))
+            made[key] = tuple(
+                path for path in made[key] if "source" not in path.parts[-2:-1] or path.name.endswith("src.rpm")
+            )
         return tuple(dict.fromkeys(made[key]))
 
     return make

@@ -28,7 +28,9 @@ def test_the_way_of_a_build(site_path: Path, state: Path, make_build: BuildFacto
     assert StageResult.read(result.read_text()).nevr == "tiny-1-1.el10"
     assert kitten(site_path, state, "published").stdout == "nothing is published yet\n"
     done = kitten(site_path, state, "publish", "--target", "aarch64", "--build", build, "--json", str(result))
-    assert (done.returncode, done.stdout) == (0, "tiny-1-1.el10: 4 packages published on aarch64, snapshot 1\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "tiny-1-1.el10: 4 packages published on aarch64, snapshot 1\n"), (
+        done.stderr
+    )
     assert PublishResult.read(result.read_text()).snapshot == 1
     records = {r["package"]: r for r in json.loads(kitten(site_path, state, "published", "--json").stdout)}
     assert set(records) == {"tiny", "sandbox-base"}
@@ -45,7 +47,9 @@ def test_a_refusal_exits_1_and_its_result_file_says_why(
     result = tmp_path / "result.json"
     done = kitten(site_path, state, "publish", "--target", "aarch64", "--build", str(build), "--json", str(result))
     assert done.returncode == 1
-    assert done.stderr.startswith("tiny-1-1.el10 is not published on aarch64: tested: there is no test.json → kitten test")
+    assert done.stderr.startswith(
+        "tiny-1-1.el10 is not published on aarch64: tested: there is no test.json → kitten test"
+    )
     told = PublishResult.read(result.read_text())
     assert (told.outcome, told.cause.split(":")[0]) == ("not-held", "tested")
 

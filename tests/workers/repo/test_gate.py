@@ -53,6 +53,7 @@ def test_a_stage_that_requires_no_proof_asks_for_none(site: Site) -> None:
     [
         (lambda: build(outcome="not-held", cause="cc: error"), "built: the build did not hold: cc: error → "),
         (lambda: build(target="s390x"), "built: the build is for s390x, not for aarch64 → give this target's build"),
+        (lambda: build(trial=True), "built: tiny-1-1.el10 is a try-build → commit the change to dist-git"),
         (lambda: build(rpms=()), "built: the build made no package → kitten build --target aarch64"),
         (lambda: build(srpm=None), "built: the build does not name its source package → "),
         (lambda: build(identity=""), "built: the build carries no identity: its inputs are unknown → "),
@@ -72,7 +73,10 @@ SKIPPED = Check(rule="frame-pointers", file="usr/share/tiny", outcome="skipped",
     ("make", "refusal"),
     [
         (lambda: None, "verified: there is no verify.json → kitten verify --target aarch64 --build /builds/i"),
-        (lambda: verify(outcome="not-held", cause="no frame pointer"), "verified: the proof did not hold: no frame pointer → "),
+        (
+            lambda: verify(outcome="not-held", cause="no frame pointer"),
+            "verified: the proof did not hold: no frame pointer → ",
+        ),
         (lambda: verify(target="s390x"), "verified: the proof is for s390x, not for aarch64 → kitten verify"),
         (lambda: verify(checks=()), "verified: nothing was checked → kitten verify"),
         (lambda: verify(checks=(SKIPPED,)), "verified: nothing was checked → kitten verify"),
@@ -109,7 +113,9 @@ def test_a_proof_that_proves_too_little_is_stopped(
         (lambda: report(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
     ],
 )
-def test_a_report_that_tells_too_little_is_stopped(site: Site, make: Callable[[], TestResult | None], refusal: str) -> None:
+def test_a_report_that_tells_too_little_is_stopped(
+    site: Site, make: Callable[[], TestResult | None], refusal: str
+) -> None:
     (found,) = words(site, build(), verify(), make())
     assert found.startswith(refusal)
 
@@ -123,7 +129,8 @@ PACKAGE = Package(name="tiny", binaries=("tiny-libs", "tiny-doc"))
 
 def test_packages_the_entry_names_and_their_debuginfo_pass() -> None:
     debug = [
-        LIBS.model_copy(update={"name": f"tiny-{kind}-1-1.el10.aarch64.rpm"}) for kind in ("libs-debuginfo", "debugsource")
+        LIBS.model_copy(update={"name": f"tiny-{kind}-1-1.el10.aarch64.rpm"})
+        for kind in ("libs-debuginfo", "debugsource")
     ]
     assert against_package(PACKAGE, (LIBS, DOC, *debug)) == ()
 
@@ -134,10 +141,19 @@ def test_a_package_the_entry_does_not_name_is_stopped() -> None:
     assert str(refusal) == "placement: tiny is not said to make glibc → add it to packages/tiny.yaml"
 
 
-def published(target: str = "aarch64", evr: str = "1-1.el10", checksum: str = "1" * 64, name: str = LIBS.name) -> PublishedRecord:
+def published(
+    target: str = "aarch64", evr: str = "1-1.el10", checksum: str = "1" * 64, name: str = LIBS.name
+) -> PublishedRecord:
     file = PublishedFile(name=name, repository="r", path="p", unsigned_sha256=checksum, sha256="f" * 64, size=1)
     return PublishedRecord(
-        package="tiny", target=target, nevr=f"tiny-{evr}", evr=evr, commit="c" * 40, snapshot=1, published="", files=(file,)
+        package="tiny",
+        target=target,
+        nevr=f"tiny-{evr}",
+        evr=evr,
+        commit="c" * 40,
+        snapshot=1,
+        published="",
+        files=(file,),
     )
 
 
@@ -153,7 +169,10 @@ def test_an_equal_or_newer_version_passes(evr: str) -> None:
 @pytest.mark.parametrize("evr", ["1~rc1-1.el10", "0.9-1.el10", "1-0.el10"])
 def test_an_older_version_is_stopped_unless_forced(evr: str) -> None:
     (refusal,) = against_published(candidate(evr), published(), ())
-    assert str(refusal) == f"no downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback, or --force"
+    assert (
+        str(refusal)
+        == f"no downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback, or --force"
+    )
     assert against_published(candidate(evr), published(), (), force=True) == ()
 
 

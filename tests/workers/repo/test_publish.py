@@ -60,7 +60,9 @@ def test_a_build_is_published_where_it_belongs(site: Site, state: Path, make_bui
         "BaseOS/debug/aarch64": {"tiny-libs-debuginfo-1-1.el10.aarch64.rpm"},
         "BaseOS/Source": {"tiny-1-1.el10.src.rpm"},
     }
-    assert {"sandbox-base/aarch64/os", "AppStream/debug/aarch64", "AppStream/Source"} <= set(shown), "empty repositories are there too"
+    assert {"sandbox-base/aarch64/os", "AppStream/debug/aarch64", "AppStream/Source"} <= set(shown), (
+        "empty repositories are there too"
+    )
     root = state / "published"
     assert (root / "10-kitten/BaseOS/aarch64/os/Packages/t/tiny-libs-1-1.el10.aarch64.rpm").is_file()
     assert "PUBLIC KEY" in (root / "RPM-GPG-KEY-demo").read_text()
@@ -132,7 +134,9 @@ def test_earlier_snapshots_never_change(site: Site, state: Path, make_build: Bui
 def test_targets_share_one_source_package(site: Site, state: Path, make_build: BuildFactory) -> None:
     one = publish(site, state, "aarch64", str(make_build()))
     other = publish(site, state, "x86_64_v2", str(make_build("x86_64_v2")))
-    assert [p for p in one.packages if p.name.endswith("src.rpm")] == [p for p in other.packages if p.name.endswith("src.rpm")]
+    assert [p for p in one.packages if p.name.endswith("src.rpm")] == [
+        p for p in other.packages if p.name.endswith("src.rpm")
+    ]
     assert seen(state)["BaseOS/Source"] == {"tiny-1-1.el10.src.rpm"}
     publish(site, state, "aarch64", str(make_build(version="2")))
     assert seen(state)["BaseOS/Source"] == {"tiny-1-1.el10.src.rpm", "tiny-2-1.el10.src.rpm"}, "x86_64_v2 is still at 1"
@@ -161,9 +165,7 @@ def test_a_rebuild_of_the_same_commit_stays_unpublished_and_says_why(
     assert "of 4 packages differ in build" in result.summary
 
 
-def test_another_commit_under_a_published_version_is_refused(
-    site: Site, state: Path, make_build: BuildFactory
-) -> None:
+def test_another_commit_under_a_published_version_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "aarch64", str(make_build(content="changed", commit="d" * 40)))
     assert result.outcome == "not-held"
@@ -192,7 +194,9 @@ def test_an_older_version_is_refused_unless_forced(site: Site, state: Path, make
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
-def test_a_build_without_proof_is_refused_and_nothing_is_made(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_a_build_without_proof_is_refused_and_nothing_is_made(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
     build = make_build()
     (build / "verify.json").unlink()
     result = publish(site, state, "aarch64", str(build))
@@ -281,7 +285,9 @@ def test_a_rollback_is_a_publication_of_its_own(site: Site, state: Path, make_bu
     assert rollback(site, state, 3).endswith("nothing to switch")
 
 
-def test_a_rolled_back_index_is_newer_than_the_one_it_replaces(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_a_rolled_back_index_is_newer_than_the_one_it_replaces(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
     import createrepo_c
 
     def revision() -> int:
@@ -376,7 +382,18 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_published(
     publish(site, state, "aarch64", str(make_build()))
     build = str(make_build(version="2"))
     kitten = Path(__file__).parents[3] / ".venv/bin/kitten"
-    words = [kitten, "publish", "--target", "aarch64", "--build", build, "--site", f"{site_path}", "--state", f"{state}"]
+    words = [
+        kitten,
+        "publish",
+        "--target",
+        "aarch64",
+        "--build",
+        build,
+        "--site",
+        f"{site_path}",
+        "--state",
+        f"{state}",
+    ]
     filler = small_disk / "filler"
     for left in (0, 4096, 16384, 65536, 131072):
         space = os.statvfs(small_disk)

@@ -60,7 +60,10 @@ def test_the_key_is_made_once_and_no_one_else_may_read_it(tmp_path: Path) -> Non
 
 def test_a_home_that_others_may_enter_is_refused(state: Path) -> None:
     (state / "secrets/gnupg").chmod(0o750)
-    with pytest.raises(CannotRun, match="holds the signing key and others may enter it"), signer(state / "secrets/gnupg", ""):
+    with (
+        pytest.raises(CannotRun, match="holds the signing key and others may enter it"),
+        signer(state / "secrets/gnupg", ""),
+    ):
         pass
 
 
@@ -84,13 +87,14 @@ def test_an_unsigned_package_is_not_taken_for_signed(state: Path, make_rpms: Rpm
         verify_packages([p for p in make_rpms("aarch64") if p.name.startswith("tiny-libs-1")], key.public_key)
 
 
-def test_a_package_signed_with_another_key_is_refused(
-    state: Path, tmp_path: Path, make_rpms: RpmFactory
-) -> None:
+def test_a_package_signed_with_another_key_is_refused(state: Path, tmp_path: Path, make_rpms: RpmFactory) -> None:
     packages = copies(make_rpms("aarch64"), tmp_path)
     with signer(tmp_path / "other", "Somebody else") as other:
         other.sign_packages(packages)
-    with signer(state / "secrets/gnupg", "Tests") as key, pytest.raises(CannotRun, match="not signed by the distribution"):
+    with (
+        signer(state / "secrets/gnupg", "Tests") as key,
+        pytest.raises(CannotRun, match="not signed by the distribution"),
+    ):
         verify_packages(packages, key.public_key)
 
 

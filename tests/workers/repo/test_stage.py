@@ -89,7 +89,9 @@ def test_what_nobody_can_still_read_is_removed(site: Site, state: Path, make_bui
     stage(site, state, "aarch64", str(make_build(version="2")))
     assert not any(path.exists() for path in old.values())
     assert len(staged(state)) == 2
-    assert {path.name for path in (repository / "repodata").iterdir()} == index.data_files(repository) - {"repomd.xml.asc"}
+    assert {path.name for path in (repository / "repodata").iterdir()} == index.data_files(repository) - {
+        "repomd.xml.asc"
+    }
 
 
 def test_an_older_version_is_staged_with_a_warning(
@@ -152,7 +154,9 @@ def test_a_package_under_another_name_is_refused(site: Site, state: Path, make_b
         stage(site, state, "aarch64", url)
 
 
-@pytest.mark.parametrize("name", ["../../evil-1-1.aarch64.rpm", "/etc/passwd", "", "a\nb-1-1.noarch.rpm", "tiny.rpm/x.rpm"])
+@pytest.mark.parametrize(
+    "name", ["../../evil-1-1.aarch64.rpm", "/etc/passwd", "", "a\nb-1-1.noarch.rpm", "tiny.rpm/x.rpm"]
+)
 def test_a_file_name_that_is_a_path_is_refused(site: Site, state: Path, make_build: BuildFactory, name: str) -> None:
     url = alter(make_build(), rpms=[{"name": name, "url": "/etc/passwd", "sha256": "0" * 64, "size": 1}])
     with pytest.raises(CannotRun, match="is no package file"):
@@ -224,3 +228,13 @@ def test_two_at_once_wait_for_each_other(site: Site, state: Path, make_build: Bu
     versions = {nevra.split(":")[1].split("-")[0] for nevra in staged(state)}
     assert len(staged(state)) == 2
     assert len(versions) == 1
+
+
+def test_a_try_build_is_not_staged(site: Site, state: Path, make_build: BuildFactory) -> None:
+    folder = make_build()
+    document = folder / "build.json"
+    document.write_text(json.dumps(json.loads(document.read_text()) | {"trial": True}))
+    result = stage(site, state, "aarch64", str(folder))
+    assert result.outcome == "not-held"
+    assert "is a try-build" in result.cause
+    assert not (state / "staged" / "aarch64" / "repodata").exists()

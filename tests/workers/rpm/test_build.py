@@ -228,3 +228,13 @@ def test_a_full_disk_leaves_no_half_build(site: Site, other_disk: Path, make_srp
     result = built(site, other_disk, "x86_64", srpm)
     assert (result.outcome, result.reused) == ("held", False)
     assert [path.name for path in (other_disk / "artifacts/builds/x86_64").iterdir()] == [result.identity]
+
+
+def test_what_a_try_build_made_is_never_taken_for_a_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    entry = site.target("x86_64")
+    order = Order(site, tmp_path, entry, srpm=str(make_srpm("greet", GREET, **LIBRARY)), trial=True)
+    tried = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
+    assert (tried.outcome, tried.trial) == ("held", True)
+    assert tried.url.startswith(f"{tmp_path}/artifacts/try/builds/")
+    real = built(site, tmp_path, "x86_64", Path(order.srpm))
+    assert (real.identity, real.reused, real.trial) == (tried.identity, False, False)

@@ -82,7 +82,9 @@ class Repository:
     def git(self, *words: str) -> str:
         command = ["git", f"--git-dir={self.path}", f"--work-tree={self.folder}", *words]
         names = {f"GIT_{role}_{key}": "test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-        return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **names}).stdout.strip()
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, **names}
+        ).stdout.strip()
 
     def commit(self, message: str = "change", branch: str = "c10s") -> str:
         self.git("add", "--all", "--force")

@@ -30,7 +30,9 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines["Files"] += f"\n {hashlib.md5(content).hexdigest()} {len(content)} {name}"  # noqa: S324 - the archive's format
         lines["Checksums-Sha256"] += f"\n {hashlib.sha256(content).hexdigest()} {len(content)} {name}"
     fields = {"Package": "hello-upstream", "Format": "1.0", "Version": "1-1", "Directory": ".", **lines}
-    (folder / "Sources").write_text("".join(f"{key}: {value}\n".replace(": \n", ":\n") for key, value in fields.items()) + "\n")
+    (folder / "Sources").write_text(
+        "".join(f"{key}: {value}\n".replace(": \n", ":\n") for key, value in fields.items()) + "\n"
+    )
 
     def private_root(suite: str, architecture: str, *, sources: bool = False) -> apt.AptRoot:
         root = apt.AptRoot(tmp_path / "apt", suite, architecture)
@@ -44,7 +46,9 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "Dir::Etc::sourceparts": "/dev/null",
             "APT::Sandbox::User": "",
         }
-        root.configuration.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()) + "#clear APT::Update;\n")
+        root.configuration.write_text(
+            "".join(f'{key} "{value}";\n' for key, value in settings.items()) + "#clear APT::Update;\n"
+        )
         root.apt("apt-get", "update")
         return root
 
@@ -60,12 +64,16 @@ def debian_place(place: Place) -> Place:
     return place
 
 
-def test_the_file_with_the_checksum_is_taken_whatever_its_name_there(archive: Path, debian_place: Place, tmp_path: Path) -> None:
+def test_the_file_with_the_checksum_is_taken_whatever_its_name_there(
+    archive: Path, debian_place: Place, tmp_path: Path
+) -> None:
     fetch(debian_place.load(), "hello", Tarball("hello-1.tar", SHA512), debian_place.state, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == tarball()
 
 
-def test_a_file_of_the_name_with_another_checksum_is_a_wrong_checksum(archive: Path, debian_place: Place, tmp_path: Path) -> None:
+def test_a_file_of_the_name_with_another_checksum_is_a_wrong_checksum(
+    archive: Path, debian_place: Place, tmp_path: Path
+) -> None:
     wanted = Tarball("hello-upstream_1.orig.tar.gz", "0" * 128)
     with pytest.raises(DidNotHold, match=f"expected SHA512 {'0' * 128}, got {SHA512}"):
         fetch(debian_place.load(), "hello", wanted, debian_place.state, tmp_path / "out")

@@ -29,7 +29,9 @@ def content(tmp_path: Path) -> Path:
 
 
 def git(repository: Path, *words: str) -> str:
-    return subprocess.run(["git", f"--git-dir={repository}", *words], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", f"--git-dir={repository}", *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def ensure(site: Site, state: Path, content: Path) -> list[demo.Pushed]:
@@ -51,7 +53,10 @@ def test_each_package_gets_a_bare_repository_with_its_content(site: Site, conten
         "100644 sources",
         "100755 tests/smoke.sh",
     ]
-    assert git(repository, "log", "-1", "--format=%an <%ae> %cI", "c10s") == "kitten-ci demo <demo@localhost> 2025-06-02T12:00:00+00:00"
+    assert (
+        git(repository, "log", "-1", "--format=%an <%ae> %cI", "c10s")
+        == "kitten-ci demo <demo@localhost> 2025-06-02T12:00:00+00:00"
+    )
 
 
 def test_the_same_content_makes_the_same_commits_everywhere(site: Site, content: Path, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ def test_the_smoke_test_fails_where_the_package_is_missing(name: str, tmp_path: 
     assert program.rpartition("/")[0] in script
     broken = tmp_path / "smoke.sh"
     broken.write_text(script.replace("/usr/bin/", f"{tmp_path}/none/").replace("/usr/libexec/", f"{tmp_path}/none/"))
-    done = subprocess.run(["sh", broken], capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
+    done = subprocess.run(
+        ["sh", broken], capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     assert "\nnot ok 1 " in done.stdout
     assert "\nok " not in done.stdout

@@ -72,11 +72,15 @@ def test_a_commit_of_another_branch_is_not_taken_for_one_of_this(repository: Rep
 
 
 def test_an_unknown_repository_is_named_with_gits_reason(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match=r"cannot read the dist-git repository .*/none\.git: .*does not appear to be a git"):
+    with pytest.raises(
+        CannotRun, match=r"cannot read the dist-git repository .*/none\.git: .*does not appear to be a git"
+    ):
         distgit.find(str(tmp_path / "none.git"), ("c10s",))
 
 
-@pytest.mark.parametrize("url", ["ext::sh -c touch% /tmp/x", "ext::true", "fd::17", "-u", "", "ftp://host/x.git", "a\nb"])
+@pytest.mark.parametrize(
+    "url", ["ext::sh -c touch% /tmp/x", "ext::true", "fd::17", "-u", "", "ftp://host/x.git", "a\nb"]
+)
 def test_addresses_that_could_run_programs_are_refused(url: str) -> None:
     with pytest.raises(CannotRun, match="not the address of a dist-git repository"):
         distgit.find(url, ("c10s",))
@@ -98,7 +102,9 @@ def test_hooks_and_configuration_of_the_user_do_not_run(
 
 
 def test_the_export_is_the_bytes_of_the_commit_whatever_attributes_say(repository: Repository, out: Path) -> None:
-    (repository.folder / ".gitattributes").write_text("hidden export-ignore\n*.txt text eol=crlf ident\n*.sub export-subst\n")
+    (repository.folder / ".gitattributes").write_text(
+        "hidden export-ignore\n*.txt text eol=crlf ident\n*.sub export-subst\n"
+    )
     (repository.folder / "hidden").write_text("still here")
     (repository.folder / "a.txt").write_bytes(b"$Id$\n")
     (repository.folder / "b.sub").write_bytes(b"$Format:%H$\n")
@@ -137,7 +143,9 @@ def test_a_link_within_the_repository_stays_a_link(repository: Repository, out: 
     assert (out / "tests" / "again.sh").readlink() == Path("smoke.sh")
 
 
-def test_a_submodule_is_ignored_and_said_so(repository: Repository, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_submodule_is_ignored_and_said_so(
+    repository: Repository, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},module")
     repository.git("commit", "-m", "module")
     distgit.export(find(repository), out)
@@ -161,7 +169,9 @@ def _raw_object(repository: Repository, kind: str, content: bytes) -> str:
     return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
 
 
-def test_too_much_for_a_repository_without_tarballs(repository: Repository, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_for_a_repository_without_tarballs(
+    repository: Repository, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(distgit, "LARGEST", 100)
     with pytest.raises(DidNotHold, match="tarballs belong into the lookaside"):
         distgit.export(find(repository), out)
@@ -186,7 +196,10 @@ EVIL = "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n
 @pytest.mark.parametrize(
     ("patch", "says"),
     [
-        ("--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-Name: other\n+Name: evil\n", "patch failed: hello.spec:1"),
+        (
+            "--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-Name: other\n+Name: evil\n",
+            "patch failed: hello.spec:1",
+        ),
         ("not a patch\n", "No valid patches"),
         (EVIL.format("../outside"), "invalid path"),
         (EVIL.format(".git/config"), "invalid path"),

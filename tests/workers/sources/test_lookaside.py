@@ -43,7 +43,9 @@ def test_the_url_template_is_filled_in_and_quoted(place: Place, server: Server, 
     assert server.asked == [f"/hello/hello%2B1.tar/sha512/{HELLO.sha512}/hello%2B1.tar"]
 
 
-def test_places_are_asked_in_order_and_the_first_that_has_it_ends_the_search(place: Place, server: Server, tmp_path: Path) -> None:
+def test_places_are_asked_in_order_and_the_first_that_has_it_ends_the_search(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
     server.answer = whole(tarball())
     place.lookaside = [{"kind": "folder", "location": str(tmp_path / "empty")}, http_place(server), *place.lookaside]
     get(place, tmp_path / "out")
@@ -68,7 +70,9 @@ def test_a_wrong_checksum_names_file_place_expected_and_got(place: Place, server
     assert not (cache.root() / "lookaside" / HELLO.sha512).exists()
 
 
-def test_one_place_with_a_wrong_file_does_not_keep_the_next_from_being_asked(place: Place, server: Server, tmp_path: Path) -> None:
+def test_one_place_with_a_wrong_file_does_not_keep_the_next_from_being_asked(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
     server.answer = whole(b"something else")
     place.lookaside.insert(0, http_place(server))
     assert get(place, tmp_path / "out") == tarball()
@@ -88,7 +92,9 @@ def test_when_none_has_it_each_place_says_why_on_a_line(place: Place, server: Se
         get(place, tmp_path / "out")
     first, *lines = refusal.value.what.splitlines()
     assert first.startswith("hello-1.tar of hello is in none of the lookasides")
-    assert [("no such file" in lines[0]), ("404" in lines[1]), ("refused" in lines[2]), ("upstream" in lines[3])] == [True] * 4
+    assert [("no such file" in lines[0]), ("404" in lines[1]), ("refused" in lines[2]), ("upstream" in lines[3])] == [
+        True
+    ] * 4
     assert len(lines) == 4
 
 
@@ -133,7 +139,9 @@ def test_a_server_that_sends_without_end_is_cut_off(
         get(place, tmp_path / "out")
 
 
-def test_content_that_the_server_calls_compressed_is_kept_as_it_is(place: Place, server: Server, tmp_path: Path) -> None:
+def test_content_that_the_server_calls_compressed_is_kept_as_it_is(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
     """Some servers send .tar.gz files with Content-Encoding: gzip; the checksum is that of the compressed file."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -148,7 +156,9 @@ def test_content_that_the_server_calls_compressed_is_kept_as_it_is(place: Place,
     assert get(place, tmp_path / "out", Tarball("a.tar.gz", hashlib.sha512(content).hexdigest())) == content
 
 
-def test_a_damaged_cache_entry_is_fetched_anew(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_cache_entry_is_fetched_anew(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     get(place, tmp_path / "out")
     (cache.root() / "lookaside" / HELLO.sha512 / "file").write_bytes(b"rot")
     assert get(place, tmp_path / "out") == tarball()
@@ -160,7 +170,8 @@ def test_several_at_once_fetch_a_file_once(place: Place, server: Server, tmp_pat
     place.lookaside = [http_place(server)]
     site = place.load()
     threads = [
-        threading.Thread(target=fetch, args=(site, "hello", HELLO, place.state, tmp_path / f"out{number}")) for number in range(4)
+        threading.Thread(target=fetch, args=(site, "hello", HELLO, place.state, tmp_path / f"out{number}"))
+        for number in range(4)
     ]
     for thread in threads:
         thread.start()

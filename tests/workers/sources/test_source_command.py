@@ -70,7 +70,9 @@ def test_the_same_commit_gives_the_same_bytes(kitten: Kitten) -> None:
     assert (first.srpm.sha256, first.tests.sha256) == (second.srpm.sha256, second.tests.sha256)  # type: ignore[union-attr]
 
 
-def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(kitten: Kitten, repository: Repository) -> None:
+def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(
+    kitten: Kitten, repository: Repository
+) -> None:
     _, _, first = kitten()
     _, _, again = kitten()
     commit = repository.commit("same content")
@@ -128,7 +130,8 @@ def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: R
     assert result.patch == hashlib.sha256(patch.read_bytes()).hexdigest()
     assert result.commit == plain.commit
     assert plain.patch == ""
-    assert len(kitten.folders()) == 2
+    assert kitten.folders() == [Path(plain.srpm.url).parent.name], "a try-build's source is kept apart"
+    assert Path(result.srpm.url).parent.parent == kitten.place.state / "artifacts" / "try" / "sources" / "hello"
 
     patch.write_text("--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-no\n+yes\n")
     status, _, result = kitten("--patch", str(patch))
@@ -147,7 +150,9 @@ def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: R
         (("--patch", "/nowhere/a.patch"), "hello", "no patch /nowhere/a.patch"),
     ],
 )
-def test_mistakes_of_the_caller_get_a_line_and_exit_2(kitten: Kitten, words: tuple[str, ...], package: str, says: str) -> None:
+def test_mistakes_of_the_caller_get_a_line_and_exit_2(
+    kitten: Kitten, words: tuple[str, ...], package: str, says: str
+) -> None:
     status, output, result = kitten(*words, package=package)
     assert (status, result.outcome) == (2, "cannot-run")
     assert says in output
@@ -174,7 +179,9 @@ def test_two_at_once_end_with_one_source(kitten: Kitten, server: Server) -> None
     assert len(server.asked) == 1
 
 
-def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(kitten: Kitten, server: Server, own_cache: Path) -> None:
+def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(
+    kitten: Kitten, server: Server, own_cache: Path
+) -> None:
     stalled = threading.Event()
 
     def stall(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -195,7 +202,9 @@ def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(kitten: Kitt
     status, output, result = kitten()
     assert (status, result.reused) == (0, False), output
     assert len(kitten.folders()) == 1
-    assert [path.name for path in (own_cache / "scratch").iterdir()] == ["sweep"], "the lock that sweeping takes, and nothing else"
+    assert [path.name for path in (own_cache / "scratch").iterdir()] == ["sweep"], (
+        "the lock that sweeping takes, and nothing else"
+    )
 
 
 def test_what_a_runner_killed_while_it_wrote_left_is_swept(kitten: Kitten) -> None:

@@ -18,7 +18,8 @@ def test_tabs_spaces_and_carriage_returns_around_the_words_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.tar", "/etc/passwd", "a/b.tar", "..", ".", ".hidden", "-rf", "a b.tar", "a\tb.tar", "", "a\x00b", "ä.tar"]
+    "name",
+    ["../a.tar", "/etc/passwd", "a/b.tar", "..", ".", ".hidden", "-rf", "a b.tar", "a\tb.tar", "", "a\x00b", "ä.tar"],
 )
 def test_names_that_are_more_than_a_plain_file_name_are_refused(name: str) -> None:
     with pytest.raises(DidNotHold, match=r"sources:1: .*not the plain name of a file"):

@@ -14,7 +14,10 @@ from workers.sources import srpm
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("error: line 12: Unknown tag: Foo\nerror: query of specfile zlib.spec failed, can't parse\n", "zlib.spec:12: Unknown tag: Foo"),
+        (
+            "error: line 12: Unknown tag: Foo\nerror: query of specfile zlib.spec failed, can't parse\n",
+            "zlib.spec:12: Unknown tag: Foo",
+        ),
         ("warning: x\nerror: SPECS/zlib.spec: line 3: Unclosed %if\n", "zlib.spec:3: Unclosed %if"),
         ("error: Bad source: /builddir/SOURCES/a.tar: No such file\n", "zlib.spec: Bad source: a.tar: No such file"),
         ("something else\nlast words\n", "zlib.spec: last words"),
@@ -45,7 +48,10 @@ def test_exactly_one_spec_is_wanted(tmp_path: Path) -> None:
 def test_a_package_that_nobody_listed_names_file_and_key() -> None:
     package = Package(name="zlib", binaries=("zlib", "zlib-devel"))
     srpm.check_binaries(package, "zlib.spec", ["zlib"], "config/demo/packages/zlib.yaml")
-    with pytest.raises(DidNotHold, match=r"zlib\.spec makes zlib-static, not listed in config/demo/packages/zlib\.yaml: add to binaries"):
+    with pytest.raises(
+        DidNotHold,
+        match=r"zlib\.spec makes zlib-static, not listed in config/demo/packages/zlib\.yaml: add to binaries",
+    ):
         srpm.check_binaries(package, "zlib.spec", ["zlib", "zlib-static"], "config/demo/packages/zlib.yaml")
 
 

@@ -164,7 +164,9 @@ def test_a_noarch_package_is_asked_for_no_flags(tmp_path, build_rpm):
 @pytest.mark.parametrize("payload", ["w9.gzdio", "w2.xzdio", "w9.bzdio"])
 def test_every_payload_compression_is_read(tmp_path, build_rpm, good_program, payload):
     program, debug = good_program
-    assert checked(tmp_path, "--target", "x86_64", *build_rpm("z", [program], [debug], payload=payload)).outcome == "held"
+    assert (
+        checked(tmp_path, "--target", "x86_64", *build_rpm("z", [program], [debug], payload=payload)).outcome == "held"
+    )
 
 
 @pytest.mark.parametrize("part", [0.0, 0.02, 0.3, 0.9])
@@ -203,7 +205,9 @@ def test_the_proof_of_a_build_lies_in_its_folder(tmp_path, good_rpms):
     stored = VerifyResult.read((folder / "verify.json").read_text())
     assert stored == result
     assert stored.summary.startswith("good-1-1: 2 packages")
-    assert {a.sha256 for a in stored.checked} == {a["sha256"] for a in json.loads((folder / "build.json").read_text())["rpms"]}
+    assert {a.sha256 for a in stored.checked} == {
+        a["sha256"] for a in json.loads((folder / "build.json").read_text())["rpms"]
+    }
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
 
 

@@ -7,6 +7,7 @@ their names, each from the folder that holds all of the package's test files.
 from __future__ import annotations
 
 import io
+import math
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from workers.results import Case
 from workers.verify.payload import Entry
 
 _MAX_TESTS = 256 * 1024 * 1024  # bytes of test files
+_MEMORY_STEP_MIB = 256  # QEMU's pseries machine takes nothing in between
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class Outcome:
     accelerator: accelerator.Accelerator
     cpu: str
     kernel: str
+
+
+def guest_memory(target: Target, payload: int) -> int:
+    """Memory of a guest, in MiB, that holds a payload of so many bytes twice: as the archive and as its files."""
+    needed = target.machine.memory_mib + 2 * payload / (1 << 20)
+    return math.ceil(needed / _MEMORY_STEP_MIB) * _MEMORY_STEP_MIB
 
 
 def read_tests(place: Path) -> Mapping[str, bytes]:
@@ -97,7 +105,7 @@ def run(
     with initrd.open("wb") as file:
         file.write(base.read_bytes())
         file.write(payload)
-    memory_mib = target.machine.memory_mib + 2 * len(payload) // (1 << 20)  # as archive and as files
+    memory_mib = guest_memory(target, len(payload))
     boot = machine.Boot(target.machine, chosen.name, parts.kernel, initrd, memory_mib)
     limit = timeout or suite.timeout_seconds * chosen.time_factor
     talk = machine.run_guest(boot, limit)
