@@ -17,7 +17,7 @@ class StageStep(KittenCommand[StageResult]):
 
     def summary(self, result: StageResult) -> str:
         """E.g. ``4 RPMs of bzip2-1.0.8-1.el10 staged``."""
-        return f"{len(result.staged)} RPMs of {result.nevr} staged"
+        return f"{len(result.staged)} RPM{'' if len(result.staged) == 1 else 's'} of {result.nevr} staged"
 
 
 class PublishStep(KittenCommand[PublishResult]):
