@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import requests
@@ -54,6 +54,11 @@ class Snapshot:
     waiting: Mapping[int, str] = field(default_factory=dict)
     """Reason for the wait, by build request id."""
     now: float = 0.0
+
+    def without_failures_up_to(self, buildid: int) -> Snapshot:
+        """The same, had the builds up to that one which failed never been: they are tried again."""
+        kept = [b for b in self.builds if b["buildid"] > buildid or not b["complete"] or b["results"] in (0, 1, 5)]
+        return replace(self, builds=kept)
 
 
 class Api:
@@ -167,8 +172,6 @@ def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) 
 
 
 def _with(cell: Cell, **changes: Any) -> Cell:
-    from dataclasses import replace
-
     return replace(cell, **changes)
 
 
