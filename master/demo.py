@@ -55,7 +55,9 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
         )
         console.print(result_table(service, packages, _published_cells(service, packages)))
         return True
-    cells = follow(service, Api(ports.url), packages, commits, console, lambda name: ask_for(service, ports, name))
+    api = Api(ports.url)
+    forgiven = try_again(service, ports, api, packages, commits, console)
+    cells = follow(service, api, packages, commits, console, lambda name: ask_for(service, ports, name), forgiven)
     console.print(result_table(service, packages, cells))
     held = all(cell.state == "published" for cell in cells.values())
     for (package, target), cell in cells.items():
@@ -118,6 +120,28 @@ def nothing_to_do(service: Service, packages: Sequence[Package], commits: Mappin
     )
 
 
+def try_again(
+    service: Service,
+    ports: Ports,
+    api: Api,
+    packages: Sequence[Package],
+    commits: Mapping[str, str],
+    console: Console,
+) -> int:
+    """Ask anew for what failed in an earlier run, where it failed; what was built then is found, not built again.
+
+    Returns the newest build of that time: failures up to it no longer count.
+    """
+    seen = api.snapshot(t.name for t in service.site.targets)
+    cells = matrix(service.site, packages, commits, seen, published(service))
+    for package in packages:
+        failed = [target for (name, target), cell in cells.items() if name == package.name and cell.state == "failed"]
+        if failed:
+            console.print(f"{package.name} failed before on {', '.join(failed)}: trying again")
+            ask_for(service, ports, package.name, failed)
+    return max((build["buildid"] for build in seen.builds if build["complete"]), default=0)
+
+
 def follow(
     service: Service,
     api: Api,
@@ -125,8 +149,13 @@ def follow(
     commits: Mapping[str, str],
     console: Console,
     ask: Callable[[str], None],
+    forgiven: int = 0,
 ) -> dict[tuple[str, str], Cell]:
-    """Show the builds as they go until each cell is finished; the master may restart meanwhile."""
+    """Show the builds as they go until each cell is finished; the master may restart meanwhile.
+
+    :param ask: starts a package of which nothing is heard.
+    :param forgiven: failures of builds up to this one do not count.
+    """
     workers = sum(len(p.workers) * p.max_builds for p in service.site.workers if "build" in p.roles)
     known = published(service)
     quiet_since = dict.fromkeys((p.name for p in packages), time.monotonic())
@@ -134,9 +163,8 @@ def follow(
     with _display(console) as show:
         while True:
             try:
-                cells = matrix(
-                    service.site, packages, commits, api.snapshot(t.name for t in service.site.targets), known
-                )
+                seen = api.snapshot(t.name for t in service.site.targets).without_failures_up_to(forgiven)
+                cells = matrix(service.site, packages, commits, seen, known)
             except requests.RequestException:
                 show(Text("the master does not answer; waiting for it to come back", style="yellow"), cells)
                 time.sleep(POLL_SECONDS)
@@ -156,8 +184,8 @@ def follow(
             time.sleep(POLL_SECONDS)
 
 
-def ask_for(service: Service, ports: Ports, package: str) -> None:
-    """Start a package's build as the admin, by the form that people use."""
+def ask_for(service: Service, ports: Ports, package: str, targets: Sequence[str] = ()) -> None:
+    """Start a package's build as the admin, by the form that people use; on these targets, or on all."""
     password = (service.state / "secrets" / "web-admin").read_text().strip()
     session = requests.Session()
     session.get(f"{ports.url}auth/login", auth=("admin", password), timeout=30).raise_for_status()
@@ -167,7 +195,7 @@ def ask_for(service: Service, ports: Ports, package: str) -> None:
             "id": 1,
             "jsonrpc": "2.0",
             "method": "force",
-            "params": {"package": package, "reason": "asked for by kitten demo"},
+            "params": {"package": package, "targets": list(targets), "reason": "asked for by kitten demo"},
         },
         timeout=30,
     )

@@ -118,6 +118,14 @@ def test_the_newest_build_of_the_commit_counts() -> None:
     assert other.state == "failed"
 
 
+def test_a_failure_that_is_forgiven_counts_no_more_but_a_later_one_does() -> None:
+    builds = [build(4, "x86_64", FAILURE), build(2, "x86_64", SUCCESS), build(1, "source", SUCCESS)]
+    seen = Snapshot(BUILDERS, builds=builds, requests=(), now=140)
+    kept = lambda buildid: [b["buildid"] for b in seen.without_failures_up_to(buildid).builds]  # noqa: E731
+    assert kept(3) == [4, 2, 1]
+    assert kept(4) == [2, 1]
+
+
 def test_time_left_is_unknown_until_something_is_finished_and_shrinks_with_workers() -> None:
     done, going, waits = Cell("published", seconds=30), Cell("running", seconds=20), Cell("waiting")
     assert seconds_left({("a", "x"): going}, 2) is None
