@@ -1,4 +1,5 @@
 #!/usr/bin/busybox sh
+# shellcheck shell=dash
 # First and only process of a test guest: runs the scripts below /kitten/tests and reports them as TAP on the virtio port.
 export PATH=/usr/bin:/usr/sbin HOME=/root TMPDIR=/tmp
 
