@@ -34,7 +34,7 @@ sys.path.insert(0, {checkout!r})
 from workers.results import Artifact, BuildResult, Case, Check, PublishResult, SourceResult, StageResult, TestResult
 from workers.results import VerifyResult
 
-command, words = sys.argv[1], sys.argv[2:]
+command, words = sys.argv[1], [word for word in sys.argv[2:] if word != "--trial"]
 options = dict(zip(words[::2], words[1::2]))
 state = pathlib.Path(options["--state"])
 behaviour = state / "behaviour" / command
