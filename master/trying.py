@@ -126,17 +126,17 @@ def wait_for(api: Api, buildid: int, say: Callable[[str], None]) -> bool:
     """Follow the source build of a try and what it started; True when all of it succeeded."""
     told: set[int] = set()
     while True:
-        builds = api.get("builds", "builds", order="-buildid", limit=100, property=("parent_buildid", "target"))
+        builds = api.get("builds", "builds", order="-buildid", limit=100, property=("source_buildid", "target"))
         mine = [
-            b for b in builds if b["buildid"] == buildid or (b["properties"].get("parent_buildid") or [0])[0] == buildid
+            b for b in builds if b["buildid"] == buildid or (b["properties"].get("source_buildid") or [0])[0] == buildid
         ]
         for build in mine:
             if build["complete"] and build["buildid"] not in told:
                 told.add(build["buildid"])
                 where = (build["properties"].get("target") or ["source"])[0]
                 say(f"{where}: {RESULT[build['results']]}: {build['state_string']}")
-        pending = api.get("buildrequests", "buildrequests", complete="false", property="parent_buildid")
-        waits = [r for r in pending if (r["properties"].get("parent_buildid") or [0])[0] == buildid]
+        pending = api.get("buildrequests", "buildrequests", complete="false", property="source_buildid")
+        waits = [r for r in pending if (r["properties"].get("source_buildid") or [0])[0] == buildid]
         if not waits and mine and all(b["complete"] for b in mine):
             return all(b["results"] in (0, 1) for b in mine)
         time.sleep(2)

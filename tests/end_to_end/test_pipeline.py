@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,10 +139,15 @@ def test_a_try_build_runs_in_the_production_buildroot_and_publishes_nothing(
 
 def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str, tmp_path: Path) -> None:
     commit(service, tmp_path, "pigz", _next_release, "To be cancelled")
-    build = until(lambda: running_target_build(service), "a build under way")
-    worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-    started = descendants(service.supervised()[worker])
-    assert any("rpmbuild" in line for line in started.values())
+
+    def under_way() -> tuple[dict[str, Any], dict[int, str]] | None:
+        if (build := running_target_build(service)) is None:
+            return None
+        worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
+        started = descendants(service.supervised()[worker])
+        return (build, started) if any("rpmbuild" in line for line in started.values()) else None
+
+    build, started = until(under_way, "a build whose rpmbuild runs")
     refused = service.act("contributor", f"builds/{build['buildid']}", "stop", reason="not mine")
     assert refused.status_code == 403
     assert service.act("release", f"builds/{build['buildid']}", "stop", reason="a test").ok
