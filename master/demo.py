@@ -22,7 +22,6 @@ from master.service import Ports, Service, ServiceError
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
 PATIENCE_SECONDS = 45.0
-_MARKS = {"built": "built", "verified": "verified", "tested": "tested", "published": "published"}
 _STYLE = {"published": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "promoting": "cyan"}
 
 
@@ -262,7 +261,7 @@ def result_table(service: Service, packages: Sequence[Package], cells: Mapping[t
     table.add_column("package")
     table.add_column("target")
     for stage in STAGES:
-        table.add_column(_MARKS[stage], justify="center")
+        table.add_column(stage, justify="center")
     table.add_column("s", justify="right")
     for package in packages:
         for target in service.site.targets_of(package):

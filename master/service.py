@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -353,13 +352,3 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 def _tail(text: str, lines: int = 12) -> str:
     return "\n".join("  " + line for line in text.strip().splitlines()[-lines:])
-
-
-def forget(service: Service) -> None:
-    """Remove the whole state folder of a stopped service.
-
-    :raises ServiceError: while it runs.
-    """
-    if service.processes():
-        raise ServiceError("the service runs\n  → kitten down")
-    shutil.rmtree(service.state, ignore_errors=True)

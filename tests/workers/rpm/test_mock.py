@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from config.loading import load_site
-from config.models import Target
+from config.models import Site, Target
+from tests.workers.rpm.conftest import LIBRARY, MakeSource
 from workers.errors import CannotRun
 from workers.rpm import buildroot, mock
+from workers.rpm.build import Order, backend, build
 
 SITE = load_site("kitten-10")
 
@@ -124,3 +126,14 @@ def test_a_host_without_mock_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="mock is not installed") as caught:
         mock.Mock(SITE, SITE.targets[0], tmp_path).plan(package)
     assert "dnf install mock" in caught.value.mend
+
+
+@pytest.mark.skipif(shutil.which("mock") is None, reason="mock is not installed: it comes with Enterprise Linux and Fedora only")
+def test_mock_rebuilds_a_source_package(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+    with_mock = site.model_copy(update={"build": site.build.model_copy(update={"backend": "mock"})})
+    target = with_mock.target("x86_64")
+    srpm = make_srpm("greet", "int greet(void) { return 42; }\n", **LIBRARY)
+    result = build(Order(with_mock, tmp_path, target, srpm=str(srpm)), backend(with_mock, target, tmp_path / "staged/x86_64"))
+    assert result.outcome == "held", result.cause
+    assert {rpm.name.rsplit("-", 2)[0] for rpm in result.rpms} >= {"greet", "greet-devel"}
+    assert result.buildroot
