@@ -12,8 +12,9 @@ demo=(bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg m
     qemu-system-ppc qemu-system-x86 rpm uidmap xz-utils zstd)
 demo_dnf=(bubblewrap dnf git gnupg2 mock python3 qemu-system-aarch64 qemu-system-ppc qemu-system-s390x qemu-system-x86
     rpm-build rpm-sign xz zstd)
-# chromium: the browser tests      gcc: known-truth programs      cpio: a second opinion on our archives
-extra_test=(binutils chromium cpio dwz gcc libc6-dev)
+# chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio: a second opinion on our archives
+extra_test=(binutils chromium clang cpio dwz gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu golang-go
+    libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld rustc)
 extra_lint=(shellcheck)
 
 case $purpose in

@@ -107,15 +107,40 @@ class BuildResult(Result):
     """Identity of the sandbox tree, or of mock's chroot."""
 
 
+class Place(Record):
+    """A place in a file that a check speaks of: a function that breaks the rule, or one that is excused."""
+
+    function: str
+    """Its name, or its address where nothing names it."""
+    address: int
+    size: int = 0
+    detail: str = ""
+    """What is wrong there, or why it is lawful."""
+    excerpt: tuple[str, ...] = ()
+    """The disassembly around it."""
+    compiled_by: str = ""
+    """The compile unit's source and command line, where debug data knows it."""
+
+
 class Check(Record):
     """One question asked of one file, and its answer."""
 
     rule: str
     file: str
     outcome: Literal["held", "violated", "skipped"]
+    level: Literal["", "INFO", "VERIFY", "BAD"] = ""
+    """As rpminspect grades findings. A violation is BAD unless it says VERIFY: a person must look, and write an exception
+    if it is right so. INFO on what held: worth knowing, no more."""
     detail: str = ""
     reason: str = ""
     """Machine-readable, for a skip: ``no-code``, ``language-rust`` …"""
+    places: tuple[Place, ...] = ()
+    """The first of them, at most as many as the report lists; ``detail`` tells how many there are."""
+
+    @property
+    def grade(self) -> str:
+        """OK, INFO, VERIFY or BAD."""
+        return self.level or {"held": "OK", "skipped": "INFO", "violated": "BAD"}[self.outcome]
 
 
 class VerifyResult(Result):

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from workers.results import Check
-from workers.verify.elf import ElfFile, archive_members, is_archive, is_elf, read_elf
+from workers.verify.archive import archive_members, is_archive, is_elf
+from workers.verify.elf import Elf
 from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.judge import CodeFile, Evidence
+from workers.verify.judge import CodeFile, ElfFile, Evidence
 from workers.verify.payload import Entry, unpack
 from workers.verify.producers import Unit, read_units, supplementary_name
 
@@ -62,14 +63,23 @@ def _code_files(name: str, content: Path) -> Iterator[CodeFile]:
         yield CodeFile(name, elf, units)
     elif is_archive(content):
         for member, data in archive_members(content):
-            elf = read_elf(io.BytesIO(data))
+            elf = read_elf(data)
             yield CodeFile(f"{name}({member})", elf, read_units(io.BytesIO(data)) if elf.has_debug_info else ())
 
 
 def _read(content: Path, supplementary: Mapping[str, Path]) -> tuple[ElfFile, tuple[Unit, ...]]:
     with content.open("rb") as stream:
-        elf = read_elf(stream)
+        elf = read_elf(stream.read())
         if not elf.has_debug_info:
             return elf, ()
         other = PurePosixPath(supplementary_name(stream)).name
         return elf, read_units(stream, supplementary.get(other))
+
+
+def read_elf(data: bytes) -> ElfFile:
+    """Read what the proof needs of an ELF file.
+
+    :raises MalformedError: for a damaged file.
+    """
+    elf = Elf(data)
+    return ElfFile(elf.machine, elf.type, elf.build_id, bool(elf.code), elf.has_debug_info)

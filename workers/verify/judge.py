@@ -12,9 +12,19 @@ from dataclasses import dataclass
 
 from config.models import Site, Target
 from workers.results import Check
-from workers.verify.elf import ElfFile
 from workers.verify.header import Header
 from workers.verify.producers import Unit
+
+
+@dataclass(frozen=True)
+class ElfFile:
+    """One ELF file, or one member of a static archive."""
+
+    machine: str
+    type: str
+    build_id: str
+    has_code: bool
+    has_debug_info: bool
 
 
 @dataclass(frozen=True)

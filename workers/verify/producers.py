@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from workers.verify.elf import opened
 from workers.verify.header import MalformedError
 
 _LANGUAGE_CODES = {
@@ -17,6 +19,25 @@ _LANGUAGE_CODES = {
     0x13: "d",
     0x1E: "swift",
 }  # DWARF 5, 7.12
+
+
+@contextmanager
+def opened(stream: IO[bytes]) -> Iterator[Any]:
+    """An ``ELFFile`` of pyelftools; whatever it stumbles over in a damaged file becomes one line.
+
+    :raises MalformedError: for a file that is damaged.
+    """
+    from elftools.common.exceptions import DWARFError, ELFError
+    from elftools.construct import ConstructError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        yield ELFFile(stream)
+    except (
+        ELFError, DWARFError, ConstructError, struct.error, UnicodeError,
+        ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, OverflowError, EOFError, MemoryError,
+    ) as error:  # fmt: skip
+        raise MalformedError(f"damaged ELF file: {type(error).__name__}: {str(error)[:200]}") from None
 
 
 @dataclass(frozen=True)
