@@ -214,7 +214,9 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             root = private_root(site.build.suite, "amd64", sources=True)
-            root.apt("apt-get", "source", "--download-only", "--only-source", upstream, cwd=Path(scratch))
+            # The tarball alone: a mirror that lost Debian's own packaging of it is no reason to fail.
+            words = ("--download-only", "--tar-only", "--only-source", upstream)
+            root.apt("apt-get", "source", *words, cwd=Path(scratch))
         except CannotRun as error:
             raise _NotThere(f"apt-source: {error.what}") from None
         # Whatever its name there; one of the name comes last, so that its checksum is the one to report.

@@ -26,7 +26,8 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {"hello-upstream_1-1.dsc": b"Source: hello-upstream\n", "hello-upstream_1.orig.tar.gz": tarball()}
     lines = {"Files": "", "Checksums-Sha256": ""}
     for name, content in files.items():
-        (folder / name).write_bytes(content)
+        if name.endswith(".gz"):  # nothing but the tarball is needed, so nothing else is there
+            (folder / name).write_bytes(content)
         lines["Files"] += f"\n {hashlib.md5(content).hexdigest()} {len(content)} {name}"  # noqa: S324 - the archive's format
         lines["Checksums-Sha256"] += f"\n {hashlib.sha256(content).hexdigest()} {len(content)} {name}"
     fields = {"Package": "hello-upstream", "Format": "1.0", "Version": "1-1", "Directory": ".", **lines}
