@@ -7,7 +7,7 @@ checked, and that is a violation; what is excused carries its reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from config.models import Site, Target
@@ -107,13 +107,14 @@ def judge_file(target: Target, file: CodeFile, debug: Sequence[Unit] | None) -> 
     return (machine, Check(rule="debuginfo", file=file.name, outcome="violated", detail=why))
 
 
-def judge_units(target: Target, file: str, units: Iterable[Unit]) -> tuple[Check, ...]:
+def judge_units(target: Target, file: str, units: Sequence[Unit]) -> tuple[Check, ...]:
     """The compile units of one file: a check for each that lacks a flag, one for all that hold, one per excuse."""
     held = 0
     excused: Counter[str] = Counter()
     checks = []
+    beside_go = any(unit.language == "go" for unit in units)
     for unit in units:
-        verdict = judged(unit, target)
+        verdict = judged(unit, target, beside_go)
         if verdict.outcome == "skipped":
             excused[verdict.reason] += 1
         elif verdict.outcome == "violated":

@@ -52,17 +52,21 @@ class UnitVerdict:
     """Whose rule applies: ``gnu``, ``clang``, ``lto-partition``, a language, or empty for a compiler nobody knows here."""
     outcome: Literal["held", "violated", "skipped"]
     reason: str = ""
-    """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``."""
+    """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``, ``cgo``."""
     missing: tuple[str, ...] = ()
     """The target's flags that are not in force."""
     detail: str = ""
     """Of a violation, in words."""
 
 
-def judged(unit: Unit, target: Target) -> UnitVerdict:
+def judged(unit: Unit, target: Target, beside_go: bool = False) -> UnitVerdict:
     """What a unit proves of the target's flags.
 
     A unit whose compiler could have recorded its flags and did not proves nothing, and that is a violation.
+
+    :param beside_go: whether units of Go stand in the same file. Go compiles the C of such a program with
+        -gno-record-gcc-switches, whatever it is told (cmd/go, so that builds are reproducible): units without any flag are
+        then skipped as ``cgo``.
     """
     of = family(unit)
     if reason := _excuse(of):
@@ -73,6 +77,8 @@ def judged(unit: Unit, target: Target) -> UnitVerdict:
         why = f"{name}, which no package keeps, holds the flags of a unit: compile without -gsplit-dwarf"
         return UnitVerdict(of, "violated", missing=wanted, detail=why)
     words = flags_of(unit)
+    if not words and of == "gnu" and beside_go:
+        return UnitVerdict(of, "skipped", "cgo")
     missing = missing_flags(words, wanted)
     if not missing:
         return UnitVerdict(of, "held")
