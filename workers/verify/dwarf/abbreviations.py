@@ -60,7 +60,7 @@ class Abbreviations:
         position = table
         match = _DECLARATION.match
         wanted = _encoded(code)
-        while (found := match(data, position, end)) is not None:
+        while position < end and (found := match(data, position, end)) is not None:
             written = found["code"]
             if written == wanted or (len(written) > 1 and self._section.uleb(position)[0] == code):
                 self._budget -= found.end() - table
