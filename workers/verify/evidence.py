@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from workers.results import Check
 from workers.verify.archive import archive_members, is_archive, is_elf
+from workers.verify.dwarf import read_units, supplementary_link
 from workers.verify.elf import Elf
+from workers.verify.facts import Unit
 from workers.verify.header import Header, MalformedError, read_header
 from workers.verify.judge import CodeFile, ElfFile, Evidence
 from workers.verify.payload import Entry, unpack
-from workers.verify.producers import Unit, read_units, supplementary_name
 
 
 def gather(packages: Sequence[Path], scratch: Path) -> Evidence:
@@ -63,17 +63,15 @@ def _code_files(name: str, content: Path) -> Iterator[CodeFile]:
         yield CodeFile(name, elf, units)
     elif is_archive(content):
         for member, data in archive_members(content):
-            elf = read_elf(data)
-            yield CodeFile(f"{name}({member})", elf, read_units(io.BytesIO(data)) if elf.has_debug_info else ())
+            object_file = Elf(data)
+            yield CodeFile(f"{name}({member})", _described(object_file), read_units(object_file))
 
 
 def _read(content: Path, supplementary: Mapping[str, Path]) -> tuple[ElfFile, tuple[Unit, ...]]:
-    with content.open("rb") as stream:
-        elf = read_elf(stream.read())
-        if not elf.has_debug_info:
-            return elf, ()
-        other = PurePosixPath(supplementary_name(stream)).name
-        return elf, read_units(stream, supplementary.get(other))
+    elf = Elf(content.read_bytes())
+    link = supplementary_link(elf)
+    other = supplementary.get(PurePosixPath(link.path).name) if link else None
+    return _described(elf), read_units(elf, Elf(other.read_bytes()) if other else None)
 
 
 def read_elf(data: bytes) -> ElfFile:
@@ -81,5 +79,8 @@ def read_elf(data: bytes) -> ElfFile:
 
     :raises MalformedError: for a damaged file.
     """
-    elf = Elf(data)
+    return _described(Elf(data))
+
+
+def _described(elf: Elf) -> ElfFile:
     return ElfFile(elf.machine, elf.type, elf.build_id, bool(elf.code), elf.has_debug_info)

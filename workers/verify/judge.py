@@ -7,13 +7,14 @@ checked, and that is a violation; what is excused carries its reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from config.models import Site, Target
 from workers.results import Check
+from workers.verify.facts import Unit
 from workers.verify.header import Header
-from workers.verify.producers import Unit
+from workers.verify.producers import judged, missing_flags
 
 
 @dataclass(frozen=True)
@@ -106,19 +107,18 @@ def judge_file(target: Target, file: CodeFile, debug: Sequence[Unit] | None) -> 
     return (machine, Check(rule="debuginfo", file=file.name, outcome="violated", detail=why))
 
 
-def judge_units(target: Target, file: str, units: Iterable[Unit]) -> tuple[Check, ...]:
+def judge_units(target: Target, file: str, units: Sequence[Unit]) -> tuple[Check, ...]:
     """The compile units of one file: a check for each that lacks a flag, one for all that hold, one per excuse."""
     held = 0
     excused: Counter[str] = Counter()
     checks = []
+    beside_go = any(unit.language == "go" for unit in units)
     for unit in units:
-        if reason := excuse(unit):
-            excused[reason] += 1
-        elif missing := missing_flags(unit.producer.split(), target.flags.compiler):
-            detail = (
-                f"{unit.name or '(no name)'} lacks {' '.join(missing)}; compiled by: {unit.producer or '(unknown)'}"
-            )
-            checks.append(Check(rule="producer", file=file, outcome="violated", detail=detail))
+        verdict = judged(unit, target, beside_go)
+        if verdict.outcome == "skipped":
+            excused[verdict.reason] += 1
+        elif verdict.outcome == "violated":
+            checks.append(Check(rule="producer", file=file, outcome="violated", detail=verdict.detail))
         else:
             held += 1
     if held:
@@ -129,42 +129,6 @@ def judge_units(target: Target, file: str, units: Iterable[Unit]) -> tuple[Check
         detail = f"{count} compile units"
         checks.append(Check(rule="producer", file=file, outcome="skipped", reason=reason, detail=detail))
     return tuple(checks)
-
-
-def excuse(unit: Unit) -> str:
-    """Why a unit's producer is not asked for the C flags, or an empty text.
-
-    Rust and Go have flags of their own, which their producers do not record; an assembler makes what it is told. The
-    units "GNU GIMPLE" of link-time optimisation stand beside one unit for each source, and those carry the flags.
-    """
-    if unit.language:
-        return f"language-{unit.language}"
-    if unit.producer.startswith("GNU AS "):
-        return "language-assembler"
-    if unit.producer.startswith("GNU GIMPLE "):
-        return "lto-partition"
-    return ""
-
-
-def missing_flags(words: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted flags that are not in force: absent, or overruled by a later one, as compilers read them."""
-    in_force = {_subject(word): word for word in words if word.startswith("-")}
-    return tuple(flag for flag in wanted if in_force.get(_subject(flag)) != flag)
-
-
-def _subject(flag: str) -> str:
-    """What a flag is about, the same for all that overrule each other: -march=…; -fX and -fno-X; -mX and -mno-X; -O….
-
-    ``-Wp,…`` is passed on whole and overrules nothing here.
-    """
-    if flag.startswith("-Wp,"):
-        return flag
-    if flag.startswith("-O"):
-        return "-O"
-    if flag[:2] in ("-f", "-m"):
-        name = flag[2:].split("=", 1)[0]
-        return flag[:2] + name.removeprefix("no-")
-    return flag
 
 
 def _check(rule: str, file: str, held: bool, detail: str) -> Check:

@@ -1,104 +1,158 @@
-"""Which compiler made each compile unit, and with which flags: DW_AT_producer, as GCC's -grecord-gcc-switches leaves it."""
+"""What the compiler of a unit was told, and whether that is what its target asks for. Pure functions over units.
+
+GCC writes its flags into DW_AT_producer (-grecord-gcc-switches, its default), clang its whole command line if it is asked
+to (-grecord-command-line). Assemblers make what they are told; rustc, Go and others record no flags. For those the
+declaration says nothing, and what is observed in the code decides.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Literal
 
-from workers.verify.header import MalformedError
+from config.models import Target
+from workers.verify.facts import Unit
 
-_LANGUAGE_CODES = {
-    0x1C: "rust",
-    0x16: "go",
-    0x8001: "assembler",
-    0x21: "ocaml",
-    0x13: "d",
-    0x1E: "swift",
-}  # DWARF 5, 7.12
+# How producers begin, the longer first. GCC's front ends for D, Go, Ada, Fortran, Rust … record flags like that for C.
+_BEGINNINGS = (
+    ("GNU AS ", "assembler"),
+    ("GNU GIMPLE ", "lto-partition"),
+    ("GNU ", "gnu"),
+    ("NASM ", "assembler"),
+    ("yasm ", "assembler"),
+    ("Go cmd/compile", "go"),
+    ("The Glorious Glasgow Haskell", "haskell"),
+    ("zig ", "zig"),
+)
+# "Debian clang version 14.0.6", "clang version 19.1.0 (Red Hat 19.1.0-2.el10)", "flang version …"; a command line behind.
+_CLANG = re.compile(r"\b(?:clang|flang|flang-new) version ")
+_RUST = re.compile(r"\brustc version ")
+
+# clang puts a backslash before spaces and backslashes within a word, and renders joined arguments of these apart.
+_CLANG_WORD = re.compile(r"(?:\\.|[^ \\])+")
+_ESCAPED = re.compile(r"\\(.)")
+_TAKES_ARGUMENT = frozenset(
+    "-D -U -I -L -T -o -x -l -u -z -include -imacros -isystem -iquote -idirafter -isysroot -include-pch -iprefix "  # noqa: SIM905
+    "-iwithprefix -MF -MT -MQ -MJ -mllvm -target -arch -Xlinker -Xassembler -Xpreprocessor -Xclang".split()
+)
+# What -Xclang can slip in: the compiler proper's own option, which comes after all of the driver's and so overrules them.
+_FRAME_POINTER = {
+    "-mframe-pointer=none": "-fomit-frame-pointer",
+    "-mframe-pointer=non-leaf": "-momit-leaf-frame-pointer",
+}
 
 
-@contextmanager
-def opened(stream: IO[bytes]) -> Iterator[Any]:
-    """An ``ELFFile`` of pyelftools; whatever it stumbles over in a damaged file becomes one line.
+@dataclass(frozen=True, slots=True)
+class UnitVerdict:
+    """What one unit's producer proves."""
 
-    :raises MalformedError: for a file that is damaged.
+    family: str
+    """Whose rule applies: ``gnu``, ``clang``, ``lto-partition``, a language, or empty for a compiler nobody knows here."""
+    outcome: Literal["held", "violated", "skipped"]
+    reason: str = ""
+    """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``, ``cgo``."""
+    missing: tuple[str, ...] = ()
+    """The target's flags that are not in force."""
+    detail: str = ""
+    """Of a violation, in words."""
+
+
+def judged(unit: Unit, target: Target, beside_go: bool = False) -> UnitVerdict:
+    """What a unit proves of the target's flags.
+
+    A unit whose compiler could have recorded its flags and did not proves nothing, and that is a violation.
+
+    :param beside_go: whether units of Go stand in the same file. Go compiles the C of such a program with
+        -gno-record-gcc-switches, whatever it is told (cmd/go, so that builds are reproducible): units without any flag are
+        then skipped as ``cgo``.
     """
-    from elftools.common.exceptions import DWARFError, ELFError
-    from elftools.construct import ConstructError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        yield ELFFile(stream)
-    except (
-        ELFError, DWARFError, ConstructError, struct.error, UnicodeError,
-        ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, OverflowError, EOFError, MemoryError,
-    ) as error:  # fmt: skip
-        raise MalformedError(f"damaged ELF file: {type(error).__name__}: {str(error)[:200]}") from None
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One compile unit."""
-
-    name: str
-    """Source file, as the compiler was told it."""
-    producer: str
-    language: str = ""
-    """Of the languages that have rules of their own: rust, go, assembler …; else empty."""
+    of = family(unit)
+    if reason := _excuse(of):
+        return UnitVerdict(of, "skipped", reason)
+    wanted = target.flags.compiler
+    name = unit.name or "(no name)"
+    if not unit.producer and unit.name.endswith(".dwo"):
+        why = f"{name}, which no package keeps, holds the flags of a unit: compile without -gsplit-dwarf"
+        return UnitVerdict(of, "violated", missing=wanted, detail=why)
+    words = flags_of(unit)
+    if not words and of == "gnu" and beside_go:
+        return UnitVerdict(of, "skipped", "cgo")
+    missing = missing_flags(words, wanted)
+    if not missing:
+        return UnitVerdict(of, "held")
+    what = f"{name} lacks {' '.join(missing)}"
+    if not words and of in ("gnu", "clang"):
+        how = "-grecord-gcc-switches" if of == "gnu" else "-grecord-command-line"
+        what = f"{name} records no flags: compile with {how}"
+    return UnitVerdict(of, "violated", missing=missing, detail=f"{what}; compiled by: {unit.producer or '(unknown)'}")
 
 
-def read_units(stream: IO[bytes], supplementary: Path | None = None) -> tuple[Unit, ...]:
-    """The compile units of a file's debug data; partial units and type units, which hold no code, are left out.
+def family(unit: Unit) -> str:
+    """Whose rule a unit falls under: what its producer says it is; where that is unknown, its language.
 
-    :param supplementary: the file that ``.gnu_debugaltlink`` names, where dwz moved strings into one.
-    :raises MalformedError: for a damaged file.
+    The language alone would mislead: gccgo and GNU D record flags as GCC does, and zig calls its units C.
     """
-    with opened(stream) as elf:
-        if not elf.has_dwarf_info(strict=True):
-            return ()
-        dwarf = elf.get_dwarf_info(follow_links=False)
-        if supplementary is None:
-            return _units(dwarf)
-        with supplementary.open("rb") as other, opened(other) as alternate:
-            dwarf.supplementary_dwarfinfo = alternate.get_dwarf_info(follow_links=False)
-            return _units(dwarf)
+    if unit.language == "assembler":
+        return "assembler"
+    for beginning, name in _BEGINNINGS:
+        if unit.producer.startswith(beginning):
+            return name
+    if unit.language == "rust" or _RUST.search(unit.producer):
+        return "rust"
+    if _CLANG.search(unit.producer):
+        return "clang"
+    return unit.language
 
 
-def supplementary_name(stream: IO[bytes]) -> str:
-    """The path that ``.gnu_debugaltlink`` or ``.debug_sup`` gives, or an empty text."""
-    with opened(stream) as elf:
-        if section := elf.get_section_by_name(".gnu_debugaltlink"):
-            return str(section.data().split(b"\0", 1)[0].decode("utf-8", "surrogateescape"))
-        if section := elf.get_section_by_name(".debug_sup"):  # version (2), is_supplementary (1), name
-            return str(section.data()[3:].split(b"\0", 1)[0].decode("utf-8", "surrogateescape"))
-    return ""
+def _excuse(of: str) -> str:
+    """Why a family is not asked for flags, or an empty text.
 
-
-def _units(dwarf: Any) -> tuple[Unit, ...]:
-    units = []
-    for unit in dwarf.iter_CUs():
-        top = unit.get_top_DIE()
-        if top.tag != "DW_TAG_compile_unit":
-            continue
-        language = top.attributes.get("DW_AT_language")
-        units.append(
-            Unit(
-                name=_text(top, "DW_AT_name"),
-                producer=_text(top, "DW_AT_producer"),
-                language=_LANGUAGE_CODES.get(language.value, "") if language else "",
-            )
-        )
-    return tuple(units)
-
-
-def _text(die: Any, attribute: str) -> str:
-    found = die.attributes.get(attribute)
-    if found is None:
+    The partitions of GCC's link-time optimisation record what the link was told. One unit for each source stands beside
+    them, and those carry the flags of the compile.
+    """
+    if of in ("gnu", "clang", ""):
         return ""
-    if not isinstance(found.value, bytes):
-        raise MalformedError(f"{attribute} lies in a supplementary file that is not there")
-    return found.value.decode("utf-8", "replace")
+    return of if of == "lto-partition" else f"language-{of}"
+
+
+def flags_of(unit: Unit) -> tuple[str, ...]:
+    """The flags that a producer records, in the order of the command line; empty where it records none."""
+    if (version := _CLANG.search(unit.producer)) is not None:
+        return tuple(_clang_flags(unit.producer[version.end() :]))
+    return tuple(word for word in unit.producer.split() if word.startswith("-"))
+
+
+def _clang_flags(recorded: str) -> Iterator[str]:
+    last = []
+    words = iter([_ESCAPED.sub(r"\1", word) for word in _CLANG_WORD.findall(recorded)])
+    for word in words:
+        if word in _TAKES_ARGUMENT:
+            argument = next(words, "")
+            if word == "-Xclang" and argument in _FRAME_POINTER:
+                last.append(_FRAME_POINTER[argument])
+        if word.startswith("-"):
+            yield word
+    yield from last
+
+
+def missing_flags(words: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The wanted flags that are not in force: absent, or overruled by a later one, as compilers read them."""
+    in_force = {_subject(word): word for word in words if word.startswith("-")}
+    return tuple(flag for flag in wanted if in_force.get(_subject(flag)) != flag)
+
+
+def _subject(flag: str) -> str:
+    """What a flag is about, the same for all that overrule each other: -march=…; -fX and -fno-X; -mX and -mno-X; -O….
+
+    ``-Wp,…`` is passed on whole and overrules nothing here.
+    """
+    if flag.startswith("-Wp,"):
+        return flag
+    if flag.startswith("-O"):
+        return "-O"
+    if flag[:2] in ("-f", "-m"):
+        name = flag[2:].split("=", 1)[0]
+        return flag[:2] + name.removeprefix("no-")
+    return flag

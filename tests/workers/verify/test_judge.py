@@ -7,8 +7,8 @@ import pytest
 from config.loading import load_site
 from workers.results import Check
 from workers.verify import report
+from workers.verify.facts import Unit
 from workers.verify.judge import CodeFile, ElfFile, Evidence, judge, judge_file, judge_units, missing_flags
-from workers.verify.producers import Unit
 
 SITE = load_site("demo")
 TARGETS = [target.name for target in SITE.targets]

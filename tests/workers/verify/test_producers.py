@@ -1,0 +1,297 @@
+"""What real compilers record of the targets' flags, and what is made of it; then the spellings no compiler here writes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
+from workers.run import run
+from workers.verify.dwarf import UnitTable, read_units
+from workers.verify.elf import Elf
+from workers.verify.facts import Unit
+from workers.verify.judge import judge_units
+from workers.verify.producers import UnitVerdict, family, flags_of, judged
+
+MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"
+HALF = "int half(int value) { return value / 2; }\n"
+SOURCES = {"main.c": MAIN, "half.c": HALF}
+needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+
+
+def verdicts(file: Path, name: str = "x86_64") -> dict[str, UnitVerdict]:
+    """Source file → what its unit proves of a target's flags."""
+    return {unit.name: judged(unit, target(name)) for unit in read_units(Elf(file.read_bytes()))}
+
+
+def outcome(verdict: UnitVerdict) -> tuple[str, str, str]:
+    return verdict.family, verdict.outcome, verdict.reason
+
+
+# ----------------------------------------------------------------------------------------------------------------- GCC
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_gcc_s_units_with_the_flags_hold(tmp_path, name):
+    found = verdicts(compiled(name, tmp_path, SOURCES), name)
+    assert {source: outcome(verdict) for source, verdict in found.items()} == {
+        "main.c": ("gnu", "held", ""),
+        "half.c": ("gnu", "held", ""),
+    }
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_each_flag_that_one_unit_of_many_lacks_is_named(tmp_path, name):
+    for number, flag in enumerate(target(name).flags.compiler):
+        without = [word for word in flags(name) if word != flag]
+        found = verdicts(compiled(name, tmp_path / str(number), SOURCES, per_file={"half.c": without}), name)
+        assert found["main.c"].outcome == "held"
+        assert found["half.c"].missing == (flag,)
+        assert found["half.c"].detail.startswith(f"half.c lacks {flag}; compiled by: GNU C")
+
+
+def test_a_unit_for_which_gcc_was_told_to_record_nothing_says_so(tmp_path):
+    file = compiled("x86_64", tmp_path, SOURCES, [*flags("x86_64"), "-gno-record-gcc-switches"])
+    verdict = verdicts(file)["half.c"]
+    assert (verdict.outcome, verdict.missing) == ("violated", target("x86_64").flags.compiler)
+    assert verdict.detail.startswith("half.c records no flags: compile with -grecord-gcc-switches; compiled by: GNU C")
+
+
+def test_split_debug_data_is_a_violation_that_names_its_file(tmp_path):
+    verdict = verdicts(compiled("x86_64", tmp_path, SOURCES, [*flags("x86_64"), "-gsplit-dwarf"]))["half.c.dwo"]
+    assert verdict.outcome == "violated"
+    assert verdict.detail.startswith("half.c.dwo, which no package keeps, holds the flags of a unit")
+
+
+FRONT_ENDS = [
+    ("g++", "it.cpp", "int main() { return 0; }\n", "-std=c++17"),
+    ("g++", "it.cpp", "int main() { return 0; }\n", "-std=c++20"),
+    ("gfortran", "it.f90", "program it\nend program\n", "-O2"),
+    ("gdc", "it.d", "extern(C) int main() { return 0; }\n", "-O2"),
+    ("gnatmake", "it.adb", "procedure It is\nbegin\n   null;\nend It;\n", "-f"),
+    ("gccgo", "it.go", "package main\nfunc main() {}\n", "-O2"),
+]
+
+
+@pytest.mark.parametrize(("compiler", "source", "text", "option"), FRONT_ENDS)
+def test_every_front_end_of_gcc_is_asked_for_the_flags(tmp_path, compiler, source, text, option):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    (tmp_path / source).write_text(text)
+    words = flags("x86_64")
+    for chosen, expected in ((words, "held"), (words[:2], "violated")):
+        run([compiler, *chosen, option, "-c", source], cwd=tmp_path)
+        found = verdicts(tmp_path / "it.o")
+        assert [(verdict.family, verdict.outcome) for verdict in found.values()] == [("gnu", expected)], found
+
+
+# -------------------------------------------------------------------------------------------------- link-time optimisation
+
+
+def rules(file: Path) -> list[tuple[str, str]]:
+    checks = judge_units(target("x86_64"), "f", read_units(Elf(file.read_bytes())))
+    return [(check.outcome, check.reason) for check in checks]
+
+
+def test_of_gcc_s_link_time_optimisation_the_units_of_the_sources_are_judged(tmp_path):
+    words = [*flags("x86_64"), "-flto"]
+    link = ["-flto", "-O2", "-g"]
+    assert rules(compiled("x86_64", tmp_path / "a", SOURCES, words, link)) == [
+        ("held", ""),
+        ("skipped", "lto-partition"),
+    ]
+    bad = compiled("x86_64", tmp_path / "b", SOURCES, words, link, per_file={"half.c": ["-O2", "-g", "-flto"]})
+    assert rules(bad) == [("violated", ""), ("held", ""), ("skipped", "lto-partition")]
+
+
+def test_partitions_alone_prove_nothing_whatever_the_link_was_told(tmp_path):
+    """Sources compiled without -g leave no unit of their own; the link carries every flag."""
+    file = compiled("x86_64", tmp_path, SOURCES, ["-O2", "-flto"], ["-flto", *flags("x86_64")])
+    units = read_units(Elf(file.read_bytes()))
+    assert {family(unit) for unit in units} == {"lto-partition"}
+    assert rules(file) == [("violated", ""), ("skipped", "lto-partition")]
+
+
+@needs_clang
+@pytest.mark.skipif(shutil.which("ld.lld") is None, reason="lld is not installed")
+def test_of_clang_s_link_time_optimisation_the_units_of_the_sources_are_judged(tmp_path):
+    for name, text in SOURCES.items():
+        (tmp_path / name).write_text(text)
+    good = [*flags("x86_64"), "-grecord-command-line", "-flto"]
+    run(["clang", *good, "-c", "main.c", "half.c"], cwd=tmp_path)
+    run(["clang", "-flto", "-fuse-ld=lld", "-o", "good", "main.o", "half.o"], cwd=tmp_path)
+    assert rules(tmp_path / "good") == [("held", "")]
+    run(["clang", "-O2", "-g", "-grecord-command-line", "-flto", "-c", "half.c"], cwd=tmp_path)
+    run(["clang", "-flto", "-fuse-ld=lld", *good, "-o", "bad", "main.o", "half.o"], cwd=tmp_path)
+    assert rules(tmp_path / "bad") == [("violated", ""), ("held", "")]
+
+
+# --------------------------------------------------------------------------------------------------------------- clang
+
+CLANG_TARGETS = [name for name in TARGETS if name != "ppc64le"]  # clang 14 knows no -mtune=power10
+
+
+def by_clang(folder: Path, name: str, *options: str) -> UnitVerdict:
+    """The verdict on a source compiled by clang for a target."""
+    (folder / "half.c").write_text(HALF)
+    run(["clang", f"--target={target(name).toolchain.triplet}", "-O2", "-g", *options, "-c", "half.c"], cwd=folder)
+    return verdicts(folder / "half.o", name)["half.c"]
+
+
+@needs_clang
+@pytest.mark.parametrize("name", CLANG_TARGETS)
+def test_clang_s_units_hold_with_the_flags_and_each_one_missing_is_named(tmp_path, name):
+    wanted = target(name).flags.compiler
+    assert outcome(by_clang(tmp_path, name, "-grecord-command-line", *wanted)) == ("clang", "held", "")
+    for flag in wanted:
+        without = [word for word in wanted if word != flag]
+        assert by_clang(tmp_path, name, "-grecord-command-line", *without).missing == (flag,)
+
+
+@needs_clang
+def test_clang_that_recorded_nothing_is_a_violation_that_says_how_to_record(tmp_path):
+    verdict = by_clang(tmp_path, "x86_64", *target("x86_64").flags.compiler)
+    assert (verdict.outcome, verdict.missing) == ("violated", target("x86_64").flags.compiler)
+    assert verdict.detail.startswith("half.c records no flags: compile with -grecord-command-line; compiled by: ")
+
+
+@needs_clang
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        (["-DTEXT=a b\\c", "-I", "some where"], ()),
+        (["-D", "A=-fomit-frame-pointer", "-include", "stddef.h"], ()),
+        (["-fomit-frame-pointer"], ("-fno-omit-frame-pointer",)),
+        (["-fomit-frame-pointer", "-fno-omit-frame-pointer"], ()),
+        (["-momit-leaf-frame-pointer"], ("-mno-omit-leaf-frame-pointer",)),
+        (["-march=x86-64"], ("-march=x86-64-v3",)),
+        (["-Xclang", "-mframe-pointer=none"], ("-fno-omit-frame-pointer",)),
+        (["-Xclang", "-mframe-pointer=non-leaf"], ("-mno-omit-leaf-frame-pointer",)),
+        (["-Xclang", "-mframe-pointer=all"], ()),
+    ],
+)
+def test_the_command_line_that_clang_records_is_read_as_clang_reads_it(tmp_path, options, missing):
+    verdict = by_clang(tmp_path, "x86_64", "-grecord-command-line", *target("x86_64").flags.compiler, *options)
+    assert verdict.missing == missing
+
+
+@needs_clang
+def test_what_the_compiler_proper_is_given_counts_wherever_it_stands(tmp_path):
+    """-Xclang comes after everything of the driver's: no later flag takes it back."""
+    words = ["-Xclang", "-mframe-pointer=none", *target("x86_64").flags.compiler]
+    assert by_clang(tmp_path, "x86_64", "-grecord-command-line", *words).missing == ("-fno-omit-frame-pointer",)
+    code = run(["clang", "-O2", *words, "-S", "-emit-llvm", "-o", "-", "half.c"], cwd=tmp_path).output
+    assert '"frame-pointer"="none"' in code
+
+
+@needs_clang
+def test_a_leaf_flag_alone_keeps_no_frame_pointer_on_x86_64(tmp_path):
+    verdict = by_clang(tmp_path, "x86_64", "-grecord-command-line", "-march=x86-64-v3", "-mno-omit-leaf-frame-pointer")
+    assert verdict.missing == ("-fno-omit-frame-pointer",)
+    words = ["clang", "-O2", "-mno-omit-leaf-frame-pointer", "-S", "-emit-llvm", "-o", "-", "half.c"]
+    assert '"frame-pointer"="none"' in run(words, cwd=tmp_path).output
+
+
+# ------------------------------------------------------------------------------------------------------ other languages
+
+
+@pytest.mark.parametrize("assembler", ["gcc", "clang"])
+@pytest.mark.parametrize("source", ["it.s", "it.S"])
+def test_assembler_is_skipped(tmp_path, assembler, source):
+    if shutil.which(assembler) is None:
+        pytest.skip(f"{assembler} is not installed")
+    (tmp_path / source).write_text(".text\n.globl it\nit: ret\n")
+    run([assembler, "-g", "-c", source, "-o", "it.o"], cwd=tmp_path)
+    assert [outcome(v) for v in verdicts(tmp_path / "it.o").values()] == [
+        ("assembler", "skipped", "language-assembler")
+    ]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_assembler_of_every_target_is_skipped(tmp_path, name):
+    (tmp_path / "it.s").write_text(".text\n.globl it\nit: nop\n")
+    run([tool(name, "gcc"), "-g", "-c", "it.s"], cwd=tmp_path)
+    assert [outcome(v) for v in verdicts(tmp_path / "it.o", name).values()] == [
+        ("assembler", "skipped", "language-assembler")
+    ]
+
+
+@pytest.mark.skipif(shutil.which("rustc") is None, reason="rustc is not installed")
+@pytest.mark.parametrize("with_flags", [True, False])
+def test_rust_is_skipped_and_hides_no_c_beside_it(tmp_path, with_flags):
+    words = flags("x86_64") if with_flags else ["-O2", "-g"]
+    (tmp_path / "half.c").write_text(HALF)
+    run(["gcc", *words, "-c", "half.c"], cwd=tmp_path)
+    (tmp_path / "main.rs").write_text(
+        'extern "C" { fn half(value: i32) -> i32; }\n'
+        "fn main() { std::process::exit(unsafe { half(std::env::args().count() as i32) }); }\n"
+    )
+    run(["rustc", "-g", "-O", "-Clink-arg=half.o", "main.rs"], cwd=tmp_path)
+    elf = Elf((tmp_path / "main").read_bytes())
+    units = read_units(elf)
+    found = {outcome(judged(unit, target("x86_64"))) for unit in units}
+    assert ("rust", "skipped", "language-rust") in found
+    table = UnitTable(units)
+    addresses = {symbol.name: symbol.address for symbol in elf.symbols}
+    c = table.at(addresses["half"])
+    rust = next(address for name, address in addresses.items() if "4main" in name and "main" in name and name != "main")
+    assert c is not None
+    assert outcome(judged(c, target("x86_64"))) == ("gnu", "held" if with_flags else "violated", "")
+    assert table.at(rust).language == "rust"
+
+
+def test_a_program_of_c_and_assembler_holds_by_its_c(tmp_path):
+    assembly = ".globl half\n.type half,@function\nhalf: mov %edi,%eax\n sar %eax\n ret\n.size half,.-half\n"
+    note = '.section .note.GNU-stack,"",@progbits\n'
+    file = compiled("x86_64", tmp_path, {"main.c": MAIN, "half.s": assembly + note})
+    assert rules(file) == [("held", ""), ("skipped", "language-assembler")]
+
+
+V3 = "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        (Unit("a", f"GNU C++17 14.2.1 20250110 (Red Hat 14.2.1-7) {V3}"), ("gnu", "held", "")),
+        (Unit("a", f"GNU Go 14.2.1 {V3}", "go"), ("gnu", "held", "")),
+        (Unit("a", "GNU Go 14.2.1 -O2", "go"), ("gnu", "violated", "")),
+        (Unit("a", f"GNU D 14.2.1 {V3}", "d"), ("gnu", "held", "")),
+        (Unit("a", f"GNU GIMPLE 14.2.1 {V3}"), ("lto-partition", "skipped", "lto-partition")),
+        (Unit("a", "GNU AS 2.41.0", "assembler"), ("assembler", "skipped", "language-assembler")),
+        (Unit("a", "GNU AS 2.41.0"), ("assembler", "skipped", "language-assembler")),
+        (Unit("a", "NASM 2.16.03", "assembler"), ("assembler", "skipped", "language-assembler")),
+        (Unit("a", "yasm 1.3.0"), ("assembler", "skipped", "language-assembler")),
+        (Unit("a", f"clang version 19.1.7 (Red Hat, Inc. 19.1.7-1.el10) /usr/bin/clang {V3}"), ("clang", "held", "")),
+        (Unit("a", f"Debian clang version 14.0.6 /usr/lib/llvm-14/bin/clang -D A=a\\ b {V3}"), ("clang", "held", "")),
+        (Unit("a", "clang version 19.1.7 (Red Hat, Inc. 19.1.7-1.el10)"), ("clang", "violated", "")),
+        (Unit("a", f"flang version 19.1.7 /usr/bin/flang {V3}"), ("clang", "held", "")),
+        (Unit("a", "clang LLVM (rustc version 1.84.1 (e71f9a9a9 2025-01-27))", "rust"), ("rust", "skipped", "language-rust")),
+        (Unit("a", "clang LLVM (rustc version 1.84.1 (e71f9a9a9 2025-01-27))"), ("rust", "skipped", "language-rust")),
+        (Unit("a", "Go cmd/compile go1.23.4; regabi", "go"), ("go", "skipped", "language-go")),
+        (Unit("a", "zig 0.13.0"), ("zig", "skipped", "language-zig")),
+        (Unit("a", "The Glorious Glasgow Haskell Compilation System 9.4.7"), ("haskell", "skipped", "language-haskell")),
+        (Unit("a", "ocamlopt 5.1", "ocaml"), ("ocaml", "skipped", "language-ocaml")),
+        (Unit("a", "Swift version 5.9", "swift"), ("swift", "skipped", "language-swift")),
+        (Unit("a", "LDC 1.39.0 (LLVM 19.1.3)", "d"), ("d", "skipped", "language-d")),
+        (Unit("a", f"tcc 0.9.28 {V3}"), ("", "held", "")),
+        (Unit("a", "tcc 0.9.28"), ("", "violated", "")),
+        (Unit("a", ""), ("", "violated", "")),
+    ],
+)  # fmt: skip
+def test_each_compiler_falls_under_its_own_rule(unit, expected):
+    assert outcome(judged(unit, target("x86_64"))) == expected
+
+
+def test_c_that_go_compiled_is_skipped_only_where_go_stands_beside_it_and_nothing_is_recorded():
+    bare, flagged = Unit("a.c", "GNU C17 14.2.1"), Unit("a.c", "GNU C17 14.2.1 -O2")
+    assert outcome(judged(bare, target("x86_64"), beside_go=True)) == ("gnu", "skipped", "cgo")
+    assert outcome(judged(bare, target("x86_64"))) == ("gnu", "violated", "")
+    assert outcome(judged(flagged, target("x86_64"), beside_go=True)) == ("gnu", "violated", "")
+
+
+def test_the_arguments_of_clang_s_options_are_no_flags():
+    recorded = "/usr/bin/clang -D -fno-omit-frame-pointer -o -march=x86-64-v3 -mllvm -x -Xlinker -y -O2 a\\ -b"
+    assert flags_of(Unit("a", f"clang version 19.1.7 {recorded}")) == ("-D", "-o", "-mllvm", "-Xlinker", "-O2")

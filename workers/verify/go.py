@@ -1,0 +1,237 @@
+"""Go programs: the settings they were built with, and their functions, both of which survive stripping.
+
+Go's debug data records no flags; its linker writes them into the program instead. Formats: Go's own ``debug/buildinfo``
+(the blob since Go 1.13, with texts in place since 1.18) and ``debug/gosym`` (the function table of 1.16, 1.18 and 1.20).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from config.models import Target
+from workers.verify.elf import PF_W, PT_LOAD, SHT_NOBITS, Elf
+from workers.verify.facts import Function
+from workers.verify.header import MalformedError
+
+_MAGIC = b"\xff Go buildinf:"
+_ALIGNMENT, _HEADER_SIZE = 16, 32
+_MAX_SEARCHED = 1 << 20  # bytes of the writable segment, in a file without section headers; it lies at the beginning
+_MAX_TEXT = 1 << 24  # bytes of version or settings; a program with a thousand modules has some hundred thousand
+_FRAME = 16  # bytes of the marks before and behind the settings
+
+_TABLE_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro")
+_TABLE_MAGICS = {0xFFFFFFFA: 116, 0xFFFFFFF0: 118, 0xFFFFFFF1: 120}
+_NAME = re.compile(rb"[^\x00]{0,65536}+\x00")
+_MODULE_TEXT = 22  # runtime.moduledata.text, in pointers from its beginning (Go 1.26)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildInfo:
+    """What Go's linker says of a program."""
+
+    version: str
+    """``go1.22.5``."""
+    settings: tuple[tuple[str, str], ...]
+    """(GOARCH, amd64), (GOAMD64, v3), (-trimpath, true) …; empty of programs made before Go 1.18."""
+
+
+def build_info(elf: Elf) -> BuildInfo | None:
+    """The build information of a Go program, ``None`` of any other file.
+
+    :raises MalformedError: it begins, and is damaged.
+    """
+    found = _blob(elf)
+    if found is None:
+        return None
+    data, address = found
+    pointer_size, flags = data[14], data[15]
+    if flags & 2:  # texts in place, each behind its length
+        version, position = _counted(data, _HEADER_SIZE)
+        modules, _ = _counted(data, position)
+    elif pointer_size in (4, 8):
+        form = (">" if flags & 1 else "<") + ("I" if pointer_size == 4 else "Q")
+        pointers = [_pointer(elf, form, data, 16 + index * pointer_size, address) for index in (0, 1)]
+        version, modules = (_go_string(elf, form, pointer) for pointer in pointers)
+    else:
+        raise MalformedError(f"damaged Go build information: pointers of {pointer_size} bytes")
+    framed = len(modules) > 2 * _FRAME and modules[-_FRAME - 1 : -_FRAME] == b"\n"
+    lines = modules[_FRAME:-_FRAME].decode("utf-8", "replace").splitlines() if framed else []
+    return BuildInfo(version.decode("utf-8", "replace"), tuple(_settings(lines)))
+
+
+def build_settings(elf: Elf) -> tuple[tuple[str, str], ...]:
+    """The build settings of a Go program, in its order; empty of other files and of Go before 1.18.
+
+    :raises MalformedError: damaged.
+    """
+    info = build_info(elf)
+    return info.settings if info else ()
+
+
+def missing(settings: Sequence[tuple[str, str]], target: Target) -> tuple[str, ...]:
+    """What a target asks of Go programs and their settings do not say, as ``GOAMD64=v3``."""
+    said = dict(settings)
+    return tuple(f"{name}={value}" for name, value in target.flags.go.items() if said.get(name) != value)
+
+
+def _settings(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        if kind != "build":
+            continue
+        # Go quotes keys and values that hold a blank or a quote; none of what is asked for does.
+        name, equals, value = rest.partition("=")
+        if equals:
+            yield name, value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _blob(elf: Elf) -> tuple[memoryview, int] | None:
+    """The build information and its address, up to the end of its section or segment."""
+    section = elf.section(".go.buildinfo")
+    if section is not None and section.type != SHT_NOBITS:
+        place, address, step = elf.content(section), section.address, len(_MAGIC)
+    elif not elf.sections:
+        writable = [s for s in elf.segments if s.type == PT_LOAD and s.flags & PF_W and s.file_size]
+        if not writable:
+            return None
+        address, step = writable[0].address, _MAX_SEARCHED
+        place = elf.at(address, writable[0].file_size)
+    else:
+        return None
+    # In a section it comes first; were it searched there, what a program holds of this format as data would be found.
+    start = bytes(place[:step]).find(_MAGIC)
+    while start >= 0 and (address + start) % _ALIGNMENT:
+        start = bytes(place[:step]).find(_MAGIC, start + 1)
+    if start < 0:
+        return None
+    if len(place) - start < _HEADER_SIZE:
+        raise MalformedError("damaged Go build information: it is cut within its header")
+    return place[start:], address + start
+
+
+def _counted(data: memoryview, position: int) -> tuple[bytes, int]:
+    """A text behind its length, which is a variable-length number, and the position behind it."""
+    length = 0
+    for index in range(10):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            if length > min(len(data) - position, _MAX_TEXT):
+                break
+            return bytes(data[position : position + length]), position + length
+    raise MalformedError("damaged Go build information: a text without end")
+
+
+def _pointer(elf: Elf, form: str, data: memoryview, offset: int, address: int) -> int:
+    """A pointer of the blob; in a position independent program it may stand in a relocation alone."""
+    value: int = struct.unpack_from(form, data, offset)[0]
+    return value or _relocated(elf, address + offset)
+
+
+def _go_string(elf: Elf, form: str, address: int) -> bytes:
+    """The text of a Go string at an address: a pointer to its bytes, and their number."""
+    step = struct.calcsize(form)
+    head = elf.at(address, 2 * step)
+    if len(head) < 2 * step:
+        raise MalformedError("damaged Go build information: a pointer leads out of the file")
+    start, length = (int(struct.unpack_from(form, head, index * step)[0]) for index in (0, 1))
+    text = elf.at(start or _relocated(elf, address), min(length, _MAX_TEXT + 1))
+    if len(text) != length:
+        raise MalformedError("damaged Go build information: a text lies outside the file")
+    return text.tobytes()
+
+
+def _relocated(elf: Elf, place: int) -> int:
+    """What a relocation relative to the load address puts at ``place``, or 0."""
+    return next((r.addend for _, r in elf.relocations if r.offset == place and not r.symbol), 0)
+
+
+# ------------------------------------------------------------------------------------------------------- functions
+
+
+def functions(elf: Elf) -> tuple[Function, ...]:
+    """The Go functions of a program by address, of its ``.gopclntab``; empty where it has none.
+
+    Functions of C or assembler that were linked in from elsewhere are not among them.
+
+    :raises MalformedError: the table is damaged.
+    """
+    for name in _TABLE_SECTIONS:
+        section = elf.section(name)
+        if section is None or section.type == SHT_NOBITS:
+            continue
+        data = elf.content(section)
+        start = _table_start(data, elf)
+        if start >= 0:
+            try:
+                return tuple(_functions(elf, data[start:], section.address + start))
+            except struct.error:
+                raise MalformedError("damaged Go function table: it ends too early") from None
+    return ()
+
+
+def _table_start(data: memoryview, elf: Elf) -> int:
+    """Where a function table begins: magic, two zeros, the unit of code addresses and the size of pointers."""
+    order = "<" if elf.little_endian else ">"
+    magics = b"|".join(re.escape(struct.pack(order + "I", magic)) for magic in _TABLE_MAGICS)
+    pattern = rb"(?:%s)\x00\x00[\x01\x02\x04]%s" % (magics, re.escape(bytes([elf.bits // 8])))
+    for match in re.finditer(pattern, data):
+        if match.start() % (elf.bits // 8) == 0:
+            return match.start()
+    return -1
+
+
+def _functions(elf: Elf, data: memoryview, address: int) -> Iterator[Function]:
+    order, word = "<" if elf.little_endian else ">", "I" if elf.bits == 32 else "Q"
+    step = elf.bits // 8
+    edition = _TABLE_MAGICS[struct.unpack_from(order + "I", data)[0]]
+    old = edition == 116  # absolute addresses; since then offsets of 32 bits from the program's first instruction
+    words = struct.unpack_from(order + word * 8, data, 8)
+    count, names = words[0], words[2 if old else 3]
+    table = words[6 if old else 7]
+    field = step if old else 4
+    if names > len(data) or table > len(data) or (2 * count + 1) * field > len(data) - table:
+        raise MalformedError(f"damaged Go function table: {count} functions do not fit into it")
+    text = 0 if old else words[2] or _relocated(elf, address + 8 + 2 * step) or _text_of_module(elf)
+    if not old and not text:
+        return
+    # Where a function begins, where its record lies, where the next function begins.
+    cells = struct.Struct(order + ("I" if field == 4 else word) * 3)
+    code = elf.code
+    starts = [stretch.address for stretch in code]
+    budget = 2 * len(data)  # names may be shared, and are short; a hostile table has all overlap in one long one
+    for index in range(count):
+        first, record, behind = cells.unpack_from(data, table + 2 * index * field)
+        start, end = text + first, text + behind
+        place = bisect_right(starts, start) - 1
+        if place < 0 or start >= code[place].end or end < start:
+            raise MalformedError(f"damaged Go function table: a function at {start:#x}, where no code is")
+        if record > len(data):
+            raise MalformedError("damaged Go function table: a record lies outside it")
+        # Its address, then the offset of its name.
+        offset = struct.unpack_from(order + "i", data, table + record + field)[0]
+        found = _NAME.match(data, names + offset) if 0 <= offset < len(data) - names else None
+        if found is None:
+            raise MalformedError("damaged Go function table: a name lies outside it")
+        budget -= found.end() - found.start()
+        if budget < 0:
+            raise MalformedError("damaged Go function table: its names overlap")
+        yield Function(start, end - start, found.group()[:-1].decode("utf-8", "replace"), code[place].section)
+
+
+def _text_of_module(elf: Elf) -> int:
+    """Where the code begins, of ``.go.module``: since Go 1.26 the function table does not say."""
+    section = elf.section(".go.module")
+    if section is None or section.type == SHT_NOBITS:
+        return 0
+    form = ("<" if elf.little_endian else ">") + ("I" if elf.bits == 32 else "Q")
+    offset = _MODULE_TEXT * struct.calcsize(form)
+    value: int = struct.unpack_from(form, elf.content(section), offset)[0]
+    return value or _relocated(elf, section.address + offset)
