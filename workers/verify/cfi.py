@@ -32,8 +32,6 @@ class Frame:
     """Bytes."""
     unwinding: Unwinding
     """What its unwind program says; shared among the functions that have the same one."""
-    is_signal_frame: bool = False
-    """Whether it is what a signal handler returns to: a frame that the kernel made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +112,11 @@ class _Table:
             program = data[body:end]
             unwound = cie.known.get(program)
             if unwound is None:
-                unwound = unwinding.run(program, cie.entry, cie.data_alignment, cie.address_size)
+                unwound = unwinding.run(
+                    program, cie.entry, cie.data_alignment, cie.address_size, is_signal_frame=cie.is_signal_frame
+                )
                 cie.known[program] = unwound
-            yield Frame(start, size, unwound, cie.is_signal_frame)
+            yield Frame(start, size, unwound)
 
     def _entries(self) -> Iterator[tuple[int, int, int, int]]:
         """Of each entry: the place of its identity, the identity, where its contents begin and end.
@@ -203,7 +203,7 @@ class _Table:
             raise self._damaged(f"holds a CIE of unknown augmentation {augmentation!r}")
         if body > end:
             raise self._damaged("holds a CIE that is cut")
-        entry = unwinding.run(data[body:end], None, data_alignment, address_size).last
+        entry = unwinding.entry_rule(data[body:end], data_alignment, address_size)
         form = fixed_format(encoding, address_size)
         plain = form and not self._relocated and encoding & 0xF0 in (ABSOLUTE, PC_RELATIVE)
         if encoding & 0xF0 == ABSOLUTE:

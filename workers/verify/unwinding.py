@@ -10,10 +10,13 @@ Format: DWARF 5, section 6.4.2 (call frame instructions) and 7.24 (their codes);
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import length_hint
 
 from workers.verify.header import MalformedError
 
@@ -22,6 +25,11 @@ EXPRESSION = -1
 
 _LEB128_BITS = 63
 _LAST_REGISTER = 127  # general registers have lower numbers everywhere; no mask grows with what a hostile file says
+
+# What undoes a frame, and what comes between: advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset.
+_EPILOGUES = re.compile(
+    rb"(?s:[\x40-\x7f\xc0-\xff\x00\x0a\x0b]|\x0e[\x80-\xff]{0,8}[\x00-\x7f]|\x02.|\x03..|\x04....)*+\Z"
+)
 
 # Operands of the instructions that only have to be stepped over: a digit is a number of bytes, a an
 # address, u a LEB128 number, b a block.
@@ -75,8 +83,8 @@ class Unwinding:
     """Registers the CFA is ever computed from, expressions included: bit N is DWARF's register N."""
     saved: int = 0
     """Registers ever saved in memory, as a mask like ``bases``."""
-    last: Cfa = Cfa()
-    """The rule after the last instruction."""
+    is_signal_frame: bool = False
+    """Whether it is of what a signal handler returns to, whose frame the kernel made."""
 
     def computes_cfa_from(self, register: int) -> bool:
         """Whether the CFA is ever computed from that register."""
@@ -87,15 +95,44 @@ class Unwinding:
         return bool(self.saved >> register & 1)
 
 
-def run(program: bytes, entry: Cfa | None, data_alignment: int = 1, address_size: int = 8) -> Unwinding:
+def entry_rule(program: bytes, data_alignment: int, address_size: int) -> Cfa:
+    """The CFA at a function's entry: what the instructions of a CIE leave.
+
+    :raises MalformedError: like :func:`run`.
+    """
+    return Cfa(*_run(program, Cfa(), data_alignment, address_size)[1])
+
+
+def run(
+    program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8, *, is_signal_frame: bool = False
+) -> Unwinding:
     """Run the call frame instructions of a function.
 
-    :param entry: the CFA at a function's entry, where the instructions of the CIE left it; ``None`` for these themselves.
+    :param entry: the CFA at its entry.
     :param data_alignment: factor of the CIE that ``DW_CFA_def_cfa_sf`` and its like multiply with.
     :param address_size: bytes of an address of the target.
     :raises MalformedError: on an instruction that is cut or that nobody defined.
     """
-    start = entry or Cfa()
+    return _shared(*_run(program, entry, data_alignment, address_size, _EPILOGUES)[0], is_signal_frame)
+
+
+def run_exactly(program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8) -> Unwinding:
+    """The same without the shortcut of :func:`run`, instruction by instruction: what its tests hold it against."""
+    return _shared(*_run(program, entry, data_alignment, address_size)[0])
+
+
+# Thousands of programs come down to some dozens of these.
+_shared = functools.lru_cache(maxsize=1 << 12)(Unwinding)
+
+
+def _run(
+    program: bytes, start: Cfa, data_alignment: int, address_size: int, epilogues: re.Pattern[bytes] | None = None
+) -> tuple[tuple[bool, bool, bool, int, int], tuple[int, int]]:
+    """The fields of an Unwinding, and the CFA's last rule.
+
+    :param epilogues: once the frame is made and begins to be undone, the rest is skipped if it is nothing but these
+        instructions: nothing can be learnt from them. The last rule is then none.
+    """
     register, offset = start.register, start.offset
     at_entry = (register, offset)
     moves = lowers = advanced = continues = False
@@ -107,28 +144,36 @@ def run(program: bytes, entry: Cfa | None, data_alignment: int = 1, address_size
             if 0x40 <= code < 0x80:  # advance_loc
                 advanced = True
             elif code == 0x0E:  # def_cfa_offset
-                offset = next(stream)
+                before, offset = offset, next(stream)
                 if offset >= 0x80:
                     offset = _rest_of_leb128(offset, stream)
                 if (register, offset) != at_entry:
                     moves = True
                     lowers = lowers or offset != start.offset
                     continues = continues or not advanced
+                if offset < before and epilogues and lowers:
+                    if epilogues.match(program, len(program) - length_hint(stream)):
+                        break
+                    epilogues = None  # one look ahead: more could take quadratic time
             elif code >= 0xC0 or not code:  # restore, nop
                 pass
             elif code >= 0x80:  # offset
                 saved |= 1 << (code & 0x3F)
                 if next(stream) >= 0x80:
-                    _rest_of_leb128(0, stream)
+                    _leb128(stream)
             elif code == 0x0A:  # remember_state
                 remembered.append((register, offset))
+                if epilogues and lowers:
+                    if epilogues.match(program, len(program) - length_hint(stream)):
+                        break
+                    epilogues = None
             elif code == 0x0B:  # restore_state
                 register, offset = remembered.pop()
             elif code in _DEFINES_CFA:
                 if code == 0x0F:  # def_cfa_expression
                     block = _take(stream, _leb128(stream))
                     bases |= registers_of(block, address_size)
-                    register, offset, lowers = EXPRESSION, 0, True
+                    register, offset = EXPRESSION, 0
                 else:
                     if code != 0x13:
                         register = _leb128(stream)
@@ -139,7 +184,7 @@ def run(program: bytes, entry: Cfa | None, data_alignment: int = 1, address_size
                         offset = _leb128(stream, signed=True) * data_alignment
                 if (register, offset) != at_entry:
                     moves = True
-                    lowers = lowers or offset != start.offset
+                    lowers = lowers or offset != start.offset or register == EXPRESSION
                     continues = continues or not advanced
             elif code in _SAVES:
                 saved |= _bit(_leb128(stream))
@@ -153,7 +198,7 @@ def run(program: bytes, entry: Cfa | None, data_alignment: int = 1, address_size
         raise MalformedError(
             "damaged unwind table: a call frame instruction is cut or restores what none kept"
         ) from None
-    return Unwinding(moves, lowers, continues, bases, saved, Cfa(register, offset))
+    return (moves, lowers, continues, bases, saved), (register, offset)
 
 
 def registers_of(expression: bytes, address_size: int = 8) -> int:
