@@ -17,6 +17,7 @@ s390x        the CFA's offset changes: r15 is   the old r15 is stored at 0(%r15)
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
@@ -41,6 +42,8 @@ START_UP_FUNCTIONS = frozenset(
 """Functions of the start-up files, which come with the tool chain and not with what is built: what they do without a frame
 pointer is nobody's omission. glibc: csu/, sysdeps/*/start.S, crti.S, crtn.S; GCC: libgcc/crtstuff.c."""
 
+_PARTITION = re.compile(r"\.cold(\.\d+)?$")
+"""What GCC and LLVM split off a function, which runs in the frame made there: code alone cannot tell its state."""
 _TRACING = ("__fentry__", "_mcount", "mcount")  # -mfentry, -pg: Linux, Documentation/trace/ftrace-design.rst
 _UNCOVERED = 512
 """Bytes of code that may lie outside all known functions: those of the start-up files, which have no unwind tables."""
@@ -99,7 +102,7 @@ class _Judge:
                     verdict = prologues.read_function(machine, content, begin, self._tracing)
                 if verdict is FRAMED:
                     framed += 1
-                elif verdict is LEAF or name_of(start) in START_UP_FUNCTIONS:
+                elif verdict is LEAF or self._is_excused(name_of(start), has_frame=frame is not None):
                     leaf += 1
                 else:
                     function = Function(start, self._table.size_of(start), name_of(start), code.section)
@@ -129,6 +132,10 @@ class _Judge:
                 following = starts[index + 1] if index + 1 < behind else code.end
                 size = self._table.size_of(start)
                 yield start, start, min(start + size, following) if size else following, None
+
+    def _is_excused(self, name: str, *, has_frame: bool) -> bool:
+        """Whether a function is of the start-up files, or is the rest of one that is judged where it begins."""
+        return name in START_UP_FUNCTIONS or (not has_frame and _PARTITION.search(name) is not None)
 
     def _are_start_up_functions(self, count: int) -> bool:
         """Whether, of all functions, there is none that was built for this file."""
