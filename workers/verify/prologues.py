@@ -40,39 +40,35 @@ FRAMED, LEAF = Verdict(Kind.FRAMED), Verdict(Kind.LEAF)
 
 # ------------------------------------------------------------------- the instruction that keeps the pointer, as bytes
 
-_ANY = rb"[\x00-\xff]"
 
-
-def _bytes_where(accepted: Callable[[int], bool]) -> bytes:
+def _where(accepted: Callable[[int], bool]) -> bytes:
     """A class of a regular expression: the bytes that are accepted."""
     return b"[" + b"".join(b"\\x%02x" % byte for byte in range(256) if accepted(byte)) + b"]"
 
 
-_KEEPS = {
-    # add x29, sp, #imm, of which mov x29, sp is one; sub x29, sp, #imm: Go keeps x29 below its frame.
-    "EM_AARCH64": (
-        4,
-        re.compile(rb"\xfd" + _bytes_where(lambda byte: byte & 3 == 3) + rb"[\x00-\x7f][\x91\xd1]"),
-    ),
-    # stdu rX,-N(r1) and stdux rX,r1,rY: the frame is made by storing the back chain. rX is r1, or a copy of it where the
-    # compiler probes a large frame page by page (-fstack-clash-protection).
-    "EM_PPC64": (
-        4,
-        re.compile(
-            _bytes_where(lambda byte: byte & 3 == 1) + rb"[\x80-\xff][\x01\x21\x41\x61\x81\xa1\xc1\xe1][\xf8-\xfb]|\x6a"
-            + _bytes_where(lambda byte: byte & 7 == 1) + rb"[\x01\x21\x41\x61\x81\xa1\xc1\xe1][\x7c-\x7f]"
-        ),
-    ),
-    # stg %rX,0(%r15); or std %fX,0(%r15): GCC lets a function that calls nothing keep the old r15 in a floating-point
-    # register (ldgr %f0,%r15) and stores the back chain from there.
-    "EM_S390": (
-        2,
-        re.compile(
-            rb"\xe3" + _bytes_where(lambda byte: byte & 15 == 0) + rb"\xf0\x00\x00\x24|\x60"
-            + _bytes_where(lambda byte: byte & 15 == 0) + rb"\xf0\x00"
-        ),
-    ),
-}  # fmt: skip
+# add x29, sp, #imm, of which mov x29, sp is one; sub x29, sp, #imm: Go keeps x29 below its frame.
+_SETS_X29 = re.compile(rb"\xfd" + _where(lambda byte: byte & 3 == 3) + rb"[\x00-\x7f][\x91\xd1]")
+
+# mr rX,r1; then stdu rX,-N(r1) or stdux rX,r1,rY: the frame is made by storing the back chain. rX is r1 itself, or a copy
+# of it where a large frame is probed page by page (-fstack-clash-protection). Go stores its return address so: no copy.
+_POWER = re.compile(
+    rb"(?P<copy>\x78\x0b[\x20-\x3f]\x7c)|"
+    + _where(lambda byte: byte & 3 == 1) + rb"[\x80-\xff]" + _where(lambda byte: byte & 31 == 1) + rb"[\xf8-\xfb]|\x6a"
+    + _where(lambda byte: byte & 7 == 1) + _where(lambda byte: byte & 31 == 1) + rb"[\x7c-\x7f]"
+)  # fmt: skip
+
+# lgr %rX,%r15; ldgr %fX,%r15; la or lay %rX,N(%r15); aghik %rX,%r15,N: the old r15, the latter from the lowered one after
+# a large frame was probed. Then stg %rX,0(%r15) or std %fX,0(%r15): GCC lets a function that calls nothing keep the old
+# r15 in a floating-point register, and stores the back chain from there. Go stores its return address so: no copy.
+_Z_REGISTER_AND_0 = _where(lambda byte: byte & 15 == 0)
+_Z_COPIES = (
+    rb"(?:\xb9\x04|\xb3\xc1)\x00" + _where(lambda byte: byte & 15 == 15),
+    rb"\x41" + _Z_REGISTER_AND_0 + rb"[\xf0-\xff][\x00-\xff]",
+    rb"\xe3" + _Z_REGISTER_AND_0 + rb"[\xf0-\xff][\x00-\xff][\x00-\x7f]\x71",
+    rb"\xec" + _where(lambda byte: byte & 15 == 15) + rb"[\x00-\x7f][\x00-\xff]\x00\xd9",
+)
+_Z_STORES = (rb"\xe3" + _Z_REGISTER_AND_0 + rb"\xf0\x00\x00\x24", rb"\x60" + _Z_REGISTER_AND_0 + rb"\xf0\x00")
+_Z = re.compile(rb"(?P<copy>" + rb"|".join(_Z_COPIES) + rb")|" + rb"|".join(_Z_STORES))
 
 
 def keeps_pointer(machine: str, code: memoryview, start: int, end: int) -> bool:
@@ -80,11 +76,54 @@ def keeps_pointer(machine: str, code: memoryview, start: int, end: int) -> bool:
 
     :param start: offset of the function in ``code``; its instructions are aligned from there.
     """
-    alignment, pattern = _KEEPS[machine]
-    found = pattern.search(code, start, end)
-    while found is not None and (found.start() - start) % alignment:
-        found = pattern.search(code, found.start() + 1, end)
-    return found is not None
+    if machine == "EM_AARCH64":
+        return any(True for _ in _aligned(_SETS_X29, code, start, end, 4))
+    if machine == "EM_PPC64":
+        return _stores_copy(_POWER, code, start, end, 4, {1}, _power_register)
+    return _stores_copy(_Z, code, start, end, 2, set(), _z_register)
+
+
+def _aligned(
+    pattern: re.Pattern[bytes], code: memoryview, start: int, end: int, alignment: int
+) -> Iterator[re.Match[bytes]]:
+    """What a pattern finds where instructions begin; what looks like one across two instructions is stepped over."""
+    position = start
+    while (found := pattern.search(code, position, end)) is not None:
+        if (found.start() - start) % alignment:
+            position = found.start() + 1
+        else:
+            yield found
+            position = found.end()
+
+
+def _stores_copy(
+    pattern: re.Pattern[bytes], code: memoryview, start: int, end: int, alignment: int, copies: set[int],
+    register_of: Callable[[bytes, bool], int],
+) -> bool:  # fmt: skip
+    """Whether what a pattern finds stores a register that holds a copy of the old stack pointer.
+
+    :param copies: registers that hold it at the start.
+    """
+    for found in _aligned(pattern, code, start, end, alignment):
+        is_copy = found["copy"] is not None
+        register = register_of(found[0], is_copy)
+        if is_copy:
+            copies.add(register)
+        elif register in copies:
+            return True
+    return False
+
+
+def _power_register(instruction: bytes, is_copy: bool) -> int:
+    """Of a copy its target, of a store its source."""
+    word = int.from_bytes(instruction, "little")
+    return word >> (16 if is_copy else 21) & 31
+
+
+def _z_register(instruction: bytes, _is_copy: bool) -> int:
+    """The same; floating-point registers count from 16."""
+    floating = 16 if instruction[0] in (0xB3, 0x60) else 0
+    return floating + instruction[3 if instruction[0] in (0xB9, 0xB3) else 1] // 16
 
 
 # --------------------------------------------------------------------------------- functions without an unwind table
