@@ -95,14 +95,18 @@ class _Table:
         for place, identity, body, end in self._entries():
             if identity == self._cie_identity(body - place):
                 continue
-            cie = self._cie(place - identity if is_eh else self._relocated.get(place, identity))
+            if is_eh:  # the way back from here, in 4 bytes; forth where the CIE stands behind
+                cie = self._cie(place - (identity if identity < 1 << 31 else identity - (1 << 32)))
+            else:
+                cie = self._cie(self._relocated.get(place, identity))
             if cie.pair is None:
                 start, size, body = self._range(cie, body, end)
             else:
                 if body + cie.pair.size > end:
                     raise self._damaged("holds an entry too short for its function")
                 start, size = cie.pair.unpack_from(data, body)
-                start = start + base + body & mask if cie.encoding else start
+                if cie.encoding & 0x70 == PC_RELATIVE:
+                    start = start + base + body & mask
                 body += cie.pair.size
             if cie.is_augmented:
                 skipped, body = leb128(data, body) if body < end and data[body] >= 0x80 else (data[body], body + 1)

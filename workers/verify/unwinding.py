@@ -116,9 +116,11 @@ def run(
     return _shared(*_run(program, entry, data_alignment, address_size, _EPILOGUES)[0], is_signal_frame)
 
 
-def run_exactly(program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8) -> Unwinding:
+def run_exactly(
+    program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8, *, is_signal_frame: bool = False
+) -> Unwinding:
     """The same without the shortcut of :func:`run`, instruction by instruction: what its tests hold it against."""
-    return _shared(*_run(program, entry, data_alignment, address_size)[0])
+    return _shared(*_run(program, entry, data_alignment, address_size)[0], is_signal_frame)
 
 
 # Thousands of programs come down to some dozens of these.
@@ -182,7 +184,7 @@ def _run(
                         offset = _leb128(stream)
                     elif code != 0x0D:
                         offset = _leb128(stream, signed=True) * data_alignment
-                if (register, offset) != at_entry:
+                if (register, offset) != at_entry or register == EXPRESSION:
                     moves = True
                     lowers = lowers or offset != start.offset or register == EXPRESSION
                     continues = continues or not advanced
