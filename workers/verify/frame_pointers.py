@@ -46,7 +46,7 @@ _PARTITION = re.compile(r"\.cold(\.\d+)?$")
 """What GCC and LLVM split off a function, which runs in the frame made there: code alone cannot tell its state."""
 _TRACING = ("__fentry__", "_mcount", "mcount")  # -mfentry, -pg: Linux, Documentation/trace/ftrace-design.rst
 _UNCOVERED = 512
-"""Bytes of code that may lie outside all known functions: those of the start-up files, which have no unwind tables."""
+"""Bytes of code that may lie outside all known functions: start-up files, mostly without unwind tables, have up to 300."""
 
 
 def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]:
