@@ -17,7 +17,7 @@ from workers.verify import unwinding
 from workers.verify.elf import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
 from workers.verify.encodings import ABSOLUTE, OMITTED, PC_RELATIVE, Pointers, fixed_format, leb128, signed_leb128
 from workers.verify.header import MalformedError
-from workers.verify.unwinding import Cfa, Unwinding
+from workers.verify.unwinding import Common, Unwinding
 
 _NOT_ZERO = re.compile(rb"[^\0]")
 
@@ -42,10 +42,7 @@ class _Cie:
     """DW_EH_PE of its functions' addresses."""
     is_augmented: bool
     """Whether each FDE holds augmentation data."""
-    is_signal_frame: bool
-    entry: Cfa
-    data_alignment: int
-    address_size: int
+    common: Common
     pair: struct.Struct | None
     """Start and size of a function where these can be read as they stand."""
     known: dict[bytes, Unwinding] = field(default_factory=dict)
@@ -83,7 +80,7 @@ class _Table:
         self._is_eh = section.name == ".eh_frame"
         self._data = bytes(elf.content(section))
         self._order = "<" if elf.little_endian else ">"
-        self._bits = elf.bits
+        self._bits, self._machine = elf.bits, elf.machine
         self._relocated = _relocated(elf, section) if elf.type == "ET_REL" else {}
         self._pointers = Pointers(elf, self._data, section.address)
         self._cies: dict[int, _Cie] = {}
@@ -116,10 +113,7 @@ class _Table:
             program = data[body:end]
             unwound = cie.known.get(program)
             if unwound is None:
-                unwound = unwinding.run(
-                    program, cie.entry, cie.data_alignment, cie.address_size, is_signal_frame=cie.is_signal_frame
-                )
-                cie.known[program] = unwound
+                unwound = cie.known[program] = unwinding.run(program, cie.common)
             yield Frame(start, size, unwound)
 
     def _entries(self) -> Iterator[tuple[int, int, int, int]]:
@@ -207,13 +201,15 @@ class _Table:
             raise self._damaged(f"holds a CIE of unknown augmentation {augmentation!r}")
         if body > end:
             raise self._damaged("holds a CIE that is cut")
-        entry = unwinding.entry_rule(data[body:end], data_alignment, address_size)
+        common = unwinding.common(
+            data[body:end], self._machine, data_alignment, address_size, is_signal_frame=is_signal_frame
+        )
         form = fixed_format(encoding, address_size)
         plain = form and not self._relocated and encoding & 0xF0 in (ABSOLUTE, PC_RELATIVE)
         if encoding & 0xF0 == ABSOLUTE:
             plain = plain and form.isupper()  # an absolute address is the number as it stands
         pair = struct.Struct(self._order + form + form.upper()) if plain else None
-        return _Cie(encoding, is_augmented, is_signal_frame, entry, data_alignment, address_size, pair)
+        return _Cie(encoding, is_augmented, common, pair)
 
     def _augmentation(self, letters: str, position: int, end: int) -> tuple[int, bool]:
         """Encoding of addresses, and whether the frames are signal frames, by the augmentation string behind its z."""
@@ -238,8 +234,8 @@ class _Table:
     def _range(self, cie: _Cie, position: int, end: int) -> tuple[int, int, int]:
         """Start and size of a function, and the position behind both."""
         place = position
-        start, position = self._pointers.read(cie.encoding, position, end, cie.address_size)
-        size, position = self._pointers.read(cie.encoding & 0x0F, position, end, cie.address_size)
+        start, position = self._pointers.read(cie.encoding, position, end, cie.common.address_size)
+        size, position = self._pointers.read(cie.encoding & 0x0F, position, end, cie.common.address_size)
         # A relocation names the function itself, whether the linker then writes its address or the way to it.
         return self._relocated.get(place, start) & (1 << self._bits) - 1, size, position
 

@@ -145,7 +145,7 @@ class Elf:
     def _unpack(self, form: str, offset: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self.data, offset)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise MalformedError(f"truncated ELF file: nothing at offset {offset}") from None
 
     def _table(self, form: str, offset: int, count: int, step: int, what: str) -> Iterator[tuple[int, ...]]:

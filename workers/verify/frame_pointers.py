@@ -33,10 +33,10 @@ _RBP, _X29 = 6, 29  # DWARF's numbers (AMD64 psABI figure 3.36; DWARF for the Ar
 
 START_UP_FUNCTIONS = frozenset(
     [
-        "_start", "_init", "_fini", "__start", "_dl_relocate_static_pie",  # crt1.o, rcrt1.o, crti.o of glibc
+        "_start", "_init", "_fini", "_dl_relocate_static_pie",  # crt1.o, rcrt1.o, crti.o of glibc
         "deregister_tm_clones", "register_tm_clones", "__do_global_dtors_aux", "frame_dummy",  # crtbegin.o of GCC
         "__do_global_ctors_aux",  # crtend.o of GCC
-        "call_weak_fn", "__wrap_main", "_dl_start_user",
+        "call_weak_fn",  # glibc's crti.o on aarch64
     ]
 )  # fmt: skip
 """Functions of the start-up files, which come with the tool chain and not with what is built: what they do without a frame
@@ -57,10 +57,12 @@ def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]
     the code lies outside all functions that are known.
 
     :param debug: the file of the debuginfo package that belongs to ``elf``.
-    :raises MalformedError: when an unwind table or a symbol table is damaged.
+    :raises MalformedError: when an unwind table, a symbol table or a relocation is damaged, or code sections overlap.
     """
     frames = {frame.start: frame for frame in reversed(_frames(elf, debug)) if frame.size}
     table = FunctionTable(elf, ((frame.start, frame.size) for frame in frames.values()), debug)
+    if sum(len(code.data) for code in elf.code) > len(elf.data):
+        raise MalformedError("damaged ELF file: its code sections overlap")
     if elf.machine not in prologues.MACHINES:
         return Framing("", 0, 0, 0), table
     return _Judge(elf, frames, table).framing(), table
@@ -85,7 +87,7 @@ class _Judge:
 
     def framing(self) -> Framing:
         """Judge them all."""
-        machine, name_of = self._elf.machine, self._table.name_of
+        machine, name_of, size_of = self._elf.machine, self._table.name_of, self._table.size_of
         framed = leaf = by_table = covered = total = 0
         unframed: list[Unframed] = []
         for code in self._elf.code:
@@ -102,10 +104,12 @@ class _Judge:
                     verdict = prologues.read_function(machine, content, begin, self._tracing)
                 if verdict is FRAMED:
                     framed += 1
-                elif verdict is LEAF or self._is_excused(name_of(start), has_frame=frame is not None):
+                    continue
+                name = "" if verdict is LEAF else name_of(start)
+                if verdict is LEAF or (name and self._is_excused(name, has_frame=frame is not None)):
                     leaf += 1
                 else:
-                    function = Function(start, self._table.size_of(start), name_of(start), code.section)
+                    function = Function(start, size_of(start), name, code.section)
                     unframed.append(Unframed(function, verdict.why))
         count = framed + leaf + len(unframed)
         if not unframed and (total - covered > covered + _UNCOVERED or self._are_start_up_functions(count)):
@@ -120,16 +124,19 @@ class _Judge:
         """
         starts = self._table.starts
         first, behind = bisect_left(starts, code.address), bisect_left(starts, code.end)
-        reached = code.address
+        reached, behind_code = code.address, code.end
         for index in range(first, behind):
             start = starts[index]
             frame = self._frames.get(start)
             if frame is not None:
                 begin = max(start, reached)
-                end = reached = max(begin, min(start + frame.size, code.end))
+                end = start + frame.size
+                if not begin <= end <= behind_code:
+                    end = behind_code if end > behind_code else begin
+                reached = end
                 yield start, begin, end, frame
             elif start >= reached:  # else within a function that has a frame: another entry of it
-                following = starts[index + 1] if index + 1 < behind else code.end
+                following = starts[index + 1] if index + 1 < behind else behind_code
                 size = self._table.size_of(start)
                 yield start, start, min(start + size, following) if size else following, None
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from operator import length_hint
+from typing import NamedTuple
 
 from workers.verify.header import MalformedError
 
@@ -69,6 +70,14 @@ class Cfa:
     offset: int = 0
 
 
+# The CFA at a function's entry: what the stack pointer was before the call. AMD64 psABI 3.7; AAPCS64 and DWARF for the Arm
+# 64-bit Architecture; 64-bit ELF V2 ABI for Power 2.4; s390x ELF ABI 1.6: above the callee's save area of 160 bytes.
+_ENTRIES = {
+    "EM_X86_64": Cfa(7, 8), "EM_AARCH64": Cfa(31, 0), "EM_PPC64": Cfa(1, 0), "EM_S390": Cfa(15, 160),
+    "EM_386": Cfa(4, 4), "EM_RISCV": Cfa(2, 0),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Unwinding:
     """What one unwind program says of its function, wherever in the function it says it."""
@@ -95,50 +104,77 @@ class Unwinding:
         return bool(self.saved >> register & 1)
 
 
-def entry_rule(program: bytes, data_alignment: int, address_size: int) -> Cfa:
-    """The CFA at a function's entry: what the instructions of a CIE leave.
+class _State(NamedTuple):
+    """How far a program has got: the CFA's rule, and what the fields of an Unwinding will say."""
 
+    register: int
+    offset: int
+    moves: bool = False
+    lowers: bool = False
+    continues: bool = False
+    bases: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What a CIE tells the programs of all its functions."""
+
+    entry: Cfa
+    """The CFA at a function's entry."""
+    state: _State
+    """Where the CIE's own instructions leave a program. GNU as moves there what several functions begin with: a partition
+    whose frame was made elsewhere may have its whole program there."""
+    data_alignment: int
+    """What ``DW_CFA_def_cfa_sf`` and its like multiply with."""
+    address_size: int
+    """Bytes."""
+    is_signal_frame: bool
+
+
+def common(
+    program: bytes, machine: str, data_alignment: int = 1, address_size: int = 8, *, is_signal_frame: bool = False
+) -> Common:
+    """Run the instructions of a CIE.
+
+    :param machine: whose ABI says where the CFA is at a function's entry; of one that is not known here, the CIE says it.
     :raises MalformedError: like :func:`run`.
     """
-    return Cfa(*_run(program, Cfa(), data_alignment, address_size)[1])
+    entry = _ENTRIES.get(machine, Cfa())
+    start = Common(entry, _State(entry.register, entry.offset), data_alignment, address_size, is_signal_frame)
+    state = _run(program, start)
+    if machine not in _ENTRIES:
+        entry, state = Cfa(*state[:2]), _State(*state[:2], saved=state.saved)
+    return Common(entry, state, data_alignment, address_size, is_signal_frame)
 
 
-def run(
-    program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8, *, is_signal_frame: bool = False
-) -> Unwinding:
+def run(program: bytes, common: Common) -> Unwinding:
     """Run the call frame instructions of a function.
 
-    :param entry: the CFA at its entry.
-    :param data_alignment: factor of the CIE that ``DW_CFA_def_cfa_sf`` and its like multiply with.
-    :param address_size: bytes of an address of the target.
     :raises MalformedError: on an instruction that is cut or that nobody defined.
     """
-    return _shared(*_run(program, entry, data_alignment, address_size, _EPILOGUES)[0], is_signal_frame)
+    return _shared(*_run(program, common, _EPILOGUES)[2:], common.is_signal_frame)
 
 
-def run_exactly(
-    program: bytes, entry: Cfa, data_alignment: int = 1, address_size: int = 8, *, is_signal_frame: bool = False
-) -> Unwinding:
+def run_exactly(program: bytes, common: Common) -> Unwinding:
     """The same without the shortcut of :func:`run`, instruction by instruction: what its tests hold it against."""
-    return _shared(*_run(program, entry, data_alignment, address_size)[0], is_signal_frame)
+    return _shared(*_run(program, common)[2:], common.is_signal_frame)
 
 
 # Thousands of programs come down to some dozens of these.
 _shared = functools.lru_cache(maxsize=1 << 12)(Unwinding)
 
 
-def _run(
-    program: bytes, start: Cfa, data_alignment: int, address_size: int, epilogues: re.Pattern[bytes] | None = None
-) -> tuple[tuple[bool, bool, bool, int, int], tuple[int, int]]:
-    """The fields of an Unwinding, and the CFA's last rule.
+def _run(program: bytes, common: Common, epilogues: re.Pattern[bytes] | None = None) -> _State:
+    """Run a program to its end.
 
     :param epilogues: once the frame is made and begins to be undone, the rest is skipped if it is nothing but these
-        instructions: nothing can be learnt from them. The last rule is then none.
+        instructions: nothing can be learnt from them. The rule of the state returned is then not the last.
     """
-    register, offset = start.register, start.offset
-    at_entry = (register, offset)
-    moves = lowers = advanced = continues = False
-    bases = saved = 0
+    entry, data_alignment, address_size = common.entry, common.data_alignment, common.address_size
+    at_entry = (entry.register, entry.offset)
+    register, offset, moves, lowers, continues, bases, saved = common.state
+    advanced = False
     remembered: list[tuple[int, int]] = []
     stream = iter(program)
     try:
@@ -151,7 +187,7 @@ def _run(
                     offset = _rest_of_leb128(offset, stream)
                 if (register, offset) != at_entry:
                     moves = True
-                    lowers = lowers or offset != start.offset
+                    lowers = lowers or offset != entry.offset
                     continues = continues or not advanced
                 if offset < before and epilogues and lowers:
                     if epilogues.match(program, len(program) - length_hint(stream)):
@@ -186,7 +222,7 @@ def _run(
                         offset = _leb128(stream, signed=True) * data_alignment
                 if (register, offset) != at_entry or register == EXPRESSION:
                     moves = True
-                    lowers = lowers or offset != start.offset or register == EXPRESSION
+                    lowers = lowers or offset != entry.offset or register == EXPRESSION
                     continues = continues or not advanced
             elif code in _SAVES:
                 saved |= _bit(_leb128(stream))
@@ -200,7 +236,7 @@ def _run(
         raise MalformedError(
             "damaged unwind table: a call frame instruction is cut or restores what none kept"
         ) from None
-    return (moves, lowers, continues, bases, saved), (register, offset)
+    return _State(register, offset, moves, lowers, continues, bases, saved)
 
 
 def registers_of(expression: bytes, address_size: int = 8) -> int:

@@ -21,7 +21,7 @@ from workers.verify import unwinding
 from workers.verify.cfi import read_frames
 from workers.verify.elf import Elf
 from workers.verify.header import MalformedError
-from workers.verify.unwinding import Cfa, registers_of
+from workers.verify.unwinding import registers_of
 
 REAL = [
     "/bin/ls",
@@ -30,6 +30,8 @@ REAL = [
     "/usr/powerpc64le-linux-gnu/lib/libc.so.6",
     "/usr/s390x-linux-gnu/lib/libc.so.6",
 ]
+# The CFA at a function's entry, by the four ABIs.
+ENTRIES = {"x64": (7, 8), "AArch64": (31, 0), "64-bit PowerPC": (1, 0), "IBM S/390": (15, 160)}
 FUNCTIONS = """
 int callee(int, char *);
 int first(int x) { return x * 3; }
@@ -66,25 +68,27 @@ def test_what_is_read_is_what_pyelftools_reads(path):
         entries = [entry for entry in dwarf.EH_CFI_entries() if isinstance(entry, FDE)]
         parser = DWARFExprParser(dwarf.structs)
         assert len(frames) == len(entries) > 100
+        entry_rule = CFARule(*ENTRIES[dwarf.config.machine_arch])
         for frame, entry in zip(frames, entries, strict=True):
             assert frame.start == entry["initial_location"]
             assert frame.size == entry["address_range"]
             if any(instruction.opcode == 0x2E for instruction in entry.instructions):
                 continue  # GNU_args_size, which pyelftools parses and then cannot decode
-            initial = entry.cie.get_decoded().table
-            start = initial[0]["cfa"] if initial else CFARule(reg=None, offset=0)  # of signal frames: no rule at all
+            start = entry_rule
             rules = [row["cfa"] for row in entry.get_decoded().table] or [start]
             changed = [r for r in rules if (r.reg, r.offset, r.expr) != (start.reg, start.offset, start.expr)]
-            saves = [i.args[0] for i in entry.instructions if i.opcode >> 6 == 2 or i.opcode in (0x05, 0x10, 0x11)]
+            saves = [
+                i.args[0]
+                for i in [*entry.cie.instructions, *entry.instructions]
+                if i.opcode >> 6 == 2 or i.opcode in (0x05, 0x10, 0x11)
+            ]
             assert frame.unwinding.moves == bool(changed)
             assert frame.unwinding.lowers == any(r.offset != start.offset or r.expr for r in changed)
             assert frame.unwinding.continues == ((rules[0].reg, rules[0].offset) != (start.reg, start.offset))
             assert frame.unwinding.is_signal_frame == (
                 b"S" in entry.cie.augmentation_dict.get("", b"") + entry.cie["augmentation"]
             )
-            changed_bases = set().union(*(bases(rule, parser) for rule in changed), set())
-            assert changed_bases <= numbers(frame.unwinding.bases) | {start.reg}
-            assert numbers(frame.unwinding.bases) <= changed_bases | {start.reg}
+            assert numbers(frame.unwinding.bases) | {start.reg} == {start.reg}.union(*(bases(r, parser) for r in rules))
             assert numbers(frame.unwinding.saved) == {number & 0x3F if number > 127 else number for number in saves}
 
 
@@ -228,11 +232,22 @@ def test_augmentations(augmentation, data, augmented, is_signal_frame):
 def test_a_realigned_stack_is_computed_from_the_frame_pointer():
     # GCC: lea 8(%rsp),%r10; and; push; push %rbp; mov; push %r10: def_cfa r10; expression r6; def_cfa_expression breg6.
     program = bytes.fromhex("45 0c 0a 00 49 10 06 02 76 00 46 0f 03 76 78 06".replace(" ", ""))
-    unwound = unwinding.run(program, Cfa(7, 8))
+    unwound = unwinding.run(program, unwinding.common(b"\x0c\x07\x08", "EM_X86_64"))
     assert (unwound.moves, unwound.lowers, unwound.continues) == (True, True, False)
-    assert numbers(unwound.bases) == {6, 10}
+    assert numbers(unwound.bases) == {6, 7, 10}
     assert numbers(unwound.saved) == {6}
     assert registers_of(b"\x92\x1f\x00\x06\x0a\x76\x76\x22") == 1 << 31  # operands are no operations
+
+
+def test_what_a_cie_says_of_a_frame_is_said_of_its_functions():
+    """GNU as moves there what functions begin with: all of a partition's program."""
+    partition = unwinding.run(b"\0\0", unwinding.common(b"\x0c\x06\x10\x86\x02", "EM_X86_64"))
+    assert (partition.moves, partition.continues, partition.computes_cfa_from(6)) == (True, True, True)
+    assert partition.saves(6)
+    ordinary = unwinding.run(b"\x41\x0e\x10", unwinding.common(b"\x0c\x07\x08\x90\x01", "EM_X86_64"))
+    assert (ordinary.moves, ordinary.continues, ordinary.computes_cfa_from(6)) == (True, False, False)
+    other = unwinding.run(b"\0", unwinding.common(b"\x0c\x0e\x04", "EM_ARM"))
+    assert not other.moves
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from config.models import Target
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
@@ -395,3 +398,61 @@ def test_a_damaged_table_is_said_not_counted(tmp_path):
     data[section.offset : section.offset + 4] = b"\xf0\xff\xff\x7f"
     with pytest.raises(MalformedError, match="holds an entry that ends outside of it"):
         framing(Elf(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("aarch64", "stp x29, x30, [sp, #-16]!"), ("ppc64le", "nop"), ("s390x", "nopr %r0"), ("x86_64", "nop")],
+)
+def test_a_partition_is_judged_where_its_function_begins(name, program, tmp_path):
+    """Its CFA has moved before its first instruction: what moved it, and what it kept, stands elsewhere."""
+    saved = {"aarch64": ".cfi_offset 29, -16", "x86_64": ".cfi_def_cfa 6, 16"}.get(name, program)
+    body = f"{{cfi}} 320; {saved}; {program}; {PROLOGUES[target(name).elf_machine][2]}"
+    assert seen(assembled(name, tmp_path / "1", body, cfi=".cfi_def_cfa_offset")).unframed == ()
+    if name in ("aarch64", "x86_64"):  # these tell by the table alone that its function keeps none
+        found = seen(assembled(name, tmp_path / "2", body.replace(saved, program), cfi=".cfi_def_cfa_offset"))
+        assert names(found) == {"written"}
+
+
+def test_code_sections_that_overlap_are_refused(tmp_path):
+    data = bytearray(compiled("x86_64", tmp_path, {"a.c": SHAPES, "b.c": OTHERS}).read_bytes())
+    elf = Elf(data)
+    table = int.from_bytes(data[40:48], "little")
+    text = elf.section(".text")
+    assert text is not None
+    row = data[table + 64 * text.index : table + 64 * text.index + 64]
+    row[32:40] = (len(data) - text.offset).to_bytes(8, "little")
+    for index in range(1, len(elf.sections) - 1):
+        data[table + 64 * index : table + 64 * index + 64] = row
+    with pytest.raises(MalformedError, match="its code sections overlap"):
+        framing(Elf(data))
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("objects")
+    found = []
+    for name in TARGETS:
+        for number, options in enumerate(([], NO_TABLES)):
+            path = compiled(
+                name, folder / f"{name}-{number}", {"a.c": SHAPES}, [*flags(name), "-g0", *options], link=["-r"]
+            )
+            found.append(path.read_bytes())
+    return found
+
+
+# Inputs per run of the suite: 500. Longer runs (200,000 inputs) are made by hand.
+@given(
+    st.integers(0, 9),
+    st.lists(
+        st.tuples(st.sampled_from(["head", "tables", "body"]), st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8
+    ),
+)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mutated_file_is_judged_or_refused(objects, number, changes):
+    data = bytearray(objects[number % len(objects)])
+    for part, place, value in changes:
+        data[{"head": place % 64, "tables": -1 - place % 1500, "body": place % len(data)}[part]] = value
+    with contextlib.suppress(MalformedError):
+        found, _ = framing(Elf(data))
+        assert found.functions <= len(data)
