@@ -81,7 +81,8 @@ class _Judge:
     def __init__(self, elf: Elf, frames: dict[int, Frame], table: FunctionTable) -> None:
         self._elf = elf
         # Go describes its frames from the stack pointer, whether it keeps a frame pointer or not: only its code tells.
-        self._frames = {} if elf.section(".gopclntab") else frames
+        is_go = any(section.name.endswith(".gopclntab") for section in elf.sections)
+        self._frames = {} if is_go else frames
         self._table = table
         self._tracing = _tracing_calls(elf) if elf.type == "ET_REL" else frozenset()
 

@@ -24,7 +24,7 @@ from workers.verify.header import MalformedError
 EXPRESSION = -1
 """In place of a CFA's register: the CFA is computed by a DWARF expression."""
 
-_LEB128_BITS = 63
+_LEB128_BITS = 63  # ten bytes hold the 64 bits that any number here can have
 _LAST_REGISTER = 127  # general registers have lower numbers everywhere; no mask grows with what a hostile file says
 
 # What undoes a frame, and what comes between: advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset.
@@ -32,8 +32,8 @@ _EPILOGUES = re.compile(
     rb"(?s:[\x40-\x7f\xc0-\xff\x00\x0a\x0b]|\x0e[\x80-\xff]{0,8}[\x00-\x7f]|\x02.|\x03..|\x04....)*+\Z"
 )
 
-# Operands of the instructions that only have to be stepped over: a digit is a number of bytes, a an
-# address, u a LEB128 number, b a block.
+# Operands of the instructions that only have to be stepped over: a digit is a number of bytes, "a" an address, "u" a LEB128
+# number, "b" a block.
 _SKIPPED = {
     0x01: "a", 0x02: "1", 0x03: "2", 0x04: "4", 0x1D: "8",  # set_loc, advance_loc1, 2, 4; MIPS_advance_loc8
     0x07: "u", 0x08: "u",  # undefined, same_value
@@ -44,13 +44,8 @@ _SKIPPED = {
     0x2E: "u",  # GNU_args_size
 }  # fmt: skip
 _ADVANCES = (0x01, 0x02, 0x03, 0x04, 0x1D)
-_DEFINES_CFA = (
-    0x0C,
-    0x0D,
-    0x0F,
-    0x12,
-    0x13,
-)  # def_cfa, def_cfa_register, def_cfa_expression, def_cfa_sf, def_cfa_offset_sf
+# def_cfa, def_cfa_register, def_cfa_expression, def_cfa_sf, def_cfa_offset_sf
+_DEFINES_CFA = (0x0C, 0x0D, 0x0F, 0x12, 0x13)
 _SAVES = {0x05: "u", 0x10: "b", 0x11: "u", 0x2F: "u"}  # offset_extended, expression, offset_extended_sf, GNU_negative_…
 
 # Operands of the operations of a DWARF expression; those of the table's gaps have none.

@@ -299,7 +299,7 @@ def test_common_information_that_overlaps_is_refused_before_it_costs_quadratic_t
         read_frames(elf_with(cies + names))
 
 
-# Inputs per run of the suite: 500. Longer runs are made by hand.
+# Inputs per run of the suite: 500.
 LS = Path("/bin/ls")
 
 
