@@ -145,7 +145,7 @@ class Elf:
     def _unpack(self, form: str, offset: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self.data, offset)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise MalformedError(f"truncated ELF file: nothing at offset {offset}") from None
 
     def _table(self, form: str, offset: int, count: int, step: int, what: str) -> Iterator[tuple[int, ...]]:
@@ -176,7 +176,7 @@ class Elf:
         relocatable = self.type == "ET_REL"
         return tuple(
             Section(
-                index, _text(strings, row[0]), row[1], row[2], row[4] if relocatable else row[3],
+                index, text_at(strings, row[0]), row[1], row[2], row[4] if relocatable else row[3],
                 row[4], row[5], row[6], row[7], row[9],
             )
             for index, row in enumerate(rows)
@@ -252,23 +252,37 @@ class Elf:
 
     # ---------------------------------------------------------------------------------- symbols, relocations
 
-    def symbols_of(self, section: Section) -> Iterator[Symbol]:
-        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
+    def symbol_rows(self, section: Section) -> Iterator[tuple[int, int, int, int, int]]:
+        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, unnamed: for who needs few of the names, which take the time.
+
+        :returns: of each: the name's offset in :meth:`strings_of`, binding and type, section, address, size.
+        """
         data = self.content(section)
         step = 24 if self.bits == 64 else 16
-        strings = b""
-        if section.link < len(self.sections):
-            strings = self.content(self.sections[section.link]).tobytes()
-        whole = data[: len(data) // step * step]
-        relocatable = self.type == "ET_REL"
-        for row in struct.iter_unpack(self._order + ("IBBHQQ" if self.bits == 64 else "IIIBBH"), whole):
-            if self.bits == 64:
-                name, info, _, index, value, size = row
-            else:
-                name, value, size, info, _, index = row
-            if relocatable and 0 < index < len(self.sections):
-                value += self.sections[index].address
-            yield Symbol(_text(strings, name), info & 15, index, value, size, info >> 4)
+        rows = struct.iter_unpack(
+            self._order + ("IBxHQQ" if self.bits == 64 else "IIIBxH"), data[: len(data) // step * step]
+        )
+        if self.bits == 32:
+            rows = ((name, info, index, value, size) for name, value, size, info, index in rows)
+        if self.type != "ET_REL":
+            return rows
+        bases = [section.address for section in self.sections]
+        return (
+            (name, info, index, value + (bases[index] if 0 < index < len(bases) else 0), size)
+            for name, info, index, value, size in rows
+        )
+
+    def strings_of(self, section: Section) -> bytes:
+        """The string table a section is linked to; empty where it names none."""
+        if section.link >= len(self.sections):
+            return b""
+        return self.content(self.sections[section.link]).tobytes()
+
+    def symbols_of(self, section: Section) -> Iterator[Symbol]:
+        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
+        strings = self.strings_of(section)
+        for name, info, index, address, size in self.symbol_rows(section):
+            yield Symbol(text_at(strings, name), info & 15, index, address, size, info >> 4)
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -315,7 +329,7 @@ class Elf:
         """The texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
         table = dict(self.dynamic)
         strings = self.at(table.get(5, 0), min(table.get(10, 0), len(self.data))).tobytes()
-        return tuple(_text(strings, value) for key, value in self.dynamic if key == tag)
+        return tuple(text_at(strings, value) for key, value in self.dynamic if key == tag)
 
     def notes(self) -> Iterator[tuple[str, int, bytes]]:
         """Owner, type and content of each note, from sections, or from segments where there are no sections."""
@@ -346,7 +360,8 @@ class Elf:
         return any(section.name in names and section.type != SHT_NOBITS for section in self.sections)
 
 
-def _text(strings: bytes, offset: int) -> str:
+def text_at(strings: bytes, offset: int) -> str:
+    """The name at an offset of a string table."""
     end = strings.find(b"\0", offset, offset + _MAX_NAME)
     return strings[offset : end if end >= 0 else offset + _MAX_NAME].decode("utf-8", "surrogateescape")
 

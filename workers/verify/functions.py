@@ -5,15 +5,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from workers.verify.elf import STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Elf
+from workers.verify.elf import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Code, Elf, text_at
 from workers.verify.facts import Function
+from workers.verify.header import MalformedError
 
 
 class FunctionTable:
     """The functions of a file, by address.
 
     Where an unwind table and a symbol speak of the same address, the table's size stands and the symbol names it. A symbol
-    without a type in a code section (assembler sources that declare none) names only what nothing else covers.
+    without a type in a code section (assembler sources that declare none) names only what nothing else covers, where it is
+    global as a function. Names are read when they are asked for: of a large file few are.
     """
 
     def __init__(self, elf: Elf, ranges: Iterable[tuple[int, int]] = (), debug: Elf | None = None) -> None:
@@ -21,44 +23,100 @@ class FunctionTable:
 
         :param ranges: (start, size in bytes) of each function the unwind tables know.
         :param debug: the file of the debuginfo package that belongs to ``elf``: its symbol table survives stripping.
+        :raises MalformedError: when a symbol table is damaged.
         """
         self._code = elf.code
-        sizes = {start: size for start, size in ranges if self._section(start) is not None}
-        names: dict[int, str] = {}
-        labels: dict[int, str] = {}
+        self._code_starts = [code.address for code in elf.code]
+        self._sizes: dict[int, int] = {}
+        self._names: dict[int, tuple[bytes, int]] = {}
+        self._labels: dict[int, tuple[bytes, int]] = {}
+        global_labels: set[int] = set()
+        low = high = 0  # of the code around the address before: nearly always around the next one too
+        for start, size in ranges:
+            if not low <= start < high:
+                low, high = self._bounds(start)
+            if low <= start < high:
+                self._sizes[start] = size
         relocatable = elf.type == "ET_REL"  # a debug file's sections lie elsewhere: its addresses are not ours
         for file in (elf, debug) if debug is not None and not relocatable else (elf,):
-            for symbol in file.symbols:
-                if not symbol.section or not symbol.name or self._section(symbol.address) is None:
-                    continue
-                if symbol.type in (STT_FUNC, STT_GNU_IFUNC):
-                    # Of several names of one function (aliases), the first global one reads best.
-                    if symbol.binding or symbol.address not in names:
-                        names.setdefault(symbol.address, symbol.name)
-                    if symbol.size or symbol.address not in sizes:
-                        sizes.setdefault(symbol.address, symbol.size)
-                elif symbol.type == STT_NOTYPE and not symbol.name.startswith("$"):  # $x, $d: mapping symbols
-                    labels.setdefault(symbol.address, symbol.name)
-        self.starts: Sequence[int] = sorted(sizes)
+            self._read(file, global_labels)
+        self._label_starts = sorted(self._labels)
+        known = sorted(self._sizes)
+        alone = {label: 0 for label in global_labels if not self._is_covered(label, known)}
+        self._sizes |= alone
+        self.starts: Sequence[int] = sorted(self._sizes) if alone else known
         """Where each function begins, in order. A decoder begins anew at each: no data before it leads it astray."""
-        self._sizes = sizes
-        self._names = names
-        self._labels = labels
-        self._label_starts = sorted(labels)
+
+    def _read(self, file: Elf, global_labels: set[int]) -> None:
+        """Take the symbols of a file."""
+        by_table = set(self._sizes)
+        global_names: set[int] = set()
+        low = high = 0
+        tables = [section for section in file.sections if section.type in (SHT_SYMTAB, SHT_DYNSYM)]
+        if sum(section.size for section in tables) > len(file.data):
+            raise MalformedError("damaged ELF file: its symbol tables overlap")
+        string_tables = {section.link: file.strings_of(section) for section in tables}
+        for section in tables:
+            strings = string_tables[section.link]
+            for name, info, index, address, size in file.symbol_rows(section):
+                kind, binding = info & 15, info >> 4
+                if not index or not name or kind not in (STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE):
+                    continue
+                if not low <= address < high:
+                    low, high = self._bounds(address)
+                    if not low <= address < high:
+                        continue
+                if kind == STT_NOTYPE:
+                    if strings[name : name + 1] not in (b"$", b"\0", b""):  # $x, $d: mapping symbols
+                        self._labels.setdefault(address, (strings, name))
+                        if binding:
+                            global_labels.add(address)
+                    continue
+                if address not in self._names or (binding and address not in global_names):
+                    self._names[address] = (strings, name)  # of several names, the first global one reads best
+                    if binding:
+                        global_names.add(address)
+                if address not in by_table:
+                    self._sizes[address] = self._sizes.get(address) or size
+
+    def _bounds(self, address: int) -> tuple[int, int]:
+        """The code around an address, as (first, behind the last); of no use where the address is outside of all."""
+        code = self.code_at(address)
+        return (code.address, code.end) if code else (0, 0)
+
+    def _is_covered(self, address: int, starts: Sequence[int]) -> bool:
+        """Whether the function that begins last before an address reaches over it, or may do so: its size is unknown."""
+        index = bisect_right(starts, address) - 1
+        if index < 0:
+            return False
+        start = starts[index]
+        size = self._sizes[start]
+        return address < start + size if size else self._section(start) == self._section(address)
+
+    def code_at(self, address: int) -> Code | None:
+        """The stretch of code around an address."""
+        index = bisect_right(self._code_starts, address) - 1
+        return self._code[index] if index >= 0 and address < self._code[index].end else None
 
     def _section(self, address: int) -> str | None:
-        index = bisect_right(self._code, address, key=lambda code: code.address) - 1
-        if index >= 0 and address < self._code[index].end:
-            return self._code[index].section
-        return None
+        code = self.code_at(address)
+        return code.section if code else None
 
     def all(self) -> tuple[Function, ...]:
         """Every function, by address."""
         return tuple(self._function(start) for start in self.starts)
 
+    def size_of(self, start: int) -> int:
+        """Bytes of the function that starts there; 0 where only its start is known."""
+        return self._sizes.get(start, 0)
+
+    def name_of(self, start: int) -> str:
+        """The name of the function or label that starts there; empty where none is known."""
+        named = self._names.get(start) or self._labels.get(start)
+        return text_at(*named) if named else ""
+
     def _function(self, start: int) -> Function:
-        name = self._names.get(start) or self._labels.get(start, "")
-        return Function(start, self._sizes[start], name, self._section(start) or "")
+        return Function(start, self._sizes.get(start, 0), self.name_of(start), self._section(start) or "")
 
     def at(self, address: int) -> Function:
         """The function around an address; where none is known, one that begins at the nearest label or code start."""
@@ -73,6 +131,6 @@ class FunctionTable:
         floor = self.starts[index] + self._sizes[self.starts[index]] if index >= 0 else 0
         if label >= 0 and self._label_starts[label] >= floor and self._section(self._label_starts[label]) == section:
             start = self._label_starts[label]
-            return Function(start, 0, self._labels[start], section)
+            return Function(start, 0, text_at(*self._labels[start]), section)
         begins = [code.address for code in self._code if code.address <= address < code.end]
         return Function(max([floor, *begins]), 0, "", section)

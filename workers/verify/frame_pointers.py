@@ -1,0 +1,219 @@
+"""Frame pointers, function by function: who makes a frame and keeps the pointer, who makes one and does not.
+
+The rules follow what GCC and LLVM make of the flags (``-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer``, on s390x
+``-mbackchain``). A function that needs no stack at all is left without a frame even so.
+
+===========  =================================  ==========================================================
+             makes a frame                      keeps it walkable
+===========  =================================  ==========================================================
+x86_64       the CFA's rule changes             the CFA is computed from rbp somewhere
+aarch64      the CFA's rule changes             x29 is saved, and set from sp; or the CFA computed from it
+ppc64le      the CFA's rule changes             the frame is made with stdu or stdux: the back chain
+s390x        the CFA's offset changes: r15 is   the old r15 is stored at 0(%r15): the back chain
+             lowered (registers in the
+             caller's save area need no frame)
+===========  =================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from workers.verify import cfi, prologues
+from workers.verify.cfi import Frame
+from workers.verify.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
+from workers.verify.facts import Framing, Function, Unframed
+from workers.verify.functions import FunctionTable
+from workers.verify.header import MalformedError
+from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, keeps_pointer
+
+_RBP, _X29 = 6, 29  # DWARF's numbers (AMD64 psABI figure 3.36; DWARF for the Arm 64-bit Architecture, table 1)
+
+START_UP_FUNCTIONS = frozenset(
+    [
+        "_start", "_init", "_fini", "_dl_relocate_static_pie",  # crt1.o, rcrt1.o, crti.o of glibc
+        "deregister_tm_clones", "register_tm_clones", "__do_global_dtors_aux", "frame_dummy",  # crtbegin.o of GCC
+        "__do_global_ctors_aux",  # crtend.o of GCC
+        "call_weak_fn",  # glibc's crti.o on aarch64
+    ]
+)  # fmt: skip
+"""Functions of the start-up files, which come with the tool chain and not with what is built: what they do without a frame
+pointer is nobody's omission. glibc: csu/, sysdeps/*/start.S, crti.S, crtn.S; GCC: libgcc/crtstuff.c."""
+
+_PARTITION = re.compile(r"\.cold(\.\d+)?$")
+"""What GCC and LLVM split off a function, which runs in the frame made there: code alone cannot tell its state."""
+_TRACING = ("__fentry__", "_mcount", "mcount")  # -mfentry, -pg: Linux, Documentation/trace/ftrace-design.rst
+_UNCOVERED = 512
+"""Bytes of code that may lie outside all known functions: start-up files, mostly without unwind tables, have up to 300."""
+
+
+def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]:
+    """Judge every function of a file; also returns the functions, for who asks what lies where.
+
+    Functions come from the unwind tables and, where these leave code out, from symbols. A stub of the linker (PLT) is none.
+    ``Framing.evidence`` is empty, and nothing is proven, where no function is known but start-up code, or where most of
+    the code lies outside all functions that are known.
+
+    :param debug: the file of the debuginfo package that belongs to ``elf``.
+    :raises MalformedError: when an unwind table, a symbol table or a relocation is damaged, or code sections overlap.
+    """
+    frames = {frame.start: frame for frame in reversed(_frames(elf, debug)) if frame.size}
+    table = FunctionTable(elf, ((frame.start, frame.size) for frame in frames.values()), debug)
+    if sum(len(code.data) for code in elf.code) > len(elf.data):
+        raise MalformedError("damaged ELF file: its code sections overlap")
+    if elf.machine not in prologues.MACHINES:
+        return Framing("", 0, 0, 0), table
+    return _Judge(elf, frames, table).framing(), table
+
+
+def _frames(elf: Elf, debug: Elf | None) -> tuple[Frame, ...]:
+    frames = cfi.read_frames(elf)
+    if debug is not None and elf.type != "ET_REL":  # a kernel module's debug file has its code elsewhere
+        return frames + cfi.read_frames(debug)
+    return frames
+
+
+class _Judge:
+    """One file, function after function."""
+
+    def __init__(self, elf: Elf, frames: dict[int, Frame], table: FunctionTable) -> None:
+        self._elf = elf
+        # Go describes its frames from the stack pointer, whether it keeps a frame pointer or not: only its code tells.
+        is_go = any(section.name.endswith(".gopclntab") for section in elf.sections)
+        self._frames = {} if is_go else frames
+        self._table = table
+        self._tracing = _tracing_calls(elf) if elf.type == "ET_REL" else frozenset()
+
+    def framing(self) -> Framing:
+        """Judge them all."""
+        machine, name_of, size_of = self._elf.machine, self._table.name_of, self._table.size_of
+        framed = leaf = by_table = covered = total = 0
+        unframed: list[Unframed] = []
+        for code in self._elf.code:
+            if code.is_plt:
+                continue
+            total += len(code.data)
+            for start, begin, end, frame in self._functions(code):
+                covered += end - begin
+                if frame is not None:
+                    by_table += 1
+                    verdict = _by_table(machine, frame, code, begin, end)
+                else:
+                    content = bytes(code.data[begin - code.address : end - code.address])
+                    verdict = prologues.read_function(machine, content, begin, self._tracing)
+                if verdict is FRAMED:
+                    framed += 1
+                    continue
+                name = "" if verdict is LEAF else name_of(start)
+                if verdict is LEAF or (name and self._is_excused(name, has_frame=frame is not None)):
+                    leaf += 1
+                else:
+                    function = Function(start, size_of(start), name, code.section)
+                    unframed.append(Unframed(function, verdict.why))
+        count = framed + leaf + len(unframed)
+        if not unframed and (total - covered > covered + _UNCOVERED or self._are_start_up_functions(count)):
+            return Framing("", 0, 0, 0)
+        evidence = "cfi" if by_table == count else "cfi and code" if by_table else "code"
+        return Framing(evidence, count, framed, leaf, tuple(unframed))
+
+    def _functions(self, code: Code) -> Iterator[tuple[int, int, int, Frame | None]]:
+        """Of each function of a stretch of code: its start, the part of it to be read, its frame.
+
+        No byte is in two parts, so that reading all of them takes time in proportion to the code, whatever tables say.
+        """
+        starts = self._table.starts
+        first, behind = bisect_left(starts, code.address), bisect_left(starts, code.end)
+        reached, behind_code = code.address, code.end
+        for index in range(first, behind):
+            start = starts[index]
+            frame = self._frames.get(start)
+            if frame is not None:
+                begin = max(start, reached)
+                end = start + frame.size
+                if not begin <= end <= behind_code:
+                    end = behind_code if end > behind_code else begin
+                reached = end
+                yield start, begin, end, frame
+            elif start >= reached:  # else within a function that has a frame: another entry of it
+                following = starts[index + 1] if index + 1 < behind else behind_code
+                size = self._table.size_of(start)
+                yield start, start, min(start + size, following) if size else following, None
+
+    def _is_excused(self, name: str, *, has_frame: bool) -> bool:
+        """Whether a function is of the start-up files, or is the rest of one that is judged where it begins."""
+        return name in START_UP_FUNCTIONS or (not has_frame and _PARTITION.search(name) is not None)
+
+    def _are_start_up_functions(self, count: int) -> bool:
+        """Whether, of all functions, there is none that was built for this file."""
+        if count > 2 * len(START_UP_FUNCTIONS):
+            return False
+        return all(
+            function.address == self._elf.entry or function.name in START_UP_FUNCTIONS
+            for function in self._table.all()
+            if (code := self._table.code_at(function.address)) is not None and not code.is_plt
+        )
+
+
+def _by_table(machine: str, frame: Frame, code: Code, begin: int, end: int) -> Verdict:
+    """Judge a function that an unwind table covers."""
+    unwinding = frame.unwinding
+    makes_frame = unwinding.lowers if machine == "EM_S390" else unwinding.moves
+    if not makes_frame or unwinding.is_signal_frame:
+        return LEAF
+    if machine == "EM_X86_64":
+        return FRAMED if unwinding.computes_cfa_from(_RBP) else _NO_RBP
+    if machine == "EM_AARCH64":
+        if unwinding.computes_cfa_from(_X29):
+            return FRAMED
+        if not unwinding.saves(_X29):
+            return _X29_UNSAVED
+    if unwinding.continues:  # a partition (.cold): the function it belongs to made the frame, and is judged for it
+        return LEAF
+    if keeps_pointer(machine, code.data, begin - code.address, end - code.address):
+        return FRAMED
+    return _NOT_KEPT[machine]
+
+
+_NO_RBP = Verdict(Kind.UNFRAMED, "moves the stack pointer, and no CFA is computed from rbp")
+_X29_UNSAVED = Verdict(Kind.UNFRAMED, "moves the stack pointer and does not save x29")
+_NOT_KEPT = {
+    "EM_AARCH64": Verdict(Kind.UNFRAMED, "saves x29 and never sets it from sp"),
+    "EM_PPC64": Verdict(Kind.UNFRAMED, "moves the stack pointer without storing a back chain (stdu, stdux)"),
+    "EM_S390": Verdict(Kind.UNFRAMED, "lowers r15 and stores no back chain at 0(%r15)"),
+}
+
+
+def _tracing_calls(elf: Elf) -> frozenset[int]:
+    """Of an ET_REL file: where calls for a tracer may begin, by the relocations that name it.
+
+    The relocated place of a call follows its opcode: none, or the one or two bytes of x86.
+    """
+    found: set[int] = set()
+    tables = [section for section in elf.sections if section.type in (SHT_REL, SHT_RELA)]
+    if sum(section.size for section in tables) > len(elf.data):
+        raise MalformedError("damaged ELF file: its relocation tables overlap")
+    tracers: dict[int, set[int]] = {}
+    for table in tables:
+        if table.info >= len(elf.sections) or not elf.sections[table.info].is_code:
+            continue
+        if table.link not in tracers:
+            tracers[table.link] = _tracers(elf, table.link)
+        if not tracers[table.link]:
+            continue
+        base = elf.sections[table.info].address
+        for relocation in elf.relocations_of(table):
+            if relocation.symbol in tracers[table.link]:
+                found.update(base + relocation.offset - opcode for opcode in (0, 1, 2))
+    return frozenset(found)
+
+
+def _tracers(elf: Elf, index: int) -> set[int]:
+    """The numbers of the symbols in a symbol table that are a tracer's."""
+    if index >= len(elf.sections) or elf.sections[index].type != SHT_SYMTAB:
+        return set()
+    strings = elf.strings_of(elf.sections[index])
+    offsets = {row[0] for row in elf.symbol_rows(elf.sections[index])}
+    named = {offset for offset in offsets if text_at(strings, offset) in _TRACING}
+    return {number for number, row in enumerate(elf.symbol_rows(elf.sections[index])) if row[0] in named}
