@@ -29,12 +29,9 @@ _LARGEST = 1 << 20  # bytes of a function that are followed; the largest of comp
 _ASKING = frozenset([Codes.CPUID, Codes.XGETBV, Codes.RDSSPD_R32, Codes.RDSSPQ_R64])
 _WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _IMMEDIATES = (OpKind.IMMEDIATE32, OpKind.IMMEDIATE32TO64, OpKind.IMMEDIATE64)
-_CMOV = "CMOV"
-_DECIDING = frozenset(
-    value
-    for name, value in vars(Mnemonic).items()
-    if isinstance(value, int) and name.startswith((_CMOV, "SET")) and name != "SETSSBSY"
-)
+_MNEMONICS = {name: value for name, value in vars(Mnemonic).items() if isinstance(value, int)}
+_CMOV = frozenset(value for name, value in _MNEMONICS.items() if name.startswith("CMOV"))
+_DECIDING = _CMOV | {value for name, value in _MNEMONICS.items() if name.startswith("SET") and name != "SETSSBSY"}
 # x86-64 psABI, table 4.9: relative to the place, absolute, through the GOT.
 _PC_TYPES, _ABSOLUTE_TYPES, _GOT_TYPES = frozenset([2, 4]), frozenset([1, 10, 11]), frozenset([9, 41, 42])
 
@@ -47,6 +44,8 @@ class Body:
     """Places of CPUID, XGETBV and RDSSP."""
     decides: list[int] = field(default_factory=list)
     """Places of conditional jumps, moves and sets."""
+    selects: list[int] = field(default_factory=list)
+    """Places of conditional moves."""
     reads: list[tuple[int, int]] = field(default_factory=list)
     """(place, address) of words of data that are read."""
     writes: list[tuple[int, int]] = field(default_factory=list)
@@ -124,6 +123,8 @@ class Bodies:
                 body.asks.append(each.ip)
             if flow == FlowControl.CONDITIONAL_BRANCH or each.mnemonic in _DECIDING:
                 body.decides.append(each.ip)
+                if each.mnemonic in _CMOV:
+                    body.selects.append(each.ip)
             if self._fixups and self._relocated(each, body):
                 continue
             if each.near_branch_target:

@@ -20,7 +20,7 @@ from workers.verify.facts import Function, Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.bodies import Bodies, Body
 from workers.verify.isa.pointers import Pointers
-from workers.verify.isa.references import referring
+from workers.verify.isa.references import References
 
 # Words of other files that hold what CPUID said, and functions that say it: libgcc, OpenSSL, glibc.
 _KNOWN = frozenset(
@@ -32,6 +32,7 @@ _NEARBY = 64
 _WORD = 16  # bytes from a word's address that one access may begin at: a vector of flags is read in parts
 _MOST_WORDS = 64  # a function that asks and writes more than this initialises a program, not the answers
 _MOST_ASKERS = 64
+_SMALL = 64  # bytes of a function that only tells what a word says
 _CPUID = re.compile(rb"\x0f\xa2")
 
 
@@ -41,6 +42,7 @@ class Guards:
     def __init__(self, elf: Elf, functions: FunctionTable, pointers: Pointers) -> None:
         self._elf, self._functions = elf, functions
         self._bodies = Bodies(elf, pointers)
+        self.references = References(elf)
         self._starts = functions.starts
         self._names = {symbol.address: symbol for symbol in elf.symbols if symbol.type == STT_OBJECT and symbol.section}
 
@@ -108,7 +110,7 @@ class Guards:
         if not self.askers or self._elf.type == "ET_REL":
             return []
         calls = []
-        for at, target in referring(self._elf.code, [(asker.address, asker.address + 1) for asker in self.askers]):
+        for at, target in self.references.to([(asker.address, asker.address + 1) for asker in self.askers]):
             caller = self._functions.at(at)
             calls += [
                 (caller, place)
@@ -119,6 +121,17 @@ class Guards:
 
     def guard_before(self, function: Function, place: int) -> str:
         """The question or test that a function makes, and decides upon, before one of its instructions; or empty."""
+        return self._guard(function, place)
+
+    def guard_of_pointer(self, function: Function, place: int) -> str:
+        """The same of an address that is taken: a conditional move behind it may choose between it and another."""
+        selects = self.body(function).selects
+        index = bisect_left(selects, place)
+        if index < len(selects) and selects[index] <= place + _NEARBY:
+            return self._guard(function, selects[index])
+        return self.guard_before(function, place)
+
+    def _guard(self, function: Function, place: int) -> str:
         body = self.body(function)
         for ask in body.asks:
             if self._decided(body, ask, place):
@@ -129,12 +142,29 @@ class Guards:
         for at, address in (*body.reads, *body.points):
             if at < place and (word := self._word(address)) and self._decided(body, at, place):
                 return f"tests {self._symbol(address)} at {at:#x}, where {word}"
+        for at, target in body.goes:
+            if at < place and (answer := self.answers.get(target)) and self._decided(body, at, place):
+                return f"tests what {answer} says at {at:#x}"
         return ""
 
     @staticmethod
     def _decided(body: Body, asked: int, place: int) -> bool:
         index = bisect_left(body.decides, asked)
         return index < len(body.decides) and body.decides[index] <= place
+
+    @cached_property
+    def answers(self) -> dict[int, str]:
+        """Small functions that do nothing but tell what CPUID said, by address: they read such a word, call and write nothing."""
+        found = {}
+        for at, _ in self.references.to([(word, word + _WORD) for word in self.words], operands=True):
+            function = self._functions.at(at)
+            if 0 < function.size <= _SMALL and function.address not in found:
+                body = self.body(function)
+                inside = range(function.address, function.address + function.size)
+                silent = not body.writes and all(target in inside for _, target in body.goes)
+                if silent and any(self._word(address) for _, address in body.reads):
+                    found[function.address] = str(function)
+        return found
 
     def _word(self, address: int) -> str:
         words = self.words

@@ -17,6 +17,8 @@ _SYMBOLIC = {
 _RELATIVE = {"EM_X86_64": {8}, "EM_386": {8}, "EM_AARCH64": {1027}, "EM_PPC64": {22}, "EM_S390": {12}}
 _IRELATIVE = {"EM_X86_64": {37}, "EM_386": {42}, "EM_AARCH64": {1032}, "EM_PPC64": {247, 248}, "EM_S390": {61}}
 
+_SHT_RELR = 19  # gABI; binutils 2.38, glibc 2.36
+
 
 class Pointers:
     """The words of a file's data that are addresses."""
@@ -81,7 +83,7 @@ class Pointers:
     def slots_of(self, address: int) -> Iterator[int]:
         """The words of data that hold an address: relocated, or as they stand in the file."""
         yield from self._by_address.get(address, ())
-        if self._elf.type == "ET_REL" or not address:
+        if not self._data or not address:
             return
         order = "little" if self._elf.little_endian else "big"
         wanted = (
@@ -103,11 +105,16 @@ class Pointers:
 
     @cached_property
     def _data(self) -> tuple[tuple[int, bytes], ...]:
-        """Address and content of the sections that may hold addresses: what is never written has none if it can be moved."""
-        movable = self._elf.type == "ET_DYN"
+        """Address and content of the sections where addresses stand without a relocation that says so.
+
+        Those are the data of a program at a fixed address, and what packed relocations (DT_RELR) apply to.
+        """
+        packed = any(section.type == _SHT_RELR for section in self._elf.sections)
+        if self._elf.type != "ET_EXEC" and not packed:
+            return ()
         return tuple(
             (section.address, self._elf.content(section).tobytes())
             for section in self._elf.sections
             if section.flags & SHF_ALLOC and section.type == SHT_PROGBITS and not section.flags & SHF_EXECINSTR
-            and (section.flags & SHF_WRITE or not movable)
+            and (section.flags & SHF_WRITE or not packed)
         )  # fmt: skip

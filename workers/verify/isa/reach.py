@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from workers.verify.elf import SHT_DYNSYM, Elf
@@ -11,7 +11,6 @@ from workers.verify.facts import Function
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.guards import Guards
 from workers.verify.isa.pointers import Pointers
-from workers.verify.isa.references import referring
 from workers.verify.isa.x86 import LONGEST
 
 _ROUNDS = 4  # calls between lawful code and what it alone reaches: helpers of helpers
@@ -57,15 +56,32 @@ class Reach:
                 break
             found = self._references(wanted)
             sources.update({function: found.get(function, []) for function in wanted})
-            wanted = list({
-                reference.source: None
-                for function in wanted
+            open_ends = {
+                reference.source
+                for function in self._hopeful(sources, lawful, never)
                 for reference in sources[function]
                 if reference.source and not reference.guard and reference.source not in lawful
-                and reference.source not in sources and reference.source.address not in never
-            })  # fmt: skip
+            }
+            wanted = sorted(open_ends - sources.keys(), key=lambda function: function.address)
         held = self._held(sources, lawful)
         return {function: self._reason(sources[function]) for function in rest if function in held}
+
+    @staticmethod
+    def _hopeful(
+        sources: Mapping[Function, Sequence[_Reference]], lawful: Set[Function], never: Set[int]
+    ) -> set[Function]:
+        """The functions not yet known to be reached from elsewhere, directly or through others."""
+
+        def is_lost(reference: _Reference) -> bool:
+            if reference.guard or reference.source in lawful:
+                return False
+            source = reference.source
+            return source is None or source.address in never or (source in sources and source not in hopeful)
+
+        hopeful = set(sources)
+        while lost := {function for function in hopeful if any(map(is_lost, sources[function]))}:
+            hopeful -= lost
+        return hopeful
 
     @staticmethod
     def _held(sources: dict[Function, list[_Reference]], lawful: Set[Function]) -> set[Function]:
@@ -106,21 +122,25 @@ class Reach:
         for source, place, target in self._from_code(inside, data=False):
             function = self._functions.at(target)
             if source != function:
-                found[function].append(_Reference(source, self._guards.guard_before(source, place)))
+                found[function].append(_Reference(source, self._guard(source, place)))
         read: dict[int, list[_Reference]] = defaultdict(list)
         for source, place, target in self._from_code([(slot - _TABLE, slot + 1) for slot in slots], data=True):
             near = [slot for slot in range(target, target + _TABLE + 1) if slot in slots]
             for slot in near:
-                read[slot].append(_Reference(source, self._guards.guard_before(source, place)))
+                read[slot].append(_Reference(source, self._guard(source, place)))
         for slot, function in slots.items():
             found[function] += read.get(slot) or [_Reference(None)]
         return found
 
+    def _guard(self, source: Function, place: int) -> str:
+        if any(at == place for at, _ in self._guards.body(source).goes):
+            return self._guards.guard_before(source, place)
+        return self._guards.guard_of_pointer(source, place)
+
     def _from_code(self, ranges: Sequence[tuple[int, int]], *, data: bool) -> Iterable[tuple[Function, int, int]]:
         """(function, place, target) of the instructions that lead into the ranges: candidates, each held against decoding."""
-        fixed = self._elf.type == "ET_EXEC"
         seen = set()
-        for at, target in referring(self._elf.code, ranges, absolute=fixed, operands=data):
+        for at, target in self._guards.references.to(ranges, operands=data):
             source = self._functions.at(at)
             for place in self._guards.body(source).leads.get(target, ()):
                 if place < at <= place + LONGEST and (place, target) not in seen:
