@@ -57,6 +57,8 @@ class Body:
     names: list[tuple[int, str]] = field(default_factory=list)
     """(place, symbol) of what it uses of other files."""
 
+    undecoded: int = 0
+    """Bytes that are no instruction."""
     _leads: dict[int, list[int]] = field(default_factory=dict)
 
     @property
@@ -119,6 +121,8 @@ class Bodies:
         fixed = self._elf.type == "ET_EXEC"
         for each in Decoder(self._elf.bits, data, ip=start):
             flow = each.flow_control
+            if each.code == Codes.INVALID:
+                body.undecoded += each.len
             if each.code in _ASKING:
                 body.asks.append(each.ip)
             if flow == FlowControl.CONDITIONAL_BRANCH or each.mnemonic in _DECIDING:

@@ -5,7 +5,8 @@ A program may hold AVX2 code for an older processor if it asks the processor fir
 1. **ifunc**: a resolver, which the dynamic linker calls at load time, takes the function's address (psABI, STT_GNU_IFUNC).
    One of those it takes must keep to the level: else nothing is chosen.
 2. **clone**: the compiler made the function for a feature, and says so behind a dot of its name.
-3. **kernel**: ``.altinstr_replacement`` is patched in by processor feature; privileged instructions.
+3. **kernel**: ``.altinstr_replacement`` is patched in by processor feature; privileged instructions. **data**: a table
+   between hand-written functions.
 4. **name**: the name says the feature. It must cover all that the function holds.
 5. **guard**: the function asks the processor, or tests a word that such a function wrote, and decides, before.
 6. **reached**: all that calls it or points to it is lawful, or does so behind a guard.
@@ -88,7 +89,7 @@ class _Dispatch:
         """Why each function is lawful; what nothing explains is not in it."""
         self._apply(self._chosen())
         self._apply((function, self._clone(function)) for function in self._rest())
-        self._apply((function, self._code.kernel(function, self._grouped[function])) for function in self._rest())
+        self._apply((function, self._code.apart(function, self._grouped[function])) for function in self._rest())
         self._apply((function, self._code.asks(function, self._grouped[function])) for function in self._rest())
         starters = self._starters()
         named = {function: reason for function in self._rest() if (reason := self._name(function))}
@@ -168,8 +169,8 @@ class Architecture(Protocol):
     def points_to(self, function: Function) -> Sequence[int]:
         """Addresses that a function takes, by way of the GOT or not."""
 
-    def kernel(self, function: Function, hits: Sequence[Hit]) -> str:
-        """Why code of the kernel may hold them."""
+    def apart(self, function: Function, hits: Sequence[Hit]) -> str:
+        """They are no code that a program runs as it stands: the kernel's alternatives, data between functions."""
 
     def asks(self, function: Function, hits: Sequence[Hit]) -> str:
         """The instructions are themselves the question what the processor can."""

@@ -14,8 +14,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from iced_x86 import EncodingKind, MandatoryPrefix, OpCodeInfo, OpCodeTableKind
+
+if TYPE_CHECKING:
+    from iced_x86 import Code_
 
 # Number of an op code map in the prefixes that name it so.
 _MAP_NUMBERS = {
@@ -35,7 +39,7 @@ _PP = {
 _ANY = frozenset(range(256))
 
 
-def pattern(codes: Iterable[int]) -> re.Pattern[bytes]:
+def pattern(codes: Iterable[Code_]) -> re.Pattern[bytes]:
     """The expression that finds the escape byte of every encoding of some instructions.
 
     It consumes that byte alone, so that a match that is none hides no other.
@@ -62,7 +66,7 @@ def _encodings(info: OpCodeInfo) -> list[Encoding]:
     """Escape byte, the bytes that may follow it, and the last byte that is looked at, of each form an instruction has."""
     opcode, *rest = info.op_code.to_bytes(info.op_code_len, "big")
     if info.encoding == EncodingKind.LEGACY:
-        escape, *middle = (*_LEGACY_MAPS[info.table], opcode, *rest)
+        escape, *middle = bytes([*_LEGACY_MAPS[info.table], opcode, *rest])
         if not middle:
             raise ValueError(f"{info.op_code_string}: no escape byte, and no op code map but the first has one")
         places = [frozenset([byte]) for byte in middle]

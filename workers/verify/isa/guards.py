@@ -56,6 +56,10 @@ class Guards:
         """What a function does."""
         return self._bodies.of(function, self.end_of(function))
 
+    def is_jump(self, function: Function, place: int) -> bool:
+        """Whether a direct call or jump stands at a place."""
+        return any(at == place for at, _ in self.body(function).goes)
+
     @cached_property
     def askers(self) -> tuple[Function, ...]:
         """The functions that execute CPUID."""

@@ -77,7 +77,25 @@ _WORDS: dict[str, frozenset[str]] = {
     "x86_64_v3": _V3,
     "x86_64_v4": _V4,
 }
-_PREFIXED = {"avx512": _AVX512, "avx10": _AVX512, "znver": _V3 | _CRYPTO, "zen": _V3 | _CRYPTO, "amx": _AVX512}
+# Other architectures: the features are named as the assembler's options name them.
+_WORDS |= {
+    "lse": frozenset(["lse"]),
+    "sve": frozenset(["sve"]),
+    "sve2": frozenset(["sve", "sve2"]),
+    "sme": frozenset(["sve", "sve2", "sme"]),
+    "dotprod": frozenset(["dotprod"]),
+    "i8mm": frozenset(["i8mm"]),
+    "bf16": frozenset(["bf16"]),
+    "power10": frozenset(["power10"]),
+    "cpu_power10": frozenset(["power10"]),
+    "power11": frozenset(["power10", "power11"]),
+    "cpu_power11": frozenset(["power10", "power11"]),
+    "z15": frozenset(["z15"]),
+    "arch13": frozenset(["z15"]),
+    "z16": frozenset(["z15", "z16"]),
+    "arch14": frozenset(["z15", "z16"]),
+}
+_PREFIXED = {"avx512": _AVX512, "avx10": _AVX512, "znver": _V3 | _CRYPTO, "zen": _V3 | _CRYPTO, "ifma": _AVX512}
 _MANGLED = re.compile(r"\d+")
 _PASSES = frozenset(["part", "constprop", "isra", "cold", "lto_priv", "localalias", "llvm", "resolver", "default"])
 

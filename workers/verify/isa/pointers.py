@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -83,12 +84,9 @@ class Pointers:
     def slots_of(self, address: int) -> Iterator[int]:
         """The words of data that hold an address: relocated, or as they stand in the file."""
         yield from self._by_address.get(address, ())
-        if not self._data or not address:
+        if not self._data or not 0 < address < 1 << 8 * self._size:
             return
-        order = "little" if self._elf.little_endian else "big"
-        wanted = (
-            address.to_bytes(8, order)[: self._size] if order == "little" else address.to_bytes(8, order)[-self._size :]
-        )
+        wanted = struct.pack(("<" if self._elf.little_endian else ">") + ("Q" if self._size == 8 else "I"), address)
         for start, data in self._data:
             place = data.find(wanted)
             while place >= 0:

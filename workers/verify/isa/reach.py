@@ -66,6 +66,19 @@ class Reach:
         held = self._held(sources, lawful)
         return {function: self._reason(sources[function]) for function in rest if function in held}
 
+    def is_data(self, function: Function) -> bool:
+        """Whether bytes between functions are a table: hand-written code keeps its constants beside it.
+
+        No direct call or jump leads there, and what stands there is not instructions from end to end.
+        """
+        end = self._guards.end_of(function)
+        if not self._guards.body(function).undecoded:
+            return False
+        entered = self._from_code([(function.address, end)], data=False)
+        return not any(
+            place for source, place, _ in entered if source != function and self._guards.is_jump(source, place)
+        )
+
     @staticmethod
     def _hopeful(
         sources: Mapping[Function, Sequence[_Reference]], lawful: Set[Function], never: Set[int]
@@ -133,7 +146,7 @@ class Reach:
         return found
 
     def _guard(self, source: Function, place: int) -> str:
-        if any(at == place for at, _ in self._guards.body(source).goes):
+        if self._guards.is_jump(source, place):
             return self._guards.guard_before(source, place)
         return self._guards.guard_of_pointer(source, place)
 

@@ -89,8 +89,10 @@ class References:
 def _words(piece: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint32]:
     import numpy as np
 
-    wide = [piece[places + number].astype(np.uint32) << (8 * number) for number in range(4)]
-    return wide[0] | wide[1] | wide[2] | wide[3]
+    words = np.zeros(len(places), dtype=np.uint32)
+    for number in range(4):
+        words |= piece[places + number].astype(np.uint32) << np.uint32(8 * number)
+    return words
 
 
 def _disjoint(ranges: Iterable[tuple[int, int]]) -> list[int]:

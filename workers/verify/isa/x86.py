@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from iced_x86 import (
     Code as Codes,
@@ -35,9 +36,13 @@ from workers.verify.facts import Hit
 from workers.verify.isa.encodings import pattern
 from workers.verify.isa.levels import Level
 
+if TYPE_CHECKING:
+    from iced_x86 import Code_, DecoderOptions_
+
 LONGEST = 15
 """Bytes of the longest instruction: Intel's manual, volume 2, section 2.3.11."""
 
+_CODES: Sequence[Code_] = tuple(value for name, value in vars(Codes).items() if name.isupper())
 _FEATURE_NAMES = {value: name for name, value in vars(CpuidFeature).items() if isinstance(value, int)}
 # Where a code needs something else than iced lists for it. In 64-bit mode LAHF and SAHF are of x86-64-v2 (psABI, table 3.1).
 # RDSSP lies in the hint space: without shadow stacks it leaves its register alone (Intel's manual, volume 1, section 17.3.3).
@@ -70,24 +75,22 @@ class ScanResult:
 class _Table:
     """What is above one level in one mode of the processor."""
 
-    beyond: dict[int, tuple[str, ...]]
+    beyond: dict[Code_, tuple[str, ...]]
     """Code → the features it needs beyond the level."""
-    notable: frozenset[int]
+    notable: frozenset[Code_]
     """Codes that a stretch is looked through for: those beyond the level, direct jumps, and what is no instruction."""
     search: re.Pattern[bytes]
-    options: int
+    options: DecoderOptions_
 
 
 @functools.cache
 def _table(features: frozenset[str], bits: int) -> _Table:
-    beyond: dict[int, tuple[str, ...]] = {}
+    beyond: dict[Code_, tuple[str, ...]] = {}
     jumps = set()
     # GCC writes "rep bsf", which every processor before BMI1 runs as BSF: the two differ only for a source of zero, whose
     # result BSF leaves undefined. So below BMI1 it is read as such a processor reads it. LZCNT counts what BSR does not.
     plain = "BMI1" not in features
-    for code in vars(Codes).values():
-        if not isinstance(code, int):
-            continue
+    for code in _CODES:
         info = OpCodeInfo(code)
         if info.decoder_option or not (info.mode64 if bits == 64 else info.mode32):
             continue  # of no processor in use: the decoder yields it only when it is told to
@@ -98,8 +101,9 @@ def _table(features: frozenset[str], bits: int) -> _Table:
             beyond[code] = missing
         elif instruction.flow_control in _BRANCHES:
             jumps.add(code)
+    notable = frozenset([*beyond, *jumps, Codes.INVALID])
     options = DecoderOptions.NO_MPFX_0FBC if plain else DecoderOptions.NONE
-    return _Table(beyond, frozenset(beyond) | jumps | {Codes.INVALID}, pattern(beyond), options)
+    return _Table(beyond, notable, pattern(beyond), options)
 
 
 _BRANCHES = (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)

@@ -33,12 +33,14 @@ class X86Dispatch:
         """Addresses that a function takes: rip-relative, absolute, through the GOT."""
         return [address for _, address in self._guards.body(function).points]
 
-    def kernel(self, function: Function, hits: Sequence[Hit]) -> str:
-        """Alternatives, which the kernel patches in by processor feature, and privileged instructions in kernel code."""
+    def apart(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Alternatives, which the kernel patches in by processor feature; privileged instructions in kernel code; tables."""
         if function.section == _ALTERNATIVES:
             return f"kernel: {_ALTERNATIVES} is patched in by processor feature"
         if self._is_kernel and all(self._is_privileged(hit) for hit in hits):
             return "kernel: privileged instructions, which are no matter of a level"
+        if not function.size and not function.name and self._reach.is_data(function):
+            return "data: no symbol or unwind table knows it, no call or jump leads there, and it is no code throughout"
         return ""
 
     def _is_privileged(self, hit: Hit) -> bool:
