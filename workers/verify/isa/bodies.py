@@ -12,7 +12,6 @@ from iced_x86 import (
 )
 from iced_x86 import (
     Decoder,
-    FlowControl,
     Instruction,
     InstructionInfoFactory,
     Mnemonic,
@@ -23,15 +22,13 @@ from iced_x86 import (
 
 from workers.verify.elf import SHF_EXECINSTR, SHT_RELA, Elf
 from workers.verify.facts import Function
+from workers.verify.isa.decisions import Decisions
 from workers.verify.isa.pointers import Pointers
 
 _LARGEST = 1 << 20  # bytes of a function that are followed; the largest of compilers' own have a tenth
 _ASKING = frozenset([Codes.CPUID, Codes.XGETBV, Codes.RDSSPD_R32, Codes.RDSSPQ_R64])
 _WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _IMMEDIATES = (OpKind.IMMEDIATE32, OpKind.IMMEDIATE32TO64, OpKind.IMMEDIATE64)
-_MNEMONICS = {name: value for name, value in vars(Mnemonic).items() if isinstance(value, int)}
-_CMOV = frozenset(value for name, value in _MNEMONICS.items() if name.startswith("CMOV"))
-_DECIDING = _CMOV | {value for name, value in _MNEMONICS.items() if name.startswith("SET") and name != "SETSSBSY"}
 # x86-64 psABI, table 4.9: relative to the place, absolute, through the GOT.
 _PC_TYPES, _ABSOLUTE_TYPES, _GOT_TYPES = frozenset([2, 4]), frozenset([1, 10, 11]), frozenset([9, 41, 42])
 
@@ -42,10 +39,6 @@ class Body:
 
     asks: list[int] = field(default_factory=list)
     """Places of CPUID, XGETBV and RDSSP."""
-    decides: list[int] = field(default_factory=list)
-    """Places of conditional jumps, moves and sets."""
-    selects: list[int] = field(default_factory=list)
-    """Places of conditional moves."""
     reads: list[tuple[int, int]] = field(default_factory=list)
     """(place, address) of words of data that are read."""
     writes: list[tuple[int, int]] = field(default_factory=list)
@@ -57,9 +50,18 @@ class Body:
     names: list[tuple[int, str]] = field(default_factory=list)
     """(place, symbol) of what it uses of other files."""
 
+    instructions: list[Instruction] = field(default_factory=list)
     undecoded: int = 0
     """Bytes that are no instruction."""
+    _decisions: Decisions | None = None
     _leads: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def decisions(self) -> Decisions:
+        """What it decides, and the ways through it."""
+        if self._decisions is None:
+            self._decisions = Decisions(self.instructions)
+        return self._decisions
 
     @property
     def leads(self) -> Mapping[int, Sequence[int]]:
@@ -120,15 +122,11 @@ class Bodies:
         data = bytes(code.data[start - code.address : max(min(end, code.end), start) - code.address])
         fixed = self._elf.type == "ET_EXEC"
         for each in Decoder(self._elf.bits, data, ip=start):
-            flow = each.flow_control
+            body.instructions.append(each)
             if each.code == Codes.INVALID:
                 body.undecoded += each.len
             if each.code in _ASKING:
                 body.asks.append(each.ip)
-            if flow == FlowControl.CONDITIONAL_BRANCH or each.mnemonic in _DECIDING:
-                body.decides.append(each.ip)
-                if each.mnemonic in _CMOV:
-                    body.selects.append(each.ip)
             if self._fixups and self._relocated(each, body):
                 continue
             if each.near_branch_target:

@@ -84,14 +84,15 @@ class _Dispatch:
         self._pointers = Pointers(elf)
         self._code = _architecture(elf, functions, self._pointers)
         self._reasons: dict[Function, str] = {}
+        self._unchosen: set[int] = set()  # taken by resolvers that have nothing of the level to choose
 
     def reasons(self) -> dict[Function, str]:
         """Why each function is lawful; what nothing explains is not in it."""
         self._apply(self._chosen())
-        self._apply((function, self._clone(function)) for function in self._rest())
+        self._apply((f, self._clone(f)) for f in self._rest() if f.address not in self._unchosen)
         self._apply((function, self._code.apart(function, self._grouped[function])) for function in self._rest())
         self._apply((function, self._code.asks(function, self._grouped[function])) for function in self._rest())
-        starters = self._starters()
+        starters = self._starters() | self._unchosen
         named = {function: reason for function in self._rest() if (reason := self._name(function))}
         left = len(self._rest()) - len(named)
         if left <= max(_LEAK_FLOOR, LEAK_SHARE * len(self._functions.starts)):
@@ -127,6 +128,8 @@ class _Dispatch:
             if len(above) < len(taken):
                 for function in above:
                     yield function, f"ifunc: the resolver {resolver} chooses it"
+            else:
+                self._unchosen |= {function.address for function in above}
 
     def _table(self, address: int, size: int) -> Iterator[int]:
         """The addresses in a table of implementations."""

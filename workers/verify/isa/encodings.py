@@ -1,10 +1,10 @@
 """Which bytes the x86 instructions above a level have in common: a search that spares the decoder most of a file.
 
-An instruction outside the first op code map announces itself by an escape byte (0F, or the prefixes VEX C4 and C5, EVEX 62,
-XOP 8F), and what follows narrows it down to some op codes. The pattern made here matches at the escape byte of **every**
-encoding of the given instructions, and of some others: where it does not match, there is none of them, whatever the
-alignment; where it matches, the decoder has to look. Nothing in it is written by hand: it follows from the decoder's own
-table of op codes.
+Nearly all of them announce themselves by an escape byte (0F, or the prefixes VEX C4 and C5, EVEX 62, XOP 8F), and what
+follows narrows it down to some op codes; of the others the op code itself stands for the escape byte. The pattern made here
+matches at the escape byte of **every** encoding of the given instructions, and of some others: where it does not match,
+there is none of them, whatever the alignment; where it matches, the decoder has to look. Nothing in it is written by hand:
+it follows from the decoder's own table of op codes.
 
 Encodings: Intel's manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and appendix A; AMD's manual, volume 3, section 1.8 (XOP).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 
 from iced_x86 import EncodingKind, MandatoryPrefix, OpCodeInfo, OpCodeTableKind
@@ -54,7 +54,7 @@ def pattern(codes: Iterable[Code_]) -> re.Pattern[bytes]:
             found[escape][middle] |= last
     alternatives = []
     for escape, rows in sorted(found.items()):
-        tails = b"|".join(b"".join(map(_charset, (*middle, frozenset(last)))) for middle, last in rows.items())
+        tails = b"|".join(b"".join(map(_charset, (*middle, last) if last else middle)) for middle, last in rows.items())
         alternatives.append(_charset(frozenset([escape])) + b"(?=" + tails + b")")
     return re.compile(b"|".join(alternatives) or rb"(?!)", re.DOTALL)
 
@@ -68,11 +68,16 @@ def _encodings(info: OpCodeInfo) -> list[Encoding]:
     if info.encoding == EncodingKind.LEGACY:
         escape, *middle = bytes([*_LEGACY_MAPS[info.table], opcode, *rest])
         if not middle:
-            raise ValueError(f"{info.op_code_string}: no escape byte, and no op code map but the first has one")
+            return [(escape, (), set())]  # of the first map: nothing narrows it down
         places = [frozenset([byte]) for byte in middle]
         if info.group_index >= 0:  # the op code goes on in the field reg of ModRM
             return [(escape, tuple(places), {byte for byte in _ANY if byte >> 3 & 7 == info.group_index})]
-        return [(escape, tuple(places[:-1]), set(places[-1]))]
+        last = set(places[-1])
+        if (
+            rest and escape == 0x0F
+        ):  # a whole ModRM as part of the op code: of VIA's, the decoder leaves r/m out of account
+            last = {byte for byte in _ANY if byte >> 3 == rest[-1] >> 3}
+        return [(escape, tuple(places[:-1]), last)]
     if info.encoding == EncodingKind.D3NOW:  # 0F 0F ModRM … op code
         return [(0x0F, (), {0x0F})]
     number, pp = _MAP_NUMBERS[info.table], _PP[info.mandatory_prefix]
@@ -96,7 +101,7 @@ def _encodings(info: OpCodeInfo) -> list[Encoding]:
     return forms
 
 
-def _charset(values: frozenset[int] | set[int]) -> bytes:
+def _charset(values: Set[int]) -> bytes:
     """One byte of the expression."""
     if len(values) == 256:
         return b"."

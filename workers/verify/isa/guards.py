@@ -8,12 +8,11 @@ its callers hand to it just before the call or store just after.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from iced_x86 import Code as Codes
-from iced_x86 import Decoder
 
 from workers.verify.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STT_OBJECT, Elf
 from workers.verify.facts import Function, Hit
@@ -123,38 +122,29 @@ class Guards:
             ]
         return calls
 
-    def guard_before(self, function: Function, place: int) -> str:
-        """The question or test that a function makes, and decides upon, before one of its instructions; or empty."""
-        return self._guard(function, place)
+    def guard_before(self, function: Function, places: Sequence[int], *, pointer: bool = False) -> str:
+        """The question that a function decides upon, where its instructions at some places are on one side; or empty.
 
-    def guard_of_pointer(self, function: Function, place: int) -> str:
-        """The same of an address that is taken: a conditional move behind it may choose between it and another."""
-        selects = self.body(function).selects
-        index = bisect_left(selects, place)
-        if index < len(selects) and selects[index] <= place + _NEARBY:
-            return self._guard(function, selects[index])
-        return self.guard_before(function, place)
-
-    def _guard(self, function: Function, place: int) -> str:
+        :param pointer: an address is taken there: a conditional move behind it may choose between it and another.
+        """
         body = self.body(function)
-        for ask in body.asks:
-            if self._decided(body, ask, place):
-                return f"asks the processor at {ask:#x}"
-        for at, name in body.names:
-            if name in _KNOWN and self._decided(body, at, place):
-                return f"tests {name} at {at:#x}"
-        for at, address in (*body.reads, *body.points):
-            if at < place and (word := self._word(address)) and self._decided(body, at, place):
-                return f"tests {self._symbol(address)} at {at:#x}, where {word}"
-        for at, target in body.goes:
-            if at < place and (answer := self.answers.get(target)) and self._decided(body, at, place):
-                return f"tests what {answer} says at {at:#x}"
+        for at, what in self._questions(body):
+            edges, moves = body.decisions.upon(at)
+            chosen = pointer and any(0 < move - place <= _NEARBY for move in moves for place in places)
+            if chosen or (edges and body.decisions.behind(edges, places)):
+                return what
         return ""
 
-    @staticmethod
-    def _decided(body: Body, asked: int, place: int) -> bool:
-        index = bisect_left(body.decides, asked)
-        return index < len(body.decides) and body.decides[index] <= place
+    def _questions(self, body: Body) -> Iterator[tuple[int, str]]:
+        """Each place where an answer is asked for or read, and what it is."""
+        yield from ((ask, f"asks the processor at {ask:#x}") for ask in body.asks)
+        yield from ((at, f"tests {name} at {at:#x}") for at, name in body.names if name in _KNOWN)
+        for at, address in (*body.reads, *body.points):
+            if word := self._word(address):
+                yield at, f"tests {self._symbol(address)} at {at:#x}, where {word}"
+        for at, target in body.goes:
+            if answer := self.answers.get(target):
+                yield at, f"tests what {answer} says at {at:#x}"
 
     @cached_property
     def answers(self) -> dict[int, str]:
@@ -179,8 +169,8 @@ class Guards:
         return symbol.name if symbol and address < symbol.address + max(symbol.size, 1) else f"{address:#x}"
 
     def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
-        """The guard before the first of a function's instructions, or empty."""
-        return self.guard_before(function, hits[0].address)
+        """The guard before all of a function's instructions above the level, or empty."""
+        return self.guard_before(function, [hit.address for hit in hits])
 
     def asks_only(self, function: Function, hits: Sequence[Hit]) -> str:
         """XGETBV in a function that executes CPUID: the second half of the question whether AVX may be used, no use of it.
@@ -192,10 +182,9 @@ class Guards:
             return ""
         if all(hit.text.startswith("xgetbv") for hit in hits) and self._executes_cpuid(function):
             return "XGETBV beside CPUID is the question itself"
-        if all(hit.features == ("CET_SS",) for hit in hits) and self._decided(body, min(body.asks), hits[0].address):
+        if all(hit.features == ("CET_SS",) for hit in hits) and self.guarded(function, hits):
             return f"RDSSP at {min(body.asks):#x} tells whether there is a shadow stack"
         return ""
 
     def _executes_cpuid(self, function: Function) -> bool:
-        data = bytes(self._elf.at(function.address, min(self.end_of(function) - function.address, 1 << 20)))
-        return any(each.code == Codes.CPUID for each in Decoder(self._elf.bits, data, ip=function.address))
+        return any(each.code == Codes.CPUID for each in self.body(function).instructions)

@@ -70,7 +70,7 @@ _WORDS: dict[str, frozenset[str]] = {
     "broadwell": _V3 | _CRYPTO - {"SHA"},
     "skylake": _V3 | _CRYPTO - {"SHA"},
     "excavator": _V3 | {"AES", "PCLMULQDQ", "RDRAND", "FMA4", "XOP", "TBM"},
-    "zen": _V3 | _CRYPTO,
+    **dict.fromkeys(("zen", "zen2", "zen3"), _V3 | _CRYPTO),
     **dict.fromkeys(("skylakex", "skx", "skylake_avx512", "knl", "cascadelake", "cooperlake"), _AVX512 | _CRYPTO),
     **dict.fromkeys(("icelake", "icl", "cannonlake", "tigerlake", "sapphirerapids", "spr"), _AVX512 | _CRYPTO),
     "x86_64_v2": LEVELS["x86-64-v2"].features,
@@ -95,7 +95,7 @@ _WORDS |= {
     "z16": frozenset(["z15", "z16"]),
     "arch14": frozenset(["z15", "z16"]),
 }
-_PREFIXED = {"avx512": _AVX512, "avx10": _AVX512, "znver": _V3 | _CRYPTO, "zen": _V3 | _CRYPTO, "ifma": _AVX512}
+_PREFIXED = {"avx512": _AVX512, "avx10": _AVX512, "znver": _V3 | _CRYPTO, "ifma": _AVX512}
 _MANGLED = re.compile(r"\d+")
 _PASSES = frozenset(["part", "constprop", "isra", "cold", "lto_priv", "localalias", "llvm", "resolver", "default"])
 

@@ -69,10 +69,12 @@ class Reach:
     def is_data(self, function: Function) -> bool:
         """Whether bytes between functions are a table: hand-written code keeps its constants beside it.
 
-        No direct call or jump leads there, and what stands there is not instructions from end to end.
+        No direct call or jump leads there, none leads from there to a function, and it is not instructions from end to end.
         """
         end = self._guards.end_of(function)
-        if not self._guards.body(function).undecoded:
+        body = self._guards.body(function)
+        known = set(self._functions.starts)
+        if not body.undecoded or any(target in known for _, target in body.goes):
             return False
         entered = self._from_code([(function.address, end)], data=False)
         return not any(
@@ -146,9 +148,7 @@ class Reach:
         return found
 
     def _guard(self, source: Function, place: int) -> str:
-        if self._guards.is_jump(source, place):
-            return self._guards.guard_before(source, place)
-        return self._guards.guard_of_pointer(source, place)
+        return self._guards.guard_before(source, [place], pointer=not self._guards.is_jump(source, place))
 
     def _from_code(self, ranges: Sequence[tuple[int, int]], *, data: bool) -> Iterable[tuple[Function, int, int]]:
         """(function, place, target) of the instructions that lead into the ranges: candidates, each held against decoding."""
