@@ -254,6 +254,33 @@ def test_a_function_that_asks_before_is_lawful_and_one_that_asks_after_is_not(tm
     assert reasons(program(tmp_path, head + before + tail))["work"] == ""
 
 
+def test_a_guard_explains_what_the_name_leaves(tmp_path: Path) -> None:
+    inner = '__asm__ volatile("vpxorq %zmm2, %zmm1, %zmm2");'
+    source = f"""{ASKS}
+    {NOINLINE} void work_avx2(void) {{ {AVX2} if (flags & 65536) {{ {inner} }} }}
+    int main(void) {{ ask(); work_avx2(); return 0; }}"""
+    found = reasons(program(tmp_path, source))["work_avx2"]
+    assert found.startswith("guard: tests flags")
+    assert found.endswith("; the name says avx2")
+    assert reasons(program(tmp_path, source.replace("flags & 65536", "1")))["work_avx2"] == ""
+
+
+def test_code_behind_both_sides_of_a_test_is_not_guarded(tmp_path: Path) -> None:
+    source = f"""{ASKS}
+    volatile int count;
+    {NOINLINE} void work(void) {{ if (flags & 32) count++; {AVX2} count++; }}
+    int main(void) {{ ask(); work(); return 0; }}"""
+    assert reasons(program(tmp_path, source))["work"] == ""
+
+
+def test_either_of_two_questions_may_lead_to_the_code(tmp_path: Path) -> None:
+    source = f"""{ASKS}
+    volatile int count;
+    {NOINLINE} void work(void) {{ if (flags & 32 || (flags & 65536 && flags & 8)) {{ {AVX2} }} count++; }}
+    int main(void) {{ ask(); work(); return 0; }}"""
+    assert reasons(program(tmp_path, source))["work"].startswith("guard: tests flags")
+
+
 def test_a_pointer_that_a_guard_chooses_is_lawful(tmp_path: Path) -> None:
     source = f"""{ASKS}
     static void plain(void) {{}}

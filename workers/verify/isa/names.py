@@ -95,7 +95,13 @@ _WORDS |= {
     "z16": frozenset(["z15", "z16"]),
     "arch14": frozenset(["z15", "z16"]),
 }
-_PREFIXED = {"avx512": _AVX512, "avx10": _AVX512, "znver": _V3 | _CRYPTO, "ifma": _AVX512}
+_PREFIXED = {
+    "avx512": _AVX512,
+    "avxifma": _V3 | {"AVX_IFMA"},
+    "avx10": _AVX512,
+    "znver": _V3 | _CRYPTO,
+    "ifma": _AVX512,
+}
 _MANGLED = re.compile(r"\d+")
 _PASSES = frozenset(["part", "constprop", "isra", "cold", "lto_priv", "localalias", "llvm", "resolver", "default"])
 
