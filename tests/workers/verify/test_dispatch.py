@@ -323,7 +323,9 @@ def test_shadow_stacks_are_asked_for_with_rdssp(tmp_path: Path) -> None:
     ask = 'long s = 0; __asm__ volatile("rdsspq %0" : "+r"(s));'
     tail = "int main(void) { return work(); }"
     asked = f"{NOINLINE} int work(void) {{ {ask} if (s) {{ {use} }} return 0; }} {tail}"
-    assert reasons(program(tmp_path, asked, [*OPTIONS, "-fcf-protection=none"]))["work"].startswith("guard: RDSSP at")
+    assert reasons(program(tmp_path, asked, [*OPTIONS, "-fcf-protection=none"]))["work"].startswith(
+        "guard: RDSSP tells"
+    )
     assert reasons(program(tmp_path, f"{NOINLINE} int work(void) {{ {use} return 0; }} {tail}"))["work"] == ""
 
 

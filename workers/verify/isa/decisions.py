@@ -24,7 +24,8 @@ from iced_x86 import (
 
 _FOLLOWED = 96  # instructions behind an answer that are looked through; compilers test it within a dozen
 _MOST_INSTRUCTIONS = 20_000  # of a function whose ways are followed
-_MOST_DECISIONS = 8
+_MOST_FOR_PAIRS = 4_000
+_MOST_DECISIONS = 6
 _WRITING = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _READING = (OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _SAVED = frozenset([Register.RBX, Register.RBP, Register.R12, Register.R13, Register.R14, Register.R15])
@@ -46,6 +47,7 @@ class Decisions:
         self._all = instructions[:_MOST_INSTRUCTIONS]
         self._places = [each.ip for each in self._all]
         self._info = InstructionInfoFactory()
+        self._cuts: dict[frozenset[Edge], set[int]] = {}
 
     def upon(self, place: int) -> tuple[list[Edge], list[int]]:
         """What is decided upon the answer that an instruction gives.
@@ -140,9 +142,20 @@ class Decisions:
         open_places = set(places)
         sides = list(dict.fromkeys(edges))
         open_places -= {place for place, _ in sides}  # a conditional jump that itself leads to where the question is
-        cuts = [*((side,) for side in sides), *(pair for pair in combinations(sides, 2) if pair[0][0] != pair[1][0])]
+        cuts: list[tuple[Edge, ...]] = [(side,) for side in sides]
+        if len(self._places) <= _MOST_FOR_PAIRS:
+            cuts += [pair for pair in combinations(sides, 2) if pair[0][0] != pair[1][0]]
+        inside = set(self._places)
         for cut in cuts:
+            open_places = {
+                place for place in open_places if place not in inside or place in self._without(frozenset(cut))
+            }
             if not open_places:
-                break
-            open_places -= set(self._places) - self._reached(self._ways, frozenset(cut))
+                return True
         return not open_places
+
+    def _without(self, cut: frozenset[Edge]) -> set[int]:
+        """What can be reached if some sides are never taken."""
+        if cut not in self._cuts:
+            self._cuts[cut] = self._reached(self._ways, cut)
+        return self._cuts[cut]

@@ -55,6 +55,11 @@ class Guards:
         """What a function does."""
         return self._bodies.of(function, self.end_of(function))
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether more would have to be read of this file than is."""
+        return self._bodies.exhausted
+
     def is_jump(self, function: Function, place: int) -> bool:
         """Whether a direct call or jump stands at a place."""
         return any(at == place for at, _ in self.body(function).goes)
@@ -177,13 +182,10 @@ class Guards:
 
         Intel's manual, volume 1, section 14.3. INCSSP and its kin behind RDSSP, which tells whether there is a shadow stack.
         """
-        body = self.body(function)
-        if not body.asks:
-            return ""
         if all(hit.text.startswith("xgetbv") for hit in hits) and self._executes_cpuid(function):
             return "XGETBV beside CPUID is the question itself"
         if all(hit.features == ("CET_SS",) for hit in hits) and self.guarded(function, hits):
-            return f"RDSSP at {min(body.asks):#x} tells whether there is a shadow stack"
+            return "RDSSP tells whether there is a shadow stack"
         return ""
 
     def _executes_cpuid(self, function: Function) -> bool:

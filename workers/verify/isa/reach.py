@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from workers.verify.elf import SHT_DYNSYM, Elf
 from workers.verify.facts import Function
 from workers.verify.functions import FunctionTable
+from workers.verify.isa.bodies import LARGEST
 from workers.verify.isa.guards import Guards
 from workers.verify.isa.pointers import Pointers
 from workers.verify.isa.x86 import LONGEST
@@ -47,6 +48,8 @@ class Reach:
 
         :param never: addresses of functions that the system itself calls: ``main``, initialisers.
         """
+        if self._elf.type == "ET_REL":  # its references are relocations still, to be made by the linker
+            return {}
         sources: dict[Function, list[_Reference]] = {}
         budget = _MOST_CODE
         wanted = [function for function in rest if function.address not in never]
@@ -63,6 +66,8 @@ class Reach:
                 if reference.source and not reference.guard and reference.source not in lawful
             }
             wanted = sorted(open_ends - sources.keys(), key=lambda function: function.address)
+        if self._guards.exhausted:
+            return {}
         held = self._held(sources, lawful)
         return {function: self._reason(sources[function]) for function in rest if function in held}
 
@@ -155,6 +160,9 @@ class Reach:
         seen = set()
         for at, target in self._guards.references.to(ranges, operands=data):
             source = self._functions.at(at)
+            if at - source.address > LARGEST - LONGEST:  # not read: it may be a reference, so it counts as one
+                yield source, at, target
+                continue
             for place in self._guards.body(source).leads.get(target, ()):
                 if place < at <= place + LONGEST and (place, target) not in seen:
                     seen.add((place, target))
