@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # x86-64 psABI, "Micro-Architecture Levels" (table 3.1), in iced-x86's names of the features, which follow Intel's and
-# AMD's manuals. The baseline has what every 64-bit processor has: SCE and the like are no instructions of their own.
+# AMD's manuals. The baseline has what every 64-bit processor has: SCE and the like are no instructions of their own. It also
+# has the hints that a processor which does not know them runs as NOP: ENDBR (0F 1E), CLDEMOTE (0F 1C), PREFETCHIT (0F 18),
+# and PREFETCHW and its kin (0F 0D; the AMD64 manual, volume 3, "PREFETCH", has them in every processor with long mode).
+# OSXSAVE of level 3 says that the system enabled XSAVE, which is then there; XSAVEOPT, XSAVEC and XSAVES are no part of it.
 _X86_64_V1 = frozenset(
     "INTEL8086 INTEL8086_ONLY INTEL186 INTEL286 INTEL286_ONLY INTEL386 INTEL386_ONLY INTEL386_A0_ONLY INTEL486 X64 CPUID "  # noqa: SIM905
-    "CX8 CMOV FPU FPU287 FPU387 FXSR MMX SSE SSE2 TSC MSR PAUSE CLFSH SYSCALL MULTIBYTENOP SEP RDPMC".split()
+    "CX8 CMOV FPU FPU287 FPU387 FXSR MMX SSE SSE2 TSC MSR PAUSE CLFSH SYSCALL MULTIBYTENOP SEP RDPMC SMM "
+    "CET_IBT CLDEMOTE PREFETCHITI PREFETCHW PREFETCHWT1".split()
 )
-_X86_64_V2 = _X86_64_V1 | frozenset(["CMPXCHG16B", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3"])
+_X86_64_V2 = _X86_64_V1 | frozenset(["CMPXCHG16B", "LAHF_SAHF", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3"])
 _X86_64_V3 = _X86_64_V2 | frozenset(["AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE", "XSAVE"])
 _X86_64_V4 = _X86_64_V3 | frozenset(["AVX512F", "AVX512BW", "AVX512CD", "AVX512DQ", "AVX512VL"])
 

@@ -1,0 +1,192 @@
+"""Guards: x86 code that asks the processor, and the words of memory in which it keeps the answers.
+
+What CPUID says is kept in a word that others test: libgcc's ``__cpu_model``, OpenSSL's ``OPENSSL_ia32cap_P``, a library's own
+flags. Those are found, not listed: what a function that executes CPUID writes after it, what addresses it takes, and what
+its callers hand to it just before the call or store just after.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from iced_x86 import Code as Codes
+
+from workers.verify.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STT_OBJECT, Elf
+from workers.verify.facts import Function, Hit
+from workers.verify.functions import FunctionTable
+from workers.verify.isa.bodies import Bodies, Body
+from workers.verify.isa.pointers import Pointers
+from workers.verify.isa.references import References
+
+# Words of other files that hold what CPUID said, and functions that say it: libgcc, OpenSSL, glibc.
+_KNOWN = frozenset(
+    ["__cpu_model", "__cpu_features2", "OPENSSL_ia32cap_P", "_rtld_global_ro", "__x86_get_cpuid_feature_leaf",
+     "__cpuid", "_dl_x86_get_cpu_features", "__get_cpu_features", "__cpu_indicator_init"]
+)  # fmt: skip
+_NEARBY = 64
+"""Bytes of code before a call in which its arguments are made, and behind it in which its result is stored."""
+_WORD = 16  # bytes from a word's address that one access may begin at: a vector of flags is read in parts
+_MOST_WORDS = 64  # a function that asks and writes more than this initialises a program, not the answers
+_MOST_ASKERS = 64
+_SMALL = 64  # bytes of a function that only tells what a word says
+_CPUID = re.compile(rb"\x0f\xa2")
+
+
+class Guards:
+    """Which places of a file's functions stand behind a question to the processor."""
+
+    def __init__(self, elf: Elf, functions: FunctionTable, pointers: Pointers) -> None:
+        self._elf, self._functions = elf, functions
+        self._bodies = Bodies(elf, pointers)
+        self.references = References(elf)
+        self._starts = functions.starts
+        self._names = {symbol.address: symbol for symbol in elf.symbols if symbol.type == STT_OBJECT and symbol.section}
+
+    def end_of(self, function: Function) -> int:
+        """The address behind a function: by its size, or where the next begins."""
+        index = bisect_right(self._starts, function.address)
+        following = self._starts[index] if index < len(self._starts) else 1 << 63
+        return function.address + function.size if function.size else following
+
+    def body(self, function: Function) -> Body:
+        """What a function does."""
+        return self._bodies.of(function, self.end_of(function))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether more would have to be read of this file than is."""
+        return self._bodies.exhausted
+
+    def is_jump(self, function: Function, place: int) -> bool:
+        """Whether a direct call or jump stands at a place."""
+        return any(at == place for at, _ in self.body(function).goes)
+
+    @cached_property
+    def askers(self) -> tuple[Function, ...]:
+        """The functions that execute CPUID."""
+        found: dict[Function, None] = {}
+        for code in self._elf.code:
+            for match in _CPUID.finditer(code.data):
+                function = self._functions.at(code.address + match.start())
+                if function.size and function not in found and self.body(function).asks:
+                    found[function] = None
+                if len(found) == _MOST_ASKERS:
+                    return tuple(found)
+        return tuple(found)
+
+    @cached_property
+    def words(self) -> dict[int, str]:
+        """Addresses in writable data where answers are kept, each with the function that keeps them."""
+        words: dict[int, str] = {}
+        for function in self.askers:
+            body = self.body(function)
+            first = min(body.asks)
+            kept = {address for place, address in body.writes if place > first}
+            kept |= {address for _, address in body.points}
+            self._keep(words, kept, function)
+        for caller, place in self._calls_of_askers():
+            body = self.body(caller)
+            kept = {address for at, address in body.points if place - _NEARBY <= at < place}
+            kept |= {address for at, address in body.writes if place < at <= place + _NEARBY}
+            self._keep(words, kept, caller)
+        for symbol in self._names.values():
+            if symbol.name in _KNOWN:
+                words.update(
+                    dict.fromkeys(range(symbol.address, symbol.address + min(symbol.size, 256), 4), symbol.name)
+                )
+        return words
+
+    def _keep(self, words: dict[int, str], kept: set[int], function: Function) -> None:
+        kept = {address for address in kept if self._is_writable(address)}
+        if len(kept) <= _MOST_WORDS:
+            for address in kept:
+                words.setdefault(address, f"{function} keeps what CPUID says")
+
+    def _is_writable(self, address: int) -> bool:
+        want = SHF_ALLOC | SHF_WRITE
+        return any(
+            section.flags & (want | SHF_EXECINSTR) == want
+            and section.address <= address < section.address + section.size
+            for section in self._elf.sections
+        )
+
+    def _calls_of_askers(self) -> list[tuple[Function, int]]:
+        """(calling function, place of the call) of what calls or jumps to a function that asks."""
+        if not self.askers or self._elf.type == "ET_REL":
+            return []
+        calls = []
+        for at, target in self.references.to([(asker.address, asker.address + 1) for asker in self.askers]):
+            caller = self._functions.at(at)
+            calls += [
+                (caller, place)
+                for place, where in self.body(caller).goes
+                if where == target and place < at <= place + 6
+            ]
+        return calls
+
+    def guard_before(self, function: Function, places: Sequence[int], *, pointer: bool = False) -> str:
+        """The question that a function decides upon, where its instructions at some places are on one side; or empty.
+
+        :param pointer: an address is taken there: a conditional move behind it may choose between it and another.
+        """
+        body = self.body(function)
+        for at, what in self._questions(body):
+            edges, moves = body.decisions.upon(at)
+            chosen = pointer and any(0 < move - place <= _NEARBY for move in moves for place in places)
+            if chosen or (edges and body.decisions.behind(edges, places)):
+                return what
+        return ""
+
+    def _questions(self, body: Body) -> Iterator[tuple[int, str]]:
+        """Each place where an answer is asked for or read, and what it is."""
+        yield from ((ask, f"asks the processor at {ask:#x}") for ask in body.asks)
+        yield from ((at, f"tests {name} at {at:#x}") for at, name in body.names if name in _KNOWN)
+        for at, address in (*body.reads, *body.points):
+            if word := self._word(address):
+                yield at, f"tests {self._symbol(address)} at {at:#x}, where {word}"
+        for at, target in body.goes:
+            if answer := self.answers.get(target):
+                yield at, f"tests what {answer} says at {at:#x}"
+
+    @cached_property
+    def answers(self) -> dict[int, str]:
+        """Small functions that do nothing but tell what CPUID said, by address: they read such a word, call and write nothing."""
+        found = {}
+        for at, _ in self.references.to([(word, word + _WORD) for word in self.words], operands=True):
+            function = self._functions.at(at)
+            if 0 < function.size <= _SMALL and function.address not in found:
+                body = self.body(function)
+                inside = range(function.address, function.address + function.size)
+                silent = not body.writes and all(target in inside for _, target in body.goes)
+                if silent and any(self._word(address) for _, address in body.reads):
+                    found[function.address] = str(function)
+        return found
+
+    def _word(self, address: int) -> str:
+        words = self.words
+        return next((words[near] for near in range(address, address - _WORD, -1) if near in words), "")
+
+    def _symbol(self, address: int) -> str:
+        symbol = next((self._names[near] for near in range(address, address - 64, -1) if near in self._names), None)
+        return symbol.name if symbol and address < symbol.address + max(symbol.size, 1) else f"{address:#x}"
+
+    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
+        """The guard before all of a function's instructions above the level, or empty."""
+        return self.guard_before(function, [hit.address for hit in hits])
+
+    def asks_only(self, function: Function, hits: Sequence[Hit]) -> str:
+        """XGETBV in a function that executes CPUID: the second half of the question whether AVX may be used, no use of it.
+
+        Intel's manual, volume 1, section 14.3. INCSSP and its kin behind RDSSP, which tells whether there is a shadow stack.
+        """
+        if all(hit.text.startswith("xgetbv") for hit in hits) and self._executes_cpuid(function):
+            return "XGETBV beside CPUID is the question itself"
+        if all(hit.features == ("CET_SS",) for hit in hits) and self.guarded(function, hits):
+            return "RDSSP tells whether there is a shadow stack"
+        return ""
+
+    def _executes_cpuid(self, function: Function) -> bool:
+        return any(each.code == Codes.CPUID for each in self.body(function).instructions)

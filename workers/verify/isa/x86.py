@@ -1,0 +1,233 @@
+"""x86 instructions above a level: all executable bytes are searched, what may hold one is decoded.
+
+A file is cut where its functions begin, so that no data or padding before a function leads the decoder astray. A stretch
+whose bytes hold the op code of no instruction above the level, at whatever offset (:mod:`workers.verify.isa.encodings`), has
+none; the others are decoded from their start, and again from every jump that lands within an instruction.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from iced_x86 import (
+    Code as Codes,
+)
+from iced_x86 import (
+    CpuidFeature,
+    Decoder,
+    DecoderOptions,
+    FlowControl,
+    Formatter,
+    FormatterSyntax,
+    Instruction,
+    OpCodeInfo,
+)
+
+from workers.verify.elf import Code
+from workers.verify.facts import Hit
+from workers.verify.isa.encodings import pattern
+from workers.verify.isa.levels import Level
+
+if TYPE_CHECKING:
+    from iced_x86 import Code_, DecoderOptions_
+
+LONGEST = 15
+"""Bytes of the longest instruction: Intel's manual, volume 2, section 2.3.11."""
+
+_CODES: Sequence[Code_] = tuple(value for name, value in vars(Codes).items() if name.isupper())
+_FEATURE_NAMES = {value: name for name, value in vars(CpuidFeature).items() if isinstance(value, int)}
+# Where a code needs something else than iced lists for it. In 64-bit mode LAHF and SAHF are of x86-64-v2 (psABI, table 3.1).
+# RDSSP lies in the hint space: without shadow stacks it leaves its register alone (Intel's manual, volume 1, section 17.3.3).
+_EXCEPTIONS: dict[int, tuple[str, ...]] = {
+    Codes.LAHF: ("LAHF_SAHF",),
+    Codes.SAHF: ("LAHF_SAHF",),
+    Codes.RDSSPD_R32: (),
+    Codes.RDSSPQ_R64: (),
+}
+_PREFIXES = {  # legacy prefixes, and REX; Intel's manual, volume 2, section 2.1.1
+    32: frozenset(b"\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65"),
+    64: frozenset(b"\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65") | frozenset(range(0x40, 0x50)),
+}
+_APART = 64
+"""Bytes behind a jump's target within which two readings of the same code are followed. They agree after a few instructions."""
+_MARK, _NO_MARK = "=> ", "   "
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan found."""
+
+    hits: tuple[Hit, ...]
+    """Every instruction above the level, by address."""
+    undecoded: int
+    """Bytes that are no instruction of the decoder, in the stretches that had to be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What is above one level in one mode of the processor."""
+
+    beyond: dict[Code_, tuple[str, ...]]
+    """Code → the features it needs beyond the level."""
+    notable: frozenset[Code_]
+    """Codes that a stretch is looked through for: those beyond the level, direct jumps, and what is no instruction."""
+    search: re.Pattern[bytes]
+    options: DecoderOptions_
+
+
+@functools.cache
+def _table(features: frozenset[str], bits: int) -> _Table:
+    beyond: dict[Code_, tuple[str, ...]] = {}
+    jumps = set()
+    # GCC writes "rep bsf", which every processor before BMI1 runs as BSF: the two differ only for a source of zero, whose
+    # result BSF leaves undefined. So below BMI1 it is read as such a processor reads it. LZCNT counts what BSR does not.
+    plain = "BMI1" not in features
+    for code in _CODES:
+        info = OpCodeInfo(code)
+        if info.decoder_option or not (info.mode64 if bits == 64 else info.mode32):
+            continue  # of no processor in use: the decoder yields it only when it is told to
+        instruction = Instruction()
+        instruction.code = code
+        missing = tuple(sorted(set(_needs(code, instruction, bits)) - features))
+        if missing and not (plain and missing == ("BMI1",) and info.instruction_string.startswith("TZCNT")):
+            beyond[code] = missing
+        elif instruction.flow_control in _BRANCHES:
+            jumps.add(code)
+    notable = frozenset([*beyond, *jumps, Codes.INVALID])
+    options = DecoderOptions.NO_MPFX_0FBC if plain else DecoderOptions.NONE
+    return _Table(beyond, notable, pattern(beyond), options)
+
+
+_BRANCHES = (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)
+
+
+def _needs(code: int, instruction: Instruction, bits: int) -> tuple[str, ...]:
+    if code in _EXCEPTIONS and (bits == 64 or not _EXCEPTIONS[code]):
+        return _EXCEPTIONS[code]
+    return tuple(_FEATURE_NAMES[feature] for feature in instruction.cpuid_features())
+
+
+def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, bits: int = 64) -> ScanResult:
+    """Find every instruction above a level. A pure function: large files may be cut between functions and scanned apart.
+
+    :param starts: addresses at which functions begin, in order.
+    :param bits: 64, or 32 for code of i686.
+    """
+    table = _table(level.features, bits)
+    hits: list[Hit] = []
+    undecoded = 0
+    for code in codes:
+        first, last = bisect_right(starts, code.address), bisect_left(starts, code.end)
+        cuts = [0, *(start - code.address for start in starts[first:last]), len(code.data)]
+        reader = _Reader(bytes(code.data), code.address, bits, table)
+        for start, end in reader.suspects(cuts):
+            found, strange = reader.above(start, end)
+            hits += found
+            undecoded += strange
+    return ScanResult(tuple(sorted(hits, key=attrgetter("address"))), undecoded)
+
+
+class _Reader:
+    """One contiguous piece of code. Places are offsets into it."""
+
+    def __init__(self, data: bytes, address: int, bits: int, table: _Table) -> None:
+        self._data, self._address, self._bits, self._table = data, address, bits, table
+        self._decoder = self._decoding(data, 0)
+        self._format = Formatter(FormatterSyntax.GAS).format
+
+    def _decoding(self, data: bytes, place: int) -> Decoder:
+        return Decoder(self._bits, data, self._table.options, ip=self._address + place)
+
+    def _at(self, place: int) -> Instruction:
+        self._decoder.position, self._decoder.ip = place, self._address + place
+        return self._decoder.decode()
+
+    def suspects(self, cuts: Sequence[int]) -> list[tuple[int, int]]:
+        """The stretches between cuts that hold something above the level, read at some offset or other."""
+        data, search = self._data, self._table.search.search
+        found: set[int] = set()
+        place = 0
+        while match := search(data, place):
+            escape = match.start()
+            found |= {bisect_right(cuts, start) for start in self._beginnings(escape)}
+            stretch = bisect_right(cuts, escape)
+            place = cuts[stretch] if stretch in found else escape + 1
+        return [(cuts[index - 1], cuts[index]) for index in sorted(found)]
+
+    def _beginnings(self, escape: int) -> Iterator[int]:
+        """Where an instruction above the level begins that has its escape byte here: at the byte itself or a prefix before."""
+        data, beyond = self._data, self._table.beyond
+        for place in range(escape, max(escape - LONGEST, -1), -1):
+            if place < escape and data[place] not in _PREFIXES[self._bits]:
+                break
+            if self._at(place).code in beyond:
+                yield place
+
+    def above(self, start: int, end: int) -> tuple[list[Hit], int]:
+        """The hits of one stretch, and its bytes that are no instruction."""
+        notable, beyond = self._table.notable, self._table.beyond
+        decoder = self._decoding(self._data[start:end], start)
+        found = [each for each in decoder if each.code in notable]
+        undecoded = sum(each.len for each in found if each.code == Codes.INVALID)
+        if found and found[-1].code == Codes.INVALID:
+            # It may be an instruction that the next function's start cuts: a label in its midst must not hide it.
+            found.append(self._at(found[-1].ip - self._address))
+        hits = {each.ip: each for each in found if each.code in beyond}
+        targets = sorted({each.near_branch_target - self._address for each in found})
+        for each in self._jumped_to(start, end, targets, hits):
+            hits.setdefault(each.ip, each)
+        return [Hit(each.ip, each.len, beyond[each.code], self._format(each)) for each in hits.values()], undecoded
+
+    def _jumped_to(
+        self, start: int, end: int, targets: Sequence[int], known: Mapping[int, Instruction]
+    ) -> Iterator[Instruction]:
+        """What is above the level only as a jump into the midst of an instruction reads it.
+
+        Hand-written code jumps over a prefix, as glibc does over ``lock``; code that wants to hide could be made so.
+        """
+        for match in self._table.search.finditer(self._data, start, end):
+            for place in self._beginnings(match.start()):
+                if self._address + place in known:
+                    continue
+                for target in targets[bisect_left(targets, place - _APART) : bisect_right(targets, place)]:
+                    at = max(target, start)
+                    while at < place:
+                        at += self._at(at).len
+                    if at == place:
+                        yield self._at(place)
+                        break
+
+
+def disassembly(
+    code: bytes | memoryview, address: int, around: Hit, *, before: int = 4, after: int = 4, bits: int = 64
+) -> tuple[str, ...]:
+    """The instructions around a hit, a line each: address, bytes, text; the hit's line begins with ``=>``.
+
+    :param code: the bytes of the function, or any from an instruction's start at ``address`` to behind the hit.
+    :param before: lines before the hit's; ``after``: behind it.
+    """
+    end = around.address + around.size + after * LONGEST - address
+    decoder = Decoder(bits, bytes(code[: max(end, 0)]), ip=address)
+    text = Formatter(FormatterSyntax.GAS).format
+    lead: deque[Instruction] = deque(maxlen=before)
+    for each in decoder:
+        if each.next_ip > around.address:
+            break
+        lead.append(each)
+    if not 0 <= around.address - address < len(code):
+        return ()
+    decoder.position, decoder.ip = around.address - address, around.address
+    lines = []
+    for each in (*lead, *islice(decoder, after + 1)):
+        raw = bytes(code[each.ip - address : each.next_ip - address]).hex(" ")
+        mark = _MARK if each.ip == around.address else _NO_MARK
+        lines.append(f"{mark}{each.ip:x}:  {raw:<{3 * 8}} {text(each)}")
+    return tuple(lines)
