@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from workers.verify.elf import Code
 from workers.verify.isa.gnu import Tools, disassembled
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Masks, Reduction, WordReduction
 from workers.verify.isa.shapes import Verdict, needs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workers.verify.isa.reduce import Words
 
 # (mask, value, bits kept): the first that fits a word says which of its bits tell its kind. Only classes that compilers use
 # much are here; the others (atomics of LSE, MTE, SVE, SME …) are kept whole. Masks lie in the bits 31–21 and 11–10.
@@ -53,7 +59,7 @@ _KEPT = (
 
 # Extensions and versions as GNU as names them. Where several would do the first names the need, so those that bring others
 # along (fp16 comes with sve) stand behind these; what an older assembler does not know is passed over.
-_EXTENSIONS = (
+_EXTENSIONS = (  # noqa: SIM905 - read as a text
     "lse rdma crc aes sha2 pauth fp16 dotprod rcpc rcpc2 rcpc3 flagm flagm2 compnum jscvt frintts sha3 sm4 crypto fp16fml "
     "bf16 i8mm sb ssbs predres predres2 rng memtag mops cssc hbc ls64 lse128 the d128 tme profile ras wfxt xs fp8 faminmax lut "
     "lor pan sve f32mm f64mm sve2 sve2-aes sve2-sha3 sve2-sm4 sve2-bitperm sve2p1 sve-b16b16 sme sme-f64 sme-i64 "
@@ -71,10 +77,14 @@ def _masks() -> Masks:
     for index in range(len(table)):
         word = (index >> 2) << 21 | (index & 3) << 10
         table[index] = next((kept for mask, value, kept in _KEPT if word & mask == value), 0xFFFFFFFF)
-    return Masks(lambda words: (words >> 19 & 0x1FFC) | (words >> 10 & 3), table)
+    return Masks(_place, table)
 
 
-def reduction(codes: Sequence[Code], starts: Sequence[int], tools: Tools) -> Reduction:
+def _place(words: Words) -> NDArray[Any]:
+    return words >> 19 & 0x1FFC | words >> 10 & 3
+
+
+def reduction(codes: Sequence[Code], _starts: Sequence[int], _tools: Tools) -> Reduction:
     """The distinct instructions of code. Every word is one: where functions begin does not matter."""
     return WordReduction(codes, _masks())
 
@@ -105,8 +115,9 @@ def _runs_anywhere(word: int) -> bool:
 
 
 def _richer(march: str) -> tuple[tuple[str, str], ...]:
-    """What lies above a level: each extension alone, each version, and the last version with all extensions."""
+    """What lies above a level: each extension alone, each version, each extension that asks for a version too."""
     return (
         *((name, f"{march}+{name}") for name in _EXTENSIONS),
         *((name, f"-march={name}") for name in _VERSIONS),
+        *((name, f"-march=armv9-a+{name}") for name in _EXTENSIONS),
     )

@@ -57,7 +57,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, tools: Tool
 
 
 @functools.cache
-def _known(level: Level, tools: Tools) -> dict[bytes, Verdict]:
+def _known(_level: Level, _tools: Tools) -> dict[bytes, Verdict]:
     """What was found out of kinds of instruction: most of a file's are those of the file before."""
     return {}
 
@@ -73,9 +73,7 @@ def _verdicts(architecture: ModuleType, kinds: Sequence[bytes], level: Level, to
     return {kind: known[kind] for kind in kinds}
 
 
-def _hits(
-    architecture: ModuleType, places: Sequence[tuple[int, bytes]], level: Level, tools: Tools
-) -> Iterator[Hit]:
+def _hits(architecture: ModuleType, places: Sequence[tuple[int, bytes]], level: Level, tools: Tools) -> Iterator[Hit]:
     """Each place with its own text: a kind stands for instructions of other registers and numbers too."""
     encodings = list({encoding for _, encoding in places})
     needs = dict(zip(encodings, architecture.verdicts(encodings, level, tools), strict=True))

@@ -21,7 +21,8 @@ from workers.run import require, run
 _BATCH = 200_000  # encodings for one objdump: bounds what is held of its listing, about 20 MB
 _TIMEOUT = 300.0  # seconds for one program; the largest batch takes one
 _LINE = re.compile(r"^ *([0-9a-f]+):\t(.*)$", re.MULTILINE)
-_ERROR = re.compile(r"^[^:\n]*:(\d+): Error: ", re.MULTILINE)
+_ERROR = re.compile(r"^[^:\n]*:(\d+): Error: (.*)$", re.MULTILINE)
+_GENERAL_ERROR = re.compile(r"^Error: (.*)$", re.MULTILINE)
 _COMMENT = re.compile(r"\s*(?://|\t# |<(?!unknown>)).*")  # "// #8", "# 1010", "<.data+0x40>": for people
 _NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …; UDF is what Arm keeps undefined for ever
 
@@ -94,43 +95,38 @@ def listed(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[i
     return [(at, text.strip()) for at, text in _listing(tools, data, f"--adjust-vma={address:#x}")]
 
 
-def _listing(tools: Tools, data: bytes | memoryview, *arguments: str) -> Iterator[tuple[int, str]]:
-    with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
-        file = Path(folder) / "code"
-        file.write_bytes(data)
-        how = ["-D", "-z", "-w", "--no-show-raw-insn", "-b", "binary", *_MACHINES[tools.machine].options, *arguments]
-        output = run([tools.objdump, *how, file], env=_environment(), timeout=_TIMEOUT).output  # -z: zeros are code too
-    return ((int(match[1], 16), match[2]) for match in _LINE.finditer(output))
+def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
+    """Which of these assembler lines, by number, the assembler refuses with an option, and its reason.
 
-
-def refused(tools: Tools, lines: Sequence[str], *options: str) -> frozenset[int]:
-    """Which of these assembler lines, by number, the assembler refuses with these options."""
+    All of them, where it does not know the option: what it knows of processors depends on its age.
+    """
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         source = Path(folder) / "lines.s"
         source.write_text("\n".join(lines) + "\n")
-        argv = [tools.assembler, *options, "-o", Path(folder) / "lines.o", source]
+        argv = [tools.assembler, option, "-o", f"{source}.o", f"{source}"]
         output = run(argv, env=_environment(), timeout=_TIMEOUT, check=False).output
-    return frozenset(int(match[1]) - 1 for match in _ERROR.finditer(output))
-
-
-@functools.cache
-def accepts(tools: Tools, option: str) -> bool:
-    """Whether the assembler knows an option: what it knows of processors depends on its age."""
-    with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
-        source = Path(folder) / "empty.s"
-        source.write_text("\n")
-        argv = [tools.assembler, option, "-o", Path(folder) / "empty.o", source]
-        return run(argv, env=_environment(), timeout=_TIMEOUT, check=False).status == 0
+    if general := _GENERAL_ERROR.search(output):
+        return dict.fromkeys(range(len(lines)), general[1])
+    return {int(match[1]) - 1: match[2] for match in _ERROR.finditer(output)}
 
 
 @functools.cache
 def knows(tools: Tools, processor: str) -> bool:
     """Whether the disassembler has a word for a processor (``-M``)."""
+    return "unknown -M" not in _dumped(tools, bytes(4), "-M", processor)
+
+
+def _listing(tools: Tools, data: bytes | memoryview, *arguments: str) -> Iterator[tuple[int, str]]:
+    output = _dumped(tools, data, "-z", "-w", "--no-show-raw-insn", *arguments)  # -z: zeros are code too
+    return ((int(match[1], 16), match[2]) for match in _LINE.finditer(output))
+
+
+def _dumped(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         file = Path(folder) / "code"
-        file.write_bytes(bytes(4))
-        argv = [tools.objdump, "-D", "-b", "binary", *_MACHINES[tools.machine].options, "-M", processor, file]
-        return "unknown -M" not in run(argv, env=_environment(), timeout=_TIMEOUT).output
+        file.write_bytes(data)
+        argv = [tools.objdump, "-D", "-b", "binary", *_MACHINES[tools.machine].options, *arguments, f"{file}"]
+        return run(argv, env=_environment(), timeout=_TIMEOUT).output
 
 
 def _environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.verify.elf import Code
 from workers.verify.isa.gnu import Tools, disassembled, knows
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workers.verify.isa.reduce import Places
+    from workers.verify.isa.reduce import Places, Words
 
     Pairs = NDArray[np.uint64]
 
@@ -61,6 +61,10 @@ _FLOATING = {
 }  # fmt: skip
 
 _PREFIX = 1
+_BCTR = 0x4E800420
+_FARTHEST = 1 << 26
+"""Bytes a jump table's entry leads at most. Within these, a forward one has primary operation code 0, which is no
+instruction at all, and a backward one 63, floating point."""
 _PROCESSORS = ("power8", "power9", "power10", "power11", "future")
 
 
@@ -88,7 +92,11 @@ def _masks() -> Masks:
     import numpy as np
 
     table = np.array([_kept(primary, low) for primary in range(64) for low in range(1 << 11)], np.uint32)
-    return Masks(lambda words: (words >> 26 << 11) | (words & 0x7FF), table)
+    return Masks(_place, table)
+
+
+def _place(words: Words) -> NDArray[Any]:
+    return words >> 26 << 11 | words & 0x7FF
 
 
 class _Reduction:
@@ -98,18 +106,20 @@ class _Reduction:
         import numpy as np
 
         self._codes = codes
-        candidates = [_candidates(code, starts) for code in codes]
+        tables = [_jump_tables(words_of(code)) for code in codes]
+        candidates = [_candidates(code, starts, table) for code, table in zip(codes, tables, strict=True)]
         kinds = [_prefixed(code, places) for code, places in zip(codes, candidates, strict=True)]
         distinct, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *kinds]), return_counts=True)
         pairs = [pair.to_bytes(8, "little") for pair in distinct.tolist()]
         texts = disassembled(tools, pairs, newest(tools))
         known = {pair: 8 * count for pair, text, count in zip(pairs, texts, counts.tolist(), strict=True) if text}
         # No suffix has primary operation code 1: of two candidates in a row, one at most is an instruction.
-        lawful = _as_numbers(list(known))
-        self._pairs = [(places[held := np.isin(kind, lawful)], kind[held]) for places, kind in zip(candidates, kinds, strict=True)]
-        self._words = WordReduction(codes, _masks(), [np.concatenate([at, at + 1]) for at, _ in self._pairs])
+        held = [np.isin(kind, _as_numbers(list(known))) for kind in kinds]
+        self._pairs = [(at[is_held], kind[is_held]) for at, kind, is_held in zip(candidates, kinds, held, strict=True)]
+        left_out = [np.concatenate([at, at + 1, table]) for (at, _), table in zip(self._pairs, tables, strict=True)]
+        self._words = WordReduction(codes, _masks(), left_out)
         self.sizes = {**self._words.sizes, **known}
-        self.rest = self._words.rest
+        self.rest = self._words.rest + sum(4 * len(table) for table in tables)
 
     def places(self, kinds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
         import numpy as np
@@ -121,13 +131,37 @@ class _Reduction:
                 yield code.address + place, bytes(code.data[place : place + 8])
 
 
+def _jump_tables(words: Words) -> Places:
+    """The words that belong to jump tables.
+
+    GCC lays the table of a ``switch`` into the code, right behind the bctr that jumps by it (rs6000/linux64.h,
+    JUMP_TABLES_IN_TEXT_SECTION): 32-bit distances from the table's start. A backward one, 0xfc000000 and up, reads like a
+    floating-point instruction, now and then one of a newer processor. What follows a bctr is a table as far as each word
+    leads from there to an instruction of this stretch.
+    """
+    import numpy as np
+
+    begins = np.flatnonzero(words[:-1] == _BCTR) + 1
+    if not len(begins):
+        return begins
+    distances = words.view(np.int32)
+    distant = np.flatnonzero((distances & 3 != 0) | (distances < -_FARTHEST) | (distances >= _FARTHEST))
+    ends = np.append(distant, len(words))[np.searchsorted(distant, begins)]
+    tables = [begins[:0]]
+    for begin, end in zip(begins[ends > begins].tolist(), ends[ends > begins].tolist(), strict=True):
+        targets = begin + (distances[begin:end] >> 2)
+        outside = np.flatnonzero((targets < 0) | (targets >= len(words)))
+        tables.append(np.arange(begin, begin + int(outside[0]) if len(outside) else end))
+    return np.concatenate(tables)
+
+
 def _as_numbers(pairs: Sequence[bytes]) -> Pairs:
     import numpy as np
 
     return np.frombuffer(b"".join(pairs), "<u8")
 
 
-def _candidates(code: Code, starts: Sequence[int]) -> Places:
+def _candidates(code: Code, starts: Sequence[int], tables: Places) -> Places:
     """The words that may be prefixes: a prefix is not the last word, and no function begins amid an instruction."""
     import numpy as np
 
@@ -135,7 +169,7 @@ def _candidates(code: Code, starts: Sequence[int]) -> Places:
     if len(places):
         inner = starts[bisect_left(starts, code.address) : bisect_left(starts, code.end)]
         begins = np.array([(start - code.address) // 4 for start in inner], np.intp)
-        places = places[~np.isin(places + 1, begins)]
+        places = places[~np.isin(places + 1, begins) & ~np.isin(places, tables)]
     return places
 
 

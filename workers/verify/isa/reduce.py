@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from workers.verify.elf import Code
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint32]
     Places = NDArray[np.intp]
+
+
+_CHUNK = 1 << 18  # words looked at in one go: what is made of them stays in the processor's caches
 
 
 class Reduction(Protocol):
@@ -42,14 +45,15 @@ class Reduction(Protocol):
 class Masks:
     """Which bits of a 32-bit instruction make its kind: a table by some of its bits."""
 
-    index: Callable[[Words], Words]
+    index: Callable[[Words], NDArray[Any]]
     """The place in the table, of each word."""
     kept: Words
 
-    def masked(self, words: Words) -> Words:
-        """The kind of each word."""
-        masked: Words = words & self.kept[self.index(words)]
-        return masked
+    def masked(self, words: Words) -> Iterator[tuple[int, Words]]:
+        """The kinds of words, in chunks: (index of the chunk's first word, kinds)."""
+        for first in range(0, len(words), _CHUNK):
+            chunk = words[first : first + _CHUNK]
+            yield first, chunk & self.kept[self.index(chunk)]
 
 
 def words_of(code: Code) -> Words:
@@ -75,12 +79,13 @@ class WordReduction:
         self.rest = sum(len(code.data) % 4 for code in codes)
         self.sizes: dict[bytes, int] = {}
         for number, code in enumerate(codes):
-            kinds = masks.masked(words_of(code))
+            words = words_of(code)
             if left_out is not None:
-                kinds = np.delete(kinds, left_out[number])
-            for kind, count in zip(*(part.tolist() for part in np.unique(kinds, return_counts=True)), strict=True):
-                key = kind.to_bytes(4, "little")
-                self.sizes[key] = self.sizes.get(key, 0) + 4 * count
+                words = np.delete(words, left_out[number])
+            for _, kinds in masks.masked(words):
+                for kind, count in zip(*(part.tolist() for part in np.unique(kinds, return_counts=True)), strict=True):
+                    key = kind.to_bytes(4, "little")
+                    self.sizes[key] = self.sizes.get(key, 0) + 4 * count
 
     def places(self, kinds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
         """Where instructions of these kinds lie."""
@@ -88,8 +93,9 @@ class WordReduction:
 
         wanted = np.array([int.from_bytes(kind, "little") for kind in kinds], np.uint32)
         for number, code in enumerate(self._codes):
-            found = np.isin(self._masks.masked(words_of(code)), wanted)
-            if self._left_out is not None:
-                found[self._left_out[number]] = False
-            for place in (4 * np.flatnonzero(found)).tolist():
-                yield code.address + place, bytes(code.data[place : place + 4])
+            for first, masked in self._masks.masked(words_of(code)):
+                found = np.flatnonzero(np.isin(masked, wanted)) + first
+                if self._left_out is not None:
+                    found = found[~np.isin(found, self._left_out[number])]
+                for place in (4 * found).tolist():
+                    yield code.address + place, bytes(code.data[place : place + 4])
