@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.errors import CannotRun
-from workers.run import require, run
+from workers.run import Completed, require, run
 
 _BATCH = 200_000  # encodings for one objdump: bounds what is held of its listing, about 20 MB
 _TIMEOUT = 300.0  # seconds for one program; the largest batch takes one
 _LINE = re.compile(r"^ *([0-9a-f]+):\t(.*)$", re.MULTILINE)
-_ERROR = re.compile(r"^[^:\n]*:(\d+): Error: (.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^[^:\n]*:(\d+): (Error|Fatal error): (.*)$", re.MULTILINE)
 _GENERAL_ERROR = re.compile(r"^Error: (.*)$", re.MULTILINE)
 _COMMENT = re.compile(r"\s*(?://|\t# |<(?!unknown>)).*")  # "// #8", "# 1010", "<.data+0x40>": for people
 _NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …; UDF is what Arm keeps undefined for ever
@@ -71,17 +71,17 @@ def tools_for(machine: str) -> Tools:
     return Tools(machine, require(f"{prefix}objdump", package), require(f"{prefix}as", package))
 
 
-def disassembled(tools: Tools, encodings: Sequence[bytes], processor: str = "") -> Iterator[str]:
+def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
     """The text of each encoding, in order; empty where it is no instruction.
 
-    :param processor: whose instructions are to be known (``objdump -M``); by default all there are.
+    :param option: for ``objdump -M``: a processor, whose instructions alone are known; ``no-aliases``.
     :raises CannotRun: when objdump does not see the instructions where they begin.
     """
     slot, filler = _MACHINES[tools.machine].slot, _MACHINES[tools.machine].filler
-    assumed = ("-M", processor) if processor else ()
+    chosen = ("-M", option) if option else ()
     for first in range(0, len(encodings), _BATCH):
         batch = [item + filler * (-len(item) % slot // 2) for item in encodings[first : first + _BATCH]]
-        texts = dict(_listing(tools, b"".join(batch), *assumed))
+        texts = dict(_listing(tools, b"".join(batch), *chosen))
         for offset in itertools.accumulate(map(len, batch[:-1]), initial=0):
             text = texts.get(offset)
             if text is None:
@@ -99,15 +99,32 @@ def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
     """Which of these assembler lines, by number, the assembler refuses with an option, and its reason.
 
     All of them, where it does not know the option: what it knows of processors depends on its age.
+
+    :raises CannotRun: when it fails and does not say of which line.
     """
+    lines = list(lines)
+    reasons: dict[int, str] = {}
+    while True:
+        done = _assembled(tools, lines, option)
+        if general := _GENERAL_ERROR.search(done.output):
+            return dict.fromkeys(range(len(lines)), general[1])
+        found = _ERROR.findall(done.output)
+        reasons.update({int(number) - 1: reason for number, _, reason in found})
+        fatal = [int(number) - 1 for number, kind, _ in found if kind == "Fatal error"]
+        for number in fatal:  # nothing behind it was read: once more without it
+            lines[number] = ""
+        if done.status and not found:
+            raise CannotRun(f"{tools.assembler} fails: {done.output.strip()[-200:]}", f"try it: {done.command_line}")
+        if not fatal:
+            return reasons
+
+
+def _assembled(tools: Tools, lines: Sequence[str], option: str) -> Completed:
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         source = Path(folder) / "lines.s"
         source.write_text("\n".join(lines) + "\n")
         argv = [tools.assembler, option, "-o", f"{source}.o", f"{source}"]
-        output = run(argv, env=_environment(), timeout=_TIMEOUT, check=False).output
-    if general := _GENERAL_ERROR.search(output):
-        return dict.fromkeys(range(len(lines)), general[1])
-    return {int(match[1]) - 1: match[2] for match in _ERROR.finditer(output)}
+        return run(argv, env=_environment(), timeout=_TIMEOUT, check=False)
 
 
 @functools.cache

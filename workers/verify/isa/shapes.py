@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from workers.verify.isa.gnu import Tools, refused
 
@@ -19,8 +20,20 @@ Verdict = tuple[str, ...] | None
 
 _NUMBERS = re.compile(r"(?<![a-z0-9_])(-?(?:0x[0-9a-f]+|\d+(?:\.\d+e[+-]\d+)?))(?![a-z0-9_])")
 _REGISTERS = re.compile(r"(?<![a-z0-9_])(%?[a-z])\d+(?![a-z0-9_])")
-_UNSUPPORTED = "selected processor does not support"
-_UNNAMED = "unnamed"  # by any single option that this assembler knows
+_ADDRESS = re.compile(r"(?<![#\w-])0x[0-9a-f]+")
+_UNNAMED = "unnamed"  # needs more than any option of ours gives
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is asked of an assembler to place an instruction."""
+
+    level: str
+    """The option for the level."""
+    richer: tuple[tuple[str, str], ...]
+    """(names joined by ``+``, option) of what lies above it, the least first."""
+    refusal: str = ""
+    """How the assembler's reason begins where the processor is it; empty where the words do not tell."""
 
 
 def shape_of(text: str) -> str:
@@ -32,46 +45,45 @@ def shape_of(text: str) -> str:
     return mnemonic.strip() + " " + _REGISTERS.sub(r"\1", _NUMBERS.sub("0", operands))
 
 
-def needs(tools: Tools, texts: Sequence[str], level: str, richer: tuple[tuple[str, str], ...]) -> list[Verdict]:
+def needs(tools: Tools, texts: Sequence[str], scale: Scale) -> list[Verdict]:
     """What each instruction needs beyond the level.
 
     :param texts: disassembled instructions; an empty text is no instruction.
-    :param level: the assembler's option for the level.
-    :param richer: (name, option) of what lies above it, the least first.
     """
-    known = _known(tools, level)
+    known = _known(tools, scale)
     shapes = [text and shape_of(text) for text in texts]
     new = {shape: text for shape, text in zip(shapes, texts, strict=True) if shape not in known}
     if new:
-        known.update(_asked(tools, new, level, richer))
-    return [known[shape] for shape in shapes]
+        known.update(_asked(tools, new, scale))
+    # What an assembler cannot read may be the sample's fault, as data has registers that no instruction may have.
+    unread = {text for shape, text in zip(shapes, texts, strict=True) if text and known[shape] is None}
+    answers = _asked(tools, {text: text for text in sorted(unread)}, scale) if unread else {}
+    return [answers.get(text, known[shape]) for shape, text in zip(shapes, texts, strict=True)]
 
 
 @functools.cache
-def _known(_tools: Tools, _level: str) -> dict[str, Verdict]:
+def _known(_tools: Tools, _scale: Scale) -> dict[str, Verdict]:
     """What was asked already; there are some thousands of shapes, whatever the number of files."""
     return {"": None}
 
 
-def _asked(
-    tools: Tools, samples: Mapping[str, str], level: str, richer: tuple[tuple[str, str], ...]
-) -> dict[str, Verdict]:
-    answers: dict[str, Verdict] = dict.fromkeys(samples, ())
-    reasons = _refused(tools, samples, level)
-    still = dict(reasons)
-    for name, option in richer:
+def _asked(tools: Tools, samples: Mapping[str, str], scale: Scale) -> dict[str, Verdict]:
+    reasons = _refused(tools, samples, scale.level)
+    answers: dict[str, Verdict] = {shape: None if shape in reasons else () for shape in samples}
+    still = {shape: samples[shape] for shape, reason in reasons.items() if reason.startswith(scale.refusal)}
+    for names, option in scale.richer:
         if still:
-            refused_too = _refused(tools, {shape: samples[shape] for shape in still}, option)
-            answers.update({shape: (name,) for shape in still if shape not in refused_too})
-            still = refused_too
-    for (
-        shape
-    ) in still:  # what needs two extensions is above the level; of an operand that as cannot read nothing is known
-        answers[shape] = (_UNNAMED,) if reasons[shape].startswith(_UNSUPPORTED) else None
+            accepted = still.keys() - _refused(tools, still, option).keys()
+            answers.update(dict.fromkeys(accepted, tuple(names.split("+"))))
+            still = {shape: text for shape, text in still.items() if shape not in accepted}
+    if scale.refusal:
+        answers.update(dict.fromkeys(still, (_UNNAMED,)))
     return answers
 
 
 def _refused(tools: Tools, samples: Mapping[str, str], option: str) -> dict[str, str]:
     """Why the assembler refuses a shape, of those that it refuses."""
     shapes = list(samples)
-    return {shapes[line]: reason for line, reason in refused(tools, list(samples.values()), option).items()}
+    # An address is as far from its instruction in code as it may be, in a file of samples even farther.
+    lines = [_ADDRESS.sub(".", text) for text in samples.values()]
+    return {shapes[line]: reason for line, reason in refused(tools, lines, option).items()}
