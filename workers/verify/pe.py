@@ -32,7 +32,7 @@ _IMAGE_SCN_MEM_EXECUTE, _IMAGE_SCN_MEM_WRITE = 0x20000000, 0x80000000
 _IMAGE_DLLCHARACTERISTICS_NX_COMPAT = 0x0100
 _EXCEPTION_TABLE = 3  # of the data directories
 _RUNTIME_FUNCTION_SIZES = {"EM_X86_64": 12, "EM_AARCH64": 8}  # bytes
-_DTYPE_FUNCTION = 0x20  # of a COFF symbol's type
+_DTYPE_FUNCTION, _C_EXTERNAL = 0x20, 2  # of a COFF symbol: its type, its storage class
 _SYMBOL_SIZE = 18  # bytes
 _MAX_NAME = 1 << 12  # bytes of a symbol's name
 
@@ -245,18 +245,18 @@ class Pe:
         raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, lies in no section")
 
     def _symbols(self) -> Iterator[tuple[int, str]]:
-        """(address, name) of each COFF symbol that is a function."""
+        """(address, name) of each COFF symbol that may be a function: objcopy keeps no types, but what is global."""
         if not self._symbols_at or not self._symbol_count:
             return
         size = _SYMBOL_SIZE * self._symbol_count
         table = self._slice(self._symbols_at, size, "the symbol table")
         auxiliary = 0
-        for name, value, section, kind, _, behind in struct.iter_unpack("<8sIhHBB", table):
+        for name, value, section, kind, storage, behind in struct.iter_unpack("<8sIhHBB", table):
             if auxiliary:
                 auxiliary -= 1
                 continue
             auxiliary = behind
-            if kind == _DTYPE_FUNCTION and 0 < section <= len(self.sections):
+            if (kind == _DTYPE_FUNCTION or storage == _C_EXTERNAL) and 0 < section <= len(self.sections):
                 address = (self.sections[section - 1].address + value) % 2**64
                 yield address, _text(name) if name[:4] != bytes(4) else self._string(int.from_bytes(name[4:], "little"))
 

@@ -57,7 +57,7 @@ _KEPT = (
     (0x9F000000, 0x0F000000, 0xFFFFFC00),  # vectors: by element, modified and shift immediates
 )
 
-# Extensions and versions as GNU as names them. Where several would do the first names the need, so those that bring others
+# Extensions as GNU as names them. Where several would do the first names the need, so those that bring others
 # along (fp16 comes with sve) stand behind these; what an older assembler does not know is passed over.
 _EXTENSIONS = (  # noqa: SIM905 - read as a text
     "lse rdma crc aes sha2 pauth fp16 dotprod rcpc rcpc2 rcpc3 flagm flagm2 compnum jscvt frintts sha3 sm4 crypto fp16fml "
@@ -65,7 +65,7 @@ _EXTENSIONS = (  # noqa: SIM905 - read as a text
     "lor pan sve f32mm f64mm sve2 sve2-aes sve2-sha3 sve2-sm4 sve2-bitperm sve2p1 sve-b16b16 sme sme-f64 sme-i64 "
     "sme-f64f64 sme-i16i64 sme2 sme2p1 gcs cpa"
 ).split()  # fmt: skip
-_VERSIONS = [f"armv8.{minor}-a" for minor in range(1, 10)] + ["armv9-a", *(f"armv9.{minor}-a" for minor in range(1, 6))]
+_EXTENSIONS_OF_V8_2 = ("dotprod", "fp16fml", "bf16", "i8mm", "sha3", "sm4", "f32mm", "f64mm")  # alone they are refused
 
 
 @functools.cache
@@ -129,8 +129,13 @@ def _scale(march: str) -> Scale:
     """Above a level lie each extension alone, each version, and each extension that asks for a version too."""
     richer = (
         *((name, f"{march}+{name}") for name in _EXTENSIONS),
-        *((name, f"-march={name}") for name in _VERSIONS),
-        *((name, f"-march=armv9-a+{name}") for name in _EXTENSIONS),
+        *((name, f"-march={name}") for name in ("armv8.1-a", "armv8.2-a")),
+        *((name, f"-march=armv8.2-a+{name}") for name in _EXTENSIONS_OF_V8_2),
+        *((name, f"-march={name}") for name in ("armv8.3-a", "armv8.4-a", "armv8.5-a")),
+        ("memtag", "-march=armv8.5-a+memtag"),
+        *((f"armv8.{minor}-a", f"-march=armv8.{minor}-a") for minor in range(6, 10)),
         ("memtag+mops", "-march=armv8.8-a+memtag"),
+        *((name, f"-march={name}") for name in ("armv9-a", *(f"armv9.{minor}-a" for minor in range(1, 6)))),
+        *((name, f"-march=armv9-a+{name}") for name in _EXTENSIONS),
     )
     return Scale(march, richer, "selected processor does not support")

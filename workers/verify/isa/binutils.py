@@ -80,7 +80,7 @@ def _hits(architecture: ModuleType, places: Sequence[tuple[int, bytes]], level: 
     texts = dict(zip(encodings, disassembled(tools, encodings), strict=True))
     for address, encoding in sorted(places):
         if needs[encoding]:
-            yield Hit(address, len(encoding), needs[encoding], texts[encoding])
+            yield Hit(address, len(encoding), needs[encoding], " ".join(texts[encoding].split()))
 
 
 def disassembly(code: Code, address: int, tools: Tools, begin: int | None = None, lines: int = 3) -> tuple[str, ...]:

@@ -78,10 +78,9 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
     :raises CannotRun: when objdump does not see the instructions where they begin.
     """
     slot, filler = _MACHINES[tools.machine].slot, _MACHINES[tools.machine].filler
-    chosen = ("-M", option) if option else ()
     for first in range(0, len(encodings), _BATCH):
         batch = [item + filler * (-len(item) % slot // 2) for item in encodings[first : first + _BATCH]]
-        texts = dict(_listing(tools, b"".join(batch), *chosen))
+        texts = dict(_listing(tools, b"".join(batch), option))
         for offset in itertools.accumulate(map(len, batch[:-1]), initial=0):
             text = texts.get(offset)
             if text is None:
@@ -92,7 +91,7 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
 
 def listed(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
     """(address, text) of each instruction of a stretch of code, as a person reads it."""
-    return [(at, text.strip()) for at, text in _listing(tools, data, f"--adjust-vma={address:#x}")]
+    return [(at, text.strip()) for at, text in _listing(tools, data, "", f"--adjust-vma={address:#x}")]
 
 
 def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
@@ -133,7 +132,8 @@ def knows(tools: Tools, processor: str) -> bool:
     return "unknown -M" not in _dumped(tools, bytes(4), "-M", processor)
 
 
-def _listing(tools: Tools, data: bytes | memoryview, *arguments: str) -> Iterator[tuple[int, str]]:
+def _listing(tools: Tools, data: bytes | memoryview, option: str, *arguments: str) -> Iterator[tuple[int, str]]:
+    arguments += ("-M", option) if option else ()
     output = _dumped(tools, data, "-z", "-w", "--no-show-raw-insn", *arguments)  # -z: zeros are code too
     return ((int(match[1], 16), match[2]) for match in _LINE.finditer(output))
 
