@@ -213,6 +213,23 @@ def test_a_prefix_of_power10_and_its_suffix_are_one_instruction(tmp_path):
     ]
 
 
+def test_prefixed_instructions_are_found_wherever_they_lie_among_others(tmp_path):
+    """objdump reads no prefixed instruction across 64 bytes: wherever one lies in the file it is given, it must see it."""
+    for before in range(3):
+        words = [f"mtspr {200 + number},3" for number in range(before)]
+        source = "\n".join([".text", *words, *(f"pld {number},0({number + 1})" for number in range(30)), "blr\n"])
+        (tmp_path / f"{before}").mkdir()
+        _, result = scanned("ppc64le", made("ppc64le", tmp_path / f"{before}", source, "-mcpu=power10", suffix=".s"))
+        assert [(hit.size, hit.features) for hit in result.hits] == [(8, ("power10",))] * 30
+        assert [hit.text for hit in result.hits] == [f"pld r{number},0(r{number + 1})" for number in range(30)]
+
+
+def test_a_prefix_without_a_suffix_is_no_instruction():
+    nops = struct.pack("<2I", 0x60000000, 0x07000000)  # pnop would be these 4 bytes and 4 more
+    result = binutils.scan([Code("", 0, memoryview(nops))], (), LEVELS["POWER9"], tools_of("ppc64le"))
+    assert result == binutils.ScanResult((), 4)
+
+
 LIBRARIES = [(name, Path(f"/usr/{target(name).toolchain.triplet}/lib/libc.so.6")) for name in OTHERS]
 ARCHITECTURES = {"aarch64": aarch64, "ppc64le": ppc64, "s390x": s390x}
 

@@ -110,10 +110,11 @@ def _word(encoding: bytes) -> int:
 def _runs_anywhere(word: int) -> bool:
     """Whether no processor refuses the word, or only to an operating system.
 
-    Hints (C4.1.94: PACIASP, AUTIASP, BTI, CSDB … are some) and prefetches of kinds it does not know are no-operations to
-    an older processor. System registers and system instructions of any exception level but the least (op1 other than 3)
-    are for an operating system, which reads the ID registers before it uses them; that such registers may be read by
-    programs too is the kernel's doing, and by its word lawful (Linux, cpu-feature-registers).
+    An older processor passes over hints (PACIASP, AUTIASP, BTI, CSDB … are encoded as such) and prefetches of a kind it
+    does not know. System registers and system instructions whose op1 is not 3 belong to an operating system, which asks
+    the ID registers before it uses them; the ID registers themselves read as zero where they mean nothing yet, and Linux
+    lets programs read them (Documentation/arch/arm64/cpu-feature-registers.rst). What op1 3 has is for programs: RNDR,
+    DC CVAP and their like are judged.
     """
     if word & 0xFFFFF01F == 0xD503201F:  # hints
         return True

@@ -16,6 +16,7 @@ from workers.verify.facts import Hit
 from workers.verify.isa import aarch64, ppc64, s390x
 from workers.verify.isa.gnu import Tools, disassembled, listed, tools_for
 from workers.verify.isa.levels import Level
+from workers.verify.isa.reduce import Reduction
 from workers.verify.isa.shapes import Verdict
 
 __all__ = ["ScanResult", "Tools", "disassembly", "scan", "tools_for"]
@@ -50,10 +51,8 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, tools: Tool
     verdicts = _verdicts(architecture, tuple(reduction.sizes), level, tools)
     undecoded = reduction.rest + sum(size for kind, size in reduction.sizes.items() if verdicts[kind] is None)
     above = [kind for kind, verdict in verdicts.items() if verdict]
-    if not above:
-        return ScanResult((), undecoded)
-    places = list(reduction.places(above))
-    return ScanResult(tuple(_hits(architecture, places, level, tools)), undecoded)
+    hits = _hits(reduction, above, architecture, level, tools) if above else ()
+    return ScanResult(tuple(sorted(hits, key=lambda hit: hit.address)), undecoded)
 
 
 @functools.cache
@@ -73,14 +72,16 @@ def _verdicts(architecture: ModuleType, kinds: Sequence[bytes], level: Level, to
     return {kind: known[kind] for kind in kinds}
 
 
-def _hits(architecture: ModuleType, places: Sequence[tuple[int, bytes]], level: Level, tools: Tools) -> Iterator[Hit]:
+def _hits(
+    reduction: Reduction, above: Sequence[bytes], architecture: ModuleType, level: Level, tools: Tools
+) -> Iterator[Hit]:
     """Each place with its own text: a kind stands for instructions of other registers and numbers too."""
-    encodings = list({encoding for _, encoding in places})
+    encodings = list({encoding for _, encoding in reduction.places(above)})
     needs = dict(zip(encodings, architecture.verdicts(encodings, level, tools), strict=True))
-    texts = dict(zip(encodings, disassembled(tools, encodings), strict=True))
-    for address, encoding in sorted(places):
-        if needs[encoding]:
-            yield Hit(address, len(encoding), needs[encoding], " ".join(texts[encoding].split()))
+    texts = {item: " ".join(text.split()) for item, text in zip(encodings, disassembled(tools, encodings), strict=True)}
+    for address, encoding in reduction.places(above):
+        if features := needs[encoding]:
+            yield Hit(address, len(encoding), features, texts[encoding])
 
 
 def disassembly(code: Code, address: int, tools: Tools, begin: int | None = None, lines: int = 3) -> tuple[str, ...]:

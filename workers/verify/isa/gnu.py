@@ -38,14 +38,19 @@ class _Machine:
     options: tuple[str, ...]
     """With which objdump reads bytes without a header as this machine's code."""
     slot: int = 1
-    """Bytes that each encoding is filled up to, with ``filler``. Of what it does not know, objdump's s390 decoder takes 4
-    bytes, not the instruction's 2 or 6, so that it may read across the next ones; within 12 it is in step again."""
+    """Bytes that each encoding is filled up to, with ``filler``, a no-operation, lest objdump see two as one or none.
+
+    s390x: of what it does not know it takes 4 bytes, not the instruction's 2 or 6, so that it may read across the next
+    ones; within 12 it is in step again. ppc64le: a prefixed instruction must not cross a boundary of 64 bytes.
+    """
     filler: bytes = b""
 
 
 _MACHINES = {
     "EM_AARCH64": _Machine("aarch64", "aarch64-linux-gnu-", ("-m", "aarch64", "-EL")),
-    "EM_PPC64": _Machine("ppc64le", "powerpc64le-linux-gnu-", ("-m", "powerpc:common64", "-EL")),
+    "EM_PPC64": _Machine(
+        "ppc64le", "powerpc64le-linux-gnu-", ("-m", "powerpc:common64", "-EL"), slot=8, filler=b"\0\0\0\x60"
+    ),
     "EM_S390": _Machine("s390x", "s390x-linux-gnu-", ("-m", "s390:64-bit", "-EB"), slot=12, filler=b"\x07\x00"),
 }
 
@@ -79,7 +84,9 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
     """
     slot, filler = _MACHINES[tools.machine].slot, _MACHINES[tools.machine].filler
     for first in range(0, len(encodings), _BATCH):
-        batch = [item + filler * (-len(item) % slot // 2) for item in encodings[first : first + _BATCH]]
+        batch = [
+            item + filler * (-len(item) % slot // (len(filler) or 1)) for item in encodings[first : first + _BATCH]
+        ]
         texts = dict(_listing(tools, b"".join(batch), option))
         for offset in itertools.accumulate(map(len, batch[:-1]), initial=0):
             text = texts.get(offset)

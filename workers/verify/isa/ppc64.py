@@ -198,11 +198,16 @@ def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Ver
     # The level first: what it knows is of the level, whatever another processor makes of it.
     for name in (processor, *_above(processor)):
         if knows(tools, name):
-            unknown = [encoding for encoding, answer in answers.items() if answer is None]
+            unknown = [item for item, answer in answers.items() if answer is None and not _is_half(item)]
             for encoding, text in zip(unknown, disassembled(tools, unknown, name), strict=True):
                 if text:
                     answers[encoding] = () if name == processor else (name,)
     return [answers[encoding] for encoding in encodings]
+
+
+def _is_half(encoding: bytes) -> bool:
+    """Whether it is a prefix alone, which is nothing: with whatever stood behind it, it might be something."""
+    return len(encoding) == 4 and encoding[3] >> 2 == _PREFIX
 
 
 def _above(processor: str) -> tuple[str, ...]:
