@@ -46,5 +46,6 @@ LEVELS = {
         Level("z13", "EM_S390", assembler=("-march=z13",)),
         Level("z14", "EM_S390", assembler=("-march=z14",)),
         Level("z15", "EM_S390", assembler=("-march=z15",)),
+        Level("z16", "EM_S390", assembler=("-march=z16",)),
     )
 }

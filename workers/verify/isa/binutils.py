@@ -1,0 +1,104 @@
+"""Instructions above a level on aarch64, ppc64le and s390x, judged by GNU binutils.
+
+The way of a scan: code is reduced to its distinct kinds of instruction (:mod:`workers.verify.isa.reduce`), objdump and as say
+of each kind what it is and which processors have it, and only what lies above the level is looked for in the code again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from workers.verify.elf import Code
+from workers.verify.facts import Hit
+from workers.verify.isa import aarch64, ppc64, s390x
+from workers.verify.isa.gnu import Tools, disassembled, listed, tools_for
+from workers.verify.isa.levels import Level
+from workers.verify.isa.reduce import Reduction
+from workers.verify.isa.shapes import Verdict
+
+__all__ = ["ScanResult", "Tools", "disassembly", "scan", "tools_for"]
+
+_ARCHITECTURES: dict[str, ModuleType] = {"EM_AARCH64": aarch64, "EM_PPC64": ppc64, "EM_S390": s390x}
+_MAX_KNOWN = 500_000  # verdicts that are kept for the files to come: some 100 MB
+_MAX_LISTED = 1 << 16  # bytes of a function that are listed to find an instruction's neighbours
+_LONGEST = 8  # bytes of one instruction: a prefixed one of POWER10
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What is above a level in some code."""
+
+    hits: tuple[Hit, ...]
+    """By address."""
+    undecoded: int
+    """Bytes that no processor of any level executes: data among the code, and what is newer than these binutils."""
+
+
+def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, tools: Tools) -> ScanResult:
+    """Find every instruction above a level.
+
+    :param starts: sorted addresses at which functions begin; s390x, whose instructions differ in length, is decoded anew
+        at each, so that data before it lead nothing astray.
+    :param tools: of :func:`tools_for` with the level's machine.
+    :raises CannotRun: when the programs do not do their work.
+    :raises CommandFailed: when objdump fails.
+    """
+    architecture = _ARCHITECTURES[level.machine]
+    reduction = architecture.reduction(codes, starts, tools)
+    verdicts = _verdicts(architecture, tuple(reduction.sizes), level, tools)
+    undecoded = reduction.rest + sum(size for kind, size in reduction.sizes.items() if verdicts[kind] is None)
+    above = [kind for kind, verdict in verdicts.items() if verdict]
+    hits = _hits(reduction, above, architecture, level, tools) if above else ()
+    return ScanResult(tuple(sorted(hits, key=lambda hit: hit.address)), undecoded)
+
+
+@functools.cache
+def _known(_level: Level, _tools: Tools) -> dict[bytes, Verdict]:
+    """What was found out of kinds of instruction: most of a file's are those of the file before."""
+    return {}
+
+
+def _verdicts(architecture: ModuleType, kinds: Sequence[bytes], level: Level, tools: Tools) -> dict[bytes, Verdict]:
+    known = _known(level, tools)
+    new = [kind for kind in kinds if kind not in known]
+    if len(known) + len(new) > _MAX_KNOWN:
+        known.clear()
+        new = list(kinds)
+    answers = dict(zip(new, architecture.verdicts(new, level, tools), strict=True)) if new else {}
+    known.update(answers)
+    return {kind: known[kind] for kind in kinds}
+
+
+def _hits(
+    reduction: Reduction, above: Sequence[bytes], architecture: ModuleType, level: Level, tools: Tools
+) -> Iterator[Hit]:
+    """Each place with its own text: a kind stands for instructions of other registers and numbers too."""
+    encodings = list({encoding for _, encoding in reduction.places(above)})
+    needs = dict(zip(encodings, architecture.verdicts(encodings, level, tools), strict=True))
+    texts = {item: " ".join(text.split()) for item, text in zip(encodings, disassembled(tools, encodings), strict=True)}
+    for address, encoding in reduction.places(above):
+        if features := needs[encoding]:
+            yield Hit(address, len(encoding), features, texts[encoding])
+
+
+def disassembly(code: Code, address: int, tools: Tools, begin: int | None = None, lines: int = 3) -> tuple[str, ...]:
+    """An instruction and its neighbours for a reader: ``12a4: ldadd x0, x1, [x2]``, one a line.
+
+    :param code: the stretch that holds it.
+    :param begin: an address before it at which an instruction begins, best its function's. Without it, or where an
+        instruction does not begin at ``address`` when one reads on from there, only what follows is shown.
+    :param lines: neighbours on each side, where the stretch holds so many.
+    :raises CommandFailed: when objdump fails.
+    """
+    if begin is None or not code.address <= begin <= address or address - begin > _MAX_LISTED:
+        begin = address
+    first, behind = begin - code.address, address - code.address + (lines + 1) * _LONGEST
+    rows = listed(tools, code.data[first:behind], begin)
+    place = next((number for number, (at, _) in enumerate(rows) if at == address), None)
+    if place is None:
+        return disassembly(code, address, tools, None, lines) if begin != address else ()
+    chosen = rows[max(0, place - lines) : place + lines + 1]
+    return tuple(f"{at:x}: {' '.join(text.split())}" for at, text in chosen)

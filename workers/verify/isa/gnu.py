@@ -1,0 +1,157 @@
+"""GNU binutils as the authority: what an encoding is called (objdump), and which processors have it (as).
+
+What a level holds is then asked of the programs that compilers rely on, not of a table typed by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.errors import CannotRun
+from workers.run import Completed, require, run
+
+_BATCH = 200_000  # encodings for one objdump: bounds what is held of its listing, about 20 MB
+_TIMEOUT = 300.0  # seconds for one program; the largest batch takes one
+_LINE = re.compile(r"^ *([0-9a-f]+):\t(.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^[^:\n]*:(\d+): (Error|Fatal error): (.*)$", re.MULTILINE)
+_GENERAL_ERROR = re.compile(r"^Error: (.*)$", re.MULTILINE)
+_COMMENT = re.compile(r"\s*(?://|\t# |<(?!unknown>)).*")  # "// #8", "# 1010", "<.data+0x40>": for people
+_NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …; UDF is what Arm keeps undefined for ever
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """How binutils speak of a machine."""
+
+    name: str
+    """As ``uname -m`` has it."""
+    prefix: str
+    """Of the cross programs, and of the packages that bring them."""
+    options: tuple[str, ...]
+    """With which objdump reads bytes without a header as this machine's code."""
+    slot: int = 1
+    """Bytes that each encoding is filled up to, with ``filler``, a no-operation, lest objdump see two as one or none.
+
+    s390x: of what it does not know it takes 4 bytes, not the instruction's 2 or 6, so that it may read across the next
+    ones; within 12 it is in step again. ppc64le: a prefixed instruction must not cross a boundary of 64 bytes.
+    """
+    filler: bytes = b""
+
+
+_MACHINES = {
+    "EM_AARCH64": _Machine("aarch64", "aarch64-linux-gnu-", ("-m", "aarch64", "-EL")),
+    "EM_PPC64": _Machine(
+        "ppc64le", "powerpc64le-linux-gnu-", ("-m", "powerpc:common64", "-EL"), slot=8, filler=b"\0\0\0\x60"
+    ),
+    "EM_S390": _Machine("s390x", "s390x-linux-gnu-", ("-m", "s390:64-bit", "-EB"), slot=12, filler=b"\x07\x00"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The programs for one machine."""
+
+    machine: str
+    objdump: str
+    assembler: str
+
+
+def tools_for(machine: str) -> Tools:
+    """The programs for code of a machine: the host's own where it is of that kind, else the cross ones.
+
+    :param machine: EM_AARCH64, EM_PPC64 (little endian) or EM_S390.
+    :raises CannotRun: naming the package that is missing.
+    """
+    of = _MACHINES[machine]
+    prefix = "" if platform.machine() == of.name else of.prefix
+    package = f"binutils-{prefix}".rstrip("-")
+    return Tools(machine, require(f"{prefix}objdump", package), require(f"{prefix}as", package))
+
+
+def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
+    """The text of each encoding, in order; empty where it is no instruction.
+
+    :param option: for ``objdump -M``: a processor, whose instructions alone are known; ``no-aliases``.
+    :raises CannotRun: when objdump does not see the instructions where they begin.
+    """
+    slot, filler = _MACHINES[tools.machine].slot, _MACHINES[tools.machine].filler
+    for first in range(0, len(encodings), _BATCH):
+        batch = [
+            item + filler * (-len(item) % slot // (len(filler) or 1)) for item in encodings[first : first + _BATCH]
+        ]
+        texts = dict(_listing(tools, b"".join(batch), option))
+        for offset in itertools.accumulate(map(len, batch[:-1]), initial=0):
+            text = texts.get(offset)
+            if text is None:
+                raise CannotRun(f"{tools.objdump} loses its place in code", "install binutils of 2.40 or later")
+            text = _COMMENT.sub("", text).strip()
+            yield "" if _NO_INSTRUCTION.match(text) else text
+
+
+def listed(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
+    """(address, text) of each instruction of a stretch of code, as a person reads it."""
+    return [(at, text.strip()) for at, text in _listing(tools, data, "", f"--adjust-vma={address:#x}")]
+
+
+def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
+    """Which of these assembler lines, by number, the assembler refuses with an option, and its reason.
+
+    All of them, where it does not know the option: what it knows of processors depends on its age.
+
+    :raises CannotRun: when it fails and does not say of which line.
+    """
+    lines = list(lines)
+    reasons: dict[int, str] = {}
+    while True:
+        done = _assembled(tools, lines, option)
+        if general := _GENERAL_ERROR.search(done.output):
+            return dict.fromkeys(range(len(lines)), general[1])
+        found = _ERROR.findall(done.output)
+        reasons.update({int(number) - 1: reason for number, _, reason in found})
+        fatal = [int(number) - 1 for number, kind, _ in found if kind == "Fatal error"]
+        for number in fatal:  # nothing behind it was read: once more without it
+            lines[number] = ""
+        if done.status and not found:
+            raise CannotRun(f"{tools.assembler} fails: {done.output.strip()[-200:]}", f"try it: {done.command_line}")
+        if not fatal:
+            return reasons
+
+
+def _assembled(tools: Tools, lines: Sequence[str], option: str) -> Completed:
+    with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
+        source = Path(folder) / "lines.s"
+        source.write_text("\n".join(lines) + "\n")
+        argv = [tools.assembler, option, "-o", f"{source}.o", f"{source}"]
+        return run(argv, env=_environment(), timeout=_TIMEOUT, check=False)
+
+
+@functools.cache
+def knows(tools: Tools, processor: str) -> bool:
+    """Whether the disassembler has a word for a processor (``-M``)."""
+    return "unknown -M" not in _dumped(tools, bytes(4), "-M", processor)
+
+
+def _listing(tools: Tools, data: bytes | memoryview, option: str, *arguments: str) -> Iterator[tuple[int, str]]:
+    arguments += ("-M", option) if option else ()
+    output = _dumped(tools, data, "-z", "-w", "--no-show-raw-insn", *arguments)  # -z: zeros are code too
+    return ((int(match[1], 16), match[2]) for match in _LINE.finditer(output))
+
+
+def _dumped(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
+        file = Path(folder) / "code"
+        file.write_bytes(data)
+        argv = [tools.objdump, "-D", "-b", "binary", *_MACHINES[tools.machine].options, *arguments, f"{file}"]
+        return run(argv, env=_environment(), timeout=_TIMEOUT).output
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"}  # messages are read
