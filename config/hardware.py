@@ -12,6 +12,8 @@ from pathlib import Path
 
 from config.problems import ConfigError, Problem, show
 
+FILE = r"^hardware/[A-Za-z0-9][A-Za-z0-9._-]*\.tsv$"
+"""How a package names a list: by its path in the site's folder."""
 _COLUMNS = ["pci_id", "driver", "device"]
 _FIELDS = ("vendor", "device", "subvendor", "subdevice", "class", "subclass")
 _DIGITS = (4, 4, 4, 4, 2, 2)
@@ -22,22 +24,13 @@ _LARGEST = 4 << 20  # bytes of a list
 
 @dataclass(frozen=True)
 class PciDevice:
-    """One row: the devices it speaks of, and the driver that must claim them. A field that is None is any."""
+    """One row: the devices it speaks of (a field that is None is any), and the driver that must claim them."""
 
     driver: str
     name: str
-    vendor: int | None
-    device: int | None
-    subvendor: int | None = None
-    subdevice: int | None = None
-    base_class: int | None = None
-    subclass: int | None = None
+    fields: tuple[int | None, ...]
+    """Vendor, device, subvendor, subdevice, class, subclass."""
     line: int = 0
-
-    @property
-    def fields(self) -> tuple[int | None, ...]:
-        """Vendor, device, subvendor, subdevice, class, subclass."""
-        return self.vendor, self.device, self.subvendor, self.subdevice, self.base_class, self.subclass
 
     def __str__(self) -> str:
         words = ["any" if v is None else f"{v:0{n}X}" for v, n in zip(self.fields, _DIGITS, strict=True)]
@@ -56,7 +49,9 @@ def read_list(path: Path, file: str) -> tuple[PciDevice, ...]:
         data = path.read_bytes()[: _LARGEST + 1]
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(file, 0, "", f"byte 0x{data[error.start]:02x} at {error.start}", "UTF-8 text")]) from None
+        raise ConfigError(
+            [Problem(file, 0, "", f"byte 0x{data[error.start]:02x} at {error.start}", "UTF-8 text")]
+        ) from None
     except OSError as error:
         raise ConfigError([Problem(file, 0, "", f"{error.strerror or error}", "a readable file")]) from None
     if len(data) > _LARGEST:
@@ -81,10 +76,9 @@ def parse(text: str, file: str) -> tuple[PciDevice, ...]:
         except _WrongError as error:
             problems.append(Problem(file, number, error.column, error.found, error.allowed))
             continue
-        if first := devices.setdefault((device.fields, device.driver), device):
-            if first is not device:
-                found = f"{device} of {device.driver} twice, first on line {first.line}"
-                problems.append(Problem(file, number, "pci_id", found, "each once"))
+        if (first := devices.setdefault((device.fields, device.driver), device)) is not device:
+            found = f"{device} of {device.driver} twice, first on line {first.line}"
+            problems.append(Problem(file, number, "pci_id", found, "each once"))
     if not devices and not problems:
         problems.append(Problem(file, 0, "", "no device", "at least one row"))
     if problems:
@@ -110,7 +104,7 @@ def _device(number: int, row: list[str]) -> PciDevice:
     fields += [None] * (len(_FIELDS) - len(fields))
     if fields[0] is None:
         raise _WrongError("pci_id", f"{show(pci_id)}, devices of any vendor", "a vendor")
-    return PciDevice(driver, name, *fields, line=number)
+    return PciDevice(driver, name, tuple(fields), number)
 
 
 def _number(word: str, field: str, digits: int) -> int | None:

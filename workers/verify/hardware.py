@@ -88,7 +88,9 @@ def modules_of(path: str, data: bytes) -> Iterator[Module]:
     name = PurePosixPath(path).name
     if name == "modules.builtin.modinfo":
         entries = [text.partition(".") for text in data.decode("utf-8", "replace").split("\0") if "." in text]
-        yield from _grouped((module, rest.removeprefix("alias=")) for module, _, rest in entries if rest[:6] == "alias=")
+        yield from _grouped(
+            (module, rest.removeprefix("alias=")) for module, _, rest in entries if rest[:6] == "alias="
+        )
     elif name in _LISTS:
         rows = (line.split() for line in data.decode("utf-8", "replace").splitlines())
         yield from _grouped((row[2], row[1]) for row in rows if len(row) == 3 and row[0] == "alias")
@@ -129,9 +131,9 @@ def _unpacked(name: str, data: bytes) -> bytes:
     try:
         stream: IO[bytes] = io.BytesIO(data)
         if name.endswith(".xz"):
-            stream = cast("IO[bytes]", lzma.open(stream))
+            stream = cast("IO[bytes]", lzma.LZMAFile(stream))  # noqa: SIM115 - closes nothing but memory
         elif name.endswith(".gz"):
-            stream = cast("IO[bytes]", gzip.open(stream))
+            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
         elif name.endswith(".zst"):
             import zstandard
 
@@ -164,7 +166,7 @@ def judge_hardware(devices: Sequence[PciDevice], kernel: Kernel, file: str) -> t
     checks = list(_unread(kernel, file))
     supported: Counter[str] = Counter()
     for device in devices:
-        of_vendor = [*claims.get(device.vendor, ()), *claims.get(None, ())]
+        of_vendor = [*claims.get(device.fields[0], ()), *claims.get(None, ())]
         if check := _judge_device(device, kernel, of_vendor, file):
             checks.append(check)
         else:
