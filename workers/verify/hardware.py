@@ -13,19 +13,16 @@ The row's driver must be the module's name, or another name that the module give
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import IO, cast
+from pathlib import Path, PurePosixPath
 
 from config.hardware import PciDevice
 from workers.results import Check
+from workers.verify.compressed import unpacked
 from workers.verify.elf import Elf
 from workers.verify.header import MalformedError
 
@@ -38,6 +35,7 @@ _ALIAS = re.compile(
     r"pci:v(?P<v>[0-9A-F]{8}|\*)d(?P<d>[0-9A-F]{8}|\*)sv(?P<sv>[0-9A-F]{8}|\*)sd(?P<sd>[0-9A-F]{8}|\*)"
     r"bc(?P<bc>[0-9A-F]{2}|\*)sc(?P<sc>[0-9A-F]{2}|\*)i(?:[0-9A-F]{2}|\*)"
 )
+_RELEASE = re.compile(r"(?:^|/)lib/modules/([^/]+)/")
 _LISTS = {"modules.alias", "modules.builtin.alias", "modules.builtin.modinfo"}
 
 
@@ -74,6 +72,24 @@ class Kernel:
             self.problems.append(f"{path}: {error}")
 
 
+def kernels_of(files: Iterable[tuple[str, Path]]) -> dict[str, Kernel]:
+    """The kernels that files belong to, by release (``uname -r``); "" of modules that lie in no kernel's folder.
+
+    :param files: the path of each as installed, and where its bytes lie. Only modules and lists of aliases are read.
+    """
+    kernels: dict[str, Kernel] = {}
+    for path, content in files:
+        if not is_kernel_file(path):
+            continue
+        release = found[1] if (found := _RELEASE.search(path)) else ""
+        kernel = kernels.setdefault(release, Kernel())
+        if content.stat().st_size > MAX_MODULE:
+            kernel.problems.append(f"{path}: more than {MAX_MODULE} bytes")
+        else:
+            kernel.add(path, content.read_bytes())
+    return kernels
+
+
 def is_kernel_file(path: str) -> bool:
     """Whether a path names a module or a list of aliases that :meth:`Kernel.add` reads."""
     name = PurePosixPath(path).name
@@ -95,7 +111,7 @@ def modules_of(path: str, data: bytes) -> Iterator[Module]:
         rows = (line.split() for line in data.decode("utf-8", "replace").splitlines())
         yield from _grouped((row[2], row[1]) for row in rows if len(row) == 3 and row[0] == "alias")
     elif found := _MODULE.fullmatch(name):
-        elf = Elf(_unpacked(name, data))
+        elf = Elf(b"".join(unpacked(io.BytesIO(data), name, MAX_MODULE)))
         section = elf.section(".modinfo")
         if elf.type != "ET_REL" or section is None:
             raise MalformedError("no kernel module: it has no .modinfo section")
@@ -124,31 +140,6 @@ def _module(name: str, aliases: Iterable[str]) -> Module:
 def _plain(name: str) -> str:
     """The name of a module as libkmod compares it."""
     return name.replace("-", "_")
-
-
-def _unpacked(name: str, data: bytes) -> bytes:
-    """A module's bytes, read until its end or one byte beyond the bound."""
-    try:
-        stream: IO[bytes] = io.BytesIO(data)
-        if name.endswith(".xz"):
-            stream = cast("IO[bytes]", lzma.LZMAFile(stream))  # noqa: SIM115 - closes nothing but memory
-        elif name.endswith(".gz"):
-            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
-        elif name.endswith(".zst"):
-            import zstandard
-
-            reader = zstandard.ZstdDecompressor(max_window_size=MAX_MODULE >> 1)
-            stream = cast("IO[bytes]", reader.stream_reader(stream, read_across_frames=True))
-        content = stream.read(MAX_MODULE + 1)
-    except (EOFError, OSError, lzma.LZMAError, zlib.error, MemoryError) as error:
-        raise MalformedError(f"damaged: {error or type(error).__name__}") from None
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise MalformedError(f"damaged: {error}") from None
-        raise
-    if len(content) > MAX_MODULE:
-        raise MalformedError(f"it unpacks to more than {MAX_MODULE} bytes")
-    return content
 
 
 def judge_hardware(devices: Sequence[PciDevice], kernel: Kernel, file: str) -> tuple[Check, ...]:
