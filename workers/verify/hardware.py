@@ -6,8 +6,8 @@ of the kernel; depmod collects them in ``modules.alias``, the build those of wha
 
 **When a row is supported.** The patterns have seven fields, each a number or ``*``, so that no matching of texts is
 needed: a module supports a row if one of its patterns *covers* it, which is, in each field, ``*`` or the row's own
-number. Every device of the row is claimed then. A pattern that is *narrower* than the row, with a number where the row
-says any, claims some of them; which ones are meant the list does not say, so that is for a person to see (VERIFY).
+number. Every device of the row is claimed then. A pattern that *overlaps* with the row, because it has a number where the
+row says any, claims some of them; whether these are the ones that are meant is for a person to see (VERIFY).
 The row's driver must be the module's name, or another name that the module gives itself (``alias=mpt2sas`` of mpt3sas).
 """
 
@@ -180,9 +180,9 @@ def _judge_device(
     if covering:
         detail = f"{what}: {', '.join(sorted(covering))} claims it, not {device.driver}"
         return Check(rule=RULE, file=file, outcome="violated", level="VERIFY", detail=detail)
-    narrower = [p for m, p in claims if wanted in (m.name, *m.other_names) and covers(device.fields, p)]
-    if narrower:
-        detail = f"{what}: {device.driver} claims only {len(narrower)} kinds of it"
+    partly = [p for m, p in claims if wanted in (m.name, *m.other_names) and overlaps(p, device.fields)]
+    if partly:
+        detail = f"{what}: {device.driver} claims only some of these devices; name them one by one in the list"
         return Check(rule=RULE, file=file, outcome="violated", level="VERIFY", detail=detail)
     built = any(wanted in (module.name, *module.other_names) for module in kernel.modules.values())
     how = "its device table lacks it: see the patch that brings the device back"
@@ -193,6 +193,11 @@ def _judge_device(
 def covers(pattern: Sequence[int | None], fields: Sequence[int | None]) -> bool:
     """Whether each field of ``pattern`` is any, or the same number: everything ``fields`` speaks of is in ``pattern``."""
     return all(one is None or one == other for one, other in zip(pattern, fields, strict=True))
+
+
+def overlaps(pattern: Sequence[int | None], fields: Sequence[int | None]) -> bool:
+    """Whether there can be a device that both speak of."""
+    return all(one is None or other is None or one == other for one, other in zip(pattern, fields, strict=True))
 
 
 def _unread(kernel: Kernel, file: str) -> Iterator[Check]:
