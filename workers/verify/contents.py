@@ -1,14 +1,14 @@
 """What repositories hold, held against what users must find there.
 
 ``repodata`` is read as any client reads it: ``repomd.xml`` names the index, with its checksum; both may come from a folder
-or, through fsspec, from an address. :func:`judge_required` is pure.
+or from an address. :func:`judge_required` is pure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ _MAX_REPOMD = 4 << 20
 _MAX_PRIMARY = 1 << 30
 """Bytes of an index, packed or not; EPEL's, the largest of the field, unpacks to a tenth of this."""
 _CHUNK = 1 << 20
+_TIMEOUT = 60  # s without a byte
 _ALGORITHMS = {
     "sha": "sha1",
     "sha1": "sha1",
@@ -77,7 +78,7 @@ def named(site: Site, given: str) -> tuple[str, str]:
 def read_repository(repository: str, address: str) -> Held | None:
     """Read what a repository holds; None where there is none yet.
 
-    :param address: fsspec URL or path of the folder in which ``repodata/`` lies.
+    :param address: URL or path of the folder in which ``repodata/`` lies.
     :raises CannotRun: when it cannot be reached, or is not what its repomd.xml says.
     """
     import createrepo_c
@@ -105,13 +106,11 @@ def read_repository(repository: str, address: str) -> Held | None:
 
 def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> str | None:
     """Copy a file; its checksum, or None where there is none."""
-    import fsspec
-
     digest = hashlib.new(algorithm)
     try:
-        with fsspec.open(address, "rb") as source, into.open("wb") as copy:
+        with into.open("wb") as copy:
             size = 0
-            while piece := source.read(_CHUNK):
+            for piece in _pieces(address):
                 size += len(piece)
                 if size > most:
                     raise CannotRun(f"{address} is larger than {most} bytes", "this is no index of packages")
@@ -123,6 +122,31 @@ def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> st
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise CannotRun(f"{address} cannot be read: {first}", "check the address and the network") from None
     return digest.hexdigest()
+
+
+def _pieces(address: str) -> Iterator[bytes]:
+    """The bytes of a file as they lie there: what a server calls an encoding is the index's own compression.
+
+    :raises OSError: when it cannot be read.
+    """
+    if not address.startswith(("http://", "https://")):
+        import fsspec
+
+        with fsspec.open(address, "rb") as source:
+            while piece := source.read(_CHUNK):
+                yield piece
+        return
+    import requests
+    import urllib3
+
+    with requests.get(address, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}) as answer:
+        if answer.status_code == requests.codes.not_found:
+            raise FileNotFoundError(address)
+        answer.raise_for_status()
+        try:
+            yield from answer.raw.stream(_CHUNK, decode_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise OSError(str(error)) from None
 
 
 def _unpacked(address: str, primary: Path) -> Path:

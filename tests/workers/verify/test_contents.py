@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import createrepo_c
@@ -193,6 +197,31 @@ def test_damaged_repomd(tmp_path: Path, text: str) -> None:
     (tmp_path / "repodata/repomd.xml").write_text(text)
     with pytest.raises(CannotRun, match="is no whole repository"):
         contents.read_repository("BaseOS", str(tmp_path))
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and its address as a web server gives it."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_repository_on_a_mirror(mirror: tuple[Path, str]) -> None:
+    folder, address = mirror
+    repository(folder / "BaseOS", *REQUIRED)
+    held = contents.read_repository("BaseOS", f"{address}/BaseOS/")
+    assert held is not None
+    assert held.packages == set(REQUIRED)
+    assert call("--target", "x86_64", "--repository", f"{address}/BaseOS").exception is None
+    assert contents.read_repository("CRB", f"{address}/CRB") is None
+
+
+def test_mirror_that_does_not_answer() -> None:
+    with pytest.raises(CannotRun, match=r"^http://127\.0\.0\.1:1/repodata/repomd\.xml cannot be read: "):
+        contents.read_repository("BaseOS", "http://127.0.0.1:1")
 
 
 def test_site_that_requires_nothing_proves_nothing(site: Site, target: Target) -> None:
