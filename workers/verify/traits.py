@@ -196,15 +196,20 @@ def _loaded(elf: Elf) -> list[tuple[int, int]]:
 
 
 def _next(data: memoryview, start: int, end: int, needles: tuple[bytes, ...]) -> int | None:
-    """Where the first needle lies: a copy of a piece at a time is searched, as a memoryview cannot be."""
+    """Where the first needle lies: a copy of a piece at a time is searched, as a memoryview cannot be.
+
+    Pieces begin small and grow, so that a file full of needles is not copied anew for each of them.
+    """
     overlap = max(map(len, needles), default=1) - 1
+    size = 2 * overlap + 256
     while start < end:
-        piece = data[start : min(start + _CHUNK, end)].tobytes()
+        piece = data[start : min(start + size, end)].tobytes()
         if hits := [place for needle in needles if (place := piece.find(needle)) >= 0]:
             return start + min(hits)
         if start + len(piece) == end:
             break
         start += len(piece) - overlap
+        size = min(2 * size, _CHUNK)
     return None
 
 

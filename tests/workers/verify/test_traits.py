@@ -320,8 +320,9 @@ def test_build_path_across_pieces_and_no_more_than_the_first_few(make: Make, mon
     whole = traits(path).build_paths
     assert len(whole) == 16
     assert whole[0] == "/builddir/000/"
-    monkeypatch.setattr(reader, "_CHUNK", 16)
+    monkeypatch.setattr(reader, "_CHUNK", 20)
     assert traits(path).build_paths == whole
+    assert traits(make("x86_64")).build_paths == ()
     assert traits(path, ["/nowhere/"]).build_paths == ()
 
 
@@ -433,3 +434,22 @@ def test_ten_thousand_sections_over_the_same_bytes_are_looked_through_once(
     monkeypatch.setattr(reader, "_next", lambda *of: looked_at.append(of[2] - of[1]) or searched(*of))
     assert read_traits(Elf(hostile)).build_paths == ()
     assert sum(looked_at) <= len(hostile)
+
+
+def test_file_full_of_build_paths_is_copied_about_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"/builddir/it\0" * 20_000
+    copied = []
+
+    class Counted:
+        """The file's bytes, as far as the search takes them; it counts what is copied."""
+
+        def __getitem__(self, part: slice) -> memoryview:
+            copied.append(part.stop - part.start)
+            return memoryview(text)[part]
+
+    position, found = 0, set()
+    while (place := reader._next(Counted(), position, len(text), (b"/builddir/",))) is not None:  # type: ignore[arg-type]
+        one, position = reader._text_around(memoryview(text), 0, place, len(text))
+        found.add(one)
+    assert found == {"/builddir/it"}
+    assert sum(copied) < 30 * len(text)
