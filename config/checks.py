@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import chain
 
 from config.positions import Document, Key
@@ -35,6 +36,8 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
     yield from _targets(sections, packages)
     yield from _suites(sections, packages)
     yield from _repositories(sections, packages)
+    yield from _required(sections)
+    yield from _exemptions(packages)
     yield from _schedules(sections, packages)
     yield from _stages(sections)
     yield from _pools(sections)
@@ -103,7 +106,10 @@ def _targets(sections: Sections, packages: Sequence[Document]) -> Iterator[Probl
         ("suites", ()),
         ("schedules", ()),
         ("workers", ()),
+        ("repositories", ("required",)),
     )
+    for package in packages:
+        places += [(package, (*place, "targets")) for place, _ in package.mappings("hardware")]
     for section, path in named:
         if document := sections.get(section):
             places += [(document, (*place, "targets")) for place, _ in document.mappings(*path)]
@@ -174,6 +180,40 @@ def _repositories(sections: Sections, packages: Sequence[Document]) -> Iterator[
         if isinstance(binaries, list) and binaries:
             names = [(("placement", name), name) for name in placed]
             yield from _known(package, names, (b for b in binaries if isinstance(b, str)), "binary package")
+
+
+def _required(sections: Sections) -> Iterator[Problem]:
+    """What must be in a repository: one that there is, that users see, for its targets, and each package once."""
+    if not (repositories := sections.get("repositories")):
+        return
+    known, all_targets = _names(repositories, "repositories"), _names(sections.get("targets"))
+    for place, item in repositories.mappings("required"):
+        if repositories.at(*place, "packages") == []:
+            yield repositories.problem((*place, "packages"), "an empty list", "at least one binary package")
+        yield from _twice(repositories, repositories.words(*place, "packages"), "package")
+        if not isinstance(name := item.get("repository"), str):
+            continue
+        where = (*place, "repository")
+        yield from _known(repositories, [(where, name)], known, "repository")
+        if name not in known:
+            continue
+        if repositories.at(*known[name], "published") is False:
+            yield repositories.problem(where, f"{show(name)}, which users never see", "a published repository")
+        chosen = _chosen(repositories, place, all_targets)
+        if missing := chosen - _chosen(repositories, known[name], all_targets):
+            found = f"{show(name)}, which has no {', '.join(sorted(missing))}"
+            yield repositories.problem(where, found, "a repository of all these targets, or fewer targets")
+
+
+def _exemptions(packages: Sequence[Document]) -> Iterator[Problem]:
+    for package in packages:
+        for place, item in package.mappings("exemptions"):
+            until = item.get("until")
+            if isinstance(until, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", until):  # else the model says so
+                try:
+                    date.fromisoformat(until)
+                except ValueError:
+                    yield package.problem((*place, "until"), show(until), "a day of the calendar: YYYY-MM-DD")
 
 
 def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from config.hardware import FILE
 from config.models import Package, Site
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
@@ -19,6 +20,7 @@ _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "a name of letters, digits and . _ + -",
     r"^-[^\s]+$": "a compiler flag: begins with -, holds no space",
     r"^\d{4}-\d{2}-\d{2}$": "a date: YYYY-MM-DD",
+    FILE: "a file of the site's folder: hardware/NAME.tsv",
 }
 _TYPES = {
     "string_type": "text (in quotes, if it looks like a number, a date or yes/no)",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from config import explain, positions
+from config import explain, hardware, positions
 from config.checks import check
+from config.hardware import PciDevice
 from config.models import Site
 from config.positions import Document
 from config.problems import ConfigError, Problem, one_of, show
@@ -46,6 +49,7 @@ def load_site(name_or_path: str) -> Site:
     sections = _read_sections(folder, problems)
     packages = _read_packages(folder, problems)
     problems += check(sections, packages)
+    problems += _hardware_lists(folder, packages)
     data = {section: document.data for section, document in sections.items()}
     try:
         site = Site.model_validate(data | {"packages": [package.data for package in packages]})
@@ -57,6 +61,34 @@ def load_site(name_or_path: str) -> Site:
     if problems:
         raise ConfigError(problems)
     return site
+
+
+def hardware_list(name_or_path: str, file: str) -> tuple[PciDevice, ...]:
+    """The devices of a list that a package of a site names (``Package.hardware``).
+
+    :raises ConfigError: when it cannot be read, or is wrong.
+    """
+    path = site_folder(name_or_path) / file
+    return hardware.read_list(path, _label(path))
+
+
+def _hardware_lists(folder: Path, packages: Iterable[Document]) -> Iterator[Problem]:
+    """What is wrong with the lists that packages name; each list once."""
+    seen: set[str] = set()
+    for package in packages:
+        for place, item in package.mappings("hardware"):
+            file = item.get("list")
+            if not isinstance(file, str) or not re.fullmatch(hardware.FILE, file) or file in seen:
+                continue  # what is no lawful name, the model refuses
+            seen.add(file)
+            if not (path := folder / file).is_file():
+                beside = (f"hardware/{p.name}" for p in (folder / "hardware").glob("*.tsv"))
+                yield package.problem((*place, "list"), f"{show(file)}, which is not there", one_of(beside, file))
+                continue
+            try:
+                hardware.read_list(path, _label(path))
+            except ConfigError as error:
+                yield from error.problems
 
 
 def _label(path: Path) -> str:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from config.hardware import FILE
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 _Named = TypeVar("_Named", "Target", "Package", "Stage")
 Flag = Annotated[str, StringConstraints(pattern=r"^-[^\s]+$")]
@@ -87,6 +89,7 @@ class Target(Model):
     machine_arch: Name = Field(description="What uname -m says there")
     elf_machine: str = Field(description="e_machine as pyelftools names it: EM_X86_64 …")
     isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
+    firmware_isa_level: str | None = Field(default=None, description="ISA level of EFI files; default: isa_level")
     required: bool = Field(default=True, description="False: the target may lag, and what it owes is shown")
     flags: Flags
     toolchain: Toolchain
@@ -128,11 +131,21 @@ class Stage(Model):
     )
 
 
+class Required(Model):
+    """Binary packages that users must find in a repository; ``kitten contents`` looks for them."""
+
+    repository: Name = Field(description="Where they must be")
+    packages: tuple[Name, ...] = Field(description="Names of binary packages")
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    description: str = Field(default="", description="Why, for people")
+
+
 class Repositories(Model):
     """repositories.yaml."""
 
     layout: Layout
     repositories: tuple[Repository, ...]
+    required: tuple[Required, ...] = ()
     default: Name = Field(description="Repository of a package that names none")
 
 
@@ -157,6 +170,15 @@ class Exemption(Model):
     )
 
 
+class HardwareList(Model):
+    """Devices that the package, a kernel, must support."""
+
+    list: Annotated[str, StringConstraints(pattern=FILE)] = Field(
+        description="hardware/NAME.tsv in the site's folder: columns pci_id, driver, device"
+    )
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+
+
 class Package(Model):
     """One source package: packages/NAME.yaml."""
 
@@ -178,6 +200,7 @@ class Package(Model):
     )
     modification: Modification | None = None
     exemptions: tuple[Exemption, ...] = ()
+    hardware: tuple[HardwareList, ...] = ()
     default: bool = Field(default=True, description="False: built only when asked for by name")
 
 
@@ -350,6 +373,15 @@ class Site(Model):
     def targets_of(self, package: Package) -> tuple[Target, ...]:
         """The targets the package is built for."""
         return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
+
+    def required_of(self, target: Target) -> tuple[tuple[str, str], ...]:
+        """(repository, binary package) of everything users of the target must find."""
+        return tuple(
+            (required.repository, package)
+            for required in self.repositories.required
+            if required.targets == "all" or target.name in required.targets
+            for package in required.packages
+        )
 
     def repository_of(self, package: Package, binary: str) -> str:
         """The repository in which one of the package's binary packages is published.

@@ -30,6 +30,7 @@ _SHORT_HELP = {
     "sandbox": "Make or look into the sandbox tree that builds run in.",
     "build": "SRPM → RPMs for one target.",
     "verify": "Prove that RPMs are what their target promises.",
+    "contents": "Tell which required packages or devices are missing.",
     "test": "Run packages in a QEMU guest with the target's CPU.",
     "guests": "Fetch what the guests are made of; tell how they run on this host.",
     "stage": "Put a build into the buildroot repository of its target.",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
-from config.loading import FOLDER, load_site
+from config.loading import hardware_list, load_site
 from config.models import Site
 
 
@@ -131,16 +129,43 @@ def test_modified_package_says_so(site: Site, package: str) -> None:
 
 
 def test_171_devices_of_11_drivers() -> None:
-    lines = (FOLDER / "kitten-10/hardware/pci.tsv").read_text().splitlines()
-    rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    assert rows[0] == ["pci_id", "driver", "device"]
-    assert len(rows[1:]) == 171
-    assert all(len(row) == 3 for row in rows)
-    drivers = Counter(driver for _, driver, _ in rows[1:])
-    assert sorted(drivers) == [
+    devices = hardware_list("kitten-10", "hardware/pci.tsv")
+    assert len(devices) == 171
+    assert sorted({device.driver for device in devices}) == [
         *("aacraid", "be2iscsi", "be2net", "hpsa", "lpfc", "megaraid_sas", "mlx4_core", "mpt3sas", "mptsas", "qla2xxx"),
         "qla4xxx",
     ]
+    by_name = {(device.driver, device.name): str(device) for device in devices}
+    assert by_name["hpsa", "HP"] == "103C:any:any:any:01:04"
+    assert by_name["aacraid", "Dell Catchall"] == "9005:0285:1028"
+    assert by_name["mptsas", "LSI SAS1064"] == "1000:0050"
+
+
+def test_kernel_must_support_the_devices_where_they_were(site: Site) -> None:
+    assert [(of.list, of.targets) for of in site.package("kernel").hardware] == [
+        ("hardware/pci.tsv", ("x86_64", "x86_64_v2", "aarch64"))
+    ]
+
+
+def test_firmware_of_x86_boots_on_any_of_its_levels(site: Site) -> None:
+    levels = {target.name: target.firmware_isa_level for target in site.targets}
+    assert levels == {"x86_64": "x86-64-v2", "x86_64_v2": "x86-64-v2", "aarch64": None, "ppc64le": None, "s390x": None}
+
+
+@pytest.mark.parametrize(
+    ("target", "there", "not_there"),
+    [
+        ("x86_64", "kernel firefox thunderbird spice-server virt-viewer qemu-kvm libvirt", "guestfs-tools"),
+        ("ppc64le", "kernel firefox thunderbird qemu-kvm libvirt guestfs-tools supermin", "spice-server virt-viewer"),
+        ("s390x", "kernel firefox thunderbird", "spice-server qemu-kvm"),
+    ],
+)
+def test_what_users_of_a_target_must_find(site: Site, target: str, there: str, not_there: str) -> None:
+    required = {package: repository for repository, package in site.required_of(site.target(target))}
+    assert set(there.split()) <= required.keys()
+    assert not required.keys() & set(not_there.split())
+    assert required["kernel"] == "BaseOS"
+    assert required["firefox"] == "AppStream"
 
 
 def test_demo_is_the_same_distribution_in_small() -> None:

@@ -46,7 +46,7 @@ def test_misspelt_placeholder_of_dist_git(problems: Break) -> None:
 def test_target_twice(problems: Break) -> None:
     found = problems("targets.yaml", "- name: aarch64", "- name: x86_64", site="kitten-10")
     assert (
-        "kitten-10/targets.yaml:56: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once"
+        "kitten-10/targets.yaml:58: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once"
         in found
     )
 
@@ -58,7 +58,7 @@ def test_suite_twice(problems: Break) -> None:
 
 def test_unknown_suite_of_a_target(problems: Break) -> None:
     assert problems("targets.yaml", "suites: [packages]", "suites: [package]", site="kitten-10") == [
-        "kitten-10/targets.yaml:25: targets[0].suites[0]: found unknown suite 'package', "
+        "kitten-10/targets.yaml:26: targets[0].suites[0]: found unknown suite 'package', "
         "allowed: packages? (all: cpu-level, packages, power-kvm, secure-boot, spice)"
     ]
 
@@ -150,3 +150,86 @@ def test_dates_stay_text(folder: Path) -> None:
     with (folder / "demo/packages/zlib.yaml").open("a") as package:
         package.write("exemptions:\n  - {rule: isa, where: '*', reason: as the test needs one, until: 2030-01-31}\n")
     assert load_site(str(folder / "demo")).package("zlib").exemptions[0].until == "2030-01-31"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("repository: AppStream, packages", "repository: AppStreem, packages", "found unknown repository 'AppStreem', "
+         "allowed: AppStream? (all: "),
+        ("repository: BaseOS, packages", "repository: RT, packages", "found 'RT', which has no aarch64, ppc64le, s390x, "
+         "allowed: a repository of all these targets, or fewer targets"),
+        ("repository: BaseOS, packages", "repository: devel, packages", "found 'devel', which users never see, "
+         "allowed: a published repository"),
+        ("targets: [ppc64le]", "targets: [ppc64]", "found unknown target 'ppc64', allowed: ppc64le? (all: "),
+        ("targets: [ppc64le]", "targets: []", "found an empty list, allowed: all, or at least one target"),
+        ("packages: [kernel]", "packages: []", "found an empty list, allowed: at least one binary package"),
+        ("[qemu-kvm, libvirt]", "[libvirt, libvirt]", "found package 'libvirt' twice, first on line "),
+    ],
+)  # fmt: skip
+def test_required_package_that_cannot_be_there(problems: Break, old: str, new: str, expected: str) -> None:
+    found = problems("repositories.yaml", old, new, site="kitten-10")
+    assert len(found) == 1
+    assert expected in found[0]
+    assert found[0].startswith("kitten-10/repositories.yaml:")
+    assert ": required[" in found[0]
+
+
+@pytest.mark.parametrize("until", ["2030-02-30", "2030-13-01", "0000-01-01"])
+def test_exemption_until_a_day_that_is_none(folder: Path, until: str) -> None:
+    with (folder / "demo/packages/zlib.yaml").open("a") as package:
+        package.write(f"exemptions:\n  - {{rule: isa, where: '*', reason: as the test needs one, until: {until}}}\n")
+    assert lines(folder, "demo") == [
+        f"demo/packages/zlib.yaml:6: exemptions[0].until: found '{until}', allowed: a day of the calendar: YYYY-MM-DD"
+    ]
+
+
+def test_hardware_list_that_is_not_there(problems: Break) -> None:
+    assert problems("packages/kernel.yaml", "hardware/pci.tsv", "hardware/pcie.tsv", site="kitten-10") == [
+        "kitten-10/packages/kernel.yaml:11: hardware[0].list: found 'hardware/pcie.tsv', which is not there, "
+        "allowed: hardware/pci.tsv? (all: hardware/pci.tsv)"
+    ]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "hardware/../targets.yaml", "../x.tsv"])
+def test_hardware_list_outside_its_folder(problems: Break, name: str) -> None:
+    found = problems("packages/kernel.yaml", "hardware/pci.tsv", name, site="kitten-10")
+    assert found == [
+        f"kitten-10/packages/kernel.yaml:11: hardware[0].list: found '{name}', "
+        "allowed: a file of the site's folder: hardware/NAME.tsv"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("0x1000\tmptsas\tLSI", "6: pci_id: found '0x1000', allowed: vendor:device[:subvendor:subdevice[:class:subclass]]"),
+        ("0x1000:0x50:1:2:3:4:5\tmptsas\tLSI", "6: pci_id: found '0x1000:0x50:1:2:3:4:5', allowed: vendor:device"),
+        ("0x1000:0x10050\tmptsas\tLSI", "6: pci_id: found the device '0x10050', allowed: at most 4 hexadecimal digits"),
+        ("0x1000:5g\tmptsas\tLSI", "6: pci_id: found the device '5g', allowed: at most 4 hexadecimal digits"),
+        ("*:0x50\tmptsas\tLSI", "6: pci_id: found '*:0x50', devices of any vendor, allowed: a vendor"),
+        ("0x1000:0x50 mptsas LSI", "6: found 1 columns, allowed: 3: pci_id, driver, device, tabs between"),
+        ("0x1000:0x51\t\tLSI", "6: driver: found '', allowed: the name of a kernel module"),
+        ("1000:50:*:_\tmptsas\tAgain", "6: pci_id: found 1000:0050 of mptsas twice, first on line 3, allowed: each once"),
+    ],
+)  # fmt: skip
+def test_row_of_a_hardware_list(folder: Path, row: str, expected: str) -> None:
+    with (folder / "kitten-10/hardware/pci.tsv").open("a") as devices:
+        devices.write(row + "\n")
+    found = lines(folder, "kitten-10")
+    assert len(found) == 1
+    assert found[0].startswith(f"kitten-10/hardware/pci.tsv:{expected}")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", ": found an empty list, allowed: the columns pci_id, driver, device, tabs between"),
+        (b"pci_id\tdriver\tdevice\n", ": found no device, allowed: at least one row"),
+        (b"a\tb\tc\n", ":1: found 'a\\tb\\tc', allowed: the columns pci_id, driver, device, tabs between"),
+        (b"\xff\n", ": found byte 0xff at 0, allowed: UTF-8 text"),
+    ],
+)
+def test_hardware_list_that_is_none(folder: Path, content: bytes, expected: str) -> None:
+    (folder / "kitten-10/hardware/pci.tsv").write_bytes(content)
+    assert lines(folder, "kitten-10") == [f"kitten-10/hardware/pci.tsv{expected}"]

@@ -153,6 +153,16 @@ class VerifyResult(Result):
     checks: tuple[Check, ...] = ()
 
 
+class ContentsResult(Result):
+    """``kitten contents``: what users must find in the repositories, or what a kernel must support."""
+
+    command: Literal["contents"] = "contents"
+    target: str
+    repositories: tuple[str, ...] = ()
+    """Addresses of the repositories that were read."""
+    checks: tuple[Check, ...] = ()
+
+
 class Case(Record):
     """One TAP line."""
 

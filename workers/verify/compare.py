@@ -1,0 +1,136 @@
+"""What a package's files lost since the published build of the same package. Pure: two sets of facts in, checks out.
+
+The rules of :mod:`workers.verify.judge` and :mod:`workers.verify.link_rules` say whether a file is good enough; these say
+whether it became worse, which is worth a look even where it still is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from workers.results import Check
+from workers.verify.facts import FileFacts, Framing, IsaFacts
+
+RULE = "regression"
+
+Loss = tuple[Literal["VERIFY", "BAD"], str]
+
+_RELRO = {"full": 2, "partial": 1, "none": 0}
+_NOISE = 0.01
+"""Share of functions whose frame pointers may go before it is called a loss: a new compiler inlines differently."""
+_MOST_NAMED = 5
+_VERSION = re.compile(r"\d+(?:[.\-_~^+]?\d+)*")
+_CLONE = re.compile(r"(?:\.(?:isra|part|constprop|cold|lto_priv|llvm)(?:\.\d+)?)+$")
+
+
+def compare(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> tuple[Check, ...]:
+    """Compare the files of two builds.
+
+    A file that is gone is held against the one that took its place, if exactly one did: the same path but for the
+    numbers in it (``libz.so.1.3`` for ``libz.so.1.2.13``; modules of another kernel).
+
+    :param old: path → facts of the published build, paths as the checks name them (``package:/path``).
+    :param new: of the build under judgement.
+    :returns: one check for each loss, one for each file that is gone, and one that tells how many lost nothing.
+    """
+    if not old:
+        return (Check(rule=RULE, file="", outcome="skipped", reason="nothing-published"),)
+    successors = _successors(old, new)
+    checks: list[Check] = []
+    unchanged = 0
+    for path, before in sorted(old.items()):
+        successor = path if path in new else successors.get(path)
+        if successor is None:
+            detail = "gone since the published build"
+            checks.append(Check(rule=RULE, file=path, outcome="held", level="INFO", detail=detail))
+            continue
+        losses = list(_losses(before, new[successor]))
+        unchanged += not losses
+        for level, detail in losses:
+            checks.append(Check(rule=RULE, file=successor, outcome="violated", level=level, detail=detail))
+    if unchanged:
+        detail = f"{unchanged} files lost nothing since the published build"
+        checks.append(Check(rule=RULE, file="", outcome="held", detail=detail))
+    return tuple(checks)
+
+
+def _successors(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> dict[str, str]:
+    """Gone file → the only new one of the same name but for its numbers."""
+    came: dict[str, list[str]] = {}
+    for path in new.keys() - old.keys():
+        came.setdefault(_VERSION.sub("#", path), []).append(path)
+    went: dict[str, list[str]] = {}
+    for path in old.keys() - new.keys():
+        went.setdefault(_VERSION.sub("#", path), []).append(path)
+    return {w[0]: c[0] for name, w in went.items() if len(w) == 1 and len(c := came.get(name, [])) == 1}
+
+
+def _losses(old: FileFacts, new: FileFacts) -> Iterator[Loss]:
+    if old.machine != new.machine:
+        yield "BAD", f"code for {new.machine}, was for {old.machine}"
+        return
+    yield from _lost_traits(old, new)
+    if old.framing is not None:
+        yield from _lost_frames(old.framing, new.framing)
+    if new.isa is not None:
+        yield from _new_instructions(old.isa, new.isa)
+
+
+def _lost_traits(old: FileFacts, new: FileFacts) -> Iterator[Loss]:
+    before, after = old.traits, new.traits
+    if before.build_id and not after.build_id:
+        yield "BAD", "lost its build-id"
+    if before.executable_stack is False and after.executable_stack:
+        yield "BAD", "lost the non-executable stack"
+    if before.relro and after.relro and _RELRO[after.relro] < _RELRO[before.relro]:
+        yield "BAD" if after.relro == "none" else "VERIFY", f"lost RELRO: {after.relro}, was {before.relro}"
+    if before.pie and after.pie is False:
+        yield "VERIFY", "lost PIE: loaded at a fixed address now"
+    if before.text_relocations is False and after.text_relocations:
+        yield "BAD", "has text relocations now"
+    if came := [folder or "(empty)" for folder in after.rpath if folder not in before.rpath]:
+        yield "VERIFY", f"has a new rpath: {', '.join(came)}"
+    if after.build_paths and not before.build_paths:
+        yield "VERIFY", f"names the folder it was built in now: {after.build_paths[0]}"
+
+
+def _lost_frames(old: Framing, new: Framing | None) -> Iterator[Loss]:
+    """Leaf functions keep nothing and are left out on both sides."""
+    before = old.framed + len(old.unframed)
+    after = new.framed + len(new.unframed) if new else 0
+    if not before:
+        return
+    if new is None or (not new.functions and old.functions):
+        yield "BAD", "its frame pointers can no longer be read"
+    elif after and (now := new.framed / after) < (was := old.framed / before) - _NOISE:
+        known = {_plain(function.function.name) for function in old.unframed}
+        names = [str(f.function) for f in new.unframed if not f.function.name or _plain(f.function.name) not in known]
+        yield "VERIFY", f"keeps frame pointers in {now:.1%} of its functions, was {was:.1%}{_named(names)}"
+
+
+def _new_instructions(old: IsaFacts | None, new: IsaFacts) -> Iterator[Loss]:
+    """Functions above the level that nothing makes lawful and that were not there; nameless ones are only counted."""
+    if old is None or old.level != new.level:
+        return
+    before = [above.function for above in old.functions if not above.dispatch]
+    after = [above.function for above in new.functions if not above.dispatch]
+    known = {_plain(function.name) for function in before if function.name}
+    came = [function for function in after if function.name and _plain(function.name) not in known]
+    nameless = sum(not f.name for f in after) - sum(not f.name for f in before)
+    if came or nameless > 0:
+        count = len(came) + max(nameless, 0)
+        yield "BAD", f"{count} functions above {new.level} that were not there{_named([str(f) for f in came])}"
+
+
+def _plain(name: str) -> str:
+    """A function's name without what the compiler adds to a part or a copy of it."""
+    return _CLONE.sub("", name)
+
+
+def _named(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f": {', '.join(names[:_MOST_NAMED])}{more}"

@@ -1,0 +1,152 @@
+"""``kitten contents``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers import options, subject
+from workers.errors import CannotRun, DidNotHold
+
+if TYPE_CHECKING:
+    from config.models import Site, Target
+    from workers.results import Check
+
+
+@click.command()
+@click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml.")
+@click.option(
+    "--repository", "repositories", metavar="NAME=FOLDER-OR-URL", multiple=True,
+    help="Read this in place of what is published; may be repeated. NAME= can be left out where a folder of the "
+    "address has the repository's name.",
+)  # fmt: skip
+@click.option(
+    "--hardware", "hardware_list", metavar="LIST", type=click.Path(dir_okay=False, path_type=Path),
+    help="Look for these devices in the kernels among PATHs instead.",
+)  # fmt: skip
+@options.site
+@options.state
+@options.json
+@click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path))
+def contents(
+    target_name: str,
+    repositories: tuple[str, ...],
+    hardware_list: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+    json_file: Path | None,
+    paths: tuple[Path, ...],
+) -> None:
+    """Tell which required packages or devices are missing.
+
+    Without PATHs: reads the index of each published repository of the target and looks for the packages that
+    repositories.yaml requires there.
+
+    With --hardware LIST: reads the modules of the kernel packages, .ko files and folders given as PATHs, and looks for
+    the LIST's devices in their aliases. Modules of one release are one kernel, from however many packages.
+
+    \b
+    kitten contents --target x86_64
+    kitten contents --target x86_64 --repository https://mirror.example/10-kitten/AppStream/x86_64/os
+    kitten contents --target x86_64 --hardware config/kitten-10/hardware/pci.tsv kernel-*.rpm
+    """  # noqa: D301 - click wants the character itself
+    import time
+
+    from workers.results import ContentsResult
+    from workers.verify import report
+
+    begun = time.monotonic()
+    read: tuple[str, ...] = ()
+    try:
+        site, state = options.opened(site_name, state_folder)
+        target = options.named_target(site, target_name)
+        if hardware_list is not None:
+            if repositories or not paths:
+                raise CannotRun("--hardware looks into PATHs, not into repositories", "give kernel packages or modules")
+            checks = _hardware(hardware_list, paths)
+        elif paths:
+            raise CannotRun(f"{paths[0]}: PATHs are for --hardware", "give repositories as --repository NAME=FOLDER")
+        else:
+            read, checks = _required(site, target, state, repositories)
+    except CannotRun as error:
+        if json_file:
+            subject.failed(ContentsResult, target_name, error).write(json_file)
+        raise
+    findings = report.findings(checks)
+    click.echo(report.text(checks))
+    result = ContentsResult(
+        outcome="not-held" if findings else "held",
+        summary=_summary(target, checks, "device list" if hardware_list else "required package"),
+        seconds=round(time.monotonic() - begun, 3),
+        cause=report.cause(findings[0]) if findings else "",
+        target=target.name,
+        repositories=read,
+        checks=checks,
+    )
+    if json_file:
+        result.write(json_file)
+    if findings:
+        raise DidNotHold(f"{result.summary}\n{result.cause}")
+    click.echo(result.summary)
+
+
+def _summary(target: Target, checks: Sequence[Check], what: str) -> str:
+    held = sum(check.outcome == "held" for check in checks)
+    wrong = sum(check.outcome == "violated" for check in checks)
+    return f"{target.name}: {held} {what}{'' if held == 1 else 's'} held, {wrong} finding{'' if wrong == 1 else 's'}"
+
+
+def _required(
+    site: Site, target: Target, state: Path, given: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[Check, ...]]:
+    from workers.verify import contents as reader
+
+    stage = site.stages[-1]
+    root = stage.url if "://" in stage.url else str((state / stage.url).absolute())
+    places = [reader.named(site, one) for one in given] or list(reader.addresses(site, target, root).items())
+    held, absent = [], {}
+    for repository, address in places:
+        click.echo(f"reading {repository}: {address}")
+        found = reader.read_repository(repository, address)
+        if found is None:
+            absent[repository] = address
+        else:
+            held.append(found)
+    return tuple(one.address for one in held), reader.judge_required(site, target, held, absent)
+
+
+def _hardware(hardware_list: Path, paths: Sequence[Path]) -> tuple[Check, ...]:
+    import tempfile
+
+    from config.hardware import read_list
+    from workers.verify.hardware import Kernel, judge_hardware, kernels_of
+
+    devices = read_list(hardware_list, str(hardware_list))
+    with tempfile.TemporaryDirectory(prefix="kitten-contents-") as folder:
+        kernels = kernels_of(_files(paths, Path(folder))) or {"": Kernel()}
+    return tuple(check for release in sorted(kernels) for check in judge_hardware(devices, kernels[release], release))
+
+
+def _files(paths: Sequence[Path], scratch: Path) -> list[tuple[str, Path]]:
+    """Path as installed and place of each file: of packages, of folders, and those given themselves."""
+    from workers.verify.header import MalformedError, read_header
+    from workers.verify.payload import unpack
+
+    files: list[tuple[str, Path]] = []
+    for path in paths:
+        if not path.exists():
+            raise CannotRun(f"{path} is not there", "give kernel packages, modules or folders of them")
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for number, file in enumerate(found, len(files)):
+            if file.suffix != ".rpm":
+                files.append((str(file), file))
+                continue
+            try:
+                entries = unpack(file, read_header(file), scratch / str(number))
+            except MalformedError as error:
+                raise CannotRun(f"{file}: {error}", "fetch the package again") from None
+            files += [(entry.path, entry.content) for entry in entries if entry.content]
+    return files

@@ -1,0 +1,278 @@
+"""The verdicts on how a file was linked. Pure: :class:`Traits` in, one :class:`Check` for each rule out.
+
+Each rule answers every file, if only with the reason for which it asks nothing of it. Grades follow rpminspect: BAD where
+a user is exposed, VERIFY where a person must look and, if it is right so, write an exemption.
+"""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from config.models import Target
+from workers.results import Check
+from workers.verify.facts import FileFacts
+
+RULES = ("build-id", "executable-stack", "relro", "pie", "text-relocations", "rpath", "build-path")
+
+# Where the dynamic linker of a 64-bit RPM distribution looks by itself; /lib64 is a link to /usr/lib64.
+_SEARCHED = "/usr/lib64"
+# Only packages write below these: a private folder there is some package's own, as rpm's check-rpaths has it.
+_SYSTEM = ("/usr/lib64/", "/usr/lib/", "/usr/libexec/")
+# Every package may place something in these: that this one does makes none of them its own.
+_SHARED = frozenset(
+    ["/", "/usr", "/usr/bin", "/usr/sbin", "/usr/share", "/usr/local", "/usr/src", "/etc", "/home", "/opt", "/root", "/run",
+     "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/tmp"]  # noqa: S108 - nothing is put there
+)  # fmt: skip
+_MERGED = re.compile(r"^/(lib64|lib|bin|sbin)(?=/|$)")
+_KERNEL = re.compile(r"^(?:/usr)?/lib/modules/|^/boot/")
+_LINKABLE = re.compile(r"\.l?o$")
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a rule says of a file."""
+
+    outcome: Literal["held", "violated", "skipped"]
+    text: str
+    """Detail; of a skip its reason, in the machine's words."""
+    level: Literal["", "INFO", "VERIFY", "BAD"] = ""
+    detail: str = ""
+    """Of a skip: in a person's words."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file under judgement."""
+
+    path: str
+    """As installed, without the package's name before it; with ``(member)`` behind it in a static library."""
+    facts: FileFacts
+    package_files: frozenset[str]
+
+    @property
+    def in_archive(self) -> bool:
+        return self.path.endswith(")") and "(" in self.path
+
+    @property
+    def is_static(self) -> bool:
+        return self.facts.type in ("ET_EXEC", "ET_DYN") and self.facts.traits.text_relocations is None
+
+    def languages(self) -> frozenset[str]:
+        """Of its compile units; ``go`` also where only its build settings were found."""
+        found = {unit.language for unit in self.facts.units if unit.language}
+        return frozenset(found | ({"go"} if self.facts.traits.go_settings else set()))
+
+
+def judge_traits(
+    target: Target, file: str, facts: FileFacts, package_files: frozenset[str] = frozenset()
+) -> tuple[Check, ...]:
+    """Ask each of :data:`RULES` of one file.
+
+    :param file: ``package:/path`` or ``package:/path(member)``, as in :class:`workers.results.Check`.
+    :param package_files: installed paths of everything in the packages of the same source: an rpath may lead to them.
+    :returns: one check for each rule.
+    """
+    path = file[file.find(":/") + 1 :]
+    subject = _File(path, facts, package_files)
+    reason = _out_of_scope(target, file, subject)
+    checks = []
+    for rule in RULES:
+        answer = _Answer("skipped", reason) if reason else _ASK[rule](subject)
+        skipped = answer.outcome == "skipped"
+        checks.append(
+            Check(
+                rule=rule, file=file, outcome=answer.outcome, level=answer.level,
+                detail=answer.detail if skipped else answer.text, reason=answer.text if skipped else "",
+            )
+        )  # fmt: skip
+    return tuple(checks)
+
+
+def _out_of_scope(target: Target, file: str, subject: _File) -> str:
+    """Why no rule here asks anything of a file, or an empty text."""
+    package = file[: file.find(":/")] if ":/" in file else ""
+    if subject.path.startswith("/usr/lib/debug/") or package.endswith(("-debuginfo", "-debugsource")):
+        return "debuginfo"
+    if subject.facts.format == "efi":
+        return "efi"
+    if subject.facts.machine != target.elf_machine:
+        return "other-machine"  # `elf-machine` judges that; firmware of guests and BPF objects are lawful
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------------- the rules
+
+
+def _build_id(file: _File) -> _Answer:
+    facts = file.facts
+    if facts.traits.build_id:
+        return _Answer("held", facts.traits.build_id)
+    if facts.type == "ET_REL" and not facts.is_module:
+        return _Answer("skipped", "static-library" if file.in_archive else "object")
+    if not facts.has_code:
+        return _Answer("skipped", "no-code")
+    how = "-ldflags=-B=gobuildid" if "go" in file.languages() else "-Wl,--build-id=sha1"
+    return _Answer("violated", f"no build-id, so no debuginfo and no core dump can be matched to it: link with {how}")
+
+
+def _executable_stack(file: _File) -> _Answer:
+    if skip := _kernel(file):
+        return skip
+    if file.facts.type == "ET_REL" and not file.in_archive and not _LINKABLE.search(file.path):
+        return _Answer("skipped", "object")  # nothing links it: a boot loader's module and the like
+    if file.facts.traits.executable_stack is None:
+        return _Answer("skipped", "no-code")
+    if not file.facts.traits.executable_stack:
+        return _Answer("held", "")
+    if file.facts.type == "ET_REL":
+        how = 'give the assembler source .section .note.GNU-stack,"",@progbits'
+        return _Answer("violated", f"what links it gets an executable stack: {how}")
+    how = "no -z execstack, no address of a nested C function, a .note.GNU-stack in each assembler source"
+    return _Answer("violated", f"its stack can be executed: {how}")
+
+
+def _relro(file: _File) -> _Answer:
+    if skip := _kernel(file) or _unlinked(file):
+        return skip
+    relro = file.facts.traits.relro
+    if not relro:
+        return _Answer("skipped", "static" if file.is_static else "no-writable-data")
+    if relro == "full":
+        return _Answer("held", relro)
+    if "go" in file.languages():
+        how = "Go's own linker makes none: -buildmode=pie -linkmode=external -extldflags '-Wl,-z,relro,-z,now'"
+        return _Answer("violated", f"{relro}; {how}", "VERIFY")
+    if relro == "partial":
+        how = "link with -Wl,-z,relro,-z,now"
+        return _Answer("violated", f"partial: procedure addresses stay writable; {how}", "VERIFY")
+    return _Answer("violated", "none: what is relocated stays writable; link with -Wl,-z,relro,-z,now")
+
+
+def _pie(file: _File) -> _Answer:
+    if skip := _kernel(file) or _unlinked(file):
+        return skip
+    match file.facts.traits.pie:
+        case None:
+            return _Answer("skipped", "library")
+        case True:
+            return _Answer("held", "")
+    how = "-buildmode=pie" if "go" in file.languages() else "compile with -fPIE, link with -pie (static: -static-pie)"
+    return _Answer("violated", f"loaded at a fixed address: {how}", "VERIFY")
+
+
+def _text_relocations(file: _File) -> _Answer:
+    if skip := _kernel(file) or _unlinked(file):
+        return skip
+    if file.facts.traits.text_relocations is None:
+        return _Answer("skipped", "static")
+    if not file.facts.traits.text_relocations:
+        return _Answer("held", "")
+    how = "compile each object with -fPIC, and link with -Wl,-z,text to see which one was not"
+    return _Answer("violated", f"its code is written to while it is loaded: {how}")
+
+
+def _rpath(file: _File) -> _Answer:
+    if skip := _kernel(file) or _unlinked(file):
+        return skip
+    if file.is_static:
+        return _Answer("skipped", "static")
+    entries = file.facts.traits.rpath
+    wrong = [f"{entry or '(empty)'}: {why}" for entry in entries if (why := _why_not(entry, file))]
+    if wrong:
+        how = "configure without rpath, or remove it in %install (chrpath -d)"
+        return _Answer("violated", f"{'; '.join(wrong)}: {how}")
+    superfluous = [entry for entry in entries if _resolved(entry, file) == _SEARCHED]
+    if superfluous:
+        return _Answer("held", f"{', '.join(superfluous)}: searched anyway", "INFO")
+    return _Answer("held", ", ".join(entries))
+
+
+def _build_path(file: _File) -> _Answer:
+    found, languages = file.facts.traits.build_paths, file.languages()
+    if not found:
+        return _Answer("held", "")
+    # Go keeps each source's path for its tracebacks, Rust for its panics: in every program they make.
+    if "go" in languages:
+        return _Answer("skipped", "language-go", detail=f"{found[0]} (built with -trimpath it holds none)")
+    others = tuple(text for text in found if "rust" not in languages or ".rs" not in text)
+    if not others:
+        return _Answer("skipped", "language-rust", detail=f"{found[0]} (--remap-path-prefix would take it out)")
+    shown = "; ".join(others[:_MOST_SHOWN])
+    more = f" and {len(others) - _MOST_SHOWN} more" if len(others) > _MOST_SHOWN else ""
+    how = "see which option or __FILE__ it comes from (-ffile-prefix-map takes the latter out)"
+    return _Answer("violated", f"names the folder it was built in: {shown}{more}; {how}", "VERIFY")
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _kernel(file: _File) -> _Answer | None:
+    """The kernel maps its images and modules by itself: no dynamic linker and no stack of theirs is concerned."""
+    if file.facts.is_module:
+        return _Answer("skipped", "kernel-module")
+    return _Answer("skipped", "kernel-image") if _KERNEL.search(file.path) else None
+
+
+def _unlinked(file: _File) -> _Answer | None:
+    if file.facts.type != "ET_REL":
+        return None
+    return _Answer("skipped", "static-library" if file.in_archive else "object")
+
+
+def _merged(path: str) -> str:
+    return _MERGED.sub(r"/usr/\1", path)
+
+
+def _resolved(entry: str, file: _File) -> str:
+    """The folder an entry means to the dynamic linker (ld.so(8), "Rpath token expansion")."""
+    text = re.sub(r"\$(?:LIB\b|\{LIB\})", "lib64", entry)
+    text = re.sub(r"^\$(?:ORIGIN\b|\{ORIGIN\})", lambda _: posixpath.dirname(file.path), text)
+    return _merged(posixpath.normpath(text)).replace("//", "/")
+
+
+def _why_not(entry: str, file: _File) -> str:
+    """What is wrong with an rpath entry, or an empty text."""
+    if not entry.startswith(("/", "$ORIGIN", "${ORIGIN}")):
+        return "looked up in the folder the user is in" if not entry or "$" not in entry else "begins with no folder"
+    folder = _resolved(entry, file)
+    if "$ORIGIN" in folder or "${ORIGIN}" in folder:
+        return "$ORIGIN makes sense at the beginning only"
+    inside = [folder, *_parents(folder)]
+    if folder == _SEARCHED or f"{folder}/".startswith(_SYSTEM):
+        return ""
+    if any(place in _folders(file.package_files) for place in inside):
+        return ""
+    meant = f"is {folder}, " if entry != folder else ""
+    return f"{meant}no folder of this package's or the system's"
+
+
+@functools.lru_cache(maxsize=4)
+def _folders(package_files: frozenset[str]) -> frozenset[str]:
+    """The folders that are the packages' own, made once for all of a package's files."""
+    names = {_merged(name) for name in package_files}
+    return frozenset(names | {posixpath.dirname(name) for name in names}) - _SHARED
+
+
+def _parents(folder: str) -> list[str]:
+    found = []
+    while folder not in ("/", ""):
+        folder = posixpath.dirname(folder)
+        found.append(folder)
+    return found
+
+
+_ASK: dict[str, Callable[[_File], _Answer]] = {
+    "build-id": _build_id,
+    "executable-stack": _executable_stack,
+    "relro": _relro,
+    "pie": _pie,
+    "text-relocations": _text_relocations,
+    "rpath": _rpath,
+    "build-path": _build_path,
+}
