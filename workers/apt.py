@@ -18,6 +18,7 @@ from workers.run import CommandFailed, Completed, require, run
 
 _LISTS_FRESH_SECONDS = 24 * 3600
 _DOWNLOAD_TIMEOUT = 1800.0
+_ALIASES = ("stable", "oldstable", "testing")  # under which a mirror serves some release as well
 _PAUSES_SECONDS = (15, 30, 60, 120, 240)
 
 
@@ -127,32 +128,61 @@ def private_root(suite: str, architecture: str, *, sources: bool = False) -> Apt
         for name in ("etc/parts", "lists/partial", "archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
-        changed = _write(folder / "etc" / "parts" / "debian.sources", _sources_text(address, suite, keys, sources))
-        changed |= _write(root.configuration, _configuration_text(folder, architecture))
-        stamp = folder / "updated"
+        texts = {name: _sources_text(address, name, keys, sources) for name in (suite, *_ALIASES)}
+        file, stamp = folder / "etc" / "parts" / "debian.sources", folder / "updated"
+        changed = _write(root.configuration, _configuration_text(folder, architecture))
+        changed |= not file.exists() or file.read_text() not in texts.values()
         if changed or not stamp.exists() or time.time() - stamp.stat().st_mtime > _LISTS_FRESH_SECONDS:
             known = stamp.exists() and not changed
+            before = file.read_text() if known else ""
             try:
-                _update(root)
+                _update(root, file, texts)
                 stamp.touch()
             except CannotRun as error:
                 if not known:
                     raise
+                file.write_text(before)
                 _say(f"the lists of {suite} for {architecture} stay as they were: {error.what}")
     return root
 
 
-def _update(root: AptRoot) -> None:
-    """Fetch the lists. A mirror that is being updated itself contradicts its own index for some minutes: worth a wait."""
-    for pause in (*_PAUSES_SECONDS, None):
+def _update(root: AptRoot, file: Path, texts: Mapping[str, str]) -> None:
+    """Fetch the lists.
+
+    A mirror that is being updated itself contradicts its own index for some minutes, and what caches it for longer. That is
+    worth a wait; but under another name of the same release it may serve an index that is whole, if older.
+
+    :param file: where the sources stand.
+    :param texts: name of a suite → the sources of that name; the first is the suite's own.
+    """
+    for number, pause in enumerate((*_PAUSES_SECONDS, None)):
+        file.write_text(texts[root.suite])
         try:
             root.apt("apt-get", "update", "--error-on=any")
             return
         except CannotRun as error:
-            if pause is None or "Mirror sync in progress" not in error.what:
+            if "Mirror sync in progress" not in error.what:
+                raise
+            if number == 0 and _updated_by_another_name(root, file, texts):
+                return
+            if pause is None:
                 raise
             _say(f"the mirror is being updated ({root.suite}, {root.architecture}); trying again in {pause} s")
             time.sleep(pause)
+
+
+def _updated_by_another_name(root: AptRoot, file: Path, texts: Mapping[str, str]) -> bool:
+    for name in _ALIASES:
+        file.write_text(texts[name])
+        try:
+            root.apt("apt-get", "update", "--error-on=any")
+            found = root.apt("apt-get", "indextargets", "--format", "$(CODENAME)").output.split()
+        except CannotRun:
+            continue
+        if found and set(found) == {root.suite}:  # signed: it is this release that now has that name
+            _say(f"the mirror contradicts itself about {root.suite} for {root.architecture}; as {name} it does not")
+            return True
+    return False
 
 
 def _say(text: str) -> None:
