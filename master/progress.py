@@ -16,7 +16,7 @@ from config.models import Package, Site
 PROPERTIES = ("package", "commit", "target", "nevr")
 STAGES = ("built", "verified", "tested", "published")
 # The step whose success a column of the table stands for.
-STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify flags and headers", "tested": "test in QEMU"}
+STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify code and flags", "tested": "test in QEMU"}
 RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 
 State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "failed"]

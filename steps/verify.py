@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from steps.command import KittenCommand, add_outcomes
 from workers.results import Check, VerifyResult
+from workers.results.proof import findings, line
+from workers.results.proof_html import page
+
+SKIPS = 1000  # rows of the database; a kernel has thousands of modules, and the report has them all
 
 
-def report(checks: tuple[Check, ...]) -> str:
-    """The proof as text: what is violated first, then what was skipped and why, then what held."""
-    order = {"violated": 0, "skipped": 1, "held": 2}
-    lines = []
-    for check in sorted(checks, key=lambda check: (order[check.outcome], check.file, check.rule)):
-        why = " ".join(part for part in (check.reason, check.detail) if part)
-        lines.append(f"{check.outcome:8}  {check.rule:24}  {check.file}{'  ' + why if why else ''}\n")
-    return "".join(lines)
+def outcomes(checks: tuple[Check, ...]) -> list[tuple[str, str | None, bool]]:
+    """(what, file, held): each file once where all of its checks held, else each check that did not."""
+    broken = findings(checks)
+    failed = {check.file for check in broken}
+    held = dict.fromkeys(check.file for check in checks if check.outcome == "held" and check.file not in failed)
+    return [*((check.rule, check.file, False) for check in broken), *(("proof", file, True) for file in held)]
 
 
 class VerifyStep(KittenCommand[VerifyResult]):
     """Proves frame pointers, ISA level and whatever else the target promises; a proof of nothing is no proof."""
 
-    name = "verify flags and headers"
+    name = "verify code and flags"
     result_type = VerifyResult
 
-    def summary(self, result: VerifyResult) -> str:
-        """E.g. ``57 checks of 9 files held, 3 skipped``."""
-        count = Counter(check.outcome for check in result.checks)
-        files = len({check.file for check in result.checks})
-        skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
-        return f"{count['held']} checks of {files} files held{skipped}"
-
     async def show(self, result: VerifyResult) -> None:
-        """The report as a log, every check as a test result."""
-        await self.addCompleteLog("report", report(result.checks))
-        await add_outcomes(
-            self,
-            "verify",
-            [(c.rule, c.file, c.outcome == "held") for c in result.checks if c.outcome != "skipped"],
-            [(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"],
-        )
+        """The report as a page and as text, every file as a test result.
+
+        The page is made here, from the typed result: what a worker sends never becomes markup.
+        """
+        await self.addHTMLLog("report", page(result))
+        rows = sorted(result.checks, key=lambda check: (check.outcome != "violated", check.file, check.rule))
+        await self.addCompleteLog("checks", "".join(f"{c.grade:6}  {c.file}  {line(c)}\n" for c in rows))
+        skips = [(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
+        await add_outcomes(self, "verify", outcomes(result.checks), skips[:SKIPS])

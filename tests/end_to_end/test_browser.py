@@ -11,7 +11,7 @@ import pytest
 from tests.end_to_end.conftest import TARGETS, Service
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest, pytest.mark.browser]
-STEPS = ("build RPMs", "verify flags and headers", "test in QEMU", "stage for next builds", "hand to promote")
+STEPS = ("build RPMs", "verify code and flags", "test in QEMU", "stage for next builds", "hand to promote")
 
 
 @pytest.fixture(scope="module")

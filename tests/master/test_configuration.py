@@ -82,7 +82,7 @@ def test_steps_of_a_target_have_the_order_that_stages_only_what_is_proven(site: 
         names = [kind.name for kind, _ in made(builders[target.name])]
         assert names == [
             "build RPMs",
-            "verify flags and headers",
+            "verify code and flags",
             "test in QEMU",
             "stage for next builds",
             "hand to promote",

@@ -88,15 +88,15 @@ def test_a_waiting_request_shows_its_reason() -> None:
 
 
 def test_a_running_build_names_its_step_and_what_held_so_far() -> None:
-    runs = cell(build(2, "x86_64"), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers")]})
-    assert (runs.state, runs.words, runs.done, runs.seconds) == ("running", "verify flags and headers", {"built"}, 40)
+    runs = cell(build(2, "x86_64"), steps={2: [step("build RPMs", SUCCESS), step("verify code and flags")]})
+    assert (runs.state, runs.words, runs.done, runs.seconds) == ("running", "verify code and flags", {"built"}, 40)
 
 
 def test_a_failed_build_names_the_step_that_failed() -> None:
     died = cell(
-        build(2, "x86_64", FAILURE), steps={2: [step("build RPMs", SUCCESS), step("verify flags and headers", FAILURE)]}
+        build(2, "x86_64", FAILURE), steps={2: [step("build RPMs", SUCCESS), step("verify code and flags", FAILURE)]}
     )
-    assert (died.state, died.words) == ("failed", "verify flags and headers: verify flags and headers said")
+    assert (died.state, died.words) == ("failed", "verify code and flags: verify code and flags said")
 
 
 def test_a_lost_worker_is_a_wait_and_not_a_failure() -> None:

@@ -86,7 +86,7 @@ PUBLISHED = {
 STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
     "source": (SourceStep, SOURCE, "bzip2-1.0.8-1.el10 from c10s 1a2b3c4"),
     "build": (BuildRpmsStep, BUILT, "bzip2-1.0.8-1.el10: 4 RPMs, 31 s"),
-    "verify": (VerifyStep, VERIFIED, "2 checks of 2 files held, 1 skipped"),
+    "verify": (VerifyStep, VERIFIED, "proven"),
     "test": (GuestTestStep, TESTED, "1 tests passed on power9 (TCG), 1 skipped"),
     "stage": (StageStep, STAGED, "2 RPMs of b-1 staged"),
     "publish": (PublishStep, PUBLISHED, "b-1 on s390x: published in kitten, snapshot 7"),
@@ -95,8 +95,7 @@ OUTCOMES = {
     "verify": (
         "verify",
         [
-            (1000, "1", "frame-pointer", "bzip2", None, None),
-            (1000, "1", "isa", "bzip2", None, None),
+            (1000, "1", "proof", "bzip2", None, None),
             (1001, "no-code", "isa", "README", None, None),
         ],
     ),

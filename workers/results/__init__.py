@@ -112,8 +112,11 @@ class Place(Record):
 
     function: str
     """Its name, or its address where nothing names it."""
+    function_address: int = 0
     address: int
+    """Of the function, or of the instruction in it that is meant."""
     size: int = 0
+    """Bytes of that."""
     detail: str = ""
     """What is wrong there, or why it is lawful."""
     excerpt: tuple[str, ...] = ()
@@ -143,13 +146,41 @@ class Check(Record):
         return self.level or {"held": "OK", "skipped": "INFO", "violated": "BAD"}[self.outcome]
 
 
+class FileProof(Record):
+    """What was counted in one file with code."""
+
+    file: str
+    build_id: str = ""
+    level: str
+    """The instruction set level it was held against."""
+    units: int = 0
+    """Compile units that carry the flags."""
+    functions: int = 0
+    framed: int = 0
+    """Functions that make a frame and keep the frame pointer."""
+    leaf: int = 0
+    """Functions that make no frame."""
+    unframed: int = 0
+    """Functions that break the rule."""
+    excused: int = 0
+    """Functions without a frame pointer that need none, or have an exception."""
+    code_bytes: int = 0
+    above: int = 0
+    """Functions with instructions above the level that nothing explains."""
+    dispatched: int = 0
+    """Functions with instructions above the level that only processors which have them reach."""
+
+
 class VerifyResult(Result):
     """``kitten verify``: the proof, or what is missing from it."""
 
     command: Literal["verify"] = "verify"
     target: str
+    level: str = ""
+    """The target's instruction set level."""
     checked: tuple[Artifact, ...] = ()
-    """The packages the proof speaks of, by checksum."""
+    """The packages or files the proof speaks of, by checksum."""
+    files: tuple[FileProof, ...] = ()
     checks: tuple[Check, ...] = ()
 
 
