@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -42,8 +42,14 @@ def problems_of(
     error: ValidationError, sections: Mapping[str, Document], packages: Sequence[Document]
 ) -> list[Problem]:
     """Each thing the models refused once, at its line. Sections that could not be read at all are not repeated."""
+    return _problems(error.errors(include_url=False), sections, packages)
+
+
+def _problems(
+    errors: Sequence[ErrorDetails], sections: Mapping[str, Document], packages: Sequence[Document]
+) -> list[Problem]:
     grouped: dict[tuple[str, Key], tuple[Document, list[ErrorDetails]]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in errors:
         where = detail["loc"]
         section = str(where[0])
         if section == "packages" and len(where) > 1:
@@ -59,6 +65,13 @@ def problems_of(
         for (_, path), (document, details) in grouped.items()
         if not _covered(path, details, {p for file, p in grouped if file == document.file})
     ]
+
+
+def problems_of_package(error: ValidationError, document: Document) -> list[Problem]:
+    """The same for one package's file by itself."""
+    inside = ("packages", 0)
+    details = [{**detail, "loc": (*inside, *detail["loc"])} for detail in error.errors(include_url=False)]
+    return _problems(cast("list[ErrorDetails]", details), {}, [document])
 
 
 def _path(document: Document, where: Sequence[int | str], kind: str) -> Key:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from config import explain, hardware, positions
 from config.checks import check
 from config.hardware import PciDevice
-from config.models import Site
+from config.models import Exemption, Package, Site
 from config.positions import Document
 from config.problems import ConfigError, Problem, one_of, show
 
@@ -173,3 +173,26 @@ def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
     if not packages and not any(problem.file.startswith(_label(folder / "packages")) for problem in problems):
         problems.append(Problem(_label(folder / "packages"), 0, "", "no package", "at least one NAME.yaml"))
     return packages
+
+
+def load_exemptions(path: Path) -> tuple[Exemption, ...]:
+    """The exemptions of a file given by hand: a package's YAML file, or a plain list of them.
+
+    :raises ConfigError: with every problem of the file.
+    """
+    problems: list[Problem] = []
+    document = _read(path, "packages", problems)
+    listed = isinstance(document.data, list)
+    data = document.data if listed else document.at("exemptions")
+    if not problems and not isinstance(data, list):
+        problems.append(document.problem((), "no exemptions", "a list of them, or a package's file with the key exemptions"))
+    if problems:
+        raise ConfigError(problems)
+    # As the file of some package, so that what is wrong is told in the same words.
+    where: tuple[str, ...] = () if listed else ("exemptions",)
+    lines = {("exemptions", *key[len(where) :]): line for key, line in document.lines.items() if key[: len(where)] == where}
+    package = Document(document.file, "packages", {"name": "given", "exemptions": data}, lines)
+    try:
+        return Package.model_validate(package.data).exemptions
+    except ValidationError as error:
+        raise ConfigError(explain.problems_of_package(error, package)) from None

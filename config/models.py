@@ -87,7 +87,7 @@ class Target(Model):
     description: str
     rpm_arch: Name = Field(description="Architecture in the names of RPMs and of repository folders")
     machine_arch: Name = Field(description="What uname -m says there")
-    elf_machine: str = Field(description="e_machine as pyelftools names it: EM_X86_64 …")
+    elf_machine: str = Field(description="e_machine by its name in elf.h: EM_X86_64 …")
     isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
     firmware_isa_level: str | None = Field(default=None, description="ISA level of EFI files; default: isa_level")
     required: bool = Field(default=True, description="False: the target may lag, and what it owes is shown")
