@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -76,6 +77,8 @@ def main() -> None:
         from workers.run import die_with_parent
 
         die_with_parent()
+    # A command lives for seconds and makes many records that live as long: to look for cycles among them takes a tenth of it.
+    gc.set_threshold(200_000, 50, 100)
     # pydantic would look through every installed package for plugins: a tenth of a short command's time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,15 +56,23 @@ class Subject:
         return artifact(content, f"{self.build.url}/{name}", name)
 
 
-def subject(target: Target, state: Path, paths: Sequence[Path], build_url: str | None, scratch: Path) -> Subject:
+def subject(
+    target: Target,
+    state: Path,
+    paths: Sequence[Path],
+    build_url: str | None,
+    scratch: Path,
+    find: Callable[[Sequence[Path]], tuple[Path, ...]] | None = None,
+) -> Subject:
     """Find the packages; those of a build are brought to ``scratch`` if they are not on this file system.
 
+    :param find: what is taken of the paths, if not the packages only.
     :raises CannotRun: no package, no build, another target's build, a package that is not what build.json says.
     """
     if bool(paths) == bool(build_url):
         raise CannotRun("name either packages or a build", "give PATHs, or --build URL")
     if build_url is None:
-        packages = _packages(paths)
+        packages = (find or _packages)(paths)
         return Subject(packages[0].name, packages, tuple(artifact(path, str(path.absolute())) for path in packages))
     from workers.repo.builds import open_build
 
@@ -102,27 +111,40 @@ def artifact(path: Path, url: str, name: str = "") -> Artifact:
     """A file by its checksum."""
     from workers.results import Artifact
 
+    return Artifact(name=name or path.name, url=url, sha256=sha256_of(path), size=path.stat().st_size)
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file; one that did not change is read once."""
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _sha256(path: Path, _size: int, _modified: int) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Artifact(name=name or path.name, url=url, sha256=digest, size=path.stat().st_size)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store(folder_url: str, name: str, content: Path) -> None:
     """Put a file into an artifact folder: a reader sees the whole of it or what was there before."""
-    import fsspec
+    from workers.artifacts import is_local, local_path
 
-    files, folder = fsspec.url_to_fs(folder_url)
     temporary = f".{name}.{os.getpid()}"
-    if "file" in files.protocol:
-        partial = Path(folder, temporary)
+    if is_local(folder_url):
+        folder = local_path(folder_url)
+        partial = folder / temporary
         try:
             shutil.copyfile(content, partial)
-            partial.replace(Path(folder, name))
+            partial.replace(folder / name)
         finally:
             partial.unlink(missing_ok=True)
-    else:
-        files.put_file(str(content), f"{folder}/{temporary}")
-        files.mv(f"{folder}/{temporary}", f"{folder}/{name}")
+        return
+    import fsspec
+
+    files, remote = fsspec.url_to_fs(folder_url)
+    files.put_file(str(content), f"{remote}/{temporary}")
+    files.mv(f"{remote}/{temporary}", f"{remote}/{name}")
 
 
 def failed(kind: type[_ResultKind], target_name: str, error: Exception) -> _ResultKind:

@@ -64,7 +64,7 @@ def compile_program(
         (folder / f"{part}.c").write_text(text)
         run(["gcc", "-O2", "-g", "-grecord-gcc-switches", *its_flags, "-c", f"{part}.c"], cwd=folder)
         objects.append(f"{part}.o")
-    run(["gcc", *link, "-Wl,--build-id=sha1", "-o", name, *objects], cwd=folder)
+    run(["gcc", "-Wl,-z,relro,-z,now", *link, "-Wl,--build-id=sha1", "-o", name, *objects], cwd=folder)
     return folder / name
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-import fsspec
-
 from workers.artifacts import read_result
 from workers.errors import CannotRun
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
@@ -93,6 +91,8 @@ def _local(url: str) -> Path:
 
 
 def _open(*urls: str) -> IO[bytes]:
+    import fsspec
+
     for url in dict.fromkeys(filter(None, urls)):
         try:
             stream: IO[bytes] = fsspec.open(url, "rb").open()

@@ -1,59 +1,56 @@
-"""Static libraries (System V format): the members that hold code."""
+"""Static libraries (System V format): where the ELF members lie."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from workers.verify.elf import MAGIC
+from workers.verify.elf import MAGIC as ELF_MAGIC
 from workers.verify.header import MalformedError
 
-ARCHIVE_MAGIC = b"!<arch>\n"
+MAGIC = b"!<arch>\n"
 _MAX_MEMBERS = 200_000
 
 
-def is_elf(path: Path) -> bool:
-    """Whether the file begins like an ELF file."""
-    return _begins(path, MAGIC)
+@dataclass(frozen=True)
+class Member:
+    """One ELF file in a static library."""
+
+    name: str
+    offset: int
+    """Bytes from the start of the library."""
+    size: int
 
 
-def is_archive(path: Path) -> bool:
-    """Whether the file begins like a static library."""
-    return _begins(path, ARCHIVE_MAGIC)
-
-
-def _begins(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def archive_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each ELF member of a static library (System V format).
+def members(path: Path) -> Iterator[Member]:
+    """The ELF members of a static library.
 
     :raises MalformedError: for a damaged archive.
     """
-    size = path.stat().st_size
+    total = path.stat().st_size
     long_names = b""
     with path.open("rb") as file:
-        file.seek(len(ARCHIVE_MAGIC))
+        file.seek(len(MAGIC))
         for _ in range(_MAX_MEMBERS):
             head = file.read(60)
             if not head:
                 return
             digits = head[48:58].strip()
-            if len(head) != 60 or head[58:] != b"`\n" or not digits.isdigit() or int(digits) > size - file.tell():
+            start = file.tell()
+            if len(head) != 60 or head[58:] != b"`\n" or not digits.isdigit() or int(digits) > total - start:
                 raise MalformedError("damaged static library")
-            content = file.read(int(digits))
-            file.seek(file.tell() % 2, 1)
+            size = int(digits)
             name = head[:16].rstrip()
             if name == b"//":
-                long_names = content
-            elif content.startswith(MAGIC):
-                yield _member_name(name, long_names), content
+                long_names = file.read(size)
+            elif file.read(len(ELF_MAGIC)) == ELF_MAGIC:
+                yield Member(_name(name, long_names), start, size)
+            file.seek(start + size + size % 2)
     raise MalformedError(f"a static library of more than {_MAX_MEMBERS} members")
 
 
-def _member_name(name: bytes, long_names: bytes) -> str:
+def _name(name: bytes, long_names: bytes) -> str:
     if name[:1] == b"/" and name[1:].isdigit():
         name = long_names[int(name[1:]) :].split(b"\n", 1)[0]
     return name.rstrip(b"/").decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,31 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--debuginfo", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+    help="Debuginfo package, .debug file, or a folder of them, that belongs to the PATHs. May be given again.",
+)  # fmt: skip
+@click.option(
+    "--exceptions", "exceptions_file", metavar="FILE", type=click.Path(path_type=Path),
+    help="A package's YAML file whose exemptions hold, or a list of exemptions.  [default: those of the site's packages]",
+)  # fmt: skip
+@click.option(
+    "--against", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+    help="Package of an earlier build to compare with.  [default with --build: what is published]",
+)  # fmt: skip
+@click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report for people there: which function breaks what, with the code around it.",
+)  # fmt: skip
+@click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes to use.  [default: one a core]")
+@click.option("--fresh", is_flag=True, help="Read every file, whatever is remembered of its content.")
 @subject.options
 def verify(
+    debuginfo: tuple[Path, ...],
+    exceptions_file: Path | None,
+    against: tuple[Path, ...],
+    html_file: Path | None,
+    jobs: int | None,
+    fresh: bool,
     target_name: str,
     build_url: str | None,
     site_name: str,
@@ -24,19 +48,31 @@ def verify(
     json_file: Path | None,
     paths: tuple[Path, ...],
 ) -> None:
-    """Prove that RPMs are what their target promises.
+    r"""Prove frame pointers and the instruction set level of every file.
 
-    PATHs are package files or folders of them, the debuginfo packages included: the proof is in there. With --build the
-    result is stored in the build's folder as verify.json.
+    PATHs are RPMs, ELF or EFI files, or folders of them; give the debuginfo packages along, with them or by --debuginfo:
+    the compiler's own words are in there. With --build the packages of a build are proven and the result is stored in
+    its folder as verify.json.
+
+    Exit status: 0 everything is proven, 1 something is violated or could not be proven, 2 it could not run.
+
+    \b
+    kitten verify --target x86_64_v2 RPMS/*.rpm
+    kitten verify --target x86_64 /usr/bin/zstd --html report.html
     """
     from workers.results import VerifyResult
 
+    asked = _Asked(debuginfo, exceptions_file, against, jobs, fresh)
     try:
-        result = _verify(target_name, build_url, site_name, state_folder, paths)
+        result = _verify(asked, target_name, build_url, site_name, state_folder, paths)
     except CannotRun as error:
         if json_file:
             subject.failed(VerifyResult, target_name, error).write(json_file)
         raise
+    if html_file:
+        from workers.results.proof_html import page
+
+        html_file.write_text(page(result), encoding="utf-8", errors="replace")
     if json_file:
         result.write(json_file)
     if result.outcome != "held":
@@ -44,37 +80,46 @@ def verify(
     click.echo(result.summary)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The options that only this command has."""
+
+    debuginfo: tuple[Path, ...]
+    exceptions_file: Path | None
+    against: tuple[Path, ...]
+    jobs: int | None
+    fresh: bool
+
+
 def _verify(
-    target_name: str, build_url: str | None, site_name: str, state_folder: Path | None, paths: tuple[Path, ...]
+    asked: _Asked,
+    target_name: str,
+    build_url: str | None,
+    site_name: str,
+    state_folder: Path | None,
+    paths: tuple[Path, ...],
 ) -> VerifyResult:
     import tempfile
-    import time
 
-    from workers.results import VerifyResult
-    from workers.verify import report
-    from workers.verify.evidence import gather
-    from workers.verify.judge import judge
+    from config.loading import load_exemptions, site_folder
+    from workers.results import proof as report
+    from workers.verify.evidence import files_in
+    from workers.verify.parallel import cores
+    from workers.verify.prove import Request, prove
 
-    begun = time.monotonic()
     site, state = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
+    exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()
+    request = Request(
+        site, site_folder(site_name), target, state, asked.debuginfo, exemptions, asked.against, asked.jobs or cores(), asked.fresh
+    )
     with tempfile.TemporaryDirectory(prefix="kitten-verify-") as folder:
-        about = subject.subject(target, state, paths, build_url, Path(folder, "packages"))
-        evidence = gather(about.packages, Path(folder, "payloads"))
-        checks = judge(site, target, evidence)
-        findings = report.findings(checks)
-        click.echo(report.text(checks))
-        result = VerifyResult(
-            outcome="not-held" if findings else "held",
-            summary=report.summary(about.name, len(about.packages), target, checks),
-            seconds=round(time.monotonic() - begun, 3),
-            cause=report.cause(findings[0]) if findings else "",
-            target=target.name,
-            checked=about.artifacts,
-            checks=checks,
-        )
+        scratch = Path(folder)
+        about = subject.subject(target, state, paths, build_url, scratch / "packages", find=files_in)
+        result = prove(request, about, scratch, click.echo)
+        click.echo(report.text(result.checks))
         if about.build:
-            document = Path(folder, "verify.json")
+            document = scratch / "verify.json"
             result.write(document)
             about.keep("verify.json", document)
     return result

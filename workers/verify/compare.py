@@ -1,6 +1,6 @@
 """What a package's files lost since the published build of the same package. Pure: two sets of facts in, checks out.
 
-The rules of :mod:`workers.verify.judge` and :mod:`workers.verify.link_rules` say whether a file is good enough; these say
+The rules of :mod:`workers.verify.judge` and :mod:`workers.verify.rules.link` say whether a file is good enough; these say
 whether it became worse, which is worth a look even where it still is.
 """
 

@@ -7,12 +7,15 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import IO, cast
 
 from workers.verify.header import MalformedError
 
 _CHUNK = 1 << 20
 _MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told
+_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 
 
 def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
@@ -21,36 +24,49 @@ def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
     :param most: bytes it may unpack to.
     :raises MalformedError: when it is damaged, or unpacks to more.
     """
+    compressor = _SUFFIXES.get(PurePosixPath(name).suffix)
     size = 0
-    try:
-        reader = _reader(stream, name)
-        while piece := reader.read(_CHUNK):
+    with damage_told("damaged"):
+        source = reader(stream, compressor) if compressor else stream
+        while piece := source.read(_CHUNK):
             size += len(piece)
             if size > most:
                 raise MalformedError(f"it unpacks to more than {most} bytes")
             yield piece
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise MalformedError(f"damaged: {error or 'it is cut short'}") from None
-    except OSError as error:
-        if error.errno is None:  # bz2 reports damage this way
-            raise MalformedError(f"damaged: {error}") from None
-        raise
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise MalformedError(f"damaged: {error}") from None
-        raise
 
 
-def _reader(stream: IO[bytes], name: str) -> IO[bytes]:
-    if name.endswith(".xz"):
-        return cast("IO[bytes]", lzma.LZMAFile(stream))
-    if name.endswith(".gz"):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
-    if name.endswith(".bz2"):
-        return cast("IO[bytes]", bz2.BZ2File(stream))
-    if name.endswith(".zst"):
+def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
+    """The unpacked side of a stream. What it stumbles over is for :func:`damage_told`.
+
+    :param compressor: as RPM headers name it: gzip, xz, lzma, zstd, bzip2.
+    :raises MalformedError: for any other.
+    """
+    if compressor == "zstd":
         import zstandard
 
-        reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
-        return cast("IO[bytes]", reader)
-    return stream
+        unpacking = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
+        return cast("IO[bytes]", unpacking)
+    if compressor == "gzip":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
+    if compressor in ("xz", "lzma"):
+        return cast("IO[bytes]", lzma.LZMAFile(stream))
+    if compressor == "bzip2":
+        return cast("IO[bytes]", bz2.BZ2File(stream))
+    raise MalformedError(f"unknown compression {compressor!r}")
+
+
+@contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """What the decompressors raise for damaged data becomes a :class:`MalformedError` that begins with ``what``."""
+    try:
+        yield
+    except (EOFError, ValueError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise MalformedError(f"{what}: {error or 'it is cut short'}") from None
+    except OSError as error:
+        if error.errno is None:  # bz2 reports damage this way
+            raise MalformedError(f"{what}: {error}") from None
+        raise
+    except Exception as error:
+        if type(error).__name__ == "ZstdError":  # told by its name, so that it need not be imported for every file
+            raise MalformedError(f"{what}: {error}") from None
+        raise

@@ -56,7 +56,7 @@ def contents(
     import time
 
     from workers.results import ContentsResult
-    from workers.verify import report
+    from workers.results import proof as report
 
     begun = time.monotonic()
     read: tuple[str, ...] = ()

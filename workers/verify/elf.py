@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from workers.verify.header import MalformedError
 
@@ -37,6 +38,7 @@ NT_GNU_BUILD_ID = 3
 _MAX_NAME = 1 << 16  # bytes of a symbol's or section's name; C++ names run to some thousands
 MAX_UNPACKED = 1 << 30
 """Bytes a compressed section may unpack to. Distributions that use dwz, as Enterprise Linux does, compress none."""
+_NAME_SHARE = 4  # names may add up to this many times the file: linkers let names share their tails
 _PLT_SECTIONS = (".plt", ".iplt")  # and .plt.got, .plt.sec: stubs that the linker makes
 
 
@@ -79,16 +81,22 @@ class Segment:
     memory_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """One symbol. ``address`` of a symbol in an ET_REL file is made like its section's."""
 
-    name: str
+    strings: bytes
+    """The string table that holds its name. Names are read when they are asked for: of a large file few are."""
+    name_offset: int
     type: int
     section: int
     address: int
     size: int
     binding: int
+
+    @property
+    def name(self) -> str:
+        """Empty where it has none."""
+        return text_at(self.strings, self.name_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,7 @@ class Elf:
         self._shsize, self._shnum, self._shstrndx = words[10:]
         self.type = _TYPES.get(kind, f"ET_{kind}")
         self.machine = _MACHINES.get(machine, f"EM_{machine}")
+        self._symbols: dict[int, tuple[Symbol, ...]] = {}
 
     def _unpack(self, form: str, offset: int) -> tuple[int, ...]:
         try:
@@ -174,9 +183,10 @@ class Elf:
         if names < len(rows) and rows[names][1] != SHT_NOBITS:
             strings = self._slice(rows[names][4], rows[names][5], "section names").tobytes()
         relocatable = self.type == "ET_REL"
+        names_of = self._names(strings)
         return tuple(
             Section(
-                index, text_at(strings, row[0]), row[1], row[2], row[4] if relocatable else row[3],
+                index, names_of(row[0]), row[1], row[2], row[4] if relocatable else row[3],
                 row[4], row[5], row[6], row[7], row[9],
             )
             for index, row in enumerate(rows)
@@ -203,6 +213,23 @@ class Elf:
         if offset > len(self.data) or size > len(self.data) - offset:
             raise MalformedError(f"damaged ELF file: {what}, {size} bytes at {offset}, lies outside the file")
         return self.data[offset : offset + size]
+
+    def _names(self, strings: bytes) -> Callable[[int], str]:
+        """Reads names of a string table, as long as they do not add up to more than tables that share tails may hold.
+
+        Each entry of a small file could name the same very long text, and all of them would be kept.
+        """
+        room = _NAME_SHARE * len(self.data) + _MAX_NAME
+
+        def name_at(offset: int) -> str:
+            nonlocal room
+            name = text_at(strings, offset)
+            room -= len(name)
+            if room < 0:
+                raise MalformedError("damaged ELF file: its names are longer than the file")
+            return name
+
+        return name_at
 
     def content(self, section: Section) -> memoryview:
         """The bytes of a section, decompressed where it says SHF_COMPRESSED; empty for SHT_NOBITS.
@@ -238,6 +265,8 @@ class Elf:
                 for segment in self.segments
                 if segment.type == PT_LOAD and segment.flags & PF_X and segment.file_size
             ]
+        if sum(len(code.data) for code in found) > len(self.data):
+            raise MalformedError("damaged ELF file: its code sections overlap")
         return tuple(sorted(found, key=lambda code: code.address))
 
     def at(self, address: int, size: int) -> memoryview:
@@ -278,11 +307,15 @@ class Elf:
             return b""
         return self.content(self.sections[section.link]).tobytes()
 
-    def symbols_of(self, section: Section) -> Iterator[Symbol]:
+    def symbols_of(self, section: Section) -> tuple[Symbol, ...]:
         """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
-        strings = self.strings_of(section)
-        for name, info, index, address, size in self.symbol_rows(section):
-            yield Symbol(text_at(strings, name), info & 15, index, address, size, info >> 4)
+        if section.index not in self._symbols:
+            strings = self.strings_of(section)
+            self._symbols[section.index] = tuple(
+                Symbol(strings, name, info & 15, index, address, size, info >> 4)
+                for name, info, index, address, size in self.symbol_rows(section)
+            )
+        return self._symbols[section.index]
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -329,7 +362,8 @@ class Elf:
         """The texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
         table = dict(self.dynamic)
         strings = self.at(table.get(5, 0), min(table.get(10, 0), len(self.data))).tobytes()
-        return tuple(text_at(strings, value) for key, value in self.dynamic if key == tag)
+        name_at = self._names(strings)
+        return tuple(name_at(value) for key, value in self.dynamic if key == tag)
 
     def notes(self) -> Iterator[tuple[str, int, bytes]]:
         """Owner, type and content of each note, from sections, or from segments where there are no sections."""
@@ -358,6 +392,13 @@ class Elf:
         """Whether DWARF compile units lie in this file."""
         names = (".debug_info", ".zdebug_info")
         return any(section.name in names and section.type != SHT_NOBITS for section in self.sections)
+
+
+    @property
+    def is_debug_file(self) -> bool:
+        """Whether it holds the debug data of another file and nothing that is loaded (``objcopy --only-keep-debug``)."""
+        loaded = (s for s in self.sections if s.flags & SHF_ALLOC and s.type not in (SHT_NOBITS, SHT_NOTE))
+        return self.has_debug_info and not any(loaded)
 
 
 def text_at(strings: bytes, offset: int) -> str:

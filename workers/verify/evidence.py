@@ -1,86 +1,233 @@
-"""Packages → ``Evidence``: headers, the ELF files in the payloads, and the compile units in the debuginfo packages."""
+"""Packages, files and folders → ``Evidence``: headers, and every file that holds code, with the debug data that belongs to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from workers.errors import CannotRun
 from workers.results import Check
-from workers.verify.archive import archive_members, is_archive, is_elf
-from workers.verify.dwarf import read_units, supplementary_link
+from workers.subject import sha256_of
+from workers.verify import archive
+from workers.verify.compressed import unpacked
+from workers.verify.elf import MAGIC as ELF_MAGIC
 from workers.verify.elf import Elf
-from workers.verify.facts import Unit
+from workers.verify.header import LEAD_MAGIC as RPM_MAGIC
 from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.judge import CodeFile, ElfFile, Evidence
-from workers.verify.payload import Entry, unpack
+from workers.verify.payload import unpack
+from workers.verify.spec import spec_of
+
+PE_MAGIC = b"MZ"
+_PACKED_MODULES = (".ko.xz", ".ko.zst", ".ko.gz")
+_MAX_MODULE = 256 * 1024**2  # bytes; the largest modules in use have a twentieth of this
 
 
-def gather(packages: Sequence[Path], scratch: Path) -> Evidence:
-    """Read packages. What is damaged becomes a violated check that names it; the rest is read all the same.
+@dataclass(frozen=True)
+class Item:
+    """One file that holds code, or one member of a static library."""
 
+    name: str
+    """For people: ``package:/path``, ``package:/path(member)``, or the path that was given."""
+    path: str
+    """As installed, or as it was given."""
+    content: Path
+    """Where its bytes lie."""
+    package: str = ""
+    """The binary package it is in; empty of a file that was given by itself."""
+    offset: int = 0
+    size: int | None = None
+    """Of a member: bytes from ``offset``."""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is a member of a static library."""
+        return self.size is not None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was found in what was given."""
+
+    headers: Mapping[str, Header] = field(default_factory=dict)
+    """File name of the package → header."""
+    items: tuple[Item, ...] = ()
+    debug: Mapping[str, Path] = field(default_factory=dict)
+    """Build-id → the file that holds its debug data."""
+    supplementary: Mapping[str, Path] = field(default_factory=dict)
+    """File name of what dwz moved common debug data into → that file."""
+    installed: frozenset[str] = frozenset()
+    """Every path of every package."""
+    modules: tuple[tuple[str, Path], ...] = ()
+    """Kernel modules and the lists beside them (``modules.*``): path and content."""
+    spec: str = ""
+    """The spec file, where the source package is among what was given."""
+    broken: tuple[Check, ...] = ()
+    """What could not be read."""
+
+
+def files_in(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The packages, ELF files, EFI files and static libraries among the paths and in the folders among them.
+
+    :raises CannotRun: for a path that is not there, a file that is none of these, and where nothing is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink())
+            found += (file for file in inside if kind_of(file) or _is_module_list(file.name))
+        elif not path.is_file():
+            raise CannotRun(f"{path} is not there", "give packages, ELF or EFI files, or folders of them")
+        elif kind_of(path):
+            found.append(path)
+        else:
+            raise CannotRun(f"{path} is no RPM, ELF or EFI file", "give packages, ELF or EFI files, or folders of them")
+    if not any(kind_of(file) for file in found):
+        raise CannotRun(
+            f"no package, ELF or EFI file in {', '.join(map(str, paths))}", "give packages, files or folders of them"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def kind_of(path: Path) -> str:
+    """``rpm``, ``elf``, ``pe``, ``archive``, ``module`` (a compressed kernel module), or an empty text."""
+    with path.open("rb") as file:
+        head = file.read(max(len(archive.MAGIC), 8))
+    kinds = {RPM_MAGIC: "rpm", ELF_MAGIC: "elf", archive.MAGIC: "archive", PE_MAGIC: "pe"}
+    found = next((kind for magic, kind in kinds.items() if head.startswith(magic)), "")
+    if not found and path.suffix == ".rpm":
+        return "rpm"  # or nothing any more: cut short to nothing, it is a damaged package all the same
+    return found or ("module" if path.name.endswith(_PACKED_MODULES) else "")
+
+
+def _is_module_list(name: str) -> bool:
+    return name.startswith("modules.") and not name.endswith(".bin")
+
+
+def gather(files: Sequence[Path], scratch: Path, debuginfo: Sequence[Path] = ()) -> Evidence:
+    """Read files. What is damaged becomes a violated check that names it; the rest is read all the same.
+
+    :param files: as :func:`files_in` finds them.
     :param scratch: an empty folder for the payloads; the caller removes it.
+    :param debuginfo: packages or files of debug data only.
     """
-    headers: dict[str, Header] = {}
-    broken: list[Check] = []
-    payloads: dict[str, tuple[Entry, ...]] = {}
-    for number, package in enumerate(packages):
+    collected = _Collection(scratch)
+    for file in dict.fromkeys((*files, *debuginfo)):
         try:
-            header = read_header(package)
-            headers[package.name] = header
-            if header.arch != "src":
-                payloads[package.name] = unpack(package, header, scratch / str(number))
+            collected.add(file, only_debug=file in debuginfo)
         except MalformedError as error:
-            broken.append(Check(rule="payload", file=package.name, outcome="violated", detail=str(error)))
-    supplementary = {
-        PurePosixPath(entry.path).name: entry.content
-        for entries in payloads.values()
-        for entry in entries
-        if entry.path.startswith("/usr/lib/debug/.dwz/") and entry.content
-    }
-    files: list[CodeFile] = []
-    debug: dict[str, tuple[Unit, ...]] = {}
-    for package_name, entries in payloads.items():
-        header = headers[package_name]
+            collected.broken.append(Check(rule="payload", file=file.name, outcome="violated", detail=str(error)))
+    return collected.evidence()
+
+
+class _Collection:
+    """Evidence as it comes together."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._folders = 0
+        self._headers: dict[str, Header] = {}
+        self._items: list[Item] = []
+        self._debug: dict[str, Path] = {}
+        self._supplementary: dict[str, Path] = {}
+        self._installed: set[str] = set()
+        self._modules: list[tuple[str, Path]] = []
+        self._spec = ""
+        self.broken: list[Check] = []
+
+    def add(self, file: Path, *, only_debug: bool) -> None:
+        """Take up one file.
+
+        :raises MalformedError: when it is a damaged package.
+        """
+        if kind_of(file) == "rpm":
+            self._package(file, only_debug)
+        else:
+            self._file(str(file), str(file), file, "", only_debug)
+
+    def _package(self, file: Path, only_debug: bool) -> None:
+        header = read_header(file)
+        self._headers[file.name] = header
+        self._folders += 1
+        entries = unpack(file, header, self._scratch / str(self._folders))
+        if header.arch == "src":
+            self._spec = self._spec or spec_of(entries)
+            return
+        self._installed.update(entry.path for entry in entries)
         for entry in entries:
-            if entry.content is None or entry.path.startswith("/usr/lib/debug/.dwz/"):
-                continue
-            name = f"{header.name}:{entry.path}"
-            try:
-                if not header.is_debug:
-                    files += _code_files(name, entry.content)
-                elif is_elf(entry.content):
-                    elf, units = _read(entry.content, supplementary)
-                    debug[elf.build_id] = units
-            except MalformedError as error:
-                broken.append(Check(rule="elf", file=name, outcome="violated", detail=str(error)))
-    debug.pop("", None)
-    return Evidence(headers, tuple(files), debug, tuple(broken))
+            if entry.content is not None and entry.size:
+                name = f"{header.name}:{entry.path}"
+                self._file(name, entry.path, entry.content, header.name, only_debug or header.is_debug)
+
+    def _file(self, name: str, path: str, content: Path, package: str, only_debug: bool) -> None:
+        kind = kind_of(content)
+        if not kind and path.endswith(_PACKED_MODULES):
+            kind = "module"
+        try:
+            if path.startswith("/usr/lib/debug/.dwz/"):
+                self._supplementary[PurePosixPath(path).name] = content
+            elif kind == "elf":
+                self._elf(Item(name, path, content, package), only_debug)
+            elif only_debug:
+                return
+            elif kind == "archive":
+                members = archive.members(content)
+                self._items += (Item(f"{name}({m.name})", path, content, package, m.offset, m.size) for m in members)
+            elif kind == "module":
+                self._modules.append((path, content))
+                self._items.append(Item(name, path, self._unpacked(content, path), package))
+            elif kind == "pe":
+                self._items.append(Item(name, path, content, package))
+            elif _is_module_list(PurePosixPath(path).name):
+                self._modules.append((path, content))
+        except MalformedError as error:
+            self.broken.append(Check(rule="elf", file=name, outcome="violated", detail=str(error)))
+
+    def _elf(self, item: Item, only_debug: bool) -> None:
+        if item.path.endswith(".ko") and not only_debug:
+            self._modules.append((item.path, item.content))
+        elf = Elf(mapped(item.content))
+        if only_debug or elf.is_debug_file:
+            if elf.build_id:
+                self._debug.setdefault(elf.build_id, item.content)
+            return
+        self._items.append(item)
+
+    def _unpacked(self, content: Path, path: str) -> Path:
+        self._folders += 1
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        plain = self._scratch / f"{self._folders}.ko"
+        with content.open("rb") as packed, plain.open("wb") as file:
+            file.writelines(unpacked(packed, path, _MAX_MODULE))
+        return plain
+
+    def evidence(self) -> Evidence:
+        """All that was taken up."""
+        return Evidence(
+            self._headers,
+            tuple(self._items),
+            self._debug,
+            self._supplementary,
+            frozenset(self._installed),
+            tuple(self._modules),
+            self._spec,
+            tuple(self.broken),
+        )
 
 
-def _code_files(name: str, content: Path) -> Iterator[CodeFile]:
-    if is_elf(content):
-        elf, units = _read(content, {})
-        yield CodeFile(name, elf, units)
-    elif is_archive(content):
-        for member, data in archive_members(content):
-            object_file = Elf(data)
-            yield CodeFile(f"{name}({member})", _described(object_file), read_units(object_file))
+def mapped(content: Path, offset: int = 0, size: int | None = None) -> memoryview:
+    """The bytes of a file, or a part of them, without reading what nobody looks at; gone with the last view of them."""
+    if content.stat().st_size == 0:
+        return memoryview(b"")
+    with content.open("rb") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return whole[offset : len(whole) if size is None else offset + size]
 
 
-def _read(content: Path, supplementary: Mapping[str, Path]) -> tuple[ElfFile, tuple[Unit, ...]]:
-    elf = Elf(content.read_bytes())
-    link = supplementary_link(elf)
-    other = supplementary.get(PurePosixPath(link.path).name) if link else None
-    return _described(elf), read_units(elf, Elf(other.read_bytes()) if other else None)
-
-
-def read_elf(data: bytes) -> ElfFile:
-    """Read what the proof needs of an ELF file.
-
-    :raises MalformedError: for a damaged file.
-    """
-    return _described(Elf(data))
-
-
-def _described(elf: Elf) -> ElfFile:
-    return ElfFile(elf.machine, elf.type, elf.build_id, bool(elf.code), elf.has_debug_info)
+def digest(item: Item) -> str:
+    """SHA-256 of an item's bytes."""
+    if not item.is_member:
+        return sha256_of(item.content)
+    return hashlib.sha256(mapped(item.content, item.offset, item.size)).hexdigest()

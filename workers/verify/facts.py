@@ -1,16 +1,17 @@
 """What is observed of one file: plain records, made by the readers and scanners, judged by :mod:`workers.verify.judge`.
 
 They hold no bytes of the file and can be pickled: files are read by several processes, and what was read once is kept.
+The smallest are tuples, since a file may have a hundred thousand of them.
 Addresses are those of the file; in an ET_REL file a place's file offset stands in for its address.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function of a file: where it lies and what it is called."""
 
     address: int
@@ -24,8 +25,7 @@ class Function:
         return self.name or f"{self.address:#x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unframed:
+class Unframed(NamedTuple):
     """A function that should keep a frame pointer (s390x: a back chain) and does not."""
 
     function: Function
@@ -48,8 +48,7 @@ class Framing:
     unframed: tuple[Unframed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One instruction above the level."""
 
     address: int
@@ -58,6 +57,16 @@ class Hit:
     """What the processor must have for it beyond the level: ``AVX2``, ``lse``, ``z15`` …"""
     text: str
     """Disassembled."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan of some code found."""
+
+    hits: tuple[Hit, ...]
+    """Every instruction above the level, by address."""
+    undecoded: int
+    """Bytes that are no instruction of the decoder, as far as they had to be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,8 @@ class FileFacts:
     has_debug_info: bool = False
     is_module: bool = False
     """A Linux kernel module."""
+    is_kernel_image: bool = False
+    """A Linux kernel that firmware starts: an EFI file whose code is compressed."""
     traits: Traits = field(default_factory=Traits)
     units: tuple[Unit, ...] = ()
     """Of the file itself or of its debuginfo, whichever has them."""

@@ -21,7 +21,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from workers.verify import cfi, prologues
+from workers.verify import cfi, go, prologues
 from workers.verify.cfi import Frame
 from workers.verify.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
 from workers.verify.facts import Framing, Function, Unframed
@@ -42,6 +42,9 @@ START_UP_FUNCTIONS = frozenset(
 """Functions of the start-up files, which come with the tool chain and not with what is built: what they do without a frame
 pointer is nobody's omission. glibc: csu/, sysdeps/*/start.S, crti.S, crtn.S; GCC: libgcc/crtstuff.c."""
 
+_LIBGCC_FUNCTIONS = frozenset(["__cpu_indicator_init", "get_available_features", "cpu_indicator_init"])
+"""Of libgcc.a, which GCC links into whatever uses __builtin_cpu_supports: libgcc/config/i386/cpuinfo.c. The tool chain's
+too, but they run: by them alone nothing is start-up code."""
 _PARTITION = re.compile(r"\.cold(\.\d+)?$")
 """What GCC and LLVM split off a function, which runs in the frame made there: code alone cannot tell its state."""
 _TRACING = ("__fentry__", "_mcount", "mcount")  # -mfentry, -pg: Linux, Documentation/trace/ftrace-design.rst
@@ -60,7 +63,8 @@ def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]
     :raises MalformedError: when an unwind table, a symbol table or a relocation is damaged, or code sections overlap.
     """
     frames = {frame.start: frame for frame in reversed(_frames(elf, debug)) if frame.size}
-    table = FunctionTable(elf, ((frame.start, frame.size) for frame in frames.values()), debug)
+    further = go.functions(elf) if go.is_go(elf) else ()
+    table = FunctionTable(elf, ((frame.start, frame.size) for frame in frames.values()), debug, further)
     if sum(len(code.data) for code in elf.code) > len(elf.data):
         raise MalformedError("damaged ELF file: its code sections overlap")
     if elf.machine not in prologues.MACHINES:
@@ -142,8 +146,11 @@ class _Judge:
                 yield start, start, min(start + size, following) if size else following, None
 
     def _is_excused(self, name: str, *, has_frame: bool) -> bool:
-        """Whether a function is of the start-up files, or is the rest of one that is judged where it begins."""
-        return name in START_UP_FUNCTIONS or (not has_frame and _PARTITION.search(name) is not None)
+        """Whether a function is of the tool chain, or is the rest of one that is judged where it begins."""
+        ours = name.split(".")[0]  # without what the compiler put behind: .constprop.0
+        if ours in START_UP_FUNCTIONS or ours in _LIBGCC_FUNCTIONS:
+            return True
+        return not has_frame and _PARTITION.search(name) is not None
 
     def _are_start_up_functions(self, count: int) -> bool:
         """Whether, of all functions, there is none that was built for this file."""

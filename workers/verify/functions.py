@@ -18,11 +18,18 @@ class FunctionTable:
     global as a function. Names are read when they are asked for: of a large file few are.
     """
 
-    def __init__(self, elf: Elf, ranges: Iterable[tuple[int, int]] = (), debug: Elf | None = None) -> None:
+    def __init__(
+        self,
+        elf: Elf,
+        ranges: Iterable[tuple[int, int]] = (),
+        debug: Elf | None = None,
+        further: Iterable[Function] = (),
+    ) -> None:
         """Collect the functions.
 
         :param ranges: (start, size in bytes) of each function the unwind tables know.
         :param debug: the file of the debuginfo package that belongs to ``elf``: its symbol table survives stripping.
+        :param further: functions that a table of their language knows, where neither of the others does.
         :raises MalformedError: when a symbol table is damaged.
         """
         self._code = elf.code
@@ -40,6 +47,10 @@ class FunctionTable:
         relocatable = elf.type == "ET_REL"  # a debug file's sections lie elsewhere: its addresses are not ours
         for file in (elf, debug) if debug is not None and not relocatable else (elf,):
             self._read(file, global_labels)
+        for function in further:
+            if self.code_at(function.address) is not None:
+                self._sizes.setdefault(function.address, function.size)
+                self._names.setdefault(function.address, (function.name.encode(errors="replace") + b"\0", 0))
         self._label_starts = sorted(self._labels)
         known = sorted(self._sizes)
         alone = {label: 0 for label in global_labels if not self._is_covered(label, known)}

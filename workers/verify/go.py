@@ -156,6 +156,11 @@ def _relocated(elf: Elf, place: int) -> int:
 # ------------------------------------------------------------------------------------------------------- functions
 
 
+def is_go(elf: Elf) -> bool:
+    """Whether Go's linker made the file, or had a part in it."""
+    return any(section.name.startswith((".go", ".note.go")) for section in elf.sections)
+
+
 def functions(elf: Elf) -> tuple[Function, ...]:
     """The Go functions of a program by address, of its ``.gopclntab``; empty where it has none.
 

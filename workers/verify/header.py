@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-_LEAD_MAGIC = b"\xed\xab\xee\xdb"
+LEAD_MAGIC = b"\xed\xab\xee\xdb"
 _HEADER_MAGIC = b"\x8e\xad\xe8\x01"
 _LEAD_SIZE = 96
 _MAX_ENTRIES = 0xFFFF  # rpm's own limit, rpmio/header.c
@@ -47,6 +47,8 @@ class Header:
     provides: tuple[str, ...]
     requires: tuple[str, ...]
     files: tuple[str, ...]
+    source: str
+    """Name of the source package it was built from; empty of a source package."""
     payload_format: str
     payload_compressor: str
     payload_offset: int
@@ -66,7 +68,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             lead = file.read(_LEAD_SIZE)
-            if lead[:4] != _LEAD_MAGIC:
+            if lead[:4] != LEAD_MAGIC:
                 raise MalformedError("not an RPM package: no lead")
             _, size = _section(file, "signature header")
             file.seek(-size % 8, 1)
@@ -130,6 +132,7 @@ def _header(tags: Mapping[int, Value], offset: int) -> Header:
     names = texts(_BASENAMES)
     if len(indexes) != len(names) or any(index >= len(folders) for index in indexes):
         raise MalformedError("damaged RPM: its file list does not add up")
+    listed = tuple(folders[i] + name for i, name in zip(indexes, names, strict=True))
     return Header(
         name=text(_NAME),
         version=text(_VERSION),
@@ -139,8 +142,14 @@ def _header(tags: Mapping[int, Value], offset: int) -> Header:
         optflags=text(_OPTFLAGS),
         provides=texts(_PROVIDENAME),
         requires=texts(_REQUIRENAME),
-        files=tuple(folders[i] + name for i, name in zip(indexes, names, strict=True)) or texts(_OLDFILENAMES),
+        files=tuple(map(_absolute, listed or texts(_OLDFILENAMES))),
+        source=text(_SOURCERPM).rsplit("-", 2)[0],
         payload_format=text(_PAYLOADFORMAT, "cpio"),
         payload_compressor=text(_PAYLOADCOMPRESSOR, "gzip"),
         payload_offset=offset,
     )
+
+
+def _absolute(path: str) -> str:
+    """The files of a source package lie in no folder: as if at the top, like their payload."""
+    return path if path.startswith("/") else f"/{path}"

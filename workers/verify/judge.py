@@ -1,135 +1,86 @@
-"""The verdicts. Pure functions: what was read of the packages, the target and its flags in; ``Check`` records out.
+"""The verdicts. Pure functions: what was read of the packages, the target and its promises in; ``Check`` records out.
 
-A file that holds code is proven by compile units that carry the target's flags. One without any such unit was not
-checked, and that is a violation; what is excused carries its reason.
+Three layers prove a file: the flags it was declared to be compiled with (header, compile units), frame pointers and
+instructions as they are in its code, and how it was linked. What could not be looked at is a violation; what is excused
+carries its reason. Each rule is a module of :mod:`workers.verify.rules`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from config.models import Site, Target
-from workers.results import Check
-from workers.verify.facts import Unit
-from workers.verify.header import Header
-from workers.verify.producers import judged, missing_flags
+from workers.results import Check, FileProof
+from workers.verify.evidence import Evidence
+from workers.verify.promise import Observed, Promise, answer
+from workers.verify.rules import declared, frames, isa
+from workers.verify.rules.headers import judge_header
+from workers.verify.rules.link import judge_traits
 
-
-@dataclass(frozen=True)
-class ElfFile:
-    """One ELF file, or one member of a static archive."""
-
-    machine: str
-    type: str
-    build_id: str
-    has_code: bool
-    has_debug_info: bool
+_GRADES = ("BAD", "VERIFY", "INFO", "OK")
+_FIRST = (frames.RULE, isa.RULE, declared.RULE)  # of equal grade, what a person wants to know first
 
 
-@dataclass(frozen=True)
-class CodeFile:
-    """One ELF file (or one member of a static library) of a package that ships."""
+def judge(
+    promise: Promise, evidence: Evidence, observed: Sequence[Observed], further: Sequence[Check] = ()
+) -> tuple[tuple[Check, ...], tuple[FileProof, ...]]:
+    """Every check, findings first; and what was counted in each file.
 
-    name: str
-    """``package:/path`` or ``package:/path(member)``."""
-    elf: ElfFile
-    units: tuple[Unit, ...] = ()
-    """Of debug data in the file itself, where it was not stripped."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything that was read of a set of packages."""
-
-    headers: Mapping[str, Header]
-    """File name of the package → header."""
-    files: tuple[CodeFile, ...]
-    debug: Mapping[str, tuple[Unit, ...]]
-    """Build-id → the compile units of its file in a debuginfo package."""
-    broken: tuple[Check, ...] = ()
-    """What could not be read."""
-
-
-def judge(site: Site, target: Target, evidence: Evidence) -> tuple[Check, ...]:
-    """Every check of a set of packages, findings first."""
-    checks = list(evidence.broken)
+    :param further: checks of what is not a file's own: the hardware list, the comparison with the published build.
+    """
+    checks = [*evidence.broken, *further]
+    proofs = []
     for name, header in evidence.headers.items():
-        checks += judge_header(site, target, name, header)
-    for file in evidence.files:
-        checks += judge_file(target, file, evidence.debug.get(file.elf.build_id))
+        checks += judge_header(promise, name, header)
+    for file in observed:
+        of_file, proof = judge_file(promise, file, evidence.installed)
+        checks += of_file
+        proofs.append(proof)
     if all(check.outcome == "skipped" for check in checks):
         checks.append(Check(rule="proof", file="", outcome="violated", detail="nothing was checked"))
-    order = {"violated": 0, "skipped": 1, "held": 2}
-    return tuple(sorted(checks, key=lambda check: order[check.outcome]))
+    checks += promise.exceptions.checks()
+    if promise.opted_out:
+        opted = Check(rule=frames.RULE, file="", outcome="skipped", reason="opted-out-in-spec", detail=promise.opted_out)
+        checks.append(opted)
+    return tuple(sorted(checks, key=_rank)), tuple(proofs)
 
 
-def judge_header(site: Site, target: Target, name: str, header: Header) -> tuple[Check, ...]:
-    """What a binary package says of itself: architecture, platform, and the flags rpmbuild was given."""
-    if header.arch == "src":
-        return (Check(rule="header-arch", file=name, outcome="skipped", reason="source-package"),)
-    arch_fits = header.arch in (target.rpm_arch, "noarch")
-    checks = [
-        _check("header-arch", name, arch_fits, f"{header.arch}; {target.name} takes {target.rpm_arch} and noarch")
-    ]
-    if header.arch == "noarch":
-        return (*checks, Check(rule="header-optflags", file=name, outcome="skipped", reason="noarch"))
-    # A GNU triplet, in the distribution's or in the sandbox's spelling: ppc64le-redhat-linux-gnu, powerpc64le-linux-gnu.
-    processors = {target.rpm_arch, target.machine_arch, target.toolchain.triplet.split("-")[0]}
-    platform_fits = header.platform.split("-")[0] in processors
-    checks.append(_check("header-platform", name, platform_fits, header.platform or "no PLATFORM in the header"))
-    words = header.optflags.split()
-    missing = missing_flags(words, (*site.build.optflags, *target.flags.compiler))
-    detail = f"OPTFLAGS lacks {' '.join(missing)}: {header.optflags or '(empty)'}" if missing else header.optflags
-    checks.append(_check("header-optflags", name, not missing, detail))
-    return tuple(checks)
+def _rank(check: Check) -> tuple[int, int]:
+    return _GRADES.index(check.grade), _FIRST.index(check.rule) if check.rule in _FIRST else len(_FIRST)
 
 
-def judge_file(target: Target, file: CodeFile, debug: Sequence[Unit] | None) -> tuple[Check, ...]:
-    """One file with code: its machine, its debug data, and the compile units in it."""
-    fits = file.elf.machine == target.elf_machine
-    machine = _check("elf-machine", file.name, fits, f"{file.elf.machine}; {target.name} is {target.elf_machine}")
-    if not file.elf.has_code:
-        return (machine, Check(rule="producer", file=file.name, outcome="skipped", reason="no-code"))
-    units = (*file.units, *(debug or ()))
-    if units:
-        return (machine, *judge_units(target, file.name, units))
-    if file.elf.type == "ET_REL" and not file.elf.build_id:
-        # rpm strips objects and static libraries and keeps no debug data of them anywhere.
-        return (machine, Check(rule="debuginfo", file=file.name, outcome="skipped", reason="stripped-object"))
-    if not file.elf.build_id:
-        why = "no build-id, so no debuginfo can belong to it"
-    elif debug is None:
-        why = f"no debuginfo package holds a file of its build-id {file.elf.build_id}"
-    else:
-        why = "its debuginfo holds no compile unit"
-    return (machine, Check(rule="debuginfo", file=file.name, outcome="violated", detail=why))
+def judge_file(
+    promise: Promise, file: Observed, installed: frozenset[str] = frozenset()
+) -> tuple[tuple[Check, ...], FileProof]:
+    """One file with code, by every rule.
 
-
-def judge_units(target: Target, file: str, units: Sequence[Unit]) -> tuple[Check, ...]:
-    """The compile units of one file: a check for each that lacks a flag, one for all that hold, one per excuse."""
-    held = 0
-    excused: Counter[str] = Counter()
-    checks = []
-    beside_go = any(unit.language == "go" for unit in units)
-    for unit in units:
-        verdict = judged(unit, target, beside_go)
-        if verdict.outcome == "skipped":
-            excused[verdict.reason] += 1
-        elif verdict.outcome == "violated":
-            checks.append(Check(rule="producer", file=file, outcome="violated", detail=verdict.detail))
-        else:
-            held += 1
-    if held:
-        checks.append(Check(rule="producer", file=file, outcome="held", detail=f"{held} compile units"))
-    elif not checks and set(excused) <= {"lto-partition"}:
-        checks.append(Check(rule="producer", file=file, outcome="violated", detail="no compile unit could be judged"))
-    for reason, count in sorted(excused.items()):
-        detail = f"{count} compile units"
-        checks.append(Check(rule="producer", file=file, outcome="skipped", reason=reason, detail=detail))
-    return tuple(checks)
-
-
-def _check(rule: str, file: str, held: bool, detail: str) -> Check:
-    return Check(rule=rule, file=file, outcome="held" if held else "violated", detail=detail)
+    :param installed: every path of the packages it came with, for rules about what it refers to.
+    """
+    target, item, facts = promise.target, file.item, file.facts
+    # 32-bit firmware starts 64-bit systems, too: the EFI files of shim and GRUB for such machines.
+    fits = facts.machine == target.elf_machine or (
+        facts.format == "efi" and (facts.machine, target.elf_machine) == ("EM_386", "EM_X86_64")
+    )
+    checks = [Check(rule="elf", file=item.name, outcome="violated", detail=problem) for problem in facts.problems]
+    checks.append(answer("elf-machine", item.name, fits, f"{facts.machine}; {target.name} is {target.elf_machine}"))
+    checks += judge_traits(target, item.name, facts, installed)
+    units = declared.verdicts(promise, file)
+    checks += declared.judge_declared(promise, file, units)
+    checks = [promise.unless_excepted(item, check) for check in checks]
+    unframed, above = frames.sort_out(promise, file), isa.sort_out(promise, file)
+    checks += frames.judge_frames(promise, file, unframed)
+    checks += isa.judge_isa(promise, file, above)
+    framing = facts.framing
+    return tuple(checks), FileProof(
+        file=item.name,
+        build_id=facts.traits.build_id,
+        level=file.level,
+        units=sum(unit.outcome == "held" for unit in units),
+        functions=framing.functions if framing else 0,
+        framed=framing.framed if framing else 0,
+        leaf=framing.leaf if framing else 0,
+        unframed=len(unframed.broken),
+        excused=unframed.excused_count,
+        code_bytes=facts.isa.code_bytes if facts.isa else 0,
+        above=len(above.broken),
+        dispatched=len(above.dispatched),
+    )

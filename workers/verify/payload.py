@@ -6,18 +6,13 @@ so is a payload that unpacks to more than its bound.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import stat
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, cast
+from typing import IO, Literal
 
-import zstandard
-
+from workers.verify.compressed import damage_told, reader
 from workers.verify.header import Header, MalformedError
 
 MAX_BYTES = 8 * 1024**3
@@ -27,7 +22,6 @@ _MAX_FILES = 1_000_000
 _MAX_NAME = 4096
 _HEADER_SIZE = 110  # of a newc cpio entry
 _CHUNK = 1 << 20
-_MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told
 
 
 @dataclass(frozen=True)
@@ -54,35 +48,15 @@ def unpack(package: Path, header: Header, scratch: Path, max_bytes: int = MAX_BY
     if header.payload_format != "cpio":
         raise MalformedError(f"unknown payload format {header.payload_format!r}")
     scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        with package.open("rb") as file:
-            file.seek(header.payload_offset)
-            with _decompressed(file, header.payload_compressor) as stream:
-                entries = tuple(_read(_Bounded(stream, max_bytes), scratch))
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile, ValueError) as error:
-        raise MalformedError(f"damaged payload: {error}") from None
-    except OSError as error:
-        if error.errno is None:  # bz2 reports damage this way
-            raise MalformedError(f"damaged payload: {error}") from None
-        raise
+    with damage_told("damaged payload"), package.open("rb") as file:
+        file.seek(header.payload_offset)
+        with reader(file, header.payload_compressor) as stream:
+            entries = tuple(_read(_Bounded(stream, max_bytes), scratch))
     _refuse_paths_through_links(entries)
     unlisted = {entry.path for entry in entries} - set(header.files)
     if unlisted:
         raise MalformedError(f"the payload holds {min(unlisted)}, which the header does not list")
     return entries
-
-
-def _decompressed(file: IO[bytes], compressor: str) -> IO[bytes]:
-    if compressor == "zstd":
-        reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, read_across_frames=True)
-        return cast("IO[bytes]", reader)
-    if compressor == "gzip":
-        return cast("IO[bytes]", gzip.open(file))
-    if compressor in ("xz", "lzma"):
-        return cast("IO[bytes]", lzma.open(file))
-    if compressor == "bzip2":
-        return cast("IO[bytes]", bz2.open(file))
-    raise MalformedError(f"unknown payload compression {compressor!r}")
 
 
 class _Bounded:

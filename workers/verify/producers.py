@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from config.models import Target
 from workers.verify.facts import Unit
 
 # How producers begin, the longer first. GCC's front ends for D, Go, Ada, Fortran, Rust … record flags like that for C.
@@ -54,13 +53,13 @@ class UnitVerdict:
     reason: str = ""
     """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``, ``cgo``."""
     missing: tuple[str, ...] = ()
-    """The target's flags that are not in force."""
+    """The wanted flags that are not in force."""
     detail: str = ""
     """Of a violation, in words."""
 
 
-def judged(unit: Unit, target: Target, beside_go: bool = False) -> UnitVerdict:
-    """What a unit proves of the target's flags.
+def judged(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVerdict:
+    """What a unit proves of the flags that are wanted.
 
     A unit whose compiler could have recorded its flags and did not proves nothing, and that is a violation.
 
@@ -71,11 +70,10 @@ def judged(unit: Unit, target: Target, beside_go: bool = False) -> UnitVerdict:
     of = family(unit)
     if reason := _excuse(of):
         return UnitVerdict(of, "skipped", reason)
-    wanted = target.flags.compiler
     name = unit.name or "(no name)"
     if not unit.producer and unit.name.endswith(".dwo"):
         why = f"{name}, which no package keeps, holds the flags of a unit: compile without -gsplit-dwarf"
-        return UnitVerdict(of, "violated", missing=wanted, detail=why)
+        return UnitVerdict(of, "violated", missing=tuple(wanted), detail=why)
     words = flags_of(unit)
     if not words and of == "gnu" and beside_go:
         return UnitVerdict(of, "skipped", "cgo")

@@ -68,6 +68,7 @@ _Z_COPIES = (
     rb"\xec" + _where(lambda byte: byte & 15 == 15) + rb"[\x00-\x7f][\x00-\xff]\x00\xd9",
 )
 _Z_STORES = (rb"\xe3" + _Z_REGISTER_AND_0 + rb"\xf0\x00\x00\x24", rb"\x60" + _Z_REGISTER_AND_0 + rb"\xf0\x00")
+_Z_STORE = re.compile(rb"|".join(_Z_STORES))
 _Z = re.compile(rb"(?P<copy>" + rb"|".join(_Z_COPIES) + rb")|" + rb"|".join(_Z_STORES))
 
 
@@ -80,6 +81,8 @@ def keeps_pointer(machine: str, code: memoryview, start: int, end: int) -> bool:
         return any(True for _ in _aligned(_SETS_X29, code, start, end, 4))
     if machine == "EM_PPC64":
         return _stores_copy(_POWER, code, start, end, 4, {1}, _power_register)
+    if _Z_STORE.search(code, start, end) is None:  # where nothing is stored, no copy has to be followed
+        return False
     return _stores_copy(_Z, code, start, end, 2, set(), _z_register)
 
 

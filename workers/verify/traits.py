@@ -1,13 +1,15 @@
 """How a file was linked: what the dynamic linker and the kernel will do with it, and what it tells of its build.
 
-Pure and bounded, as :mod:`workers.verify.elf` is; :mod:`workers.verify.link_rules` judges what is read here.
+Pure and bounded, as :mod:`workers.verify.elf` is; :mod:`workers.verify.rules.link` judges what is read here.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from workers.verify.elf import (
     PF_W,
@@ -125,25 +127,22 @@ def _text_relocations(elf: Elf, table: dict[int, int]) -> bool:
     fixed = [(s.address, s.address + s.memory_size) for s in elf.segments if s.type == PT_LOAD and not s.flags & PF_W]
     if not fixed:
         return False
-    import numpy as np
-
-    for places in _relocated(elf, table):
-        ordered = np.sort(places)
-        for edges in fixed:
-            first, last = np.searchsorted(ordered, np.array([min(e, 2**64 - 1) for e in edges], np.uint64))
-            if first < last:
+    for places, kinds in _relocated(elf, table):
+        ordered = sorted(places)
+        if any(bisect_left(ordered, start) < bisect_left(ordered, end) for start, end in fixed):
+            # R_*_NONE, type 0, changes nothing.
+            mask = 0xFFFFFFFF if elf.bits == 64 else 0xFF
+            real = (place for place, kind in zip(places, kinds, strict=True) if kind & mask)
+            if any(start <= place < end for place in real for start, end in fixed):
                 return True
     return False
 
 
-def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[Any]:
-    """The addresses that the dynamic relocations change: an array for each table. R_*_NONE, type 0, changes nothing.
+def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], array[int]]]:
+    """The addresses that the dynamic relocations change and what kind each is, table by table.
 
     DT_RELR is left out: what it packs are aligned words of data, and a linker has no other use for it.
     """
-    import numpy as np
-
-    word = elf.bits // 8
     with_addend = table.get(_DT_PLTREL, _DT_RELA) == _DT_RELA
     for tag, size_tag, words in (
         (_DT_RELA, _DT_RELASZ, 3),
@@ -151,10 +150,12 @@ def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[Any]:
         (_DT_JMPREL, _DT_PLTRELSZ, 3 if with_addend else 2),
     ):
         data = elf.at(table.get(tag, 0), min(table.get(size_tag, 0), len(elf.data))) if tag in table else b""
-        kind = np.dtype(f"{'<' if elf.little_endian else '>'}u{word}")
-        rows = np.frombuffer(data, kind, len(data) // (word * words) * words).reshape(-1, words).astype(np.uint64)
-        kinds = rows[:, 1] & np.uint64(0xFFFFFFFF if elf.bits == 64 else 0xFF)
-        yield rows[kinds != 0, 0]
+        row = words * elf.bits // 8
+        numbers = array("Q" if elf.bits == 64 else "I")
+        numbers.frombytes(data[: len(data) // row * row])
+        if elf.little_endian != (sys.byteorder == "little"):
+            numbers.byteswap()
+        yield numbers[0::words], numbers[1::words]
 
 
 def _rpath(elf: Elf) -> tuple[str, ...]:
@@ -178,9 +179,13 @@ def _build_paths(elf: Elf, needles: tuple[bytes, ...]) -> tuple[str, ...]:
 
 
 def _loaded(elf: Elf) -> list[tuple[int, int]]:
-    """Stretches of the file that are loaded, each byte once however many headers speak of it."""
+    """Stretches of the file that are loaded as data, each byte once however many headers speak of it.
+
+    Code names no path: what it tells people lies in sections of its own.
+    """
     if elf.sections:
-        kept = [s for s in elf.sections if s.flags & SHF_ALLOC and s.type != SHT_NOBITS and s.size]
+        loaded = (s for s in elf.sections if s.flags & SHF_ALLOC and s.type != SHT_NOBITS and s.size)
+        kept = [section for section in loaded if not section.flags & SHF_EXECINSTR]
         places = [(s.offset, s.size) for s in kept]
     else:
         places = [(s.offset, s.file_size) for s in elf.segments if s.type == PT_LOAD]

@@ -15,6 +15,7 @@ from config.models import Target
 from workers.run import run
 
 SITE = load_site("demo")
+HARDENED = ("-Wl,-z,relro,-z,now",)  # as the distribution links, whatever this compiler does by itself
 TARGETS = [target.name for target in SITE.targets]
 
 
@@ -39,7 +40,7 @@ def flags(name: str) -> list[str]:
 
 def compiled(
     name: str, folder: Path, sources: Mapping[str, str], options: Sequence[str] | None = None,
-    link: Sequence[str] = (), per_file: Mapping[str, Sequence[str]] | None = None, output: str = "program",
+    link: Sequence[str] = HARDENED, per_file: Mapping[str, Sequence[str]] | None = None, output: str = "program",
 ) -> Path:  # fmt: skip
     """Compile sources (file name → text) and link them.
 

@@ -1,14 +1,23 @@
-"""The verdicts, purely: what GCC records for each target, and what does not count as carrying a flag."""
+"""The verdicts, purely: what is declared, what is observed, what is excused, and what does not count as proof."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
 import pytest
 
 from config.loading import load_site
-from workers.results import Check
-from workers.verify import report
-from workers.verify.facts import Unit
-from workers.verify.judge import CodeFile, ElfFile, Evidence, judge, judge_file, judge_units, missing_flags
+from config.models import Exemption
+from workers.results import Check, FileProof
+from workers.verify.evidence import Evidence, Item
+from workers.verify.exceptions import Exceptions
+from workers.verify.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
+from workers.verify.judge import judge, judge_file
+from workers.verify.producers import missing_flags
+from workers.verify.promise import LISTED, Observed, Promise
+from workers.verify.rules.declared import judge_declared, verdicts
 
 SITE = load_site("demo")
 TARGETS = [target.name for target in SITE.targets]
@@ -35,8 +44,43 @@ def unit(switches: str, compiler: str = "GNU C17 14.2.0") -> Unit:
     return Unit("a.c", f"{compiler} {switches}")
 
 
+def promise(name: str = "x86_64", *entries: tuple[str, str, str], opted_out: str = "") -> Promise:
+    made = [Exemption(rule=rule, where=where, reason="a reason of some length", until=until) for rule, where, until in entries]
+    return Promise(SITE, SITE.target(name), Exceptions("p", made, date(2026, 11, 24)), opted_out)
+
+
+MACHINES = {target.name: target.elf_machine for target in SITE.targets}
+ITEM = Item("p:/usr/bin/p", "/usr/bin/p", Path("p"), "p")
+GOOD = FileFacts(
+    "elf", "EM_X86_64", "ET_DYN", True,
+    traits=Traits(build_id="ab", executable_stack=False, relro="full", pie=True, text_relocations=False),
+    units=(Unit("a.c", "GNU C17 14.2.0 " + PRODUCERS["x86_64"]),),
+    framing=Framing("cfi", 10, 7, 3),
+    isa=IsaFacts("x86-64-v3", 1000, 0),
+)  # fmt: skip
+
+
+def observed(facts: FileFacts = GOOD, *, has_debug: bool = True, item: Item = ITEM) -> Observed:
+    return Observed(item, facts, "x86-64-v3", has_debug)
+
+
+def answers(facts: FileFacts = GOOD, asked: Promise | None = None) -> tuple[dict[str, str], FileProof]:
+    """Rule → outcome, or the reason of a skip; of several checks of a rule, all."""
+    checks, proof = judge_file(asked or promise(), observed(facts))
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        found.setdefault(check.rule, []).append(check.reason or check.outcome)
+    return {rule: " ".join(sorted(words)) for rule, words in found.items()}, proof
+
+
+def declared(name: str, *units: Unit) -> list[Check]:
+    asked = promise(name)
+    file = observed(replace(GOOD, machine=MACHINES[name], units=units))
+    return list(judge_declared(asked, file, verdicts(asked, file)))
+
+
 def outcomes(name: str, *units: Unit) -> list[tuple[str, str]]:
-    return [(check.outcome, check.reason) for check in judge_units(SITE.target(name), "f", units)]
+    return [(check.outcome, check.reason) for check in declared(name, *units)]
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -46,7 +90,7 @@ def test_what_gcc_records_of_the_target_s_flags_is_recognised(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_without_the_flags_every_one_of_them_is_missed(name):
-    (check,) = judge_units(SITE.target(name), "f", [unit(PLAIN[name])])
+    (check,) = declared(name, unit(PLAIN[name]))
     assert check.outcome == "violated"
     assert all(flag in check.detail for flag in SITE.target(name).flags.compiler)
 
@@ -55,7 +99,7 @@ def test_without_the_flags_every_one_of_them_is_missed(name):
 def test_each_single_flag_is_missed(name):
     for flag in SITE.target(name).flags.compiler:
         without = " ".join(word for word in PRODUCERS[name].split() if word != flag)
-        (check,) = judge_units(SITE.target(name), "f", [unit(without)])
+        (check,) = declared(name, unit(without))
         assert f"lacks {flag};" in check.detail
 
 
@@ -117,51 +161,156 @@ def test_link_time_partitions_alone_prove_nothing():
     ]  # fmt: skip
 
 
-def code(**changes: object) -> CodeFile:
-    fields: dict[str, object] = {
-        "machine": "EM_S390", "type": "ET_DYN", "build_id": "ab", "has_code": True, "has_debug_info": False, **changes
-    }  # fmt: skip
-    return CodeFile("p:/usr/bin/p", ElfFile(**fields))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
-    ("file", "debug", "outcome", "words"),
+    ("changes", "has_debug", "outcome", "words"),
     [
-        (code(), None, "violated", "no debuginfo package holds"),
-        (code(), (), "violated", "holds no compile unit"),
-        (code(build_id=""), None, "violated", "no build-id"),
-        (code(type="ET_REL", build_id="ab"), None, "violated", "no debuginfo package holds"),
-        (code(type="ET_REL", build_id=""), None, "skipped", "stripped-object"),
-        (code(has_code=False), None, "skipped", "no-code"),
+        ({}, False, "violated", "no debuginfo package holds"),
+        ({}, True, "violated", "holds no compile unit"),
+        ({"traits": Traits()}, False, "violated", "no build-id"),
+        ({"type": "ET_REL"}, False, "violated", "no debuginfo package holds"),
+        ({"type": "ET_REL", "traits": Traits()}, False, "skipped", "stripped-object"),
+        ({"has_code": False}, False, "skipped", "no-code"),
+        ({"format": "efi"}, False, "skipped", "efi"),
     ],
 )
-def test_code_without_debug_data_is_never_a_pass(file, debug, outcome, words):
-    machine, check = judge_file(SITE.target("s390x"), file, debug)
-    assert machine.outcome == "held"
+def test_code_without_debug_data_is_never_a_pass(changes, has_debug, outcome, words):
+    file = observed(replace(GOOD, units=(), **changes), has_debug=has_debug)
+    (check,) = judge_declared(promise(), file, ())
     assert check.outcome == outcome
     assert words in check.detail + check.reason
 
 
+def test_a_file_given_by_itself_need_not_bring_debug_data():
+    file = observed(replace(GOOD, units=()), item=replace(ITEM, package=""), has_debug=False)
+    assert [check.reason for check in judge_declared(promise(), file, ())] == ["no-debuginfo"]
+
+
+def test_a_file_that_keeps_every_promise_is_proven():
+    found, proof = answers()
+    assert set(found.values()) == {"held"}
+    assert (proof.framed, proof.leaf, proof.units, proof.unframed, proof.above) == (7, 3, 1, 0, 0)
+
+
 def test_code_for_another_machine_is_a_finding():
-    checks = judge_file(SITE.target("s390x"), code(machine="EM_X86_64"), (unit(PRODUCERS["s390x"]),))
-    assert [(check.rule, check.outcome) for check in checks] == [("elf-machine", "violated"), ("producer", "held")]
+    assert answers(replace(GOOD, machine="EM_S390"))[0]["elf-machine"] == "violated"
 
 
 def test_no_package_is_no_proof():
-    (check,) = judge(SITE, SITE.target("x86_64"), Evidence({}, (), {}))
-    assert (check.outcome, check.detail) == ("violated", "nothing was checked")
+    checks, _ = judge(promise(), Evidence(), ())
+    assert [(check.outcome, check.detail) for check in checks] == [("violated", "nothing was checked")]
 
 
-def test_the_report_begins_with_the_file_that_has_a_finding():
-    checks = [
-        Check(rule="producer", file="a", outcome="held", detail="23 compile units"),
-        Check(rule="elf-machine", file="a", outcome="held"),
-        Check(rule="producer", file="b", outcome="violated", detail="x.c lacks -mbackchain"),
-        Check(rule="producer", file="b", outcome="skipped", reason="language-rust"),
-    ]
-    text = report.text(checks)
-    assert text.startswith("b\n  VIOLATED producer: x.c lacks -mbackchain\n  skipped  producer (language-rust)\na\n")
-    assert report.summary("p", 1, SITE.target("s390x"), checks) == (
-        "p: 1 package, 1 ELF file, 23 compile units carry -march=z14 -mtune=z15 -fno-omit-frame-pointer -mbackchain, "
-        "1 finding, 1 skipped"
-    )
+WALK, JUMP = Function(0x100, 20, "walk", ".text"), Function(0x200, 8, "", ".text")
+UNFRAMED = replace(GOOD, framing=Framing("cfi", 10, 5, 3, (Unframed(WALK, "why"), Unframed(JUMP, "why"))))
+
+
+def test_each_function_without_a_frame_pointer_is_a_finding():
+    checks, proof = judge_file(promise(), observed(UNFRAMED))
+    (check,) = (check for check in checks if check.rule == "frame-pointers")
+    assert check.outcome == "violated"
+    assert check.detail == "2 of 7 functions that make a frame keep no frame pointer: walk, 0x200"
+    assert [(place.function, place.address) for place in check.places] == [("walk", 0x100), ("0x200", 0x200)]
+    assert (proof.framed, proof.unframed, proof.excused) == (5, 2, 0)
+
+
+def test_functions_of_assembler_and_go_units_are_excused_by_name_and_others_not():
+    units = (*GOOD.units, Unit("s.S", "GNU AS 2.44", "assembler", ranges=((0x100, 0x114),)))
+    found, proof = answers(replace(UNFRAMED, units=units))
+    assert found["frame-pointers"] == "language-assembler violated"
+    assert (proof.unframed, proof.excused) == (1, 1)
+    rust = (*GOOD.units, Unit("l.rs", "clang LLVM (rustc version 1.84.0)", "rust", ranges=((0x100, 0x300),)))
+    assert answers(replace(UNFRAMED, units=rust))[1].unframed == 2
+
+
+def test_an_exception_covers_the_functions_it_names_until_its_day():
+    both = ("frame-pointers", "/usr/bin/p", "2027-01-01")
+    assert answers(UNFRAMED, promise("x86_64", both))[0]["frame-pointers"] == "exception held"
+    one = ("frame-pointers", "/usr/bin/p:walk", "2027-01-01")
+    found, proof = answers(UNFRAMED, promise("x86_64", one))
+    assert found["frame-pointers"] == "exception violated"
+    assert (proof.unframed, proof.excused) == (1, 1)
+    expired = ("frame-pointers", "/usr/bin/p", "2026-01-01")
+    checks, _ = judge(promise("x86_64", expired), Evidence(), [observed(UNFRAMED)])
+    assert {check.rule for check in checks if check.outcome == "violated"} == {"frame-pointers", "exception"}
+
+
+def test_an_opt_out_of_the_spec_is_shown_as_such_and_the_flags_for_it_are_not_asked_for():
+    isa_only = " ".join(word for word in PRODUCERS["x86_64"].split() if "frame-pointer" not in word)
+    facts = replace(UNFRAMED, units=(unit(isa_only),))
+    assert answers(facts)[0]["producer"] == "violated"
+    found, _ = answers(facts, promise(opted_out="line 12: %undefine _include_frame_pointers"))
+    assert found["producer"] == "held"
+    assert found["frame-pointers"] == "held opted-out-in-spec"
+
+
+@pytest.mark.parametrize("framing", [None, Framing("", 0, 0, 0)])
+def test_code_without_a_function_is_not_proven(framing):
+    assert answers(replace(GOOD, framing=framing))[0]["frame-pointers"] == "violated"
+
+
+def above(dispatch: str = "") -> FileFacts:
+    hits = (Hit(0x104, 4, ("AVX512F",), "vpaddd"),)
+    return replace(GOOD, isa=IsaFacts("x86-64-v3", 1000, 0, (AboveLevel(WALK, ("AVX512F",), 3, hits, dispatch),)))
+
+
+def test_a_function_above_the_level_is_a_finding_with_its_instruction():
+    checks, proof = judge_file(promise(), observed(above()))
+    (check,) = (check for check in checks if check.rule == "isa-level")
+    assert check.detail == "1 function above x86-64-v3: walk (AVX512F)"
+    assert check.places[0].detail == "3 instructions above x86-64-v3: AVX512F; the first at 0x104: vpaddd"
+    assert (check.places[0].function_address, check.places[0].address, check.places[0].size) == (0x100, 0x104, 4)
+    assert (proof.above, proof.dispatched) == (1, 0)
+
+
+def test_dispatch_is_lawful_and_shown():
+    checks, proof = judge_file(promise(), observed(above("ifunc: the resolver pick chooses it")))
+    assert [(check.outcome, check.grade) for check in checks if check.rule == "isa-level"] == [("held", "INFO"), ("held", "OK")]
+    assert any(place.detail.startswith("ifunc") for check in checks for place in check.places)
+    assert (proof.above, proof.dispatched) == (0, 1)
+
+
+def test_an_exception_for_an_instruction_names_its_function():
+    named = ("isa-level", "/usr/bin/p:w*", "2027-01-01")
+    assert answers(above(), promise("x86_64", named))[0]["isa-level"] == "exception held"
+    other = ("isa-level", "/usr/bin/p:x*", "2027-01-01")
+    assert answers(above(), promise("x86_64", other))[0]["isa-level"] == "violated"
+
+
+def test_a_level_no_decoder_knows_and_code_that_is_no_code_are_not_proven():
+    assert answers(replace(GOOD, isa=None))[0]["isa-level"] == "violated"
+    found = answers(replace(GOOD, isa=IsaFacts("x86-64-v3", 100_000, 12_000)))[0]
+    assert (found["isa-level"], found["isa-decoded"]) == ("held", "violated")
+
+
+def test_a_compressed_kernel_is_skipped_by_name():
+    image = replace(GOOD, format="efi", units=(), framing=None, isa=None, is_kernel_image=True)
+    found, _ = answers(image)
+    assert found["isa-level"] == "kernel-image"
+
+
+def test_32_bit_firmware_of_a_64_bit_target_is_lawful_and_other_code_not():
+    assert answers(replace(GOOD, format="efi", machine="EM_386"))[0]["elf-machine"] == "held"
+    assert answers(replace(GOOD, machine="EM_386"))[0]["elf-machine"] == "violated"
+
+
+def test_damage_is_a_finding_and_an_exception_may_cover_it():
+    damaged = replace(GOOD, problems=("frames: damaged",))
+    assert answers(damaged)[0]["elf"] == "violated"
+    assert answers(damaged, promise("x86_64", ("elf", "/usr/bin/*", "2027-01-01")))[0]["elf"] == "exception"
+
+
+def test_very_many_functions_are_counted_and_the_first_listed():
+    many = tuple(Unframed(Function(n, 1), "why") for n in range(LISTED + 5))
+    checks, proof = judge_file(promise(), observed(replace(GOOD, framing=Framing("cfi", len(many), 0, 0, many))))
+    (check,) = (check for check in checks if check.rule == "frame-pointers")
+    assert len(check.places) == LISTED
+    assert proof.unframed == LISTED + 5
+    assert check.detail.startswith("1,005 of 1,005 functions")
+
+
+def test_what_is_bad_comes_first_and_frame_pointers_before_the_rest():
+    facts = replace(UNFRAMED, traits=replace(GOOD.traits, relro="none"), machine="EM_S390")
+    checks, _ = judge(promise(), Evidence(), [observed(facts)])
+    rules = [check.rule for check in checks if check.outcome == "violated"]
+    assert rules[0] == "frame-pointers"
+    assert "elf-machine" in rules

@@ -20,7 +20,7 @@ from workers.verify import traits as reader
 from workers.verify.elf import Elf
 from workers.verify.facts import FileFacts, Traits, Unit
 from workers.verify.header import MalformedError
-from workers.verify.link_rules import RULES, judge_traits
+from workers.verify.rules.link import RULES, judge_traits
 from workers.verify.traits import is_kernel_module, read_traits
 
 MAIN = {"main.c": 'int puts(const char *); int main(void) { return puts("hello"); }\n'}

@@ -22,7 +22,7 @@ _DECLARATION = re.compile(
     % {b"leb": _LEB}
 )
 _MAX_TABLE = 1 << 22  # bytes of one table that are searched; compilers' have some ten thousand
-_MAX_SEARCHED = 1 << 26  # bytes of all of them together
+_MAX_SEARCHED = 1 << 28  # bytes of all of them together
 
 
 @dataclass(frozen=True, slots=True)

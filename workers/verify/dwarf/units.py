@@ -39,7 +39,7 @@ _WANTED = frozenset(
 )  # fmt: skip
 _UT_COMPILE, _UT_TYPE, _UT_PARTIAL, _UT_SKELETON, _UT_SPLIT_COMPILE, _UT_SPLIT_TYPE = range(1, 7)
 
-_MAX_UNITS = 500_000  # of one file, all kinds; the largest programs in use have some ten thousand
+_MAX_UNITS = 1_000_000  # of one file, all kinds; the largest programs in use have some ten thousand
 _MAX_TEXTS = 1 << 26  # bytes of all names, folders and producers of a file, each counted once
 
 

@@ -1,1 +1,77 @@
-"""Instructions above a target's level: found by decoding all executable code, explained where dispatch makes them lawful."""
+"""Instructions above a target's level: found by decoding all executable code, explained where dispatch makes them lawful.
+
+Two decoders, one question. x86 is iced's; every other architecture is asked of GNU binutils, whose assembler knows which
+processor has which instruction.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from workers.verify.elf import Code
+from workers.verify.facts import Hit, ScanResult
+from workers.verify.isa.levels import LEVELS, Level
+
+MARK = "=> "
+"""What the line of an excerpt begins with that shows the instruction in question; the others begin with blanks."""
+_X86 = {"EM_X86_64": 64, "EM_386": 32}
+_BEFORE, _AFTER = 4, 4  # lines around an instruction
+
+
+def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: str) -> ScanResult:
+    """Every instruction of some code above a level.
+
+    :param starts: where functions begin, in order.
+    :param machine: of the file: 32-bit x86 code is held against the 64-bit levels.
+    :raises CannotRun: when the decoder is not installed.
+    """
+    if machine in _X86:
+        from workers.verify.isa import x86
+
+        return x86.scan(codes, starts, level, _X86[machine])
+    from workers.verify.isa import binutils
+
+    return binutils.scan(codes, starts, level, binutils.tools_for(machine))
+
+
+@functools.cache
+def decoder(machine: str) -> str:
+    """Which decoder answers for a machine, and its version: another one may know other instructions."""
+    if machine in _X86:
+        from importlib.metadata import version
+
+        return f"iced-x86 {version('iced-x86')}"
+    if not any(level.machine == machine for level in LEVELS.values()):
+        return ""
+    from workers.verify.isa import binutils
+
+    tools = binutils.tools_for(machine)
+    states = [Path(program).stat() for program in (tools.objdump, tools.assembler)]
+    return " ".join(f"{state.st_size} {state.st_mtime_ns}" for state in states)
+
+
+def excerpt(code: Code, begin: int, address: int, size: int, machine: str) -> tuple[str, ...]:
+    """The disassembly around an instruction, or, with ``size`` 0, from an address on: a line each.
+
+    :param begin: where the function around it begins.
+    """
+    begin = max(code.address, min(begin, address))
+    if machine in _X86:
+        from workers.verify.isa import x86
+
+        hit = Hit(address, size, (), "")
+        data = code.data[begin - code.address :]
+        after = _AFTER if size else 2 * _AFTER
+        lines = x86.disassembly(data, begin, hit, before=_BEFORE, after=after, bits=_X86[machine])
+        return tuple(_marked(line[len(MARK) :], address, size) for line in lines)
+    from workers.verify.isa import binutils
+
+    lines = binutils.disassembly(code, address, binutils.tools_for(machine), begin, _AFTER)
+    return tuple(_marked(line, address, size) for line in lines)
+
+
+def _marked(line: str, address: int, size: int) -> str:
+    is_meant = size > 0 and line.startswith(f"{address:x}:")
+    return (MARK if is_meant else " " * len(MARK)) + line

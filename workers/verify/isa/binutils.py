@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 
 from workers.verify.elf import Code
-from workers.verify.facts import Hit
+from workers.verify.facts import Hit, ScanResult
 from workers.verify.isa import aarch64, ppc64, s390x
 from workers.verify.isa.gnu import Tools, disassembled, listed, tools_for
 from workers.verify.isa.levels import Level
@@ -25,16 +24,6 @@ _ARCHITECTURES: dict[str, ModuleType] = {"EM_AARCH64": aarch64, "EM_PPC64": ppc6
 _MAX_KNOWN = 500_000  # verdicts that are kept for the files to come: some 100 MB
 _MAX_LISTED = 1 << 16  # bytes of a function that are listed to find an instruction's neighbours
 _LONGEST = 8  # bytes of one instruction: a prefixed one of POWER10
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What is above a level in some code."""
-
-    hits: tuple[Hit, ...]
-    """By address."""
-    undecoded: int
-    """Bytes that no processor of any level executes: data among the code, and what is newer than these binutils."""
 
 
 def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, tools: Tools) -> ScanResult:

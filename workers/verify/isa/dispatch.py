@@ -5,8 +5,8 @@ A program may hold AVX2 code for an older processor if it asks the processor fir
 1. **ifunc**: a resolver, which the dynamic linker calls at load time, takes the function's address (psABI, STT_GNU_IFUNC).
    One of those it takes must keep to the level: else nothing is chosen.
 2. **clone**: the compiler made the function for a feature, and says so behind a dot of its name.
-3. **kernel**: ``.altinstr_replacement`` is patched in by processor feature; privileged instructions. **data**: a table
-   between hand-written functions.
+3. **go**: Go's tool chain and library (:mod:`workers.verify.isa.go_dispatch`). **kernel**: ``.altinstr_replacement`` is
+   patched in by processor feature; privileged instructions. **data**: a table between hand-written functions.
 4. **name**: the name says the feature. It must cover all that the function holds.
 5. **guard**: the function asks the processor, or tests a word that such a function wrote, and decides, before.
 6. **reached**: all that calls it or points to it is lawful, or does so behind a guard.
@@ -30,6 +30,7 @@ from typing import Protocol
 from workers.verify.elf import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, Elf
 from workers.verify.facts import AboveLevel, Function, Hit
 from workers.verify.functions import FunctionTable
+from workers.verify.isa.go_dispatch import GoDispatch
 from workers.verify.isa.levels import Level
 from workers.verify.isa.names import clone_of, promised
 from workers.verify.isa.pointers import Pointers
@@ -84,6 +85,7 @@ class _Dispatch:
         self._elf, self._functions, self._grouped, self._level = elf, functions, grouped, level
         self._pointers = Pointers(elf)
         self._code = _architecture(elf, functions, self._pointers)
+        self._go = GoDispatch(elf)
         self._reasons: dict[Function, str] = {}
         self._unchosen: set[int] = set()  # taken by resolvers that have nothing of the level to choose
 
@@ -91,6 +93,7 @@ class _Dispatch:
         """Why each function is lawful; what nothing explains is not in it."""
         self._apply(self._chosen())
         self._apply((f, self._clone(f)) for f in self._rest() if f.address not in self._unchosen)
+        self._apply((f, self._go.reason(f, _features(self._grouped[f]))) for f in self._rest())
         self._apply((function, self._code.apart(function, self._grouped[function])) for function in self._rest())
         self._apply((function, self._code.asks(function, self._grouped[function])) for function in self._rest())
         starters = self._starters() | self._unchosen

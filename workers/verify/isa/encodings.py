@@ -11,6 +11,7 @@ Encodings: Intel's manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and appendix
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Set
@@ -86,19 +87,28 @@ def _encodings(info: OpCodeInfo) -> list[Encoding]:
         second = frozenset(byte for byte in _ANY if byte & 7 == 4 | pp)
         return [(0x62, (first, second, _ANY), {opcode})]
     any_w = info.is_wig or info.is_wig32
-    # VEX of three bytes and XOP are laid out alike: R X B map, W vvvv L pp, op code.
-    first = frozenset(byte for byte in _ANY if byte & 0x1F == number)
-    second = frozenset(
-        byte
-        for byte in _ANY
-        if byte & 3 == pp and (info.is_lig or byte >> 2 & 1 == info.l) and (any_w or byte >> 7 == info.w)
-    )
+    first, second = _vex(number, pp, None if info.is_lig else info.l, None if any_w else info.w)
     if info.encoding == EncodingKind.XOP:
         return [(0x8F, (first, second), {opcode})]
     forms: list[Encoding] = [(0xC4, (first, second), {opcode})]
     if number == 1 and (any_w or not info.w):  # VEX of two bytes: R vvvv L pp, op code
         forms.append((0xC5, (frozenset(byte & 0x7F | high for byte in second for high in (0, 0x80)),), {opcode}))
     return forms
+
+
+@functools.cache
+def _vex(number: int, pp: int, l: int | None, w: int | None) -> tuple[frozenset[int], frozenset[int]]:  # noqa: E741 - its name
+    """The two bytes behind the first of a VEX prefix of three bytes and of XOP, which are laid out alike.
+
+    They hold R X B map, and W vvvv L pp. ``None``: the field does not matter.
+    """
+    first = frozenset(byte for byte in _ANY if byte & 0x1F == number)
+    second = frozenset(
+        byte
+        for byte in _ANY
+        if byte & 3 == pp and (l is None or byte >> 2 & 1 == l) and (w is None or byte >> 7 == w)
+    )
+    return first, second
 
 
 def _charset(values: Set[int]) -> bytes:

@@ -105,13 +105,14 @@ class Guards:
             for address in kept:
                 words.setdefault(address, f"{function} keeps what CPUID says")
 
-    def _is_writable(self, address: int) -> bool:
+    @cached_property
+    def _writable(self) -> list[tuple[int, int]]:
         want = SHF_ALLOC | SHF_WRITE
-        return any(
-            section.flags & (want | SHF_EXECINSTR) == want
-            and section.address <= address < section.address + section.size
-            for section in self._elf.sections
-        )
+        kept = (s for s in self._elf.sections if s.flags & (want | SHF_EXECINSTR) == want)
+        return [(section.address, section.address + section.size) for section in kept]
+
+    def _is_writable(self, address: int) -> bool:
+        return any(start <= address < end for start, end in self._writable)
 
     def _calls_of_askers(self) -> list[tuple[Function, int]]:
         """(calling function, place of the call) of what calls or jumps to a function that asks."""
@@ -148,26 +149,25 @@ class Guards:
             if word := self._word(address):
                 yield at, f"tests {self._symbol(address)} at {at:#x}, where {word}"
         for at, target in body.goes:
-            if answer := self.answers.get(target):
+            if answer := self._answer(target):
                 yield at, f"tests what {answer} says at {at:#x}"
 
-    @cached_property
-    def answers(self) -> dict[int, str]:
-        """Small functions that do nothing but tell what CPUID said, by address: they read such a word, call and write nothing."""
-        found = {}
-        for at, _ in self.references.to([(word, word + _WORD) for word in self.words], operands=True):
-            function = self._functions.at(at)
-            if 0 < function.size <= _SMALL and function.address not in found:
-                body = self.body(function)
-                inside = range(function.address, function.address + function.size)
-                silent = not body.writes and all(target in inside for _, target in body.goes)
-                if silent and any(self._word(address) for _, address in body.reads):
-                    found[function.address] = str(function)
-        return found
+    def _answer(self, target: int) -> str:
+        """The small function at an address that does nothing but tell what CPUID said; empty where it is none.
+
+        It reads a word that keeps an answer, and calls and writes nothing.
+        """
+        function = self._functions.at(target)
+        if function.address != target or not 0 < function.size <= _SMALL:
+            return ""
+        body = self.body(function)
+        inside = range(function.address, function.address + function.size)
+        silent = not body.writes and all(goal in inside for _, goal in body.goes)
+        return str(function) if silent and any(self._word(address) for _, address in body.reads) else ""
 
     def _word(self, address: int) -> str:
-        words = self.words
-        return next((words[near] for near in range(address, address - _WORD, -1) if near in words), "")
+        near = [place for place in range(address, address - _WORD, -1) if self._is_writable(place)]
+        return next((self.words[place] for place in near if place in self.words), "")
 
     def _symbol(self, address: int) -> str:
         symbol = next((self._names[near] for near in range(address, address - 64, -1) if near in self._names), None)

@@ -11,7 +11,7 @@ import functools
 import re
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -32,7 +32,7 @@ from iced_x86 import (
 )
 
 from workers.verify.elf import Code
-from workers.verify.facts import Hit
+from workers.verify.facts import Hit, ScanResult
 from workers.verify.isa.encodings import pattern
 from workers.verify.isa.levels import Level
 
@@ -58,17 +58,10 @@ _PREFIXES = {  # legacy prefixes, and REX; Intel's manual, volume 2, section 2.1
 }
 _APART = 64
 """Bytes behind a jump's target within which two readings of the same code are followed. They agree after a few instructions."""
+_REACH = 130  # bytes: a signed byte, counted from the end of its instruction
+# JMP, Jcc, LOOP, JRCXZ with a distance of one byte. The next may begin within what looks like one.
+_SHORT_JUMP = re.compile(rb"[\xeb\x70-\x7f\xe0-\xe3](?=(.))", re.DOTALL)
 _MARK, _NO_MARK = "=> ", "   "
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What a scan found."""
-
-    hits: tuple[Hit, ...]
-    """Every instruction above the level, by address."""
-    undecoded: int
-    """Bytes that are no instruction of the decoder, in the stretches that had to be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +121,8 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, bits: int =
         first, last = bisect_right(starts, code.address), bisect_left(starts, code.end)
         cuts = [0, *(start - code.address for start in starts[first:last]), len(code.data)]
         reader = _Reader(bytes(code.data), code.address, bits, table)
-        for start, end in reader.suspects(cuts):
-            found, strange = reader.above(start, end)
+        for (start, end), places in reader.suspects(cuts).items():
+            found, strange = reader.above(start, end, places)
             hits += found
             undecoded += strange
     return ScanResult(tuple(sorted(hits, key=attrgetter("address"))), undecoded)
@@ -150,17 +143,55 @@ class _Reader:
         self._decoder.position, self._decoder.ip = place, self._address + place
         return self._decoder.decode()
 
-    def suspects(self, cuts: Sequence[int]) -> list[tuple[int, int]]:
-        """The stretches between cuts that hold something above the level, read at some offset or other."""
-        data, search = self._data, self._table.search.search
-        found: set[int] = set()
-        place = 0
-        while match := search(data, place):
-            escape = match.start()
-            found |= {bisect_right(cuts, start) for start in self._beginnings(escape)}
-            stretch = bisect_right(cuts, escape)
-            place = cuts[stretch] if stretch in found else escape + 1
-        return [(cuts[index - 1], cuts[index]) for index in sorted(found)]
+    def suspects(self, cuts: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+        """The stretches between cuts that may hold something above the level; and where, read at some offset or other.
+
+        A stretch in which no reading from its start, and none from a short jump's target, comes to such an offset has none.
+        """
+        found: dict[tuple[int, int], list[int]] = {}
+        for match in self._table.search.finditer(self._data):
+            for place in self._beginnings(match.start()):
+                index = bisect_right(cuts, place)
+                found.setdefault((cuts[index - 1], cuts[index]), []).append(place)
+        return {s: places for s, places in found.items() if any(self._is_read(place, *s) for place in places)}
+
+    def _is_read(self, place: int, start: int, end: int) -> bool:
+        """Whether an instruction may begin at a place of a stretch; in doubt, yes."""
+        if self._is_reached(place, start):
+            return True
+        first, last = max(start, place - _APART - _REACH), min(end, place + _REACH)
+        for match in _SHORT_JUMP.finditer(self._data, first, last):
+            jump = match.start()
+            target = jump + 2 + int.from_bytes(match[1], "little", signed=True)
+            near = place - _APART <= target <= place
+            if near and self._leads((max(target, start),), place) != {False} and self._is_reached(jump, start):
+                return True
+        return False
+
+    def _is_reached(self, place: int, start: int) -> bool:
+        """Whether reading from the start of a stretch comes to a place; in doubt, yes.
+
+        No instruction is longer than :data:`LONGEST`: one of as many places before is read, and readings of the same
+        code soon agree. Where they do not, the whole stretch has to be decoded.
+        """
+        first = place - _APART
+        origins = range(first, first + LONGEST) if first > start else (start,)
+        return self._leads(origins, place) != {False}
+
+    def _leads(self, origins: Iterable[int], place: int) -> set[bool]:
+        """Whether decoding from each of some places comes to another one: what they agree upon, or both answers."""
+        decoder, instruction = self._decoder, Instruction()
+        passed: set[int] = set()  # places whose reading comes to no other than the readings before did
+        answers = set()
+        for at in origins:
+            decoder.position = at
+            while at < place and at not in passed:
+                passed.add(at)
+                decoder.decode_out(instruction)
+                at += instruction.len
+            if at >= place:
+                answers.add(at == place)
+        return answers
 
     def _beginnings(self, escape: int) -> Iterator[int]:
         """Where an instruction above the level begins that has its escape byte here: at the byte itself or a prefix before."""
@@ -171,8 +202,11 @@ class _Reader:
             if self._at(place).code in beyond:
                 yield place
 
-    def above(self, start: int, end: int) -> tuple[list[Hit], int]:
-        """The hits of one stretch, and its bytes that are no instruction."""
+    def above(self, start: int, end: int, places: Sequence[int]) -> tuple[list[Hit], int]:
+        """The hits of one stretch, and its bytes that are no instruction.
+
+        :param places: where it holds something above the level if an instruction begins there.
+        """
         notable, beyond = self._table.notable, self._table.beyond
         decoder = self._decoding(self._data[start:end], start)
         found = [each for each in decoder if each.code in notable]
@@ -182,28 +216,23 @@ class _Reader:
             found.append(self._at(found[-1].ip - self._address))
         hits = {each.ip: each for each in found if each.code in beyond}
         targets = sorted({each.near_branch_target - self._address for each in found})
-        for each in self._jumped_to(start, end, targets, hits):
-            hits.setdefault(each.ip, each)
+        for place in places:
+            if self._address + place not in hits and self._jumped_to(place, start, targets):
+                hits[self._address + place] = self._at(place)
         return [Hit(each.ip, each.len, beyond[each.code], self._format(each)) for each in hits.values()], undecoded
 
-    def _jumped_to(
-        self, start: int, end: int, targets: Sequence[int], known: Mapping[int, Instruction]
-    ) -> Iterator[Instruction]:
-        """What is above the level only as a jump into the midst of an instruction reads it.
+    def _jumped_to(self, place: int, start: int, targets: Sequence[int]) -> bool:
+        """Whether a jump into the midst of an instruction has the processor read one at a place.
 
         Hand-written code jumps over a prefix, as glibc does over ``lock``; code that wants to hide could be made so.
         """
-        for match in self._table.search.finditer(self._data, start, end):
-            for place in self._beginnings(match.start()):
-                if self._address + place in known:
-                    continue
-                for target in targets[bisect_left(targets, place - _APART) : bisect_right(targets, place)]:
-                    at = max(target, start)
-                    while at < place:
-                        at += self._at(at).len
-                    if at == place:
-                        yield self._at(place)
-                        break
+        for target in targets[bisect_left(targets, place - _APART) : bisect_right(targets, place)]:
+            at = max(target, start)
+            while at < place:
+                at += self._at(at).len
+            if at == place:
+                return True
+        return False
 
 
 def disassembly(

@@ -1,0 +1,57 @@
+"""Work in several processes: the same answers in the same order, and an end whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from workers.errors import CannotRun
+from workers.verify.header import MalformedError
+from workers.verify.parallel import spread, within
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_the_answers_come_in_the_order_of_the_items(jobs):
+    factor = 7  # inherited, not sent
+    assert spread(lambda item: item * factor, list(range(40)), jobs) == [item * 7 for item in range(40)]
+
+
+def test_it_runs_in_other_processes_and_inside_them_in_one():
+    def pids(_: int) -> tuple[int, set[int]]:
+        return os.getpid(), set(spread(lambda _: os.getpid(), [1, 2, 3], 3))
+
+    for outer, inner in spread(pids, [1, 2], 2):
+        assert outer != os.getpid()
+        assert inner == {outer}
+
+
+def test_an_error_of_one_item_is_raised():
+    def fail(item: int) -> int:
+        if item == 3:
+            raise MalformedError("three")
+        return item
+
+    with pytest.raises(MalformedError, match="three"):
+        spread(fail, [1, 2, 3, 4], 2)
+
+
+def test_a_killed_process_is_one_line_and_no_hang():
+    def die(item: int) -> int:
+        if item == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    with pytest.raises(CannotRun, match="was killed"):
+        spread(die, [1, 2, 3, 4], 2)
+    assert spread(lambda item: item, [1, 2], 2) == [1, 2]
+
+
+def test_a_block_that_takes_too_long_is_ended():
+    with pytest.raises(MalformedError, match="x was not read within"), within(0.05, "x"):
+        time.sleep(60)
+    with within(0.05, "x"):
+        pass
+    time.sleep(0.1)  # no alarm is left behind

@@ -1,0 +1,78 @@
+"""What was observed once is recalled by the content, and only by all that it depends on."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from workers import cache
+from workers.verify import remembered
+from workers.verify.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
+
+FACTS = FileFacts(
+    "elf", "EM_X86_64", "ET_DYN", True,
+    traits=Traits(build_id="ab", pie=True, rpath=("/x",), go_settings=(("GOAMD64", "v2"),)),
+    units=(Unit("a.c", "GNU C", "", "/builddir", ((16, 32),)),),
+    framing=Framing("cfi", 2, 1, 0, (Unframed(Function(16, 4, "f", ".text"), "why"),)),
+    isa=IsaFacts("x86-64-v2", 100, 0, (AboveLevel(Function(16, 4), ("AVX2",), 1, (Hit(17, 4, ("AVX2",), "vpaddb"),)),)),
+    problems=("one",),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
+
+
+def test_facts_come_back_as_they_were():
+    name = remembered.key(level="x86-64-v2", contents="abc")
+    assert remembered.recall(name) is None
+    remembered.remember(name, FACTS)
+    assert remembered.recall(name) == FACTS
+
+
+def test_another_level_content_or_reader_has_another_name(monkeypatch):
+    names = {remembered.key(level=level, contents=contents) for level in ("v2", "v3") for contents in ("a", "b")}
+    monkeypatch.setattr(remembered, "_readers", lambda: "newer")
+    names.add(remembered.key(level="v2", contents="a"))
+    assert len(names) == 5
+
+
+def test_a_damaged_entry_is_dropped():
+    name = remembered.key(level="v2", contents="a")
+    remembered.remember(name, FACTS)
+    (entry,) = (cache.root() / "facts").rglob("*.json")
+    entry.write_text(entry.read_text()[:50])
+    assert remembered.recall(name) is None
+    assert not entry.exists()
+
+
+def test_what_is_used_moves_into_the_present_month_and_old_months_go(monkeypatch):
+    name = remembered.key(level="v2", contents="a")
+    remembered.remember(name, FACTS)
+    now, last = remembered._months()
+    folder = cache.root() / "facts"
+    (folder / now).rename(folder / last)
+    (folder / "2001-01").mkdir()
+    assert remembered.recall(name) == FACTS
+    assert (folder / now).is_dir()
+    remembered.forget_old()
+    assert sorted(path.name for path in folder.iterdir()) == sorted([now, last])
+    assert now == f"{datetime.now(UTC):%Y-%m}"
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("KITTEN_CACHE", str(blocked))
+    name = remembered.key(level="v2", contents="a")
+    remembered.remember(name, FACTS)
+    assert remembered.recall(name) is None
+
+
+def test_an_entry_is_plain_json():
+    remembered.remember(remembered.key(level="v2", contents="a"), FACTS)
+    (entry,) = (cache.root() / "facts").rglob("*.json")
+    assert json.loads(entry.read_text())["traits"]["build_id"] == "ab"

@@ -1,0 +1,154 @@
+"""One file's bytes → :class:`FileFacts`: every reader and scanner asked, each answer kept, damage told in a line.
+
+Pure but for the decoders of :mod:`workers.verify.isa.binutils`, which are programs. Usable without packages, targets and
+the rest of the proof: ``observe(data, LEVELS["x86-64-v2"])``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from workers.verify.dwarf import read_units
+from workers.verify.elf import Code, Elf
+from workers.verify.facts import AboveLevel, FileFacts, Function, Hit, IsaFacts, Traits, Unit
+from workers.verify.frame_pointers import framing
+from workers.verify.functions import FunctionTable
+from workers.verify.go import build_settings
+from workers.verify.header import MalformedError
+from workers.verify.isa import scan
+from workers.verify.isa.levels import Level
+from workers.verify.parallel import spread
+from workers.verify.pe import Pe
+from workers.verify.traits import is_kernel_module, read_traits
+
+_STRETCH = 2 * 1024**2  # bytes of code one process decodes at a time
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Debug:
+    """What debuginfo packages hold of a file."""
+
+    file: Elf
+    supplementary: Elf | None = None
+    """Where dwz moved what several files have in common."""
+
+
+def observe(
+    data: memoryview, level: Level, debug: Debug | None = None, build_folders: Sequence[str] = (), jobs: int = 1
+) -> FileFacts:
+    """Observe an ELF or a PE file.
+
+    :param level: what its instructions are held against.
+    :param debug: its debug data, where that lies in a file of its own.
+    :param build_folders: folders that no shipped file may name.
+    :param jobs: processes that may decode at the same time.
+    :raises MalformedError: when it is neither, or its header is damaged. Damage further in is told in ``problems``.
+    """
+    if bytes(data[:2]) == b"MZ":
+        return _pe(data, level, jobs)
+    return _elf(Elf(data), level, debug, build_folders, jobs)
+
+
+def _elf(elf: Elf, level: Level, debug: Debug | None, build_folders: Sequence[str], jobs: int) -> FileFacts:
+    problems: list[str] = []
+
+    def asked(what: str, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+        try:
+            return question()
+        except MalformedError as error:
+            problems.append(f"{what}: {error}")
+            return otherwise
+
+    nothing: tuple[Code, ...] = ()
+    codes = asked("code", lambda: elf.code, nothing)
+    facts = FileFacts(
+        format="elf",
+        machine=elf.machine,
+        type=elf.type,
+        has_code=bool(codes) or bool(problems),
+        has_debug_info=asked("sections", lambda: elf.has_debug_info, False),
+        is_module=asked("sections", lambda: is_kernel_module(elf), False),
+        traits=asked("link", lambda: _traits(elf, build_folders), Traits()),
+        units=asked("debug data", lambda: _units(elf, debug), ()),
+    )
+    if codes:
+        judged = asked("frames", lambda: framing(elf, debug.file if debug else None), None)
+        if judged is not None:
+            frames, table = judged
+            facts = replace(facts, framing=frames)
+            if elf.machine == level.machine:
+                isa = asked("instructions", lambda: _isa(elf, codes, table, level, jobs), None)
+                facts = replace(facts, isa=isa)
+    return replace(facts, problems=tuple(dict.fromkeys(problems)))
+
+
+def _traits(elf: Elf, build_folders: Sequence[str]) -> Traits:
+    return replace(read_traits(elf, build_folders), go_settings=build_settings(elf))
+
+
+def _units(elf: Elf, debug: Debug | None) -> tuple[Unit, ...]:
+    """Of the file itself, and of its debug file: after link-time stripping one of the two has them."""
+    own = read_units(elf) if elf.has_debug_info else ()
+    return (*own, *(read_units(debug.file, debug.supplementary, elf) if debug else ()))
+
+
+def _pe(data: memoryview, level: Level, jobs: int) -> FileFacts:
+    file = Pe(data)
+    facts = FileFacts("efi", file.machine, "PE", bool(file.code), is_kernel_image=file.is_kernel_image)
+    fits = file.machine == level.machine or (file.machine, level.machine) == ("EM_386", "EM_X86_64")
+    if file.is_kernel_image or not file.code or not fits:
+        return facts
+    return replace(facts, isa=_isa(file, file.code, file, level, jobs))
+
+
+def _isa(file: Elf | Pe, codes: Sequence[Code], functions: FunctionTable | Pe, level: Level, jobs: int) -> IsaFacts:
+    """Decode everything, stretch by stretch, and explain what is above the level."""
+    pieces = list(stretches(codes, functions.starts))
+    scanned = spread(lambda piece: scan(*piece, level, file.machine), pieces, jobs)
+    hits = tuple(hit for part in scanned for hit in part.hits)
+    above: tuple[AboveLevel, ...] = ()
+    if hits and isinstance(file, Elf) and isinstance(functions, FunctionTable):
+        from workers.verify.isa import dispatch
+
+        above = dispatch.explain(file, functions, hits, level)
+    elif hits:
+        above = _unexplained(hits, file)
+    size = sum(len(code.data) for code in codes)
+    return IsaFacts(level.name, size, sum(part.undecoded for part in scanned), above)
+
+
+def _unexplained(hits: Sequence[Hit], file: Elf | Pe) -> tuple[AboveLevel, ...]:
+    """Firmware runs on whatever it is started on: nothing is dispatched, all of it counts."""
+    functions = file.functions if isinstance(file, Pe) else ()
+    starts = [function.address for function in functions]
+    grouped: dict[Function, list[Hit]] = {}
+    for hit in hits:
+        index = bisect_right(starts, hit.address) - 1
+        function = functions[index] if index >= 0 else Function(hit.address, 0)
+        grouped.setdefault(function, []).append(hit)
+    return tuple(
+        AboveLevel(function, tuple(sorted({name for hit in found for name in hit.features})), len(found), tuple(found[:20]))
+        for function, found in grouped.items()
+    )
+
+
+def stretches(
+    codes: Sequence[Code], starts: Sequence[int], size: int = _STRETCH
+) -> Iterator[tuple[tuple[Code, ...], Sequence[int]]]:
+    """Code in pieces of about ``size`` bytes that begin where functions do, each with the starts in it."""
+    for code in codes:
+        inside = starts[bisect_left(starts, code.address) : bisect_left(starts, code.end)]
+        begin, first = code.address, 0
+        for number, start in enumerate(inside):
+            if start - begin >= size:
+                yield (_piece(code, begin, start),), inside[first:number]
+                begin, first = start, number
+        yield (_piece(code, begin, code.end),), inside[first:]
+
+
+def _piece(code: Code, begin: int, end: int) -> Code:
+    return replace(code, address=begin, data=code.data[begin - code.address : end - code.address])

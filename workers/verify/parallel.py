@@ -1,0 +1,84 @@
+"""Work spread over processes that share what is in memory, and a bound on the time one file may take.
+
+Children are forked: they see the files that are mapped and the tables that are made already, and send back only results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from workers.errors import CannotRun
+from workers.run import die_with_parent
+from workers.verify.header import MalformedError
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+# What the children inherit: set before they are forked, because it need not and cannot be sent to them.
+_work: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def spread(function: Callable[[_Item], _Answer], items: Sequence[_Item], jobs: int) -> list[_Answer]:
+    """``[function(item) for item in items]``, by at most ``jobs`` processes; an item is taken up when a process is free.
+
+    :raises CannotRun: when a process was killed from outside, as a kernel without memory does.
+    """
+    global _work
+    if jobs <= 1 or len(items) <= 1 or _work is not None:
+        return [function(item) for item in items]
+    _work = (function, items)
+    try:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_begin) as pool:
+            return list(pool.map(_one, range(len(items))))
+    except BrokenProcessPool:
+        raise CannotRun("a process that read files was killed", "free some memory, or use fewer --jobs") from None
+    finally:
+        _work = None
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent()
+
+
+def _one(index: int) -> Any:
+    assert _work is not None  # noqa: S101 - forked after it was set
+    function, items = _work
+    return function(items[index])
+
+
+@contextlib.contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """End a block that takes too long: no file, however it is made, holds up the others.
+
+    :raises MalformedError: when the time is up.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals reach only that one
+        yield
+        return
+
+    def expire(*_: object) -> None:
+        raise MalformedError(f"{what} was not read within {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

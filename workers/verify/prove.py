@@ -1,0 +1,153 @@
+"""What ``kitten verify`` does: gather the evidence, look at every file, judge, and say it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from config.hardware import read_list
+from config.models import Exemption, Site, Target
+from workers.errors import CannotRun
+from workers.results import Check, VerifyResult
+from workers.results import proof as report
+from workers.subject import Subject
+from workers.verify.compare import compare
+from workers.verify.evidence import Evidence, files_in, gather
+from workers.verify.exceptions import Exceptions
+from workers.verify.excerpts import with_excerpts
+from workers.verify.facts import FileFacts
+from workers.verify.hardware import Kernel, judge_hardware, kernels_of
+from workers.verify.judge import judge
+from workers.verify.look import look
+from workers.verify.promise import Observed, Promise
+from workers.verify.spec import opt_outs
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be proven, and with what."""
+
+    site: Site
+    site_folder: Path
+    target: Target
+    state: Path
+    debuginfo: Sequence[Path] = ()
+    exemptions: Sequence[Exemption] = ()
+    against: Sequence[Path] = ()
+    """Packages of an earlier build to compare with; empty: what is published."""
+    jobs: int = 1
+    fresh: bool = False
+
+
+def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyResult:
+    """Prove the files of a subject.
+
+    :param scratch: an empty folder; the caller removes it.
+    :param say: told what is under way.
+    :raises CannotRun: when a decoder is missing, or the target's level unknown.
+    """
+    begun = time.monotonic()
+    evidence = gather(about.packages, scratch / "new", files_in(request.debuginfo) if request.debuginfo else ())
+    say(f"{report.count(len(evidence.items), 'file')} with code to look at")
+    observed = look(request.target, evidence, request.jobs, fresh=request.fresh)
+    promise = _promise(request, about, evidence, scratch)
+    further = [*_regressions(request, about, observed, scratch), *_hardware(request, evidence)]
+    checks, proofs = judge(promise, evidence, observed, further)
+    checks = with_excerpts(checks, {item.name: item for item in evidence.items})
+    findings = report.findings(checks)
+    return VerifyResult(
+        outcome="not-held" if findings else "held",
+        summary=report.summary(request.target.isa_level, proofs, checks),
+        seconds=round(time.monotonic() - begun, 3),
+        cause=report.cause(findings[0]) if findings else "",
+        target=request.target.name,
+        level=request.target.isa_level,
+        checked=about.artifacts,
+        files=proofs,
+        checks=checks,
+    )
+
+
+def _promise(request: Request, about: Subject, evidence: Evidence, scratch: Path) -> Promise:
+    """With the exceptions of the packages, of the file given by hand, and what the spec itself turns off."""
+    sources = {header.source for header in evidence.headers.values()} - {""}
+    own = [entry for package in request.site.packages if package.name in sources for entry in package.exemptions]
+    exceptions = Exceptions(
+        " ".join(sorted(sources)) or about.name, (*own, *request.exemptions), datetime.now(UTC).date()
+    )
+    spec = evidence.spec or _spec_of_build(about, scratch)
+    found = [one for one in opt_outs(spec) if one.applies_to(request.target.rpm_arch)]
+    opted_out = f"{found[0]}" if found else ""
+    return Promise(request.site, request.target, exceptions, opted_out)
+
+
+def _spec_of_build(about: Subject, scratch: Path) -> str:
+    if about.build is None or about.build.result.srpm is None:
+        return ""
+    folder = scratch / "source"
+    folder.mkdir()
+    srpm = about.build.fetch(about.build.result.srpm, folder, link=True)
+    return gather((srpm,), folder / "files").spec
+
+
+def _regressions(
+    request: Request, about: Subject, observed: Sequence[Observed], scratch: Path
+) -> Sequence[Check]:
+    """What files lost since the build that users have, or the one that was named."""
+    old = request.against or _published(request, about)
+    if not old:
+        return ()
+    before = gather(files_in(old), scratch / "old")
+    return compare(_by_name(look(request.target, before, request.jobs)), _by_name(observed))
+
+
+def _by_name(observed: Sequence[Observed]) -> Mapping[str, FileFacts]:
+    return {file.item.name: file.facts for file in observed}
+
+
+def _published(request: Request, about: Subject) -> Sequence[Path]:
+    """The packages users of the target have from the same source; none where none is published here."""
+    if about.build is None:
+        return ()
+    from workers.repo.state import published, snapshots_of
+
+    stage = request.site.stages[-1]
+    if not stage.signed:
+        return ()
+    try:
+        record = published(request.site, request.state, stage.name).get(
+            (about.build.result.package, request.target.name)
+        )
+        if record is None:
+            return ()
+        top = snapshots_of(request.site, request.state, stage)
+    except CannotRun:  # a worker of another host, which holds no repositories
+        return ()
+    files = [top.root / top.top / file.repository / file.path for file in record.files]
+    return [file for file in files if file.is_file() and not file.name.endswith(".src.rpm")]
+
+
+def _hardware(request: Request, evidence: Evidence) -> Sequence[Check]:
+    """Whether the kernels among the packages have the drivers of the devices their package must support."""
+    sources = {header.source for header in evidence.headers.values() if not header.is_debug}
+    lists = [
+        one.list
+        for package in request.site.packages
+        if package.name in sources
+        for one in package.hardware
+        if one.targets == "all" or request.target.name in one.targets
+    ]
+    if not lists:
+        return ()
+    kernels = kernels_of(evidence.modules) or {" ".join(sorted(sources)): Kernel()}
+    return [
+        check
+        for name in lists
+        for release, kernel in kernels.items()
+        for check in judge_hardware(read_list(request.site_folder / name, name), kernel, release)
+    ]

@@ -1,0 +1,94 @@
+"""The instruction set level: no instruction above it, unless only processors that have it reach the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from workers.results import Check, Place
+from workers.verify.facts import AboveLevel
+from workers.verify.promise import LISTED, Observed, Promise, functions, skipped
+
+RULE = "isa-level"
+_NAMED = 5
+_UNDECODED_SHARE = 0.1  # of a file's code: the jump tables that GCC puts among the code of ppc64le take up to half of this
+_UNDECODED_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The functions of a file with instructions above the level."""
+
+    broken: tuple[AboveLevel, ...] = ()
+    dispatched: tuple[AboveLevel, ...] = ()
+    """Lawful: something asks the processor first."""
+    excepted: tuple[tuple[AboveLevel, str], ...] = ()
+    """Each with the exception's reason."""
+
+
+def sort_out(promise: Promise, file: Observed) -> Sorted:
+    """Divide the functions above the level."""
+    broken, dispatched, excepted = [], [], []
+    for one in file.facts.isa.functions if file.facts.isa else ():
+        if one.dispatch:
+            dispatched.append(one)
+        elif entry := promise.exceptions.cover(RULE, file.item.path, str(one.function)):
+            excepted.append((one, entry.reason))
+        else:
+            broken.append(one)
+    return Sorted(tuple(broken), tuple(dispatched), tuple(excepted))
+
+
+def judge_isa(promise: Promise, file: Observed, found: Sorted) -> Iterator[Check]:
+    """The checks of one file.
+
+    :param found: what :func:`sort_out` made of it.
+    """
+    item, facts = file.item, file.facts
+    if not facts.has_code:
+        yield skipped(RULE, item, "no-code")
+        return
+    if facts.isa is None:
+        if facts.is_kernel_image:
+            yield skipped(RULE, item, "kernel-image", "compressed: its code is not looked at; its modules are")
+        elif not facts.problems and facts.machine == promise.target.elf_machine:
+            why = f"no decoder knows the level {file.level}"
+            yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="violated", detail=why))
+        return
+    if found.excepted:
+        places = [_place(file, one, why) for one, why in found.excepted[:LISTED]]
+        yield skipped(RULE, item, "exception", functions(len(found.excepted)), places)
+    if found.dispatched:
+        places = [_place(file, one, one.dispatch) for one in found.dispatched[:LISTED]]
+        detail = f"{functions(len(found.dispatched))} above {file.level}, reached only where the processor has it"
+        yield Check(rule=RULE, file=item.name, outcome="held", level="INFO", detail=detail, places=tuple(places))
+    if found.broken:
+        names = ", ".join(f"{one.function} ({' '.join(one.features)})" for one in found.broken[:_NAMED])
+        more = " …" if len(found.broken) > _NAMED else ""
+        places = [_place(file, one, _broken(one, file.level)) for one in found.broken[:LISTED]]
+        detail = f"{functions(len(found.broken))} above {file.level}: {names}{more}"
+        yield Check(rule=RULE, file=item.name, outcome="violated", detail=detail, places=tuple(places))
+    else:
+        detail = f"{file.level}: {facts.isa.code_bytes:,} bytes of code, nothing above it"
+        yield Check(rule=RULE, file=item.name, outcome="held", detail=detail)
+    if facts.isa.undecoded > max(_UNDECODED_BYTES, _UNDECODED_SHARE * facts.isa.code_bytes):
+        why = f"{facts.isa.undecoded:,} of {facts.isa.code_bytes:,} bytes are no instruction that the decoder knows"
+        check = Check(rule="isa-decoded", file=item.name, outcome="violated", level="VERIFY", detail=why)
+        yield promise.unless_excepted(item, check)
+
+
+def _broken(one: AboveLevel, level: str) -> str:
+    first = one.hits[0]
+    count = f"{one.count:,} instruction{'' if one.count == 1 else 's'} above {level}"
+    return f"{count}: {' '.join(one.features)}; the first at {first.address:#x}: {first.text}"
+
+
+def _place(file: Observed, one: AboveLevel, detail: str) -> Place:
+    return Place(
+        function=str(one.function),
+        function_address=one.function.address,
+        address=one.hits[0].address,
+        size=one.hits[0].size,
+        detail=detail,
+        compiled_by=file.compiled_by(one.hits[0].address),
+    )
