@@ -1,61 +1,23 @@
-"""``make bench``: each figure from our way and the alternative, timed in the same run; ``build/bench.json`` keeps them.
-
-    python -m tests.bench [NAME …]
-
-Absolute times say nothing on a shared machine; the ratio and whether it is within its bar do.
-"""
+"""The pipeline through the service, against the calls it consists of."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-KITTEN = Path(sys.executable).parent / "kitten"
-BENCHMARKS: dict[str, Callable[[], Figure]] = {}
+from tests.bench.figure import CHECKOUT, Benchmark, Figure
+from tests.bench.figure import kitten as _kitten
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One comparison. ``ours`` and ``other`` in seconds; the bar is the largest ratio that holds."""
-
-    name: str
-    ours: float
-    other: float
-    other_is: str
-    bar: float
-
-    @property
-    def ratio(self) -> float:
-        """Ours over the other."""
-        return self.ours / self.other
-
-    @property
-    def held(self) -> bool:
-        """Whether the ratio is within its bar."""
-        return self.ratio <= self.bar
-
-
-def benchmark(function: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Register a benchmark under its function's name."""
-    BENCHMARKS[function.__name__] = function
-    return function
-
-
-@benchmark
-def pipeline() -> Figure:
+def pipeline() -> Iterator[Figure]:
     """Source, build and stage of the default demo through the service, against the same rpmbuild calls alone.
 
     Both use the same sandbox, the same sources and as many builds at a time as there are build workers; the buildroots of
@@ -74,7 +36,7 @@ def pipeline() -> Figure:
             ours, sources = _through_the_service(site, state, url)
         # The sources and what pigz is built from come from our run; the machine's mood may change: twice, and the mean.
         other = (_calls_alone(site, state, sources) + _calls_alone(site, state, sources)) / 2
-    return Figure("pipeline", ours, other, "the same rpmbuild calls, two at a time, in the same sandbox", 1.25)
+    yield Figure("pipeline", ours, other, "the same rpmbuild calls, two at a time, in the same sandbox", 1.25)
 
 
 @contextlib.contextmanager
@@ -86,13 +48,6 @@ def _service(site: str, state: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{ports['web']}/api/v2"
     finally:
         _kitten(site, state, "down")
-
-
-def _kitten(site: str, state: Path, *arguments: str) -> None:
-    environment = {**os.environ, "KITTEN_SITE": site, "KITTEN_STATE": str(state)}
-    done = subprocess.run([KITTEN, *arguments], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"kitten {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[Path]]:
@@ -174,26 +129,4 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
         return time.monotonic() - began
 
 
-def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all; 1 when a bar is not held."""
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
-        return 2
-    figures = []
-    for name in names or BENCHMARKS:
-        figure = BENCHMARKS[name]()
-        figures.append(figure)
-        verdict = "held" if figure.held else "NOT HELD"
-        print(
-            f"{figure.name}: ours {figure.ours:.1f} s, {figure.other_is}: {figure.other:.1f} s, "
-            f"ratio {figure.ratio:.2f}, bar {figure.bar:.2f}: {verdict}"
-        )
-    report = CHECKOUT / "build" / "bench.json"
-    report.parent.mkdir(exist_ok=True)
-    rows = [{**asdict(figure), "ratio": figure.ratio, "held": figure.held} for figure in figures]
-    report.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0 if all(figure.held for figure in figures) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+BENCHMARKS: dict[str, Benchmark] = {"pipeline": pipeline}
