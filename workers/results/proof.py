@@ -26,6 +26,8 @@ def summary(level: str, files: Sequence[FileProof], checks: Sequence[Check]) -> 
     above = sum(file.above for file in files)
     decoded = any(file.code_bytes for file in files)
     broken_level = any(check.rule == "isa-level" for check in found)
+    levels = {file.level for file in files}
+    level = levels.pop() if len(levels) == 1 else level  # firmware alone, say, which has a level of its own
     parts = [f"{framed} {'function' if wanted == 1 else 'functions'} framed of {wanted}"] if wanted else []
     if above:
         parts.append(f"{count(above, 'function')} above {level}")

@@ -67,7 +67,11 @@ _Z_COPIES = (
     rb"\xe3" + _Z_REGISTER_AND_0 + rb"[\xf0-\xff][\x00-\xff][\x00-\x7f]\x71",
     rb"\xec" + _where(lambda byte: byte & 15 == 15) + rb"[\x00-\x7f][\x00-\xff]\x00\xd9",
 )
-_Z_STORES = (rb"\xe3" + _Z_REGISTER_AND_0 + rb"\xf0\x00\x00\x24", rb"\x60" + _Z_REGISTER_AND_0 + rb"\xf0\x00")
+# At 0(%r15); with -mpacked-stack, as in the kernel, at 152(%r15): the topmost place of the save area (GCC's manual, S/390).
+_Z_STORES = (
+    rb"\xe3" + _Z_REGISTER_AND_0 + rb"\xf0[\x00\x98]\x00\x24",
+    rb"\x60" + _Z_REGISTER_AND_0 + rb"\xf0[\x00\x98]",
+)
 _Z_STORE = re.compile(rb"|".join(_Z_STORES))
 _Z = re.compile(rb"(?P<copy>" + rb"|".join(_Z_COPIES) + rb")|" + rb"|".join(_Z_STORES))
 

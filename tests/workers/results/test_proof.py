@@ -33,6 +33,7 @@ HELD = check(outcome="held")
         ([proof(unframed=2)], [HELD, check("frame-pointers")], "212 functions framed of 214, x86-64-v2 proven, 1 finding"),
         ([proof(above=1)], [check()], "212 functions framed of 212, 1 function above x86-64-v2, 1 finding"),
         ([proof(), proof(above=0)], [check()], "424 functions framed of 424, x86-64-v2 not proven, 1 finding"),
+        ([proof(framed=0, level="x86-64-v1")], [HELD], "x86-64-v1 proven, 0 findings"),
         ([proof(code_bytes=0, framed=0)], [check("proof")], "no code, 1 finding"),
         ([], [check("proof", "skipped", reason="noarch"), HELD], "no code, 0 findings, 1 skipped"),
     ],

@@ -228,6 +228,14 @@ def test_a_kernel_module_is_judged_from_its_code(tmp_path, name):
         assert set(broken(result)) - {"build-id"} == rules, part
 
 
+def test_a_kernel_module_of_s390x_keeps_its_back_chain_elsewhere(tmp_path):
+    packed = ["-ffreestanding", "-fno-asynchronous-unwind-tables", "-fno-pie", "-mpacked-stack", "-msoft-float"]
+    for part, options, rules in (("good", [], set()), ("bad", ["-mno-backchain"], {"producer", "frame-pointers"})):
+        folder = tmp_path / part
+        compiled("s390x", folder, {"module.c": MODULE}, [*flags("s390x"), *packed, *options], ["-nostdlib", "-r"], output="it.ko")
+        assert set(broken(proven(tmp_path, "s390x", folder / "it.ko"))) == rules, part
+
+
 def test_a_kernel_module_of_power_keeps_the_back_chain(tmp_path):
     options = [*flags("ppc64le"), "-ffreestanding", "-fno-asynchronous-unwind-tables", "-fno-pie"]
     compiled("ppc64le", tmp_path / "c", {"module.c": MODULE}, options, ["-nostdlib", "-r"], output="it.ko")
