@@ -47,12 +47,12 @@ class Header:
     provides: tuple[str, ...]
     requires: tuple[str, ...]
     files: tuple[str, ...]
-    source: str
-    """Name of the source package it was built from; empty of a source package."""
     payload_format: str
     payload_compressor: str
     payload_offset: int
     """Bytes from the start of the file."""
+    source: str = ""
+    """Name of the source package it was built from; empty of a source package."""
 
     @property
     def is_debug(self) -> bool:

@@ -152,7 +152,8 @@ def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state(tmp_path: Path, key_home: Path) -> Path:
     folder = tmp_path / "state"
     (folder / "secrets").mkdir(parents=True)
-    shutil.copytree(key_home, folder / "secrets" / "gnupg")
+    # Without the sockets of an agent that was ended and, on a busy machine, has not yet removed them.
+    shutil.copytree(key_home, folder / "secrets" / "gnupg", ignore=shutil.ignore_patterns("S.*"))
     return folder
 
 

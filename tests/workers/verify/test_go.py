@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import SITE, TARGETS, target
 from tests.workers.verify.elf_files import elf_file
+from tests.workers.verify.judging import declared
 from workers.run import run
 from workers.verify import go
 from workers.verify.dwarf import UnitTable, read_units
 from workers.verify.elf import STT_FUNC, Elf
 from workers.verify.header import MalformedError
-from workers.verify.judge import judge_units
 from workers.verify.producers import judged
 
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
@@ -155,11 +155,11 @@ def test_of_a_program_with_c_in_it_each_part_is_told_apart(tmp_path, options):
     units = read_units(program)
     # Go has gcc record no flags, whatever CGO_CFLAGS says: what can be said of such C is what its code shows.
     verdicts = Counter(
-        v.reason or v.outcome for v in (judged(unit, target("x86_64"), beside_go=True) for unit in units)
+        v.reason or v.outcome for v in (judged(unit, target("x86_64").flags.compiler, beside_go=True) for unit in units)
     )
     assert set(verdicts) == {"language-go", "language-assembler", "cgo"}
     assert any(unit.name == "main.cgo2.c" for unit in units)
-    (check,) = (c for c in judge_units(target("x86_64"), "f", units) if c.reason == "cgo")
+    (check,) = (c for c in declared("x86_64", units) if c.reason == "cgo")
     assert check.detail == f"{verdicts['cgo']} compile units"
     table = UnitTable(units)
     addresses = {s.name: s.address for s in program.symbols}

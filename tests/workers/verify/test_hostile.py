@@ -19,7 +19,7 @@ from workers.verify.elf import Elf
 from workers.verify.header import Header, MalformedError, read_header
 from workers.verify.payload import unpack
 
-HEADER = Header("n", "1", "1", "x86_64", "", "", (), (), (), "n", "cpio", "gzip", 0)
+HEADER = Header("n", "1", "1", "x86_64", "", "", (), (), (), "cpio", "gzip", 0)
 
 
 def entry(name: str, data: bytes = b"", mode: int = 0o100644, inode: int = 1, links: int = 1) -> bytes:

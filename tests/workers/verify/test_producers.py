@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
+from tests.workers.verify.judging import declared
 from workers.run import run
 from workers.verify.dwarf import UnitTable, read_units
 from workers.verify.elf import Elf
 from workers.verify.facts import Unit
-from workers.verify.judge import judge_units
 from workers.verify.producers import UnitVerdict, family, flags_of, judged
 
 MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"
@@ -23,7 +23,7 @@ needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="clang is
 
 def verdicts(file: Path, name: str = "x86_64") -> dict[str, UnitVerdict]:
     """Source file → what its unit proves of a target's flags."""
-    return {unit.name: judged(unit, target(name)) for unit in read_units(Elf(file.read_bytes()))}
+    return {unit.name: judged(unit, target(name).flags.compiler) for unit in read_units(Elf(file.read_bytes()))}
 
 
 def outcome(verdict: UnitVerdict) -> tuple[str, str, str]:
@@ -91,7 +91,7 @@ def test_every_front_end_of_gcc_is_asked_for_the_flags(tmp_path, compiler, sourc
 
 
 def rules(file: Path) -> list[tuple[str, str]]:
-    checks = judge_units(target("x86_64"), "f", read_units(Elf(file.read_bytes())))
+    checks = declared("x86_64", read_units(Elf(file.read_bytes())))
     return [(check.outcome, check.reason) for check in checks]
 
 
@@ -231,14 +231,14 @@ def test_rust_is_skipped_and_hides_no_c_beside_it(tmp_path, with_flags):
     run(["rustc", "-g", "-O", "-Clink-arg=half.o", "main.rs"], cwd=tmp_path)
     elf = Elf((tmp_path / "main").read_bytes())
     units = read_units(elf)
-    found = {outcome(judged(unit, target("x86_64"))) for unit in units}
+    found = {outcome(judged(unit, target("x86_64").flags.compiler)) for unit in units}
     assert ("rust", "skipped", "language-rust") in found
     table = UnitTable(units)
     addresses = {symbol.name: symbol.address for symbol in elf.symbols}
     c = table.at(addresses["half"])
     rust = next(address for name, address in addresses.items() if "4main" in name and "main" in name and name != "main")
     assert c is not None
-    assert outcome(judged(c, target("x86_64"))) == ("gnu", "held" if with_flags else "violated", "")
+    assert outcome(judged(c, target("x86_64").flags.compiler)) == ("gnu", "held" if with_flags else "violated", "")
     assert table.at(rust).language == "rust"
 
 
@@ -282,14 +282,14 @@ V3 = "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"
     ],
 )  # fmt: skip
 def test_each_compiler_falls_under_its_own_rule(unit, expected):
-    assert outcome(judged(unit, target("x86_64"))) == expected
+    assert outcome(judged(unit, target("x86_64").flags.compiler)) == expected
 
 
 def test_c_that_go_compiled_is_skipped_only_where_go_stands_beside_it_and_nothing_is_recorded():
     bare, flagged = Unit("a.c", "GNU C17 14.2.1"), Unit("a.c", "GNU C17 14.2.1 -O2")
-    assert outcome(judged(bare, target("x86_64"), beside_go=True)) == ("gnu", "skipped", "cgo")
-    assert outcome(judged(bare, target("x86_64"))) == ("gnu", "violated", "")
-    assert outcome(judged(flagged, target("x86_64"), beside_go=True)) == ("gnu", "violated", "")
+    assert outcome(judged(bare, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "skipped", "cgo")
+    assert outcome(judged(bare, target("x86_64").flags.compiler)) == ("gnu", "violated", "")
+    assert outcome(judged(flagged, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "violated", "")
 
 
 def test_the_arguments_of_clang_s_options_are_no_flags():

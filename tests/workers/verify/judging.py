@@ -1,0 +1,23 @@
+"""Verdicts on what compile units declare, without a file around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from tests.workers.verify.compilers import SITE, target
+from workers.results import Check
+from workers.verify.evidence import Item
+from workers.verify.exceptions import Exceptions
+from workers.verify.facts import FileFacts, Unit
+from workers.verify.promise import Observed, Promise
+from workers.verify.rules.declared import judge_declared, verdicts
+
+
+def declared(name: str, units: Sequence[Unit]) -> list[Check]:
+    """The checks of a file of these units, held against a target."""
+    asked = Promise(SITE, target(name), Exceptions("p", (), date(2026, 11, 24)))
+    facts = FileFacts("elf", target(name).elf_machine, "ET_DYN", has_code=True, units=tuple(units))
+    file = Observed(Item("f", "/f", Path("f"), "p"), facts, target(name).isa_level, has_debug=True)
+    return list(judge_declared(asked, file, verdicts(asked, file)))
