@@ -14,6 +14,8 @@ from workers.results.proof import count, findings
 
 SHOWN = 200
 """Functions a file's finding shows; the result file holds more."""
+SHOWN_IN_ALL = 2000
+"""Of all findings: a browser has to show them."""
 
 _STYLE = """
 .kitten-proof{font:14px/1.45 system-ui,sans-serif;color:#1b1f24;background:#fff;padding:1em;max-width:110em}
@@ -53,12 +55,15 @@ def _findings(found: Sequence[Check]) -> Iterable[str]:
     if not found:
         return
     yield f"<h2>{count(len(found), 'finding')}</h2>"
+    room = SHOWN_IN_ALL
     for check in sorted(found, key=lambda check: (check.grade, check.file, check.rule)):
+        shown = check.places[: min(SHOWN, room)]
+        room -= len(shown)
         yield f"<details open><summary>{_grade(check)} <b>{escape(check.rule)}</b> <code>{escape(check.file)}</code>"
         yield f"<br>{escape(check.detail)}</summary>"
-        yield from (_place(place) for place in check.places[:SHOWN])
-        if len(check.places) > SHOWN:
-            yield f"<p>and {len(check.places) - SHOWN:,} more</p>"
+        yield from map(_place, shown)
+        if len(check.places) > len(shown):
+            yield f"<p>and {len(check.places) - len(shown):,} more</p>"
         yield "</details>"
 
 

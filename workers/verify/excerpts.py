@@ -15,31 +15,45 @@ from workers.verify.rules import frames, isa
 
 SHOWN = 20
 """Functions of one finding that are shown with their code."""
+SHOWN_IN_ALL = 200
+"""Of all findings: outside x86 each is a run of objdump."""
+LISTED_IN_ALL = 10_000
+"""Functions that a result lists. A compiler without frame pointers has forty thousand, a kernel's modules some thousands
+each; every finding tells how many there are."""
 
 
 def with_excerpts(checks: Sequence[Check], items: Mapping[str, Item]) -> tuple[Check, ...]:
-    """The same checks; the first places of those that are violated carry the code around them.
+    """The same checks, the first first: as many functions as people can read, the first of them with their code.
 
     :param items: the name of each file, as its checks call it → the item.
     """
-    return tuple(_shown(check, items.get(check.file)) for check in checks)
+    shown, listed = SHOWN_IN_ALL, LISTED_IN_ALL
+    answers = []
+    for check in checks:
+        places = check.places[:listed]
+        listed -= len(places)
+        if check.outcome == "violated" and check.rule in (frames.RULE, isa.RULE) and check.file in items:
+            count = min(SHOWN, shown, len(places))
+            shown -= count
+            places = (*_shown(check.rule, places[:count], items[check.file]), *places[count:])
+        answers.append(check if places == check.places else check.model_copy(update={"places": places}))
+    return tuple(answers)
 
 
-def _shown(check: Check, item: Item | None) -> Check:
-    if item is None or check.outcome != "violated" or check.rule not in (frames.RULE, isa.RULE):
-        return check
+def _shown(rule: str, places: Sequence[Place], item: Item) -> tuple[Place, ...]:
+    if not places:
+        return ()
     try:
         codes, machine = _code(item)
     except MalformedError:  # named where the file is judged
-        return check
-    size_matters = check.rule == isa.RULE
-    shown: list[Place] = []
-    for place in check.places[:SHOWN]:
+        return tuple(places)
+    found: list[Place] = []
+    for place in places:
         code = next((code for code in codes if code.address <= place.address < code.end), None)
         begin = place.function_address or place.address
-        lines = excerpt(code, begin, place.address, place.size if size_matters else 0, machine) if code else ()
-        shown.append(place.model_copy(update={"excerpt": lines}))
-    return check.model_copy(update={"places": (*shown, *check.places[SHOWN:])})
+        lines = excerpt(code, begin, place.address, place.size if rule == isa.RULE else 0, machine) if code else ()
+        found.append(place.model_copy(update={"excerpt": lines}))
+    return tuple(found)
 
 
 def _code(item: Item) -> tuple[Sequence[Code], str]:

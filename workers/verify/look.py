@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from config.models import Target
@@ -20,6 +21,7 @@ from workers.verify.promise import Observed
 from workers.verify.traits import BUILD_FOLDERS
 
 _LARGE = 4 * 1024**2  # bytes; a file from here on may be decoded by all processes together
+_BATCH = 256  # files between two words on how far it is: a kernel has some thousands of modules
 _WORTH = 1024**2  # bytes; less than this is read sooner than processes are made for it
 _SECONDS, _SECONDS_PER_MIB = 60.0, 10.0  # what one file may take: fifty times what real ones do
 
@@ -41,10 +43,13 @@ def level_of(target: Target, path: str, *, firmware: bool) -> str:
     return target.isa_level
 
 
-def look(target: Target, evidence: Evidence, jobs: int, *, fresh: bool = False) -> tuple[Observed, ...]:
+def look(
+    target: Target, evidence: Evidence, jobs: int, say: Callable[[str], None], *, fresh: bool = False
+) -> tuple[Observed, ...]:
     """Observe every item.
 
     :param jobs: processes to use.
+    :param say: told how far it is, of very many files.
     :param fresh: read everything, whatever is remembered.
     :raises CannotRun: when the target's level is unknown, or a decoder is not installed.
     """
@@ -60,7 +65,12 @@ def look(target: Target, evidence: Evidence, jobs: int, *, fresh: bool = False) 
     share = max(_LARGE, sum(sizes.values()) // jobs)
     found = {item: looking.at(item, jobs) for item, size in sizes.items() if size > share}
     rest = sorted((item for item in sizes if item not in found), key=lambda item: -sizes[item])
-    found |= dict(zip(rest, spread(looking.at, rest, jobs if sum(map(sizes.__getitem__, rest)) > _WORTH else 1), strict=True))
+    jobs = jobs if sum(sizes[item] for item in rest) > _WORTH else 1
+    for first in range(0, len(rest), _BATCH):
+        batch = rest[first : first + _BATCH]
+        found |= dict(zip(batch, spread(looking.at, batch, jobs), strict=True))
+        if len(rest) > _BATCH:
+            say(f"{len(found):,} of {len(sizes):,} files")
     remembered.forget_old()
     return tuple(found[item] for item in evidence.items)
 

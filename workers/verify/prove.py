@@ -54,9 +54,9 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     begun = time.monotonic()
     evidence = gather(about.packages, scratch / "new", files_in(request.debuginfo) if request.debuginfo else ())
     say(f"{report.count(len(evidence.items), 'file')} with code to look at")
-    observed = look(request.target, evidence, request.jobs, fresh=request.fresh)
+    observed = look(request.target, evidence, request.jobs, say, fresh=request.fresh)
     promise = _promise(request, about, evidence, scratch)
-    further = [*_regressions(request, about, observed, scratch), *_hardware(request, evidence)]
+    further = [*_regressions(request, about, observed, scratch, say), *_hardware(request, evidence)]
     checks, proofs = judge(promise, evidence, observed, further)
     checks = with_excerpts(checks, {item.name: item for item in evidence.items})
     findings = report.findings(checks)
@@ -96,14 +96,14 @@ def _spec_of_build(about: Subject, scratch: Path) -> str:
 
 
 def _regressions(
-    request: Request, about: Subject, observed: Sequence[Observed], scratch: Path
+    request: Request, about: Subject, observed: Sequence[Observed], scratch: Path, say: Say
 ) -> Sequence[Check]:
     """What files lost since the build that users have, or the one that was named."""
     old = request.against or _published(request, about)
     if not old:
         return ()
     before = gather(files_in(old), scratch / "old")
-    return compare(_by_name(look(request.target, before, request.jobs)), _by_name(observed))
+    return compare(_by_name(look(request.target, before, request.jobs, say)), _by_name(observed))
 
 
 def _by_name(observed: Sequence[Observed]) -> Mapping[str, FileFacts]:
