@@ -20,6 +20,7 @@ from workers.verify.exceptions import Exceptions
 from workers.verify.excerpts import with_excerpts
 from workers.verify.facts import FileFacts
 from workers.verify.hardware import Kernel, judge_hardware, kernels_of
+from workers.verify.header import MalformedError
 from workers.verify.judge import judge
 from workers.verify.look import look
 from workers.verify.promise import Observed, Promise
@@ -55,8 +56,9 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     evidence = gather(about.packages, scratch / "new", files_in(request.debuginfo) if request.debuginfo else ())
     say(f"{report.count(len(evidence.items), 'file')} with code to look at")
     observed = look(request.target, evidence, request.jobs, say, fresh=request.fresh)
-    promise = _promise(request, about, evidence, scratch)
-    further = [*_regressions(request, about, observed, scratch, say), *_hardware(request, evidence)]
+    opted_out, unread = _opted_out(request, evidence.spec or _spec_of_build(about, scratch))
+    promise = Promise(request.site, request.target, _exceptions(request, about, evidence), opted_out)
+    further = [*unread, *_regressions(request, about, observed, scratch, say), *_hardware(request, evidence)]
     checks, proofs = judge(promise, evidence, observed, further)
     checks = with_excerpts(checks, {item.name: item for item in evidence.items})
     findings = report.findings(checks)
@@ -73,17 +75,21 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     )
 
 
-def _promise(request: Request, about: Subject, evidence: Evidence, scratch: Path) -> Promise:
-    """With the exceptions of the packages, of the file given by hand, and what the spec itself turns off."""
+def _exceptions(request: Request, about: Subject, evidence: Evidence) -> Exceptions:
+    """Those of the packages' own files, and of the file given by hand."""
     sources = {header.source for header in evidence.headers.values()} - {""}
     own = [entry for package in request.site.packages if package.name in sources for entry in package.exemptions]
-    exceptions = Exceptions(
-        " ".join(sorted(sources)) or about.name, (*own, *request.exemptions), datetime.now(UTC).date()
-    )
-    spec = evidence.spec or _spec_of_build(about, scratch)
-    found = [one for one in opt_outs(spec) if one.applies_to(request.target.rpm_arch)]
-    opted_out = f"{found[0]}" if found else ""
-    return Promise(request.site, request.target, exceptions, opted_out)
+    name = " ".join(sorted(sources)) or about.name
+    return Exceptions(name, (*own, *request.exemptions), datetime.now(UTC).date())
+
+
+def _opted_out(request: Request, spec: str) -> tuple[str, Sequence[Check]]:
+    """Where a spec turns frame pointers off on the target; and a finding, where it cannot be read."""
+    try:
+        found = [one for one in opt_outs(spec) if one.applies_to(request.target.rpm_arch)]
+    except MalformedError as error:
+        return "", (Check(rule="spec", file="", outcome="violated", detail=str(error)),)
+    return (str(found[0]) if found else ""), ()
 
 
 def _spec_of_build(about: Subject, scratch: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -265,6 +267,40 @@ def test_an_opt_out_of_the_spec_is_read_from_the_source_package(tmp_path, build_
     assert result.outcome == "held", result.cause
     opted = [c.detail for c in result.checks if c.reason == "opted-out-in-spec"]
     assert any("line 1: %undefine _include_frame_pointers" in detail for detail in opted)
+
+
+def test_a_decoder_that_fails_or_is_missing_is_one_clear_line(tmp_path, monkeypatch):
+    from workers.verify.isa import gnu
+
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    run(["aarch64-linux-gnu-gcc", "-o", "it", "main.c"], cwd=tmp_path)
+    tools = gnu.tools_for("EM_AARCH64")
+    monkeypatch.setattr("workers.verify.isa.binutils.tools_for", lambda _: replace(tools, objdump="/bin/false"))
+    failed = checked(tmp_path, "--target", "aarch64", "--fresh", "--jobs", 1, tmp_path / "it")
+    assert failed.outcome == "cannot-run"
+    assert "/bin/false exited with 1" in failed.summary
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("workers.verify.isa.gnu.require", lambda tool, package: _missing(tool, package))
+    missing = checked(tmp_path, "--target", "aarch64", "--fresh", "--jobs", 1, tmp_path / "it")
+    assert "binutils-aarch64-linux-gnu" in missing.cause
+
+
+def _missing(tool: str, package: str) -> str:
+    raise CannotRun(f"{tool} is not installed", f"apt-get install {package}")
+
+
+def test_a_spec_whose_conditions_do_not_add_up_is_a_finding(tmp_path, good_program, monkeypatch):
+    from workers.verify import prove
+    from workers.verify.evidence import gather
+
+    def with_spec(*arguments: object) -> object:
+        return replace(gather(*arguments), spec="%if 1\n%endif\n%endif\n")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prove, "gather", with_spec)
+    assert only_finding(checked(tmp_path, "--target", "x86_64", good_program[0])).rule == "spec"
 
 
 def test_a_folder_is_looked_through_and_a_link_in_it_is_not_followed(tmp_path, good_program):

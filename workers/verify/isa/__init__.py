@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.errors import CannotRun
 from workers.verify.elf import Code
 from workers.verify.facts import Hit, ScanResult
 from workers.verify.isa.levels import LEVELS, Level
@@ -25,15 +26,19 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
 
     :param starts: where functions begin, in order.
     :param machine: of the file: 32-bit x86 code is held against the 64-bit levels.
-    :raises CannotRun: when the decoder is not installed.
+    :raises CannotRun: when the decoder is not installed, or fails.
     """
     if machine in _X86:
         from workers.verify.isa import x86
 
         return x86.scan(codes, starts, level, _X86[machine])
+    from workers.run import CommandFailed
     from workers.verify.isa import binutils
 
-    return binutils.scan(codes, starts, level, binutils.tools_for(machine))
+    try:
+        return binutils.scan(codes, starts, level, binutils.tools_for(machine))
+    except CommandFailed as error:
+        raise CannotRun(str(error).splitlines()[0], "free some room below /tmp, or install binutils anew") from None
 
 
 @functools.cache
