@@ -39,7 +39,8 @@ lint: setup ## ruff, mypy, the import rules, yamllint, shellcheck
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
-bench: host setup ## time us against the alternative, in the same run (ONLY=name for one)
+bench: setup ## time us against the alternative, in the same run (ONLY=name for one)
+	@tools/host-packages.sh test
 	@.venv/bin/python -m tests.bench $(ONLY)
 
 requirements: ## compile requirements.txt anew from pyproject.toml (needs uv)
