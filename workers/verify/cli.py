@@ -101,7 +101,7 @@ def _verify(
 ) -> VerifyResult:
     import tempfile
 
-    from config.loading import load_exemptions, site_folder
+    from config.loading import load_exemptions
     from workers.results import proof as report
     from workers.verify.evidence import files_in
     from workers.verify.parallel import cores
@@ -111,7 +111,7 @@ def _verify(
     target = options.named_target(site, target_name)
     exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()
     request = Request(
-        site, site_folder(site_name), target, state, asked.debuginfo, exemptions, asked.against, asked.jobs or cores(), asked.fresh
+        site, site_name, target, state, asked.debuginfo, exemptions, asked.against, asked.jobs or cores(), asked.fresh
     )
     with tempfile.TemporaryDirectory(prefix="kitten-verify-") as folder:
         scratch = Path(folder)

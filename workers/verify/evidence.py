@@ -18,9 +18,9 @@ from workers.verify.elf import Elf
 from workers.verify.header import LEAD_MAGIC as RPM_MAGIC
 from workers.verify.header import Header, MalformedError, read_header
 from workers.verify.payload import unpack
+from workers.verify.pe import MAGIC as PE_MAGIC
 from workers.verify.spec import spec_of
 
-PE_MAGIC = b"MZ"
 _PACKED_MODULES = (".ko.xz", ".ko.zst", ".ko.gz")
 _MAX_MODULE = 256 * 1024**2  # bytes; the largest modules in use have a twentieth of this
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Target
 from workers.errors import CannotRun
+from workers.subject import sha256_of
 from workers.verify import remembered
 from workers.verify.dwarf import supplementary_link
 from workers.verify.elf import MAGIC, Elf
@@ -17,6 +18,7 @@ from workers.verify.isa import decoder
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import Debug, observe
 from workers.verify.parallel import spread, within
+from workers.verify.pe import MAGIC as PE_MAGIC
 from workers.verify.promise import Observed
 from workers.verify.traits import BUILD_FOLDERS
 
@@ -84,13 +86,13 @@ class _Look:
     def at(self, item: Item, jobs: int = 1) -> Observed:
         """Observe one item, or recall what was observed of the same content."""
         data = mapped(item.content, item.offset, item.size)
-        firmware = bytes(data[:2]) == b"MZ"
+        firmware = bytes(data[:2]) == PE_MAGIC
         level = LEVELS[level_of(self._target, item.path, firmware=firmware)]
         size_mib = len(data) / 1024**2
         try:
             with within(_SECONDS + _SECONDS_PER_MIB * size_mib, item.name):
                 debug = self._debug(data, firmware)
-                checksums = [digest(item), *(_digest(path) for path in debug)]
+                checksums = [digest(item), *map(sha256_of, debug)]
                 key = remembered.key(level=level.name, contents=" ".join(checksums), decoder=decoder(level.machine))
                 facts = None if self._fresh else remembered.recall(key)
                 if facts is None:
@@ -114,10 +116,6 @@ class _Look:
         link = supplementary_link(Elf(mapped(path)))
         other = self._evidence.supplementary.get(PurePosixPath(link.path).name) if link else None
         return [path, other] if other else [path]
-
-
-def _digest(path: Path) -> str:
-    return digest(Item(path.name, "", path))
 
 
 def _unreadable(item: Item, why: str, target: Target) -> FileFacts:

@@ -21,6 +21,7 @@ from workers.verify.header import MalformedError
 from workers.verify.isa import scan
 from workers.verify.isa.levels import Level
 from workers.verify.parallel import spread
+from workers.verify.pe import MAGIC as PE_MAGIC
 from workers.verify.pe import Pe
 from workers.verify.traits import is_kernel_module, read_traits
 
@@ -48,7 +49,7 @@ def observe(
     :param jobs: processes that may decode at the same time.
     :raises MalformedError: when it is neither, or its header is damaged. Damage further in is told in ``problems``.
     """
-    if bytes(data[:2]) == b"MZ":
+    if bytes(data[:2]) == PE_MAGIC:
         return _pe(data, level, jobs)
     return _elf(Elf(data), level, debug, build_folders, jobs)
 

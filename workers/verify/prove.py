@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from config.hardware import read_list
+from config.loading import hardware_list
 from config.models import Exemption, Site, Target
 from workers.errors import CannotRun
 from workers.results import Check, VerifyResult
@@ -34,7 +34,7 @@ class Request:
     """What is to be proven, and with what."""
 
     site: Site
-    site_folder: Path
+    site_name: str
     target: Target
     state: Path
     debuginfo: Sequence[Path] = ()
@@ -155,5 +155,5 @@ def _hardware(request: Request, evidence: Evidence) -> Sequence[Check]:
         check
         for name in lists
         for release, kernel in kernels.items()
-        for check in judge_hardware(read_list(request.site_folder / name, name), kernel, release)
+        for check in judge_hardware(hardware_list(request.site_name, name), kernel, release)
     ]
