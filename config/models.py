@@ -62,6 +62,26 @@ class Mock(Model):
     )
 
 
+class Firmware(Model):
+    """UEFI firmware in flash: two files of a Debian package of the guest's architecture."""
+
+    package: Name = Field(description="Debian package that brings it: ovmf, qemu-efi-aarch64")
+    code: str = Field(description="Path of the code in the package; mapped read-only")
+    variables: str = Field(description="Path of the variable store; each guest gets a copy of its own")
+
+
+class Variant(Model):
+    """What another machine of the same target has different: only the keys that differ are named."""
+
+    machine: str | None = None
+    cpu: str | None = None
+    cpu_kvm: str | None = None
+    memory_mib: int | None = Field(default=None, ge=64)
+    console: Name | None = None
+    firmware: Firmware | None = None
+    arguments: tuple[str, ...] | None = None
+
+
 class Machine(Model):
     """The QEMU machine on which the target's packages are tested."""
 
@@ -76,8 +96,26 @@ class Machine(Model):
         default="virtio-serial-pci", description="Where the port lies that test results come over"
     )
     kernel_package: Name = Field(description="Debian metapackage of the guest kernel, resolved when it is fetched")
-    kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules the TAP port needs on that kernel")
+    kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules every guest loads besides virtio_blk")
     arguments: tuple[str, ...] = Field(default=(), description="Further QEMU arguments")
+    firmware: Firmware | None = Field(default=None, description="UEFI firmware; none: QEMU's own way to start a kernel")
+    time_factor: float = Field(
+        default=1.0, ge=1, description="How much more time its guests get than those of another target, under emulation"
+    )
+    variants: Mapping[Name, Variant] = Field(
+        default_factory=dict, description="Machines that suites need besides: power-kvm, secure-boot …"
+    )
+
+    def variant(self, name: str) -> Machine:
+        """The machine with what that variant has different.
+
+        :raises KeyError: with the names there are.
+        """
+        if name not in self.variants:
+            raise KeyError(f"no machine variant {name!r}; there are: {', '.join(sorted(self.variants)) or 'none'}")
+        changed = self.variants[name]
+        different = {key: getattr(changed, key) for key in changed.model_fields_set}
+        return self.model_copy(update={**different, "variants": {}})
 
 
 class Target(Model):
@@ -235,6 +273,12 @@ class Suite(Model):
     description: str
     targets: Literal["all"] | tuple[Name, ...] = "all"
     timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
+    reruns: int = Field(
+        default=1,
+        ge=0,
+        le=5,
+        description="How often it is asked again when something failed; what then passes is flaky",
+    )
 
 
 class Schedule(Model):

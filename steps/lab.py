@@ -29,19 +29,22 @@ class GuestTestStep(KittenCommand[TestResult]):
     result_type = TestResult
 
     def summary(self, result: TestResult) -> str:
-        """E.g. ``6 tests passed on power9 (TCG), 1 skipped``."""
-        count = Counter(case.outcome for case in result.cases)
-        skipped = f", {count['skip']} skipped" if count["skip"] else ""
-        return f"{count['pass']} tests passed on {result.cpu} ({result.accelerator}){skipped}"
+        """E.g. ``6 tests passed on power9 (tcg), 1 flaky, 1 skipped``."""
+        count: Counter[str] = Counter(case.outcome for case in result.cases)
+        more = "".join(
+            f", {count[kind]} {word}" for kind, word in (("flaky", "FLAKY"), ("skip", "skipped")) if count[kind]
+        )
+        machines = dict.fromkeys(f"{suite.cpu} ({suite.accelerator})" for suite in result.suites if suite.cpu)
+        return f"{count['pass']} tests passed on {', '.join(machines)}{more}"
 
     def artifacts_of(self, result: TestResult) -> Sequence[Artifact]:
         """The console and whatever else the guest left."""
-        return result.logs
+        return [*result.reports, *(log for suite in result.suites for log in suite.logs)]
 
     async def show(self, result: TestResult) -> None:
         """The TAP lines and the console as logs, every case as a test result."""
         await self.addCompleteLog("tests", tap(result.cases))
-        for artifact in result.logs:
+        for artifact in self.artifacts_of(result):
             path = artifact.url.removeprefix("file://")
             if artifact.name.endswith(".log") and path.startswith("/") and artifact.size <= LOG_BYTES:
                 text = await self.getFileContentFromWorker(path)

@@ -15,8 +15,12 @@ from typing import Literal
 
 from config.models import Target
 from workers import cache
-from workers.lab import guest, machine
+from workers.lab import launch
 from workers.lab.kernel import GuestParts
+from workers.lab.machine import Boot
+
+READY = b"# READY "
+"""What a guest says when it has come as far as its TAP port (init.sh)."""
 
 _DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 30.0  # a guest that KVM runs is there within two, on an idle host
@@ -63,12 +67,15 @@ def obstacle(target: Target, host_arch: str) -> str:
 
 def _probe(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     print(f"trying KVM with a guest of {target.name}, at most {_PROBE_SECONDS:.0f} s", flush=True)  # noqa: T201
-    boot = machine.Boot(target.machine, "kvm", parts.kernel, base, target.machine.memory_mib)
+    boot = Boot(target.machine, "kvm", parts.kernel, str(base))
     try:
-        talk = machine.run_guest(boot, _PROBE_SECONDS)
-    except machine.LaunchFailedError as error:
+        with launch.launched(boot, name="kvm-probe") as guest:
+            guest.go()
+            guest.wait(lambda talk: talk.tap.startswith(READY), _PROBE_SECONDS)
+            talk = guest.talk
+    except launch.LaunchFailedError as error:
         return Accelerator("tcg", f"KVM does not start a guest: {str(error).splitlines()[0]}")
-    if guest.spoke(talk.tap):
+    if talk.tap.startswith(READY):
         return Accelerator("kvm", "a guest booted under it")
     last = talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
     return Accelerator("tcg", f"/dev/kvm is there, but a guest did not boot under it ({talk.ending}: {last[0][:120]})")

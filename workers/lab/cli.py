@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--suite", "suite_name", metavar="NAME", default="packages", show_default=True, help="One of suites.yaml."
-)
+    "--suite", "suite_names", metavar="NAME", multiple=True,
+    help="One of suites.yaml; may be given again.  [default: what each build of the target runs]",
+)  # fmt: skip
 @click.option(
     "--tests", "tests_place", metavar="DIR|TAR", type=click.Path(path_type=Path),
     help="The package's tests.  [default with --build: what the build carries]",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @subject.options
 def test(
-    suite_name: str,
+    suite_names: tuple[str, ...],
     tests_place: Path | None,
     extra: tuple[Path, ...],
     target_name: str,
@@ -39,19 +40,20 @@ def test(
     json_file: Path | None,
     paths: tuple[Path, ...],
 ) -> None:
-    """Run packages in a QEMU guest with the target's CPU.
+    """Run test suites in QEMU guests with the target's CPU.
 
-    PATHs are package files or folders of them. Shared libraries they need are taken from the target's staged packages,
-    or from --with. With --build the result is stored in the build's folder as test.json, beside console.log and tap.log.
+    PATHs are package files or folders of them; suites that look at the target itself (cpu-level, spice …) need none.
+    Shared libraries the packages need are taken from the target's staged packages, or from --with. Consoles, reports and
+    pictures are kept: with --build in the build's folder, beside test.json; else below lab/ in the state folder.
     """
-    from workers.lab.testing import test_packages
+    from workers.lab.testing import run_suites
     from workers.results import TestResult
 
     try:
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
-        suite = _suite(site, target, suite_name)
-        result = test_packages(target, suite, state, paths, build_url, tests_place, extra)
+        suites = [_suite(site, target, name) for name in suite_names or target.suites]
+        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra)
     except CannotRun as error:
         if json_file:
             subject.failed(TestResult, target_name, error).write(json_file)
@@ -73,13 +75,14 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None) ->
 
     Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself.
     """
-    from workers.lab import accelerator, guest, kernel
+    from workers.lab import guest
 
     site, _ = options.opened(site_name, state_folder)
     for target in [options.named_target(site, name) for name in names] or site.targets:
-        parts = kernel.guest_parts(target)
-        how = accelerator.choose(target, parts, guest.base_archive(target, parts))
-        click.echo(f"guest of {target.name}: kernel {parts.release}, {how.name} ({how.reason})")
+        base = guest.base(target)
+        click.echo(
+            f"guest of {target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})"
+        )
 
 
 def _suite(site: Site, target: Target, name: str) -> Suite:
@@ -95,8 +98,14 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
 
 
 def _print(result: TestResult) -> None:
-    marks = {"pass": "ok", "fail": "FAILED", "skip": "skipped"}
-    for case in result.cases:
-        click.echo(f"  {marks[case.outcome]:<8}{case.name}{f' ({case.reason})' if case.reason else ''}")
-        if case.outcome == "fail" and case.detail:
-            click.echo("\n".join(f"          {line}" for line in case.detail.splitlines()))
+    marks = {"pass": "ok", "fail": "FAILED", "flaky": "FLAKY", "skip": "skipped"}
+    for suite in result.suites:
+        click.echo(f"{suite.suite} ({suite.seconds:.1f} s)")
+        for case in suite.cases:
+            click.echo(f"  {marks[case.outcome]:<8}{case.name}{f' ({case.reason})' if case.reason else ''}")
+            if case.outcome in ("fail", "flaky") and (said := case.detail or case.console):
+                click.echo("\n".join(f"          {line}" for line in said.splitlines()))
+    if not result.suites or not result.suites[0].logs:
+        return
+    folder = result.suites[0].logs[0].url.rpartition("/")[0]
+    click.echo(f"logs: {folder.removesuffix('/' + result.suites[0].suite)}")

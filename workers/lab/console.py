@@ -67,16 +67,25 @@ RULES = tuple(
             r"Fatal glibc error: CPU (does not support|lacks)|CPU lacks (ISA|VXE)",
             "the guest's CPU is below what its C library needs: a wrong CPU model",
         ),
+        # A guest of ours reports each core dump through its core_pattern (init.sh).
+        ("core-dump", r"lab: core dump: ", "a program dumped core"),
+        ("warning", r"\bWARNING: CPU: \d+ PID: \d+ at ", "the guest's kernel warns"),
+        ("selinux", r"avc: +denied", "SELinux denied something"),
         ("init", r"^kitten: ", "the guest could not be set up"),
     )
 )
+
+
+def plain(line: str) -> str:
+    """A line without control sequences and blanks around it."""
+    return _ESCAPES.sub("", line).strip()
 
 
 def hits(text: str) -> tuple[Hit, ...]:
     """Every line of a console (or of a test's output) that a rule knows, with the first rule that knows it."""
     found = []
     for raw in text.split("\n"):
-        line = _ESCAPES.sub("", raw).strip()
+        line = plain(raw)
         for rule in RULES:
             if rule.pattern.search(line):
                 found.append(Hit(rule, line[:300]))

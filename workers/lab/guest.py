@@ -8,44 +8,72 @@ of the packages and of Debian alike without a cache file or an environment varia
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Target
 from workers import cache
+from workers.lab import accelerator, programs
 from workers.lab.initramfs import MERGED, Archive
-from workers.lab.kernel import GuestParts
-from workers.lab.machine import PORT_NAME
+from workers.lab.kernel import GuestParts, guest_parts
+from workers.lab.machine import TAP_PORT
 from workers.verify.payload import Entry
 
 _APPLETS = """
-[ awk base64 basename cat chgrp chmod chown cksum clear cmp comm cp cut date dd df diff dirname dmesg dos2unix
+[ awk base64 basename blockdev cat chgrp chmod chown cksum clear cmp comm cp cpio cut date dd df diff dirname dmesg dos2unix
 du echo expand expr factor false fold free fsync getopt grep egrep fgrep gunzip gzip head hexdump hostname id
 insmod kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof pgrep pkill poweroff
-printf ps pwd readlink realpath reset rm rmdir sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split
+printf ps pwd readlink realpath reset rm rmdir rmmod sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split
 stat strings stty sum sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink
 uptime usleep uudecode uuencode wc which whoami xxd yes zcat
 """
 APPLETS = tuple(_APPLETS.split())
 """What tests may count on. No applet that runs other programs (see ``kernel.PROGRAMS``), and no compressor but gzip."""
 
-_FOLDERS = ("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", "mnt", "kitten/tests", "kitten/modules")
+_FOLDERS = (
+    *("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", "mnt"),
+    *("kitten/tests", "kitten/modules", "kitten/bin"),
+)
 _INIT = Path(__file__).with_name("init.sh")
+_CORE = b'#!/usr/bin/busybox sh\necho "<3>lab: core dump: $1 by signal $2" >/dev/kmsg\nexec /usr/bin/busybox cat >/dev/null\n'
+
+
+@dataclass(frozen=True)
+class Base:
+    """What every guest of a target starts from, and how it runs on this host."""
+
+    target: Target
+    parts: GuestParts
+    archive: Path
+    accelerator: accelerator.Accelerator
+
+
+def base(target: Target) -> Base:
+    """The base of a target's guests; fetched, made and tried on first use.
+
+    :raises CannotRun: no apt, no network, no tools.
+    """
+    parts = guest_parts(target)
+    archive = base_archive(target, parts)
+    return Base(target, parts, archive, accelerator.choose(target, parts, archive))
 
 
 def base_archive(target: Target, parts: GuestParts) -> Path:
     """The archive every guest of the target starts with, from the cache."""
-    # Whatever decides about the content is in the name: the start script, this file, and the parts.
-    init = _INIT.read_text().replace("PORT_NAME", PORT_NAME).encode()
-    recipe = hashlib.sha256(b"\0".join([init, Path(__file__).read_bytes(), parts.folder.name.encode()])).hexdigest()
+    # Whatever decides about the content is in the name: the start script, this file, our programs, and the parts.
+    init = _INIT.read_text().replace("TAP_PORT", TAP_PORT).encode()
+    reseed = programs.assemble(target, "reseed")
+    inputs = [init, Path(__file__).read_bytes(), reseed, parts.folder.name.encode()]
+    recipe = hashlib.sha256(b"\0".join(inputs)).hexdigest()
 
     def make(folder: Path) -> None:
-        (folder / "base.cpio").write_bytes(_base(target, parts, init))
+        (folder / "base.cpio").write_bytes(_base(target, parts, init, reseed))
 
     return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
 
 
-def _base(target: Target, parts: GuestParts, init: bytes) -> bytes:
+def _base(target: Target, parts: GuestParts, init: bytes, reseed: bytes) -> bytes:
     archive = Archive()
     for name in MERGED:
         archive.merged_link(name)
@@ -67,15 +95,26 @@ def _base(target: Target, parts: GuestParts, init: bytes) -> bytes:
     for module in parts.modules:
         archive.file(f"/kitten/modules/{module.name}", module.read_bytes())
     archive.file("/kitten/modules/order", "".join(f"{module.stem}\n" for module in parts.modules).encode())
+    archive.file("/kitten/core", _CORE, 0o755)
+    archive.file("/kitten/bin/reseed", reseed, 0o755)
     archive.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     archive.file("/etc/group", b"root:x:0:\nnobody:x:65534:\n")
     archive.file("/init", init, 0o755)
     return archive.finish()
 
 
-def payload_archive(packages: Iterable[Iterable[Entry]], tests: Mapping[str, bytes]) -> bytes:
-    """The archive of one test: the packages' files where RPM would put them, and the tests' files by relative name.
+def payload_archive(
+    packages: Iterable[Iterable[Entry]] = (),
+    tests: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes | Path] | None = None,
+    modules: Sequence[Path] = (),
+) -> bytes:
+    """The archive of one test.
 
+    :param packages: their files, laid out where RPM would put them.
+    :param tests: the tests' files by name relative to /kitten/tests; each ``*.sh`` at the top is run, in order.
+    :param files: further files by absolute path; executable.
+    :param modules: kernel modules for /kitten/modules; a test loads them.
     :raises ValueError: when a name leaves its folder.
     """
     archive = Archive()
@@ -89,11 +128,10 @@ def payload_archive(packages: Iterable[Iterable[Entry]], tests: Mapping[str, byt
             elif entry.kind == "file":
                 assert entry.content is not None  # noqa: S101 - what a file is
                 archive.file(entry.path, entry.content.read_bytes(), entry.mode)
-    for name, data in tests.items():
+    for module in modules:
+        archive.file(f"/kitten/modules/{module.name}", module.read_bytes())
+    for name, content in (files or {}).items():
+        archive.file(name, content.read_bytes() if isinstance(content, Path) else content, 0o755)
+    for name, data in (tests or {}).items():
         archive.file(f"/kitten/tests/{name}", data, 0o755)
     return archive.finish()
-
-
-def spoke(report: bytes | bytearray) -> bool:
-    """Whether a guest came as far as its TAP port."""
-    return report.startswith(b"TAP version ")

@@ -1,6 +1,8 @@
 #!/usr/bin/busybox sh
 # shellcheck shell=dash
-# First and only process of a test guest: runs the scripts below /kitten/tests and reports them as TAP on the virtio port.
+# First and only process of a test guest. It says that it is ready and waits to be told who it is; then it unpacks what it
+# was given, runs the scripts below /kitten/tests and reports them as TAP on the virtio port. Between "ready" and "go" its
+# state may be saved, and brought back any number of times: nothing before "go" may be a secret or unique.
 export PATH=/usr/bin:/usr/sbin HOME=/root TMPDIR=/tmp
 
 mount -t proc proc /proc
@@ -8,6 +10,11 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 ln -s /proc/self/fd /dev/fd 2>/dev/null
+
+broken() {
+    echo "kitten: $*" >/dev/console
+    poweroff -f
+}
 
 while read -r module; do
     insmod "/kitten/modules/$module.ko" || echo "kitten: kernel module $module does not load" >/dev/console
@@ -18,46 +25,72 @@ port=
 tries=0
 while [ -z "$port" ] && [ "$tries" -lt 100 ]; do
     for candidate in /sys/class/virtio-ports/*; do
-        [ -e "$candidate/name" ] && [ "$(cat "$candidate/name")" = PORT_NAME ] && port=/dev/${candidate##*/}
+        [ -e "$candidate/name" ] && [ "$(cat "$candidate/name")" = TAP_PORT ] && port=/dev/${candidate##*/}
     done
     [ -n "$port" ] || sleep 0.1
     tries=$((tries + 1))
 done
-if [ -z "$port" ]; then
-    echo "kitten: no virtio port named PORT_NAME" >/dev/console
-    poweroff -f
-fi
-exec 3>"$port"
+[ -n "$port" ] || broken "no virtio port named TAP_PORT"
+exec 3<>"$port"
 
 # From here on the console tells of every program that dies of a signal.
 for switch in /proc/sys/debug/exception-trace /proc/sys/kernel/userprocess_debug; do
     [ -e "$switch" ] && echo 1 >"$switch"
 done
+echo '|/kitten/core %e %s %p' >/proc/sys/kernel/core_pattern
 echo 7 >/proc/sys/kernel/printk
 
 report() { printf '%s\n' "$*" >&3; }
 
+read -r up _ </proc/uptime
+report "# READY $up"
+# The words of the host: go SEED SECONDS-SINCE-1970 NAME
+while :; do
+    read -r word seed now name <&3 || { sleep 0.02; continue; }
+    [ "$word" = go ] && break
+done
+date -s "@$now" >/dev/null
+# A restored guest has the random state of every other: the seed is mixed in, and taken into use at once.
+printf '%s' "$seed" >/dev/urandom
+/kitten/bin/reseed || broken "the kernel's random numbers could not be seeded anew"
+hostname "$name"
+printf '%.32s\n' "$seed" >/etc/machine-id
+
+drive=
+for candidate in /sys/block/*; do
+    [ "$(cat "$candidate/serial" 2>/dev/null)" = payload ] && drive=/dev/${candidate##*/}
+done
+if [ -n "$drive" ]; then
+    blockdev --flushbufs "$drive" # what the kernel read of it before the state was saved is another test's
+    (cd / && cpio -i -d -m -u <"$drive" 2>/tmp/unpack) || broken "the payload does not unpack: $(tail -n 1 /tmp/unpack)"
+    rm /tmp/unpack
+fi
+
 set -- /kitten/tests/*.sh
 [ -e "$1" ] || set --
 report "TAP version 14"
-report "# kernel $(uname -r) on $(uname -m), up $(cut -d' ' -f1 /proc/uptime) s"
+report "# kernel $(uname -r) on $(uname -m), up $up s when it was ready"
 report "1..$#"
 number=0
 for test; do
     number=$((number + 1))
     name=${test##*/}
     report "# Subtest: $name"
+    echo "<5>lab: begin $name" >/dev/kmsg
+    read -r begun _ </proc/uptime
     {
         cd /kitten/tests && /usr/bin/bash "$test" 3>&- 2>&1 </dev/null
         echo $? >/run/status
     } | while IFS= read -r line || [ -n "$line" ]; do printf '    %s\n' "$line" >&3; done
     status=$(cat /run/status)
+    read -r ended _ </proc/uptime
     if [ "$status" = 0 ]; then
         report "ok $number - $name"
     else
         report "not ok $number - $name"
         report "# exit status $status"
     fi
+    report "# from $begun to $ended"
 done
 report "# END"
 poweroff -f

@@ -10,7 +10,7 @@ import json
 import lzma
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,11 @@ _SONAME = re.compile(
     r"((?:ld64|ld-linux[^/]*|lib(?:c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|tinfo))\.so\.\d+)(?:\.\d+)*"
 )
 _LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data stays below
-_FORMAT = 1  # changes when what is kept of the packages changes
+BASE_MODULES = ("virtio_blk",)
+"""What any guest loads: the payload is on a disk."""
+
+_KERNEL_DEB = "kernel.deb"
+_FORMAT = 2  # changes when what is kept of the packages changes
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,34 @@ def guest_parts(target: Target) -> GuestParts:
         "suite": SUITE,
         "architecture": target.toolchain.debian_arch,
         "kernel": target.machine.kernel_package,
-        "modules": target.machine.kernel_modules,
+        "modules": [*BASE_MODULES, *target.machine.kernel_modules],
         "packages": PACKAGES,
         "format": _FORMAT,
     }
     key = f"{target.toolchain.debian_arch}-{identity_of(wanted)[:16]}"
     return GuestParts(cache.entry("guests", key, lambda folder: _make(target, folder)))
+
+
+def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
+    """Modules of the guests' kernel, and all they need, each after what it needs; taken from its package on first use.
+
+    Those that every guest loads anyway are left out.
+
+    :raises CannotRun: when the kernel has no such module.
+    """
+    parts = guest_parts(target)
+    wanted = tuple(sorted(name.replace("-", "_") for name in names))
+
+    def make(folder: Path) -> None:
+        (folder / "modules").mkdir()
+        order = _keep_modules(parts.folder / _KERNEL_DEB, wanted, folder)[1]
+        (folder / "order.json").write_text(json.dumps(order))
+
+    key = f"{parts.folder.name}-{identity_of({'modules': wanted})[:16]}"
+    folder = cache.entry("guest-modules", key, make)
+    loaded = {module.name for module in parts.modules}
+    order = [f"{name}.ko" for name in json.loads((folder / "order.json").read_text())]
+    return tuple(folder / "modules" / name for name in order if name not in loaded)
 
 
 def real_kernel(metapackage: Mapping[str, str]) -> str:
@@ -139,10 +165,11 @@ def _make(target: Target, folder: Path) -> None:
         (folder / name).mkdir()
     for deb in sorted(debs.glob("*.deb")):
         if deb.name.startswith("linux-image-"):
-            image, order = _keep_kernel(deb, target.machine.kernel_modules, folder)
+            image, order = _keep_kernel(deb, (*BASE_MODULES, *target.machine.kernel_modules), folder)
+            deb.rename(folder / _KERNEL_DEB)
         else:
             _keep_programs(deb, folder)
-        deb.unlink()
+            deb.unlink()
     debs.rmdir()
     _check(folder)
     release = re.sub(r"^vmlinu[xz]-", "", image)
@@ -156,14 +183,19 @@ def _versions(root: AptRoot, packages: list[str]) -> dict[str, str]:
 
 def _keep_kernel(deb: Path, modules: tuple[str, ...], folder: Path) -> tuple[str, tuple[str, ...]]:
     """Keep the image and the wanted modules. Returns the image's name and the modules' load order."""
-    image = ""
+    return _keep_modules(deb, modules, folder, "")
+
+
+def _keep_modules(
+    deb: Path, modules: tuple[str, ...], folder: Path, image: str = "is there already"
+) -> tuple[str, tuple[str, ...]]:
     dependencies: dict[str, tuple[str, ...]] = {}
     missing = {name.replace("-", "_") for name in modules}
     while missing or not image:
         before = len(dependencies) + bool(image)
         for path, data in _files(deb):
             name = path.name.split(".ko")[0].replace("-", "_")
-            if re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
+            if not image and re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
                 image = path.name
                 (folder / "kernel").write_bytes(data())
             elif ".ko" in path.suffixes[-2:] and name in missing:

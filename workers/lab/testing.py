@@ -1,4 +1,4 @@
-"""The work of ``kitten test``: packages, what they need and their tests → a guest → a result and its logs."""
+"""The work of ``kitten test``: packages and suites → guests → a result, its logs, and what of it is kept where."""
 
 from __future__ import annotations
 
@@ -10,80 +10,138 @@ from pathlib import Path
 
 import click
 
-from config.models import Suite, Target
-from workers import subject
+from config.models import Site, Suite, Target
+from workers import cache, subject
 from workers.errors import CannotRun
-from workers.lab import dependencies, machine
-from workers.lab.kernel import guest_parts
-from workers.lab.suites import packages as suite_packages
-from workers.results import Artifact, Case, TestResult
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import Entry, unpack
+from workers.lab import junit
+from workers.lab.launch import LaunchFailedError
+from workers.lab.suites import Report, Request, runner
+from workers.lab.suites.packages import read_tests
+from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
-_MAX_PAYLOAD = 1024**3
-"""Bytes one package may unpack to in a guest."""
+_KEPT_RUNS = 20  # of runs by hand, in the state folder
 
 
-def test_packages(
+def run_suites(
+    site: Site,
     target: Target,
-    suite: Suite,
+    suites: Sequence[Suite],
     state: Path,
     paths: Sequence[Path],
-    build_url: str | None,
-    tests_place: Path | None,
-    extra: Sequence[Path],
+    build_url: str | None = None,
+    tests_place: Path | None = None,
+    extra: Sequence[Path] = (),
 ) -> TestResult:
-    """Run the packages' tests in a guest of the target. Of a build, result and logs are stored in its folder.
+    """Run suites in guests of the target. Of a build, result and logs are stored in its folder; else in the state folder.
 
-    :raises CannotRun: nothing to test, another target's package, a library nobody brings, no QEMU, no guest kernel.
+    :raises CannotRun: nothing to test, another target's package, no QEMU, no guest kernel.
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kitten-test-") as folder:
         scratch = Path(folder)
-        about = subject.subject(target, state, paths, build_url, scratch / "packages")
-        common = {"target": target.name, "suite": suite.name, "checked": about.artifacts}
+        about = None
+        if paths or build_url:
+            about = subject.subject(target, state, paths, build_url, scratch / "packages")
         tests = _tests(about, tests_place, scratch)
-        name = about.build.result.package if about.build else about.name
-        if not suite_packages.scripts(tests):
-            why = f"{name} has no tests/*.sh: nothing was tested. Add tests/smoke.sh to its dist-git repository"
-            result = TestResult.model_validate({**common, "outcome": "not-held", "summary": why, "cause": why})
-            return _stored(about, result, {}, scratch, begun)
-        headers = _headers(target, about.packages)
-        needed = [*extra, *_needed(target, state, headers, extra)]
-        for path in needed:
-            click.echo(f"with {path.name}")
-        payloads = [
-            _payload(path, header, scratch / "payloads" / str(number))
-            for number, (path, header) in enumerate({**_headers(target, needed), **headers}.items())
-        ]
-        try:
-            outcome = suite_packages.run(target, suite, payloads, tests, scratch)
-        except machine.LaunchFailedError as error:
-            raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
-        click.echo(f"{outcome.accelerator.name}: {outcome.accelerator.reason}\n{outcome.talk.command_line}")
-        failed = [case for case in outcome.cases if case.outcome == "fail"]
-        result = TestResult.model_validate(
-            {
-                **common,
-                "outcome": "not-held" if failed else "held",
-                "summary": _summary(name, target, outcome),
-                "cause": _words(failed[0]) if failed else "",
-                "cases": outcome.cases,
-                "accelerator": outcome.accelerator.name,
-                "cpu": outcome.cpu,
-                "kernel": outcome.kernel,
-            }
+        kept = scratch / "kept" if about and about.build else _run_folder(state, target)
+        results = []
+        for suite in suites:
+            request = Request(
+                site=site,
+                target=target,
+                suite=suite,
+                state=state,
+                packages=about.packages if about else (),
+                tests=tests,
+                extra=tuple(extra),
+                logs=kept / suite.name,
+                scratch=scratch / suite.name,
+            )
+            results.append(_run(request, about))
+        failed = next((result for result in results if result.outcome != "held"), None)
+        name = (about.build.result.package if about.build else about.name) if about else target.name
+        summary = "; ".join(result.summary for result in results)
+        result = TestResult(
+            target=target.name,
+            outcome=failed.outcome if failed else "held",
+            summary=f"{name}: {summary} on {target.name}",
+            cause=failed.cause if failed else "",
+            checked=about.artifacts if about else (),
+            suites=tuple(results),
         )
-        logs = {"console.log": bytes(outcome.talk.console), "tap.log": bytes(outcome.talk.tap)}
-        return _stored(about, result, logs, scratch, begun)
+        return _stored(about, result, kept, begun)
 
 
-def _tests(about: subject.Subject, place: Path | None, scratch: Path) -> Mapping[str, bytes]:
+def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
+    """One suite; what failed is asked again as often as the suite's ``reruns`` allow."""
+    begun = time.monotonic()
+    click.echo(f"suite {request.suite.name}: {request.suite.description}")
+    report = _attempt(request, "")
+    cases = report.cases
+    for number in range(request.suite.reruns):
+        if not any(case.outcome == "fail" for case in cases):
+            break
+        click.echo(f"suite {request.suite.name}: something failed, asking again")
+        cases = compared(cases, _attempt(request, f"rerun-{number + 1}-").cases)
+    failed = [case for case in cases if case.outcome == "fail"]
+    held = not failed and any(case.outcome in ("pass", "flaky") for case in cases)
+    outcome: Outcome = "held" if held else "not-held"
+    return SuiteResult(
+        suite=request.suite.name,
+        outcome=outcome,
+        summary=_summary(request.suite, cases, report),
+        cause=_words(failed[0]) if failed else "" if held else f"{request.suite.name}: nothing was tested",
+        cases=cases,
+        accelerator=report.accelerator,
+        cpu=report.cpu,
+        kernel=report.kernel,
+        seconds=round(time.monotonic() - begun, 3),
+        logs=_logs(request, about),
+    )
+
+
+def _attempt(request: Request, prefix: str) -> Report:
+    """Run the suite; its logs get the prefix."""
+    logs = request.logs
+    logs.mkdir(parents=True, exist_ok=True)
+    request.scratch.mkdir(parents=True, exist_ok=True)
+    before = set(logs.iterdir())
+    try:
+        report = runner(request.suite.name).run(request)
+    except LaunchFailedError as error:
+        raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
+    if prefix:
+        for path in set(logs.iterdir()) - before:
+            path.rename(path.with_name(prefix + path.name))
+    if report.reason:
+        click.echo(f"{report.accelerator}: {report.reason}")
+    return report
+
+
+def compared(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
+    """The first run's cases, in the light of the second's: what failed and then passed, or was not there, is flaky.
+
+    What passed at first and fails now has failed.
+    """
+    second = {case.name: case for case in again}
+    found = []
+    for case in first:
+        now = second.pop(case.name, None)
+        if case.outcome == "fail" and (now is None or now.outcome in ("pass", "flaky")):
+            found.append(case.model_copy(update={"outcome": "flaky"}))
+        elif case.outcome in ("pass", "flaky") and now is not None and now.outcome == "fail":
+            found.append(now.model_copy(update={"outcome": "flaky"}) if case.outcome == "flaky" else now)
+        else:
+            found.append(case)
+    return (*found, *(case for case in second.values() if case.outcome == "fail"))
+
+
+def _tests(about: subject.Subject | None, place: Path | None, scratch: Path) -> Mapping[str, bytes]:
     """The test files: those of ``--tests``, else those that came with the build."""
     if place:
-        return suite_packages.read_tests(place)
-    tests = about.build.result.tests if about.build else None
-    if not about.build or not tests:
+        return read_tests(place)
+    tests = about.build.result.tests if about and about.build else None
+    if not about or not about.build or not tests:
         return {}
     import fsspec
 
@@ -95,57 +153,31 @@ def _tests(about: subject.Subject, place: Path | None, scratch: Path) -> Mapping
         except FileNotFoundError:
             continue
         if subject.artifact(copy, url).sha256 == tests.sha256:
-            return suite_packages.read_tests(copy)
+            return read_tests(copy)
         raise CannotRun(f"{url} is not what build.json says", "it was changed; build the package again")
     raise CannotRun(f"the tests of {about.build.url} are missing: {tests.url}", "build the package again")
 
 
-def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
-    """The headers of the packages that go into a guest: not the debuginfo, not the source.
+def _run_folder(state: Path, target: Target) -> Path:
+    """A new folder for the logs of a run by hand; the oldest of many is removed."""
+    import os
+    import shutil
 
-    :raises CannotRun: for a package of another architecture, and a damaged one.
-    """
-    found = {}
-    for path in packages:
-        try:
-            header = read_header(path)
-        except (MalformedError, FileNotFoundError) as error:
-            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
-        if header.arch not in (target.rpm_arch, "noarch", "src"):
-            raise CannotRun(
-                f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target"
-            )
-        if header.arch != "src" and not header.is_debug:
-            found[path] = header
-    return found
+    runs = state / "lab"
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{target.name}-{os.getpid()}"
+    with cache.locked(runs / ".lock"):
+        for old in sorted(path for path in runs.iterdir() if path.is_dir())[: -_KEPT_RUNS]:
+            shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir(parents=True)
+    return folder
 
 
-def _needed(target: Target, state: Path, headers: Mapping[Path, Header], extra: Sequence[Path]) -> tuple[Path, ...]:
-    """Staged packages that bring the libraries the tested ones need."""
-    present = [library.name for library in guest_parts(target).libraries]
-    staged = dependencies.staged_headers(state / "staged" / target.name, target.rpm_arch)
-    there = [*headers.values(), *_headers(target, extra).values()]
-    chosen, unresolved = dependencies.resolve(there, present, staged)
-    if unresolved:
-        raise CannotRun(
-            f"nobody brings {', '.join(sorted(unresolved))} for {target.name}",
-            "stage the package that provides it, or name its file: --with PATH",
-        )
-    return chosen
-
-
-def _payload(path: Path, header: Header, scratch: Path) -> tuple[Entry, ...]:
-    try:
-        return unpack(path, header, scratch, _MAX_PAYLOAD)
-    except MalformedError as error:
-        raise CannotRun(f"{path.name}: {error}", "build the package again") from None
-
-
-def _summary(name: str, target: Target, outcome: suite_packages.Outcome) -> str:
-    count = Counter(case.outcome for case in outcome.cases)
-    numbers = f"{count['pass']} passed, {count['fail']} failed" + (f", {count['skip']} skipped" * bool(count["skip"]))
-    where = f"{outcome.cpu} ({outcome.accelerator.name}), kernel {outcome.kernel}"
-    return f"{name}: {numbers} on {target.name}, {where}"
+def _summary(suite: Suite, cases: Sequence[Case], report: Report) -> str:
+    count: Counter[str] = Counter(case.outcome for case in cases)
+    parts = [f"{count['pass']} passed", f"{count['fail']} failed"]
+    parts += [f"{count[kind]} {word}" for kind, word in (("flaky", "flaky"), ("skip", "skipped")) if count[kind]]
+    where = f", {report.cpu} ({report.accelerator}), kernel {report.kernel}" if report.cpu else ""
+    return f"{suite.name} {', '.join(parts)}{where}"
 
 
 def _words(case: Case) -> str:
@@ -153,20 +185,29 @@ def _words(case: Case) -> str:
     return ": ".join(part for part in (case.name, case.reason or first) if part)
 
 
-def _stored(
-    about: subject.Subject, result: TestResult, logs: Mapping[str, bytes], scratch: Path, begun: float
-) -> TestResult:
-    """The result with its time; of a build also its logs, and it is written to the build's folder, last of all."""
-    kept: list[Artifact] = []
-    for name, data in logs.items():
-        file = scratch / name
-        file.write_bytes(data)
-        if about.build:
-            kept.append(about.keep(name, file))
+def _logs(request: Request, about: subject.Subject | None) -> tuple[Artifact, ...]:
+    """What the suite left: of a build, stored in its folder under names that begin with the suite's."""
+    found = []
+    for path in sorted(path for path in request.logs.iterdir() if path.is_file()):
+        name = f"{request.suite.name}-{path.name}"
+        if about and about.build:
+            found.append(about.keep(name, path))
+        else:
+            found.append(subject.artifact(path, str(path), name))
+    return tuple(found)
+
+
+def _stored(about: subject.Subject | None, result: TestResult, kept: Path, begun: float) -> TestResult:
+    """The result with its time and its JUnit report; of a build it is written to the build's folder, last of all."""
+    kept.mkdir(parents=True, exist_ok=True)
+    report = kept / "junit.xml"
+    report.write_bytes(junit.document(result))
+    build = about.build if about else None
+    artifact = about.keep(report.name, report) if about and build else subject.artifact(report, str(report))
     seconds = round(time.monotonic() - begun, 3)
-    result = result.model_copy(update={"logs": tuple(kept), "seconds": seconds})
-    if about.build:
-        document = scratch / "test.json"
-        result.write(document)
+    result = result.model_copy(update={"reports": (artifact,), "seconds": seconds})
+    document = kept / "test.json"
+    result.write(document)
+    if about and build:
         about.keep(document.name, document)
     return result

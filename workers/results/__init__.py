@@ -195,27 +195,56 @@ class ContentsResult(Result):
 
 
 class Case(Record):
-    """One TAP line."""
+    """One question asked of a guest, and its answer."""
 
     name: str
-    outcome: Literal["pass", "fail", "skip"]
+    outcome: Literal["pass", "fail", "flaky", "skip"]
+    """``flaky``: it failed, and passed when it was asked again. That is neither a pass nor a failure, and always shown."""
     reason: str = ""
+    """Of a failure, in a line; of a skip, why."""
+    code: str = ""
+    """Machine-readable, for a skip: ``todo``, ``tap``, ``no-published-version``, ``no-emulation`` …"""
     detail: str = ""
+    """The last lines of what the test printed."""
+    console: str = ""
+    """What the guest's console said meanwhile; of a case that did not pass."""
+    seconds: float = 0.0
+    pictures: tuple[str, ...] = ()
+    """Names of files among the suite's logs."""
 
 
-class TestResult(Result):
-    """``kitten test``: what the guest said."""
+class SuiteResult(Record):
+    """One suite on one target."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
-    command: Literal["test"] = "test"
-    target: str
-    suite: str = ""
-    checked: tuple[Artifact, ...] = ()
+    suite: str
+    outcome: Outcome
+    summary: str
+    cause: str = ""
     cases: tuple[Case, ...] = ()
     accelerator: str = ""
     cpu: str = ""
     kernel: str = ""
+    seconds: float = 0.0
     logs: tuple[Artifact, ...] = ()
+    """Consoles, reports, command lines and pictures; each name begins with the suite's."""
+
+
+class TestResult(Result):
+    """``kitten test``: what the guests said, suite by suite."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+    command: Literal["test"] = "test"
+    target: str
+    checked: tuple[Artifact, ...] = ()
+    suites: tuple[SuiteResult, ...] = ()
+    reports: tuple[Artifact, ...] = ()
+    """junit.xml."""
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases of all suites; each name begins with its suite's."""
+        named = ((suite.suite, case) for suite in self.suites for case in suite.cases)
+        return tuple(case.model_copy(update={"name": f"{suite}: {case.name}"}) for suite, case in named)
 
 
 class StageResult(Result):

@@ -1,5 +1,69 @@
-"""The test suites that run inside a guest. Each is a module with a ``run``; ``RUNNERS`` names them."""
+"""The test suites that run in guests. Each is a module with ``run(request) -> Report``; ``RUNNERS`` names them."""
 
 from __future__ import annotations
 
-RUNNERS = {"packages": "workers.lab.suites.packages"}
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+from config.models import Site, Suite, Target
+from workers.results import Case
+
+RUNNERS: Mapping[str, str] = {"packages": "workers.lab.suites.packages"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a suite is asked for."""
+
+    site: Site
+    target: Target
+    suite: Suite
+    state: Path
+    """The site's state folder: ``staged/TARGET`` lies below it."""
+    packages: tuple[Path, ...]
+    """The RPMs under test, debuginfo and source packages among them; none: the suite looks at what the target promises alone."""
+    tests: Mapping[str, bytes]
+    """The files of the package's tests/ folder, by relative name."""
+    extra: tuple[Path, ...]
+    """Further packages for the guest (--with)."""
+    logs: Path
+    """Folder for whatever should be kept: consoles, reports, pictures. All of it is shown beside the result."""
+    scratch: Path
+    """Folder that is gone afterwards."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a suite."""
+
+    cases: tuple[Case, ...]
+    accelerator: str
+    """``tcg`` or ``kvm``."""
+    reason: str
+    """Why that accelerator."""
+    cpu: str
+    kernel: str
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further facts worth telling: firmware, server version …"""
+
+
+class Runner(Protocol):
+    """A module of this package."""
+
+    def run(self, request: Request) -> Report:
+        """Run the suite.
+
+        :raises CannotRun: when it cannot: a tool, a kernel module, a machine variant is missing.
+        :raises LaunchFailedError: when QEMU does not start.
+        """
+
+
+def runner(name: str) -> Runner:
+    """The module that runs a suite.
+
+    :raises KeyError: when there is none.
+    """
+    return cast("Runner", importlib.import_module(RUNNERS[name]))

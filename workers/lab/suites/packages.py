@@ -7,38 +7,24 @@ their names, each from the folder that holds all of the package's test files.
 from __future__ import annotations
 
 import io
-import math
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from config.models import Suite, Target
+import click
+
+from config.models import Target
 from workers.errors import CannotRun
-from workers.lab import accelerator, console, guest, machine, tap
+from workers.lab import dependencies, guest, saved
+from workers.lab.judge import judge
 from workers.lab.kernel import guest_parts
+from workers.lab.suites import Report, Request
 from workers.results import Case
-from workers.verify.payload import Entry
+from workers.verify.header import Header, MalformedError, read_header
+from workers.verify.payload import Entry, unpack
 
 _MAX_TESTS = 256 * 1024 * 1024  # bytes of test files
-_MEMORY_STEP_MIB = 256  # QEMU's pseries machine takes nothing in between
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a suite."""
-
-    cases: tuple[Case, ...]
-    talk: machine.Talk
-    accelerator: accelerator.Accelerator
-    cpu: str
-    kernel: str
-
-
-def guest_memory(target: Target, payload: int) -> int:
-    """Memory of a guest, in MiB, that holds a payload of so many bytes twice: as the archive and as its files."""
-    needed = target.machine.memory_mib + 2 * payload / (1 << 20)
-    return math.ceil(needed / _MEMORY_STEP_MIB) * _MEMORY_STEP_MIB
+_MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
 
 
 def read_tests(place: Path) -> Mapping[str, bytes]:
@@ -83,50 +69,69 @@ def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:
     return tuple(sorted(name for name in tests if name.endswith(".sh") and "/" not in name))
 
 
-def run(
-    target: Target,
-    suite: Suite,
-    packages: Sequence[Sequence[Entry]],
-    tests: Mapping[str, bytes],
-    scratch: Path,
-    timeout: float | None = None,
-) -> Outcome:
-    """Boot a guest with the packages and run the tests.
+def run(request: Request) -> Report:
+    """Run the package's tests in a guest that holds its files.
 
-    :param scratch: a folder for the initramfs.
-    :param timeout: seconds; default: the suite's, scaled by the accelerator.
-    :raises LaunchFailedError: when QEMU does not start.
+    :raises CannotRun: nothing to test, another target's package, a library nobody brings, no QEMU, no guest kernel.
     """
-    parts = guest_parts(target)
-    base = guest.base_archive(target, parts)
-    chosen = accelerator.choose(target, parts, base)
-    payload = guest.payload_archive(packages, tests)
-    initrd = scratch / "initrd"
-    with initrd.open("wb") as file:
-        file.write(base.read_bytes())
-        file.write(payload)
-    memory_mib = guest_memory(target, len(payload))
-    boot = machine.Boot(target.machine, chosen.name, parts.kernel, initrd, memory_mib)
-    limit = timeout or suite.timeout_seconds * chosen.time_factor
-    talk = machine.run_guest(boot, limit)
-    return Outcome(judge(talk, limit), talk, chosen, boot.cpu, parts.release)
+    target = request.target
+    if not request.packages:
+        raise CannotRun("suite packages has no package", "give PATHs, or --build URL")
+    if not scripts(request.tests):
+        why = "it has no tests/*.sh: nothing was tested. Add tests/smoke.sh to its dist-git repository"
+        return Report((Case(name="tests", outcome="fail", reason=why),), "none", "", "", "")
+    headers = _headers(target, request.packages)
+    needed = [*request.extra, *_needed(target, request.state, headers, request.extra)]
+    for path in needed:
+        click.echo(f"with {path.name}")
+    payloads = [
+        _payload(path, header, request.scratch / "payloads" / str(number))
+        for number, (path, header) in enumerate({**_headers(target, needed), **headers}.items())
+    ]
+    base = guest.base(target)
+    limit = request.suite.timeout_seconds * saved.time_factor(base)
+    with saved.ready(base, guest.payload_archive(payloads, request.tests), request.logs) as running:
+        talk = running.finish(limit)
+    cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
+    return Report(judge(talk, limit), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
 
 
-def judge(talk: machine.Talk, limit: float) -> tuple[Case, ...]:
-    """The cases of what a guest said. The console's complaints are failing cases, however green the tests are."""
-    said = talk.console.decode(errors="replace")
-    cases = list(tap.parse(talk.tap.decode(errors="replace")))
-    hits = dict.fromkeys(console.hits(said))
-    cases += [Case(name=f"console: {hit.rule.name}", outcome="fail", reason=str(hit)) for hit in hits]
-    wrong = {
-        "timeout": f"the guest did not finish within {limit:.0f} s",
-        "too-much": "the guest said more than a test may",
-        "stopped": "QEMU stopped the guest: an internal error or a panic",
-        "closed": "the guest ended before its report did",
-    }
-    if talk.ending in wrong:
-        last = "\n".join(said.strip().splitlines()[-10:])
-        cases.append(Case(name="guest", outcome="fail", reason=wrong[talk.ending], detail=last))
-    if not any(case.outcome != "skip" for case in cases):
-        cases.append(Case(name="tests", outcome="fail", reason="every test was skipped: nothing was tested"))
-    return tuple(cases)
+def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
+    """The headers of the packages that go into a guest: not the debuginfo, not the source.
+
+    :raises CannotRun: for a package of another architecture, and a damaged one.
+    """
+    found = {}
+    for path in packages:
+        try:
+            header = read_header(path)
+        except (MalformedError, FileNotFoundError) as error:
+            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
+        if header.arch not in (target.rpm_arch, "noarch", "src"):
+            raise CannotRun(
+                f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target"
+            )
+        if header.arch != "src" and not header.is_debug:
+            found[path] = header
+    return found
+
+
+def _needed(target: Target, state: Path, headers: Mapping[Path, Header], extra: Sequence[Path]) -> tuple[Path, ...]:
+    """Staged packages that bring the libraries the tested ones need."""
+    present = [library.name for library in guest_parts(target).libraries]
+    staged = dependencies.staged_headers(state / "staged" / target.name, target.rpm_arch)
+    there = [*headers.values(), *_headers(target, extra).values()]
+    chosen, unresolved = dependencies.resolve(there, present, staged)
+    if unresolved:
+        raise CannotRun(
+            f"nobody brings {', '.join(sorted(unresolved))} for {target.name}",
+            "stage the package that provides it, or name its file: --with PATH",
+        )
+    return chosen
+
+
+def _payload(path: Path, header: Header, scratch: Path) -> tuple[Entry, ...]:
+    try:
+        return unpack(path, header, scratch, _MAX_PAYLOAD)
+    except MalformedError as error:
+        raise CannotRun(f"{path.name}: {error}", "build the package again") from None
