@@ -32,7 +32,7 @@ KITTEN = """#!{python}
 import json, os, pathlib, sys, time
 sys.path.insert(0, {checkout!r})
 from workers.results import Artifact, BuildResult, Case, Check, PublishResult, SourceResult, StageResult, TestResult
-from workers.results import VerifyResult
+from workers.results import SuiteResult, VerifyResult
 
 command, words = sys.argv[1], [word for word in sys.argv[2:] if word != "--trial"]
 options = dict(zip(words[::2], words[1::2]))
@@ -68,8 +68,10 @@ elif command == "build":
 elif command == "verify":
     result = VerifyResult(summary="v", target=target, checks=(Check(rule="isa", file="a", outcome="held"),), **outcome)
 elif command == "test":
-    result = TestResult(summary="t", target=target, cases=(Case(name="a", outcome="pass"),), cpu="c", accelerator="TCG",
-                        **outcome)
+    suites = [word for option, word in zip(words[::2], words[1::2]) if option == "--suite"]
+    cases = (Case(name="a", outcome="fail" if outcome else "pass"),)
+    made = [SuiteResult(suite=name, outcome=outcome.get("outcome", "held"), summary="s", cases=cases) for name in suites]
+    result = TestResult(summary="t", target=target, suites=tuple(made), **outcome)
 elif command == "stage":
     result = StageResult(summary="s", target=target, package="p", nevr="n", staged=("a.rpm",), **outcome)
 elif command == "publish":

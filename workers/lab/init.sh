@@ -81,7 +81,12 @@ for test; do
     {
         cd /kitten/tests && /usr/bin/bash "$test" 3>&- 2>&1 </dev/null
         echo $? >/run/status
-    } | while IFS= read -r line || [ -n "$line" ]; do printf '    %s\n' "$line" >&3; done
+    } | while IFS= read -r line || [ -n "$line" ]; do
+        printf '    %s\n' "$line" >&3
+        case $line in
+            "ok "* | "not ok "*) read -r now _ </proc/uptime && printf '    # at %s\n' "$now" >&3 ;;
+        esac
+    done
     status=$(cat /run/status)
     read -r ended _ </proc/uptime
     if [ "$status" = 0 ]; then
