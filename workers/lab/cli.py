@@ -59,6 +59,8 @@ def test(
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
         names = suite_names or _usual_suites(site, target, build_url, state)
+        if not names:
+            raise CannotRun(f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml")
         suites = [_suite(site, target, name) for name in names]
         result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra)
     except CannotRun as error:
