@@ -9,6 +9,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
+mount -t tmpfs -o size=16m tmpfs /run # its own: the state of a test is kept there, even when it fills everything else
 ln -s /proc/self/fd /dev/fd 2>/dev/null
 
 broken() {
