@@ -36,7 +36,8 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
 )  # controls, and what reorders text
 _STYLE = f"""{STYLE}
-.kitten-lab td.why{{overflow-wrap:anywhere}}.kitten-lab tr.more>td{{border-top:0}}.kitten-lab td.tight{{white-space:nowrap}}
+.kitten-lab th:first-child{{width:6em}}.kitten-lab th.n{{width:5em}}.kitten-lab th.case{{width:40%}}
+.kitten-lab td{{overflow-wrap:anywhere}}.kitten-lab tr.head>td{{border-bottom:0}}
 .kitten-lab figure{{display:inline-block;margin:.4em 1em .4em 0;vertical-align:top}}
 .kitten-lab img{{display:block;max-width:44em;width:100%;border:1px solid #d8dee4}}
 """
@@ -93,8 +94,9 @@ def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
     machine = f"{suite.cpu} ({suite.accelerator})" if suite.cpu else ""
     facts = [machine, f"kernel {suite.kernel}" if suite.kernel else "", f"{suite.seconds:.1f} s", numbers or "no case"]
     yield f"<h2>{_grade(worst)} {_text(suite.suite)}</h2><p>{_text(', '.join(fact for fact in facts if fact))}</p>"
-    yield f"<p>{_text(suite.cause)}</p>" if suite.cause else ""
-    yield "<table><tr><th></th><th>case</th><th class='n'>s</th><th>why</th></tr>"
+    if suite.cause and not count["fail"]:
+        yield f"<p>{_text(suite.cause)}</p>"
+    yield "<table><tr><th></th><th class='case'>case</th><th class='n'>s</th><th>why</th></tr>"
     order = list(_WORDS)
     rows = sorted(suite.cases, key=lambda case: order.index(case.outcome))  # stable: otherwise as they ran
     for case in rows[:CASES]:
@@ -106,12 +108,6 @@ def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
 
 def _case(case: Case, room: _Room) -> Iterator[str]:
     """One row, and below it what it said and showed."""
-    code = f"<code>{_text(case.code)}</code> " if case.code else ""
-    seconds = f"{case.seconds:.2f}" if case.seconds else ""
-    yield (
-        f"<tr><td class='tight'>{_grade(case.outcome)}</td><td>{_text(case.name)}</td>"
-        f"<td class='n'>{seconds}</td><td class='why'>{code}{_text(case.reason)}</td></tr>"
-    )
     more = []
     if case.outcome != "pass":
         for title, text in (("what it printed", case.detail), ("console meanwhile", case.console)):
@@ -119,8 +115,12 @@ def _case(case: Case, room: _Room) -> Iterator[str]:
                 opened = " open" if case.outcome == "fail" else ""
                 more.append(f"<details{opened}><summary>{title}</summary><pre>{_text(room.text(text))}</pre></details>")
     more += map(room.picture, case.pictures)
+    code = f"<code>{_text(case.code)}</code> " if case.code else ""
+    seconds = f"{case.seconds:.2f}" if case.seconds else ""
+    yield f"<tr{' class=head' if more else ''}><td>{_grade(case.outcome)}</td><td>{_text(case.name)}</td>"
+    yield f"<td class='n'>{seconds}</td><td>{code}{_text(case.reason)}</td></tr>"
     if more:
-        yield f"<tr class='more'><td></td><td colspan='3'>{''.join(more)}</td></tr>"
+        yield f"<tr><td></td><td colspan='3'>{''.join(more)}</td></tr>"
 
 
 def _others(suites: Sequence[SuiteResult], room: _Room) -> Iterator[str]:
