@@ -41,6 +41,10 @@ _KERNEL_DEB = "kernel.deb"
 _FORMAT = 2  # changes when what is kept of the packages changes
 
 
+class NoModuleError(CannotRun):
+    """The kernel has no such module."""
+
+
 @dataclass(frozen=True)
 class GuestParts:
     """A folder of the cache: ``kernel``, ``modules/``, ``bin/``, ``lib/`` and ``parts.json``."""
@@ -103,7 +107,7 @@ def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
 
     Those that every guest loads anyway are left out.
 
-    :raises CannotRun: when the kernel has no such module.
+    :raises NoModuleError: when the kernel has no such module.
     """
     parts = guest_parts(target)
     wanted = tuple(sorted(name.replace("-", "_") for name in names))
@@ -193,7 +197,7 @@ def _keep_modules(
     missing = {name.replace("-", "_") for name in modules}
     while missing or not image:
         before = len(dependencies) + bool(image)
-        for path, data in _files(deb):
+        for path, data in deb_files(deb):
             name = path.name.split(".ko")[0].replace("-", "_")
             if not image and re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
                 image = path.name
@@ -206,19 +210,20 @@ def _keep_modules(
         missing -= set(dependencies)
         if len(dependencies) + bool(image) == before:
             what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
-            raise CannotRun(f"{deb.name} {what}", "see machine.kernel_package and kernel_modules in targets.yaml")
+            mend = "see machine.kernel_package and kernel_modules in targets.yaml"
+            raise (NoModuleError if image else CannotRun)(f"{deb.name} {what}", mend)
     return image, load_order((name.replace("-", "_") for name in modules), dependencies)
 
 
 def _keep_programs(deb: Path, folder: Path) -> None:
-    for path, data in _files(deb):
+    for path, data in deb_files(deb):
         if path.name in PROGRAMS and path.parent.name == "bin":
             (folder / "bin" / path.name).write_bytes(data())
         elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
             (folder / "lib" / found.group(1)).write_bytes(data())
 
 
-def _files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+def deb_files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
     """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
     require("dpkg-deb", "dpkg")
     with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:

@@ -126,13 +126,28 @@ def parse(text: str) -> tuple[Case, ...]:
 
 
 def _subtest(name: str, lines: Sequence[str]) -> tuple[Case, ...]:
-    """The cases of a script that speaks TAP; none for one that only exits."""
+    """The cases of a script that speaks TAP, and of the subtests it announces; none for one that only exits."""
     level = _Level()
+    cases: list[Case] = []
+    nested: list[str] = []
+    announced = ""
     for line in lines:
-        level.read(line)
+        if announced and line.startswith(_INDENT):
+            nested.append(line[len(_INDENT) :])
+        elif found := _SUBTEST.match(line):
+            announced = found["name"]
+        elif level.read(line) and announced:
+            cases += _subtest(level.cases[-1].name, nested)
+            nested, announced = [], ""
+    if announced:
+        cases += _subtest(announced, nested)
+        level.wrong.append(f"{announced} did not finish")
     if not level.spoke_tap and not level.wrong:
         return ()
-    return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in level.finished())
+    for point in level.finished():
+        if point.outcome != "pass" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
+            cases.append(point)
+    return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in cases)
 
 
 def _explained(point: Case, output: Sequence[str]) -> Case:
