@@ -1,8 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # In a guest: boots another one inside it under KVM and passes on what that one reports, as a subtest of its own. The lines
 # in front of this (nested.py) set `qemu`, its command line without the port of the report, and `limit`, in seconds.
-folder=/run/nested
-mkdir "$folder"
+folder=$(mktemp -d)
 mkfifo "$folder/port.in" "$folder/port.out"
 exec 4<>"$folder/port.in" 5<>"$folder/port.out" # held open at both ends: nobody waits for whoever comes later
 
@@ -26,10 +25,8 @@ while IFS= read -r line <&5; do
     esac
     [ -z "$line" ] || printf '    %s\n' "$line"
 done
-[ "$ended" ] && echo "ok 1 - guest" || echo "not ok 1 - guest"
-[ "$status" = 0 ] && echo "ok 2 - QEMU ends" || {
-    echo "not ok 2 - QEMU ends"
-    [ "$status" != 124 ] || echo "# the guest inside did not end within $limit s"
-    echo "# exit status $status"
-}
+if [ -n "$ended" ]; then echo "ok 1 - guest"; else echo "not ok 1 - guest"; fi
+if [ "$status" = 0 ]; then echo "ok 2 - QEMU ends"; else echo "not ok 2 - QEMU ends"; fi
+[ "$status" != 124 ] || echo "# the guest inside did not end within $limit s"
+echo "# exit status $status"
 sed 's/^/# QEMU: /' "$folder/words"

@@ -84,7 +84,6 @@ def _boot(base: Base, memory_mib: int, drive: int) -> Boot:
 
 
 def tell(guest: Guest) -> None:
-    """Tell a guest that is ready who it is, and to go."""
     """Let a guest that is ready go: with a seed, the time, and a name of its own."""
     seed, now = secrets.token_hex(32), time.time()
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())

@@ -1,7 +1,8 @@
 """The ``power-kvm`` suite: guests of ppc64le that are hosts.
 
 On each processor ``kvm_hv`` must load, run a guest of a few instructions by KVM's ioctls alone, and boot Linux in QEMU under
-KVM, which reports for itself. The control is a machine without hypervisor mode, where the same must be refused.
+KVM, which reports for itself. The control is a machine without hypervisor mode, where the same must be refused. The kernel is
+the one among the packages, if one is; QEMU inside the host is Debian's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 
 from config.models import Machine
 from workers.errors import CannotRun
-from workers.lab import guest, nested, programs, saved
+from workers.lab import guest, nested, packaged, programs, saved
 from workers.lab.accelerator import READY, Accelerator
 from workers.lab.guest import Base
 from workers.lab.judge import judge
 from workers.lab.kernel import NoModuleError, further_modules
 from workers.lab.launch import Talk, anonymous, launched
 from workers.lab.machine import Boot
+from workers.lab.packaged import Kernel
 from workers.lab.suites import Report, Request
 from workers.results import Case
 
@@ -53,11 +55,12 @@ _LINUX_SHARE = 0.7  # of a host's time, for the guest inside it
 
 _MODULE = """\
 echo 1..1
-[ -s modules ] || echo "# the kernel $(uname -r) has no module kvm_hv"
 while read -r module; do
     insmod "/kitten/modules/$module" || break
-done <modules
+done <modules >/tmp/said 2>&1
+[ -s modules ] || echo "the kernel $(uname -r) has no module kvm_hv" >/tmp/said
 [ -d /sys/module/kvm_hv ] && echo "ok 1 - kvm_hv loads" || echo "not ok 1 - kvm_hv loads"
+sed 's/^/# /' /tmp/said
 """
 
 _LINUX = """\
@@ -72,20 +75,20 @@ grep '^cpu' /proc/cpuinfo | sed 's/^/# /'
 
 # /dev/kvm belongs to the module kvm, not to kvm_hv: that it opens proves nothing.
 _CONTROL = """\
+point() { echo "$1 $2" && sed 's/^/# /' "$3"; }
 echo 1..3
 while read -r module; do
-    insmod "/kitten/modules/$module" 2>/tmp/said || break
-done <modules
-sed 's/^/# /' /tmp/said
-[ "$module" = kvm_hv.ko ] && grep -q 'No such device' /tmp/said && echo "ok 1 - kvm_hv is refused: no such device" ||
-    echo "not ok 1 - kvm_hv is refused: no such device"
+    insmod "/kitten/modules/$module" || break
+done <modules >/tmp/said 2>&1
+[ "$module" = kvm_hv.ko ] && grep -q 'No such device' /tmp/said && is=ok || is="not ok"
+point "$is" "1 - kvm_hv is refused: no such device" /tmp/said
 /kitten/bin/kvm >/tmp/tap
-status=$?
-sed 's/^/# /' /tmp/tap
-[ "$(sed -n 2p /tmp/tap)" = "ok 1 - /dev/kvm speaks version 12" ] && echo "ok 2 - /dev/kvm opens all the same" ||
-    echo "not ok 2 - /dev/kvm opens all the same"
-[ "$(sed -n '3,$p' /tmp/tap)" = "not ok 2 - KVM_CREATE_VM" ] && [ $status = 22 ] &&
-    echo "ok 3 - KVM_CREATE_VM is refused: invalid argument" || echo "not ok 3 - KVM_CREATE_VM is refused: invalid argument"
+echo "exit status $?" >>/tmp/tap
+[ "$(sed -n 2p /tmp/tap)" = "ok 1 - /dev/kvm speaks version 12" ] && is=ok || is="not ok"
+point "$is" "2 - /dev/kvm opens all the same" /tmp/tap
+[ "$(sed -n '3,$p' /tmp/tap)" = "not ok 2 - KVM_CREATE_VM
+exit status 22" ] && is=ok || is="not ok"
+point "$is" "3 - KVM_CREATE_VM is refused: invalid argument" /tmp/tap
 """
 
 
@@ -94,9 +97,11 @@ def run(request: Request) -> Report:
 
     :raises CannotRun: no QEMU, no guest kernel, no binutils of the target, a machine that targets.yaml does not have.
     """
-    base = dataclasses.replace(guest.base(request.target), accelerator=TCG)
+    under_test = packaged.kernel(request.target, request.packages, request.scratch)
+    parts = packaged.parts(request.target, under_test, request.scratch) if under_test else None
+    base = dataclasses.replace(guest.base(request.target, parts), accelerator=TCG)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
-    modules = kvm_modules(request)
+    modules = kvm_modules(request, under_test)
     cases: list[Case] = []
     for host in (*HOSTS, CONTROL):
         talk = _run(base, host, _payload(base, host, modules, limit * _LINUX_SHARE), limit, request.logs)
@@ -129,9 +134,11 @@ def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Ta
         os.close(initrd)
 
 
-def kvm_modules(request: Request) -> tuple[Path, ...]:
-    """``kvm_hv`` and what it needs, in load order; none where the kernel under test does not have it: that is a finding."""
+def kvm_modules(request: Request, under_test: Kernel | None) -> tuple[Path, ...]:
+    """``kvm_hv`` and what it needs, in load order; none where the kernel does not have it: that is a finding, and a guest's."""
     try:
+        if under_test:
+            return packaged.further_modules(under_test, ["kvm_hv"], request.scratch)
         return further_modules(request.target, ["kvm_hv"])
     except NoModuleError:
         return ()
