@@ -42,7 +42,7 @@ class Boot:
     """Further ones, behind those every guest gets."""
     drives: tuple[Drive, ...] = ()
     arguments: tuple[str, ...] = ()
-    """Further QEMU arguments, behind the machine's own."""
+    """Further QEMU arguments, behind all others but the kernel's."""
     inherited: tuple[int, ...] = ()
     """Descriptors that QEMU gets under the same numbers. The caller keeps and closes its own."""
     memory_file: Path | None = None
@@ -73,12 +73,12 @@ def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
         *("-machine", machine.machine + (",memory-backend=ram" if boot.memory_file else "")),
         *("-accel", boot.accelerator, "-cpu", boot.cpu, "-m", f"{boot.memory}M", "-smp", "1"),
         *_memory(boot),
+        *machine.arguments,  # a bus among them is there for the devices that follow
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
         *("-chardev", f"socket,id=console,fd={serial}", "-serial", "chardev:console"),
         *("-device", machine.serial_bus, "-chardev", f"socket,id=tap,fd={port}"),
         *("-device", f"virtserialport,chardev=tap,name={TAP_PORT}"),
         *(word for drive in boot.drives for word in _drive(machine, drive)),
-        *machine.arguments,
         *boot.arguments,
         *_kernel(boot),
         *(("-incoming", "defer") if boot.incoming else ()),
