@@ -8,8 +8,11 @@ or beyond can be reached from it.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +26,9 @@ from workers import cache
 from workers.apt import AptRoot, private_root
 from workers.errors import CannotRun
 from workers.lab import kernel
-from workers.lab.launch import Guest
+from workers.lab.launch import Guest, LaunchFailedError
 from workers.lab.qmp import QmpError
+from workers.run import require, run, started
 from workers.verify.elf import Elf
 
 ADDRESS = "127.0.0.1"
@@ -77,6 +81,19 @@ class Login:
     """The user's private key."""
     known_hosts: Path
 
+    def ssh(self, port: int, control: Path) -> list[str]:
+        """The client's command line, over the connection that ``session`` holds on this socket; host and command follow."""
+        options = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": self.known_hosts,
+            "GlobalKnownHostsFile": "none",
+            "ControlPath": control,
+        }
+        words = [f"-o{name}={value}" for name, value in options.items()]
+        return ["ssh", "-F", "none", "-i", str(self.key), "-p", str(port), *words]
+
 
 def login(target: Target, folder: Path) -> Login:
     """Prepare one; the keys are new.
@@ -128,6 +145,34 @@ def port(guest: Guest) -> int:
     return forwarded(str(told))
 
 
+@contextlib.contextmanager
+def session(guest: Guest, entry: Login, control: Path, seconds: float) -> Iterator[int]:
+    """One connection to the guest for the length of a block, which others share; at its end the guest is told that it is over.
+
+    :param control: the socket on which it is shared, to be made; its path has at most 90 characters.
+    :param seconds: until it must be there.
+    :returns: the port on ``ADDRESS``.
+    :raises LaunchFailedError: when the guest cannot be logged in to.
+    """
+    require("ssh", "openssh-client")
+    number = port(guest)
+    client = entry.ssh(number, control)
+    with (
+        tempfile.TemporaryFile() as said,
+        started([*client, "-MN", f"root@{ADDRESS}"], stdout=said, stderr=said) as master,
+    ):
+        until = time.monotonic() + seconds
+        while not control.exists():
+            if master.poll() is not None or time.monotonic() > until:
+                said.seek(0)
+                words = said.read(4096).decode(errors="replace").strip()
+                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {words or 'ssh says nothing'}")
+            time.sleep(0.01)
+        yield number
+        # It may have gone; `Guest.finish` tells.
+        run([*client, f"root@{ADDRESS}", f"echo >{OVER}"], timeout=seconds, check=False)
+
+
 def forwarded(usernet: str) -> int:
     """The forwarded port in the words of QEMU's ``info usernet``.
 
@@ -176,15 +221,17 @@ def _make(root: AptRoot, folder: Path) -> None:
     paths = {path: name for name, path in _PROGRAMS.items()}
     for deb in sorted(debs.iterdir()):
         for path, data in kernel.deb_files(deb):
-            if name := paths.get(str(path).lstrip("/")):
-                (folder / "bin" / name).write_bytes(data())
+            if program := paths.get(str(path).lstrip("/")):
+                (folder / "bin" / program).write_bytes(data())
             elif ".so" in path.name and path.parts[1:3] == ("usr", "lib"):
                 content = data()
                 libraries.update((soname, content) for soname in _dynamic(content, _DT_SONAME))
     shutil.rmtree(debs)
     programs = [(folder / "bin" / name).read_bytes() for name in _PROGRAMS if (folder / "bin" / name).exists()]
     if len(programs) != len(_PROGRAMS):
-        raise CannotRun(f"{', '.join(_PACKAGES)} no longer hold their programs where they were", "adapt workers/lab/login.py")
+        raise CannotRun(
+            f"{', '.join(_PACKAGES)} no longer hold their programs where they were", "adapt workers/lab/login.py"
+        )
     for soname in needed(programs, libraries):
         (folder / "lib" / soname).write_bytes(libraries[soname])
 
@@ -200,7 +247,9 @@ def needed(programs: list[bytes], libraries: Mapping[str, bytes]) -> tuple[str, 
     while waiting:
         for soname in _dynamic(waiting.pop(), _DT_NEEDED):
             if soname not in libraries:
-                raise CannotRun(f"no package brings {soname}, which the guests' SSH server needs", "adapt workers/lab/login.py")
+                raise CannotRun(
+                    f"no package brings {soname}, which the guests' SSH server needs", "adapt workers/lab/login.py"
+                )
             if soname not in found:
                 found.add(soname)
                 waiting.append(libraries[soname])

@@ -28,8 +28,8 @@ server() {
     grep -q ' /dev/pts ' /proc/mounts || mount -t devpts devpts /dev/pts || busybox mount -t devpts devpts /dev/pts || return
     grep -q '^sshd:' /etc/passwd || echo 'sshd:x:74:74:Privilege-separated SSH:/var/empty:/usr/sbin/nologin' >>/etc/passwd
     chmod 600 $here/host_key
-    for tool in rsync flock; do
-        [ -e "/usr/bin/$tool" ] || ln -s "$here/$tool" "/usr/bin/$tool"
+    for tool in rsync flock dnf; do
+        [ -e "/usr/bin/$tool" ] || [ ! -e "$here/$tool" ] || ln -s "$here/$tool" "/usr/bin/$tool"
     done
     "$here/sshd" -D -e -f $here/sshd_config &
     pid=$!

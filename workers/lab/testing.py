@@ -16,7 +16,7 @@ from workers.errors import CannotRun
 from workers.lab import junit
 from workers.lab.launch import LaunchFailedError
 from workers.lab.suites import Report, Request, runner
-from workers.lab.suites.packages import read_tests
+from workers.lab.suites.packages import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
 _KEPT_RUNS = 20  # of runs by hand, in the state folder
@@ -42,7 +42,7 @@ def run_suites(
         about = None
         if paths or build_url:
             about = subject.subject(target, state, paths, build_url, scratch / "packages")
-        tests = _tests(about, tests_place, scratch)
+        files = _tests(about, tests_place, scratch)
         kept = scratch / "kept" if about and about.build else _run_folder(state, target)
         results = []
         for suite in suites:
@@ -52,7 +52,8 @@ def run_suites(
                 suite=suite,
                 state=state,
                 packages=about.packages if about else (),
-                tests=tests,
+                tests=tests_folder(files),
+                fmf=files if FMF_ROOT in files else {},
                 extra=tuple(extra),
                 logs=kept / suite.name,
                 scratch=scratch / suite.name,
