@@ -1,16 +1,24 @@
-"""A guest that one can log in to: a network card, an SSH server, and what ``rsync`` and a terminal need on the other side.
+"""A guest that one can log in to: an SSH server on a virtio port, and what ``rsync`` and a terminal need on the other side.
+
+There is no network in it: one connection runs over the port, and ssh shares it among all who want one. So nothing listens on
+this host but a socket in a private folder, and nothing of this host or beyond can be reached from the guest. (Besides, QEMU's
+emulation of s390x sums up TCP packets wrongly, and the guest drops them all.)
 
 The server and its libraries are Debian's, of the guest's architecture. They lie in a folder of their own and run under
 their own program interpreter: no package under test can break them, and they can hide no library it lacks. Both keys,
-the host's and the user's, are made for one guest and gone with it. The guest's network ends at QEMU: nothing of this host
-or beyond can be reached from it.
+the host's and the user's, are made for one guest and gone with it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import re
+import shlex
 import shutil
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -26,18 +34,17 @@ from workers import cache
 from workers.apt import AptRoot, private_root
 from workers.errors import CannotRun
 from workers.lab import kernel
-from workers.lab.launch import Guest, LaunchFailedError
-from workers.lab.qmp import QmpError
+from workers.lab.launch import LaunchFailedError
 from workers.run import require, run, started
 from workers.verify.elf import Elf
 
-ADDRESS = "127.0.0.1"
-SCRIPT = "login.sh"
-"""The guest's test script that brings up network and server, and waits until somebody writes to ``OVER``."""
+HOST = "guest"
+"""What clients call it. The name is never looked up."""
 OVER = "/run/kitten-over"
-READY = b"ok 2 - "
-"""What the guest has said once the server answers."""
+"""Whoever writes to it in the guest ends the session for good."""
 
+_PORT = "org.kitten.login"
+_SCRIPT = Path(__file__).with_name("login.sh")
 _HERE = "/kitten/login"
 _PACKAGES = ("openssh-server", "rsync", "util-linux")
 _PROGRAMS = {
@@ -50,20 +57,26 @@ _PROGRAMS = {
 _LIBRARIES = re.compile(r"lib|zlib")  # of the packages apt would install with them, those worth fetching
 _DT_NEEDED, _DT_SONAME = 1, 14  # elf.h
 _FORMAT = 1  # changes when what is kept of the packages changes
-_FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", re.MULTILINE)
 _CONFIGURATION = f"""\
-Port 2222
 HostKey {_HERE}/host_key
 AuthorizedKeysFile {_HERE}/authorized_keys
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 StrictModes no
-PidFile none
 MaxSessions 100
 SshdSessionPath {_HERE}/sshd-session
 SshdAuthPath {_HERE}/sshd-auth
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+"""
+_DESCRIPTOR = 500
+"""Of the socket, if it is free: QEMU's command line names it, and a saved guest fits one command line only."""
+# ssh hands its end of a pair of sockets to this program, which sends back the connection over it (ProxyUseFdpass).
+_CONNECT = """\
+import socket, sys
+with socket.socket(socket.AF_UNIX) as guest:
+    guest.connect(sys.argv[1])
+    socket.send_fds(socket.socket(fileno=1), [b"-"], [guest.fileno()])
 """
 
 
@@ -72,115 +85,98 @@ class Login:
     """What makes a guest one that can be logged in to, and what a client needs."""
 
     files: Mapping[str, bytes | Path]
-    """For ``guest.payload_archive``, as are the next two."""
+    """For ``guest.payload_archive``, as are the tests."""
     tests: Mapping[str, bytes]
-    modules: tuple[Path, ...]
     arguments: tuple[str, ...]
-    """Of QEMU: the network card."""
-    key: Path
-    """The user's private key."""
-    known_hosts: Path
+    """For QEMU: the port."""
+    inherited: tuple[int, ...]
+    """Descriptors for QEMU."""
+    folder: Path
+    """The client's files: ``key``, ``known_hosts``, and the sockets."""
 
-    def ssh(self, port: int, control: Path) -> list[str]:
-        """The client's command line, over the connection that ``session`` holds on this socket; host and command follow."""
-        options = {
-            "BatchMode": "yes",
-            "IdentitiesOnly": "yes",
+    @property
+    def key(self) -> Path:
+        """The user's private key."""
+        return self.folder / "key"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """For any ssh that wants its share of the connection ``session`` holds."""
+        return {
+            "ControlPath": str(self.folder / "shared"),
             "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": self.known_hosts,
+            "UserKnownHostsFile": str(self.folder / "known_hosts"),
             "GlobalKnownHostsFile": "none",
-            "ControlPath": control,
         }
-        words = [f"-o{name}={value}" for name, value in options.items()]
-        return ["ssh", "-F", "none", "-i", str(self.key), "-p", str(port), *words]
 
 
-def login(target: Target, folder: Path) -> Login:
-    """Prepare one; the keys are new.
+@contextlib.contextmanager
+def login(target: Target, folder: Path) -> Iterator[Login]:
+    """Prepare one, for the length of a block; the keys are new.
 
-    :param folder: an existing one, for the client's files.
-    :raises CannotRun: no apt, no network, or a kernel module that is missing.
+    :param folder: an existing one that only this user can enter; its path has at most 80 characters.
+    :raises CannotRun: no apt, no network.
     """
     parts = _parts(target)
     host_key, host_public = _key_pair()
     user_key, user_public = _key_pair()
-    key, known_hosts = folder / "id_ed25519", folder / "known_hosts"
-    key.touch(0o600)
-    key.write_bytes(user_key)
-    known_hosts.write_bytes(b"* " + host_public + b"\n")
-    interpreter = next((parts / "lib").glob("ld*")).name
+    (folder / "key").touch(0o600)
+    (folder / "key").write_bytes(user_key)
+    (folder / "known_hosts").write_bytes(f"{HOST} ".encode() + host_public + b"\n")
     files: dict[str, bytes | Path] = {
         f"{_HERE}/{kind}/{path.name}": path for kind in ("bin", "lib") for path in sorted((parts / kind).iterdir())
     }
+    interpreter = next((parts / "lib").glob("ld*")).name
     for name in _PROGRAMS:
         files[f"{_HERE}/{name}"] = _wrapper(name, interpreter)
     files[f"{_HERE}/sshd_config"] = _CONFIGURATION.encode()
     files[f"{_HERE}/authorized_keys"] = user_public + b"\n"
     files[f"{_HERE}/host_key"] = host_key
-    modules = kernel.further_modules(target, ["virtio_net"])
-    files[f"{_HERE}/modules"] = "".join(f"{module.name}\n" for module in modules).encode()
-    return Login(
-        files=files,
-        tests={SCRIPT: Path(__file__).with_name(SCRIPT).read_bytes()},
-        modules=modules,
-        arguments=network(target),
-        key=key,
-        known_hosts=known_hosts,
-    )
-
-
-def network(target: Target) -> tuple[str, ...]:
-    """QEMU's arguments of the network card: the guest's port 2222 is one of this host's loopback that the kernel chooses."""
-    card = "virtio-net-ccw" if target.machine.serial_bus.endswith("ccw") else "virtio-net-pci,romfile="
-    forward = f"user,id=net,restrict=on,ipv6=off,hostfwd=tcp:{ADDRESS}:0-:2222"
-    return ("-netdev", forward, "-device", f"{card},netdev=net")
-
-
-def port(guest: Guest) -> int:
-    """The port of ``ADDRESS`` that leads to the guest's SSH server.
-
-    :raises QmpError: when QEMU does not tell.
-    """
-    told = guest.qmp.command("human-monitor-command", command_line="info usernet")
-    return forwarded(str(told))
+    script = _SCRIPT.read_text().replace("LOGIN_PORT", _PORT).replace("OVER", OVER)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "guest"))
+        listener.listen(1)
+        # QEMU removes the name by which it knows the socket when it ends, and the first to end may be one that is saved.
+        os.link(folder / "guest", folder / "port")
+        descriptor = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
+        try:
+            yield Login(
+                files=files,
+                tests={_SCRIPT.name: script.encode()},
+                arguments=(
+                    *("-chardev", f"socket,id=login,fd={descriptor},server=on,wait=off"),
+                    *("-device", f"virtserialport,chardev=login,name={_PORT}"),
+                ),
+                inherited=(descriptor,),
+                folder=folder,
+            )
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
-def session(guest: Guest, entry: Login, control: Path, seconds: float) -> Iterator[int]:
-    """One connection to the guest for the length of a block, which others share; at its end the guest is told that it is over.
+def session(entry: Login, seconds: float) -> Iterator[None]:
+    """The connection to a running guest for the length of a block; at its end the guest is told that it is over.
 
-    :param control: the socket on which it is shared, to be made; its path has at most 90 characters.
     :param seconds: until it must be there.
-    :returns: the port on ``ADDRESS``.
     :raises LaunchFailedError: when the guest cannot be logged in to.
     """
     require("ssh", "openssh-client")
-    number = port(guest)
-    client = entry.ssh(number, control)
-    with (
-        tempfile.TemporaryFile() as said,
-        started([*client, "-MN", f"root@{ADDRESS}"], stdout=said, stderr=said) as master,
-    ):
+    connect = shlex.join([sys.executable, "-c", _CONNECT, str(entry.folder / "port")])
+    words = [f"-o{name}={value}" for name, value in {**entry.options, "BatchMode": "yes"}.items()]
+    client = ["ssh", "-F", "none", "-i", str(entry.key), *words]
+    master = [*client, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
+    with tempfile.TemporaryFile() as said, started(master, stdout=said, stderr=said) as process:
         until = time.monotonic() + seconds
-        while not control.exists():
-            if master.poll() is not None or time.monotonic() > until:
+        while not Path(entry.options["ControlPath"]).exists():
+            if process.poll() is not None or time.monotonic() > until:
                 said.seek(0)
-                words = said.read(4096).decode(errors="replace").strip()
-                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {words or 'ssh says nothing'}")
+                heard = said.read(4096).decode(errors="replace").strip() or "ssh says nothing"
+                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {heard}")
             time.sleep(0.01)
-        yield number
-        # It may have gone; `Guest.finish` tells.
-        run([*client, f"root@{ADDRESS}", f"echo >{OVER}"], timeout=seconds, check=False)
-
-
-def forwarded(usernet: str) -> int:
-    """The forwarded port in the words of QEMU's ``info usernet``.
-
-    :raises QmpError: when there is none.
-    """
-    if found := _FORWARD.search(usernet):
-        return int(found.group(1))
-    raise QmpError(f"info usernet: no forwarded port: {usernet.strip() or 'nothing'}")
+        yield
+        # The guest may have gone; `Guest.finish` tells.
+        run([*client, f"root@{HOST}", f"echo >{OVER}"], timeout=seconds, check=False)
 
 
 def _key_pair() -> tuple[bytes, bytes]:

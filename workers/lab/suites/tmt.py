@@ -56,6 +56,7 @@ _LOGIN_SECONDS = 20.0  # of an idle machine with KVM, until the SSH server answe
 _END_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _PATH_CHARACTERS = 72
+_SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _STAND_IN = b"""\
 #!/usr/bin/bash
 # Stands for the package manager in a guest without repositories: what is there is installed, anything else cannot be.
@@ -106,24 +107,22 @@ def run(request: Request) -> Report:
         require(tool, tool)
     packages = laid_out(request.target, request.state, request.packages, request.scratch, request.extra)
     base = guest.base(request.target)
-    entry = login.login(request.target, request.scratch)
-    payload = guest.payload_archive(packages, entry.tests, {**entry.files, **_stand_in(request)}, entry.modules)
     factor = saved.time_factor(base)
     limit = request.suite.timeout_seconds * factor
-    cases: tuple[Case, ...] = ()
-    with saved.ready(base, payload, request.logs, arguments=entry.arguments) as running:
-        if not running.wait(lambda talk: login.READY in talk.tap, _LOGIN_SECONDS * factor):
-            control = request.scratch / "ssh"
-            with login.session(running, entry, control, _LOGIN_SECONDS * factor) as port:
-                results = _results_folder(request.scratch)
-                argv = _command(request, base, entry, port, tree, results)
-                reason = _run_tmt(_confined(request, argv, control, entry), request.logs / "tmt.log", running, limit)
-            cases = (*cases_of(plans, results, gates), *_of_tmt_itself(reason, request.logs / "tmt.log"))
-            _keep(results, request.logs)
-        talk = running.finish(_END_SECONDS * factor)
+    with login.login(request.target, request.scratch) as entry:
+        payload = guest.payload_archive(packages, entry.tests, {**entry.files, **_stand_in(request)})
+        with saved.ready(base, payload, request.logs, arguments=entry.arguments, inherited=entry.inherited) as running:
+            with login.session(entry, _LOGIN_SECONDS * factor):
+                until = time.monotonic() + limit
+                ran = [
+                    _run_plan(request, base, entry, plan, running, until) for plan, enabled in plans.items() if enabled
+                ]
+            talk = running.finish(_END_SECONDS * factor)
+    disabled = [plan for plan, enabled in plans.items() if not enabled]
+    cases = (*judge(talk, limit), *judged(dict(ran), disabled, gates))
     cpu = request.target.machine.cpu_kvm if base.accelerator.name == "kvm" else request.target.machine.cpu
     accelerator = base.accelerator
-    return Report((*judge(talk, limit), *cases), accelerator.name, accelerator.reason, cpu, base.parts.release)
+    return Report(cases, accelerator.name, accelerator.reason, cpu, base.parts.release)
 
 
 def find_plans(tree: Path, arch: str) -> dict[str, bool]:
@@ -137,42 +136,38 @@ def find_plans(tree: Path, arch: str) -> dict[str, bool]:
     return {plan.name: bool(plan.get("enabled", True)) for plan in metadata.prune(keys=["execute"])}
 
 
-def cases_of(plans: Mapping[str, bool], results: Path, gates: Sequence[str] | None) -> tuple[Case, ...]:
+def judged(ran: Mapping[str, Sequence[Case]], disabled: Sequence[str], gates: Sequence[str] | None) -> tuple[Case, ...]:
     """The cases of all plans, and one for each test case that a gate requires.
 
-    :param plans: as ``find_plans`` has it.
-    :param results: the folder of tmt's run.
+    :param ran: plan → its cases.
+    :param disabled: plans that do not run here.
     :param gates: the required test cases; None where no policy speaks of Kitten: then every plan counts.
     """
-    found: dict[str, tuple[Case, ...]] = {}
-    disabled = []
-    for plan, enabled in plans.items():
-        if enabled:
-            found[plan] = _of_plan(plan, results)
-        else:
-            disabled.append(Case(name=plan, outcome="skip", code="tmt-disabled", reason="the plan is disabled here"))
+    off = [
+        Case(name=plan, outcome="skip", code="tmt-disabled", reason="the plan is disabled here") for plan in disabled
+    ]
     if gates is None:
-        return (*(case for cases in found.values() for case in cases), *disabled)
-    means = {gate: gating.plans_of(gate, plans) for gate in gates}
+        return (*(case for cases in ran.values() for case in cases), *off)
+    means = {gate: gating.plans_of(gate, (*ran, *disabled)) for gate in gates}
     required = {plan for meant in means.values() for plan in meant}
     shown = [
         case if plan in required or case.outcome != "fail" else _not_required(case)
-        for plan, cases in found.items()
+        for plan, cases in ran.items()
         for case in cases
     ]
-    return (*shown, *disabled, *(_gate(gate, meant, found) for gate, meant in means.items()))
+    return (*shown, *off, *(_gate(gate, meant, ran) for gate, meant in means.items()))
 
 
-def _gate(gate: str, meant: Sequence[str], found: Mapping[str, Sequence[Case]]) -> Case:
+def _gate(gate: str, meant: Sequence[str], ran: Mapping[str, Sequence[Case]]) -> Case:
     name = f"{_GATING}: {gate}"
-    ran = [case for plan in meant for case in found.get(plan, ())]
+    cases = [case for plan in meant for case in ran.get(plan, ())]
     if not meant:
         return Case(name=name, outcome="fail", reason="it is required, and no plan of this repository is meant by it")
-    if idle := [plan for plan in meant if plan not in found]:
+    if idle := [plan for plan in meant if plan not in ran]:
         return Case(name=name, outcome="fail", reason=f"it is required, and {idle[0]} is disabled here")
-    if failed := next((case for case in ran if case.outcome == "fail"), None):
+    if failed := next((case for case in cases if case.outcome == "fail"), None):
         return Case(name=name, outcome="fail", reason=f"{failed.name}: {failed.reason}")
-    if not any(case.outcome == "pass" for case in ran):
+    if not any(case.outcome == "pass" for case in cases):
         return Case(name=name, outcome="fail", reason="it is required, and every test of it was skipped")
     return Case(name=name, outcome="pass")
 
@@ -182,21 +177,27 @@ def _not_required(case: Case) -> Case:
     return case.model_copy(update={"outcome": "skip", "code": "not-gating", "reason": reason})
 
 
-def _of_plan(plan: str, results: Path) -> tuple[Case, ...]:
-    folder = results / plan.lstrip("/") / "execute"
+def cases_of(plan: str, execute: Path, wrong: str = "", log: Path | None = None) -> tuple[Case, ...]:
+    """The cases of a plan that ran.
+
+    :param execute: the folder with its ``results.yaml``.
+    :param wrong: what kept tmt from ending well; of a plan that could not be prepared, it could run no test either.
+    :param log: what tmt said.
+    """
     try:
-        documents = yaml.safe_load((folder / "results.yaml").read_text(encoding="utf-8"))
+        documents = yaml.safe_load((execute / "results.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         documents = None
-    if not isinstance(documents, list) or not documents:
-        return (Case(name=plan, outcome="fail", reason="no test of this plan ran"),)
     cases: dict[str, Case] = {}
-    for document in documents:
+    for document in documents if isinstance(documents, list) else ():
         name, number = f"{plan}: {document['name']}", 1
         while name in cases:  # the same test again: another phase, another guest
             number += 1
             name = f"{plan}: {document['name']} #{number}"
-        cases[name] = _case(name, document, folder)
+        cases[name] = _case(name, document, execute)
+    if wrong or not cases:
+        reason = wrong or "no test of this plan ran"
+        cases[plan] = Case(name=plan, outcome="fail", reason=reason, detail=_tail(log) if log else "")
     return tuple(cases.values())
 
 
@@ -224,10 +225,6 @@ def seconds(duration: str) -> float:
     """``HH:MM:SS`` in seconds; 0 where it says nothing of the kind."""
     found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", duration)
     return float(int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])) if found else 0.0
-
-
-def _of_tmt_itself(reason: str, log: Path) -> tuple[Case, ...]:
-    return (Case(name="tmt", outcome="fail", reason=reason, detail=_tail(log)),) if reason else ()
 
 
 def _required(files: Mapping[str, bytes]) -> tuple[str, ...] | None:
@@ -259,42 +256,44 @@ def _stand_in(request: Request) -> Mapping[str, bytes]:
     return {"/kitten/installed": installed.encode(), "/kitten/login/dnf": _STAND_IN}
 
 
-def _results_folder(scratch: Path) -> Path:
-    """The folder of a run, with a path so long that tmt cannot put a socket below it.
-
-    It then leaves the sharing of a connection to ssh, where ours is at hand. Its own it would make anew for each step, look for
-    at once, and then again 30 s later.
-    """
-    return scratch / "run".ljust(max(3, _PATH_CHARACTERS - len(str(scratch))), "-")
-
-
-def _command(request: Request, base: Base, entry: Login, port: int, tree: Path, results: Path) -> list[str]:
-    context = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
+def _run_plan(
+    request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float
+) -> tuple[str, tuple[Case, ...]]:
+    """Run one plan. Each is a run of tmt by itself: one that cannot be prepared would end it for all."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", plan).strip("-")
+    # A path so long that tmt can put no socket below it. It then leaves the sharing of a connection to ssh, where ours is at
+    # hand. Its own it would make anew for each step, look for at once, and then again only 30 s later.
+    results = request.scratch / f"run-{name}-".ljust(max(0, _PATH_CHARACTERS - len(str(request.scratch))), "-")
+    log = request.logs / f"{name}.log"
+    context = {**CONTEXT, "arch": request.target.machine_arch}
     # A test's `duration` is that of real hardware. Under emulation the suite's limit stands for all of them.
     patience = ["--ignore-duration"] if base.accelerator.name == "tcg" else []
-    return [
-        *(sys.executable, "-m", "tmt", "-vv", "--root", str(tree)),
-        *(*context, "--context", f"arch={request.target.machine_arch}"),
-        *("run", "--id", str(results), "--all"),
-        *("provision", "--how", "connect", "--guest", login.ADDRESS, "--port", str(port), "--key", str(entry.key)),
+    argv = [
+        *(sys.executable, "-m", "tmt", "-vv", "--root", str(request.scratch / "tree")),
+        *(f"--context={name}={value}" for name, value in context.items()),
+        *("run", "--id", str(results), "--all", "plan", "--name", f"^{re.escape(plan)}$"),
+        *("provision", "--how", "connect", "--guest", login.HOST, "--key", str(entry.key)),
         *("execute", *patience),
     ]
+    wrong = _run_tmt(_confined(request, argv, entry), log, running, until)
+    if (results / "log.txt").is_file():
+        shutil.copyfile(results / "log.txt", log.with_suffix(".debug.log"))
+    for output in sorted(results.rglob("output.txt")):
+        shutil.copyfile(output, log.with_suffix(f".{output.parent.name}.log"))
+    return plan, cases_of(plan, results / plan.lstrip("/") / "execute", wrong, log)
 
 
-def _confined(request: Request, argv: Sequence[str], control: Path, entry: Login) -> list[str]:
+def _confined(request: Request, argv: Sequence[str], entry: Login) -> list[str]:
     """The command line in a sandbox of its own, as far as it must reach a guest and the repositories of tests."""
     python = {str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix)}
     home = request.scratch / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     hidden = ["/tmp", "/var/tmp", "/run", str(Path.home()), *([str(request.state)] if request.state.is_dir() else [])]  # noqa: S108
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
         "LANG": "C.UTF-8",
-        "TMT_SSH_CONTROL_PATH": str(control),
-        "TMT_SSH_STRICT_HOST_KEY_CHECKING": "yes",
-        "TMT_SSH_USER_KNOWN_HOSTS_FILE": str(entry.known_hosts),
-        "TMT_SSH_GLOBAL_KNOWN_HOSTS_FILE": "none",
+        **{f"TMT_SSH_{_SNAKE.sub('_', name).upper()}": value for name, value in entry.options.items()},
     }
     return [
         *(require("bwrap", "bubblewrap"), "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
@@ -308,31 +307,24 @@ def _confined(request: Request, argv: Sequence[str], control: Path, entry: Login
     ]
 
 
-def _run_tmt(argv: Sequence[str], log: Path, running: Guest, limit: float) -> str:
+def _run_tmt(argv: Sequence[str], log: Path, running: Guest, until: float) -> str:
     """Run it to its end. Returns what was wrong with it, if anything: a test that failed is nothing wrong."""
-    until = time.monotonic() + limit
     with log.open("wb") as sink, started(argv, stdout=sink, stderr=STDOUT) as process:
         while process.poll() is None:
             if running.talk.ending:
-                return f"the guest ended while tmt ran ({running.talk.ending})"
+                return f"the guest ended meanwhile ({running.talk.ending})"
             if time.monotonic() > until:
-                return f"tmt did not end within {limit:.0f} s"
+                return "tmt did not end in time"
             time.sleep(_POLL_SECONDS)
     # Its manual: 0 passed, 1 failed, 2 an error, 3 nothing ran, 4 everything was skipped.
-    return {0: "", 1: "", 4: ""}.get(process.returncode, f"tmt ended with exit status {process.returncode}")
+    if process.returncode in (0, 1, 4):
+        return ""
+    failures = [line.split("fail: ", 1)[1] for line in _tail(log, 10_000).splitlines() if " fail: " in line]
+    return f"tmt: {failures[-1]}" if failures else f"tmt ended with exit status {process.returncode}"
 
 
-def _keep(results: Path, logs: Path) -> None:
-    """Copy tmt's log and what each test said to where they are shown."""
-    if (results / "log.txt").is_file():
-        shutil.copyfile(results / "log.txt", logs / "tmt-debug.log")
-    for output in sorted(results.rglob("output.txt")):
-        name = re.sub(r"[^A-Za-z0-9]+", "-", str(output.relative_to(results).parent)).strip("-")
-        shutil.copyfile(output, logs / f"{name}.log")
-
-
-def _tail(path: Path) -> str:
+def _tail(path: Path, lines: int = _TAIL_LINES) -> str:
     try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:])
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])
     except OSError:
         return ""
