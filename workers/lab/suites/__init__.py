@@ -15,6 +15,7 @@ RUNNERS: Mapping[str, str] = {
     "packages": "workers.lab.suites.packages",
     "power-kvm": "workers.lab.suites.power_kvm",
     "tmt": "workers.lab.suites.tmt",
+    "secure-boot": "workers.lab.suites.secure_boot",
 }
 
 
