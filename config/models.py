@@ -276,6 +276,7 @@ class Suite(Model):
     needs_package: bool = Field(
         default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
     )
+    quick: bool = Field(default=False, description="Only its shortest proof, where the suite has one (secure-boot)")
     reruns: int = Field(
         default=1,
         ge=0,

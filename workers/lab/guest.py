@@ -49,12 +49,13 @@ class Base:
     accelerator: accelerator.Accelerator
 
 
-def base(target: Target) -> Base:
+def base(target: Target, parts: GuestParts | None = None) -> Base:
     """The base of a target's guests; fetched, made and tried on first use.
 
+    :param parts: those of a kernel under test (``packaged``).
     :raises CannotRun: no apt, no network, no tools.
     """
-    parts = guest_parts(target)
+    parts = parts or guest_parts(target)
     archive = base_archive(target, parts)
     return Base(target, parts, archive, accelerator.choose(target, parts, archive))
 

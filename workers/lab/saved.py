@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config.identity import identity_of
@@ -48,18 +48,27 @@ def memory_for(base: Base, payload: int) -> int:
 
 @contextlib.contextmanager
 def ready(
-    base: Base, payload: bytes, logs: Path | None = None, name: str = "guest", *, fresh: bool = False
+    base: Base,
+    payload: bytes,
+    logs: Path | None = None,
+    name: str = "guest",
+    *,
+    fresh: bool = False,
+    arguments: Sequence[str] = (),
+    inherited: Sequence[int] = (),
 ) -> Iterator[Guest]:
     """A guest that has been told to go, with this payload, for the length of a block.
 
     :param payload: ``guest.payload_archive``.
     :param fresh: boot it, even where a saved one is at hand.
+    :param arguments: further ones of QEMU: a port, a network card.
+    :param inherited: descriptors they name; the caller's to close.
     :raises LaunchFailedError: when QEMU does not start, or the guest never says it is ready.
     """
     with contextlib.ExitStack() as stack:
         drive = anonymous(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
-        boot = _boot(base, memory_for(base, len(payload)), drive)
+        boot = _boot(base, memory_for(base, len(payload)), drive, arguments, inherited)
         guest = None
         if not fresh and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)
@@ -71,7 +80,7 @@ def ready(
         yield guest
 
 
-def _boot(base: Base, memory_mib: int, drive: int) -> Boot:
+def _boot(base: Base, memory_mib: int, drive: int, further: Sequence[str] = (), inherited: Sequence[int] = ()) -> Boot:
     return Boot(
         machine=base.target.machine,
         accelerator=base.accelerator.name,
@@ -79,7 +88,8 @@ def _boot(base: Base, memory_mib: int, drive: int) -> Boot:
         initrd=str(base.archive),
         memory_mib=memory_mib,
         drives=(Drive("payload", f"/proc/self/fd/{drive}"),),
-        inherited=(drive,),
+        arguments=tuple(further),
+        inherited=(drive, *inherited),
     )
 
 

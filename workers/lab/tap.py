@@ -173,13 +173,25 @@ def parse(text: str) -> tuple[Case, ...]:
 
 
 def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case, ...]:
-    """The cases of a script that speaks TAP; none for one that only exits.
+    """The cases of a script that speaks TAP, and of the subtests it announces; none for one that only exits.
 
     :param begun: when the script was started, on the guest's clock; negative: unknown.
     """
     level = _Level()
+    cases: list[Case] = []
+    nested: list[str] = []
+    announced = ""
     for line in lines:
-        level.read(line)
+        if announced and line.startswith(_INDENT):
+            nested.append(line[len(_INDENT) :])
+        elif found := _SUBTEST.match(line):
+            announced = found["name"]
+        elif level.read(line) and announced:
+            cases += _subtest(level.cases[-1].name, nested)
+            nested, announced = [], ""
+    if announced:
+        cases += _subtest(announced, nested)
+        level.wrong.append(f"{announced} did not finish")
     if not level.spoke_tap and not level.wrong:
         return ()
     seconds = []
@@ -187,12 +199,12 @@ def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case
         since = clock.at - begun if clock.at >= 0 <= begun else 0.0
         seconds.append(round(max(0.0, since if clock.took < 0 else clock.took), 3))
         begun = max(begun, clock.at)
-    cases = level.finished()
-    seconds += [0.0] * (len(cases) - len(seconds))
-    return tuple(
-        case.model_copy(update={"name": f"{name}: {case.name}", "seconds": took})
-        for case, took in zip(cases, seconds, strict=True)
-    )
+    points = level.finished()
+    seconds += [0.0] * (len(points) - len(seconds))
+    for point, took in zip(points, seconds, strict=True):
+        if point.outcome != "pass" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
+            cases.append(point.model_copy(update={"seconds": took}))
+    return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in cases)
 
 
 def _explained(point: Case, output: Sequence[str]) -> Case:

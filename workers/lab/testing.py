@@ -17,7 +17,7 @@ from workers.errors import CannotRun
 from workers.lab import junit
 from workers.lab.launch import LaunchFailedError
 from workers.lab.suites import Report, Request, runner
-from workers.lab.suites.packages import read_tests
+from workers.lab.suites.packages import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
 _KEPT_RUNS = 100  # of runs without a build, in the state folder
@@ -43,7 +43,7 @@ def run_suites(
         about = None
         if paths or build_url:
             about = subject.subject(target, state, paths, build_url, scratch / "packages")
-        tests = _tests(about, tests_place, scratch)
+        files = _tests(about, tests_place, scratch)
         kept = scratch / "kept" if about and about.build else _run_folder(state, target)
         results = []
         for suite in suites:
@@ -53,7 +53,8 @@ def run_suites(
                 suite=suite,
                 state=state,
                 packages=about.packages if about else (),
-                tests=tests,
+                tests=tests_folder(files),
+                fmf=files if FMF_ROOT in files else {},
                 extra=tuple(extra),
                 logs=kept / suite.name,
                 scratch=scratch / suite.name,

@@ -17,7 +17,7 @@ from config.models import Package, Site
 from workers.errors import DidNotHold
 from workers.run import CommandFailed
 
-RECIPE = 1
+RECIPE = 2
 """Part of each source's key: counted up whenever what is made here changes for the same input."""
 SECONDS = 180.0  # s for rpm to read a spec and pack its sources
 
@@ -140,8 +140,12 @@ def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) 
 
 
 def pack_tests(folder: Path, to: Path, seconds: int) -> bool:
-    """Pack ``tests/`` of a work tree as a tar of its content; false when it has none. Same content, same bytes."""
-    tests = folder / "tests"
+    """Pack a work tree's tests as a tar; false when it has none. Same content, same bytes.
+
+    An fmf tree, which has ``.fmf/version``, is packed whole: its plans and tests may name any file in it. Otherwise it is the
+    content of ``tests/``.
+    """
+    tests = folder if (folder / ".fmf" / "version").is_file() else folder / "tests"
     if not tests.is_dir():
         return False
     with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive:

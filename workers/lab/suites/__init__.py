@@ -11,7 +11,12 @@ from typing import Protocol, cast
 from config.models import Site, Suite, Target
 from workers.results import Case
 
-RUNNERS: Mapping[str, str] = {"packages": "workers.lab.suites.packages"}
+RUNNERS: Mapping[str, str] = {
+    "packages": "workers.lab.suites.packages",
+    "power-kvm": "workers.lab.suites.power_kvm",
+    "tmt": "workers.lab.suites.tmt",
+    "secure-boot": "workers.lab.suites.secure_boot",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Request:
     """The RPMs under test, debuginfo and source packages among them; none: the suite looks at what the target promises alone."""
     tests: Mapping[str, bytes]
     """The files of the package's tests/ folder, by relative name."""
+    fmf: Mapping[str, bytes]
+    """The files of its dist-git repository, by relative name, if that is an fmf tree; none otherwise."""
     extra: tuple[Path, ...]
     """Further packages for the guest (--with)."""
     logs: Path

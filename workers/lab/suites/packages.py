@@ -6,6 +6,7 @@ their names, each from the folder that holds all of the package's test files.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -27,14 +28,20 @@ _MAX_TESTS = 256 * 1024 * 1024  # bytes of test files
 _MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
 
 
+FMF_ROOT = ".fmf/version"
+"""The file that makes a folder the root of an fmf tree."""
+
+
 def read_tests(place: Path) -> Mapping[str, bytes]:
-    """The test files of a folder or a tar, by name relative to it.
+    """The test files of a folder or a tar, by name relative to it: a tests/ folder, or an fmf tree that has one.
 
     :raises CannotRun: when it is neither, is damaged, too large, or holds a name that leaves it.
     """
     mend = "give the tests/ folder of the package, or a tar of it"
     if place.is_dir():
-        found = {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+        paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
+        names = [(path.relative_to(place), path) for path in paths]
+        found = {str(name): path.read_bytes() for name, path in names if name.parts[0] != ".git"}
         size = sum(map(len, found.values()))
     else:
         try:
@@ -59,9 +66,18 @@ def _read_tar(data: bytes) -> tuple[dict[str, bytes], int]:
             size += member.size
             if size > _MAX_TESTS:
                 break
-            if member.isfile() and (source := archive.extractfile(member)):
-                found[str(PurePosixPath(member.name))] = source.read()
+            if not member.isfile() and not member.issym():
+                continue
+            with contextlib.suppress(KeyError):  # a link to a file stands for it; one to nothing is left out
+                if source := archive.extractfile(member):
+                    found[str(PurePosixPath(member.name))] = source.read()
     return found, size
+
+
+def tests_folder(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """What of ``read_tests`` lies in the tests/ folder, by name relative to it."""
+    folder = {name.removeprefix("tests/"): data for name, data in files.items() if name.startswith("tests/")}
+    return folder if FMF_ROOT in files and folder else files
 
 
 def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:

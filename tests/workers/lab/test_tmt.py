@@ -1,0 +1,315 @@
+"""Suite tmt: gates, plans and results read strictly; and a real tmt against a real guest."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.loading import load_site
+from workers import cache
+from workers.errors import CannotRun
+from workers.lab import gating, login
+from workers.lab.suites import Request, packages, tmt
+from workers.results import Case
+from workers.run import run
+from workers.sources import srpm
+
+SITE = load_site("demo")
+QUICK = SITE.target("aarch64")  # the quickest to boot under emulation
+
+GATE = """\
+--- !Policy
+product_versions: [fedora-*]
+decision_context: bodhi_update_push_stable
+rules:
+  - !PassingTestCaseRule {test_case_name: fedora-ci.koji-build.tier0.functional}
+--- !Policy
+product_versions: [rhel-9, centos-stream-10]
+decision_contexts: [osci_compose_gate]
+rules:
+  - !PassingTestCaseRule {test_case_name: osci.brew-build./plans/tier0.functional}
+  - !PassingTestCaseRule {test_case_name: osci.brew-build.tier1.functional}
+"""
+
+
+def test_only_policies_about_kitten_require_something():
+    policies = gating.read(GATE)
+    assert [policy.applies for policy in policies] == [False, True]
+    assert gating.required(policies) == ("osci.brew-build./plans/tier0.functional", "osci.brew-build.tier1.functional")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no policy"),
+        ("rules: []\n", "no !Policy"),
+        ("--- !Policy\nproduct_versions: [rhel-10]\n", "rules is no list"),
+        ("--- !Policy\nproduct_versions: rhel-10\nrules: []\n", "product_versions is no list"),
+        ("--- !Policy\nproduct_versions: [rhel-10]\nrules: [{test_case_name: a.b.c.d}]\n", "rules is no list"),
+        ("--- !Policy\nproduct_versions: [rhel-10]\nrules:\n  - !RemoteRule {}\n", "RemoteRule"),
+        ("--- !Policy\nproduct_versions: [rhel-10]\nrules:\n  - !PassingTestCaseRule {name: a}\n", "no test_case_name"),
+        ("--- !!python/object/apply:os.system [true]\n", "python/object"),
+        ("--- !Policy [", "expected"),
+    ],
+)
+def test_a_gate_that_cannot_be_followed_is_an_error(text, words):
+    with pytest.raises(gating.GatingError, match=words):
+        gating.read(text)
+
+
+@pytest.mark.parametrize(
+    ("case", "meant"),
+    [
+        ("osci.brew-build./plans/tier0.functional", ["/plans/tier0"]),
+        ("osci.brew-build./plans/tier1.functional", ["/plans/tier1/a", "/plans/tier1/b"]),
+        ("osci.brew-build.tier1.functional", ["/plans/tier1/a", "/plans/tier1/b"]),
+        ("osci.brew-build./plans.functional", ["/plans/tier0", "/plans/tier1/a", "/plans/tier1/b", "/plans/tier10"]),
+        ("osci.brew-build.rpmdeplint.functional", []),
+        ("tier0", []),
+    ],
+)
+def test_a_test_case_means_plans_by_their_name(case, meant):
+    plans = ["/plans/tier0", "/plans/tier1/a", "/plans/tier1/b", "/plans/tier10"]
+    assert list(gating.plans_of(case, plans)) == meant
+
+
+def ran(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
+    folder = folder / plan.lstrip("/")
+    folder.mkdir()
+    (folder / "results.yaml").write_text(yaml.safe_dump(list(tests)))
+    (folder / "output.txt").write_text("its words\n")
+    return tmt.cases_of(plan, folder, wrong)
+
+
+def outcomes(cases) -> dict[str, tuple[str, str]]:
+    return {case.name: (case.outcome, case.code or case.reason) for case in cases}
+
+
+def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
+    cases = ran(
+        tmp_path,
+        {"name": "/a", "result": "pass", "duration": "00:01:05", "log": ["output.txt"]},
+        {"name": "/a", "result": "pass"},
+        {
+            "name": "/f",
+            "result": "fail",
+            "note": ["exit 3"],
+            "check": [{"name": "dmesg", "event": "after", "result": "fail"}],
+        },
+        {"name": "/w", "result": "warn"},
+        {"name": "/e", "result": "error"},
+        {"name": "/n", "result": "pending"},
+        {"name": "/i", "result": "info"},
+        {"name": "/s", "result": "skip"},
+        {"name": "/x", "result": "unheard of"},
+    )
+    assert outcomes(cases) == {
+        "/p: /a": ("pass", ""),
+        "/p: /a #2": ("pass", ""),
+        "/p: /f": ("fail", "exit 3; check dmesg after: fail"),
+        "/p: /w": ("fail", "tmt warns"),
+        "/p: /e": ("fail", "it could not be run to its end"),
+        "/p: /n": ("fail", "it did not run"),
+        "/p: /i": ("skip", "tmt-info"),
+        "/p: /s": ("skip", "tmt-skip"),
+        "/p: /x": ("fail", "tmt says unheard of"),
+    }
+    assert (cases[0].seconds, cases[0].detail) == (65.0, "its words")
+
+
+def test_what_a_gate_requires_must_have_run_and_passed_and_the_rest_only_shows(tmp_path):
+    found = {
+        "/good": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/good"),
+        "/bad": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/bad"),
+        "/idle": ran(tmp_path, {"name": "/t", "result": "skip"}, plan="/idle"),
+        "/other": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/other"),
+        "/silent": ran(tmp_path, plan="/silent"),
+        "/broken": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt fell over"),
+    }
+    gates = [f"a.b./{name}.functional" for name in ("good", "bad", "idle", "silent", "broken", "off", "absent")]
+    said = outcomes(tmt.judged(found, ["/off"], gates))
+    assert said == {
+        "/good: /t": ("pass", ""),
+        "/bad: /t": ("fail", "it failed"),
+        "/idle: /t": ("skip", "tmt-skip"),
+        "/other: /t": ("skip", "not-gating"),
+        "/silent": ("fail", "no test of this plan ran"),
+        "/broken: /t": ("pass", ""),
+        "/broken": ("fail", "tmt fell over"),
+        "/off": ("skip", "tmt-disabled"),
+        "gating.yaml: a.b./good.functional": ("pass", ""),
+        "gating.yaml: a.b./bad.functional": ("fail", "/bad: /t: it failed"),
+        "gating.yaml: a.b./idle.functional": ("fail", "it is required, and every test of it was skipped"),
+        "gating.yaml: a.b./silent.functional": ("fail", "/silent: no test of this plan ran"),
+        "gating.yaml: a.b./broken.functional": ("fail", "/broken: tmt fell over"),
+        "gating.yaml: a.b./off.functional": ("fail", "it is required, and /off is disabled here"),
+        "gating.yaml: a.b./absent.functional": (
+            "fail", "it is required, and no plan of this repository is meant by it",
+        ),
+    }  # fmt: skip
+    without = outcomes(tmt.judged({"/other": found["/other"]}, ["/off"], None))
+    assert without == {"/other: /t": ("fail", "it failed"), "/off": ("skip", "tmt-disabled")}
+
+
+def request_for(tmp_path: Path, tree: dict[str, str], suite: str = "tmt") -> Request:
+    logs, scratch, state = (tmp_path / name for name in ("logs", "scratch", "state"))
+    for folder in (logs, scratch, state):
+        folder.mkdir(exist_ok=True)
+    return Request(
+        site=SITE,
+        target=QUICK,
+        suite=next(found for found in SITE.suites if found.name == suite),
+        state=state,
+        packages=(),
+        tests={},
+        fmf={name: text.encode() for name, text in tree.items()},
+        extra=(),
+        logs=logs,
+        scratch=scratch,
+    )
+
+
+PLAN = "discover: {how: fmf}\nexecute: {how: tmt}\n"
+ROOT = {".fmf/version": "1\n"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({}, "it has no plans"),
+        ({**ROOT, "tests/main.fmf": "test: ./a.sh\n"}, "it has no plans"),
+        (
+            {**ROOT, "plans/a.fmf": PLAN + "adjust:\n - enabled: false\n   when: distro == centos-stream\n"},
+            "every plan of it is",
+        ),
+        ({**ROOT, "plans/a.fmf": "execute: ["}, "Failed to parse"),
+        ({**ROOT, "plans/a.fmf": PLAN, "gating.yaml": "no gate"}, "no !Policy"),
+    ],
+)
+def test_what_has_nothing_to_run_fails_before_a_guest_is_booted(tmp_path, tree, words):
+    (case,) = tmt.run(request_for(tmp_path, tree)).cases
+    assert case.outcome == "fail"
+    assert words in case.reason
+
+
+def test_plans_see_the_distribution_and_the_architecture(tmp_path):
+    (tmp_path / ".fmf").mkdir()
+    (tmp_path / ".fmf/version").write_text("1\n")
+    for number, when in enumerate(["distro == centos-stream-10", "distro == almalinux-kitten-10", "arch == s390x"]):
+        (tmp_path / f"{number}.fmf").write_text(PLAN + f"enabled: false\nadjust:\n - enabled: true\n   when: {when}\n")
+    assert tmt.find_plans(tmp_path, "s390x") == {"/0": True, "/1": True, "/2": True}
+    assert tmt.find_plans(tmp_path, "x86_64") == {"/0": True, "/1": True, "/2": False}
+
+
+def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite_finds_them(tmp_path):
+    files = {
+        ".fmf/version": "1",
+        "gating.yaml": "g",
+        "plans/a.fmf": "p",
+        "tests/smoke.sh": "s",
+        "tests/data/x": "x",
+        "a.spec": "%",
+    }
+    tree = tmp_path / "tree"
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    (tree / "tests/again.sh").symlink_to("smoke.sh")
+    (tree / "tests/nowhere").symlink_to("gone")
+    assert srpm.pack_tests(tree, tmp_path / "tests.tar", 0)
+    read = packages.read_tests(tmp_path / "tests.tar")
+    assert read == {**{name: text.encode() for name, text in files.items()}, "tests/again.sh": b"s"}
+    assert packages.tests_folder(read) == {"smoke.sh": b"s", "data/x": b"x", "again.sh": b"s"}
+    (tree / ".git").mkdir()
+    (tree / ".git/config").write_text("")
+    assert packages.read_tests(tree) == read
+    # Without .fmf the archive is the content of tests/, whatever lies in there.
+    (tree / ".fmf/version").unlink()
+    (tree / "tests/tests").mkdir()
+    (tree / "tests/tests/deep.sh").write_text("d")
+    assert srpm.pack_tests(tree, tmp_path / "tests.tar", 0)
+    with tarfile.open(tmp_path / "tests.tar") as archive:
+        assert "smoke.sh" in archive.getnames()
+    read = packages.read_tests(tmp_path / "tests.tar")
+    assert (
+        packages.tests_folder(read)
+        == read
+        == {"smoke.sh": b"s", "data/x": b"x", "again.sh": b"s", "tests/deep.sh": b"d"}
+    )
+
+
+def test_libraries_of_the_login_are_complete_or_it_is_refused(tmp_path):
+    (tmp_path / "b.c").write_text("int b(void) { return 1; }\n")
+    (tmp_path / "a.c").write_text("int b(void); int main(void) { return b(); }\n")
+    run(["gcc", "-shared", "-nostdlib", "-Wl,-soname,libb.so.7", "-o", "libb.so", "b.c"], cwd=tmp_path)
+    run(["gcc", "-o", "a", "a.c", "-L.", "-lb"], cwd=tmp_path)
+    program, library = (tmp_path / "a").read_bytes(), (tmp_path / "libb.so").read_bytes()
+    with pytest.raises(CannotRun, match=r"no package brings lib(b|c)\.so"):
+        login.needed([program], {"libb.so.7": library})
+    assert login.needed([program], {"libb.so.7": library, "libc.so.6": b"\x7fELF"[:0]}) == ("libb.so.7", "libc.so.6")
+
+
+TREE = {
+    **ROOT,
+    "plans/tier0.fmf": PLAN.replace("how: fmf", "how: fmf, filter: 'tier:0'"),
+    "plans/more.fmf": PLAN.replace("how: fmf", "how: fmf, filter: 'tier:1'"),
+    "gating.yaml": GATE.replace("[rhel-9, ", "[").replace(
+        "osci.brew-build.tier1.functional", "osci.brew-build.absent.functional"
+    ),
+    "tests/main.fmf": "framework: shell\n",
+    "tests/here.fmf": "tier: '0'\ntest: ./here.sh\nrequire: [bash, diffutils]\n",
+    "tests/here.sh": "#!/bin/bash\nset -e\n[ $(uname -m) = aarch64 ]\n[ $(id -u) = 0 ]\necho these words\n",
+    "tests/fails.fmf": "tier: '0'\ntest: 'echo before; ls /nowhere'\n",
+    "tests/needs.fmf": "tier: '1'\ntest: 'true'\nrequire: [no-such-package]\n",
+}
+
+
+@pytest.mark.guest
+def test_plans_run_in_a_guest_and_the_gate_decides(tmp_path):
+    """One plan runs: a test passes, one fails. The other needs a package that nobody has, and is not required."""
+    request = request_for(tmp_path, TREE)
+    (request.state / "secret").write_text("s")
+    report = tmt.run(request)
+    said = outcomes(report.cases)
+    assert said["login.sh: the host ended the session"] == ("pass", "")
+    assert said["/plans/tier0: /tests/here"] == ("pass", "")
+    assert said["/plans/tier0: /tests/fails"] == ("fail", "it failed")
+    assert said["/plans/more"] == ("skip", "not-gating")
+    assert said["/plans/more: /tests/needs"] == ("skip", "not-gating")
+    assert said["gating.yaml: osci.brew-build./plans/tier0.functional"] == (
+        "fail",
+        "/plans/tier0: /tests/fails: it failed",
+    )
+    assert said["gating.yaml: osci.brew-build.absent.functional"][0] == "fail"
+    details = {case.name: case.detail for case in report.cases}
+    assert "these words" in details["/plans/tier0: /tests/here"]
+    assert "before" in details["/plans/tier0: /tests/fails"]
+    assert "No match for argument: no-such-package" in (request.logs / "plans-more.log").read_text()
+    assert len(said) == len(report.cases)
+    assert (report.accelerator, report.cpu) == ("tcg", "cortex-a57")
+
+
+def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KITTEN_CACHE", str(cache.root()))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user/.netrc").write_text("secret")
+    request = request_for(tmp_path, {})
+    (request.state / "key").write_text("secret")
+    with login.login(QUICK, request.scratch) as entry:
+        script = (
+            f"cd {request.scratch} && touch here && echo wrote; "
+            f"ls -A {request.state} {tmp_path}/user; touch {Path(__file__).parent}/x || echo refused; "
+            f"env | grep -c SECRET"
+        )
+        monkeypatch.setenv("SECRET", "x")
+        done = run(tmt._confined(request, ["sh", "-c", script], entry), check=False)
+    said = done.output
+    assert "wrote" in said
+    assert "refused" in said
+    assert "key" not in said
+    assert "netrc" not in said
+    assert "\n0\n" in said  # no SECRET in its environment

@@ -1,0 +1,257 @@
+"""A guest that one can log in to: an SSH server on a virtio port, and what ``rsync`` and a terminal need on the other side.
+
+There is no network in it: one connection runs over the port, and ssh shares it among all who want one. So nothing listens on
+this host but a socket in a private folder, and nothing of this host or beyond can be reached from the guest. (Besides, QEMU's
+emulation of s390x sums up TCP packets wrongly, and the guest drops them all.)
+
+The server and its libraries are Debian's, of the guest's architecture. They lie in a folder of their own and run under
+their own program interpreter: no package under test can break them, and they can hide no library it lacks. Both keys,
+the host's and the user's, are made for one guest and gone with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from config.identity import identity_of
+from config.models import Target
+from workers import cache
+from workers.apt import AptRoot, private_root
+from workers.errors import CannotRun
+from workers.lab import kernel
+from workers.lab.launch import LaunchFailedError
+from workers.run import require, run, started
+from workers.verify.elf import Elf
+
+HOST = "guest"
+"""What clients call it. The name is never looked up."""
+OVER = "/run/kitten-over"
+"""Whoever writes to it in the guest ends the session for good."""
+
+_PORT = "org.kitten.login"
+_SCRIPT = Path(__file__).with_name("login.sh")
+_HERE = "/kitten/login"
+_PACKAGES = ("openssh-server", "rsync", "util-linux")
+_PROGRAMS = {
+    "sshd": "usr/sbin/sshd",
+    "sshd-session": "usr/lib/openssh/sshd-session",
+    "sshd-auth": "usr/lib/openssh/sshd-auth",
+    "rsync": "usr/bin/rsync",
+    "flock": "usr/bin/flock",
+}
+_LIBRARIES = re.compile(r"lib|zlib")  # of the packages apt would install with them, those worth fetching
+_DT_NEEDED, _DT_SONAME = 1, 14  # elf.h
+_FORMAT = 1  # changes when what is kept of the packages changes
+_CONFIGURATION = f"""\
+HostKey {_HERE}/host_key
+AuthorizedKeysFile {_HERE}/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+StrictModes no
+MaxSessions 100
+SshdSessionPath {_HERE}/sshd-session
+SshdAuthPath {_HERE}/sshd-auth
+SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+"""
+_DESCRIPTOR = 500
+"""Of the socket, if it is free: QEMU's command line names it, and a saved guest fits one command line only."""
+# ssh hands its end of a pair of sockets to this program, which sends back the connection over it (ProxyUseFdpass).
+_CONNECT = """\
+import socket, sys
+with socket.socket(socket.AF_UNIX) as guest:
+    guest.connect(sys.argv[1])
+    socket.send_fds(socket.socket(fileno=1), [b"-"], [guest.fileno()])
+"""
+
+
+@dataclass(frozen=True)
+class Login:
+    """What makes a guest one that can be logged in to, and what a client needs."""
+
+    files: Mapping[str, bytes | Path]
+    """For ``guest.payload_archive``, as are the tests."""
+    tests: Mapping[str, bytes]
+    arguments: tuple[str, ...]
+    """For QEMU: the port."""
+    inherited: tuple[int, ...]
+    """Descriptors for QEMU."""
+    folder: Path
+    """The client's files: ``key``, ``known_hosts``, and the sockets."""
+
+    @property
+    def key(self) -> Path:
+        """The user's private key."""
+        return self.folder / "key"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """For any ssh that wants its share of the connection ``session`` holds."""
+        return {
+            "ControlPath": str(self.folder / "shared"),
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self.folder / "known_hosts"),
+            "GlobalKnownHostsFile": "none",
+        }
+
+
+@contextlib.contextmanager
+def login(target: Target, folder: Path) -> Iterator[Login]:
+    """Prepare one, for the length of a block; the keys are new.
+
+    :param folder: an existing one that only this user can enter; its path has at most 80 characters.
+    :raises CannotRun: no apt, no network.
+    """
+    parts = _parts(target)
+    host_key, host_public = _key_pair()
+    user_key, user_public = _key_pair()
+    (folder / "key").touch(0o600)
+    (folder / "key").write_bytes(user_key)
+    (folder / "known_hosts").write_bytes(f"{HOST} ".encode() + host_public + b"\n")
+    files: dict[str, bytes | Path] = {
+        f"{_HERE}/{kind}/{path.name}": path for kind in ("bin", "lib") for path in sorted((parts / kind).iterdir())
+    }
+    interpreter = next((parts / "lib").glob("ld*")).name
+    for name in _PROGRAMS:
+        files[f"{_HERE}/{name}"] = _wrapper(name, interpreter)
+    files[f"{_HERE}/sshd_config"] = _CONFIGURATION.encode()
+    files[f"{_HERE}/authorized_keys"] = user_public + b"\n"
+    files[f"{_HERE}/host_key"] = host_key
+    script = _SCRIPT.read_text().replace("LOGIN_PORT", _PORT).replace("OVER", OVER)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "guest"))
+        listener.listen(1)
+        # QEMU removes the name by which it knows the socket when it ends, and the first to end may be one that is saved.
+        os.link(folder / "guest", folder / "port")
+        descriptor = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
+        try:
+            yield Login(
+                files=files,
+                tests={_SCRIPT.name: script.encode()},
+                arguments=(
+                    *("-chardev", f"socket,id=login,fd={descriptor},server=on,wait=off"),
+                    *("-device", f"virtserialport,chardev=login,name={_PORT}"),
+                ),
+                inherited=(descriptor,),
+                folder=folder,
+            )
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def session(entry: Login, seconds: float) -> Iterator[None]:
+    """The connection to a running guest for the length of a block; at its end the guest is told that it is over.
+
+    :param seconds: until it must be there.
+    :raises LaunchFailedError: when the guest cannot be logged in to.
+    """
+    require("ssh", "openssh-client")
+    connect = shlex.join([sys.executable, "-c", _CONNECT, str(entry.folder / "port")])
+    words = [f"-o{name}={value}" for name, value in {**entry.options, "BatchMode": "yes"}.items()]
+    client = ["ssh", "-F", "none", "-i", str(entry.key), *words]
+    master = [*client, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
+    with tempfile.TemporaryFile() as said, started(master, stdout=said, stderr=said) as process:
+        until = time.monotonic() + seconds
+        while not Path(entry.options["ControlPath"]).exists():
+            if process.poll() is not None or time.monotonic() > until:
+                said.seek(0)
+                heard = said.read(4096).decode(errors="replace").strip() or "ssh says nothing"
+                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {heard}")
+            time.sleep(0.01)
+        yield
+        # The guest may have gone; `Guest.finish` tells.
+        run([*client, f"root@{HOST}", f"echo >{OVER}"], timeout=seconds, check=False)
+
+
+def _key_pair() -> tuple[bytes, bytes]:
+    """A private key in OpenSSH's format, and its public line."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return private, key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+
+
+def _wrapper(name: str, interpreter: str) -> bytes:
+    """A script that runs a program with its own libraries, under the name by which it was called."""
+    run = f'{_HERE}/lib/{interpreter} --library-path {_HERE}/lib --argv0 "$0" {_HERE}/bin/{name} "$@"'
+    return f"#!/usr/bin/bash\nexec {run}\n".encode()
+
+
+# ---------------------------------------------------------------------------------------------- programs and libraries
+
+
+def _parts(target: Target) -> Path:
+    """Folder with ``bin/`` and ``lib/``, fetched on first use."""
+    architecture = target.toolchain.debian_arch
+    wanted = {"suite": kernel.SUITE, "packages": _PACKAGES, "programs": _PROGRAMS, "format": _FORMAT}
+    key = f"{architecture}-{identity_of(wanted)[:16]}"
+    return cache.entry("login", key, lambda folder: _make(private_root(kernel.SUITE, architecture), folder))
+
+
+def _make(root: AptRoot, folder: Path) -> None:
+    print(f"a login for guests: {', '.join(_PACKAGES)} from {root.suite}, {root.architecture}", flush=True)  # noqa: T201
+    planned = root.apt("apt-get", "install", "--simulate", "--no-install-recommends", *_PACKAGES).output
+    names = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
+    debs = folder / "debs"
+    root.download([name for name in names if name in _PACKAGES or _LIBRARIES.match(name)], debs)
+    for name in ("bin", "lib"):
+        (folder / name).mkdir()
+    libraries: dict[str, bytes] = {}
+    paths = {path: name for name, path in _PROGRAMS.items()}
+    for deb in sorted(debs.iterdir()):
+        for path, data in kernel.deb_files(deb):
+            if program := paths.get(str(path).lstrip("/")):
+                (folder / "bin" / program).write_bytes(data())
+            elif ".so" in path.name and path.parts[1:3] == ("usr", "lib"):
+                content = data()
+                libraries.update((soname, content) for soname in _dynamic(content, _DT_SONAME))
+    shutil.rmtree(debs)
+    programs = [(folder / "bin" / name).read_bytes() for name in _PROGRAMS if (folder / "bin" / name).exists()]
+    if len(programs) != len(_PROGRAMS):
+        raise CannotRun(
+            f"{', '.join(_PACKAGES)} no longer hold their programs where they were", "adapt workers/lab/login.py"
+        )
+    for soname in needed(programs, libraries):
+        (folder / "lib" / soname).write_bytes(libraries[soname])
+
+
+def needed(programs: list[bytes], libraries: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The sonames that programs need, and what these need, the program interpreter among them.
+
+    :param libraries: by soname.
+    :raises CannotRun: when one is not among the libraries.
+    """
+    found: set[str] = set()
+    waiting = list(programs)
+    while waiting:
+        for soname in _dynamic(waiting.pop(), _DT_NEEDED):
+            if soname not in libraries:
+                raise CannotRun(
+                    f"no package brings {soname}, which the guests' SSH server needs", "adapt workers/lab/login.py"
+                )
+            if soname not in found:
+                found.add(soname)
+                waiting.append(libraries[soname])
+    return tuple(sorted(found))
+
+
+def _dynamic(data: bytes, tag: int) -> Iterator[str]:
+    if data.startswith(b"\x7fELF"):
+        yield from Elf(data).dynamic_strings(tag)
