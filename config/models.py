@@ -7,7 +7,7 @@ A distribution is a folder of YAML files, one section each (``targets.yaml`` hol
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -284,6 +284,10 @@ class Suite(Model):
     description: str
     targets: Literal["all"] | tuple[Name, ...] = "all"
     timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
+    needs_package: bool = Field(
+        default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
+    )
+    quick: bool = Field(default=False, description="Only its shortest proof, where the suite has one (secure-boot)")
     reruns: int = Field(
         default=1,
         ge=0,
@@ -291,9 +295,17 @@ class Suite(Model):
         description="How often it is asked again when something failed; what then passes is flaky",
     )
 
+    def fits(self, target: Target) -> bool:
+        """Whether it runs on the target."""
+        return self.targets == "all" or target.name in self.targets
+
+
+EMULATION_FACTOR = 10.0
+"""How much more time a guest gets under software emulation than with KVM."""
+
 
 class Schedule(Model):
-    """When builds start by themselves."""
+    """When builds, or suites, start by themselves."""
 
     name: Name
     description: str = ""
@@ -302,6 +314,10 @@ class Schedule(Model):
     minute: int = Field(default=0, ge=0, le=59)
     targets: Literal["all"] | tuple[Name, ...] = "all"
     packages: Literal["all"] | tuple[Name, ...] = "all"
+    suites: Literal["all"] | tuple[Name, ...] = Field(
+        default=(),
+        description="Suites that test each of the targets itself; no package is built then. all: those that need none",
+    )
 
 
 class WorkerPool(Model):
@@ -428,6 +444,31 @@ class Site(Model):
     def targets_of(self, package: Package) -> tuple[Target, ...]:
         """The targets the package is built for."""
         return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
+
+    def suites_of(self, target: Target, package: Package | None = None) -> tuple[str, ...]:
+        """The suites that run on each build of a package on the target: the target's, then those of the package that fit."""
+        named = dict.fromkeys((*target.suites, *(package.suites if package else ())))
+        return tuple(name for name in named if name in {suite.name for suite in self.suites if suite.fits(target)})
+
+    def suites_by_themselves(self, target: Target) -> tuple[str, ...]:
+        """The suites that can test the target without a package."""
+        return tuple(suite.name for suite in self.suites if suite.fits(target) and not suite.needs_package)
+
+    def runs_of(self, schedule: Schedule) -> Mapping[str, tuple[str, ...]]:
+        """Target → the suites that the schedule runs on it, for each target that one of them fits."""
+        runs: dict[str, tuple[str, ...]] = {}
+        for target in self.targets:
+            if schedule.targets == "all" or target.name in schedule.targets:
+                possible = self.suites_by_themselves(target)
+                chosen = tuple(name for name in possible if schedule.suites == "all" or name in schedule.suites)
+                if chosen:
+                    runs[target.name] = chosen
+        return runs
+
+    def longest(self, target: Target, suites: Collection[str]) -> float:
+        """The most seconds that suites may take on a target: under emulation, with every rerun."""
+        factor = EMULATION_FACTOR * target.machine.time_factor
+        return sum(s.timeout_seconds * factor * (1 + s.reruns) for s in self.suites if s.name in suites)
 
     def required_of(self, target: Target) -> tuple[tuple[str, str], ...]:
         """(repository, binary package) of everything users of the target must find."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from config.loading import SECTIONS
-from config.models import Package, Site
+from config.models import Machine, Package, Site, Variant
 
 
 def sections() -> dict[str, Any]:
@@ -69,22 +69,25 @@ def _first_line(model: type[BaseModel]) -> str:
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for key, field in model.model_fields.items():
-        inner, is_list = _inner(field.annotation)
-        meaning = _escape(field.description or _COMMON.get(key) or (_first_line(inner) if inner else ""))
+        inner, within = _inner(field.annotation)
+        alike = Machine.model_fields[key].description if model is Variant else ""
+        meaning = _escape(field.description or alike or _COMMON.get(key) or (_first_line(inner) if inner else ""))
         yield f"| `{prefix}{key}` | {_words(field.annotation, field)} | {_default(field)} | {meaning} |"
         if inner is not None:
-            yield from _rows(inner, f"{prefix}{key}{'[]' if is_list else ''}.")
+            yield from _rows(inner, f"{prefix}{key}{within}.")
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The model inside an annotation, and whether there is a list of it."""
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The model inside an annotation, and how it is reached: ``[]`` in a list, ``.NAME`` in a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    for argument in typing.get_args(annotation):
-        model, _ = _inner(argument)
+        return annotation, ""
+    arguments = typing.get_args(annotation)
+    for argument in arguments:
+        model, within = _inner(argument)
         if model is not None:
-            return model, typing.get_origin(annotation) is tuple
-    return None, False
+            is_mapping = isinstance(origin := typing.get_origin(annotation), type) and issubclass(origin, Mapping)
+            return model, "[]" if origin is tuple else ".NAME" if is_mapping else within
+    return None, ""
 
 
 def _words(annotation: Any, field: FieldInfo | None = None) -> str:

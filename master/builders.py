@@ -1,24 +1,26 @@
-"""The builders: ``source``, one for each target, ``promote``; and the same without key and repository for try-builds.
+"""The builders: ``source``, one for each target, ``promote``, ``lab``; and the same without key and repository for try-builds.
 
 The package is a property of a build, never a builder of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from buildbot.plugins import util
 from buildbot.process.factory import BuildFactory
 
 from config.models import Site, Target
+from master import lab
 from master.builds import factory
 from master.ledger import may_start, next_request
 from master.pools import has_try_workers, worker_names
+from master.runs import LAB, possible
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
-from steps.lab import GuestTestStep
+from steps.lab import GuestTestStep, TargetTestStep
 from steps.repo import PublishStep, StageStep
 from steps.source import SourceStep
 from steps.verify import VerifyStep
@@ -55,6 +57,15 @@ def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str,
     }
 
 
+def _told_for_suites(installation: Installation, seconds: Iterable[float]) -> dict[str, Any]:
+    """The same for a step of suites: each knows its own limit, and under emulation says nothing for long.
+
+    :param seconds: the most that suites may take, for each choice of them that the step may have to run.
+    """
+    limit = OTHER_MINUTES * 60 + max(seconds, default=0.0)  # guests are made from what is fetched first
+    return _told(installation) | {"time_limit": limit, "silence_limit": limit}
+
+
 def source_factory(
     site: Site, installation: Installation, schedulers: Mapping[str, str], *, trial: bool = False
 ) -> BuildFactory:
@@ -85,7 +96,9 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
     if "verified" in asked:
         steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
     if "tested" in asked:
-        steps.append(GuestTestStep(arguments=["test", *here, *built], **_told(installation, minutes)))
+        suites = {p.name: site.suites_of(target, p) for p in site.packages if target in site.targets_of(p)}
+        told = _told_for_suites(installation, (site.longest(target, chosen) for chosen in suites.values()))
+        steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **told))
     return steps
 
 
@@ -102,6 +115,14 @@ def promote_factory(site: Site, installation: Installation) -> BuildFactory:
     """The gate of the last stage, signing, and the switch."""
     arguments = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
     return factory([PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))])
+
+
+def lab_factory(site: Site, installation: Installation) -> BuildFactory:
+    """Suites of a target, without a package."""
+    suites = possible(site)
+    told = _told_for_suites(installation, (site.longest(site.target(name), chosen) for name, chosen in suites.items()))
+    arguments = ["test", "--target", util.Property("target")]
+    return factory([TargetTestStep(arguments=arguments, suites=suites, **told)])
 
 
 def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory, **more: Any) -> util.BuilderConfig:
@@ -150,6 +171,18 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             locks=[PUBLISHING.access("exclusive")],
         ),
     ]
+    if possible(site):
+        made.append(
+            _builder(
+                site,
+                LAB,
+                worker_names(site, "build"),
+                lab_factory(site, installation),
+                tags=["lab", "production"],
+                description="Suites that test a target itself, in QEMU guests",
+                canStartBuild=lab.may_start(site),
+            )
+        )
     return made + (try_builders(site, installation) if has_try_workers(site) else [])
 
 

@@ -85,7 +85,8 @@ def down(site: str, state: Path | None) -> None:
 def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
     from master import demo as pipeline
-    from master.progress import Api, matrix
+    from master.progress import Api, lab_cells, matrix
+    from master.runs import scheduled
 
     service = _service(site, state)
     ports = service.ports()
@@ -98,6 +99,7 @@ def status(site: str, state: Path | None) -> None:
         commits = {p.name: pipeline.head(service, p)[1] for p in packages}
         seen = Api(ports.url).snapshot(t.name for t in service.site.targets)
         cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
+        cells |= lab_cells(seen, scheduled(service.site))
         console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))
         for process in service.processes():
             console.print(
@@ -111,17 +113,21 @@ def status(site: str, state: Path | None) -> None:
 @click.command()
 @_options
 @click.option("--packages", default="", help='Names, or "all". Default: those the site marks as default.')
+@click.option(
+    "--lab/--no-lab", "with_lab", default=True, help="Run the suites of the site's schedules too, once.  [default: yes]"
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI.")
-def demo(site: str, state: Path | None, packages: str, port: int | None) -> None:
+def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int | None) -> None:
     """Start the service, push the demo's packages and follow them into the repositories.
 
-    Exit status 0 only if each package is built, verified, tested and published on each of its targets.
+    Exit status 0 only if each package is built, verified, tested and published on each of its targets, and the suites
+    that schedules run on the targets themselves hold.
     """
     from master import demo as pipeline
 
     service = _service(site, state)
     chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
-    held = _guarded(lambda: pipeline.run_demo(service, chosen, pipeline.console(), port))
+    held = _guarded(lambda: pipeline.run_demo(service, chosen, pipeline.console(), port, with_lab=with_lab))
     sys.stdout.flush()
     sys.exit(0 if held else 1)
 

@@ -18,8 +18,9 @@ from master.builders import SOURCE, builders
 from master.ledger import Ledger, by_urgency
 from master.pages import Shelves
 from master.pools import workers
+from master.runs import LAB
 from master.schedulers import all_schedulers, pollers
-from master.web import LOCAL, artifact_links, public_url, www
+from master.web import LOCAL, artifact_links, lab_runs_here, public_url, www
 from steps.command import Installation
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
@@ -70,6 +71,8 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         for name, url in (("artifacts", site.distribution.artifacts), ("published", site.stages[-1].url))
         if "://" not in url
     }
+    if lab_runs_here(site):
+        folders["lab"] = f"{around.state}/lab"
     return {
         "title": site.web.title,
         "titleURL": public_url(site, around.web_port),
@@ -88,7 +91,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "builders": builders(site, installation),
         "change_source": pollers(site, around.state),
         "schedulers": all_schedulers(site, try_endpoint, asking),
-        "services": [Ledger(site=site, source=SOURCE), Shelves(folders=folders, site=site)],
+        "services": [Ledger(site=site, source=SOURCE, last=LAB), Shelves(folders=folders, site=site)],
         "configurators": [
             util.JanitorConfigurator(
                 logHorizon=timedelta(days=site.web.keep_logs_days),

@@ -1,4 +1,7 @@
-"""``kitten demo``: from nothing to signed packages on every target, followed live, and said plainly at the end."""
+"""``kitten demo``: from nothing to signed packages on every target, followed live, and said plainly at the end.
+
+The suites that the site's schedules run by the clock are run once as well: a demo in which one of them fails has failed.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import requests
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
-from master.progress import STAGES, Api, Cell, matrix, seconds_left
+from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left
+from master.runs import FORCE, scheduled
 from master.service import Ports, Service, ServiceError
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
 PATIENCE_SECONDS = 45.0
-_STYLE = {"published": "green", "failed": "red", "running": "cyan", "waiting": "yellow", "promoting": "cyan"}
+_STYLE = {
+    "published": "green",
+    "failed": "red",
+    "running": "cyan",
+    "waiting": "yellow",
+    "promoting": "cyan",
+    "held": "green",
+}
 
 
 def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
@@ -38,9 +52,17 @@ def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
     return tuple(service.site.package(name) for name in wanted)
 
 
-def run_demo(service: Service, packages: Sequence[Package], console: Console, web_port: int | None = None) -> bool:
-    """Do it all. Returns whether every package is published on every target it is built for.
+def run_demo(
+    service: Service,
+    packages: Sequence[Package],
+    console: Console,
+    web_port: int | None = None,
+    *,
+    with_lab: bool = True,
+) -> bool:
+    """Do it all. Returns whether every package is published on every target it is built for, and every suite held.
 
+    :param with_lab: with the suites of the site's schedules.
     :raises ServiceError: with one clear line, when a part of it cannot run at all.
     """
     started = time.monotonic()
@@ -48,20 +70,26 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
     ports = service.start(console.print, web_port)
     console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
     commits = push(service, packages)
-    if nothing_to_do(service, packages, commits):
-        console.print(
-            f"[green]nothing to do[/green]: {_names(packages)} are published on every target, from the commits in dist-git"
-        )
+    api = Api(ports.url)
+    runs = scheduled(service.site) if with_lab else {}
+    before = lab_cells(api.snapshot(t.name for t in service.site.targets), runs)
+    if nothing_to_do(service, packages, commits) and all(cell.state == "held" for cell in before.values()):
+        lab = f", and {', '.join(sorted({name for suites in runs.values() for name in suites}))} held" if runs else ""
+        said = f"{_names(packages)} are published on every target, from the commits in dist-git{lab}"
+        console.print(f"[green]nothing to do[/green]: {said}")
         console.print(result_table(service, packages, _published_cells(service, packages)))
         return True
-    api = Api(ports.url)
-    forgiven = try_again(service, ports, api, packages, commits, console)
-    cells = follow(service, api, packages, commits, console, lambda name: ask_for(service, ports, name), forgiven)
+    asked = _Asked(service, ports, packages, runs)
+    forgiven = try_again(asked, api, commits, console)
+    cells = follow(asked, api, commits, console, forgiven)
     console.print(result_table(service, packages, cells))
-    held = all(cell.state == "published" for cell in cells.values())
+    if runs:
+        console.print(lab_table(runs, cells))
+    held = all(cell.state in ("published", "held") for cell in cells.values())
     for (package, target), cell in cells.items():
-        if cell.state == "failed":
-            console.print(f"[red]{package} on {target}[/red]: {cell.words}   {ports.url}{cell.build}")
+        if cell.state == "failed" or cell.warned:
+            colour = "red" if cell.state == "failed" else "yellow"
+            console.print(f"[{colour}]{package} on {target}[/{colour}]: {escape(cell.words)}   {ports.url}{cell.build}")
     published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
     console.print(f"web UI        {ports.url}\nrepositories  {published}")
     console.print(
@@ -69,6 +97,40 @@ def run_demo(service: Service, packages: Sequence[Package], console: Console, we
         "   (make stop ends the service)"
     )
     return held
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one demo is to do, and how to ask the master for it."""
+
+    service: Service
+    ports: Ports
+    packages: Sequence[Package]
+    runs: Mapping[str, Sequence[str]]
+    """Target → the suites to run on it, without a package."""
+
+    def package(self, name: str, targets: Sequence[str] = ()) -> None:
+        """Start a package's build; on these targets, or on all."""
+        self._force("force", {"package": name, "targets": list(targets)})
+
+    def suites(self, target: str) -> None:
+        """Start the suites of a target."""
+        self._force(FORCE, {"target": target, "suites": list(self.runs[target])})
+
+    def _force(self, form: str, answers: Mapping[str, Any]) -> None:
+        """Start builds as the admin, by a form that people use."""
+        password = (self.service.state / "secrets" / "web-admin").read_text().strip()
+        session = requests.Session()
+        session.get(f"{self.ports.url}auth/login", auth=("admin", password), timeout=30).raise_for_status()
+        call = {
+            "id": 1,
+            "jsonrpc": "2.0",
+            "method": "force",
+            "params": {**answers, "reason": "asked for by kitten demo"},
+        }
+        answer = session.post(f"{self.ports.url}api/v2/forceschedulers/{form}", json=call, timeout=30)
+        if not answer.ok:
+            raise ServiceError(f"the master does not start {answers}: {answer.text.strip()[:300]}")
 
 
 def _made_once(service: Service, console: Console) -> None:
@@ -119,87 +181,68 @@ def nothing_to_do(service: Service, packages: Sequence[Package], commits: Mappin
     )
 
 
-def try_again(
-    service: Service,
-    ports: Ports,
-    api: Api,
-    packages: Sequence[Package],
-    commits: Mapping[str, str],
-    console: Console,
-) -> int:
+def try_again(asked: _Asked, api: Api, commits: Mapping[str, str], console: Console) -> int:
     """Ask anew for what failed in an earlier run, where it failed; what was built then is found, not built again.
 
     Returns the newest build of that time: failures up to it no longer count.
     """
-    seen = api.snapshot(t.name for t in service.site.targets)
-    cells = matrix(service.site, packages, commits, seen, published(service))
-    for package in packages:
+    site = asked.service.site
+    seen = api.snapshot(t.name for t in site.targets)
+    cells = matrix(site, asked.packages, commits, seen, published(asked.service))
+    for package in asked.packages:
         failed = [target for (name, target), cell in cells.items() if name == package.name and cell.state == "failed"]
         if failed:
             console.print(f"{package.name} failed before on {', '.join(failed)}: trying again")
-            ask_for(service, ports, package.name, failed)
+            asked.package(package.name, failed)
     return max((build["buildid"] for build in seen.builds if build["complete"]), default=0)
 
 
 def follow(
-    service: Service,
-    api: Api,
-    packages: Sequence[Package],
-    commits: Mapping[str, str],
-    console: Console,
-    ask: Callable[[str], None],
-    forgiven: int = 0,
+    asked: _Asked, api: Api, commits: Mapping[str, str], console: Console, forgiven: int = 0
 ) -> dict[tuple[str, str], Cell]:
     """Show the builds as they go until each cell is finished; the master may restart meanwhile.
 
-    :param ask: starts a package of which nothing is heard.
+    A package of which nothing is heard is asked for. So are the suites, once every package is handed to its targets: their
+    builds come first then.
+
     :param forgiven: failures of builds up to this one do not count.
     """
+    service, packages = asked.service, asked.packages
     workers = sum(len(p.workers) * p.max_builds for p in service.site.workers if "build" in p.roles)
     known = published(service)
     quiet_since = dict.fromkeys((p.name for p in packages), time.monotonic())
+    asked_at: dict[str, float] = {}
     cells: dict[tuple[str, str], Cell] = {}
     with _display(console) as show:
         while True:
             try:
-                seen = api.snapshot(t.name for t in service.site.targets).without_failures_up_to(forgiven)
-                cells = matrix(service.site, packages, commits, seen, known)
+                seen = api.snapshot(t.name for t in service.site.targets)
             except requests.RequestException:
                 show(Text("the master does not answer; waiting for it to come back", style="yellow"), cells)
                 time.sleep(POLL_SECONDS)
                 continue
+            built = matrix(service.site, packages, commits, seen.without_failures_up_to(forgiven), known)
+            lab = lab_cells(seen, asked.runs, forgiven)
+            cells = {**built, **lab}
             show(_live(service, packages, cells, workers), cells)
             if all(cell.finished for cell in cells.values()):
                 return cells
             for package in packages:
-                mine = [cell for (name, _), cell in cells.items() if name == package.name]
+                mine = [cell for (name, _), cell in built.items() if name == package.name]
                 if any(cell.state not in ("nothing", "published") for cell in mine) or not any(
                     cell.state == "nothing" for cell in mine
                 ):
                     quiet_since[package.name] = time.monotonic()
                 elif time.monotonic() - quiet_since[package.name] > PATIENCE_SECONDS:
-                    ask(package.name)
+                    asked.package(package.name)
                     quiet_since[package.name] = time.monotonic()
+            if all(cell.state not in ("nothing", "source") for cell in built.values()):
+                for (_, target), cell in lab.items():
+                    since = time.monotonic() - asked_at.get(target, -PATIENCE_SECONDS)
+                    if cell.state == "nothing" and since >= PATIENCE_SECONDS:
+                        asked.suites(target)
+                        asked_at[target] = time.monotonic()
             time.sleep(POLL_SECONDS)
-
-
-def ask_for(service: Service, ports: Ports, package: str, targets: Sequence[str] = ()) -> None:
-    """Start a package's build as the admin, by the form that people use; on these targets, or on all."""
-    password = (service.state / "secrets" / "web-admin").read_text().strip()
-    session = requests.Session()
-    session.get(f"{ports.url}auth/login", auth=("admin", password), timeout=30).raise_for_status()
-    answer = session.post(
-        f"{ports.url}api/v2/forceschedulers/force",
-        json={
-            "id": 1,
-            "jsonrpc": "2.0",
-            "method": "force",
-            "params": {"package": package, "targets": list(targets), "reason": "asked for by kitten demo"},
-        },
-        timeout=30,
-    )
-    if not answer.ok:
-        raise ServiceError(f"the master does not start {package}: {answer.text.strip()[:300]}")
 
 
 # ------------------------------------------------------------------------------------------------------------- display
@@ -227,15 +270,14 @@ def _display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple
 
 
 def overview(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Package × target, each with what it is doing."""
+    """Package × target, each with what it is doing, and below what the suites do that need no package."""
     table = Table(title=service.site.distribution.title)
     table.add_column("package")
     targets = [t.name for t in service.site.targets]
     for target in targets:
         table.add_column(target)
-    for package in packages:
-        row = [cells.get((package.name, target)) for target in targets]
-        table.add_row(package.name, *(_text(cell) for cell in row))
+    for name in [*(package.name for package in packages), *([LAB_ROW] if any(r == LAB_ROW for r, _ in cells) else [])]:
+        table.add_row(name, *(_text(cells.get((name, target))) for target in targets))
     return table
 
 
@@ -248,7 +290,7 @@ def _live(service: Service, packages: Sequence[Package], cells: Mapping[tuple[st
 
 def _text(cell: Cell | None) -> Text:
     if cell is None:
-        return Text("not built here", style="dim")
+        return Text("not here", style="dim")
     words = cell.words if cell.state != "nothing" else "—"
     return Text(
         words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, "")
@@ -269,6 +311,17 @@ def result_table(service: Service, packages: Sequence[Package], cells: Mapping[t
             marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in STAGES]
             table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "")
         table.add_section()
+    return table
+
+
+def lab_table(runs: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]) -> Table:
+    """Target by target: the suites that ran without a package, and what they said."""
+    table = Table("target", "suites", "what they said", title="what each target promises")
+    table.add_column("s", justify="right")
+    for target, suites in runs.items():
+        cell = cells.get((LAB_ROW, target), Cell())
+        style = "yellow" if cell.warned else _STYLE.get(cell.state, "")
+        table.add_row(target, ", ".join(suites), Text(cell.words, style=style), f"{cell.seconds:.0f}")
     return table
 
 

@@ -36,15 +36,17 @@ class Ledger(BuildbotService):
 
     name = NAME
 
-    def checkConfig(self, site: Site, source: str) -> None:
+    def checkConfig(self, site: Site, source: str, last: str) -> None:
         """Nothing to check: the models did."""
 
     @async_to_deferred
-    async def reconfigService(self, site: Site, source: str) -> None:
+    async def reconfigService(self, site: Site, source: str, last: str) -> None:
         """Take over a (new) site.
 
         :param source: name of the builder that makes source packages.
+        :param last: name of the builder that takes a worker only where no package's build can.
         """
+        self.last_builder = last
         self.providers = {target.name: providers(site, target.name) for target in site.targets}
         self.source_builder = source
         self.books: dict[str, TargetBook] = {target.name: TargetBook() for target in site.targets}
@@ -211,11 +213,14 @@ async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
     Workers that serve several targets so never end with a chain of dependent builds and nothing beside it.
     """
     ledger = master.service_manager.namedServices.get(NAME)
-    urgency: dict[str, int] = {}
+    urgency: dict[str, float] = {}
     if ledger is not None and ledger.running:
         await ledger.settled()
         urgency = {name: ledger.most_urgent(name) for name in ledger.books}
         urgency[ledger.source_builder] = sum(len(book.requests) for book in ledger.books.values()) + 1
+        urgency[
+            ledger.last_builder
+        ] = -0.5  # after 0, a build nobody waits for; before -1, a target that cannot start one
     keys = {}
     for each in builders:
         oldest = await each.getOldestRequestTime()

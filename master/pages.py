@@ -1,12 +1,13 @@
 """What the master serves beside Buildbot's own pages, below ``/plugins/kitten/``. Read only.
 
-Artifacts and published repositories to click on; as JSON, the newest state of each package on each target and what
+Artifacts, published repositories and what suites left, to click on; as JSON, the newest state of each package on each target and what
 waits for what; and the page that shows it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from buildbot.util.service import BuildbotService
@@ -43,7 +44,8 @@ class Shelves(BuildbotService):
 class ReadOnlyFile(static.File):
     """A folder below which everything may be read but what a dot hides.
 
-    Packages may hold anything, so a browser is told not to guess types and not to run what it is shown.
+    Packages may hold anything, so a browser is told not to guess types and not to run what it is shown; a link that leads out
+    of the folder leads nowhere.
     """
 
     contentTypes: dict[str, str]
@@ -51,12 +53,22 @@ class ReadOnlyFile(static.File):
     def __init__(self, path: str, *arguments: Any, **more: Any) -> None:
         super().__init__(path, *arguments, **more)
         self.contentTypes = {**self.contentTypes, **TEXT}
+        self.top = os.path.realpath(path)
+
+    def createSimilarFile(self, path: str) -> ReadOnlyFile:
+        """A file of the same folder."""
+        made: ReadOnlyFile = super().createSimilarFile(path)
+        made.top = self.top
+        return made
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Hide what begins with a dot."""
+        """Hide what begins with a dot, and what lies elsewhere."""
         if path.startswith(b".") or not self.isdir():
             return pages.notFound()
-        return super().getChild(path, request)
+        found = super().getChild(path, request)
+        if isinstance(found, ReadOnlyFile) and not os.path.realpath(found.path).startswith(f"{self.top}/"):
+            return pages.notFound()
+        return found
 
     def listNames(self) -> list[str]:
         """What a listing shows."""
@@ -136,7 +148,7 @@ class _Pages(Application):
 
     def __init__(self) -> None:
         super().__init__("master", "packages, waits and artifacts")
-        for name in ("artifacts", "published"):
+        for name in ("artifacts", "published", "lab"):
             self.resource.putChild(name.encode(), _Folder(self, name))
         self.resource.putChild(b"waiting.json", _Json(self, _waiting))
         self.resource.putChild(b"packages.json", _Json(self, _packages))

@@ -12,14 +12,18 @@ from typing import Any, Literal
 import requests
 
 from config.models import Package, Site
+from master.runs import LAB
 
-PROPERTIES = ("package", "commit", "target", "nevr")
+PROPERTIES = ("package", "commit", "target", "nevr", "suites")
 STAGES = ("built", "verified", "tested", "published")
 # The step whose success a column of the table stands for.
 STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify code and flags", "tested": "test in QEMU"}
 RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 
-State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "failed"]
+LAB_ROW = "lab: suites"
+"""Where the table shows what the builder ``lab`` does: no package has a blank in its name."""
+
+State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "held", "failed"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,13 @@ class Cell:
     """Run time of its target build so far, s."""
     build: str = ""
     """Address of the build in the web UI, below the service's own."""
+    warned: bool = False
+    """It held, with a warning: something was flaky."""
 
     @property
     def finished(self) -> bool:
         """Nothing more will come of it by itself."""
-        return self.state in ("published", "failed")
+        return self.state in ("published", "held", "failed")
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Snapshot:
     builds: Sequence[Mapping[str, Any]]
     requests: Sequence[Mapping[str, Any]]
     steps: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Steps by build id, of target builds."""
+    """Steps by build id, of target builds and of the lab's."""
     waiting: Mapping[int, str] = field(default_factory=dict)
     """Reason for the wait, by build request id."""
     now: float = 0.0
@@ -84,12 +90,12 @@ class Api:
         return list(answer.json()[key])
 
     def snapshot(self, targets: Iterable[str], most: int = 400) -> Snapshot:
-        """Read the newest ``most`` builds and every open request."""
+        """Read the newest ``most`` builds, every open request, and the steps of builds on these targets and of the lab's."""
         import time
 
         if not self._builders:
             self._builders = {b["builderid"]: b["name"] for b in self.get("builders", "builders")}
-        names = set(targets)
+        names = {*targets, LAB}
         builds = self.get("builds", "builds", order="-buildid", limit=most, property=PROPERTIES)
         open_requests = self.get(
             "buildrequests", "buildrequests", complete="false", claimed="false", property=PROPERTIES
@@ -141,6 +147,42 @@ def matrix(
     return cells
 
 
+def lab_cells(seen: Snapshot, wanted: Mapping[str, Sequence[str]], forgiven: int = 0) -> dict[tuple[str, str], Cell]:
+    """One cell for each target: the newest run of the wanted suites, whether it waits, works or is finished.
+
+    :param wanted: target → suites; a run of others, or of fewer, is another run.
+    :param forgiven: where the newest run is up to this build and failed, it is to be asked for again.
+    """
+    return {(LAB_ROW, target): _lab_cell(seen, target, set(suites), forgiven) for target, suites in wanted.items()}
+
+
+def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> Cell:
+    def is_it(thing: Mapping[str, Any]) -> bool:
+        asked = (thing.get("properties") or {}).get("suites")
+        is_lab = seen.builders.get(thing["builderid"]) == LAB and _property(thing, "target") == target
+        return is_lab and asked is not None and wanted <= set(asked[0])
+
+    build = next((b for b in seen.builds if is_it(b)), None)  # newest first
+    if any(is_it(r) for r in seen.requests) and (build is None or build["complete"]):
+        return Cell("waiting", "waits for a free worker")
+    if build is None:
+        return Cell()
+    seconds = max(0.0, (build["complete_at"] or seen.now) - build["started_at"])
+    said = [s["state_string"] for s in seen.steps.get(build["buildid"], ()) if s["started_at"]]
+    cell = Cell("running", str(said[-1] if said else "starts"), seconds=seconds, build=_address(build))
+    if not build["complete"]:
+        return cell
+    if build["results"] == 5:
+        return _with(cell, state="waiting", words="starts again: its worker was lost")
+    if build["results"] in (0, 1):
+        return _with(cell, state="held", warned=build["results"] == 1)
+    return Cell() if build["buildid"] <= forgiven else _with(cell, state="failed")
+
+
+def _address(build: Mapping[str, Any]) -> str:
+    return f"#/builders/{build['builderid']}/builds/{build['number']}"
+
+
 def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) -> Cell:
     build = _newest(seen, target, package, commit)
     request = next(
@@ -154,8 +196,7 @@ def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) 
     succeeded = {s["name"] for s in steps if s["complete"] and s["results"] in (0, 1)}
     done = frozenset(stage for stage, name in STEP_OF_STAGE.items() if name in succeeded)
     end = build["complete_at"] or seen.now
-    address = f"#/builders/{build['builderid']}/builds/{build['number']}"
-    cell = Cell("running", "starts", done, max(0.0, end - build["started_at"]), address)
+    cell = Cell("running", "starts", done, max(0.0, end - build["started_at"]), _address(build))
     if not build["complete"]:
         running = [s for s in steps if not s["complete"] and s["started_at"]]
         return _with(cell, words=running[-1]["name"] if running else "starts")
@@ -167,7 +208,9 @@ def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) 
     if promotion is None or not promotion["complete"] or promotion["results"] == 5:
         return _with(cell, state="promoting", words="promote")
     if promotion["results"] in (0, 1):
-        return _with(cell, state="published", words="published", done=frozenset(STAGES))
+        warned = build["results"] == 1 or promotion["results"] == 1
+        words = str(promotion["state_string"]) if warned else "published"
+        return _with(cell, state="published", words=words, done=frozenset(STAGES), warned=warned)
     return _with(cell, state="failed", words=f"promote: {promotion['state_string']}")
 
 
@@ -194,10 +237,9 @@ def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
             seen.builders.get(r["builderid"]) == "source" and _property(r, "package") == package for r in seen.requests
         )
         return Cell("source", "source waits for a free worker") if waits else Cell()
-    address = f"#/builders/{build['builderid']}/builds/{build['number']}"
     if build["complete"] and build["results"] not in (0, 1, 5):
-        return Cell("failed", f"source: {build['state_string']}", build=address)
-    return Cell("source", "source", build=address)
+        return Cell("failed", f"source: {build['state_string']}", build=_address(build))
+    return Cell("source", "source", build=_address(build))
 
 
 def _newest(
@@ -231,7 +273,7 @@ def _first_failure(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def seconds_left(cells: Mapping[tuple[str, str], Cell], workers: int) -> float | None:
     """Estimate, in s: the mean of what is finished, for what is not, over the workers. None before anything finished."""
-    finished = [c.seconds for c in cells.values() if c.state == "published" and c.seconds > 0]
+    finished = [c.seconds for c in cells.values() if c.state in ("published", "held") and c.seconds > 0]
     if not finished:
         return None
     mean = sum(finished) / len(finished)

@@ -13,8 +13,10 @@ from buildbot.schedulers.trysched import Try_Userpass_Perspective
 from buildbot.util.twisted import async_to_deferred
 
 from config.models import Package, Schedule, Site
+from master import lab
 from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, to_target, to_try, try_builder
 from master.pools import has_try_workers
+from master.runs import possible
 
 CATEGORY = "dist-git"
 HEARD = 500  # changes remembered; more than can be under way at a time
@@ -214,7 +216,7 @@ def pollers(site: Site, state: str) -> list[DistGitPoller]:
 
 
 def nightly(site: Site, schedule: Schedule) -> EveryPackage:
-    """A schedule of schedules.yaml."""
+    """A schedule of schedules.yaml that names no suites."""
     asked = schedule.packages
     packages = [package.name for package in site.packages if asked == "all" or package.name in asked]
     return EveryPackage(
@@ -298,8 +300,9 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
             change_filter=util.ChangeFilter(category=CATEGORY),
             reason="a commit in dist-git",
         ),
-        *(nightly(site, schedule) for schedule in site.schedules),
+        *(lab.at_night(site, s) if s.suites else nightly(site, s) for s in site.schedules),
         force(site),
+        *([lab.force(site)] if possible(site) else []),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

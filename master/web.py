@@ -21,10 +21,15 @@ def public_url(site: Site, port: int) -> str:
     return site.web.url.format(port=port).rstrip("/") + "/"
 
 
+def lab_runs_here(site: Site) -> bool:
+    """Whether what suites leave without a build, ``lab/`` in the workers' state folder, lies on this host."""
+    return all(pool.connection is None for pool in site.workers if "build" in pool.roles)
+
+
 def artifact_links(site: Site, state: str, port: int) -> tuple[tuple[str, str], ...]:
     """(prefix of a URL, address in a browser) for each place people may read; none for one nobody serves."""
     pages = f"{public_url(site, port)}plugins/kitten/"
-    links = []
+    links = [(f"{state}/lab", f"{pages}lab")] if lab_runs_here(site) else []
     for url, address in (
         (site.distribution.artifacts, site.web.artifacts_url or f"{pages}artifacts"),
         (site.stages[-1].url, f"{pages}published"),

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from buildbot.process.buildstep import BuildStep, ShellMixin
 from buildbot.process.logobserver import LogLineObserver
-from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SUCCESS
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SUCCESS, WARNINGS
 from buildbot.steps.worker import CompositeStepMixin
 
 from workers.results import Artifact, Result
@@ -42,13 +42,18 @@ class Installation:
     links: tuple[tuple[str, str], ...] = ()
     """(prefix of an artifact's URL, address in a browser that stands for it)"""
 
-    def link(self, url: str) -> str | None:
-        """The address under which a person can open an artifact, if there is one."""
+    def served(self, url: str) -> str | None:
+        """The address under which this service, or the store it names, shows an artifact; none for any other place."""
         plain = url.removeprefix("file://")
         for prefix, address in self.links:
-            if plain.startswith(prefix.rstrip("/") + "/"):
-                return address.rstrip("/") + quote(plain[len(prefix.rstrip("/")) :])
-        return url if url.startswith(("http://", "https://")) else None
+            below = plain.removeprefix(prefix.rstrip("/"))
+            if below != plain and below.startswith("/") and not {"..", "."} & set(below.split("/")):
+                return address.rstrip("/") + quote(below)
+        return None
+
+    def link(self, url: str) -> str | None:
+        """The address under which a person can open an artifact, if there is one."""
+        return self.served(url) or (url if url.startswith(("http://", "https://")) else None)
 
 
 def one_line(text: str, limit: int = SUMMARY_CHARACTERS) -> str:
@@ -88,8 +93,9 @@ class _LastWords(LogLineObserver):
 class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT]):
     """Runs ``kitten ARGUMENTS --site … --state … --json result.json`` on the worker.
 
-    Outcome: held → SUCCESS; not held → FAILURE with the cause; could not run → FAILURE with the command's own
-    line; no result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED; worker lost → RETRY.
+    Outcome: held → SUCCESS, or WARNINGS where it is not clean; not held → FAILURE with the cause; could not run → FAILURE
+    with the command's own line; no result, or one that contradicts the exit status → EXCEPTION; interrupted → CANCELLED;
+    worker lost → RETRY.
     """
 
     renderables: ClassVar[Sequence[str]] = ["arguments", "state_folder", "timeout_factor"]
@@ -105,6 +111,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         state_folder: Any = None,
         timeout_factor: Any = 1.0,
         time_limit: float | None = None,
+        silence_limit: float = SILENCE_SECONDS,
         **kwargs: Any,
     ) -> None:
         """Make the step.
@@ -113,6 +120,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         :param state_folder: renderable; none: the worker's own ``KITTEN_STATE``.
         :param timeout_factor: renderable; how much more time this worker needs than an ordinary one.
         :param time_limit: seconds for the whole command on an ordinary worker.
+        :param silence_limit: seconds for which it may print nothing there.
         """
         kwargs = self.setupShellMixin(kwargs, prohibitArgs=["command", "env", "maxTime", "timeout", "logEnviron"])
         super().__init__(**kwargs)
@@ -121,6 +129,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         self.state_folder = state_folder
         self.timeout_factor = timeout_factor
         self.time_limit = time_limit
+        self.silence_limit = silence_limit
         self._words = _LastWords(self)
         self._said = ""
 
@@ -133,6 +142,14 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
     def summary(self, result: ResultT) -> str:
         """What the step says of a result that held."""
         return result.summary
+
+    def complaint(self, result: ResultT) -> str:
+        """What the step says of a result that did not hold."""
+        return result.cause or result.summary
+
+    def is_clean(self, result: ResultT) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a result that held is a plain success; else it is shown with a warning."""
+        return True
 
     def properties_of(self, result: ResultT) -> Mapping[str, Any]:  # noqa: ARG002 - for subclasses
         """What later steps and builds need to know."""
@@ -162,7 +179,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             logEnviron=False,
             usePTY=False,
             sigtermTime=TERM_SECONDS,
-            timeout=SILENCE_SECONDS * factor,
+            timeout=self.silence_limit * factor,
             maxTime=None if self.time_limit is None else self.time_limit * factor,
         )
         await self.runCommand(command)
@@ -170,7 +187,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             return self._says("cancelled", CANCELLED)
         if self.timed_out:
             limit = f"{self.time_limit * factor / 60:.0f} min" if self.time_limit else "its time"
-            silent = f"{SILENCE_SECONDS * factor / 60:.0f} min"
+            silent = f"{self.silence_limit * factor / 60:.0f} min"
             return self._says(f"not done within {limit}, or silent for {silent}", FAILURE)
         if command.rc == CANNOT_RUN:
             # A mistake in the input is most of these; as an EXCEPTION Buildbot would put the worker in quarantine for it.
@@ -198,8 +215,9 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         await self._link(result)
         await self.show(result)  # type: ignore[arg-type]
         if status == HELD:
-            return self._says(self.summary(result), SUCCESS)  # type: ignore[arg-type]
-        return self._says(result.cause or result.summary, FAILURE)
+            clean = self.is_clean(result)  # type: ignore[arg-type]
+            return self._says(self.summary(result), SUCCESS if clean else WARNINGS)  # type: ignore[arg-type]
+        return self._says(self.complaint(result), FAILURE)  # type: ignore[arg-type]
 
     async def _link(self, result: Result) -> None:
         artifacts = self.artifacts_of(result)  # type: ignore[arg-type]
@@ -226,16 +244,16 @@ async def add_outcomes(
     step: BuildStep,
     category: str,
     outcomes: Sequence[tuple[str, str | None, bool]],
-    skips: Sequence[tuple[str, str | None, str]],
+    others: Mapping[str, Sequence[tuple[str, str | None, str]]],
 ) -> None:
-    """Record test results: what was asked (name, file, whether it held), and what was skipped (name, file, reason).
+    """Record test results: what was asked (name, file, whether it held), and what did neither (name, file, reason).
 
-    Buildbot counts the first set as passed and failed; a skip is in a set of its own, never among the passed.
+    Buildbot counts the first set as passed and failed. Each kind of the others, skipped or flaky, is in a set of its own,
+    never among the passed.
     """
-    for kind, unit, rows in (
-        (category, "boolean", [(name, file, "1" if held else "0") for name, file, held in outcomes]),
-        (f"{category}: skipped", "reason", list(skips)),
-    ):
+    sets = [(category, "boolean", [(name, file, "1" if held else "0") for name, file, held in outcomes])]
+    sets += [(f"{category}: {kind}", "reason", list(rows)) for kind, rows in others.items()]
+    for kind, unit, rows in sets:
         if rows:
             number = await step.addTestResultSet(kind, category, unit)
             for name, file, value in rows:

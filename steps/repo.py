@@ -26,11 +26,17 @@ class PublishStep(KittenCommand[PublishResult]):
     name = "gate, sign and publish"
     result_type = PublishResult
     updateBuildSummaryPolicy = True
+    warnOnWarnings = True
 
     def summary(self, result: PublishResult) -> str:
         """E.g. ``bzip2-1.0.8-1.el10 on s390x: published in kitten, snapshot 7``."""
         how = "was published already in" if result.unchanged else "published in"
-        return f"{result.nevr} on {result.target}: {how} {result.stage}, snapshot {result.snapshot}"
+        flaky = f"; FLAKY in its tests: {', '.join(result.flaky)}" if result.flaky else ""
+        return f"{result.nevr} on {result.target}: {how} {result.stage}, snapshot {result.snapshot}{flaky}"
+
+    def is_clean(self, result: PublishResult) -> bool:
+        """Whether nothing was flaky in its tests."""
+        return not result.flaky
 
     def properties_of(self, result: PublishResult) -> Mapping[str, Any]:
         """Which snapshot holds it."""

@@ -33,4 +33,4 @@ class VerifyStep(KittenCommand[VerifyResult]):
         rows = sorted(result.checks, key=lambda check: (check.outcome != "violated", check.file, check.rule))
         await self.addCompleteLog("checks", "".join(f"{c.grade:6}  {c.file}  {line(c)}\n" for c in rows))
         skips = [(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
-        await add_outcomes(self, "verify", outcomes(result.checks), skips[:SKIPS])
+        await add_outcomes(self, "verify", outcomes(result.checks), {"skipped": skips[:SKIPS]})

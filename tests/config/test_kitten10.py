@@ -86,13 +86,34 @@ def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> N
     assert suites["secure-boot"] == ("x86_64", "aarch64")
     below = tuple(target.name for target in site.targets if target.machine.cpu_below)
     assert suites["cpu-level"] == below
-    for package, suite in [
-        ("qemu-kvm", "spice"),
-        ("qemu-kvm", "power-kvm"),
-        ("shim", "secure-boot"),
-        ("kernel", "power-kvm"),
-    ]:
-        assert suite in site.package(package).suites
+
+
+@pytest.mark.parametrize(
+    ("package", "target", "suites"),
+    [
+        ("qemu-kvm", "x86_64", "packages spice"),
+        ("qemu-kvm", "ppc64le", "packages power-kvm"),
+        ("qemu-kvm", "s390x", "packages"),
+        ("spice", "aarch64", "packages spice"),
+        ("kernel", "ppc64le", "packages cpu-level power-kvm"),
+        ("kernel", "aarch64", "packages secure-boot"),
+        *((package, "aarch64", "packages secure-boot") for package in ("edk2", "shim", "grub2")),
+        ("glibc", "x86_64_v2", "packages cpu-level"),
+        ("tzdata", "x86_64", "packages"),
+    ],
+)
+def test_what_a_suite_would_suffer_from_starts_it(site: Site, package: str, target: str, suites: str) -> None:
+    chosen = site.suites_of(site.target(target), site.package(package))
+    assert set(suites.split()) <= set(chosen)
+    assert all(suite.targets == "all" or target in suite.targets for suite in site.suites if suite.name in chosen)
+
+
+def test_each_target_is_tested_at_night_by_every_suite_that_can_run_by_itself(site: Site) -> None:
+    (lab,) = [schedule for schedule in site.schedules if schedule.suites]
+    assert site.runs_of(lab) == {
+        target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))
+    }
+    assert "packages" not in {suite for suites in site.runs_of(lab).values() for suite in suites}
 
 
 def test_browsers_are_in_appstream_on_every_target(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,30 @@ def test_suite_of_a_package_that_runs_on_none_of_its_targets(problems: Break) ->
         "kitten-10/packages/spice.yaml:6: suites[0]: found suite 'power-kvm', on none of the package's targets, "
         "allowed: a suite of theirs"
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[spice, power-kvm]", "[spicy]", "suites[0]: found unknown suite 'spicy', allowed: spice? (all: "),
+        ("[spice, power-kvm]", "[]", "suites: found an empty list, allowed: all, or at least one suite"),
+        ("[spice, power-kvm]", "some", "suites: found 'some', allowed: all, or a list"),
+        ("[spice, power-kvm]", "[packages]", "suites[0]: found suite 'packages', which needs a package, allowed: "
+         "cpu-level, power-kvm, secure-boot, spice"),
+        ("targets: [x86_64, ppc64le]", "targets: [ppc64le]", "suites[0]: found suite 'spice', on none of these targets, "
+         "allowed: a suite of theirs"),
+        ("targets: [x86_64, ppc64le]", "targets: [x86_64, ppc64le, s390x]", "targets[2]: found target 's390x', which none of "
+         "its suites fits, allowed: a target of theirs"),
+        ("[x86_64, ppc64le]\n  suites: [spice, power-kvm]", "[s390x]\n  suites: all", "suites: found all, where no suite runs "
+         "without a package, allowed: schedules that start something"),
+        ("targets: [x86_64, ppc64le]", "packages: all", "packages: found packages beside suites, allowed: two schedules, one "
+         "for each"),
+    ],
+)  # fmt: skip
+def test_schedule_of_suites_that_makes_no_sense(problems: Break, old: str, new: str, expected: str) -> None:
+    (found,) = problems("schedules.yaml", old, new, site="kitten-10")
+    assert re.fullmatch(r"kitten-10/schedules\.yaml:\d+", found.split(": ")[0])
+    assert found.split(": ", 1)[1].startswith(f"schedules[1].{expected}")
 
 
 def test_repository_that_lacks_a_target_of_the_package(problems: Break) -> None:

@@ -21,6 +21,12 @@ FORCE = {"builderNames": ["source"], "package": "zlib"}
 ACTIONS = [
     # path, action, parameters, who may
     ("forceschedulers/force", "force", FORCE, {"asker", "release", "admin"}),
+    (
+        "forceschedulers/force-lab",
+        "force",
+        {"builderNames": ["lab"], "target": "x86_64"},
+        {"asker", "release", "admin"},
+    ),
     ("builds/{build}", "stop", {"reason": "x"}, {"release", "admin"}),
     ("builds/{build}", "rebuild", {}, {"release", "admin"}),
     ("buildrequests/{request}", "cancel", {"reason": "x"}, {"release", "admin"}),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +22,12 @@ from config.models import Site
 from master.authz import NOBODY
 from master.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.configuration import Surroundings, configuration
+from master.lab import may_start
+from master.runs import scheduled
+from master.web import artifact_links
 from steps.command import KittenCommand
 from steps.handoff import HandOff
+from steps.lab import GuestTestStep, TargetTestStep
 
 SITES = ["demo", "kitten-10"]
 
@@ -88,6 +93,79 @@ def test_steps_of_a_target_have_the_order_that_stages_only_what_is_proven(site: 
             "hand to promote",
         ]
         assert all(kind.haltOnFailure and kind.flunkOnFailure for kind, _ in made(builders[target.name]))
+
+
+def test_a_target_runs_its_own_suites_and_those_of_the_package_that_fit_it(site: Site, master: MasterConfig) -> None:
+    builders = {builder.name: builder for builder in master.builders}
+    for target in site.targets:
+        for name in (target.name, f"try-{target.name}"):
+            (suites,) = [more["suites"] for kind, more in made(builders[name]) if kind is GuestTestStep]
+            assert suites.keys() == {p.name for p in site.packages if target in site.targets_of(p)}
+            for package, chosen in suites.items():
+                assert set(target.suites) <= set(chosen) <= {*target.suites, *site.package(package).suites}
+                assert all(suite.fits(target) for suite in site.suites if suite.name in chosen)
+    if site.distribution.name == "kitten-10":
+        (suites,) = [more["suites"] for kind, more in made(builders["ppc64le"]) if kind is GuestTestStep]
+        assert suites["qemu-kvm"] == ("packages", "power-kvm")
+
+
+def test_a_step_of_suites_gives_the_slowest_guest_the_time_it_may_take(site: Site, master: MasterConfig) -> None:
+    for builder in master.builders:
+        for kind, more in made(builder):
+            if issubclass(kind, GuestTestStep):
+                limits = [
+                    site.longest(site.target(target), chosen)
+                    for name, chosen in more["suites"].items()
+                    for target in ([name] if builder.name == "lab" else [builder.name.removeprefix("try-")])
+                ]
+                assert more["time_limit"] > max(limits) > 0
+                assert more["silence_limit"] == more["time_limit"]
+
+
+def test_the_lab_tests_each_target_by_the_suites_that_need_no_package(site: Site, master: MasterConfig) -> None:
+    (lab,) = [builder for builder in master.builders if builder.name == "lab"]
+    ((kind, more),) = made(lab)
+    assert kind is TargetTestStep
+    assert more["arguments"][:2] == ["test", "--target"]
+    assert more["suites"] == {t.name: suites for t in site.targets if (suites := site.suites_by_themselves(t))}
+    assert not any(
+        suite.needs_package for suite in site.suites for chosen in more["suites"].values() if suite.name in chosen
+    )
+    assert set(lab.workernames) == {name for pool in site.workers if "build" in pool.roles for name in pool.workers}
+    assert list(master.schedulers["force-lab"].builderNames) == ["lab"]
+
+
+def test_a_run_of_suites_starts_only_on_a_worker_of_its_target(site: Site) -> None:
+    starts = may_start(site)
+    for pool in site.workers:
+        for target in site.targets:
+            worker = SimpleNamespace(worker=SimpleNamespace(workername=pool.workers[0]))
+            request = SimpleNamespace(properties=SimpleNamespace(getProperty={"target": target.name}.get))
+            fits = "build" in pool.roles and (pool.targets == "all" or target.name in pool.targets)
+            assert starts(None, worker, request).result is fits
+
+
+def test_schedules_of_suites_start_the_lab_and_the_others_the_source(site: Site, master: MasterConfig) -> None:
+    for schedule in site.schedules:
+        made_of = master.schedulers[schedule.name]
+        assert list(made_of.builderNames) == (["lab"] if schedule.suites else ["source"])
+    assert scheduled(site) == {target: suites for s in site.schedules for target, suites in site.runs_of(s).items()}
+    assert scheduled(site)
+
+
+def test_a_site_without_suites_of_their_own_kind_has_no_lab(tmp_path: Path) -> None:
+    site = load_site("demo")
+    alone = [suite for suite in site.suites if suite.needs_package]
+    schedules = [schedule for schedule in site.schedules if not schedule.suites]
+    master = load(site.model_copy(update={"suites": tuple(alone), "schedules": tuple(schedules)}), tmp_path)
+    assert "lab" not in {builder.name for builder in master.builders}
+    assert "force-lab" not in master.schedulers
+
+
+def test_what_suites_leave_is_linked_only_where_the_workers_are_on_this_host(tmp_path: Path) -> None:
+    for name, here in (("demo", True), ("kitten-10", False)):
+        links = dict(artifact_links(load_site(name), str(tmp_path), 8010))
+        assert (f"{tmp_path}/lab" in links) is here
 
 
 def test_no_step_shows_the_workers_environment(master: MasterConfig) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from config.loading import load_site
-from master.progress import Cell, Snapshot, matrix, seconds_left
+from master.progress import LAB_ROW, Cell, Snapshot, lab_cells, matrix, seconds_left
 
 SITE = load_site("demo")
-BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote"}
-SUCCESS, FAILURE, EXCEPTION, RETRY, CANCELLED = 0, 2, 4, 5, 6
+BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}
+SUCCESS, WARNINGS, FAILURE, EXCEPTION, RETRY, CANCELLED = 0, 1, 2, 4, 5, 6
 
 
-def build(number: int, builder: str, results: int | None = None, **properties: str) -> dict[str, Any]:
+def build(number: int, builder: str, results: int | None = None, **properties: object) -> dict[str, Any]:
     builderid = next(i for i, name in BUILDERS.items() if name == builder)
     known = {"package": "zlib", "commit": "c0ffee", **properties}
     return {
@@ -132,3 +132,51 @@ def test_time_left_is_unknown_until_something_is_finished_and_shrinks_with_worke
     cells = {("a", "x"): done, ("b", "x"): going, ("c", "x"): waits}
     assert seconds_left(cells, 1) == 40
     assert seconds_left(cells, 2) == 20
+
+
+def lab(*builds: dict[str, Any], forgiven: int = 0, **parts: Any) -> Cell:
+    newest_first = sorted(builds, key=lambda b: -b["buildid"])
+    seen = Snapshot(BUILDERS, builds=newest_first, requests=parts.pop("requests", ()), now=140, **parts)
+    return lab_cells(seen, {"ppc64le": ["power-kvm", "cpu-level"]}, forgiven)[LAB_ROW, "ppc64le"]
+
+
+def run(
+    number: int, results: int | None = None, target: str = "ppc64le", suites: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    return build(number, "lab", results, target=target, suites=list(suites or ("cpu-level", "power-kvm")))
+
+
+def test_suites_of_a_target_are_as_far_as_their_newest_run() -> None:
+    steps = {2: [step("worker preparation", SUCCESS), step("test in QEMU")]}
+    assert lab().state == "nothing"
+    runs = lab(run(2), run(1, FAILURE), steps=steps)
+    assert (runs.state, runs.words, runs.seconds) == ("running", "test in QEMU said", 40)
+    assert lab(run(2, SUCCESS, suites=("cpu-level", "power-kvm", "more"))).state == "held"
+    assert lab(run(2, FAILURE), run(1, SUCCESS)).state == "failed"
+    assert lab(run(2, RETRY)).state == "waiting"
+    assert lab(run(1, SUCCESS)).finished
+
+
+def test_another_target_s_run_or_one_of_fewer_suites_does_not_count() -> None:
+    assert lab(run(2, SUCCESS, target="s390x")).state == "nothing"
+    assert lab(run(2, SUCCESS, suites=("cpu-level",))).state == "nothing"
+    assert lab(build(2, "ppc64le", SUCCESS, target="ppc64le", suites=["power-kvm", "cpu-level"])).state == "nothing"
+
+
+def test_a_request_for_suites_waits_though_an_older_run_is_finished() -> None:
+    request = {"buildrequestid": 9, "builderid": 8, "properties": run(0)["properties"]}
+    assert lab(run(1, FAILURE), requests=[request]).state == "waiting"
+
+
+def test_a_failed_run_that_is_forgiven_is_asked_for_again_even_if_an_older_one_held() -> None:
+    assert lab(run(2, FAILURE), run(1, SUCCESS), forgiven=2).state == "nothing"
+    assert lab(run(3, FAILURE), run(1, SUCCESS), forgiven=2).state == "failed"
+
+
+def test_what_was_flaky_is_said_of_what_held() -> None:
+    flaky = lab(run(2, WARNINGS), steps={2: [step("test in QEMU", WARNINGS)]})
+    assert (flaky.state, flaky.warned, flaky.words) == ("held", True, "test in QEMU said")
+    built = build(2, "x86_64", WARNINGS)
+    published = cell(built, build(3, "promote", WARNINGS, target="x86_64"))
+    assert (published.state, published.warned, published.words) == ("published", True, "what it said")
+    assert not cell(build(2, "x86_64", SUCCESS), build(3, "promote", SUCCESS, target="x86_64")).warned

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from buildbot.process.results import CANCELLED, FAILURE, SUCCESS
+from buildbot.process.results import CANCELLED, FAILURE, SUCCESS, WARNINGS
 
 from tests.master.running import Service, eventually, git, service
 
@@ -24,7 +26,7 @@ def ci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def _starts_and_ends_idle(ci: Service) -> Iterator[None]:
     yield
     for command in ("source", "build", "verify", "test", "stage", "publish"):
-        for marker in ("hold", *(f"fail-{name}" for name in (*TARGETS, "zlib", "pigz"))):
+        for marker in ("hold", "flaky", *(f"fail-{name}" for name in (*TARGETS, "zlib", "pigz"))):
             ci.behave(command, marker, on=False)
     eventually(ci.idle, "nothing is under way any more")
 
@@ -150,6 +152,71 @@ def test_a_cancelled_build_ends_its_command_and_is_cancelled(ci: Service) -> Non
     ended = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "it ends")[0]
     assert ended["results"] == CANCELLED
     assert "cancelled" in ended["state_string"]
+
+
+def test_what_is_flaky_is_published_and_never_green(ci: Service) -> None:
+    ci.behave("test", "flaky")
+    commit = ci.push("zlib", "a flaky test")
+    for target in TARGETS:
+        build = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"zlib on {target}")[0]
+        assert build["results"] == WARNINGS
+        assert "1 FLAKY (packages: a)" in build["state_string"]
+    eventually(lambda: len(ci.of("promote", commit)) == len(TARGETS), "promoted")
+
+
+def test_suites_of_a_target_run_without_a_package_for_those_who_may(ci: Service) -> None:
+    asked = {"builderNames": ["lab"], "target": "x86_64_v2", "suites": ["cpu-level"]}
+    assert ci.control("contributor", "forceschedulers/force-lab", "force", **asked)[0] == 403
+    for wrong in ({"target": "vax"}, {"suites": ["packages"]}, {"suites": ["../x"]}):
+        assert ci.control("release", "forceschedulers/force-lab", "force", **{**asked, **wrong})[0] not in (200, 403)
+    status, text = ci.control("release", "forceschedulers/force-lab", "force", **asked)
+    assert status == 200, text
+    (build,) = ci.finished("lab", 1)
+    assert (build["results"], build["properties"]["workername"]) == (SUCCESS, "build-1")
+    calls = [json.loads(line) for line in (ci.state / "calls").read_text().splitlines()]
+    options = [options for command, options in calls if command == "test" and "--build" not in options][-1]
+    assert (options["--target"], options["--suite"]) == ("x86_64_v2", "cpu-level")
+    assert "x86_64_v2: cpu-level: 1 tests passed" in build["state_string"]
+
+
+def test_a_target_s_builds_run_the_suites_of_target_and_package(ci: Service) -> None:
+    calls = [json.loads(line) for line in (ci.state / "calls").read_text().splitlines()]
+    suites = {options.get("--suite") for command, options in calls if command == "test" and "--build" in options}
+    assert suites == {"packages"}
+
+
+def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service) -> None:
+    build = ci.builds("lab")[-1]
+    steps = ci.get(f"builds/{build['buildid']}/steps")["steps"]
+    logs = [log for step in steps for log in ci.get(f"steps/{step['stepid']}/logs")["logs"]]
+    (report,) = [log for log in logs if log["name"] == "report"]
+    assert report["type"] == "h"
+    page = ci.get(f"logs/{report['logid']}/contents")["logchunks"][0]["content"]
+    (address,) = re.findall("<img src='([^']*)'", page)
+    assert address == f"{ci.url}plugins/kitten/lab/x86_64_v2/screen.png"
+    answer = ci.session(None).get(address, timeout=20)
+    assert answer.content == b"\x89PNG\r\n\x1a\n"
+    assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == ("image/png", "nosniff")
+
+
+def test_what_a_hostile_worker_leaves_does_no_harm_in_a_browser(ci: Service) -> None:
+    folder = ci.state / "artifacts" / "hostile"
+    (folder / "sub").mkdir(parents=True)
+    evil = "<script>alert(1)</script>"
+    for name in ("a.png", "a.svg", "a.html", "noname"):
+        (folder / name).write_text(evil)
+    (folder / "b.png").symlink_to(ci.state / "secrets" / "web-admin")
+    (folder / "out").symlink_to(ci.state / "secrets")
+    (folder / "in.png").symlink_to("a.png")
+    for name in ("a.png", "a.svg", "a.html", "noname", "in.png"):
+        answer = ci.page(f"artifacts/hostile/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert ci.page("artifacts/hostile/a.png").headers["content-type"] == "image/png"
+    for name in ("b.png", "out/web-admin", "out/", "../../secrets/web-admin", "%2e%2e/%2e%2e/secrets/web-admin"):
+        assert ci.page(f"artifacts/hostile/{name}").status_code == 404
+    assert ci.page("lab/%2e%2e/secrets/web-admin").status_code == 404
 
 
 def test_artifacts_are_shown_but_nothing_hidden_and_nothing_outside(ci: Service) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
 from buildbot.process import remotetransfer
-from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS
+from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCESS, WARNINGS
 from buildbot.test.reactor import TestReactorMixin
 from buildbot.test.steps import ExpectDownloadFile, ExpectRemoteRef, ExpectShell, ExpectUploadFile, TestBuildStepMixin
 from twisted.internet import error
+from twisted.internet.defer import succeed
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from steps.build import BuildRpmsStep, duration
 from steps.command import _FRESH, Installation, KittenCommand, one_line
-from steps.lab import GuestTestStep
+from steps.lab import LOG_BYTES, GuestTestStep, TargetTestStep, tap
 from steps.repo import PublishStep, StageStep
 from steps.source import SourceStep
 from steps.verify import VerifyStep
+from workers.results import Case, PublishResult, TestResult
 
+SUITES = {"bzip2": ("packages", "spice"), "zlib": ("packages",)}
 INSTALLATION = Installation("demo", (("/state/artifacts", "http://ci/plugins/kitten/artifacts"),))
 RPM = {"name": "bzip2.rpm", "url": "/state/artifacts/builds/x/1/bzip2.rpm", "sha256": "00", "size": 9}
 
@@ -53,18 +57,25 @@ CHECKS = [
 VERIFIED = {"command": "verify", "summary": "proven", "target": "x86_64", "checks": CHECKS}
 CASES = [
     {"name": "round trip", "outcome": "pass"},
-    {"name": "big file", "outcome": "skip", "reason": "memory"},
+    {"name": "big file", "outcome": "skip", "reason": "memory", "code": "tap"},
 ]
-CONSOLE = {"name": "console.log", "url": "/state/artifacts/builds/x/1/console.log", "sha256": "00", "size": 5}
-TESTED = {
-    "command": "test",
-    "summary": "tested",
-    "target": "x86_64",
+CONSOLE = {
+    "name": "packages-console.log",
+    "url": "/state/artifacts/builds/x/1/packages-console.log",
+    "sha256": "00",
+    "size": 5,
+}
+PICTURE = {**CONSOLE, "name": "packages-a.png", "url": "/state/artifacts/builds/x/1/packages-a.png"}
+SUITE = {
+    "suite": "packages",
+    "outcome": "held",
+    "summary": "packages said",
     "cases": CASES,
     "cpu": "power9",
     "accelerator": "TCG",
-    "logs": [CONSOLE],
+    "logs": [CONSOLE, PICTURE],
 }
+TESTED = {"command": "test", "summary": "tested", "target": "x86_64", "suites": [SUITE]}
 STAGED = {
     "command": "stage",
     "summary": "s",
@@ -101,7 +112,10 @@ OUTCOMES = {
     ),
     "test": (
         "guest tests",
-        [(1000, "1", "round trip", None, None, None), (1001, "memory", "big file", None, None, None)],
+        [
+            (1000, "1", "packages: round trip", None, None, None),
+            (1001, "tap: memory", "packages: big file", None, None, None),
+        ],
     ),
 }
 
@@ -118,9 +132,13 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
     def set_up(self, command: str, **more: Any) -> None:
         kind, _, _ = STEPS[command]
         # Buildbot's fake data API takes no blanks in a step's name; the real one does.
+        more |= {"suites": SUITES} if command == "test" else {}
         self.setup_step(
             kind(name=command, arguments=[command], installation=INSTALLATION, state_folder="/state", **more)
         )
+        self.build.setProperty("package", "bzip2", "test")
+        self.pages: list[str] = []
+        self.step.addHTMLLog = lambda _name, html: succeed(self.pages.append(html))
 
         if command == "source":
             self.build.sources[""] = SimpleNamespace(branch="c10s", revision="1a2b3c4d5e", patch=self.change)
@@ -128,6 +146,8 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
     def shell(self, command: str, *more: str, factor: float = 1.0, limit: float | None = None) -> ExpectShell:
         if command == "source":
             more = ("--branch", "c10s", "--revision", "1a2b3c4d5e", *more)
+        if command == "test":
+            more = ("--suite", "packages", "--suite", "spice", *more)
         words = [command, *more, "--site", "demo", "--state", "/state", "--json", "result.json"]
         return ExpectShell(
             workdir="wkdir",
@@ -169,7 +189,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         self.answers(command, 0, json.dumps(result))
         if command == "test":
             self.expect_commands(self.upload("boot\n", CONSOLE["url"]))
-            self.expect_log_file("console", "boot\n")
+            self.expect_log_file("packages-console", "boot\n")
         self.expect_shown(command, result)
         self.expect_outcome(result=SUCCESS, state_string=summary)
         await self.run_step()
@@ -235,6 +255,98 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         first, second = self.step.logs["stdio"].header.splitlines()[:2]
         self.assertIn("repeat this step by hand", first)
         self.assertEqual(second, "kitten stage --site demo --state /state")
+
+    async def test_what_is_flaky_is_a_warning_that_the_build_shows_and_a_set_of_its_own(self) -> None:
+        self.set_up("test")
+        flaky = {"name": "agent", "outcome": "flaky", "reason": "no answer", "detail": "words"}
+        result = {**TESTED, "suites": [{**SUITE, "cases": [*CASES, flaky], "logs": []}]}
+        self.answers("test", 0, json.dumps(result))
+        self.expect_build_data("test", TestResult.model_validate(result).model_dump_json().encode(), "kitten")
+        kinds = (("", "boolean"), (": flaky", "reason"), (": skipped", "reason"))
+        self.expect_test_result_sets([(f"guest tests{kind}", "guest tests", unit) for kind, unit in kinds])
+        self.expect_test_results(
+            [
+                (1000, "1", "packages: round trip", None, None, None),
+                (1001, "no answer", "packages: agent", None, None, None),
+                (1002, "tap: memory", "packages: big file", None, None, None),
+            ]
+        )
+        said = "1 FLAKY (packages: agent), 1 tests passed on power9 (TCG), 1 skipped"
+        self.expect_outcome(result=WARNINGS, state_string=said)
+        await self.run_step()
+        self.assertTrue(self.step.warnOnWarnings)
+        self.assertIn(WARNINGS, self.step.updateBuildSummaryPolicy)
+        said = "not ok 3 - packages: agent # TODO flaky: failed, then passed: no answer"
+        self.assertIn(said, self.step.logs["tests"].stdout)
+
+    async def test_a_publication_names_what_was_flaky_and_is_a_warning(self) -> None:
+        self.set_up("publish")
+        result = {**PUBLISHED, "flaky": ["packages: agent"]}
+        self.answers("publish", 0, json.dumps(result))
+        self.expect_build_data("publish", PublishResult.model_validate(result).model_dump_json().encode(), "kitten")
+        said = "b-1 on s390x: published in kitten, snapshot 7; FLAKY in its tests: packages: agent"
+        self.expect_outcome(result=WARNINGS, state_string=said)
+        await self.run_step()
+
+    async def test_the_report_shows_the_pictures_that_this_service_serves_and_nothing_a_worker_wrote_as_markup(
+        self,
+    ) -> None:
+        self.set_up("test")
+        evil = "<script>alert(1)</script>"
+        logs = [
+            PICTURE,
+            {**PICTURE, "name": "packages-b.png", "url": "https://elsewhere/b.png"},
+            {**PICTURE, "name": "packages-c.png", "url": "/state/artifacts/../secrets/c.png"},
+            {**PICTURE, "name": "packages-d.png", "url": "/state/artifacts/d.html"},
+            {**PICTURE, "name": "packages-e.svg", "url": "/state/artifacts/e.svg"},
+            {**PICTURE, "name": f"{evil}.png", "url": "/state/artifacts/f.png"},
+        ]
+        case = {"name": evil, "outcome": "fail", "console": evil, "pictures": [log["name"] for log in logs]}
+        result = {
+            **TESTED,
+            "outcome": "not-held",
+            "suites": [{**SUITE, "cases": [case], "logs": logs, "outcome": "not-held"}],
+        }
+        self.answers("test", 1, json.dumps(result))
+        self.expect_build_data("test", TestResult.model_validate(result).model_dump_json().encode(), "kitten")
+        self.expect_test_result_sets([("guest tests", "guest tests", "boolean")])
+        self.expect_test_results([(1000, "0", f"packages: {evil}", None, None, None)])
+        self.expect_outcome(result=FAILURE, state_string="tested")
+        await self.run_step()
+        (shown,) = self.pages
+        self.assertEqual(
+            re.findall("src='([^']*)'", shown), ["http://ci/plugins/kitten/artifacts/builds/x/1/packages-a.png"]
+        )
+        self.assertNotIn("<script", shown)
+
+    async def test_a_consoles_text_is_taken_from_the_worker_only_so_far(self) -> None:
+        self.set_up("test")
+        logs = [{**CONSOLE, "name": f"packages-{n}-console.log", "url": f"/state/{n}-console.log"} for n in range(20)]
+        logs[0]["size"] = LOG_BYTES + 1
+        logs[2]["url"] = "s3://elsewhere/2-console.log"
+        result = {**TESTED, "suites": [{**SUITE, "logs": logs}]}
+        self.answers("test", 0, json.dumps(result))
+        self.expect_commands(
+            *(self.upload("x" * (LOG_BYTES + 1), f"/state/{n}-console.log") for n in (1, *range(3, 13)))
+        )
+        self.expect_log_file("packages-1-console", "x" * LOG_BYTES)
+        self.expect_shown("test", result)
+        self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+
+    async def test_a_target_is_tested_by_the_suites_asked_for_or_by_all_that_can(self) -> None:
+        suites = {"x86_64": ["a", "b"], "s390x": ["c"]}
+        self.setup_step(TargetTestStep(name="t", arguments=["test"], installation=INSTALLATION, suites=suites))
+        self.build.setProperty("target", "x86_64", "test")
+        self.assertEqual(await self.get_nth_step(0).prepare(), ["--suite", "a", "--suite", "b"])
+        self.build.setProperty("suites", ["b"], "test")
+        self.assertEqual(await self.get_nth_step(0).prepare(), ["--suite", "b"])
+
+    async def test_a_run_of_suites_says_of_which_target_it_speaks(self) -> None:
+        step = TargetTestStep(arguments=["test"], installation=INSTALLATION, suites={})
+        result = TestResult.model_validate(TESTED)
+        self.assertEqual(step.summary(result), "x86_64: packages: 1 tests passed on power9 (TCG), 1 skipped")
+        self.assertEqual(step.complaint(result.model_copy(update={"cause": "spice: no"})), "x86_64: spice: no")
 
     async def test_slow_hardware_gets_more_time(self) -> None:
         self.set_up("build", time_limit=100, timeout_factor=3)
@@ -302,6 +414,29 @@ class TestWords:
         assert INSTALLATION.link("/state/artifacts-of-others/x") is None
         assert INSTALLATION.link("file:///state/artifacts/a b") == "http://ci/plugins/kitten/artifacts/a%20b"
         assert INSTALLATION.link("https://elsewhere/x") == "https://elsewhere/x"
+        assert INSTALLATION.link("/state/artifacts/../secrets/web-admin") is None
+        assert INSTALLATION.link("/state/artifacts/x/../../..") is None
+        assert INSTALLATION.served("https://elsewhere/x") is None
+        assert INSTALLATION.served("/state/artifacts/a?b#c") == "http://ci/plugins/kitten/artifacts/a%3Fb%23c"
+
+    def test_tap_has_a_word_for_each_outcome_and_no_name_breaks_its_line(self) -> None:
+        cases = (
+            Case(name="a # SKIP", outcome="pass"),
+            Case(name="b\nok 9 - c", outcome="fail", reason="no", detail="one\ntwo"),
+            Case(name="d", outcome="skip", reason="none", code="no-device"),
+            Case(name="e", outcome="flaky", reason="late"),
+        )
+        assert tap(cases).splitlines() == [
+            "TAP version 14",
+            "1..4",
+            "ok 1 - a \\# SKIP",
+            "not ok 2 - b",
+            "# no",
+            "# one",
+            "# two",
+            "ok 3 - d # SKIP no-device: none",
+            "not ok 4 - e # TODO flaky: failed, then passed: late",
+        ]
 
 
 def _add_cases() -> None:

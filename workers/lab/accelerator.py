@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from config.models import Target
+from config.models import EMULATION_FACTOR, Target
 from workers import cache
 from workers.lab import launch
 from workers.lab.kernel import GuestParts
@@ -24,7 +24,6 @@ READY = b"# READY "
 
 _DEVICE = Path("/dev/kvm")
 _PROBE_SECONDS = 30.0  # a guest that KVM runs is there within two, on an idle host
-_TCG_FACTOR = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Accelerator:
     @property
     def time_factor(self) -> float:
         """How much more time than on idle hardware a guest gets."""
-        return _TCG_FACTOR if self.name == "tcg" else 1.0
+        return EMULATION_FACTOR if self.name == "tcg" else 1.0
 
 
 def choose(target: Target, parts: GuestParts, base: Path) -> Accelerator:

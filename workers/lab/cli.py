@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from config.models import Site, Suite, Target
     from workers.results import TestResult
 
+_MOST_EMBEDDED = 4 * 1024 * 1024  # bytes of a picture in a report; a screen of 1920 × 1080 is a tenth of it
+
 
 @click.command()
 @click.option(
     "--suite", "suite_names", metavar="NAME", multiple=True,
-    help="One of suites.yaml; may be given again.  [default: what each build of the target runs]",
+    help="One of suites.yaml; may be given again.  [default: what each build of the target, or of the package, runs]",
 )  # fmt: skip
 @click.option(
     "--tests", "tests_place", metavar="DIR|TAR", type=click.Path(path_type=Path),
@@ -28,11 +30,15 @@ if TYPE_CHECKING:
     "--with", "extra", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
     help="A further package for the guest: a library that the tested one needs. May be given again.",
 )  # fmt: skip
+@click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report for people there, with the pictures in it.",
+)  # fmt: skip
 @subject.options
 def test(
     suite_names: tuple[str, ...],
     tests_place: Path | None,
     extra: tuple[Path, ...],
+    html_file: Path | None,
     target_name: str,
     build_url: str | None,
     site_name: str,
@@ -52,7 +58,10 @@ def test(
     try:
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
-        suites = [_suite(site, target, name) for name in suite_names or target.suites]
+        names = suite_names or _usual_suites(site, target, build_url, state)
+        if not names:
+            raise CannotRun(f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml")
+        suites = [_suite(site, target, name) for name in names]
         result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra)
     except CannotRun as error:
         if json_file:
@@ -60,6 +69,10 @@ def test(
         raise
     if json_file:
         result.write(json_file)
+    if html_file:
+        from workers.results.lab_html import page
+
+        html_file.write_text(page(result, _embedded(result)), encoding="utf-8", errors="replace")
     _print(result)
     if result.outcome != "held":
         raise DidNotHold(f"{result.summary}\n{result.cause}")
@@ -124,6 +137,30 @@ def lab_status(site_name: str, state_folder: Path | None) -> None:
 
     site, state = options.opened(site_name, state_folder)
     status.show(site, state)
+
+
+def _usual_suites(site: Site, target: Target, build_url: str | None, state: Path) -> tuple[str, ...]:
+    """What the service runs: the target's suites, and with a build those of its package."""
+    if not build_url:
+        return site.suites_of(target)
+    from workers.repo.builds import open_build
+
+    name = open_build(build_url, state).result.package
+    return site.suites_of(target, next((package for package in site.packages if package.name == name), None))
+
+
+def _embedded(result: TestResult) -> dict[str, str]:
+    """The pictures that lie on this host, by name, as addresses that hold them."""
+    import base64
+
+    from workers.artifacts import is_local, local_path
+
+    found = {}
+    for log in (log for suite in result.suites for log in suite.logs):
+        if log.name.endswith(".png") and log.size <= _MOST_EMBEDDED and is_local(log.url) and local_path(log.url).is_file():
+            data = local_path(log.url).read_bytes()
+            found[log.name] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return found
 
 
 def _suite(site: Site, target: Target, name: str) -> Suite:

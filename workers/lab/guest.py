@@ -37,7 +37,7 @@ _FOLDERS = (
     *("kitten/tests", "kitten/modules", "kitten/bin"),
 )
 _INIT = Path(__file__).with_name("init.sh")
-CORE = b'#!/usr/bin/busybox sh\necho "<3>lab: core dump: $1 by signal $2" >/dev/kmsg\nexec /usr/bin/busybox cat >/dev/null\n'
+_CORE = b'#!/usr/bin/busybox sh\necho "<3>lab: core dump: $1 by signal $2" >/dev/kmsg\nexec /usr/bin/busybox cat >/dev/null\n'
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,17 @@ class Base:
     """The cloud image that is booted in place of kernel and archive."""
 
 
-def base(target: Target) -> Base:
+def base(target: Target, parts: GuestParts | None = None) -> Base:
     """The base of a target's guests; fetched, made and tried on first use.
 
+    :param parts: those of a kernel under test (``packaged``); it is booted in place of an image.
     :raises CannotRun: no apt, no network, no tools, an image that is not what its checksum says.
     """
-    parts = guest_parts(target)
+    given = parts is not None
+    parts = parts or guest_parts(target)
     archive = base_archive(target, parts)
     chosen = accelerator.choose(target, parts, archive)
-    if target.machine.image is None:
+    if given or target.machine.image is None:
         return Base(target, parts, archive, chosen)
     image = images.fetched(target.machine.image)
     return Base(target, dataclasses.replace(parts, image=image.name), archive, chosen, image)
@@ -70,12 +72,12 @@ def base_archive(target: Target, parts: GuestParts) -> Path:
     """The archive every guest of the target starts with, from the cache."""
     # Whatever decides about the content is in the name: the start script, this file, our programs, and the parts.
     init = init_script()
-    reseed = programs.assemble(target, "reseed")
-    inputs = [init, Path(__file__).read_bytes(), reseed, parts.folder.name.encode()]
+    renew = programs.assemble(target, "renew")
+    inputs = [init, Path(__file__).read_bytes(), renew, parts.folder.name.encode()]
     recipe = hashlib.sha256(b"\0".join(inputs)).hexdigest()
 
     def make(folder: Path) -> None:
-        (folder / "base.cpio").write_bytes(_base(target, parts, init, reseed))
+        (folder / "base.cpio").write_bytes(_base(target, parts, init, renew))
 
     return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
 
@@ -90,15 +92,15 @@ def for_image(base: Base) -> bytes:
     archive = Archive()
     busybox = next(program for program in base.parts.programs if program.name == "busybox")
     archive.file("/kitten/bin/busybox", busybox.read_bytes(), 0o755)
-    archive.file("/kitten/bin/reseed", programs.assemble(base.target, "reseed"), 0o755)
-    archive.file("/kitten/core", CORE.replace(b"/usr/bin/busybox", b"/kitten/bin/busybox"), 0o755)
+    archive.file("/kitten/bin/renew", programs.assemble(base.target, "renew"), 0o755)
+    archive.file("/kitten/core", _CORE.replace(b"/usr/bin/busybox", b"/kitten/bin/busybox"), 0o755)
     archive.file("/kitten/init.sh", init_script(), 0o755)
     archive.file("/kitten/modules/order", b"")  # the image has its own, and udev to load them
     archive.folder("/kitten/tests")
     return archive.finish()
 
 
-def _base(target: Target, parts: GuestParts, init: bytes, reseed: bytes) -> bytes:
+def _base(target: Target, parts: GuestParts, init: bytes, renew: bytes) -> bytes:
     archive = Archive()
     for name in MERGED:
         archive.merged_link(name)
@@ -120,8 +122,8 @@ def _base(target: Target, parts: GuestParts, init: bytes, reseed: bytes) -> byte
     for module in parts.modules:
         archive.file(f"/kitten/modules/{module.name}", module.read_bytes())
     archive.file("/kitten/modules/order", "".join(f"{module.stem}\n" for module in parts.modules).encode())
-    archive.file("/kitten/core", CORE, 0o755)
-    archive.file("/kitten/bin/reseed", reseed, 0o755)
+    archive.file("/kitten/core", _CORE, 0o755)
+    archive.file("/kitten/bin/renew", renew, 0o755)
     archive.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     archive.file("/etc/group", b"root:x:0:\nnobody:x:65534:\n")
     archive.file("/init", init, 0o755)

@@ -61,9 +61,10 @@ while :; do
     read -r word seed now name <&3 || { sleep 0.02; continue; }
     [ "$word" = go ] && break
 done
-date -s "@$now" >/dev/null
-# A restored guest has the random state of every other: the seed is mixed in, and taken into use at once.
-printf '%s' "$seed" | /kitten/bin/reseed || broken "the kernel's random numbers could not be seeded anew"
+# A restored guest has the clock and the random state of every other (renew-*.s).
+/kitten/bin/renew <<EOF || broken "the guest's clock or random numbers could not be set anew"
+$seed $now
+EOF
 echo "$name" >/proc/sys/kernel/hostname
 printf '%.32s\n' "$seed" >/etc/machine-id
 
@@ -87,7 +88,12 @@ for test; do
     {
         cd /kitten/tests && /usr/bin/bash "$test" 3>&- 2>&1 </dev/null
         echo $? >/run/status
-    } | while IFS= read -r line || [ -n "$line" ]; do printf '    %s\n' "$line" >&3; done
+    } | while IFS= read -r line || [ -n "$line" ]; do
+        printf '    %s\n' "$line" >&3
+        case $line in
+            "ok "* | "not ok "*) read -r now _ </proc/uptime && printf '    # at %s\n' "$now" >&3 ;;
+        esac
+    done
     status=$(cat /run/status)
     read -r ended _ </proc/uptime
     if [ "$status" = 0 ]; then

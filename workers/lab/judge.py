@@ -45,8 +45,11 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
 
 
 def by_test(said: str) -> dict[str, str]:
-    """The console cut up by test script; what came before the first is not among them."""
-    parts = re.split(rf"^.*?{MARK}(\S+)[ \t\r]*$", said, flags=re.MULTILINE)
+    """The console cut up by test script; what came before the first is not among them.
+
+    What a guest inside the guest says ("nested:", see nested.sh) belongs to the test that runs it.
+    """
+    parts = re.split(rf"^(?!nested: ).*?{MARK}(\S+)[ \t\r]*$", said, flags=re.MULTILINE)
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 
 

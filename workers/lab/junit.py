@@ -1,45 +1,69 @@
-"""A test result as JUnit's XML, which every CI and editor reads."""
+"""A test result as JUnit's XML, which every CI and editor reads, in the form that Maven's Surefire and pytest write.
+
+A flaky case carries Surefire's ``flakyFailure``. Readers that do not know it would show a pass, so it is ``skipped`` as well:
+the one word of JUnit's for what is neither a pass nor a failure.
+"""
+
+# mypy: allow-untyped-calls
+# junitparser has types for a part of itself only.
 
 from __future__ import annotations
 
 import re
 
-from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser import Failure, Skipped
+from junitparser.xunit2 import FlakyFailure, JUnitXml, TestCase, TestSuite
 
-from workers.results import Case, TestResult
+from workers.results import Case, SuiteResult, TestResult
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2 Char
 
 
-def document(result: TestResult) -> bytes:
-    """The document: a test suite for each of ours."""
-    whole = JUnitXml(f"kitten test, {result.target}")
+def document(result: TestResult, folder: str) -> bytes:
+    """The document: a test suite for each of ours.
+
+    :param folder: URL of the folder it will lie in: pictures are named as seen from there, in the notation of Jenkins and
+        GitLab, ``[[ATTACHMENT|PATH]]``.
+    """
+    whole = JUnitXml(f"kitten test, {_clean(result.target)}")
     for suite in result.suites:
-        made = TestSuite(f"{result.target}.{suite.suite}")
-        for name in ("cpu", "accelerator", "kernel"):
-            made.add_property(name, _clean(getattr(suite, name)))
-        for case in suite.cases:
-            made.add_testcase(_case(f"{result.target}.{suite.suite}", case))
-        made.time = suite.seconds
-        whole.add_testsuite(made)
-    data = whole.tostring()  # type: ignore[no-untyped-call]
+        whole.add_testsuite(_suite(result.target, suite, folder.rstrip("/") + "/"))
+    whole.update_statistics()
+    for made, suite in zip(whole, result.suites, strict=True):
+        made.time = suite.seconds  # of the whole: guests boot as well
+    whole.time = round(sum(suite.seconds for suite in result.suites), 3)
+    data = whole.tostring()
     assert isinstance(data, bytes)  # noqa: S101 - junitparser says str or bytes
     return data
 
 
-def _case(group: str, case: Case) -> TestCase:
+def _suite(target: str, suite: SuiteResult, folder: str) -> TestSuite:
+    name = _clean(f"{target}.{suite.suite}")
+    made = TestSuite(name)
+    for fact in ("cpu", "accelerator", "kernel"):
+        made.add_property(fact, _clean(getattr(suite, fact)))
+    places = {log.name: log.url.removeprefix(folder) for log in suite.logs}
+    for case in suite.cases:
+        made.append(_case(name, case, [places[picture] for picture in case.pictures if picture in places]))
+    return made
+
+
+def _case(group: str, case: Case, pictures: list[str]) -> TestCase:
     made = TestCase(_clean(case.name), group, case.seconds)
     text = _clean(f"{case.detail}\n{case.console}".strip())
     if case.outcome == "skip":
-        made.result = [Skipped(_clean(case.reason), case.code or "skip")]
+        made.append(Skipped(_clean(case.reason), _clean(case.code) or "skip"))
     elif case.outcome == "fail":
         failure = Failure(_clean(case.reason), "failure")
         failure.text = text
-        made.result = [failure]
-    elif case.outcome == "flaky":  # JUnit has no word for it: it did not fail, and must not be green either
-        error = Error(_clean(f"flaky: failed, then passed: {case.reason}"), "flaky")
-        error.text = text
-        made.result = [error]
+        made.append(failure)
+    elif case.outcome == "flaky":
+        made.append(Skipped(_clean(f"flaky: failed, then passed: {case.reason}"), "flaky"))
+        flaky = FlakyFailure(_clean(case.reason), "flaky")
+        flaky.stack_trace = text
+        made.append(flaky)
+    if pictures:
+        made.system_out = "\n".join(f"[[ATTACHMENT|{_clean(path)}]]" for path in pictures)
     return made
 
 

@@ -37,8 +37,18 @@ _LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data s
 BASE_MODULES = ("virtio_blk",)
 """What any guest loads: the payload is on a disk."""
 
+File = tuple[PurePosixPath, Callable[[], bytes]]
+"""A file of a package, by its path when installed; its content is read by the call."""
+Files = Callable[[], Iterable[File]]
+"""All files of a package, as they come; may be asked again."""
+
+_IMAGE = re.compile(r"/boot/vmlinu[xz]-.*|(?:/usr)?/lib/modules/[^/]+/vmlinuz")  # Debian's; Enterprise Linux's
 _KERNEL_DEB = "kernel.deb"
 _FORMAT = 2  # changes when what is kept of the packages changes
+
+
+class NoModuleError(CannotRun):
+    """The kernel has no such module."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,14 @@ def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
 
     Those that every guest loads anyway are left out.
 
-    :raises CannotRun: when the kernel has no such module.
+    :raises NoModuleError: when the kernel has no such module.
     """
     parts = guest_parts(target)
     wanted = tuple(sorted(name.replace("-", "_") for name in names))
 
     def make(folder: Path) -> None:
         (folder / "modules").mkdir()
-        order = _keep_modules(parts.folder / _KERNEL_DEB, wanted, folder)[1]
+        order = keep_modules(_KERNEL_DEB, partial(deb_files, parts.folder / _KERNEL_DEB), wanted, folder)[1]
         (folder / "order.json").write_text(json.dumps(order))
 
     key = f"{parts.folder.name}-{identity_of({'modules': wanted})[:16]}"
@@ -167,7 +177,8 @@ def _make(target: Target, folder: Path) -> None:
         (folder / name).mkdir()
     for deb in sorted(debs.glob("*.deb")):
         if deb.name.startswith("linux-image-"):
-            image, order = _keep_kernel(deb, (*BASE_MODULES, *target.machine.kernel_modules), folder)
+            wanted = (*BASE_MODULES, *target.machine.kernel_modules)
+            image, order = keep_modules(deb.name, partial(deb_files, deb), wanted, folder, "")
             deb.rename(folder / _KERNEL_DEB)
         else:
             _keep_programs(deb, folder)
@@ -183,33 +194,42 @@ def _versions(root: AptRoot, packages: list[str]) -> dict[str, str]:
     return {package: root.show(package)["Version"] for package in packages}
 
 
-def _keep_kernel(deb: Path, modules: tuple[str, ...], folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Keep the image and the wanted modules. Returns the image's name and the modules' load order."""
-    return _keep_modules(deb, modules, folder, "")
-
-
-def _keep_modules(
-    deb: Path, modules: tuple[str, ...], folder: Path, image: str = "is there already"
+def keep_modules(
+    name: str, files: Files, modules: Sequence[str], folder: Path, image: str = "is there already"
 ) -> tuple[str, tuple[str, ...]]:
+    """Keep modules of a kernel and all they need, as ``modules/NAME.ko``; with an empty ``image`` also its image, as ``kernel``.
+
+    What is built into the kernel needs no module.
+
+    :param name: for people: what the files are of.
+    :returns: the image's name, and the modules in load order.
+    :raises NoModuleError: when the kernel has no such module.
+    :raises CannotRun: when there is no image.
+    """
     dependencies: dict[str, tuple[str, ...]] = {}
-    missing = {name.replace("-", "_") for name in modules}
+    built_in: set[str] = set()
+    missing = {module.replace("-", "_") for module in modules}
     while missing or not image:
         before = len(dependencies) + bool(image)
-        for path, data in deb_files(deb):
-            name = path.name.split(".ko")[0].replace("-", "_")
-            if not image and re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
+        for path, data in files():
+            module = path.name.split(".ko")[0].replace("-", "_")
+            if not image and _IMAGE.fullmatch(str(path)):
                 image = path.name
                 (folder / "kernel").write_bytes(data())
-            elif ".ko" in path.suffixes[-2:] and name in missing:
-                module = lzma.decompress(data()) if path.suffix == ".xz" else data()
-                (folder / "modules" / f"{name}.ko").write_bytes(module)
-                dependencies[name] = module_dependencies(module)
+            elif path.name == "modules.builtin":
+                built_in |= {PurePosixPath(line).stem.replace("-", "_") for line in data().decode().split()}
+            elif ".ko" in path.suffixes[-2:] and module in missing:
+                content = lzma.decompress(data()) if path.suffix == ".xz" else data()
+                (folder / "modules" / f"{module}.ko").write_bytes(content)
+                dependencies[module] = module_dependencies(content)
         missing = {needed for of in dependencies.values() for needed in of} | set(missing)
-        missing -= set(dependencies)
-        if len(dependencies) + bool(image) == before:
+        missing -= set(dependencies) | built_in
+        if (missing or not image) and len(dependencies) + bool(image) == before:
             what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
-            raise CannotRun(f"{deb.name} {what}", "see machine.kernel_package and kernel_modules in targets.yaml")
-    return image, load_order((name.replace("-", "_") for name in modules), dependencies)
+            mend = "see machine.kernel_package and kernel_modules in targets.yaml"
+            raise (NoModuleError if image else CannotRun)(f"{name} {what}", mend)
+    wanted = (module.replace("-", "_") for module in modules)
+    return image, load_order((module for module in wanted if module not in built_in), dependencies)
 
 
 def _keep_programs(deb: Path, folder: Path) -> None:
@@ -220,11 +240,8 @@ def _keep_programs(deb: Path, folder: Path) -> None:
             (folder / "lib" / found.group(1)).write_bytes(data())
 
 
-def deb_files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for.
-
-    :raises CannotRun: without dpkg-deb.
-    """
+def deb_files(deb: Path) -> Iterator[File]:
+    """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
     require("dpkg-deb", "dpkg")
     with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - a PIPE was asked for

@@ -2,6 +2,9 @@
 
 A pass needs the plan, every line the plan promises, and the end marker. What is missing is a failing case of its own, so
 that a guest that fell silent can never look like one that had nothing to say.
+
+The guest (init.sh) adds when things were said: ``# at SECONDS`` after a script's own points, ``# from SECONDS to SECONDS`` after
+the point of the script. A case took as long as it was since what was said before it, unless its YAML block has a ``duration_ms``.
 """
 
 from __future__ import annotations
@@ -20,7 +23,21 @@ _PLAN = re.compile(r"1\.\.(?P<count>\d+)(?: +#\s*skip\S*\s*(?P<reason>.*))?\s*$"
 _DIRECTIVE = re.compile(r"(?:^| )# *(?P<kind>skip|todo)\S*(?: +(?P<reason>.*))?$", re.IGNORECASE)
 _SUBTEST = re.compile(r"# Subtest: (?P<name>.+)$")
 _STATUS = re.compile(r"exit status (\d+)$", re.MULTILINE)
+_SPAN = re.compile(r"# from (\d{1,9}(?:\.\d{1,9})?) to (\d{1,9}(?:\.\d{1,9})?)$")
+_AT = re.compile(r"# at (\d{1,9}(?:\.\d{1,9})?)$")
+_DURATION = re.compile(r"\s+duration_ms:\s*(\d{1,9}(?:\.\d{1,9})?)\s*$")
 _DETAIL_LINES = 20
+
+
+@dataclass
+class _Clock:
+    """When a point was said, in seconds of the guest's uptime; what is not known is negative."""
+
+    at: float = -1.0
+    begun: float = -1.0
+    ended: float = -1.0
+    took: float = -1.0
+    """As the test itself says."""
 
 
 @dataclass
@@ -29,6 +46,8 @@ class _Level:
 
     cases: list[Case] = field(default_factory=list)
     details: list[list[str]] = field(default_factory=list)
+    clocks: list[_Clock] = field(default_factory=list)
+    in_yaml: bool = False
     plan: int | None = None
     all_skipped: str | None = None
     wrong: list[str] = field(default_factory=list)
@@ -40,6 +59,8 @@ class _Level:
 
     def read(self, line: str) -> bool:
         """Take one line. Whether it was a test point."""
+        if self._said_of_the_last_point(line):
+            return False
         if plan := _PLAN.match(line):
             if self.plan is not None:
                 self.wrong.append("a second plan")
@@ -56,22 +77,43 @@ class _Level:
             self.other.append(line)
         return False
 
+    def _said_of_the_last_point(self, line: str) -> bool:
+        """Take a line that is a time, or belongs to a YAML block, which ends with ``...``."""
+        if not self.cases:
+            return False
+        clock = self.clocks[-1]
+        if self.in_yaml:
+            if line.strip() == "...":
+                self.in_yaml = False
+            elif duration := _DURATION.match(line):
+                clock.took = float(duration[1]) / 1000
+            else:
+                self.details[-1].append(line.strip())
+        elif span := _SPAN.match(line):
+            clock.begun, clock.ended = float(span[1]), float(span[2])
+        elif at := _AT.match(line):
+            clock.at = float(at[1])
+        else:
+            self.in_yaml = line.startswith(" ") and line.strip() == "---"
+            return self.in_yaml
+        return True
+
     def _point(self, passed: bool, number: str | None, name: str) -> None:
         expected = len(self.cases) + 1
         if number is not None and int(number) != expected:
             self.wrong.append(f"test {number} where {expected} was due")
-        outcome, reason = "pass" if passed else "fail", ""
+        outcome, reason, code = "pass" if passed else "fail", "", ""
         if directive := _DIRECTIVE.search(name):
             name = name[: directive.start()]
             reason = directive["reason"] or "no reason given"
             if directive["kind"].lower() == "skip":
-                outcome = "skip"
+                outcome, code = "skip", "tap"
             elif not passed:  # a known fault: shown, and neither a pass nor a failure
-                outcome, reason = "skip", f"todo: {reason}"
-        self.cases.append(
-            Case.model_validate({"name": name or f"test {expected}", "outcome": outcome, "reason": reason})
-        )
+                outcome, code = "skip", "todo"
+        known = {"name": name or f"test {expected}", "outcome": outcome, "reason": reason, "code": code}
+        self.cases.append(Case.model_validate(known))
         self.details.append([])
+        self.clocks.append(_Clock())
 
     def finished(self) -> tuple[Case, ...]:
         """The cases with their details, and a failing case for everything the plan promised and nobody told."""
@@ -83,7 +125,7 @@ class _Level:
         if self.plan is None:
             wrong.append("no plan")
         elif self.all_skipped is not None and not self.cases:
-            cases.append(Case(name="all", outcome="skip", reason=self.all_skipped))
+            cases.append(Case(name="all", outcome="skip", code="tap", reason=self.all_skipped))
         elif len(self.cases) != self.plan:
             wrong.append(f"{len(self.cases)} results where the plan says {self.plan}")
         return (*cases, *(Case(name="protocol", outcome="fail", reason=what) for what in wrong))
@@ -97,11 +139,10 @@ def ended(data: bytes | bytearray) -> bool:
 def parse(text: str) -> tuple[Case, ...]:
     """The cases of a whole report. A subtest's cases are named ``script: case``."""
     top = _Level()
-    cases: list[Case] = []
+    scripts: list[list[str]] = []  # what each said, by the number of its point
     nested: list[str] = []
     script = ""
-    lines = text.replace("\r\n", "\n").split("\n")
-    for line in lines:
+    for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith(_INDENT):
             nested.append(line[len(_INDENT) :])
         elif found := _SUBTEST.match(line):
@@ -109,30 +150,61 @@ def parse(text: str) -> tuple[Case, ...]:
         elif line == END:
             continue
         elif top.read(line):
-            cases += _subtest(top.cases[-1].name, nested)
+            scripts.append(nested)
             nested, script = [], ""
+    cases: list[Case] = []
+    points = top.finished()
+    for point, clock, said in zip(points, top.clocks, scripts, strict=False):
+        inner = _subtest(point.name, said, clock.begun)
+        cases += inner
+        rest = max(0.0, clock.ended - clock.begun - sum(case.seconds for case in inner))
+        timed = point.model_copy(update={"seconds": round(rest, 3)})
+        if point.outcome != "pass":
+            cases.append(_explained(timed, said))
+        elif not inner:
+            cases.append(timed)
     if script or nested:
         cases += _subtest(script or "unnamed", nested)
         cases.append(Case(name=script or "unnamed", outcome="fail", reason="it did not finish", detail=_tail(nested)))
-    points = top.finished()
-    for index, point in enumerate(points):
-        if point.outcome != "pass" and index < len(top.cases):
-            cases.append(_explained(point, _output_of(point.name, text)))
-        elif index >= len(top.cases) or not any(case.name.startswith(f"{point.name}: ") for case in cases):
-            cases.append(point)
+    cases += points[len(top.cases) :]
     if not ended(text.encode(errors="replace")):
         cases.append(Case(name="protocol", outcome="fail", reason="the report has no end"))
     return tuple(cases)
 
 
-def _subtest(name: str, lines: Sequence[str]) -> tuple[Case, ...]:
-    """The cases of a script that speaks TAP; none for one that only exits."""
+def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case, ...]:
+    """The cases of a script that speaks TAP, and of the subtests it announces; none for one that only exits.
+
+    :param begun: when the script was started, on the guest's clock; negative: unknown.
+    """
     level = _Level()
+    cases: list[Case] = []
+    nested: list[str] = []
+    announced = ""
     for line in lines:
-        level.read(line)
+        if announced and line.startswith(_INDENT):
+            nested.append(line[len(_INDENT) :])
+        elif found := _SUBTEST.match(line):
+            announced = found["name"]
+        elif level.read(line) and announced:
+            cases += _subtest(level.cases[-1].name, nested)
+            nested, announced = [], ""
+    if announced:
+        cases += _subtest(announced, nested)
+        level.wrong.append(f"{announced} did not finish")
     if not level.spoke_tap and not level.wrong:
         return ()
-    return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in level.finished())
+    seconds = []
+    for clock in level.clocks:
+        since = clock.at - begun if clock.at >= 0 <= begun else 0.0
+        seconds.append(round(max(0.0, since if clock.took < 0 else clock.took), 3))
+        begun = max(begun, clock.at)
+    points = level.finished()
+    seconds += [0.0] * (len(points) - len(seconds))
+    for point, took in zip(points, seconds, strict=True):
+        if point.outcome != "pass" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
+            cases.append(point.model_copy(update={"seconds": took}))
+    return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in cases)
 
 
 def _explained(point: Case, output: Sequence[str]) -> Case:
@@ -152,16 +224,6 @@ def describe_status(status: int) -> str:
     return f"exit status {status}"
 
 
-def _output_of(script: str, text: str) -> list[str]:
-    lines: list[str] = []
-    inside = False
-    for line in text.split("\n"):
-        if found := _SUBTEST.match(line):
-            inside = found["name"] == script
-        elif inside and line.startswith(_INDENT):
-            lines.append(line[len(_INDENT) :])
-    return lines
-
-
 def _tail(lines: Sequence[str]) -> str:
-    return "\n".join(lines[-_DETAIL_LINES:]).strip()
+    """The last lines, without the guest's clock."""
+    return "\n".join([line for line in lines if not _AT.match(line)][-_DETAIL_LINES:]).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from workers.lab.suites import Report, Request, runner
 from workers.lab.suites.packages import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
-_KEPT_RUNS = 20  # of runs by hand, in the state folder
+_KEPT_RUNS = 100  # of runs without a build, in the state folder
 
 
 def run_suites(
@@ -102,21 +103,29 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
 
 
 def _attempt(request: Request, prefix: str) -> Report:
-    """Run the suite; its logs get the prefix."""
-    logs = request.logs
+    """Run the suite; its logs get the prefix, so that no attempt writes over another's, and its pictures their full names."""
+    attempt = f"attempt-{prefix}"
+    logs, scratch = request.logs / attempt if prefix else request.logs, request.scratch / attempt
     logs.mkdir(parents=True, exist_ok=True)
-    request.scratch.mkdir(parents=True, exist_ok=True)
-    before = set(logs.iterdir())
+    scratch.mkdir(parents=True)
     try:
-        report = runner(request.suite.name).run(request)
+        report = runner(request.suite.name).run(dataclasses.replace(request, logs=logs, scratch=scratch))
     except LaunchFailedError as error:
         raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
     if prefix:
-        for path in set(logs.iterdir()) - before:
-            path.rename(path.with_name(prefix + path.name))
+        for path in logs.iterdir():
+            path.rename(request.logs / (prefix + path.name))
+        logs.rmdir()
     if report.reason:
         click.echo(f"{report.accelerator}: {report.reason}")
-    return report
+    cases = [_with_pictures(case, f"{request.suite.name}-{prefix}") for case in report.cases]
+    return dataclasses.replace(report, cases=tuple(cases))
+
+
+def _with_pictures(case: Case, prefix: str) -> Case:
+    return (
+        case.model_copy(update={"pictures": tuple(prefix + name for name in case.pictures)}) if case.pictures else case
+    )
 
 
 def compared(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
@@ -201,9 +210,9 @@ def _logs(request: Request, about: subject.Subject | None) -> tuple[Artifact, ..
 def _stored(about: subject.Subject | None, result: TestResult, kept: Path, begun: float) -> TestResult:
     """The result with its time and its JUnit report; of a build it is written to the build's folder, last of all."""
     kept.mkdir(parents=True, exist_ok=True)
-    report = kept / "junit.xml"
-    report.write_bytes(junit.document(result))
     build = about.build if about else None
+    report = kept / "junit.xml"
+    report.write_bytes(junit.document(result, build.url if build else str(kept)))
     artifact = about.keep(report.name, report) if about and build else subject.artifact(report, str(report))
     seconds = round(time.monotonic() - begun, 3)
     result = result.model_copy(update={"reports": (artifact,), "seconds": seconds})

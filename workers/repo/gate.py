@@ -103,7 +103,12 @@ def _tested(build: BuildResult, test: TestResult | None, target: Target) -> Iter
     for case in test.cases:
         if case.outcome == "fail" and test.outcome == "held":
             yield Refusal("tested", f"{case.name} failed, yet the report says it held", again)
-    if not any(case.outcome == "pass" for case in test.cases):
+    for suite in test.suites:
+        if suite.outcome != "held" and test.outcome == "held":
+            yield Refusal("tested", f"suite {suite.suite} did not hold, yet the report says it held", again)
+        if not any(case.outcome in ("pass", "flaky") for case in suite.cases):
+            yield Refusal("tested", f"suite {suite.suite} tested nothing", again)
+    if not test.suites:
         yield Refusal("tested", "nothing was tested", again)
     yield from _covers("tested", build.rpms, test.checked, again)
 

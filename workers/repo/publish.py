@@ -154,6 +154,7 @@ class _Answer:
         self._root = snapshots.root / snapshots.top
         self._target, self._nevr = target, build.result.nevr
         self._known = {"target": target.name, "package": build.result.package, "nevr": self._nevr, "stage": stage.name}
+        self._flaky = build.test.flaky if build.test else ()
 
     def refused(self, refusals: Iterable[gate.Refusal]) -> PublishResult:
         """Nothing was published: the first reason in the summary, all of them as the cause."""
@@ -164,20 +165,23 @@ class _Answer:
 
     def unchanged(self, record: PublishedRecord, summary: str) -> PublishResult:
         """Nothing was to be done."""
-        return self._shown(record, unchanged=True, summary=summary)
+        return self._shown(record, summary, unchanged=True)
 
     def published(self, record: PublishedRecord) -> PublishResult:
         """Users see it."""
         count = len(record.files)
         summary = f"{record.nevr}: {count} packages published on {self._target.name}, snapshot {record.snapshot}"
-        return self._shown(record, summary=summary)
+        return self._shown(record, summary)
 
-    def _shown(self, record: PublishedRecord, **fields: object) -> PublishResult:
+    def _shown(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
         packages = tuple(
             Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size)
             for f in record.files
         )
-        return self._result(snapshot=record.snapshot, url=str(self._root), packages=packages, **fields)
+        if self._flaky:
+            summary += f"; flaky in its tests: {', '.join(self._flaky)}"
+        known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky}
+        return self._result(packages=packages, **known, **fields)
 
     def _result(self, **fields: object) -> PublishResult:
         return PublishResult.model_validate({**self._known, **fields})

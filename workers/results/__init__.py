@@ -210,7 +210,7 @@ class Case(Record):
     """What the guest's console said meanwhile; of a case that did not pass."""
     seconds: float = 0.0
     pictures: tuple[str, ...] = ()
-    """Names of files among the suite's logs."""
+    """Names of files: a suite gives those it wrote, the result has them as the suite's ``logs`` do."""
 
 
 class SuiteResult(Record):
@@ -246,6 +246,11 @@ class TestResult(Result):
         named = ((suite.suite, case) for suite in self.suites for case in suite.cases)
         return tuple(case.model_copy(update={"name": f"{suite}: {case.name}"}) for suite, case in named)
 
+    @property
+    def flaky(self) -> tuple[str, ...]:
+        """Names of the cases that failed and then passed."""
+        return tuple(case.name for case in self.cases if case.outcome == "flaky")
+
 
 class StageResult(Result):
     """``kitten stage``: the RPMs are in the target's buildroot repository."""
@@ -269,3 +274,5 @@ class PublishResult(Result):
     url: str = ""
     packages: tuple[Artifact, ...] = ()
     unchanged: bool = False
+    flaky: tuple[str, ...] = ()
+    """Cases of its tests that failed and then passed: no failure, and never silent."""

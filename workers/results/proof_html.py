@@ -17,7 +17,7 @@ SHOWN = 200
 SHOWN_IN_ALL = 2000
 """Of all findings: a browser has to show them."""
 
-_STYLE = """
+STYLE = """
 .kitten-proof{font:14px/1.45 system-ui,sans-serif;color:#1b1f24;background:#fff;padding:1em;max-width:110em}
 .kitten-proof h1{font-size:1.35em;margin:0 0 .2em}.kitten-proof h2{font-size:1.1em;margin:1.4em 0 .4em}
 .kitten-proof table{border-collapse:collapse;width:100%;font-size:1em}.kitten-proof p{margin:.2em 0 .6em}
@@ -40,7 +40,7 @@ def page(result: VerifyResult) -> str:
     found = findings(result.checks)
     grade = "OK" if result.outcome == "held" else "BAD"
     parts = [
-        f"<div class='kitten-proof'><style>{_STYLE}</style>",
+        f"<div class='kitten-proof'><style>{STYLE}</style>",
         f"<h1><span class='g {grade}'>{'proven' if grade == 'OK' else 'not proven'}</span> ",
         f"{escape(result.target)}: {escape(result.summary)}</h1>",
         *_findings(found),

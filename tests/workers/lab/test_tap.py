@@ -74,13 +74,89 @@ def test_a_failing_script_shows_its_last_words():
 
 def test_a_known_fault_is_a_skip_and_an_unplanned_todo_pass_is_a_pass():
     text = "1..2\nnot ok 1 - x # TODO upstream bug\nok 2 - y # todo soon\n# END\n"
-    assert [(c.outcome, c.reason) for c in tap.parse(text)] == [("skip", "todo: upstream bug"), ("pass", "soon")]
+    assert [(c.outcome, c.code, c.reason) for c in tap.parse(text)] == [
+        ("skip", "todo", "upstream bug"), ("pass", "", "soon")
+    ]  # fmt: skip
 
 
 def test_a_plan_of_none_is_a_skip_only_with_a_reason_for_it():
-    assert [(c.name, c.outcome, c.reason) for c in tap.parse("1..0 # SKIP no hardware\n# END\n")] == [
-        ("all", "skip", "no hardware")
+    assert [(c.name, c.outcome, c.code, c.reason) for c in tap.parse("1..0 # SKIP no hardware\n# END\n")] == [
+        ("all", "skip", "tap", "no hardware")
     ]
+
+
+TIMED = """# READY 3.78
+TAP version 14
+1..3
+# Subtest: a.sh
+    1..4
+    words
+    ok 1 - first
+    # at 4.00
+    not ok 2 - second
+    # at 4.50
+    # it said this
+    ok 3 - third
+      ---
+      duration_ms: 125.5
+      ...
+    # at 6.00
+    ok 4 - fourth # SKIP no such device
+    # at 6.25
+not ok 1 - a.sh
+# exit status 1
+# from 3.80 to 6.50
+# Subtest: b.sh
+    ok no plan of mine
+    # at 6.60
+not ok 2 - b.sh
+# exit status 9
+# from 6.50 to 8.75
+# Subtest: c.sh
+ok 3 - c.sh
+# from 8.75 to 9.00
+# END
+"""
+
+
+def test_each_case_took_as_long_as_the_guest_s_clock_says_or_it_says_itself():
+    cases = {case.name: case for case in tap.parse(TIMED)}
+    seconds = {name: case.seconds for name, case in cases.items()}
+    assert seconds["a.sh: first"] == 0.2
+    assert seconds["a.sh: second"] == 0.5
+    assert seconds["a.sh: third"] == 0.126
+    assert seconds["a.sh: fourth"] == 0.25
+    assert seconds["a.sh"] == pytest.approx(2.7 - 0.2 - 0.5 - 0.126 - 0.25, abs=0.001)  # what none of them took
+    assert seconds["c.sh"] == 0.25
+    assert sum(seconds.values()) == pytest.approx(9.00 - 3.80, abs=0.001)
+
+
+def test_the_guest_s_clock_is_no_detail_and_no_fault():
+    cases = {case.name: case for case in tap.parse(TIMED)}
+    assert cases["a.sh: second"].detail == "it said this"
+    assert cases["b.sh"].detail == "ok no plan of mine"
+    assert cases["b.sh"].reason == "exit status 9"
+    assert [name for name, case in cases.items() if case.outcome == "fail"] == [
+        "a.sh: second", "a.sh", "b.sh: protocol", "b.sh"
+    ]  # fmt: skip
+
+
+def test_a_yaml_block_is_detail():
+    block = "    not ok 2 - second\n      ---\n      message: too big\n      duration_ms: 5\n      got: 7\n      ...\n"
+    case = next(c for c in tap.parse(WHOLE.replace("    not ok 2 - second\n", block)) if c.name == "a.sh: second")
+    assert (case.detail, case.seconds) == ("message: too big\ngot: 7\nit said this\nand that", 0.005)
+
+
+def test_a_yaml_block_without_an_end_swallows_the_rest_and_fails():
+    assert "a.sh: protocol: 2 results where the plan says 3" in failures(
+        WHOLE.replace("    # it said this", "      ---")
+    )
+
+
+@pytest.mark.parametrize("line", ["# at 1e400", "# at -5", "# at " + "9" * 400, "# from 9 to 1", "# at 0"])
+def test_a_test_that_speaks_like_the_clock_gets_no_time_that_is_none(line):
+    text = TIMED.replace("    words\n    ok 1 - first\n", f"    ok 1 - first\n    {line}\n")
+    assert all(0 <= case.seconds < 100 for case in tap.parse(text))
 
 
 @pytest.mark.parametrize("text", ["", "# END\n", "TAP version 14\n", "ok 1 - a\n", "\n# END\n", "hello"])

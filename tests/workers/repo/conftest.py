@@ -14,7 +14,7 @@ import yaml
 from config.loading import load_site
 from config.models import Site
 from workers.repo.sign import signer
-from workers.results import Artifact, BuildResult, Case, Check, TestResult, VerifyResult
+from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -189,8 +189,8 @@ def make_build(tmp_path: Path, make_rpms: RpmFactory) -> BuildFactory:
         ).write(folder / "build.json")
         checks = (Check(rule="header", file=rpms[0].name, outcome="held"),)
         VerifyResult(summary="proven", target=target, checked=rpms, checks=checks).write(folder / "verify.json")
-        cases = (Case(name="runs", outcome="pass"),)
-        TestResult(summary="tested", target=target, checked=rpms, cases=cases).write(folder / "test.json")
+        suite = SuiteResult(suite="packages", outcome="held", summary="", cases=(Case(name="runs", outcome="pass"),))
+        TestResult(summary="tested", target=target, checked=rpms, suites=(suite,)).write(folder / "test.json")
         return folder
 
     return make

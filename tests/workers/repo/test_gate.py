@@ -10,7 +10,7 @@ import pytest
 from config.models import Package, Site
 from workers.repo.gate import Candidate, against_package, against_published, judge
 from workers.repo.records import PublishedFile, PublishedRecord
-from workers.results import Artifact, BuildResult, Case, Check, TestResult, VerifyResult
+from workers.results import Artifact, BuildResult, Check, SuiteResult, TestResult, VerifyResult
 
 ALL = ("built", "verified", "tested")
 LIBS = Artifact(name="tiny-libs-1-1.el10.aarch64.rpm", url="", sha256="1" * 64, size=1)
@@ -30,10 +30,14 @@ def verify(**changes: Any) -> VerifyResult:
 
 
 def report(**changes: Any) -> TestResult:
-    cases = (Case(name="runs", outcome="pass"),)
-    return TestResult.model_validate(
-        {"summary": "tested", "target": "aarch64", "checked": (LIBS, DOC), "cases": cases, **changes}
-    )
+    fields = {"summary": "tested", "target": "aarch64", "checked": (LIBS, DOC), "suites": (suite("pass"),)}
+    return TestResult.model_validate({**fields, **changes})
+
+
+def suite(*outcomes: str, held: bool = True, name: str = "packages") -> SuiteResult:
+    cases = [{"name": f"runs {number}", "outcome": outcome} for number, outcome in enumerate(outcomes, 1)]
+    outcome = "held" if held else "not-held"
+    return SuiteResult.model_validate({"suite": name, "outcome": outcome, "summary": "", "cases": cases})
 
 
 def words(site: Site, *results: Any, requires: tuple[str, ...] = ALL) -> list[str]:
@@ -104,11 +108,16 @@ def test_a_proof_that_proves_too_little_is_stopped(
         (lambda: None, "tested: there is no test.json → kitten test --target aarch64 --build /builds/i"),
         (lambda: report(outcome="not-held", cause="panic"), "tested: the test did not hold: panic → "),
         (lambda: report(target="s390x"), "tested: the test ran for s390x, not for aarch64 → kitten test"),
-        (lambda: report(cases=()), "tested: nothing was tested → kitten test"),
-        (lambda: report(cases=(Case(name="runs", outcome="skip", reason="x"),)), "tested: nothing was tested → "),
+        (lambda: report(suites=()), "tested: nothing was tested → kitten test"),
+        (lambda: report(suites=(suite(),)), "tested: suite packages tested nothing → kitten test"),
+        (lambda: report(suites=(suite("pass"), suite("skip", name="spice"))), "tested: suite spice tested nothing → "),
         (
-            lambda: report(cases=(*report().cases, Case(name="runs", outcome="fail"))),
-            "tested: runs failed, yet the report says it held → ",
+            lambda: report(suites=(suite("pass", "fail"),)),
+            "tested: packages: runs 2 failed, yet the report says it held → ",
+        ),
+        (
+            lambda: report(suites=(suite("pass", held=False),)),
+            "tested: suite packages did not hold, yet the report says it held → ",
         ),
         (lambda: report(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
     ],
@@ -118,6 +127,12 @@ def test_a_report_that_tells_too_little_is_stopped(
 ) -> None:
     (found,) = words(site, build(), verify(), make())
     assert found.startswith(refusal)
+
+
+def test_what_is_flaky_is_no_failure_and_has_a_name(site: Site) -> None:
+    flaky = report(suites=(suite("flaky", "pass"), suite("flaky", name="spice")))
+    assert words(site, build(), verify(), flaky) == []
+    assert flaky.flaky == ("packages: runs 1", "spice: runs 1")
 
 
 def test_every_refusal_is_told(site: Site) -> None:

@@ -20,7 +20,7 @@ from workers.repo import index, snapshot
 from workers.repo.publish import publish
 from workers.repo.rollback import rollback
 from workers.repo.state import published
-from workers.results import PublishResult
+from workers.results import Case, PublishResult, SuiteResult, TestResult
 
 
 def seen(state: Path) -> dict[str, set[str]]:
@@ -67,6 +67,24 @@ def test_a_build_is_published_where_it_belongs(site: Site, state: Path, make_bui
     assert (root / "10-kitten/BaseOS/aarch64/os/Packages/t/tiny-libs-1-1.el10.aarch64.rpm").is_file()
     assert "PUBLIC KEY" in (root / "RPM-GPG-KEY-demo").read_text()
     assert all(Path(package.url).stat().st_size == package.size for package in result.packages)
+
+
+def test_what_was_flaky_in_its_tests_is_named_when_it_is_published(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    folder = make_build()
+    test = TestResult.read((folder / "test.json").read_text())
+    flaky = SuiteResult(
+        suite="spice",
+        outcome="held",
+        summary="",
+        cases=(Case(name="agent", outcome="flaky"), Case(name="a", outcome="pass")),
+    )
+    test.model_copy(update={"suites": (*test.suites, flaky)}).write(folder / "test.json")
+    for _ in ("published", "already there"):
+        result = publish(site, state, "aarch64", str(folder))
+        assert (result.outcome, result.flaky) == ("held", ("spice: agent",))
+        assert result.summary.endswith("; flaky in its tests: spice: agent")
 
 
 def test_the_index_is_signed_with_the_exported_key(

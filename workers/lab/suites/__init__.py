@@ -13,7 +13,9 @@ from workers.results import Case
 
 RUNNERS: Mapping[str, str] = {
     "packages": "workers.lab.suites.packages",
+    "power-kvm": "workers.lab.suites.power_kvm",
     "tmt": "workers.lab.suites.tmt",
+    "secure-boot": "workers.lab.suites.secure_boot",
 }
 
 

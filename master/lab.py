@@ -1,0 +1,96 @@
+"""The builder ``lab``: suites that test a target itself, without a package, by the clock or asked for.
+
+It is one builder for all targets: several workers may run it side by side, so that a fast target is not held up by a slow
+one. It takes a worker when no package's build needs it (``ledger.by_urgency``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from buildbot.plugins import schedulers, util
+from buildbot.process.properties import Properties
+from buildbot.util.twisted import async_to_deferred
+from twisted.internet.defer import succeed
+
+from config.models import Schedule, Site
+from master.pools import serves
+from master.runs import FORCE, LAB, possible
+
+
+def may_start(site: Site) -> Callable[..., Any]:
+    """``canStartBuild`` of the builder: only on a worker that builds for the target of the request."""
+    pools = {name: pool for pool in site.workers for name in pool.workers}
+
+    def fits(builder: Any, worker: Any, request: Any) -> Any:  # noqa: ARG001 - Buildbot's signature
+        pool = pools.get(worker.worker.workername)
+        return succeed(pool is not None and serves(pool, "build", str(request.properties.getProperty("target"))))
+
+    return fits
+
+
+class SuitesAtNight(schedulers.Nightly):
+    """At its time, one run for each target."""
+
+    def checkConfig(self, runs: Mapping[str, Sequence[str]], **more: Any) -> None:  # noqa: ARG002
+        """Leave the rest to Nightly."""
+        super().checkConfig(**more)
+
+    @async_to_deferred
+    async def reconfigService(self, runs: Mapping[str, Sequence[str]], **more: Any) -> None:
+        """Take over (new) runs: target → suites."""
+        self.runs = runs
+        await super().reconfigService(**more)
+
+    @async_to_deferred
+    async def startBuild(self) -> None:
+        """Ask for all runs."""
+        if not self.enabled:
+            return
+        for target, suites in self.runs.items():
+            properties = Properties()
+            properties.update({"target": target, "suites": list(suites)}, self.name)
+            reason = f"{self.name}: {', '.join(suites)} on {target}"
+            await self.addBuildsetForSourceStampsWithDefaults(reason=reason, sourcestamps=[], properties=properties)
+
+
+def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
+    """A schedule of schedules.yaml that names suites."""
+    return SuitesAtNight(
+        name=schedule.name,
+        builderNames=[LAB],
+        hour=schedule.hour,
+        minute=schedule.minute,
+        runs={target: list(suites) for target, suites in site.runs_of(schedule).items()},
+    )
+
+
+def force(site: Site) -> schedulers.ForceScheduler:
+    """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
+    able = possible(site)
+    nothing = {
+        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
+    }
+    return schedulers.ForceScheduler(
+        name=FORCE,
+        builderNames=[LAB],
+        label="Test a target",
+        buttonName="Test a target",
+        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
+        priority=util.IntParameter(name="priority", default=0, hide=True),
+        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
+        properties=[
+            util.ChoiceStringParameter(
+                name="target", label="Target", choices=list(able), default=next(iter(able)), strict=True, required=True
+            ),
+            util.ChoiceStringParameter(
+                name="suites",
+                label="Suites (none chosen: all of the target)",
+                choices=list(dict.fromkeys(name for suites in able.values() for name in suites)),
+                multiple=True,
+                strict=True,
+                default="",
+            ),
+        ],
+    )

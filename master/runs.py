@@ -1,0 +1,23 @@
+"""What the builder ``lab`` is asked for, as the site has it. Without Buildbot: the command line reads this too."""
+
+from __future__ import annotations
+
+from config.models import Site
+
+LAB = "lab"
+FORCE = "force-lab"
+"""Name of the form on it."""
+
+
+def possible(site: Site) -> dict[str, tuple[str, ...]]:
+    """Target → the suites that can test it by themselves; targets without any are left out."""
+    return {target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))}
+
+
+def scheduled(site: Site) -> dict[str, tuple[str, ...]]:
+    """Target → the suites that some schedule runs on it."""
+    found: dict[str, dict[str, None]] = {}
+    for schedule in site.schedules:
+        for target, suites in site.runs_of(schedule).items():
+            found.setdefault(target, {}).update(dict.fromkeys(suites))
+    return {target: tuple(suites) for target, suites in found.items()}

@@ -1,0 +1,97 @@
+"""How the demo follows what it asked for: suites come after the packages, are asked for once, and count."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from config.loading import load_site
+from master import demo
+from master.demo import _Asked, follow, lab_table, overview
+from master.progress import LAB_ROW, Api, Snapshot
+from master.service import Service
+from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, run, step
+
+SITE = load_site("demo")
+PACKAGE = SITE.package("zlib").model_copy(update={"targets": ("ppc64le",)})
+RUNS = {"ppc64le": ("cpu-level", "power-kvm")}
+
+
+class Answers:
+    """A master that answers with what it is told to, one look after the other."""
+
+    def __init__(self, *looks: list[dict[str, Any]]) -> None:
+        self.looks: Iterator[list[dict[str, Any]]] = iter(looks)
+
+    def snapshot(self, _targets: Any) -> Snapshot:
+        builds = sorted(next(self.looks), key=lambda b: -b["buildid"])
+        return Snapshot(BUILDERS, builds, (), {5: [step("test in QEMU", SUCCESS)]}, now=140)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The targets whose suites were asked for, as they are."""
+    found: list[str] = []
+    monkeypatch.setattr(demo, "POLL_SECONDS", 0)
+    monkeypatch.setattr(demo, "published", lambda _service: {})
+    monkeypatch.setattr(_Asked, "suites", lambda _self, target: found.append(target))
+    return found
+
+
+def followed(*looks: list[dict[str, Any]], forgiven: int = 0) -> dict[str, str]:
+    """What became of it: row of the table → state."""
+    service = cast("Service", type("Stands", (), {"site": SITE})())
+    wanted = _Asked(service, cast("Any", None), [PACKAGE], RUNS)
+    cells = follow(wanted, cast("Api", Answers(*looks)), {"zlib": "c0ffee"}, Console(quiet=True), forgiven)
+    return {row: cell.state for (row, _), cell in cells.items()}
+
+
+SOURCE = [build(1, "source")]
+TARGET = [build(1, "source", SUCCESS), build(2, "ppc64le")]
+DONE = [build(1, "source", SUCCESS), build(2, "ppc64le", SUCCESS), build(3, "promote", SUCCESS, target="ppc64le")]
+
+
+def test_suites_are_asked_for_once_the_packages_are_with_their_targets(asked: list[str]) -> None:
+    seen: list[list[str]] = []
+
+    def looks() -> Iterator[list[dict[str, Any]]]:
+        for look in ([], SOURCE, TARGET, TARGET, DONE, [*DONE, run(5)], [*DONE, run(5, SUCCESS)]):
+            seen.append(list(asked))
+            yield look
+
+    assert followed(*looks()) == {"zlib": "published", LAB_ROW: "held"}
+    assert asked == ["ppc64le"]
+
+
+def test_nothing_is_asked_for_while_a_source_is_made(asked: list[str]) -> None:
+    with pytest.raises(StopIteration):
+        followed([], SOURCE, SOURCE)
+    assert asked == []
+
+
+def test_a_suite_that_fails_is_a_failure_of_the_whole(asked: list[str]) -> None:
+    assert followed([*DONE, run(5, FAILURE)])[LAB_ROW] == "failed"
+    assert asked == []
+
+
+def test_a_suite_that_failed_in_an_earlier_demo_is_asked_for_again(asked: list[str]) -> None:
+    again = followed([*DONE, run(5, FAILURE)], [*DONE, run(5, FAILURE), run(6, SUCCESS)], forgiven=5)
+    assert again[LAB_ROW] == "held"
+    assert asked == ["ppc64le"]
+
+
+def test_the_tables_show_what_suites_said(asked: list[str]) -> None:
+    service = cast("Service", type("Stands", (), {"site": SITE})())
+    wanted = _Asked(service, cast("Any", None), [PACKAGE], RUNS)
+    api = cast("Api", Answers([*DONE, run(5, SUCCESS)]))
+    cells = follow(wanted, api, {"zlib": "c0ffee"}, Console(quiet=True))
+    said = io.StringIO()
+    Console(width=200, file=said).print(overview(service, [PACKAGE], cells), lab_table(RUNS, cells))
+    text = said.getvalue()
+    assert LAB_ROW in text
+    assert "cpu-level, power-kvm" in text
+    assert "test in QEMU said" in text

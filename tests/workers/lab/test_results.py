@@ -1,0 +1,169 @@
+"""From what suites report to what is kept: reruns, names of logs and pictures, and JUnit read back by its own parser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from junitparser.xunit2 import JUnitXml
+
+from config.loading import load_site
+from workers.lab import cli, junit, suites
+from workers.lab.suites import Report, Request
+from workers.lab.testing import compared, run_suites
+from workers.results import Artifact, Case, SuiteResult, TestResult
+
+SITE = load_site("demo")
+TARGET = SITE.target("aarch64")
+SUITE = next(suite for suite in SITE.suites if not suite.needs_package and suite.fits(TARGET))
+PNG = b"\x89PNG\r\n\x1a\n and the rest"
+
+FOUND: list[dict[str, str]] = []
+"""What `run` finds, attempt by attempt: name of a case → its outcome."""
+
+
+def run(request: Request) -> Report:
+    """A suite: each attempt answers as it is told to, and leaves a console and a picture of the same names."""
+    found = FOUND.pop(0)
+    (request.logs / "guest-console.log").write_text(f"attempt with {len(FOUND)} to come\n")
+    (request.logs / "screen.png").write_bytes(PNG)
+    (request.scratch / "used").mkdir()
+    cases = tuple(
+        Case.model_validate({"name": name, "outcome": outcome, "reason": "why", "pictures": ("screen.png",)})
+        for name, outcome in found.items()
+    )
+    return Report(cases, "tcg", "", "cortex-a57", "6.12")
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    monkeypatch.setitem(suites.RUNNERS, SUITE.name, __name__)  # type: ignore[arg-type]
+    FOUND.clear()
+    return FOUND
+
+
+def outcome_of(state: Path) -> TestResult:
+    return run_suites(SITE, TARGET, [SUITE], state, ())
+
+
+def test_what_fails_and_then_passes_is_flaky_and_both_attempts_are_kept(tmp_path, attempts):
+    attempts += [{"a": "fail", "b": "pass"}, {"a": "pass", "b": "pass"}]
+    result = outcome_of(tmp_path)
+    (suite,) = result.suites
+    assert [(case.name, case.outcome) for case in suite.cases] == [("a", "flaky"), ("b", "pass")]
+    assert result.outcome == "held"
+    assert "1 flaky" in result.summary
+    texts = {log.name: Path(log.url).read_text(errors="replace") for log in suite.logs}
+    assert texts[f"{SUITE.name}-guest-console.log"] == "attempt with 1 to come\n"
+    assert texts[f"{SUITE.name}-rerun-1-guest-console.log"] == "attempt with 0 to come\n"
+
+
+def test_what_fails_again_has_failed_and_its_picture_is_its_own(tmp_path, attempts):
+    attempts += [{"a": "fail", "b": "pass"}, {"a": "fail", "b": "fail"}]
+    result = outcome_of(tmp_path)
+    (suite,) = result.suites
+    assert result.outcome == "not-held"
+    assert [(case.name, case.outcome, case.pictures) for case in suite.cases] == [
+        ("a", "fail", (f"{SUITE.name}-screen.png",)),
+        ("b", "fail", (f"{SUITE.name}-rerun-1-screen.png",)),
+    ]
+    assert {name for case in suite.cases for name in case.pictures} <= {log.name for log in suite.logs}
+
+
+def test_what_passes_is_not_asked_again(tmp_path, attempts):
+    attempts += [{"a": "pass"}]
+    assert outcome_of(tmp_path).outcome == "held"
+    assert attempts == []
+
+
+@pytest.mark.parametrize("found", [{}, {"a": "skip"}])
+def test_a_suite_that_tested_nothing_did_not_hold(tmp_path, attempts, found):
+    attempts += [found]
+    result = outcome_of(tmp_path)
+    assert result.outcome == "not-held"
+    assert result.cause == f"{SUITE.name}: nothing was tested"
+
+
+def test_a_guest_s_end_that_is_not_there_again_is_flaky_and_a_skip_does_not_make_up_for_a_failure():
+    first = [Case(name="guest", outcome="fail"), Case(name="a", outcome="fail")]
+    again = compared(first, [Case(name="a", outcome="skip"), Case(name="new", outcome="fail")])
+    assert [(case.name, case.outcome) for case in again] == [("guest", "flaky"), ("a", "fail"), ("new", "fail")]
+
+
+def test_the_report_of_the_command_holds_its_pictures(tmp_path, attempts):
+    attempts += [{"a": "pass", "b": "skip"}]
+    page, document = tmp_path / "report.html", tmp_path / "test.json"
+    words = ["--target", "aarch64", "--suite", SUITE.name, "--state", str(tmp_path), "--html", str(page)]
+    done = CliRunner().invoke(cli.test, [*words, "--json", str(document)])
+    assert done.exit_code == 0, done.output
+    assert page.read_text().count("<img src='data:image/png;base64,iVBORw0KGgo") == 2
+    kept = Path(json.loads(document.read_text())["reports"][0]["url"])
+    (made,) = JUnitXml.fromstring(kept.read_bytes())
+    attached = {line for case in made for line in case.system_out.splitlines()}
+    assert attached == {f"[[ATTACHMENT|{SUITE.name}/screen.png]]"}
+    assert (kept.parent / SUITE.name / "screen.png").read_bytes() == PNG
+
+
+def whole(*cases: Case, name: str = "spice") -> TestResult:
+    log = Artifact(name="spice-a.png", url="/state/builds/1/spice-a.png", sha256="", size=1)
+    suite = SuiteResult(
+        suite=name,
+        outcome="held",
+        summary="",
+        cases=cases,
+        seconds=7.5,
+        cpu="c",
+        accelerator="tcg",
+        kernel="k",
+        logs=(log,),
+    )
+    return TestResult(summary="", target="x86_64", suites=(suite, suite.model_copy(update={"suite": "other"})))
+
+
+CASES = (
+    Case(name="p", outcome="pass", seconds=1.25, pictures=("spice-a.png", "not-there.png")),
+    Case(name="f", outcome="fail", reason="no", detail="it printed <this> ]]>", console="\x1b[1mOops"),
+    Case(name="s", outcome="skip", reason="none here", code="no-device"),
+    Case(name="y", outcome="flaky", reason="late", detail="the first time"),
+)
+
+
+def test_junit_is_read_back_as_it_was_meant():
+    read = JUnitXml.fromstring(junit.document(whole(*CASES), "/state/builds/1"))
+    assert (read.tests, read.failures, read.errors, read.time) == (8, 2, 0, 15.0)
+    made = next(iter(read))
+    assert (made.name, made.tests, made.failures, made.errors, made.skipped, made.time) == (
+        "x86_64.spice", 4, 1, 0, 2, 7.5
+    )  # fmt: skip
+    assert {one.name: one.value for one in made.properties()} == {"cpu": "c", "accelerator": "tcg", "kernel": "k"}
+    passed, failed, skipped, flaky = made
+    assert (passed.is_passed, passed.time, passed.system_out) == (True, 1.25, "[[ATTACHMENT|spice-a.png]]")
+    assert (failed.result[0].message, failed.result[0].text) == ("no", "it printed <this> ]]>\n\ufffd[1mOops")
+    assert (skipped.result[0].type, skipped.result[0].message) == ("no-device", "none here")
+    assert {case.classname for case in made} == {"x86_64.spice"}
+    assert flaky.is_flaky
+    assert flaky.flaky_failures()[0].stack_trace == "the first time"
+
+
+def test_a_flaky_case_is_no_pass_to_a_reader_that_does_not_know_the_word():
+    import junitparser
+
+    made = next(iter(junitparser.JUnitXml.fromstring(junit.document(whole(*CASES), "/x"))))
+    assert [case.name for case in made if case.is_passed] == ["p"]
+    assert [case.name for case in made if case.is_failure or case.is_error] == ["f"]
+
+
+@given(st.text(), st.text())
+def test_any_text_makes_a_document_that_can_be_read(name, text):
+    cases = [
+        Case.model_validate(
+            {"name": name, "outcome": outcome, "reason": text, "detail": text, "console": text, "code": text}
+        )
+        for outcome in ("pass", "fail", "flaky", "skip")
+    ]
+    made = next(iter(JUnitXml.fromstring(junit.document(whole(*cases, name=name), name))))
+    assert made.tests == 4

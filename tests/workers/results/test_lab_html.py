@@ -1,0 +1,165 @@
+"""The report of guests as a page: what a person sees first, and that nothing a worker sends becomes markup."""
+
+from __future__ import annotations
+
+import html.parser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.results import Artifact, Case, SuiteResult, TestResult
+from workers.results.lab_html import CASES, CHARACTERS, CHARACTERS_IN_ALL, PICTURES, page
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&</pre></style>"
+WHERE = "http://ci/plugins/kitten/artifacts/"
+
+
+class Parsed(html.parser.HTMLParser):
+    """Tags with their attributes, the text, and whether what was opened was closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def artifact(name: str) -> Artifact:
+    return Artifact(name=name, url=f"/state/{name}", sha256="", size=1)
+
+
+def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "held", **more: object) -> TestResult:
+    suite = SuiteResult.model_validate(
+        {
+            "suite": "spice", "outcome": outcome, "summary": "spice said", "cases": cases, "cpu": "Nehalem", "seconds": 12.34,
+            "accelerator": "tcg", "kernel": "6.12", "logs": tuple(map(artifact, logs)),
+        }
+    )  # fmt: skip
+    return TestResult.model_validate(
+        {"summary": "s", "target": "x86_64", "outcome": outcome, "suites": (suite,), **more}
+    )
+
+
+PASS = Case(name="ticket", outcome="pass", seconds=1.5)
+FAIL = Case(name="picture", outcome="fail", reason="it is black", detail="pixel 7", console="Oops", seconds=0.25)
+FLAKY = Case(name="agent", outcome="flaky", reason="no answer", console="slow")
+SKIP = Case(name="qxl", outcome="skip", reason="there is none", code="no-device")
+
+
+def test_the_page_tells_where_it_ran_and_how_long_and_what_came_of_it():
+    text = Parsed(page(result(PASS, FAIL, FLAKY, SKIP, outcome="not-held", cause="picture: it is black"), {})).text
+    assert "Nehalem (tcg), kernel 6.12, 12.3 s, 1 failed, 1 FLAKY, 1 skipped, 1 passed" in text
+    assert "picture: it is black" in text
+    assert "no-device there is none" in text
+    assert "1.50" in text
+
+
+def test_what_failed_comes_first_and_open_with_its_output_and_console():
+    shown = page(result(PASS, SKIP, FLAKY, FAIL, outcome="not-held"), {})
+    assert shown.index(">picture<") < shown.index(">agent<") < shown.index(">qxl<") < shown.index(">ticket<")
+    opened = [attributes for attributes in Parsed(shown).all("details") if "open" in attributes]
+    assert len(opened) == 2
+    assert shown.index("pixel 7") < shown.index("Oops") < shown.index("slow")
+
+
+@pytest.mark.parametrize(
+    ("cases", "outcome", "word"),
+    [((PASS,), "held", "passed"), ((PASS, FLAKY), "held", "FLAKY"), ((PASS, FAIL), "not-held", "failed")],
+)
+def test_a_flaky_case_is_in_the_heading_and_not_green(cases, outcome, word):
+    heading = page(result(*cases, outcome=outcome), {}).split("</h1>")[0]
+    assert f">{word}</span>" in heading
+
+
+def test_a_picture_stands_with_its_case_and_one_of_no_case_at_the_end():
+    cases = (PASS.model_copy(update={"pictures": ("spice-a.png",)}), SKIP)
+    where = {name: WHERE + name for name in ("spice-a.png", "spice-b.png")}
+    shown = page(result(*cases, logs=("spice-a.png", "spice-b.png", "spice-console.log")), where)
+    assert [image["src"] for image in Parsed(shown).all("img")] == list(where.values())
+    assert shown.index("spice-a.png") < shown.index("Further pictures") < shown.index("spice-b.png")
+    assert "spice-console.log" not in shown
+
+
+def test_a_picture_without_an_address_is_named_and_not_shown():
+    shown = page(result(PASS.model_copy(update={"pictures": ("spice-a.png",)})), {})
+    assert Parsed(shown).all("img") == []
+    assert "spice-a.png" in shown
+
+
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "data:text/html;base64,x", "data:image/svg+xml,x", "//evil", "/x"]
+)
+def test_an_address_that_is_no_picture_s_is_not_used(address):
+    shown = page(
+        result(PASS.model_copy(update={"pictures": ("a.png",)}), logs=("a.png", "b.png")),
+        {"a.png": address, "b.png": address},
+    )
+    assert Parsed(shown).all("img") + Parsed(shown).all("a") == []
+    assert address not in shown
+
+
+def test_nothing_of_a_result_becomes_markup():
+    case = Case(name=EVIL, outcome="fail", reason=EVIL, code=EVIL, detail=EVIL, console=EVIL, pictures=(EVIL, "a.png"))
+    suite = SuiteResult(
+        suite=EVIL, outcome="not-held", summary=EVIL, cause=EVIL, cases=(case,), accelerator=EVIL, cpu=EVIL, kernel=EVIL,
+        logs=(artifact(EVIL), artifact("b.png")),
+    )  # fmt: skip
+    evil = TestResult(summary=EVIL, target=EVIL, outcome="not-held", cause=EVIL, suites=(suite,))
+    shown = Parsed(page(evil, {"a.png": f"{WHERE}{EVIL}", EVIL: f"{WHERE}x", "b.png": f"{WHERE}b"}))
+    assert shown.open == []
+    assert not {"script", "iframe", "object", "svg", "link", "meta"} & {tag for tag, _ in shown.tags}
+    assert all(not name.startswith("on") for _, attributes in shown.tags for name in attributes)
+    assert [image["src"] for image in shown.all("img")] == [f"{WHERE}x", f"{WHERE}{EVIL}", f"{WHERE}b"]
+    assert shown.text.count("<script>alert(1)</script>") >= 10
+
+
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [
+        ("\x1b[31mred\x1b[0m\r\n", "red\n"),
+        ("\x1b]0;title\x07words", "words"),
+        ("\x1b]8;;http://evil\x1b\\link", "link"),
+        ("a\x00b\x08c", "a\ufffdb\ufffdc"),
+        ("\u202egnp.exe", "\ufffdgnp.exe"),
+        ("tab\tstays", "tab\tstays"),
+    ],
+)
+def test_what_a_terminal_obeys_is_gone_and_what_nobody_sees_is_marked(said, seen):
+    assert f"<pre>{seen}</pre>" in page(result(FAIL.model_copy(update={"console": said})), {})
+
+
+@given(st.text(max_size=200))
+def test_any_text_stays_text(text):
+    shown = Parsed(page(result(Case(name=text, outcome="fail", console=text, detail=text, code=text)), {}))
+    assert shown.open == []
+    assert {tag for tag, _ in shown.tags} <= {
+        *("div", "style", "h1", "h2", "span", "p", "table", "tr", "th", "td", "code", "details", "summary", "pre")
+    }
+
+
+def test_a_page_has_an_end():
+    loud = [
+        Case(name=f"c{n}", outcome="fail", console="x" * 2 * CHARACTERS, pictures=("a.png",)) for n in range(CASES + 7)
+    ]
+    shown = page(result(*loud), {"a.png": f"{WHERE}a.png"})
+    assert "and 7 more" in shown
+    assert len(Parsed(shown).all("img")) == PICTURES
+    assert CHARACTERS_IN_ALL < shown.count("x") < CHARACTERS_IN_ALL + 200 * CASES
+    assert "characters before are in the logs" in shown

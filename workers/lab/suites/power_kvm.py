@@ -1,0 +1,181 @@
+"""The ``power-kvm`` suite: guests of ppc64le that are hosts.
+
+On each processor ``kvm_hv`` must load, run a guest of a few instructions by KVM's ioctls alone, and boot Linux in QEMU under
+KVM, which reports for itself. The control is a machine without hypervisor mode, where the same must be refused. The kernel is
+the one among the packages, if one is; QEMU inside the host is Debian's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.models import Machine
+from workers.errors import CannotRun
+from workers.lab import guest, nested, packaged, programs, saved
+from workers.lab.accelerator import READY, Accelerator
+from workers.lab.guest import Base
+from workers.lab.judge import judge
+from workers.lab.kernel import NoModuleError, further_modules
+from workers.lab.launch import Talk, anonymous, launched
+from workers.lab.machine import Boot
+from workers.lab.packaged import Kernel
+from workers.lab.suites import Report, Request
+from workers.results import Case
+
+TCG = Accelerator("tcg", "hypervisor mode of POWER9 and POWER10 is on trial, whatever the host is: QEMU emulates it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A machine of the target on which KVM is on trial."""
+
+    name: str
+    """For people; the first part of its cases' names."""
+    variant: str
+    """Of ``machine.variants`` in targets.yaml."""
+    processor: str
+    """What the guest inside finds in /proc/cpuinfo."""
+    linux: bool = True
+    """Whether Linux is booted in it as well. powernv takes an initrd of 128 MiB at most, and QEMU and a kernel are more."""
+
+
+HOSTS = (
+    Host("POWER9", "power-kvm-9", "POWER9"),
+    Host("POWER10", "power-kvm-10", "POWER10"),
+    Host("POWER9 bare", "power-kvm-bare-9", "POWER9", linux=False),
+    Host("POWER10 bare", "power-kvm-bare-10", "POWER10", linux=False),
+)
+CONTROL = Host("without", "power-kvm-none", "POWER9", linux=False)
+_INSIDE = "power-kvm-guest"  # the machine of the guest inside
+
+_LINUX_SHARE = 0.7  # of a host's time, for the guest inside it
+
+_MODULE = """\
+echo 1..1
+while read -r module; do
+    insmod "/kitten/modules/$module" || break
+done <modules >/tmp/said 2>&1
+[ -s modules ] || echo "the kernel $(uname -r) has no module kvm_hv" >/tmp/said
+[ -d /sys/module/kvm_hv ] && echo "ok 1 - kvm_hv loads" || echo "not ok 1 - kvm_hv loads"
+sed 's/^/# /' /tmp/said
+"""
+
+_LINUX = """\
+point() { number=$((number + 1)); "${@:2}" && echo "ok $number - $1" || echo "not ok $number - $1"; }
+echo 1..4
+point "the kernel is the one under test" [ "$(uname -r)" = RELEASE ]
+point "it is ppc64le" [ "$(uname -m)" = ppc64le ]
+point "its hypervisor is KVM" grep -q linux,kvm /proc/device-tree/hypervisor/compatible
+point "its processor is PROCESSOR" grep -q '^cpu.*PROCESSOR\\>' /proc/cpuinfo
+grep '^cpu' /proc/cpuinfo | sed 's/^/# /'
+"""
+
+# /dev/kvm belongs to the module kvm, not to kvm_hv: that it opens proves nothing.
+_CONTROL = """\
+point() { echo "$1 $2" && sed 's/^/# /' "$3"; }
+echo 1..3
+while read -r module; do
+    insmod "/kitten/modules/$module" || break
+done <modules >/tmp/said 2>&1
+[ "$module" = kvm_hv.ko ] && grep -q 'No such device' /tmp/said && is=ok || is="not ok"
+point "$is" "1 - kvm_hv is refused: no such device" /tmp/said
+/kitten/bin/kvm >/tmp/tap
+echo "exit status $?" >>/tmp/tap
+[ "$(sed -n 2p /tmp/tap)" = "ok 1 - /dev/kvm speaks version 12" ] && is=ok || is="not ok"
+point "$is" "2 - /dev/kvm opens all the same" /tmp/tap
+[ "$(sed -n '3,$p' /tmp/tap)" = "not ok 2 - KVM_CREATE_VM
+exit status 22" ] && is=ok || is="not ok"
+point "$is" "3 - KVM_CREATE_VM is refused: invalid argument" /tmp/tap
+"""
+
+
+def run(request: Request) -> Report:
+    """Run the suite.
+
+    :raises CannotRun: no QEMU, no guest kernel, no binutils of the target, a machine that targets.yaml does not have.
+    """
+    under_test = packaged.kernel(request.target, request.packages, request.scratch)
+    parts = packaged.parts(request.target, under_test, request.scratch) if under_test else None
+    base = dataclasses.replace(guest.base(request.target, parts), accelerator=TCG)
+    limit = request.suite.timeout_seconds * saved.time_factor(base)
+    modules = kvm_modules(request, under_test)
+    cases: list[Case] = []
+    for host in (*HOSTS, CONTROL):
+        talk = _run(base, host, _payload(base, host, modules, limit * _LINUX_SHARE), limit, request.logs)
+        cases += [case.model_copy(update={"name": f"{host.name}: {case.name}"}) for case in judge(talk, limit)]
+    processors = ", ".join(dict.fromkeys(_machine(base, host.variant).cpu for host in HOSTS))
+    return Report(tuple(cases), TCG.name, TCG.reason, processors, base.parts.release)
+
+
+def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Talk:
+    """One host from its boot to its end.
+
+    It is never brought back from a saved state: there the hypervisor's timer stands, and KVM_RUN does not return. The payload
+    is part of what it boots, since powernv has no room for a drive.
+    """
+    initrd = anonymous(base.archive, payload)
+    try:
+        boot = Boot(
+            machine=_machine(base, host.variant),
+            accelerator=TCG.name,
+            kernel=base.parts.kernel,
+            initrd=f"/proc/self/fd/{initrd}",
+            inherited=(initrd,),
+        )
+        with launched(boot, logs, host.name.replace(" ", "-")) as running:
+            running.go()
+            if not running.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
+                saved.tell(running)
+            return running.finish(limit)
+    finally:
+        os.close(initrd)
+
+
+def kvm_modules(request: Request, under_test: Kernel | None) -> tuple[Path, ...]:
+    """``kvm_hv`` and what it needs, in load order; none where the kernel does not have it: that is a finding, and a guest's."""
+    try:
+        if under_test:
+            return packaged.further_modules(under_test, ["kvm_hv"], request.scratch)
+        return further_modules(request.target, ["kvm_hv"])
+    except NoModuleError:
+        return ()
+
+
+def _payload(base: Base, host: Host, modules: Sequence[Path], limit: float) -> bytes:
+    tests = {"modules": "".join(f"{module.name}\n" for module in modules).encode()}
+    files: dict[str, bytes | Path] = {"/kitten/bin/kvm": programs.assemble(base.target, "kvm")}
+    if host is CONTROL:
+        tests["control.sh"] = _CONTROL.encode()
+    else:
+        tests |= {"1-module.sh": _MODULE.encode(), "2-guest.sh": b"/kitten/bin/kvm\n"}
+    if host.linux:
+        inside = _machine(base, _INSIDE)
+        tests["3-linux.sh"] = nested.script(_qemu(inside), limit)
+        files |= nested.emulator(base.target, ["vof.bin"])
+        files |= {"/kitten/nested/kernel": base.parts.kernel, "/kitten/nested/initrd": _initrd(base, host)}
+    return guest.payload_archive(tests=tests, files=files, modules=modules)
+
+
+def _initrd(base: Base, host: Host) -> bytes:
+    script = _LINUX.replace("RELEASE", base.parts.release).replace("PROCESSOR", host.processor)
+    return base.archive.read_bytes() + guest.payload_archive(tests={"report.sh": script.encode()})
+
+
+def _qemu(inside: Machine) -> Sequence[str]:
+    """The command line of the guest inside, as the host has it."""
+    return (
+        *(inside.emulator, "-nodefaults", "-machine", inside.machine, "-accel", "kvm", "-cpu", inside.cpu_kvm),
+        *("-smp", "1", "-m", f"{inside.memory_mib}M", *inside.arguments),
+        *("-kernel", "/kitten/nested/kernel", "-initrd", "/kitten/nested/initrd"),
+        *("-append", f"console={inside.console} rdinit=/init quiet panic=-1"),
+    )
+
+
+def _machine(base: Base, variant: str) -> Machine:
+    try:
+        return base.target.machine.variant(variant)
+    except KeyError as error:
+        raise CannotRun(f"{base.target.name}: {error.args[0]}", "see machine.variants in targets.yaml") from None
