@@ -82,6 +82,16 @@ class Variant(Model):
     arguments: tuple[str, ...] | None = None
 
 
+class Image(Model):
+    """A cloud image to test on, in place of the small guest."""
+
+    url: str = Field(description="Of one build of the image, whose name has its date; not of one that is replaced")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="As its CHECKSUM file says")
+    variant: Name | None = Field(
+        default=None, description="Variant of the machine that boots from a disk: UEFI firmware, SLOF, more memory"
+    )
+
+
 class Machine(Model):
     """The QEMU machine on which the target's packages are tested."""
 
@@ -99,6 +109,7 @@ class Machine(Model):
     kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules every guest loads besides virtio_blk")
     arguments: tuple[str, ...] = Field(default=(), description="Further QEMU arguments")
     firmware: Firmware | None = Field(default=None, description="UEFI firmware; none: QEMU's own way to start a kernel")
+    image: Image | None = Field(default=None, description="What guests boot; none: a small guest made for testing")
     time_factor: float = Field(
         default=1.0, ge=1, description="How much more time its guests get than those of another target, under emulation"
     )

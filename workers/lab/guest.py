@@ -7,6 +7,7 @@ of the packages and of Debian alike without a cache file or an environment varia
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from config.models import Target
 from workers import cache
-from workers.lab import accelerator, programs
+from workers.lab import accelerator, images, programs
 from workers.lab.initramfs import MERGED, Archive
 from workers.lab.kernel import GuestParts, guest_parts
 from workers.lab.machine import TAP_PORT
@@ -47,23 +48,30 @@ class Base:
     parts: GuestParts
     archive: Path
     accelerator: accelerator.Accelerator
+    image: Path | None = None
+    """The cloud image that is booted in place of kernel and archive."""
 
 
 def base(target: Target, parts: GuestParts | None = None) -> Base:
     """The base of a target's guests; fetched, made and tried on first use.
 
-    :param parts: those of a kernel under test (``packaged``).
-    :raises CannotRun: no apt, no network, no tools.
+    :param parts: those of a kernel under test (``packaged``); it is booted in place of an image.
+    :raises CannotRun: no apt, no network, no tools, an image that is not what its checksum says.
     """
+    given = parts is not None
     parts = parts or guest_parts(target)
     archive = base_archive(target, parts)
-    return Base(target, parts, archive, accelerator.choose(target, parts, archive))
+    chosen = accelerator.choose(target, parts, archive)
+    if given or target.machine.image is None:
+        return Base(target, parts, archive, chosen)
+    image = images.fetched(target.machine.image)
+    return Base(target, dataclasses.replace(parts, image=image.name), archive, chosen, image)
 
 
 def base_archive(target: Target, parts: GuestParts) -> Path:
     """The archive every guest of the target starts with, from the cache."""
     # Whatever decides about the content is in the name: the start script, this file, our programs, and the parts.
-    init = _INIT.read_text().replace("TAP_PORT", TAP_PORT).encode()
+    init = init_script()
     renew = programs.assemble(target, "renew")
     inputs = [init, Path(__file__).read_bytes(), renew, parts.folder.name.encode()]
     recipe = hashlib.sha256(b"\0".join(inputs)).hexdigest()
@@ -72,6 +80,24 @@ def base_archive(target: Target, parts: GuestParts) -> Path:
         (folder / "base.cpio").write_bytes(_base(target, parts, init, renew))
 
     return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
+
+
+def init_script() -> bytes:
+    """init.sh with the name of the port it reports on."""
+    return _INIT.read_text().replace("TAP_PORT", TAP_PORT).encode()
+
+
+def for_image(base: Base) -> bytes:
+    """The archive with what a cloud image lacks: init.sh, the programs it uses, and the folders it expects."""
+    archive = Archive()
+    busybox = next(program for program in base.parts.programs if program.name == "busybox")
+    archive.file("/kitten/bin/busybox", busybox.read_bytes(), 0o755)
+    archive.file("/kitten/bin/renew", programs.assemble(base.target, "renew"), 0o755)
+    archive.file("/kitten/core", _CORE.replace(b"/usr/bin/busybox", b"/kitten/bin/busybox"), 0o755)
+    archive.file("/kitten/init.sh", init_script(), 0o755)
+    archive.file("/kitten/modules/order", b"")  # the image has its own, and udev to load them
+    archive.folder("/kitten/tests")
+    return archive.finish()
 
 
 def _base(target: Target, parts: GuestParts, init: bytes, renew: bytes) -> bytes:

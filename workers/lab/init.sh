@@ -1,16 +1,18 @@
 #!/usr/bin/busybox sh
 # shellcheck shell=dash
-# First and only process of a test guest. It says that it is ready and waits to be told who it is; then it unpacks what it
+# First and only process of a test guest; in a guest of a cloud image, a service (seed.py). It says that it is ready and waits to be told who it is; then it unpacks what it
 # was given, runs the scripts below /kitten/tests and reports them as TAP on the virtio port. Between "ready" and "go" its
 # state may be saved, and brought back any number of times: nothing before "go" may be a secret or unique.
 export PATH=/usr/bin:/usr/sbin HOME=/root TMPDIR=/tmp
 
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs -o size=16m tmpfs /run # its own: the state of a test is kept there, even when it fills everything else
-ln -s /proc/self/fd /dev/fd 2>/dev/null
+if [ $$ -eq 1 ]; then
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs -o size=16m tmpfs /run # its own: the state of a test is kept there, even when it fills everything else
+    ln -s /proc/self/fd /dev/fd 2>/dev/null
+fi
 
 broken() {
     echo "kitten: $*" >/dev/console

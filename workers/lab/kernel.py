@@ -56,6 +56,8 @@ class GuestParts:
     """A folder of the cache: ``kernel``, ``modules/``, ``bin/``, ``lib/`` and ``parts.json``."""
 
     folder: Path
+    image: str = ""
+    """Name of the cloud image that the guest boots in place of the kernel here."""
 
     @property
     def kernel(self) -> Path:
@@ -84,8 +86,8 @@ class GuestParts:
 
     @property
     def release(self) -> str:
-        """What ``uname -r`` says in the guest."""
-        return str(self._read()["release"])
+        """What ``uname -r`` says in the guest; of an image its name: what is in it is seen when it has booted."""
+        return self.image or str(self._read()["release"])
 
     def _read(self) -> dict[str, dict[str, str]]:
         return dict(json.loads((self.folder / "parts.json").read_text()))

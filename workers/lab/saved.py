@@ -21,8 +21,10 @@ from pathlib import Path
 
 from config.identity import identity_of
 from workers import cache
+from workers.lab import images, seed
 from workers.lab.accelerator import READY
 from workers.lab.guest import Base
+from workers.lab.guest import for_image as guest_archive
 from workers.lab.launch import Guest, LaunchFailedError, anonymous, launched
 from workers.lab.machine import Boot, Drive, arguments
 from workers.lab.qmp import QmpError
@@ -68,9 +70,12 @@ def ready(
     with contextlib.ExitStack() as stack:
         drive = anonymous(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
-        boot = _boot(base, memory_for(base, len(payload)), drive, arguments, inherited)
+        if base.image:
+            boot = _image_boot(stack, base, drive, arguments, inherited)
+        else:
+            boot = _boot(base, memory_for(base, len(payload)), drive, arguments, inherited)
         guest = None
-        if not fresh and (folder := _saved(base, boot)):
+        if not fresh and not base.image and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)
         if guest is None:
             guest = stack.enter_context(launched(boot, logs, name))
@@ -90,6 +95,34 @@ def _boot(base: Base, memory_mib: int, drive: int, further: Sequence[str] = (), 
         drives=(Drive("payload", f"/proc/self/fd/{drive}"),),
         arguments=tuple(further),
         inherited=(drive, *inherited),
+    )
+
+
+def _image_boot(
+    stack: contextlib.ExitStack, base: Base, payload: int, further: Sequence[str], inherited: Sequence[int]
+) -> Boot:
+    """A guest of a cloud image, on a disk of its own that begins as the image."""
+    machine = base.target.machine
+    assert base.image is not None  # noqa: S101 - the caller asked
+    assert machine.image is not None  # noqa: S101 - where `guest.base` has it from
+    if machine.image.variant:
+        machine = machine.variant(machine.image.variant)
+    busybox = next(program for program in base.parts.programs if program.name == "busybox")
+    name = f"kitten-{secrets.token_hex(4)}"
+    system = images.overlay(base.image)
+    stack.callback(os.close, system)
+    identity = anonymous(seed.image(name, guest_archive(base), busybox.read_bytes()))
+    stack.callback(os.close, identity)
+    return Boot(
+        machine=machine,
+        accelerator=base.accelerator.name,
+        drives=(
+            Drive("system", f"/proc/self/fd/{system}", writable=True, format="qcow2", boot_order=0),
+            Drive("seed", f"/proc/self/fd/{identity}"),
+            Drive("payload", f"/proc/self/fd/{payload}"),
+        ),
+        arguments=tuple(further),
+        inherited=(system, identity, payload, *inherited),
     )
 
 
