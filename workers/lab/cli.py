@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     "--with", "extra", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
     help="A further package for the guest: a library that the tested one needs. May be given again.",
 )  # fmt: skip
+@click.option(
+    "--dependents", is_flag=True, help="Run the tests of the staged packages that need the tested ones as well."
+)
 @subject.options
 def test(
     suite_names: tuple[str, ...],
     tests_place: Path | None,
     extra: tuple[Path, ...],
+    dependents: bool,
     target_name: str,
     build_url: str | None,
     site_name: str,
@@ -43,7 +47,7 @@ def test(
     """Run test suites in QEMU guests with the target's CPU.
 
     PATHs are package files or folders of them; suites that look at the target itself (cpu-level, spice …) need none.
-    Shared libraries the packages need are taken from the target's staged packages, or from --with. Consoles, reports and
+    What the packages need is taken from the target's staged packages, or from --with. Consoles, reports and
     pictures are kept: with --build in the build's folder, beside test.json; else below lab/ in the state folder.
     """
     from workers.lab.testing import run_suites
@@ -53,7 +57,7 @@ def test(
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
         suites = [_suite(site, target, name) for name in suite_names or target.suites]
-        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra)
+        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents)
     except CannotRun as error:
         if json_file:
             subject.failed(TestResult, target_name, error).write(json_file)

@@ -48,18 +48,19 @@ def memory_for(base: Base, payload: int) -> int:
 
 @contextlib.contextmanager
 def ready(
-    base: Base, payload: bytes, logs: Path | None = None, name: str = "guest", *, fresh: bool = False
+    base: Base, payload: bytes, logs: Path | None = None, name: str = "guest", *, fresh: bool = False, room: int = 0
 ) -> Iterator[Guest]:
     """A guest that has been told to go, with this payload, for the length of a block.
 
     :param payload: ``guest.payload_archive``.
+    :param room: bytes that the test will write besides.
     :param fresh: boot it, even where a saved one is at hand.
     :raises LaunchFailedError: when QEMU does not start, or the guest never says it is ready.
     """
     with contextlib.ExitStack() as stack:
         drive = anonymous(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
-        boot = _boot(base, memory_for(base, len(payload)), drive)
+        boot = _boot(base, memory_for(base, len(payload) + room), drive)
         guest = None
         if not fresh and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)
