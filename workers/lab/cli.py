@@ -110,7 +110,7 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
     target = options.named_target(site, target_name)
     base = guest.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
-        packages = laid_out(target, state, subject.packages_in(paths), Path(folder)) if paths else ()
+        packages = laid_out(site, target, state, subject.packages_in(paths), Path(folder)) if paths else ()
         click.echo(f"{target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})")
         try:
             ending = interactive.boot(base, packages, None, fresh=fresh)

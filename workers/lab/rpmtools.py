@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from config.identity import identity_of
-from config.models import Target
+from config.models import Site, Target
 from workers import cache
 from workers.apt import private_root
 from workers.errors import CannotRun
@@ -74,13 +74,13 @@ rpm.execute("/usr/sbin/ldconfig")
 """
 
 
-def root_base(target: Target) -> guest.Base:
+def root_base(site: Site, target: Target) -> guest.Base:
     """The base of the target's root guests; fetched and made on first use.
 
     :raises CannotRun: no apt, no network, no rpm on this host.
     """
     small = guest.base(target)
-    tools, stand_in = _tools(target), stand_in_package(target)
+    tools, stand_in = _tools(target), stand_in_package(site, target)
 
     def make(folder: Path) -> None:
         with (folder / "root.cpio").open("wb") as file:
@@ -180,13 +180,13 @@ def _sysusers() -> bytes:
 # ----------------------------------------------------------------------------------------------------- the stand-in
 
 
-def stand_in_package(target: Target) -> Path:
-    """The RPM that stands for what a guest of the target brings; made on first use.
+def stand_in_package(site: Site, target: Target) -> Path:
+    """The RPM that stands for what a guest of the target brings, and what its site's base system does; made on first use.
 
     :raises CannotRun: without rpmbuild on this host.
     """
     parts = guest_parts(target)
-    names = sorted({*_PROVIDES, *_programs(), *_isa(target), *_users(), *target_provides(parts)})
+    names = sorted({*_PROVIDES, *_programs(), *_isa(target), *_users(), *library_provides(parts), *_promised(site)})
     specification = _SPEC.format(name=STAND_IN, provides="\n".join(f"Provides: {name}" for name in names))
 
     def make(folder: Path) -> None:
@@ -202,7 +202,7 @@ def stand_in_package(target: Target) -> Path:
     return next(cache.entry("guest-stand-in", f"{target.name}-{key}", make).glob("*.rpm"))
 
 
-def target_provides(parts: GuestParts) -> tuple[str, ...]:
+def library_provides(parts: GuestParts) -> tuple[str, ...]:
     """The sonames and symbol versions of the guest's libraries, as rpm's own generator names them.
 
     :raises CannotRun: where that is not installed.
@@ -234,6 +234,16 @@ def _isa(target: Target) -> Iterable[str]:
     """``glibc(x86-64)`` and the like: rpm's %{?_isa} of the architecture."""
     isa = _on_host(["rpm", "--target", f"{target.machine_arch}-linux", "--eval", "%{?_isa}"]).strip()
     return (f"{name}{isa}" for name in _WITH_ISA if isa)
+
+
+def _promised(site: Site) -> Iterable[str]:
+    """What the site's base system is said to bring, though no package of it is built there and the guest has none of it.
+
+    Packages that need it could not be installed otherwise: a -devel package and pkg-config.
+    """
+    from workers.rpm.base import PROVIDES
+
+    return (*PROVIDES, *site.build.provides) if site.build.backend == "sandbox" else ()
 
 
 def _users() -> Iterable[str]:

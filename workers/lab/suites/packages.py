@@ -92,7 +92,7 @@ def run(request: Request) -> Report:
         cases.append(Case(name="tests", outcome="fail", reason=why))
     if not plan.tested:
         return Report(tuple(cases), "none", "", "", "")
-    base = rpmtools.root_base(target)
+    base = rpmtools.root_base(request.site, target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
     payload = guest.payload_archive(tests=life.scripts(), files=life.files)
@@ -112,7 +112,7 @@ class _Asked:
         self.arch = request.target.rpm_arch
         self.headers = headers
         self.tested = tuple(_read(path) for path in headers)
-        self.base = read_package(rpmtools.stand_in_package(request.target))
+        self.base = read_package(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
             path: _payload(path, header, request.scratch / "payloads" / str(number))
@@ -410,18 +410,22 @@ def timings(life: lifecycle.Life, talk: Talk) -> dict[str, float]:
 
 
 def laid_out(
-    target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
+    site: Site, target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
 ) -> tuple[tuple[Entry, ...], ...]:
     """The files of packages and of what they need of the target's staged packages, unpacked below ``scratch``.
 
     :raises CannotRun: another target's package, a damaged one, a library nobody brings.
     """
+    from workers.rpm.sandboxed import staged_folder
+
     paths = [*_headers(target, packages), *_headers(target, extra)]
-    available = [package for package in read_repository(state / "staged" / target.name) if not _is_debug(package.name)]
+    available = [
+        package for package in read_repository(staged_folder(site, state, target)) if not _is_debug(package.name)
+    ]
     wanted = [_read(path) for path in dict.fromkeys(paths)]
     names = {package.name for package in wanted}
     others = [package for package in available if package.name not in names]
-    base = read_package(rpmtools.stand_in_package(target))
+    base = read_package(rpmtools.stand_in_package(site, target))
     found = dependencies.resolve(wanted, others, [base], target.rpm_arch)
     for package, why in (*found.impossible, *found.excluded):
         raise CannotRun(
