@@ -65,8 +65,9 @@ without() { # without FILE …: the lines of standard input that are in none of 
 
 verifies() { # verifies NAMES: each file's type, mode, owner, digest and link target, and what the packages require
     needs installed
+    # Ghosts are made by scriptlets and programs, not installed: theirs is no more than a name.
     # shellcheck disable=SC2046
-    "$rpm" -V $(<"$life/$1")
+    "$rpm" -V --noghost $(<"$life/$1")
 }
 
 owned() { # owned ALL: below /usr and /opt nothing has appeared that no package lists
@@ -97,11 +98,13 @@ loads() { # loads LOADER FILES: the system's loader finds each library that a fi
     local path said status=0
     needs installed
     while IFS= read -r path; do
-        if said=$("$1" --list "$path" 2>&1) && [[ $said != *'not found'* ]]; then
+        # Not --list, which ends at the first that is missing.
+        if said=$(LD_TRACE_LOADED_OBJECTS=1 "$1" "$path" 2>&1) && [[ $said != *'not found'* ]]; then
             continue
         fi
         status=1
-        grep -E 'not found' <<<"$said" | sed "s|^[[:blank:]]*|$path: |" || echo "$path: $said"
+        sed -n "/not found/s|^[[:blank:]]*|$path: |p" <<<"$said"
+        [[ $said == *'not found'* ]] || echo "$path: $said"
     done <"$life/$2"
     return "$status"
 }
