@@ -56,12 +56,14 @@ def ready(
     name: str = "guest",
     *,
     fresh: bool = False,
+    room: int = 0,
     arguments: Sequence[str] = (),
     inherited: Sequence[int] = (),
 ) -> Iterator[Guest]:
     """A guest that has been told to go, with this payload, for the length of a block.
 
     :param payload: ``guest.payload_archive``.
+    :param room: bytes that the test will write besides.
     :param fresh: boot it, even where a saved one is at hand.
     :param arguments: further ones of QEMU: a port, a network card.
     :param inherited: descriptors they name; the caller's to close.
@@ -73,7 +75,7 @@ def ready(
         if base.image:
             boot = _image_boot(stack, base, drive, arguments, inherited)
         else:
-            boot = _boot(base, memory_for(base, len(payload)), drive, arguments, inherited)
+            boot = _boot(base, memory_for(base, len(payload) + room), drive, arguments, inherited)
         guest = None
         if not fresh and not base.image and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)

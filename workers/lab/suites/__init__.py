@@ -40,6 +40,8 @@ class Request:
     """Folder for whatever should be kept: consoles, reports, pictures. All of it is shown beside the result."""
     scratch: Path
     """Folder that is gone afterwards."""
+    dependents: bool = False
+    """Whether the tests of the packages that need the tested ones are run as well (--dependents)."""
 
 
 @dataclass(frozen=True)
