@@ -34,6 +34,8 @@ _SHORT_HELP = {
     "contents": "Tell which required packages or devices are missing.",
     "test": "Run packages in a QEMU guest with the target's CPU.",
     "guests": "Fetch what the guests are made of; tell how they run on this host.",
+    "boot": "Look around in a guest of a target.",
+    "lab-status": "Tell which guests run or wait here, and what is kept for them.",
     "stage": "Put a build into the buildroot repository of its target.",
     "publish": "Gate, sign and publish a build.",
     "published": "Tell which build of each package users of each target see.",

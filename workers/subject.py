@@ -72,7 +72,7 @@ def subject(
     if bool(paths) == bool(build_url):
         raise CannotRun("name either packages or a build", "give PATHs, or --build URL")
     if build_url is None:
-        packages = (find or _packages)(paths)
+        packages = (find or packages_in)(paths)
         return Subject(packages[0].name, packages, tuple(artifact(path, str(path.absolute())) for path in packages))
     from workers.repo.builds import open_build
 
@@ -90,7 +90,7 @@ def subject(
     return Subject(build.result.nevr or build.result.package, packages, found, build)
 
 
-def _packages(paths: Sequence[Path]) -> tuple[Path, ...]:
+def packages_in(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Package files, and those in the folders among the paths."""
     found: list[Path] = []
     for path in paths:

@@ -11,10 +11,10 @@ import json
 import sys
 from dataclasses import asdict
 
-from tests.bench import pipeline, verify
+from tests.bench import lab, pipeline, verify
 from tests.bench.figure import CHECKOUT, Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {**pipeline.BENCHMARKS, **verify.BENCHMARKS}
+BENCHMARKS: dict[str, Benchmark] = {**pipeline.BENCHMARKS, **verify.BENCHMARKS, **lab.BENCHMARKS}
 
 
 def main(names: list[str]) -> int:

@@ -37,7 +37,7 @@ class Figure:
     def __str__(self) -> str:
         verdict = "held" if self.held else "NOT HELD"
         return (
-            f"{self.name}: ours {self.ours:.1f} {self.unit}, {self.other_is}: {self.other:.1f} {self.unit}, "
+            f"{self.name}: ours {self.ours:.2f} {self.unit}, {self.other_is}: {self.other:.2f} {self.unit}, "
             f"ratio {self.ratio:.3f}, bar {self.bar:.2f}: {verdict}"
         )
 

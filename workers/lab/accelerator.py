@@ -42,10 +42,9 @@ class Accelerator:
 
 def choose(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     """The accelerator for a target's guests on this host. Boots one of them where KVM might work."""
-    if reason := obstacle(target, platform.machine()):
+    if reason := obstacle(target):
         return Accelerator("tcg", reason)
-    host = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    answer = cache.root() / "kvm" / f"{target.machine_arch}-{host}.json"
+    answer = answer_file(target.machine_arch)
     with cache.locked(answer.with_name(f".{answer.name}.lock")):
         if not answer.exists():
             temporary = answer.with_suffix(".partial")
@@ -54,8 +53,18 @@ def choose(target: Target, parts: GuestParts, base: Path) -> Accelerator:
         return Accelerator(**json.loads(answer.read_text()))
 
 
-def obstacle(target: Target, host_arch: str) -> str:
-    """Why KVM cannot run the target's guests here, as far as that can be told without trying; empty if it might."""
+def answer_file(arch: str) -> Path:
+    """Where the answer of this host, since it was booted, is kept."""
+    host = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return cache.root() / "kvm" / f"{arch}-{host}.json"
+
+
+def obstacle(target: Target, host_arch: str = "") -> str:
+    """Why KVM cannot run the target's guests here, as far as that can be told without trying; empty if it might.
+
+    :param host_arch: of another host.
+    """
+    host_arch = host_arch or platform.machine()
     if target.machine_arch != host_arch:
         return f"a {host_arch} host does not run {target.machine_arch} code"
     if not _DEVICE.exists():

@@ -85,6 +85,47 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None) ->
         )
 
 
+@click.command()
+@click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml.")
+@click.option("--fresh", is_flag=True, help="Boot it, even where a saved guest is at hand.")
+@click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path))
+@options.site
+@options.state
+def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str, state_folder: Path | None) -> None:
+    """Look around in a guest of a target: a shell on its console, the files of the packages in place.
+
+    PATHs are package files or folders of them. Ctrl-] ends the guest; so does `exit`. Lines of a pipe are typed.
+    """
+    import tempfile
+
+    from workers.lab import guest, interactive
+    from workers.lab.launch import LaunchFailedError
+    from workers.lab.suites.packages import laid_out
+
+    site, state = options.opened(site_name, state_folder)
+    target = options.named_target(site, target_name)
+    base = guest.base(target)
+    with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
+        packages = laid_out(target, state, subject.packages_in(paths), Path(folder)) if paths else ()
+        click.echo(f"{target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})")
+        try:
+            ending = interactive.boot(base, packages, None, fresh=fresh)
+        except LaunchFailedError as error:
+            raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
+    click.echo({"end": "the shell has exited", "closed": "the guest has gone"}.get(ending, ending))
+
+
+@click.command("lab-status")
+@options.site
+@options.state
+def lab_status(site_name: str, state_folder: Path | None) -> None:
+    """Tell what guests run or wait on this host, how each target's run, and what is kept for them."""
+    from workers.lab import status
+
+    site, state = options.opened(site_name, state_folder)
+    status.show(site, state)
+
+
 def _suite(site: Site, target: Target, name: str) -> Suite:
     from workers.lab.suites import RUNNERS
 

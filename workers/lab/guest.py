@@ -63,17 +63,17 @@ def base_archive(target: Target, parts: GuestParts) -> Path:
     """The archive every guest of the target starts with, from the cache."""
     # Whatever decides about the content is in the name: the start script, this file, our programs, and the parts.
     init = _INIT.read_text().replace("TAP_PORT", TAP_PORT).encode()
-    reseed = programs.assemble(target, "reseed")
-    inputs = [init, Path(__file__).read_bytes(), reseed, parts.folder.name.encode()]
+    renew = programs.assemble(target, "renew")
+    inputs = [init, Path(__file__).read_bytes(), renew, parts.folder.name.encode()]
     recipe = hashlib.sha256(b"\0".join(inputs)).hexdigest()
 
     def make(folder: Path) -> None:
-        (folder / "base.cpio").write_bytes(_base(target, parts, init, reseed))
+        (folder / "base.cpio").write_bytes(_base(target, parts, init, renew))
 
     return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
 
 
-def _base(target: Target, parts: GuestParts, init: bytes, reseed: bytes) -> bytes:
+def _base(target: Target, parts: GuestParts, init: bytes, renew: bytes) -> bytes:
     archive = Archive()
     for name in MERGED:
         archive.merged_link(name)
@@ -96,7 +96,7 @@ def _base(target: Target, parts: GuestParts, init: bytes, reseed: bytes) -> byte
         archive.file(f"/kitten/modules/{module.name}", module.read_bytes())
     archive.file("/kitten/modules/order", "".join(f"{module.stem}\n" for module in parts.modules).encode())
     archive.file("/kitten/core", _CORE, 0o755)
-    archive.file("/kitten/bin/reseed", reseed, 0o755)
+    archive.file("/kitten/bin/renew", renew, 0o755)
     archive.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     archive.file("/etc/group", b"root:x:0:\nnobody:x:65534:\n")
     archive.file("/init", init, 0o755)

@@ -9,6 +9,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
+mount -t tmpfs -o size=16m tmpfs /run # its own: the state of a test is kept there, even when it fills everything else
 ln -s /proc/self/fd /dev/fd 2>/dev/null
 
 broken() {
@@ -42,6 +43,15 @@ echo 7 >/proc/sys/kernel/printk
 
 report() { printf '%s\n' "$*" >&3; }
 
+drive=
+for candidate in /sys/block/*; do
+    [ "$(cat "$candidate/serial" 2>/dev/null)" = payload ] && drive=/dev/${candidate##*/}
+done
+# What the kernel has read of it, looking for partitions, would be another test's when the state is brought back.
+[ -z "$drive" ] || blockdev --flushbufs "$drive"
+kernel="$(uname -r) on $(uname -m)"
+
+# Whatever comes after this line is done anew for each test: the fewer programs, the sooner it begins.
 read -r up _ </proc/uptime
 report "# READY $up"
 # The words of the host: go SEED SECONDS-SINCE-1970 NAME
@@ -49,27 +59,22 @@ while :; do
     read -r word seed now name <&3 || { sleep 0.02; continue; }
     [ "$word" = go ] && break
 done
-date -s "@$now" >/dev/null
-# A restored guest has the random state of every other: the seed is mixed in, and taken into use at once.
-printf '%s' "$seed" >/dev/urandom
-/kitten/bin/reseed || broken "the kernel's random numbers could not be seeded anew"
-hostname "$name"
+# A restored guest has the clock and the random state of every other (renew-*.s).
+/kitten/bin/renew <<EOF || broken "the guest's clock or random numbers could not be set anew"
+$seed $now
+EOF
+echo "$name" >/proc/sys/kernel/hostname
 printf '%.32s\n' "$seed" >/etc/machine-id
 
-drive=
-for candidate in /sys/block/*; do
-    [ "$(cat "$candidate/serial" 2>/dev/null)" = payload ] && drive=/dev/${candidate##*/}
-done
 if [ -n "$drive" ]; then
-    blockdev --flushbufs "$drive" # what the kernel read of it before the state was saved is another test's
-    (cd / && cpio -i -d -m -u <"$drive" 2>/tmp/unpack) || broken "the payload does not unpack: $(tail -n 1 /tmp/unpack)"
-    rm /tmp/unpack
+    cd /
+    cpio -i -d -m -u <"$drive" 2>/run/unpack || broken "the payload does not unpack: $(tail -n 1 /run/unpack)"
 fi
 
 set -- /kitten/tests/*.sh
 [ -e "$1" ] || set --
 report "TAP version 14"
-report "# kernel $(uname -r) on $(uname -m), up $up s when it was ready"
+report "# kernel $kernel, up $up s when it was ready"
 report "1..$#"
 number=0
 for test; do

@@ -70,7 +70,9 @@ class Guest:
         self.talk = talk
         self.pid = pid
         self.qmp = Qmp(monitor, _LAUNCH_SECONDS)
+        self._serial = serial
         self._port = port
+        self._hear: Callable[[bytes], None] | None = None
         self._changed = threading.Condition()
         self._begun = time.monotonic()
         self._scanned = 0
@@ -98,6 +100,15 @@ class Guest:
         """Say something to the guest, over the port on which it reports."""
         with contextlib.suppress(OSError):  # it went: `wait` tells
             self._port.sendall(data)
+
+    def type(self, data: bytes) -> None:
+        """Type something on its console."""
+        with contextlib.suppress(OSError):
+            self._serial.sendall(data)
+
+    def on_console(self, hear: Callable[[bytes], None]) -> None:
+        """Have everything its console says from now on handed to a function, as it comes, in another thread."""
+        self._hear = hear
 
     def wait(self, until: Callable[[Talk], object], seconds: float) -> str:
         """Wait until something has been said, or nothing more is to be expected, or time is up.
@@ -169,6 +180,8 @@ class Guest:
         kept += data[:room]
         if log is not None:
             log.write(data[:room])
+        if self._hear is not None and kept is self.talk.console:
+            self._hear(data[:room])
         if len(data) > room:
             self._over("too-much")
         elif kept is self.talk.tap and tap.ended(kept):

@@ -37,9 +37,13 @@ _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 def memory_for(base: Base, payload: int) -> int:
-    """Memory in MiB of a guest that holds a payload of so many bytes, as files."""
-    needed = base.target.machine.memory_mib + 1.25 * payload / (1 << 20)
-    return next((size for size in _MEMORY_CLASSES if size >= needed), int(needed))
+    """Memory in MiB of a guest that holds a payload of so many bytes, as files.
+
+    A quarter of the machine's own has room for a small one. What it may be is in steps, so that few states are saved.
+    """
+    needed = 0.75 * base.target.machine.memory_mib + 1.25 * payload / (1 << 20)
+    least = max(needed, base.target.machine.memory_mib)
+    return next((size for size in _MEMORY_CLASSES if size >= least), int(least))
 
 
 @contextlib.contextmanager
@@ -63,7 +67,7 @@ def ready(
             guest = stack.enter_context(launched(boot, logs, name))
             guest.go()
             _await_ready(guest, base)
-            _tell(guest)
+            tell(guest)
         yield guest
 
 
@@ -79,7 +83,8 @@ def _boot(base: Base, memory_mib: int, drive: int) -> Boot:
     )
 
 
-def _tell(guest: Guest) -> None:
+def tell(guest: Guest) -> None:
+    """Let a guest that is ready go: with a seed, the time, and a name of its own."""
     seed, now = secrets.token_hex(32), time.time()
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())
 
@@ -165,7 +170,7 @@ def _restored(
             while guest.qmp.command("query-status")["status"] == "inmigrate" and time.monotonic() < until:
                 time.sleep(0.002)
         guest.go()
-        _tell(guest)
+        tell(guest)
         if ending := guest.wait(lambda talk: talk.tap, _RESTORE_SECONDS * time_factor(base)):
             raise QmpError(f"the restored guest did not answer ({ending})")
     except (LaunchFailedError, QmpError, FileNotFoundError) as error:

@@ -80,20 +80,30 @@ def run(request: Request) -> Report:
     if not scripts(request.tests):
         why = "it has no tests/*.sh: nothing was tested. Add tests/smoke.sh to its dist-git repository"
         return Report((Case(name="tests", outcome="fail", reason=why),), "none", "", "", "")
-    headers = _headers(target, request.packages)
-    needed = [*request.extra, *_needed(target, request.state, headers, request.extra)]
-    for path in needed:
-        click.echo(f"with {path.name}")
-    payloads = [
-        _payload(path, header, request.scratch / "payloads" / str(number))
-        for number, (path, header) in enumerate({**_headers(target, needed), **headers}.items())
-    ]
+    payloads = laid_out(target, request.state, request.packages, request.scratch, request.extra)
     base = guest.base(target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     with saved.ready(base, guest.payload_archive(payloads, request.tests), request.logs) as running:
         talk = running.finish(limit)
     cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
     return Report(judge(talk, limit), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
+
+
+def laid_out(
+    target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
+) -> tuple[tuple[Entry, ...], ...]:
+    """The files of packages and of what they need of the target's staged packages, unpacked below ``scratch``.
+
+    :raises CannotRun: another target's package, a damaged one, a library nobody brings.
+    """
+    headers = _headers(target, packages)
+    needed = [*extra, *_needed(target, state, headers, extra)]
+    for path in needed:
+        click.echo(f"with {path.name}")
+    every = {**_headers(target, needed), **headers}
+    return tuple(
+        _payload(path, header, scratch / "payloads" / str(number)) for number, (path, header) in enumerate(every.items())
+    )
 
 
 def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:

@@ -1,0 +1,97 @@
+"""The lab: what it adds to QEMU, and what a saved guest saves. Each pair in turn, on the same machine, the medians compared."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from config.loading import load_site
+from config.models import Target
+from tests.bench.figure import Benchmark, Figure
+from workers.lab import guest, saved
+from workers.lab.initramfs import Archive
+from workers.lab.launch import Guest, anonymous
+from workers.lab.machine import Boot, arguments
+
+ROUNDS = 3
+_LIMIT = 600.0
+_TEST = b"echo 1..1\necho ok 1 - ran\n"
+_RAN = b"ok 1 - ran"
+# The least that answers: what somebody would write who wants to know whether a kernel boots and a program runs on it.
+_BARE_INIT = b"""#!/usr/bin/busybox sh
+export PATH=/usr/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+bash /kitten/tests/a.sh >/dev/console
+"""
+
+
+def boot_to_result() -> Iterator[Figure]:
+    """A fresh boot of ours to the test's first result, against bare QEMU with the same kernel, files and test."""
+    yield from _each_target("boot to result", "bare QEMU", lambda base: _ours(base, fresh=True), _bare, 1.2)
+
+
+def saved_start() -> Iterator[Figure]:
+    """A saved guest to the test's first result, against a boot of the same guest."""
+    yield from _each_target("saved guest", "a boot", _ours, lambda base: _ours(base, fresh=True), 1 / 8)
+
+
+def _each_target(
+    name: str, other_is: str, ours: Callable[[guest.Base], float], other: Callable[[guest.Base], float], bar: float
+) -> Iterator[Figure]:
+    for target in load_site("demo").targets:
+        base = guest.base(target)
+        _ours(base)  # so that a saved guest is there, and everything is in the page cache
+        pairs = [(ours(base), other(base)) for _ in range(ROUNDS)]
+        medians = [statistics.median(times) for times in zip(*pairs, strict=True)]
+        yield Figure(f"{name}, {target.name}", medians[0], medians[1], other_is, bar)
+
+
+def _ours(base: guest.Base, *, fresh: bool = False) -> float:
+    begun = time.monotonic()
+    with saved.ready(base, guest.payload_archive(tests={"a.sh": _TEST}), fresh=fresh) as running:
+        _await(running)
+        return time.monotonic() - begun
+
+
+def _await(running: Guest) -> None:
+    if ending := running.wait(lambda talk: _RAN in talk.tap, _LIMIT):
+        raise SystemExit(f"no result: {ending}\n{running.talk.console.decode(errors='replace')}")
+
+
+def _bare(base: guest.Base) -> float:
+    """QEMU by hand, its console read through a pipe until the result is there."""
+    archive = Archive()
+    archive.file("/init", _BARE_INIT, 0o755)
+    archive.file("/kitten/tests/a.sh", _TEST)
+    initrd = anonymous(base.archive, archive.finish())
+    words = _without_harness(base.target, base.parts.kernel, f"/proc/self/fd/{initrd}", base.accelerator.name)
+    begun = time.monotonic()
+    with subprocess.Popen(words, pass_fds=[initrd], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        said = b""
+        while _RAN not in said and (data := process.stdout.read1()):
+            said += data
+        taken = time.monotonic() - begun
+        process.kill()
+    if _RAN not in said:
+        raise SystemExit(f"bare QEMU gave no result: {said.decode(errors='replace')}")
+    return taken
+
+
+def _without_harness(target: Target, kernel: Path, initrd: str, accelerator: str) -> list[str]:
+    """The command line of our guests without what is ours: monitor, ports, drives, the paused start."""
+    words = arguments(Boot(target.machine, accelerator, kernel, initrd), 0, 0, 0)
+    for option in ("-chardev", "-mon", "-serial", "-device"):
+        while option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    words.remove("-S")
+    return [*words, "-serial", "stdio"]
+
+
+BENCHMARKS: dict[str, Benchmark] = {"lab-boot": boot_to_result, "lab-saved": saved_start}

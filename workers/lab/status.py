@@ -1,0 +1,89 @@
+"""``kitten lab-status``: who has guests on this host, how each target's run, and what is kept for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from config.models import Site
+from workers import cache
+from workers.lab import accelerator, leases
+
+
+def show(site: Site, state: Path) -> None:
+    """Print it."""
+    out = Console()
+    limit = leases.capacity()
+    out.print(f"guests may have {limit.memory_mib} MiB and {limit.cores} cores on this host")
+    for table in (_leases(), _targets(site), _saved(), _runs(state)):
+        if table.row_count:
+            out.print(table)
+
+
+def _leases() -> Table:
+    table = Table(title="Guests", title_justify="left")
+    for name in ("what", "process", "MiB", "cores", "state", "for"):
+        table.add_column(name)
+    now = time.time()
+    for lease in leases.current():
+        how = "runs" if lease.held else "waits"
+        row = (lease.what, str(lease.pid), str(lease.memory_mib), str(lease.cores), how, _span(now - lease.since))
+        table.add_row(*row)
+    return table
+
+
+def _targets(site: Site) -> Table:
+    table = Table(title="Targets", title_justify="left")
+    for name in ("target", "machine", "CPU", "runs by", "because"):
+        table.add_column(name)
+    for target in site.targets:
+        how, why = _known(target.machine_arch) or ("tcg", accelerator.obstacle(target))
+        machine = target.machine
+        cpu = machine.cpu_kvm if how == "kvm" else machine.cpu
+        table.add_row(
+            target.name, f"{machine.emulator} {machine.machine}", cpu, how, why or "KVM has not been tried yet"
+        )
+    return table
+
+
+def _known(arch: str) -> tuple[str, str] | None:
+    answer = accelerator.answer_file(arch)
+    if not answer.exists():
+        return None
+    known = json.loads(answer.read_text())
+    return known["name"], known["reason"]
+
+
+def _saved() -> Table:
+    table = Table(title="Saved guests", title_justify="left")
+    for name in ("target", "MiB", "on disk", "last used"):
+        table.add_column(name)
+    for memory in sorted((cache.root() / "saved").glob("*/memory")):
+        target, size, _ = memory.parent.name.rsplit("-", 2)
+        taken = f"{memory.stat().st_blocks * 512 / 1e6:.0f} MB"
+        table.add_row(target, size, taken, f"{_span(time.time() - memory.with_name('state').stat().st_mtime)} ago")
+    return table
+
+
+def _runs(state: Path) -> Table:
+    table = Table(title="Last runs by hand", title_justify="left")
+    for name in ("when, target", "result"):
+        table.add_column(name, overflow="fold")
+    for document in sorted((state / "lab").glob("*/test.json"))[-8:]:
+        try:
+            summary = str(json.loads(document.read_text())["summary"])
+        except (OSError, ValueError, KeyError):
+            summary = "cannot be read"
+        table.add_row(str(document.parent), summary)
+    return table
+
+
+def _span(seconds: float) -> str:
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {word}"
+    return f"{max(0.0, seconds):.0f} s"
