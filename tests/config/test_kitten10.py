@@ -84,7 +84,7 @@ def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> N
     assert suites["spice"] == ("x86_64", "x86_64_v2", "aarch64")
     assert suites["power-kvm"] == ("ppc64le",)
     assert suites["secure-boot"] == ("x86_64", "aarch64")
-    assert suites["cpu-level"] == "all"
+    assert suites["cpu-level"] == suites["perf"] == "all"
     for package, suite in [
         ("qemu-kvm", "spice"),
         ("qemu-kvm", "power-kvm"),

@@ -14,6 +14,7 @@ from workers.results import Case
 RUNNERS: Mapping[str, str] = {
     "packages": "workers.lab.suites.packages",
     "cpu-level": "workers.lab.suites.cpu_level",
+    "perf": "workers.lab.suites.perf",
 }
 
 

@@ -198,7 +198,7 @@ def run(request: Request) -> Report:
     )
     for place, cpu in cpus:
         if cpu is None:
-            found += _without(level, place, target)
+            found += _without(place, target)
             continue
         click.echo(f"{place}: {cpu}")
         other = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
@@ -228,7 +228,7 @@ def _judged(talk: Talk, limit: float, level: Level, place: Place) -> Sequence[Ca
     )
 
 
-def _without(level: Level, place: Place, target: Target) -> tuple[Case, ...]:
+def _without(place: Place, target: Target) -> tuple[Case, ...]:
     """What stands for a CPU that there is not."""
     if place == "below":
         why = f"{target.isa_level} has no CPU below it that QEMU plays"
