@@ -100,6 +100,7 @@ class Machine(Model):
     cpu: str = Field(description="-cpu under software emulation (TCG): the lowest CPU the target promises")
     cpu_kvm: str = Field(default="host", description="-cpu where KVM works")
     cpu_below: str | None = Field(default=None, description="A CPU on which the target's code must fail: the control")
+    cpu_above: str | None = Field(default=None, description="A CPU that has more: it shows that the control is sound")
     memory_mib: int = Field(default=512, ge=64, description="MiB")
     console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
     serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(

@@ -16,6 +16,8 @@ RUNNERS: Mapping[str, str] = {
     "power-kvm": "workers.lab.suites.power_kvm",
     "tmt": "workers.lab.suites.tmt",
     "secure-boot": "workers.lab.suites.secure_boot",
+    "cpu-level": "workers.lab.suites.cpu_level",
+    "perf": "workers.lab.suites.perf",
 }
 
 
