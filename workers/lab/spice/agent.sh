@@ -36,7 +36,7 @@ while :; do
     size=$(printf '%02x000000' $((4 + ${#answer} / 2)))
     total=$(printf '%02x000000' $((24 + ${#answer} / 2)))
     # port, bytes; protocol, type, opaque, bytes; no request, words
-    answer=01000000$total01000000060000000000000000000000$size00000000$answer
+    answer=01000000${total}01000000060000000000000000000000${size}00000000$answer
     # shellcheck disable=SC2059
     printf "$(printf %s "$answer" | sed 's/../\\x&/g')" >&4
 done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 HOST = "127.0.0.1"
 """What the server's certificate is for."""
 
-_VALID = datetime.timedelta(days=1)
-_SKEW = datetime.timedelta(hours=1)
+_VALID = dt.timedelta(days=1)
+_SKEW = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _name(common: str) -> x509.Name:
 
 
 def _certificate(subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

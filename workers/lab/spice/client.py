@@ -137,6 +137,8 @@ class Channel:
         if result:
             raise RefusedError(result, "ticket")
         self._room = _ROOM
+        if kind == wire.Channel.DISPLAY:  # the protocol's first word; spice-server 0.15 dies of a display without it
+            self._send(wire.message(wire.DISPLAY_INIT, wire.display_init()), until)
 
     def _acknowledge(self, until: float) -> None:
         self._since += 1
@@ -216,12 +218,13 @@ class Session:
         """Open another channel of this session. Errors are those of ``Channel``."""
         return Channel(connection, self._password, kind, self.init.session, self._seconds, number)
 
-    def ask_agent(self, words: tuple[int, ...]) -> tuple[int, ...]:
-        """Announce capabilities to the guest's agent and ask for its own.
+    def ask_agent(self, words: tuple[int, ...], answer: tuple[int, ...]) -> None:
+        """Announce capabilities to the guest's agent, ask for its own, and wait until it announces these.
+
+        Others it announces meanwhile are passed over: they may be its answer to a client that has gone.
 
         :param words: 32 capabilities each.
-        :returns: those that the agent announces in answer.
-        :raises ProtocolError: when there is no agent, or it does not answer in time.
+        :raises ProtocolError: when there is no agent, or it does not answer so in time.
         """
         until = time.monotonic() + self._seconds
         if not self.init.agent_connected:
@@ -235,8 +238,8 @@ class Session:
                 raise ProtocolError("the agent went away")
             if message.kind == wire.Main.AGENT_DATA:
                 for said in stream.feed(message.body):
-                    if said.type == wire.ANNOUNCE_CAPABILITIES:
-                        return wire.announced(said.data)
+                    if said.type == wire.ANNOUNCE_CAPABILITIES and wire.announced(said.data) == answer:
+                        return
 
     def tell_agent(self, words: tuple[int, ...], *, request: bool = False) -> None:
         """Announce capabilities to the guest's agent.
@@ -256,7 +259,6 @@ def first_surface(display: Channel, seconds: float) -> wire.Surface:
     :raises ProtocolError: when that does not come in time.
     """
     until = time.monotonic() + seconds
-    display.send(wire.DISPLAY_INIT, wire.display_init())
     surface = None
     while True:
         message = display.receive(max(0.0, until - time.monotonic()))
