@@ -108,6 +108,14 @@ class AptRoot:
         """
         return next(iter(paragraphs(self.apt("apt-cache", "show", "--no-all-versions", package).output)))
 
+    def closure(self, packages: list[str]) -> list[str]:
+        """These packages and all they depend on, as apt would install them on an empty system, without recommendations.
+
+        :raises CannotRun: when the suite lacks one of them.
+        """
+        done = self.apt("apt-get", "--simulate", "--no-install-recommends", "install", *packages)
+        return re.findall(r"^Inst (\S+)", done.output, re.MULTILINE)
+
     def download(self, packages: list[str], into: Path) -> list[Path]:
         """Fetch the .deb files of these packages, verified against the suite's signed lists, into an empty folder."""
         into.mkdir(parents=True, exist_ok=True)

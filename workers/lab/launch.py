@@ -33,7 +33,7 @@ MAX_TAP = 16 * 1024 * 1024
 """Bytes after which a guest that keeps talking is ended."""
 
 _LAUNCH_SECONDS = 60.0  # until QEMU answers on its monitor
-_DEBIAN_PACKAGES = {
+DEBIAN_PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-ppc64": "qemu-system-ppc",
@@ -213,7 +213,7 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
     :raises LaunchFailedError: when QEMU does not start.
     :raises CannotRun: when it is not installed, or the host can never hold such a guest.
     """
-    require(boot.machine.emulator, _DEBIAN_PACKAGES.get(boot.machine.emulator, "qemu-system-misc"))
+    require(boot.machine.emulator, DEBIAN_PACKAGES.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(leases.held(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
         errors = stack.enter_context(tempfile.TemporaryFile())

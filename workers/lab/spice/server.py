@@ -14,13 +14,17 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
-from workers.lab.launch import Guest, anonymous
+from config.models import Machine
+from workers.lab import saved
+from workers.lab.guest import Base
+from workers.lab.launch import Guest, anonymous, launched
+from workers.lab.machine import Boot, Drive
 from workers.lab.qmp import QmpError
 from workers.lab.spice import certificates
 from workers.lab.spice.wire import ProtocolError
@@ -52,7 +56,7 @@ class Server(Protocol):
         """A port of ``certificates.HOST`` on which it takes connections for the length of a block."""
 
 
-def arguments(listen: str, files: dict[str, str]) -> tuple[str, ...]:
+def arguments(listen: str, files: Mapping[str, str]) -> tuple[str, ...]:
     """QEMU's arguments for a SPICE server and the agent's port.
 
     :param listen: what the server listens on, in the words of ``-spice``.
@@ -68,39 +72,56 @@ def arguments(listen: str, files: dict[str, str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A SPICE server's arguments, and the descriptors they speak of."""
+class Running:
+    """A guest that is ready to be told to go, and the SPICE server of its QEMU."""
 
-    arguments: tuple[str, ...]
-    inherited: tuple[int, ...]
-    folder: Path
-    """Where its Unix socket appears."""
-
-    def forget_socket(self) -> None:
-        """Remove the Unix socket: QEMU is up, and nobody connects to it."""
-        for path in self.folder.iterdir():
-            path.unlink()
+    guest: Guest
+    server: Server
+    factor: float
+    """How much more time than on idle hardware with KVM the guest gets."""
+    outer: Guest | None = None
+    """The guest in which that QEMU runs, if it does not run on this host."""
 
 
 @contextlib.contextmanager
-def prepared(keys: Keys) -> Iterator[Prepared]:
-    """Descriptors of nameless files for the keys, and the arguments that name them, for the length of a block."""
+def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path, name: str) -> Iterator[Running]:
+    """A guest whose QEMU runs on this host, for the length of a block.
+
+    :param payload: ``guest.payload_archive``.
+    :raises LaunchFailedError: when it does not come up.
+    """
+    contents = {
+        "payload": payload,
+        "password": keys.password.encode(),
+        "authority": keys.certificates.authority,
+        "certificate": keys.certificates.server,
+        "key": keys.certificates.server_key,
+    }
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitten-spice-")))
-        contents = {
-            "password": keys.password.encode(),
-            "authority": keys.certificates.authority,
-            "certificate": keys.certificates.server,
-            "key": keys.certificates.server_key,
-        }
-        files = {name: anonymous(data) for name, data in contents.items()}
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        inherited = (*files.values(), place)
-        for number in inherited:
+        stack.callback(os.close, place)
+        inherited = {what: anonymous(data) for what, data in contents.items()}
+        for number in inherited.values():
             stack.callback(os.close, number)
-        listen = f"unix=on,addr=/proc/self/fd/{place}/spice,tls-port=1"
-        words = arguments(listen, {name: f"/proc/self/fd/{number}" for name, number in files.items()})
-        yield Prepared(words, inherited, folder)
+        files = {what: f"/proc/self/fd/{number}" for what, number in inherited.items()}
+        boot = Boot(
+            machine=machine,
+            accelerator=base.accelerator.name,
+            kernel=base.parts.kernel,
+            initrd=str(base.archive),
+            drives=(Drive("payload", files["payload"]),),
+            # A port for TLS has to be named. It is none: of two listeners on one Unix socket both are the socket's.
+            arguments=arguments(f"unix=on,addr=/proc/self/fd/{place}/spice,tls-port=1", files),
+            inherited=(place, *inherited.values()),
+        )
+        guest = stack.enter_context(launched(boot, logs, name))
+        for path in folder.iterdir():
+            path.unlink()
+        guest.go()
+        factor = saved.time_factor(base)
+        saved.await_ready(guest, factor)
+        yield Running(guest, HandedOver(guest), factor)
 
 
 class HandedOver:

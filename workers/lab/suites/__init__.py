@@ -11,7 +11,11 @@ from typing import Protocol, cast
 from config.models import Site, Suite, Target
 from workers.results import Case
 
-RUNNERS: Mapping[str, str] = {"packages": "workers.lab.suites.packages", "spice": "workers.lab.suites.spice"}
+RUNNERS: Mapping[str, str] = {
+    "packages": "workers.lab.suites.packages",
+    "spice": "workers.lab.suites.spice",
+    "spice-guest": "workers.lab.suites.spice",
+}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The ``spice`` suite: a SPICE server is asked for a picture, and everything on the way to it, and refuses what it must.
+"""The suites ``spice`` and ``spice-guest``: a SPICE server is asked for a picture, and all on the way to it, and must refuse the rest.
 
 One guest for each machine variant whose name begins with ``spice-``: its display device is the variant's. The guest draws a
 pattern with a number of this run's own; spicy-screenshot, a real client, must bring it back, and QEMU's own picture must be the
@@ -8,7 +8,6 @@ same. A picture from before the guest drew is the control: the same check must n
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import ssl
@@ -23,25 +22,28 @@ from workers.lab import guest, saved
 from workers.lab.guest import Base
 from workers.lab.judge import judge
 from workers.lab.kernel import further_modules
-from workers.lab.launch import Guest, LaunchFailedError, anonymous, launched
-from workers.lab.machine import Boot, Drive
+from workers.lab.launch import Guest, LaunchFailedError
 from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
 from workers.lab.qmp import QmpError
-from workers.lab.spice import certificates, pattern, screenshot, server, wire
+from workers.lab.spice import certificates, inside, pattern, screenshot, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface
+from workers.lab.spice.inside import Emulator
 from workers.lab.spice.server import Keys, Server
 from workers.lab.spice.wire import LinkError, ProtocolError
-from workers.lab.suites import Report, Request
+from workers.lab.suites import Report, Request, packages
 from workers.results import Case
 
 PREFIX = "spice-"
 """Of the machine variants that are tested."""
 
+IN_GUEST = "spice-guest"
+"""The suite's other name: with this one the server never is the host's."""
+
 _DRIVERS = {"qxl": "qxl", "qxl-vga": "qxl", "virtio-vga": "virtio_gpu", "virtio-gpu-pci": "virtio_gpu"}
 """Display device → kernel module."""
 
 _ANSWER_SECONDS = 5.0  # of an idle machine with KVM: one answer of the server, one picture
-_DRAW_SECONDS = 30.0
+_DRAWN = b"- 1-draw.sh"  # the end of the first script
 _SCREEN = re.compile(rb"# screen (\d+) (\d+) ")
 _SCRIPTS = Path(server.__file__).parent
 
@@ -54,7 +56,10 @@ _FAILURES = (WrongError, ProtocolError, RefusedError, QmpError, NoPictureError, 
 
 
 def run(request: Request) -> Report:
-    """Ask the SPICE server of the target's QEMU, once for each display device.
+    """Ask a SPICE server, once for each display device of the target's machine variants.
+
+    Of packages, the QEMU they bring is asked, inside a guest. Without any it is this host's own, or, for ``IN_GUEST``, Debian's
+    inside a guest.
 
     :raises CannotRun: no QEMU, no spicy-screenshot, no variant with a display device.
     """
@@ -67,11 +72,17 @@ def run(request: Request) -> Report:
         raise CannotRun(
             f"{target.name} has no machine variant {PREFIX}…", "add one with a display device to targets.yaml"
         )
+    emulator = None
+    if request.packages:
+        payloads = packages.laid_out(target, request.state, request.packages, request.scratch, request.extra)
+        emulator = inside.of_packages(target, payloads)
+    elif request.suite.name == IN_GUEST:
+        emulator = inside.of_debian(target)
     base = guest.base(target)
     cases: list[Case] = []
     extra: dict[str, str] = {}
     for machine in machines.values():
-        cases += _tested(request, base, machine, extra)
+        cases += _tested(request, base, machine, emulator, extra)
     cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
     return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release, extra)
 
@@ -342,63 +353,63 @@ def agent(about: Subject, questions: Questions) -> None:
             raise WrongError("the agent answered, but the guest does not tell of the same words")
 
 
-# ---------------------------------------------------------------------------------------------------- the host's QEMU
+# ------------------------------------------------------------------------------------------------------- one device
 
 
-def _tested(request: Request, base: Base, machine: Machine, extra: dict[str, str]) -> tuple[Case, ...]:
-    """The cases of one display device."""
+def _tested(
+    request: Request, base: Base, machine: Machine, emulator: Emulator | None, extra: dict[str, str]
+) -> tuple[Case, ...]:
+    """The cases of one display device.
+
+    :param emulator: the QEMU under test, inside a guest; none: that of this host.
+    """
     device = display_device(machine)
     questions = Questions(device)
     modules = further_modules(base.target, [_DRIVERS[device]])
     drawn = pattern.Pattern(secrets.randbits(pattern.BITS))
     scripts = tests(base.target, device, drawn, tuple(module.stem for module in modules))
-    factor = saved.time_factor(base)
+    payload = guest.payload_archive(tests=scripts, modules=modules)
     keys = Keys()
+    if emulator:
+        way = inside.running(base, machine, emulator, keys, payload, request.logs, device)
+    else:
+        way = server.running(base, machine, keys, payload, request.logs, device)
     with contextlib.ExitStack() as stack:
-        drive = anonymous(guest.payload_archive(tests=scripts, modules=modules))
-        stack.callback(os.close, drive)
-        prepared = stack.enter_context(server.prepared(keys))
-        boot = Boot(
-            machine=machine,
-            accelerator=base.accelerator.name,
-            kernel=base.parts.kernel,
-            initrd=str(base.archive),
-            drives=(Drive("payload", f"/proc/self/fd/{drive}"),),
-            arguments=prepared.arguments,
-            inherited=(drive, *prepared.inherited),
-        )
         try:
-            running = stack.enter_context(launched(boot, request.logs, device))
-            prepared.forget_socket()
-            running.go()
-            saved.await_ready(running, base)
+            running = stack.enter_context(way)
         except LaunchFailedError as error:
-            case = Case(
-                name=f"{device}: a guest with a SPICE server", outcome="fail", reason=str(error).splitlines()[0]
-            )
-            return (case.model_copy(update={"detail": str(error)}),)
+            reason, _, detail = str(error).partition("\n")
+            name = f"{device}: a guest with a SPICE server comes up"
+            return (Case(name=name, outcome="fail", reason=reason, detail=detail),)
         about = Subject(
             device=device,
-            guest=running,
-            server=server.HandedOver(running),
+            guest=running.guest,
+            server=running.server,
             keys=keys,
             drawn=drawn,
-            seconds=_ANSWER_SECONDS * factor,
+            seconds=_ANSWER_SECONDS * running.factor,
             logs=request.logs,
             scratch=request.scratch,
-            second_opinion=lambda: _screendump(running, request.scratch / "screendump.ppm"),
+            # Inside a guest QEMU writes where nobody reads.
+            second_opinion=None if running.outer else lambda: _screendump(running.guest, request.scratch),
         )
         before_it_draws(about, questions, extra)
-        saved.tell(running)
-        running.wait(lambda talk: b"- 1-draw.sh" in talk.tap, _DRAW_SECONDS * factor)
+        saved.tell(running.guest)
+        running.guest.wait(lambda talk: _DRAWN in talk.tap, request.suite.timeout_seconds * running.factor)
         when_it_has_drawn(about, questions)
         agent(about, questions)
-        limit = request.suite.timeout_seconds * factor
-        talk = running.finish(_ANSWER_SECONDS * factor)
-    told = (case.model_copy(update={"name": f"{device}: {case.name}"}) for case in judge(talk, limit))
-    return (*questions.cases, *told)
+        told = [(device, running.guest.finish(about.seconds))]
+        if running.outer:
+            told.append((f"{device}: the outer guest", running.outer.finish(about.seconds)))
+    judged = [
+        case.model_copy(update={"name": f"{prefix}: {case.name}"})
+        for prefix, talk in told
+        for case in judge(talk, about.seconds)
+    ]
+    return (*questions.cases, *judged)
 
 
-def _screendump(running: Guest, file: Path) -> Picture:
+def _screendump(running: Guest, scratch: Path) -> Picture:
+    file = scratch / "screendump.ppm"
     running.qmp.command("screendump", filename=str(file))
     return read_ppm(file.read_bytes())
