@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from config.loading import load_site
@@ -260,6 +260,7 @@ def test_a_channel_that_goes_wrong_is_named(said, words):
 # -------------------------------------------------------------------------------------------------------------- wire
 
 
+@settings(deadline=None)
 @given(some.binary(max_size=300))
 def test_any_bytes_are_understood_or_refused(data):
     readers: tuple[Callable[[bytes], object], ...] = (
@@ -423,12 +424,15 @@ def test_a_variant_without_a_display_is_a_mistake():
 
 
 def test_the_scripts_of_the_guest_are_filled_in():
-    scripts = spice.tests(SITE.target("aarch64"), "virtio-gpu-pci", pattern.Pattern(1), ("one", "two"))
+    distribution = SITE.distribution.model_copy(update={"title": "Kitten's BARS"})
+    site = SITE.model_copy(update={"distribution": distribution})
+    scripts = spice.tests(site, SITE.target("aarch64"), "virtio-gpu-pci", pattern.Pattern(1), ("one", "two"))
     draw, agent = scripts["1-draw.sh"].decode(), scripts["2-agent.sh"].decode()
     assert "for module in one two; do" in draw
     assert " ".join(pattern.BARS) in draw
     assert "com.redhat.spice.0" in agent
-    left = [word for word in ("MODULES", "WORDS", "BARS", "SQUARES", "AGENT_PORT") if word in draw + agent]
+    assert """'Kitten'"'"'s BARS'""" in draw
+    left = [word for word in ("MODULES", "WORDS", "SQUARES", "AGENT_PORT") if word in draw + agent]
     assert left == []
 
 

@@ -24,7 +24,7 @@ while :; do
     head=$(bytes 8)
     body=$(bytes "$(number "${head:8:8}")")
     # From a client (1), and capabilities (6); what the server itself says to its agent is left alone.
-    [ "$(number "$head")" = 1 ] && [ "$(number "${body:8:8}")" = 6 ] || continue
+    if [ "$(number "$head")" != 1 ] || [ "$(number "${body:8:8}")" != 6 ]; then continue; fi
     words=${body:48}
     echo "# words $words"
     [ "$(number "${body:40:8}")" = 1 ] || break

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A guest's test: draws the pattern of pattern.py on its screen, and some words below it. The host fills in what is in capitals.
 echo 1..2
+# shellcheck disable=SC2043
 for module in MODULES; do
     insmod "/kitten/modules/$module.ko" || echo "# $module does not load"
 done

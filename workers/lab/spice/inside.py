@@ -134,13 +134,12 @@ def running(
     """
     factor = saved.time_factor(base) * (_SLOWER if base.accelerator.name == "tcg" else _EMULATED)
     modules = further_modules(base.target, ["virtio_net"])
-    script = _SCRIPT.read_text()
-    for key, value in {
+    values = {
         "MODULES": " ".join(module.stem for module in modules),
         "ADDRESS": _ADDRESS,
         "COMMAND": shlex.join(command(machine, emulator.path)),
-    }.items():
-        script = script.replace(key, value)
+    }
+    script = re.sub("|".join(values), lambda found: values[found[0]], _SCRIPT.read_text())
     files: dict[str, bytes | Path] = {
         **emulator.files,
         str(_PLACE / "kernel"): base.parts.kernel,

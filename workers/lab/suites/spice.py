@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import shlex
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Machine, Target
+from config.models import Machine, Site, Target
 from workers.errors import CannotRun
 from workers.lab import guest, saved
 from workers.lab.guest import Base
@@ -101,14 +102,16 @@ def display_device(machine: Machine) -> str:
     )
 
 
-def tests(target: Target, device: str, drawn: pattern.Pattern, modules: tuple[str, ...]) -> Mapping[str, bytes]:
+def tests(
+    site: Site, target: Target, device: str, drawn: pattern.Pattern, modules: Sequence[str]
+) -> Mapping[str, bytes]:
     """The scripts of the guest: one draws, the other is the agent."""
-    words = (f"{target.name}: {target.description}", f"{device}, SPICE")
+    words = (site.distribution.title, f"{target.name}: {target.description}", f"{device}, by SPICE")
     return {
         "1-draw.sh": _filled(
             "draw.sh",
             MODULES=" ".join(modules),
-            WORDS=" ".join(f"'{word}'" for word in words),
+            WORDS=shlex.join(words),
             BARS=" ".join(pattern.BARS),
             SQUARES=" ".join(drawn.squares),
         ),
@@ -118,9 +121,7 @@ def tests(target: Target, device: str, drawn: pattern.Pattern, modules: tuple[st
 
 def _filled(name: str, **values: str) -> bytes:
     text = (_SCRIPTS / name).read_text()
-    for key, value in values.items():
-        text = text.replace(key, value)
-    return text.encode()
+    return re.sub("|".join(values), lambda found: values[found[0]], text).encode()
 
 
 # --------------------------------------------------------------------------------------------------------- questions
@@ -367,7 +368,7 @@ def _tested(
     questions = Questions(device)
     modules = further_modules(base.target, [_DRIVERS[device]])
     drawn = pattern.Pattern(secrets.randbits(pattern.BITS))
-    scripts = tests(base.target, device, drawn, tuple(module.stem for module in modules))
+    scripts = tests(request.site, base.target, device, drawn, [module.stem for module in modules])
     payload = guest.payload_archive(tests=scripts, modules=modules)
     keys = Keys()
     if emulator:
