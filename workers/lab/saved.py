@@ -82,7 +82,7 @@ def ready(
         if guest is None:
             guest = stack.enter_context(launched(boot, logs, name))
             guest.go()
-            _await_ready(guest, base)
+            await_ready(guest, time_factor(base))
             tell(guest)
         yield guest
 
@@ -134,8 +134,13 @@ def tell(guest: Guest) -> None:
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())
 
 
-def _await_ready(guest: Guest, base: Base) -> None:
-    limit = _BOOT_SECONDS * time_factor(base)
+def await_ready(guest: Guest, factor: float) -> None:
+    """Wait until a guest that runs says it is ready to be told to go.
+
+    :param factor: how much more time it gets than on idle hardware with KVM.
+    :raises LaunchFailedError: when it never does.
+    """
+    limit = _BOOT_SECONDS * factor
     if guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
         last = guest.talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
         raise LaunchFailedError(
@@ -186,7 +191,7 @@ def _save(base: Base, boot: Boot, folder: Path) -> None:
     print(f"booting a guest of {base.target.name}, to be saved for the next", flush=True)  # noqa: T201
     with launched(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
         guest.go()
-        _await_ready(guest, base)
+        await_ready(guest, time_factor(base))
         guest.stop()
         guest.qmp.command("migrate-set-capabilities", capabilities=_CAPABILITIES)
         with (folder / "state").open("wb") as state:

@@ -18,6 +18,8 @@ RUNNERS: Mapping[str, str] = {
     "secure-boot": "workers.lab.suites.secure_boot",
     "cpu-level": "workers.lab.suites.cpu_level",
     "perf": "workers.lab.suites.perf",
+    "spice": "workers.lab.suites.spice",
+    "spice-guest": "workers.lab.suites.spice",
 }
 
 

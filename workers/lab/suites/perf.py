@@ -156,7 +156,7 @@ def run(request: Request) -> Report:
     wanted = stacks_of(request.tests) if request.packages else {}
     payloads: Sequence[Sequence[Entry]] = ()
     if wanted:
-        payloads = laid_out(target, request.state, request.packages, request.scratch, request.extra)
+        payloads = laid_out(request.site, target, request.state, request.packages, request.scratch, request.extra)
     files = {entry.path for payload in payloads for entry in payload if entry.kind == "file"}
     symbols = _symbols(request) if wanted else ()
     tests = {name: data for name, data in request.tests.items() if name.startswith(PLACE)} if wanted else {}

@@ -154,7 +154,7 @@ def _payload(base: Base, host: Host, modules: Sequence[Path], limit: float) -> b
     if host.linux:
         inside = _machine(base, _INSIDE)
         tests["3-linux.sh"] = nested.script(_qemu(inside), limit)
-        files |= nested.emulator(base.target, ["vof.bin"])
+        files |= nested.emulator(base.target, ["/usr/share/qemu/vof.bin"])
         files |= {"/kitten/nested/kernel": base.parts.kernel, "/kitten/nested/initrd": _initrd(base, host)}
     return guest.payload_archive(tests=tests, files=files, modules=modules)
 
