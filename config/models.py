@@ -273,6 +273,7 @@ class Suite(Model):
     description: str
     targets: Literal["all"] | tuple[Name, ...] = "all"
     timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
+    quick: bool = Field(default=False, description="Only its shortest proof, where the suite has one (secure-boot)")
     reruns: int = Field(
         default=1,
         ge=0,

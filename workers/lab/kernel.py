@@ -193,7 +193,7 @@ def _keep_modules(
     missing = {name.replace("-", "_") for name in modules}
     while missing or not image:
         before = len(dependencies) + bool(image)
-        for path, data in _files(deb):
+        for path, data in deb_files(deb):
             name = path.name.split(".ko")[0].replace("-", "_")
             if not image and re.match(r"vmlinu[xz]-", path.name) and "boot" in path.parts:
                 image = path.name
@@ -211,14 +211,14 @@ def _keep_modules(
 
 
 def _keep_programs(deb: Path, folder: Path) -> None:
-    for path, data in _files(deb):
+    for path, data in deb_files(deb):
         if path.name in PROGRAMS and path.parent.name == "bin":
             (folder / "bin" / path.name).write_bytes(data())
         elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
             (folder / "lib" / found.group(1)).write_bytes(data())
 
 
-def _files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+def deb_files(deb: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
     """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
     require("dpkg-deb", "dpkg")
     with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:

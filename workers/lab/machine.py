@@ -40,6 +40,8 @@ class Boot:
     """0: the machine's own."""
     kernel_arguments: str = ""
     """Further ones, behind those every guest gets."""
+    flash: tuple[str, ...] = ()
+    """UEFI firmware: the file of its code, and that of its variables, which the guest changes. Named as drives' files are."""
     drives: tuple[Drive, ...] = ()
     arguments: tuple[str, ...] = ()
     """Further QEMU arguments, behind the machine's own."""
@@ -70,7 +72,8 @@ def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
         machine.emulator,
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
         *(() if boot.may_reboot else ("-no-reboot",)),
-        *("-machine", machine.machine + (",memory-backend=ram" if boot.memory_file else "")),
+        *_flash(boot),
+        *("-machine", ",".join((machine.machine, *_machine_options(boot)))),
         *("-accel", boot.accelerator, "-cpu", boot.cpu, "-m", f"{boot.memory}M", "-smp", "1"),
         *_memory(boot),
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
@@ -83,6 +86,20 @@ def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
         *_kernel(boot),
         *(("-incoming", "defer") if boot.incoming else ()),
     ]
+
+
+def _machine_options(boot: Boot) -> Sequence[str]:
+    flash = (f"pflash{number}=flash{number}" for number, _ in enumerate(boot.flash))
+    return (*(("memory-backend=ram",) if boot.memory_file else ()), *flash)
+
+
+def _flash(boot: Boot) -> Sequence[str]:
+    words: list[str] = []
+    for number, file in enumerate(boot.flash):
+        access = "off" if number else "on"
+        backing = f"driver=file,filename={file},node-name=flash{number},read-only={access},locking=off"
+        words += ("-blockdev", backing)
+    return words
 
 
 def _memory(boot: Boot) -> Sequence[str]:
@@ -108,5 +125,10 @@ def _drive(machine: Machine, drive: Drive) -> Sequence[str]:
 def _kernel(boot: Boot) -> Sequence[str]:
     if boot.kernel is None:
         return ()
-    words = f"console={boot.machine.console} rdinit=/init quiet panic=-1 {boot.kernel_arguments}".strip()
+    words = kernel_command_line(boot.machine, boot.kernel_arguments)
     return ("-kernel", str(boot.kernel), *(("-initrd", boot.initrd) if boot.initrd else ()), "-append", words)
+
+
+def kernel_command_line(machine: Machine, further: str = "") -> str:
+    """What the kernel of every guest is told, and further arguments."""
+    return f"console={machine.console} rdinit=/init quiet panic=-1 {further}".strip()

@@ -11,7 +11,10 @@ from typing import Protocol, cast
 from config.models import Site, Suite, Target
 from workers.results import Case
 
-RUNNERS: Mapping[str, str] = {"packages": "workers.lab.suites.packages"}
+RUNNERS: Mapping[str, str] = {
+    "packages": "workers.lab.suites.packages",
+    "secure-boot": "workers.lab.suites.secure_boot",
+}
 
 
 @dataclass(frozen=True)

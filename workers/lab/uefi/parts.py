@@ -1,0 +1,275 @@
+"""What is under test, and what it is tested on: shim, boot loader, kernel; firmware and the stub of unified images.
+
+The chain comes from packages, or it is Debian's, a stand-in that Microsoft signed as well. Its links are never mixed: a shim
+trusts its own distribution's certificate only.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import zstandard
+
+from config.identity import identity_of
+from config.models import Machine, Target
+from workers import cache
+from workers.apt import private_root
+from workers.errors import CannotRun
+from workers.lab import dependencies
+from workers.lab.initramfs import Archive
+from workers.lab.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
+from workers.verify.header import Header, MalformedError, read_header
+from workers.verify.payload import unpack
+
+PROBE_MODULE = "dummy"
+"""A module that needs nothing and does nothing: one is loaded as it is, one without its signature."""
+
+_MODULE_MAGIC = b"~Module signature appended~\n"  # linux/module_signature.h
+_NAMES = {"x86_64": ("x64", "x86_64-efi"), "aarch64": ("aa64", "arm64-efi")}
+_GUEST_MODULES = ("virtio_blk", "virtio_console", "efivarfs", PROBE_MODULE)
+_MAX_PAYLOAD = 1024**3  # bytes one package may unpack to
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What boots, one after the other, and what the kernel needs to run a test."""
+
+    shim: bytes
+    loader: bytes
+    kernel: bytes
+    vendor: str
+    """The folder below EFI/ in which the loader looks for its configuration."""
+    modules: Mapping[str, bytes]
+    """Name → module, each after what it needs, with what the kernel has built in left out; ``PROBE_MODULE`` among them."""
+    origin: str
+    """In words: where they come from, with versions."""
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, as its modules tell it."""
+        found = re.search(rb"\0vermagic=(\S+)", self.modules[PROBE_MODULE])
+        return found.group(1).decode() if found else ""
+
+    @property
+    def unsigned_module(self) -> bytes:
+        """``PROBE_MODULE`` without its signature.
+
+        :raises CannotRun: when it has none.
+        """
+        module = self.modules[PROBE_MODULE]
+        if not module.endswith(_MODULE_MAGIC):
+            raise CannotRun(f"the module {PROBE_MODULE} of {self.origin} is not signed", "sign the kernel's modules")
+        end = len(module) - len(_MODULE_MAGIC)
+        size = int.from_bytes(module[end - 4 : end], "big")  # the last field of struct module_signature
+        return module[: end - 12 - size]
+
+    def boot_modules(self) -> bytes:
+        """An archive to follow the base's: the guest loads this kernel's modules in place of the base's."""
+        archive = Archive()
+        names = [name for name in self.modules if name != PROBE_MODULE]
+        for name in names:
+            archive.file(f"/kitten/modules/{name}.ko", self.modules[name])
+        archive.file("/kitten/modules/order", "".join(f"{name}\n" for name in names).encode())
+        return archive.finish()
+
+
+def efi_name(target: Target) -> str:
+    """The suffix of a target's EFI files: ``x64``, ``aa64``.
+
+    :raises CannotRun: where there is no UEFI.
+    """
+    if target.machine_arch not in _NAMES:
+        raise CannotRun(f"{target.name} has no UEFI firmware", "see suites.yaml, targets of secure-boot")
+    return _NAMES[target.machine_arch][0]
+
+
+def firmware(target: Target, machine: Machine) -> tuple[Path, Path]:
+    """The firmware's code and its variables as it came, from the cache.
+
+    :raises CannotRun: when the machine names none, or the package has no such files.
+    """
+    if machine.firmware is None:
+        raise CannotRun(f"the machine of {target.name} has no firmware", "see machine.variants in targets.yaml")
+    code, variables = debian_files(target, machine.firmware.package, machine.firmware.code, machine.firmware.variables)
+    return code, variables
+
+
+def stub(target: Target) -> bytes:
+    """The stub of systemd, which starts the kernel of a unified image."""
+    path = f"/usr/lib/systemd/boot/efi/linux{efi_name(target)}.efi.stub"
+    return debian_files(target, "systemd-boot-efi", path)[0].read_bytes()
+
+
+def chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
+    """The chain under test: of the packages if there are any, else Debian's.
+
+    :param staged: folder of the target's staged packages, which bring the links that the packages are not.
+    :param scratch: folder for their files.
+    :raises CannotRun: when no package is a link of the chain, one is missing, or a package is damaged.
+    """
+    return packaged(target, packages, staged, scratch) if packages else debian(target)
+
+
+def debian(target: Target) -> Chain:
+    """Debian's chain, and the kernel of the guests' base."""
+    name, (_, grub) = efi_name(target), _NAMES[target.machine_arch]
+    loaders = f"grub-efi-{target.toolchain.debian_arch}-signed"
+    (shim,) = debian_files(target, "shim-signed", f"/usr/lib/shim/shim{name}.efi.signed")
+    (loader,) = debian_files(target, loaders, f"/usr/lib/grub/{grub}-signed/grub{name}.efi.signed")
+    parts = guest_parts(target)
+    modules = (*parts.modules, *further_modules(target, ("efivarfs", PROBE_MODULE)))
+    return Chain(
+        shim=shim.read_bytes(),
+        loader=loader.read_bytes(),
+        kernel=parts.kernel.read_bytes(),
+        vendor="debian",
+        modules={module.stem: module.read_bytes() for module in modules},
+        origin=f"Debian {SUITE}",
+    )
+
+
+def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
+    """The chain of RPMs: shim, grub2-efi, and the kernel with its modules."""
+    name = efi_name(target)
+    links = {
+        f"shim{name}.efi": rf".*/shim{name}\.efi",
+        f"grub{name}.efi": rf".*/grub{name}\.efi",
+        "vmlinuz": r".*/modules/[^/]+/vmlinuz",
+    }
+    given = _Packages(_headers(target, packages), scratch / "given")
+    if not any(map(given.find, links.values())):
+        raise CannotRun(
+            f"none of the packages holds shim{name}.efi, grub{name}.efi or a kernel",
+            "give those of shim, grub2 or the kernel; or none, to try Debian's chain",
+        )
+    there = _Packages({**given.headers, **dependencies.staged_headers(staged, target.rpm_arch)}, scratch / "all")
+    shim, loader, kernel = (there.wanted(pattern, what) for what, pattern in links.items())
+    modules = _modules_of(there, PurePosixPath(kernel).parent)
+    return Chain(
+        shim=there.read(shim),
+        loader=there.read(loader),
+        kernel=there.read(kernel),
+        vendor=PurePosixPath(loader).parent.name,
+        modules=modules,
+        origin=there.read_from(),
+    )
+
+
+class _Packages:
+    """The files of several packages. One is unpacked when the first of its files is read."""
+
+    def __init__(self, headers: Mapping[Path, Header], scratch: Path) -> None:
+        self.headers = headers
+        self._scratch = scratch
+        self._unpacked: dict[Path, dict[str, Path]] = {}
+
+    def find(self, pattern: str) -> str:
+        """The first file whose path is like that; none: empty."""
+        return next(
+            (file for header in self.headers.values() for file in header.files if re.fullmatch(pattern, file)), ""
+        )
+
+    def wanted(self, pattern: str, what: str) -> str:
+        """The first file whose path is like that.
+
+        :param what: what it is, for people.
+        :raises CannotRun: when no package has one.
+        """
+        if found := self.find(pattern):
+            return found
+        raise CannotRun(
+            f"no package holds {what}",
+            "stage shim, grub2-efi, kernel-core and kernel-modules-core of the target, or give them: --with PATH",
+        )
+
+    def read(self, path: str) -> bytes:
+        """A file's content.
+
+        :raises CannotRun: when its package is damaged.
+        """
+        package = next(package for package, header in self.headers.items() if path in header.files)
+        if package not in self._unpacked:
+            folder = self._scratch / str(len(self._unpacked))
+            try:
+                entries = unpack(package, self.headers[package], folder, _MAX_PAYLOAD)
+            except MalformedError as error:
+                raise CannotRun(f"{package.name}: {error}", "build the package again") from None
+            self._unpacked[package] = {entry.path: entry.content for entry in entries if entry.content}
+        if path not in self._unpacked[package]:
+            raise CannotRun(f"{package.name}: {path} is no regular file", "see the spec of the package")
+        return self._unpacked[package][path].read_bytes()
+
+    def read_from(self) -> str:
+        """Name, version and release of the packages of which files were read."""
+        headers = [self.headers[package] for package in self._unpacked]
+        return ", ".join(f"{header.name}-{header.version}-{header.release}" for header in headers)
+
+
+def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
+    found = {}
+    for path in packages:
+        try:
+            header = read_header(path)
+        except (MalformedError, FileNotFoundError) as error:
+            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
+        if header.arch == target.rpm_arch and not header.is_debug:
+            found[path] = header
+    return found
+
+
+def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
+    """Those the guest needs, each after what it needs; what the packages do not have is built into the kernel.
+
+    :param kernel: its folder below /lib/modules.
+    """
+
+    def pattern(name: str) -> str:
+        return rf"{re.escape(str(kernel))}/.*/{name.replace('_', '[_-]')}\.ko(\.xz|\.zst|\.gz)?"
+
+    wanted = [name for name in _GUEST_MODULES if name == PROBE_MODULE or packages.find(pattern(name))]
+    contents: dict[str, bytes] = {}
+    left = list(wanted)
+    while left:
+        name = left.pop()
+        if name not in contents:
+            contents[name] = _decompressed(
+                packages.read(packages.wanted(pattern(name), f"the module {name} of {kernel.name}"))
+            )
+            left += module_dependencies(contents[name])
+    needs = {name: module_dependencies(data) for name, data in contents.items()}
+    return {name: contents[name] for name in load_order(wanted, needs)}
+
+
+def _decompressed(data: bytes) -> bytes:
+    if data[:6] == b"\xfd7zXZ\0":
+        return lzma.decompress(data)
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+
+
+def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
+    """Files of a Debian package for the target's architecture, in the order of their paths, from the cache.
+
+    :raises CannotRun: when the package has no such file; no apt, no network.
+    """
+    architecture = target.toolchain.debian_arch
+    wanted = {"suite": SUITE, "architecture": architecture, "package": package, "paths": paths}
+
+    def make(folder: Path) -> None:
+        print(f"{package} of {SUITE} for {architecture}", flush=True)  # noqa: T201
+        (deb,) = private_root(SUITE, architecture).download([package], folder / "deb")
+        for path, data in deb_files(deb):
+            if str(path) in paths:
+                (folder / str(paths.index(str(path)))).write_bytes(data())
+        deb.unlink()
+        if missing := [path for number, path in enumerate(paths) if not (folder / str(number)).exists()]:
+            raise CannotRun(f"Debian's package {package} no longer holds {', '.join(missing)}", "see targets.yaml")
+
+    folder = cache.entry("uefi", f"{package}-{architecture}-{identity_of(wanted)[:16]}", make)
+    return tuple(folder / str(number) for number in range(len(paths)))
