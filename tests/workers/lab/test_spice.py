@@ -205,6 +205,7 @@ def test_an_agent_that_goes_away_is_told():
         (link_reply()[:100], "closed the connection after 84 of 182 bytes"),
         (b"", "closed the connection after 0 of 16 bytes"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # the keys are other ones in each process
 )
 def test_a_server_that_does_not_speak_spice_is_named(said, words):
     def speak(connection: socket.socket) -> None:
