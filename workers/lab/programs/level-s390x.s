@@ -40,25 +40,11 @@ _start:
     vlgvf %r2, %v0, 0
     clfi %r2, 0xffffffff
 .endif
-.ifdef VFMAXSB
-    larl %r1, floats
-    vl %v0, 0(%r1)
-    vzero %v1
-    vfmaxsb %v0, %v0, %v1, 0
-    vlgvf %r2, %v0, 0
-    clfi %r2, 0x3f800000
-.endif
 .ifdef WFAXB
     vzero %v0
     wfaxb %v0, %v0, %v0             # 0 + 0, 128 bits
     vlgvg %r2, %v0, 0
     clgfi %r2, 0
-.endif
-.ifdef VNX
-    vzero %v0
-    vnx %v0, %v0, %v0
-    vlgvf %r2, %v0, 0
-    clfi %r2, 0xffffffff
 .endif
 .ifdef AGH
     larl %r1, three
