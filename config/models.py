@@ -288,7 +288,6 @@ class Suite(Model):
     needs_package: bool = Field(
         default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
     )
-    quick: bool = Field(default=False, description="Only its shortest proof, where the suite has one (secure-boot)")
     reruns: int = Field(
         default=1,
         ge=0,
@@ -319,6 +318,7 @@ class Schedule(Model):
         default=(),
         description="Suites that test each of the targets itself; no package is built then. all: those that need none",
     )
+    quick: bool = Field(default=False, description="Of each suite only its shortest proof, where it has one")
 
 
 class WorkerPool(Model):

@@ -120,6 +120,10 @@ class TargetTestStep(GuestTestStep):
         asked = self.getProperty("suites")
         return [str(name) for name in asked] if asked else self.suites.get(str(self.getProperty("target")), ())
 
+    async def prepare(self) -> list[str]:
+        """The suites; only their shortest proofs, if the property ``quick`` says so."""
+        return [*(["--quick"] if self.getProperty("quick") else []), *await super().prepare()]
+
     def summary(self, result: TestResult) -> str:
         """With the target and the suites before it."""
         names = ", ".join(suite.suite for suite in result.suites)

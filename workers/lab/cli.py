@@ -34,6 +34,9 @@ _MOST_EMBEDDED = 4 * 1024 * 1024  # bytes of a picture in a report; a screen of 
     help="Write a report for people there, with the pictures in it.",
 )  # fmt: skip
 @click.option(
+    "--quick", is_flag=True, help="Of each suite only its shortest proof, where it has one (spice, power-kvm, secure-boot)."
+)
+@click.option(
     "--dependents", is_flag=True, help="Run the tests of the staged packages that need the tested ones as well."
 )
 @subject.options
@@ -42,6 +45,7 @@ def test(
     tests_place: Path | None,
     extra: tuple[Path, ...],
     html_file: Path | None,
+    quick: bool,
     dependents: bool,
     target_name: str,
     build_url: str | None,
@@ -66,7 +70,7 @@ def test(
         if not names:
             raise CannotRun(f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml")
         suites = [_suite(site, target, name) for name in names]
-        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents)
+        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents, quick=quick)
     except CannotRun as error:
         if json_file:
             subject.failed(TestResult, target_name, error).write(json_file)

@@ -35,10 +35,12 @@ def run_suites(
     extra: Sequence[Path] = (),
     *,
     dependents: bool = False,
+    quick: bool = False,
 ) -> TestResult:
     """Run suites in guests of the target. Of a build, result and logs are stored in its folder; else in the state folder.
 
     :param dependents: with the tests of the packages that need the tested ones.
+    :param quick: the suites' shortest proofs will do.
     :raises CannotRun: nothing to test, another target's package, no QEMU, no guest kernel.
     """
     begun = time.monotonic()
@@ -63,6 +65,7 @@ def run_suites(
                 logs=kept / suite.name,
                 scratch=scratch / suite.name,
                 dependents=dependents,
+                quick=quick,
             )
             results.append(_run(request, about))
         failed = next((result for result in results if result.outcome != "held"), None)

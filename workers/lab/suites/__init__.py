@@ -46,6 +46,8 @@ class Request:
     """Folder that is gone afterwards."""
     dependents: bool = False
     """Whether the tests of the packages that need the tested ones are run as well (--dependents)."""
+    quick: bool = False
+    """Whether the suite's shortest proof will do, if it has one (--quick)."""
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _run(request: Request) -> Report:
     click.echo(f"the chain: {lab.chain.origin}; certificates behind its shim's signatures: {signatures_told(vouched)}")
     cases = list(signed_at_all(lab.chain, vouched))
     left = request.suite.timeout_seconds * saved.time_factor(lab.base)
-    for trial in trials(lab, vouched, quick=request.suite.quick):
+    for trial in trials(lab, vouched, quick=request.quick):
         found = _attempt(lab, trial, left)
         left = max(0.0, left - found[0].seconds)
         click.echo(f"{found[0].seconds:6.1f} s  {trial.name}")
