@@ -8,8 +8,9 @@ the functions that must be found one inside the other, the outermost first; furt
 
     # kitten: stack main BZ2_bzWrite BZ2_compressBlock
 
-They must be found so in half of all samples that meet the packages' code at all: the C library's functions, and those that
-are entered and left, have no frame at every moment. Names need the package's debuginfo package among the packages.
+They must be found so in half of all samples that meet the packages' code at all: the C library's functions have no frames, nor
+has any function while it is entered and left, and a compiler gives none to a leaf that leaves the stack alone: then its caller
+is missing, so do not name that one. Names need the package's debuginfo package among the packages.
 """
 
 from __future__ import annotations
