@@ -17,7 +17,16 @@ transaction() { # transaction -i|-U|-e LIST: one transaction; a scriptlet that f
     status=$?
     [ -z "$said" ] || printf '%s\n' "$said"
     case $said in *'scriptlet failed'*) status=1 ;; esac
+    mends
     return "$status"
+}
+
+mends() { # a package that had replaced one of the guest's own programs may have taken it along
+    local program
+    while read -r program; do
+        [ -e "/usr/bin/$program" ] || busybox ln -s busybox "/usr/bin/$program"
+    done <"$life/base"
+    [ -e /usr/bin/sh ] || busybox ln -s bash /usr/bin/sh
 }
 
 installs() { # installs LIST: the first step

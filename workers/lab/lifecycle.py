@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.lab.guest import APPLETS
 from workers.lab.initramfs import MERGED
 from workers.rpm.buildroot import Package
 
@@ -153,6 +154,7 @@ def _lists(plan: Plan) -> dict[str, list[str]]:
     tested, needed = installed_paths(plan.tested), installed_paths(plan.needed)
     fresh = [*plan.tested, *plan.needed]
     return {
+        "base": list(APPLETS),
         "install": _paths(fresh),
         "tested": [package.name for package in plan.tested],
         "listed": sorted(tested | needed),

@@ -235,7 +235,10 @@ def needy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def request(scratch: Path, *paths: Path) -> Request:
     target = SITE.target("s390x")
-    return Request(SITE, target, SUITE, scratch / "state", paths, {"a.sh": b""}, (), scratch, scratch)
+    return Request(
+        site=SITE, target=target, suite=SUITE, state=scratch / "state", packages=paths, tests={"a.sh": b""}, fmf={},
+        extra=(), logs=scratch, scratch=scratch,
+    )  # fmt: skip
 
 
 @pytest.mark.guest

@@ -57,6 +57,8 @@ install -D -m 644 /dev/null %{buildroot}/usr/share/life/version-%{version}
 install -d %{buildroot}/var/lib/life
 ln %{buildroot}/usr/share/life/version-%{version} %{buildroot}/usr/share/life/twin
 ln -s life %{buildroot}/usr/bin/lives
+printf '#!/bin/sh\\nexec busybox awk "$@"\\n' >awk # in place of a program that the guest has and the lab needs
+install -m 755 awk %{buildroot}/usr/bin/awk
 %post
 echo "$1" >>/var/lib/life/state
 %files
@@ -186,7 +188,10 @@ def asked(
 ) -> Request:
     for name in ("logs", "scratch"):
         (scratch / name).mkdir()
-    return Request(site, TARGET, SUITE, state, tuple(rpms), tests, (), scratch / "logs", scratch / "scratch", **more)
+    return Request(
+        site=site, target=TARGET, suite=SUITE, state=state, packages=tuple(rpms), tests=tests, fmf={}, extra=(),
+        logs=scratch / "logs", scratch=scratch / "scratch", **more,
+    )  # fmt: skip
 
 
 def outcomes(cases: tuple[Case, ...]) -> dict[str, str]:
@@ -196,7 +201,7 @@ def outcomes(cases: tuple[Case, ...]) -> dict[str, str]:
 GOOD_TESTS = {
     "a-runs.sh": b"/usr/bin/life; test $? = 21 && /usr/bin/lives; test $? = 21\n",
     "b-aborts.sh": b"# kitten: expects core-dump\nbash -c 'kill -ABRT $$'\ntest $? = 134\n",
-    "c-inventory.sh": b"rpm -q life life-libs && grep ^life:x: /etc/passwd && grep . /var/lib/life/state && test -O /etc/life.conf\n",
+    "c-inventory.sh": b"rpm -q life life-libs && grep ^life:x: /etc/passwd && grep . /var/lib/life/state && test -O /etc/life.conf && test ! -L /usr/bin/awk\n",
 }
 
 
@@ -230,7 +235,7 @@ BAD_TESTS = {
 
 def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monkeypatch):
     life = lifecycle.life
-    monkeypatch.setattr(lifecycle, "life", lambda plan, loader, _limit: life(plan, loader, 4))
+    monkeypatch.setattr(lifecycle, "life", lambda plan, loader, _limit: life(plan, loader, 10))
     report = packages.run(asked(site, tmp_path / "state", built(tmp_path, programs, "bad"), BAD_TESTS, tmp_path))
     found = {case.name: case for case in report.cases}
     assert found["install"].outcome == "pass"
@@ -240,7 +245,7 @@ def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monk
     assert found["rpath"].reason.startswith("/usr/bin/bad: /opt/elsewhere: no folder of this package's")
     assert "a-aborts.sh" in found
     assert "bash by signal 6" in found["console: core-dump"].reason
-    assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("fail", "it did not end within 4 s")
+    assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("fail", "it did not end within 10 s")
     assert "nothing of the kind came" in found["c-promises.sh: expects sigill"].reason
     assert (found["d.bats: all"].outcome, found["d.bats: all"].code) == ("skip", "no-interpreter")
     assert found["e-runs.sh"].reason == "exit status 127"

@@ -230,7 +230,7 @@ class _Asked:
         for source in sorted(by_source):
             name = f"dependent {source}"
             build = next((build for package in by_source[source] if (build := builds.get(package.sha256))), None)
-            tests = carried_tests(build, request.scratch / f"dependent-{source}") if build else {}
+            tests = tests_folder(carried_tests(build, request.scratch / f"dependent-{source}")) if build else {}
             if not scripts(tests):
                 code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
                 cases.append(Case(name=name, outcome="skip", code=code, reason=why))
