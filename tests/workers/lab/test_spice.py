@@ -437,6 +437,21 @@ def test_the_scripts_of_the_guest_are_filled_in():
     assert left == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "qemu-system-x86_64: -spice port=0: spice support is disabled",
+        "qemu-kvm: -spice port=0: There is no option group 'spice'",
+        "qemu-kvm: -spice: invalid option",
+    ],
+)
+def test_a_qemu_without_spice_is_told_from_one_that_fails_otherwise(words):
+    said = words.split("port=0: ")[-1].removeprefix("qemu-kvm: ")
+    assert spice.why_not_up(f"QEMU did not start: {words}\nqemu -spice") == f"this QEMU has no SPICE: {said}"
+    other = "QEMU did not start: 'qxl-vga' is not a valid device model name"
+    assert spice.why_not_up(f"{other}\nqemu -spice port=0") == other
+
+
 def test_a_server_inside_a_guest_listens_there_and_speaks_through_its_ports():
     words = inside.command(SITE.target("x86_64").machine.variant("spice-qxl"), "/usr/libexec/qemu-kvm")
     assert words[0] == "/usr/libexec/qemu-kvm"

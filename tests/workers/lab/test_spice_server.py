@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from config.loading import load_site
+from workers.lab import guest, saved
+from workers.lab.launch import LaunchFailedError
 from workers.lab.pictures import read_ppm
-from workers.lab.spice import pattern, server
+from workers.lab.spice import inside, pattern, server
 from workers.lab.suites import Report, Request, spice
 from workers.run import require
 
@@ -18,6 +21,7 @@ SITE = load_site("demo")
 SUITE = next(suite for suite in SITE.suites if suite.name == "spice")
 TARGET = SITE.target("aarch64")  # the quickest to boot under emulation
 DEVICE = "virtio-gpu-pci"
+SECONDS = 300.0
 
 
 def asked(folder: Path) -> Report:
@@ -86,4 +90,44 @@ def test_a_qemu_without_spice_is_named(tmp_path, monkeypatch):
     report = asked(tmp_path)
     assert [case.name for case in report.cases] == [f"{DEVICE}: a guest with a SPICE server comes up"]
     (reason,) = failed(report).values()
-    assert "spice support is disabled" in reason
+    assert reason.startswith("this QEMU has no SPICE: ")
+
+
+def inside_a_guest(
+    folder: Path, emulator: inside.Emulator, keys: server.Keys
+) -> AbstractContextManager[server.Running]:
+    machine = TARGET.machine.variant("spice-virtio")
+    return inside.running(guest.base(TARGET), machine, emulator, keys, guest.payload_archive(), folder, "inner")
+
+
+def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):
+    # The guest that it runs in turn takes minutes to boot where both are emulated; the server is there long before.
+    ready, waited = saved.await_ready, []
+    monkeypatch.setattr(saved, "await_ready", lambda *of: waited.append(of) or len(waited) > 1 or ready(*of))
+    keys = server.Keys()
+    with inside_a_guest(tmp_path, inside.of_debian(TARGET), keys) as running:
+        about = spice.Subject(
+            DEVICE, running.guest, running.server, keys, pattern.Pattern(1), SECONDS, tmp_path, tmp_path
+        )
+        questions = spice.Questions(DEVICE)
+        extra: dict[str, str] = {}
+        spice.before_it_draws(about, questions, extra)
+        spice._tickets(about, questions)
+        spice._tls(about, questions)
+    assert len(waited) == 2
+    found = {case.name.removeprefix(f"{DEVICE}: ") for case in questions.cases if case.outcome == "fail"}
+    assert found == {"TLS: the picture that a client gets shows what the guest drew"}  # it has not drawn yet
+    assert len(questions.cases) == 11
+    assert extra["server"].startswith("QEMU 10.")
+
+
+def test_a_qemu_inside_a_guest_without_spice_is_named(tmp_path):
+    whole = inside.of_debian(TARGET)
+    files = {path: file for path, file in whole.files.items() if "ui-spice" not in path}
+    assert len(files) < len(whole.files)
+    with (
+        pytest.raises(LaunchFailedError, match=r"^QEMU in the guest: ") as raised,
+        inside_a_guest(tmp_path, inside.Emulator(whole.path, files), server.Keys()),
+    ):
+        pass
+    assert spice.why_not_up(str(raised.value)).startswith("this QEMU has no SPICE: ")

@@ -201,11 +201,12 @@ def _up(inner: Guest, outer: Guest, factor: float) -> Running:
         inner.qmp.negotiate()
         told = str(outer.qmp.command("human-monitor-command", command_line="info usernet"))
         ports = {int(inside): int(outside) for outside, inside in _FORWARD.findall(told)}
+        forwarded = Forwarded(ports[_PLAIN], ports[_TLS], 10.0 * factor)
         inner.go()
-    except (QmpError, ValueError) as error:
+    except (QmpError, ValueError, KeyError) as error:
         outer.wait(lambda talk: talk.ending, 1.0)
         words = outer.talk.tap.decode(errors="replace").strip().splitlines()
         said = [line.strip() for line in words if line.startswith("    ") and "ok " not in line and "1.." not in line]
         raise LaunchFailedError(f"QEMU in the guest: {said[-1] if said else error}\n" + "\n".join(words)) from None
     saved.await_ready(inner, factor)
-    return Running(inner, Forwarded(ports[_PLAIN], ports[_TLS], 10.0 * factor), factor, outer)
+    return Running(inner, forwarded, factor, outer)

@@ -45,6 +45,7 @@ _DRIVERS = {"qxl": "qxl", "qxl-vga": "qxl", "virtio-vga": "virtio_gpu", "virtio-
 
 _ANSWER_SECONDS = 5.0  # of an idle machine with KVM: one answer of the server, one picture
 _DRAWN = b"- 1-draw.sh"  # the end of the first script
+_NO_SPICE = re.compile(r"spice support is disabled|There is no option group 'spice'|-spice: invalid option")
 _SCREEN = re.compile(rb"# screen (\d+) (\d+) ")
 _SCRIPTS = Path(server.__file__).parent
 
@@ -139,11 +140,15 @@ class Questions:
         self._prefix = prefix
 
     @contextlib.contextmanager
-    def ask(self, name: str, *pictures: str) -> Iterator[None]:
-        """One question: passed, unless the block raises what a server can be blamed for."""
+    def ask(self, name: str) -> Iterator[list[str]]:
+        """One question: passed, unless the block raises what a server can be blamed for.
+
+        :yields: names of pictures that show the answer, for the block to add to.
+        """
         begun, problem = time.monotonic(), ""
+        pictures: list[str] = []
         try:
-            yield
+            yield pictures
         except _FAILURES as error:
             problem = str(error) or type(error).__name__
         self.cases.append(
@@ -152,7 +157,7 @@ class Questions:
                 outcome="fail" if problem else "pass",
                 reason=problem,
                 seconds=round(time.monotonic() - begun, 3),
-                pictures=pictures,
+                pictures=tuple(pictures),
             )
         )
 
@@ -210,8 +215,9 @@ class Subject:
         with self.server.address(tls=authority is not None) as port:
             return screenshot.fetch(port, password, self.scratch, self.seconds, authority)
 
-    def keep(self, name: str, picture: Picture) -> str:
-        """Keep a picture among the logs."""
+    def keep(self, what: str, picture: Picture) -> str:
+        """Keep a picture among the logs. Its name there."""
+        name = f"{self.device}{what}.png"
         (self.logs / name).write_bytes(picture.png())
         return name
 
@@ -225,10 +231,9 @@ def before_it_draws(about: Subject, questions: Questions, extra: dict[str, str])
         version = about.guest.qmp.command("query-version")["qemu"]
         extra["server"] = f"QEMU {version['major']}.{version['minor']}.{version['micro']}"
         extra["spice-server"] = str(told.get("compiled-version", ""))
-    name = f"{about.device}-before.png"
-    with questions.ask("a picture from before the guest draws does not pass for one after", name):
+    with questions.ask("a picture from before the guest draws does not pass for one after") as pictures:
         picture = about.picture(about.keys.password)
-        about.keep(name, picture)
+        pictures.append(about.keep("-before", picture))
         if not about.drawn.problem(picture):
             raise WrongError("the pattern was found where nobody had drawn it: the check below proves nothing")
 
@@ -288,11 +293,10 @@ def _screen(running: Guest) -> tuple[int, int]:
 
 
 def _pictures(about: Subject, questions: Questions) -> None:
-    name = f"{about.device}.png"
     picture = None
-    with questions.ask("the picture that a client gets shows what the guest drew", name):
+    with questions.ask("the picture that a client gets shows what the guest drew") as pictures:
         picture = about.picture(about.keys.password)
-        about.keep(name, picture)
+        pictures.append(about.keep("", picture))
         if problem := about.drawn.problem(picture):
             raise WrongError(problem)
     with (
@@ -301,10 +305,9 @@ def _pictures(about: Subject, questions: Questions) -> None:
     ):
         about.picture(about.keys.password[::-1] + "x")
     if about.second_opinion and picture:
-        name = f"{about.device}-qemu.png"
-        with questions.ask("QEMU's own picture is the same", name):
+        with questions.ask("QEMU's own picture is the same") as pictures:
             own = about.second_opinion()
-            about.keep(name, own)
+            pictures.append(about.keep("-qemu", own))
             if count := different(picture, own, pattern.TOLERANCE):
                 raise WrongError(f"{count} pixels differ")
 
@@ -328,10 +331,9 @@ def _tls(about: Subject, questions: Questions) -> None:
         _refused("link", LinkError.NEED_SECURED),
     ):
         session.open(about.server.connect(tls=False), wire.Channel[server.SECURED.upper()]).close()
-    name = f"{about.device}-tls.png"
-    with questions.ask("TLS: the picture that a client gets shows what the guest drew", name):
+    with questions.ask("TLS: the picture that a client gets shows what the guest drew") as pictures:
         picture = about.picture(about.keys.password, authority)
-        about.keep(name, picture)
+        pictures.append(about.keep("-tls", picture))
         if problem := about.drawn.problem(picture):
             raise WrongError(problem)
     with (
@@ -379,9 +381,8 @@ def _tested(
         try:
             running = stack.enter_context(way)
         except LaunchFailedError as error:
-            reason, _, detail = str(error).partition("\n")
             name = f"{device}: a guest with a SPICE server comes up"
-            return (Case(name=name, outcome="fail", reason=reason, detail=detail),)
+            return (Case(name=name, outcome="fail", reason=why_not_up(str(error)), detail=str(error)),)
         about = Subject(
             device=device,
             guest=running.guest,
@@ -408,6 +409,13 @@ def _tested(
         for case in judge(talk, about.seconds)
     ]
     return (*questions.cases, *judged)
+
+
+def why_not_up(text: str) -> str:
+    """Why there is no guest with a SPICE server, in a line; QEMUs without SPICE say it in several ways."""
+    if found := _NO_SPICE.search(text):
+        return f"this QEMU has no SPICE: {found[0]}"
+    return text.partition("\n")[0]
 
 
 def _screendump(running: Guest, scratch: Path) -> Picture:
