@@ -141,10 +141,10 @@ def await_ready(guest: Guest, factor: float) -> None:
     :raises LaunchFailedError: when it never does.
     """
     limit = _BOOT_SECONDS * factor
-    if guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
+    if ending := guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
         last = guest.talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
         raise LaunchFailedError(
-            f"the guest was not ready within {limit:.0f} s ({guest.talk.ending}: {last[0][:200]})\n{guest.talk.command_line}"
+            f"the guest was not ready within {limit:.0f} s ({ending}: {last[0][:200]})\n{guest.talk.command_line}"
         )
 
 
