@@ -25,7 +25,7 @@ _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)  # before each further attempt that bro
 _TIMEOUT_SECONDS = 60.0  # without a byte
 _TELL_SECONDS = 10.0
 _UNUSED_DAYS = 45  # an image is followed by the next after some three months
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _QCOW2 = b"QFI\xfb"  # QEMU's docs/interop/qcow2.rst
 
 
@@ -104,7 +104,9 @@ def _download(url: str, partial: Path) -> None:
             if _complete(url, partial, before):
                 return
             reason = "the connection was lost"
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except requests.exceptions.ChunkedEncodingError:
+            reason = "the connection was lost"
+        except (requests.ConnectionError, requests.Timeout) as error:
             reason = str(error)
         except requests.RequestException as error:
             raise CannotRun(f"{url}: {error}", "see machine.image in targets.yaml") from None
