@@ -36,14 +36,14 @@ class Request:
     """The RPMs under test, debuginfo and source packages among them; none: the suite looks at what the target promises alone."""
     tests: Mapping[str, bytes]
     """The files of the package's tests/ folder, by relative name."""
-    fmf: Mapping[str, bytes]
-    """The files of its dist-git repository, by relative name, if that is an fmf tree; none otherwise."""
     extra: tuple[Path, ...]
     """Further packages for the guest (--with)."""
     logs: Path
     """Folder for whatever should be kept: consoles, reports, pictures. All of it is shown beside the result."""
     scratch: Path
     """Folder that is gone afterwards."""
+    fmf: Mapping[str, bytes] = field(default_factory=dict)
+    """The files of its dist-git repository, by relative name, if that is an fmf tree; none otherwise."""
     dependents: bool = False
     """Whether the tests of the packages that need the tested ones are run as well (--dependents)."""
     quick: bool = False
