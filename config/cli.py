@@ -57,6 +57,7 @@ def _table(site: Site) -> str:
     notes = [f"{modified} modified"] * bool(modified) + [f"{unknown} with binary packages not recorded"] * bool(unknown)
     unpublished = [r.name for r in site.repositories.repositories if not r.published]
     workers = sum(len(pool.workers) for pool in site.workers)
+    lab = ", lab" if any(site.suites_by_themselves(target) for target in site.targets) else ""
     rows = {
         "targets": ", ".join(target.name for target in site.targets),
         "repositories": f"{', '.join(r.name for r in site.repositories.repositories)}"
@@ -66,7 +67,7 @@ def _table(site: Site) -> str:
         "packages": f"{len(site.packages)}" + (f" ({', '.join(notes)})" if notes else ""),
         "workers": f"{workers} in {len(site.workers)} pools",
         "schedules": ", ".join(f"{s.name} at {s.hour:02}:{s.minute:02} UTC" for s in site.schedules) or "none",
-        "builders": f"source, one for each of {len(site.targets)} targets, promote; backend {site.build.backend}",
+        "builders": f"source, one for each of {len(site.targets)} targets, promote{lab}; backend {site.build.backend}",
     }
     return "\n".join(f"  {name:<13} {text}" for name, text in rows.items())
 

@@ -100,6 +100,7 @@ class Machine(Model):
     cpu: str = Field(description="-cpu under software emulation (TCG): the lowest CPU the target promises")
     cpu_kvm: str = Field(default="host", description="-cpu where KVM works")
     cpu_below: str | None = Field(default=None, description="A CPU on which the target's code must fail: the control")
+    cpu_above: str | None = Field(default=None, description="A CPU that has more: it shows that the control is sound")
     memory_mib: int = Field(default=512, ge=64, description="MiB")
     console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
     serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(
@@ -287,7 +288,6 @@ class Suite(Model):
     needs_package: bool = Field(
         default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
     )
-    quick: bool = Field(default=False, description="Only its shortest proof, where the suite has one (secure-boot)")
     reruns: int = Field(
         default=1,
         ge=0,
@@ -318,6 +318,7 @@ class Schedule(Model):
         default=(),
         description="Suites that test each of the targets itself; no package is built then. all: those that need none",
     )
+    quick: bool = Field(default=False, description="Of each suite only its shortest proof, where it has one")
 
 
 class WorkerPool(Model):

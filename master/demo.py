@@ -23,7 +23,7 @@ from rich.text import Text
 
 from config.models import Package
 from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left
-from master.runs import FORCE, scheduled
+from master.runs import FORCE, quick, scheduled
 from master.service import Ports, Service, ServiceError
 
 POLL_SECONDS = 2.0
@@ -115,7 +115,8 @@ class _Asked:
 
     def suites(self, target: str) -> None:
         """Start the suites of a target."""
-        self._force(FORCE, {"target": target, "suites": list(self.runs[target])})
+        answers = {"target": target, "suites": list(self.runs[target]), "quick": quick(self.service.site)}
+        self._force(FORCE, answers)
 
     def _force(self, form: str, answers: Mapping[str, Any]) -> None:
         """Start builds as the admin, by a form that people use."""

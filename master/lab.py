@@ -33,14 +33,15 @@ def may_start(site: Site) -> Callable[..., Any]:
 class SuitesAtNight(schedulers.Nightly):
     """At its time, one run for each target."""
 
-    def checkConfig(self, runs: Mapping[str, Sequence[str]], **more: Any) -> None:  # noqa: ARG002
+    def checkConfig(self, runs: Mapping[str, Sequence[str]], quick: bool, **more: Any) -> None:  # noqa: ARG002
         """Leave the rest to Nightly."""
         super().checkConfig(**more)
 
     @async_to_deferred
-    async def reconfigService(self, runs: Mapping[str, Sequence[str]], **more: Any) -> None:
+    async def reconfigService(self, runs: Mapping[str, Sequence[str]], quick: bool, **more: Any) -> None:
         """Take over (new) runs: target → suites."""
         self.runs = runs
+        self.quick = quick
         await super().reconfigService(**more)
 
     @async_to_deferred
@@ -50,7 +51,7 @@ class SuitesAtNight(schedulers.Nightly):
             return
         for target, suites in self.runs.items():
             properties = Properties()
-            properties.update({"target": target, "suites": list(suites)}, self.name)
+            properties.update({"target": target, "suites": list(suites), "quick": self.quick}, self.name)
             reason = f"{self.name}: {', '.join(suites)} on {target}"
             await self.addBuildsetForSourceStampsWithDefaults(reason=reason, sourcestamps=[], properties=properties)
 
@@ -63,6 +64,7 @@ def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
         hour=schedule.hour,
         minute=schedule.minute,
         runs={target: list(suites) for target, suites in site.runs_of(schedule).items()},
+        quick=schedule.quick,
     )
 
 
@@ -92,5 +94,6 @@ def force(site: Site) -> schedulers.ForceScheduler:
                 strict=True,
                 default="",
             ),
+            util.BooleanParameter(name="quick", label="Only the shortest proof of each", default=False),
         ],
     )

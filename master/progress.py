@@ -169,7 +169,8 @@ def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> C
         return Cell()
     seconds = max(0.0, (build["complete_at"] or seen.now) - build["started_at"])
     said = [s["state_string"] for s in seen.steps.get(build["buildid"], ()) if s["started_at"]]
-    cell = Cell("running", str(said[-1] if said else "starts"), seconds=seconds, build=_address(build))
+    words = str(said[-1] if said else "starts").removeprefix(f"{target}: ")  # the row names it
+    cell = Cell("running", words, seconds=seconds, build=_address(build))
     if not build["complete"]:
         return cell
     if build["results"] == 5:

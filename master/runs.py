@@ -14,6 +14,11 @@ def possible(site: Site) -> dict[str, tuple[str, ...]]:
     return {target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))}
 
 
+def quick(site: Site) -> bool:
+    """Whether the suites' shortest proofs will do, for every schedule that runs suites."""
+    return all(schedule.quick for schedule in site.schedules if schedule.suites)
+
+
 def scheduled(site: Site) -> dict[str, tuple[str, ...]]:
     """Target → the suites that some schedule runs on it."""
     found: dict[str, dict[str, None]] = {}

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from buildbot.process.buildstep import BuildStep, ShellMixin
@@ -240,21 +240,30 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
         return {"step": self._said or "worker lost"}
 
 
-async def add_outcomes(
-    step: BuildStep,
-    category: str,
-    outcomes: Sequence[tuple[str, str | None, bool]],
-    others: Mapping[str, Sequence[tuple[str, str | None, str]]],
-) -> None:
-    """Record test results: what was asked (name, file, whether it held), and what did neither (name, file, reason).
+class Outcome(NamedTuple):
+    """One row of a set of test results."""
 
-    Buildbot counts the first set as passed and failed. Each kind of the others, skipped or flaky, is in a set of its own,
-    never among the passed.
+    name: str
+    file: str | None
+    value: bool | str
+    """Whether it held; for what did neither, why."""
+    seconds: float = 0.0
+
+
+async def add_outcomes(
+    step: BuildStep, what: str, outcomes: Sequence[Outcome], others: Mapping[str, Sequence[Outcome]]
+) -> None:
+    """Record test results: those that held or did not, and by kind those that did neither, with the reason.
+
+    Buildbot counts passed and failed in sets of its category ``pass_fail``, and in no other. Each kind of the others, skipped
+    or flaky, is in a set of its own, never among the passed.
     """
-    sets = [(category, "boolean", [(name, file, "1" if held else "0") for name, file, held in outcomes])]
-    sets += [(f"{category}: {kind}", "reason", list(rows)) for kind, rows in others.items()]
-    for kind, unit, rows in sets:
+    sets = [(what, "pass_fail", "boolean", outcomes)]
+    sets += [(f"{what}: {kind}", what, "reason", rows) for kind, rows in others.items()]
+    for description, category, unit, rows in sets:
         if rows:
-            number = await step.addTestResultSet(kind, category, unit)
-            for name, file, value in rows:
-                step.addTestResult(number, value, test_name=name, test_code_path=file)
+            number = await step.addTestResultSet(description, category, unit)
+            for row in rows:
+                value = row.value if isinstance(row.value, str) else str(int(row.value))
+                nanoseconds = round(row.seconds * 1e9) or None
+                step.addTestResult(number, value, test_name=row.name, test_code_path=row.file, duration_ns=nanoseconds)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, WARNINGS
 
-from steps.command import Installation, KittenCommand, add_outcomes, one_line
+from steps.command import Installation, KittenCommand, Outcome, add_outcomes, one_line
 from workers.results import Artifact, Case, TestResult
 from workers.results.lab_html import page
 
@@ -100,18 +100,13 @@ class GuestTestStep(KittenCommand[TestResult]):
             path = artifact.url.removeprefix("file://")
             if path.startswith("/") and (text := await self.getFileContentFromWorker(path)) is not None:
                 await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text[:LOG_BYTES])
-        cases = result.cases[:CASES]
-        await add_outcomes(
-            self,
-            "guest tests",
-            [(case.name, None, case.outcome == "pass") for case in cases if case.outcome in ("pass", "fail")],
-            {
-                "flaky": [(case.name, None, case.reason) for case in cases if case.outcome == "flaky"],
-                "skipped": [
-                    (case.name, None, f"{case.code}: {case.reason}") for case in cases if case.outcome == "skip"
-                ],
-            },
-        )
+        rows: dict[str, list[Outcome]] = {"asked": [], "flaky": [], "skipped": []}
+        for case in result.cases[:CASES]:
+            kind = {"flaky": "flaky", "skip": "skipped"}.get(case.outcome, "asked")
+            why = f"{case.code}: {case.reason}" if case.code else case.reason
+            value = case.outcome == "pass" if kind == "asked" else why
+            rows[kind].append(Outcome(case.name, None, value, case.seconds))
+        await add_outcomes(self, "guest tests", rows.pop("asked"), rows)
 
 
 class TargetTestStep(GuestTestStep):
@@ -124,6 +119,10 @@ class TargetTestStep(GuestTestStep):
         """Those of the property ``suites``; none: all of the target."""
         asked = self.getProperty("suites")
         return [str(name) for name in asked] if asked else self.suites.get(str(self.getProperty("target")), ())
+
+    async def prepare(self) -> list[str]:
+        """The suites; only their shortest proofs, if the property ``quick`` says so."""
+        return [*(["--quick"] if self.getProperty("quick") else []), *await super().prepare()]
 
     def summary(self, result: TestResult) -> str:
         """With the target and the suites before it."""

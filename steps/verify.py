@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steps.command import KittenCommand, add_outcomes
+from steps.command import KittenCommand, Outcome, add_outcomes
 from workers.results import Check, VerifyResult
 from workers.results.proof import findings, line
 from workers.results.proof_html import page
@@ -10,12 +10,15 @@ from workers.results.proof_html import page
 SKIPS = 1000  # rows of the database; a kernel has thousands of modules, and the report has them all
 
 
-def outcomes(checks: tuple[Check, ...]) -> list[tuple[str, str | None, bool]]:
-    """(what, file, held): each file once where all of its checks held, else each check that did not."""
+def outcomes(checks: tuple[Check, ...]) -> list[Outcome]:
+    """Each file once where all of its checks held, else each check that did not."""
     broken = findings(checks)
     failed = {check.file for check in broken}
     held = dict.fromkeys(check.file for check in checks if check.outcome == "held" and check.file not in failed)
-    return [*((check.rule, check.file, False) for check in broken), *(("proof", file, True) for file in held)]
+    return [
+        *(Outcome(check.rule, check.file, False) for check in broken),
+        *(Outcome("proof", file, True) for file in held),
+    ]
 
 
 class VerifyStep(KittenCommand[VerifyResult]):
@@ -32,5 +35,5 @@ class VerifyStep(KittenCommand[VerifyResult]):
         await self.addHTMLLog("report", page(result))
         rows = sorted(result.checks, key=lambda check: (check.outcome != "violated", check.file, check.rule))
         await self.addCompleteLog("checks", "".join(f"{c.grade:6}  {c.file}  {line(c)}\n" for c in rows))
-        skips = [(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
+        skips = [Outcome(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
         await add_outcomes(self, "verify", outcomes(result.checks), {"skipped": skips[:SKIPS]})

@@ -40,7 +40,7 @@ def page(service: Service, demo: str) -> Iterator[Any]:
 
 def test_the_builders_page_lists_a_builder_for_each_target(service: Service, page: Any) -> None:
     page.goto(f"{service.url}#/builders")
-    for name in ("source", *TARGETS, "promote"):
+    for name in ("source", *TARGETS, "promote", "lab"):
         page.get_by_role("link", name=name, exact=True).first.wait_for()
 
 

@@ -185,6 +185,18 @@ def test_a_target_s_builds_run_the_suites_of_target_and_package(ci: Service) -> 
     assert suites == {"packages"}
 
 
+def test_buildbot_counts_what_passed_and_not_what_was_flaky(ci: Service) -> None:
+    def counted(builder: str) -> set[tuple[str, int | None, int | None]]:
+        number = ci.get(f"builders/{builder}")["builders"][0]["builderid"]
+        sets = ci.get(f"builders/{number}/test_result_sets")["test_result_sets"]
+        return {(row["description"], row["tests_passed"], row["tests_failed"]) for row in sets}
+
+    assert counted("lab") == {("guest tests", 1, 0)}
+    assert {("guest tests", 1, 0), ("guest tests: flaky", None, None), ("verify", 1, 0), ("verify", 0, 1)} >= counted(
+        "x86_64"
+    )
+
+
 def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service) -> None:
     build = ci.builds("lab")[-1]
     steps = ci.get(f"builds/{build['buildid']}/steps")["steps"]

@@ -107,6 +107,7 @@ class Books(Ledger):
         self.books = books
         self.in_source = {}
         self.source_builder = "source"
+        self.last_builder = "lab"
 
     def settled(self) -> Deferred[None]:
         return succeed(None)
@@ -132,7 +133,7 @@ def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> N
     assert result_of(next_request(builder("s390x", 0, ledger), requests[:2])).id == 1
 
 
-def test_targets_whose_next_build_others_wait_for_come_first_and_source_before_all() -> None:
+def test_targets_whose_next_build_others_wait_for_come_first_source_before_all_and_suites_when_none_can_build() -> None:
     ledger = Books(
         {
             "old": book(asked(1, "bzip2")),
@@ -140,9 +141,11 @@ def test_targets_whose_next_build_others_wait_for_come_first_and_source_before_a
             "stuck": book(asked(4, "pigz", "zlib")),
         }
     )
-    builders = [builder(name, oldest, ledger) for oldest, name in enumerate(("old", "stuck", "urgent", "source"))]
+    builders = [
+        builder(name, oldest, ledger) for oldest, name in enumerate(("lab", "old", "stuck", "urgent", "source"))
+    ]
     ordered = result_of(by_urgency(builders[0].master, builders))
-    assert [each.name for each in ordered] == ["source", "urgent", "old", "stuck"]
+    assert [each.name for each in ordered] == ["source", "urgent", "old", "lab", "stuck"]
 
 
 def result_of(deferred: Any) -> Any:

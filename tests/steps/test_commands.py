@@ -56,7 +56,7 @@ CHECKS = [
 ]
 VERIFIED = {"command": "verify", "summary": "proven", "target": "x86_64", "checks": CHECKS}
 CASES = [
-    {"name": "round trip", "outcome": "pass"},
+    {"name": "round trip", "outcome": "pass", "seconds": 1.25},
     {"name": "big file", "outcome": "skip", "reason": "memory", "code": "tap"},
 ]
 CONSOLE = {
@@ -113,7 +113,7 @@ OUTCOMES = {
     "test": (
         "guest tests",
         [
-            (1000, "1", "packages: round trip", None, None, None),
+            (1000, "1", "packages: round trip", None, None, 1_250_000_000),
             (1001, "tap: memory", "packages: big file", None, None, None),
         ],
     ),
@@ -179,7 +179,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         if command in OUTCOMES:
             category, rows = OUTCOMES[command]
             self.expect_test_result_sets(
-                [(category, category, "boolean"), (f"{category}: skipped", category, "reason")]
+                [(category, "pass_fail", "boolean"), (f"{category}: skipped", category, "reason")]
             )
             self.expect_test_results(rows)
 
@@ -262,11 +262,11 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         result = {**TESTED, "suites": [{**SUITE, "cases": [*CASES, flaky], "logs": []}]}
         self.answers("test", 0, json.dumps(result))
         self.expect_build_data("test", TestResult.model_validate(result).model_dump_json().encode(), "kitten")
-        kinds = (("", "boolean"), (": flaky", "reason"), (": skipped", "reason"))
-        self.expect_test_result_sets([(f"guest tests{kind}", "guest tests", unit) for kind, unit in kinds])
+        others = [(f"guest tests: {kind}", "guest tests", "reason") for kind in ("flaky", "skipped")]
+        self.expect_test_result_sets([("guest tests", "pass_fail", "boolean"), *others])
         self.expect_test_results(
             [
-                (1000, "1", "packages: round trip", None, None, None),
+                (1000, "1", "packages: round trip", None, None, 1_250_000_000),
                 (1001, "no answer", "packages: agent", None, None, None),
                 (1002, "tap: memory", "packages: big file", None, None, None),
             ]
@@ -309,7 +309,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         }
         self.answers("test", 1, json.dumps(result))
         self.expect_build_data("test", TestResult.model_validate(result).model_dump_json().encode(), "kitten")
-        self.expect_test_result_sets([("guest tests", "guest tests", "boolean")])
+        self.expect_test_result_sets([("guest tests", "pass_fail", "boolean")])
         self.expect_test_results([(1000, "0", f"packages: {evil}", None, None, None)])
         self.expect_outcome(result=FAILURE, state_string="tested")
         await self.run_step()

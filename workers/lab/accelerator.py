@@ -79,11 +79,11 @@ def _probe(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     try:
         with launch.launched(boot, name="kvm-probe") as guest:
             guest.go()
-            guest.wait(lambda talk: talk.tap.startswith(READY), _PROBE_SECONDS)
+            ending = guest.wait(lambda talk: talk.tap.startswith(READY), _PROBE_SECONDS)
             talk = guest.talk
     except launch.LaunchFailedError as error:
         return Accelerator("tcg", f"KVM does not start a guest: {str(error).splitlines()[0]}")
     if talk.tap.startswith(READY):
         return Accelerator("kvm", "a guest booted under it")
     last = talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
-    return Accelerator("tcg", f"/dev/kvm is there, but a guest did not boot under it ({talk.ending}: {last[0][:120]})")
+    return Accelerator("tcg", f"/dev/kvm is there, but a guest did not boot under it ({ending}: {last[0][:120]})")

@@ -33,12 +33,20 @@ _MOST_EMBEDDED = 4 * 1024 * 1024  # bytes of a picture in a report; a screen of 
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
     help="Write a report for people there, with the pictures in it.",
 )  # fmt: skip
+@click.option(
+    "--quick", is_flag=True, help="Of each suite only its shortest proof, where it has one (spice, power-kvm, secure-boot)."
+)
+@click.option(
+    "--dependents", is_flag=True, help="Run the tests of the staged packages that need the tested ones as well."
+)
 @subject.options
 def test(
     suite_names: tuple[str, ...],
     tests_place: Path | None,
     extra: tuple[Path, ...],
     html_file: Path | None,
+    quick: bool,
+    dependents: bool,
     target_name: str,
     build_url: str | None,
     site_name: str,
@@ -49,7 +57,7 @@ def test(
     """Run test suites in QEMU guests with the target's CPU.
 
     PATHs are package files or folders of them; suites that look at the target itself (cpu-level, spice …) need none.
-    Shared libraries the packages need are taken from the target's staged packages, or from --with. Consoles, reports and
+    What the packages need is taken from the target's staged packages, or from --with. Consoles, reports and
     pictures are kept: with --build in the build's folder, beside test.json; else below lab/ in the state folder.
     """
     from workers.lab.testing import run_suites
@@ -62,7 +70,7 @@ def test(
         if not names:
             raise CannotRun(f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml")
         suites = [_suite(site, target, name) for name in names]
-        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra)
+        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents, quick=quick)
     except CannotRun as error:
         if json_file:
             subject.failed(TestResult, target_name, error).write(json_file)
@@ -119,7 +127,7 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
     target = options.named_target(site, target_name)
     base = guest.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
-        packages = laid_out(target, state, subject.packages_in(paths), Path(folder)) if paths else ()
+        packages = laid_out(site, target, state, subject.packages_in(paths), Path(folder)) if paths else ()
         click.echo(f"{target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})")
         try:
             ending = interactive.boot(base, packages, None, fresh=fresh)

@@ -57,9 +57,9 @@ RULES = tuple(
         ("out-of-memory", r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory"),
         (
             "sigill",
-            # x86; powerpc; any architecture's generic line; arm64; s390: operation exception
-            r"trap invalid opcode|illegal instruction \(4\)|unhandled signal 4\b|undefined instruction: pc="
-            r"|User process fault: interruption code 0001",
+            # x86; powerpc; any architecture's generic line; arm64; s390: operation and specification exception
+            r"trap invalid opcode|illegal instruction \(4\)|unhandled signal 4\b|undefined instruction(: pc=| in )"
+            r"|User process fault: interruption code 000[16]",
             "SIGILL: an instruction that this CPU does not have",
         ),
         (

@@ -1,58 +1,94 @@
-"""Which further packages a guest needs: shared libraries that the packages under test require and nobody in there brings.
-
-Only sonames are followed (``libz.so.1()(64bit)``). What Debian's C library provides in the guest counts as there.
-"""
+"""Which packages go into a guest together, resolved with libsolv as dnf resolves them. Pure: package headers in, packages out."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from workers.errors import CannotRun
-from workers.verify.header import Header, MalformedError, read_header
-
-_SONAME = re.compile(r"((?:lib|ld)[^/\s()]*\.so\.?[^/\s()]*)\(.*")
+from workers.rpm.buildroot import Package, add, dep
 
 
-def sonames(capabilities: Sequence[str]) -> frozenset[str]:
-    """The sonames among RPM capabilities, without symbol versions and word size."""
-    return frozenset(found.group(1) for text in capabilities if (found := _SONAME.fullmatch(text)))
+@dataclass(frozen=True)
+class Installation:
+    """What comes of asking for packages."""
 
-
-def missing(headers: Sequence[Header], present: Collection[str]) -> frozenset[str]:
-    """Sonames the packages require that neither they nor the guest bring."""
-    required = frozenset().union(*(sonames(header.requires) for header in headers))
-    provided = frozenset().union(*(sonames(header.provides) for header in headers))
-    return required - provided - frozenset(present)
+    packages: tuple[Package, ...]
+    """What is to be installed: the wanted packages, but for those below, and all they need; sorted by name."""
+    impossible: tuple[tuple[Package, str], ...] = ()
+    """Wanted packages that cannot be installed, not even by themselves, and why."""
+    excluded: tuple[tuple[Package, str], ...] = ()
+    """Wanted packages that could be installed, but not beside the others, and why."""
 
 
 def resolve(
-    headers: Sequence[Header], present: Collection[str], staged: Mapping[Path, Header]
-) -> tuple[tuple[Path, ...], frozenset[str]]:
-    """The staged packages that bring what is missing, theirs included, and the sonames that nobody brings."""
-    chosen: dict[Path, Header] = {}
-    while True:
-        wanted = missing([*headers, *chosen.values()], present)
-        providers = {path: header for path, header in staged.items() if wanted & sonames(header.provides)}
-        fresh = providers.keys() - chosen.keys()
-        if not fresh:
-            return tuple(sorted(chosen)), wanted
-        for path in fresh:
-            chosen[path] = providers[path]
+    wanted: Sequence[Package], available: Sequence[Package], installed: Sequence[Package], arch: str
+) -> Installation:
+    """Find what has to be installed so that all wanted packages are, or as many of them as go together.
 
-
-def staged_headers(folder: Path, rpm_arch: str) -> dict[Path, Header]:
-    """The headers of a target's staged packages; none where nothing is staged yet.
-
-    :raises CannotRun: when one of them is damaged.
+    :param available: what else may be taken.
+    :param installed: what is there; wanted packages may replace it.
+    :param arch: RPM architecture of the target.
     """
-    found = {}
-    for path in sorted(folder.glob("**/*.rpm")):
-        try:
-            header = read_header(path)
-        except MalformedError as error:
-            raise CannotRun(f"{path}: {error}", "stage that package again") from None
-        if header.arch in (rpm_arch, "noarch") and not header.is_debug:
-            found[path] = header
-    return found
+    everything = [*wanted, *available]
+    words, packages = _solve(everything, wanted, installed, arch)
+    if not words:
+        return Installation(packages)
+    alone = [(package, _solve(everything, [package], installed, arch)[0]) for package in wanted]
+    _, packages = _solve(everything, [package for package, problem in alone if not problem], installed, arch, weak=True)
+    return Installation(
+        packages,
+        tuple((package, problem) for package, problem in alone if problem),
+        tuple((package, words) for package, problem in alone if not problem and package not in packages),
+    )
+
+
+def dependents(tested: Sequence[Package], available: Sequence[Package], arch: str) -> tuple[Package, ...]:
+    """The packages that require something, by name, library or file, that a tested package provides."""
+    pool = _pool(arch)
+    ours = {add(pool, pool.add_repo("tested"), package) for package in tested}
+    others = pool.add_repo("available")
+    for package in available:
+        add(pool, others, package)
+    pool.createwhatprovides()
+    return tuple(
+        package
+        for package in available
+        if any(ours & {solvable.id for solvable in pool.whatprovides(dep(pool, need))} for need in package.requires)
+    )
+
+
+def _solve(
+    everything: Sequence[Package],
+    wanted: Sequence[Package],
+    installed: Sequence[Package],
+    arch: str,
+    *,
+    weak: bool = False,
+) -> tuple[str, tuple[Package, ...]]:
+    """Why it cannot be, or nothing; and what is to be installed."""
+    import solv
+
+    pool = _pool(arch)
+    there, available = pool.add_repo("installed"), pool.add_repo("available")
+    pool.installed = there
+    for package in installed:
+        add(pool, there, package)
+    numbers = {id(package): add(pool, available, package) for package in everything if package.arch in (arch, "noarch")}
+    by_number = {numbers[id(package)]: package for package in everything if id(package) in numbers}
+    pool.createwhatprovides()
+    how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE | (solv.Job.SOLVER_WEAK if weak else 0)
+    solver = pool.Solver()
+    problems = solver.solve([pool.Job(how, numbers[id(package)]) for package in wanted])
+    if problems:
+        return "; ".join(dict.fromkeys(str(problem) for problem in problems)), ()
+    found = [by_number[solvable.id] for solvable in solver.transaction().newsolvables()]
+    return "", tuple(sorted(found, key=lambda package: package.nevra))
+
+
+def _pool(arch: str) -> Any:
+    import solv
+
+    pool = solv.Pool()
+    pool.setarch(arch)
+    return pool

@@ -22,11 +22,11 @@ from workers.lab.machine import TAP_PORT
 from workers.verify.payload import Entry
 
 _APPLETS = """
-[ awk base64 basename blockdev cat chgrp chmod chown cksum clear cmp comm cp cpio cut date dd df diff dirname dmesg dos2unix
-du echo expand expr factor false fold free fsync getopt grep egrep fgrep gunzip gzip head hexdump hostname id
-insmod kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof pgrep pkill poweroff
-printf ps pwd readlink realpath reset rm rmdir rmmod sed seq sha1sum sha256sum sha512sum shred shuf sleep sort split
-stat strings stty sum sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink
+[ awk base64 basename blockdev cat chgrp chmod chown clear cmp cp cpio cut date dd df diff dirname dmesg dos2unix
+du echo expand expr factor false fold free getopt grep egrep fgrep gunzip gzip head hexdump hostname id
+insmod kill link ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nproc od paste pidof poweroff
+printf ps pwd readlink realpath reset rm rmdir rmmod sed seq sha1sum sha256sum sha512sum shred shuf sleep sort
+stat strings stty sync sysctl tac tail tee test touch tr true truncate tty umount uname unexpand uniq unlink
 uptime usleep uudecode uuencode wc which whoami xxd yes zcat
 """
 APPLETS = tuple(_APPLETS.split())

@@ -113,7 +113,7 @@ class Guest:
     def wait(self, until: Callable[[Talk], object], seconds: float) -> str:
         """Wait until something has been said, or nothing more is to be expected, or time is up.
 
-        :returns: empty when ``until`` holds; else the talk's ending, which is ``timeout`` when time is up.
+        :returns: empty when ``until`` holds; else the talk's ending, or ``timeout`` when time is up, which ends nothing yet.
         :raises OSError: when a log cannot be written.
         """
         deadline = time.monotonic() + seconds
@@ -122,19 +122,18 @@ class Guest:
                 if self._problem:
                     raise self._problem
                 left = deadline - time.monotonic()
-                if not self.talk.ending and left <= 0:
-                    self.talk.ending = "timeout"
-                if self.talk.ending:
-                    return self.talk.ending
+                if self.talk.ending or left <= 0:
+                    return self.talk.ending or "timeout"
                 self._changed.wait(left)
         return ""
 
     def finish(self, seconds: float) -> Talk:
         """Wait for the end of its report, or of the guest; what it says in the same breath is taken along.
 
-        :param seconds: at most.
+        :param seconds: at most; then its ending is ``timeout``.
         """
-        self.wait(lambda talk: talk.ending, seconds)
+        if self.wait(lambda talk: talk.ending, seconds):
+            self._over("timeout")
         if self.talk.ending in ("console", "end", "stopped"):
             self._left.wait(_SAME_BREATH)
         self.talk.seconds = time.monotonic() - self._begun

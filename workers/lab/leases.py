@@ -21,6 +21,7 @@ from workers.errors import CannotRun
 _OVERHEAD_MIB = 256  # of QEMU itself, its translated code above all
 _SHARE_OF_MEMORY = 0.75  # the rest is the builds' and the system's
 _POLL_SECONDS = 0.05
+_PATIENCE_SECONDS, _TELL_SECONDS = 1.0, 60.0  # when a wait is first told of, and then again
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def held(memory_mib: int, cores: int, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, name = _queue(folder, asked)
     try:
-        told = False
+        tell = since + _PATIENCE_SECONDS
         while not _granted(folder, descriptor, name, asked, limit):
-            if not told and time.time() - since > 1.0:
-                told = True
+            if time.time() > tell:
+                tell = time.time() + _TELL_SECONDS
                 print(f"waiting for room for a guest of {memory_mib} MiB ({what})", flush=True)  # noqa: T201
             time.sleep(_POLL_SECONDS)
         yield

@@ -32,29 +32,35 @@ def script(qemu: Sequence[str], limit: float) -> bytes:
     return f"limit={limit:.0f}\nqemu=({shlex.join(qemu)})\n{body}".encode()
 
 
-def emulator(target: Target, firmware: Sequence[str] = ()) -> Mapping[str, Path]:
+def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] = ()) -> Mapping[str, Path]:
     """QEMU of the target's own architecture and every library it loads that a guest does not have, by path in the guest.
 
-    :param firmware: names of files of /usr/share/qemu that its machine needs.
+    :param files: paths of further files: what its machine needs of firmware, and modules of QEMU.
+    :param packages: Debian packages that hold them, where QEMU does not depend on these.
     :raises CannotRun: no apt, no network, or a file that Debian's packages do not hold.
     """
     name = target.machine.emulator
-    package = DEBIAN_PACKAGES[name]
+    wanted_packages = [DEBIAN_PACKAGES[name], *packages]
     present = {library.name for library in kernel.guest_parts(target).libraries}
-    wanted = (f"/usr/bin/{name}", *(f"/usr/share/qemu/{file}" for file in firmware))
+    wanted = (f"/usr/bin/{name}", *files)
 
     def make(folder: Path) -> None:
         root = private_root(kernel.SUITE, target.toolchain.debian_arch)
-        packages = root.closure([package])
-        print(f"{package} and what it needs, for guests of {target.name}, from {kernel.SUITE}", flush=True)  # noqa: T201
-        debs = root.download(packages, folder / "debs")
+        closure = root.closure(wanted_packages)
+        what = " and ".join(wanted_packages)
+        print(f"{what}, and what they need, for guests of {target.name}, from {kernel.SUITE}", flush=True)  # noqa: T201
+        debs = root.download(closure, folder / "debs")
         for path, data in _chosen(debs, wanted, present).items():
-            place = folder / "root" / path.lstrip("/")
+            # Where Debian has /usr/lib/TRIPLET a guest has a link to /usr/lib64 (guest.py), and links are not written through.
+            inside = path.removeprefix("/").replace(f"usr/lib/{target.toolchain.triplet}/", "usr/lib64/")
+            place = folder / "root" / inside
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
         shutil.rmtree(folder / "debs")
 
-    key = identity_of({"suite": kernel.SUITE, "package": package, "files": wanted, "present": sorted(present)})
+    key = identity_of(
+        {"suite": kernel.SUITE, "packages": wanted_packages, "files": wanted, "present": sorted(present), "format": 2}
+    )
     root = cache.entry("guest-emulators", f"{target.toolchain.debian_arch}-{key[:16]}", make) / "root"
     return {f"/{path.relative_to(root)}": path for path in sorted(root.rglob("*")) if path.is_file()}
 

@@ -56,12 +56,14 @@ def ready(
     name: str = "guest",
     *,
     fresh: bool = False,
+    room: int = 0,
     arguments: Sequence[str] = (),
     inherited: Sequence[int] = (),
 ) -> Iterator[Guest]:
     """A guest that has been told to go, with this payload, for the length of a block.
 
     :param payload: ``guest.payload_archive``.
+    :param room: bytes that the test will write besides.
     :param fresh: boot it, even where a saved one is at hand.
     :param arguments: further ones of QEMU: a port, a network card.
     :param inherited: descriptors they name; the caller's to close.
@@ -73,14 +75,14 @@ def ready(
         if base.image:
             boot = _image_boot(stack, base, drive, arguments, inherited)
         else:
-            boot = _boot(base, memory_for(base, len(payload)), drive, arguments, inherited)
+            boot = _boot(base, memory_for(base, len(payload) + room), drive, arguments, inherited)
         guest = None
         if not fresh and not base.image and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)
         if guest is None:
             guest = stack.enter_context(launched(boot, logs, name))
             guest.go()
-            _await_ready(guest, base)
+            await_ready(guest, time_factor(base))
             tell(guest)
         yield guest
 
@@ -132,12 +134,17 @@ def tell(guest: Guest) -> None:
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())
 
 
-def _await_ready(guest: Guest, base: Base) -> None:
-    limit = _BOOT_SECONDS * time_factor(base)
-    if guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
+def await_ready(guest: Guest, factor: float) -> None:
+    """Wait until a guest that runs says it is ready to be told to go.
+
+    :param factor: how much more time it gets than on idle hardware with KVM.
+    :raises LaunchFailedError: when it never does.
+    """
+    limit = _BOOT_SECONDS * factor
+    if ending := guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
         last = guest.talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
         raise LaunchFailedError(
-            f"the guest was not ready within {limit:.0f} s ({guest.talk.ending}: {last[0][:200]})\n{guest.talk.command_line}"
+            f"the guest was not ready within {limit:.0f} s ({ending}: {last[0][:200]})\n{guest.talk.command_line}"
         )
 
 
@@ -184,7 +191,7 @@ def _save(base: Base, boot: Boot, folder: Path) -> None:
     print(f"booting a guest of {base.target.name}, to be saved for the next", flush=True)  # noqa: T201
     with launched(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
         guest.go()
-        _await_ready(guest, base)
+        await_ready(guest, time_factor(base))
         guest.stop()
         guest.qmp.command("migrate-set-capabilities", capabilities=_CAPABILITIES)
         with (folder / "state").open("wb") as state:

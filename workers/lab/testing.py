@@ -15,6 +15,7 @@ from config.models import Site, Suite, Target
 from workers import cache, subject
 from workers.errors import CannotRun
 from workers.lab import junit
+from workers.lab.builds import carried_tests
 from workers.lab.launch import LaunchFailedError
 from workers.lab.suites import Report, Request, runner
 from workers.lab.suites.packages import FMF_ROOT, read_tests, tests_folder
@@ -32,9 +33,14 @@ def run_suites(
     build_url: str | None = None,
     tests_place: Path | None = None,
     extra: Sequence[Path] = (),
+    *,
+    dependents: bool = False,
+    quick: bool = False,
 ) -> TestResult:
     """Run suites in guests of the target. Of a build, result and logs are stored in its folder; else in the state folder.
 
+    :param dependents: with the tests of the packages that need the tested ones.
+    :param quick: the suites' shortest proofs will do.
     :raises CannotRun: nothing to test, another target's package, no QEMU, no guest kernel.
     """
     begun = time.monotonic()
@@ -58,6 +64,8 @@ def run_suites(
                 extra=tuple(extra),
                 logs=kept / suite.name,
                 scratch=scratch / suite.name,
+                dependents=dependents,
+                quick=quick,
             )
             results.append(_run(request, about))
         failed = next((result for result in results if result.outcome != "held"), None)
@@ -150,22 +158,9 @@ def _tests(about: subject.Subject | None, place: Path | None, scratch: Path) -> 
     """The test files: those of ``--tests``, else those that came with the build."""
     if place:
         return read_tests(place)
-    tests = about.build.result.tests if about and about.build else None
-    if not about or not about.build or not tests:
+    if not about or not about.build:
         return {}
-    import fsspec
-
-    copy = scratch / "tests.tar"
-    for url in (f"{about.build.url}/{tests.name}", tests.url):
-        try:
-            with fsspec.open(url, "rb") as source:
-                copy.write_bytes(source.read())
-        except FileNotFoundError:
-            continue
-        if subject.artifact(copy, url).sha256 == tests.sha256:
-            return read_tests(copy)
-        raise CannotRun(f"{url} is not what build.json says", "it was changed; build the package again")
-    raise CannotRun(f"the tests of {about.build.url} are missing: {tests.url}", "build the package again")
+    return carried_tests(about.build.result, scratch, url=about.build.url)
 
 
 def _run_folder(state: Path, target: Target) -> Path:

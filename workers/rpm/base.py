@@ -23,7 +23,7 @@ RECIPE = 1
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6", "libatomic1", "libgomp1")
 
 # What a shell, the loader and the file system provide on Enterprise Linux under the names that packages ask for.
-_PROVIDES = (
+PROVIDES = (
     *("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/env", "/usr/bin/perl", "/usr/bin/pkg-config"),
     *(
         "/sbin/ldconfig",
@@ -37,6 +37,7 @@ _PROVIDES = (
     ),
     *("libstdc++", "glibc-devel", "libstdc++-devel", "rpm", "rpm-build", "redhat-rpm-config"),
 )
+"""By name and path, on every target; the site's own (``build.provides``) come on top."""
 
 
 def sandbox_base(site: Site, target: Target) -> Path:
@@ -69,7 +70,7 @@ def _key(site: Site, target: Target, made: Tree) -> str:
     inputs = {
         "tree": made.identity,
         "recipe": RECIPE,
-        "provides": [*_PROVIDES, *site.build.provides],
+        "provides": [*PROVIDES, *site.build.provides],
         "macros": flags.macros(site, target),
         "target": target.toolchain.model_dump(mode="json") | {"arch": target.rpm_arch},
     }
@@ -126,7 +127,7 @@ def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
         build = folder / "builddir"
         build.mkdir()
         release = f"1.{_key(site, target, made)[:8]}"
-        (build / "base.spec").write_text(specification([*sonames, *_PROVIDES, *site.build.provides], release))
+        (build / "base.spec").write_text(specification([*sonames, *PROVIDES, *site.build.provides], release))
         argv = [
             "rpmbuild",
             "-bb",

@@ -42,6 +42,9 @@ class Package:
     conflicts: tuple[Dependency, ...] = ()
     obsoletes: tuple[Dependency, ...] = ()
     files: tuple[str, ...] = ()
+    source: str = ""
+    """File name of the source package it was built from."""
+    installed_bytes: int = 0
 
     @property
     def nevra(self) -> str:
@@ -96,6 +99,8 @@ def _package(found: Any, path: Path) -> Package:
         dependencies(found.conflicts),
         dependencies(found.obsoletes),
         tuple(f"{file[1]}{file[2]}" for file in found.files),
+        found.rpm_sourcerpm or "",
+        found.size_installed or 0,
     )
 
 
@@ -120,42 +125,43 @@ def resolve(
     pool.setarch(arch)
     installed, available = pool.add_repo("sandbox-base"), pool.add_repo("staged")
     pool.installed = installed
-    _add(pool, installed, base)
-    by_id = {_add(pool, available, package): package for package in staged if package.arch in {arch, "noarch"}}
+    add(pool, installed, base)
+    by_id = {add(pool, available, package): package for package in staged if package.arch in {arch, "noarch"}}
     pool.createwhatprovides()
-    wanted = [(dependency, _dep(pool, dependency)) for dependency in requires]
-    missing = [str(d) for d, dep in wanted if not d.name.startswith("(") and not pool.whatprovides(dep)]
+    wanted = [(dependency, dep(pool, dependency)) for dependency in requires]
+    missing = [str(d) for d, known in wanted if not d.name.startswith("(") and not pool.whatprovides(known)]
     if missing:
         raise DidNotHold(f"{what} needs {', '.join(missing)}, which nothing staged on {arch} provides")
     solver = pool.Solver()
     problems = solver.solve(
-        [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, d.id) for _, d in wanted]
+        [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, known.id) for _, known in wanted]
     )
     if problems:
         raise DidNotHold(f"the buildroot of {what} on {arch} cannot be made: {'; '.join(str(p) for p in problems)}")
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 
-def _add(pool: Any, repository: Any, package: Package) -> int:
-
+def add(pool: Any, repository: Any, package: Package) -> int:
+    """Add a package to a repository of libsolv's pool; its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
-    solvable.add_provides(_dep(pool, Dependency(package.name, "EQ", package.evr)))
+    solvable.add_provides(dep(pool, Dependency(package.name, "EQ", package.evr)))
     for dependency in package.provides:
-        solvable.add_provides(_dep(pool, dependency))
+        solvable.add_provides(dep(pool, dependency))
     for path in package.files:
         solvable.add_provides(pool.Dep(path))
     for dependency in package.requires:
-        solvable.add_requires(_dep(pool, dependency))
+        solvable.add_requires(dep(pool, dependency))
     for dependency in package.conflicts:
-        solvable.add_conflicts(_dep(pool, dependency))
+        solvable.add_conflicts(dep(pool, dependency))
     for dependency in package.obsoletes:
-        solvable.add_obsoletes(_dep(pool, dependency))
+        solvable.add_obsoletes(dep(pool, dependency))
     identity: int = solvable.id
     return identity
 
 
-def _dep(pool: Any, dependency: Dependency) -> Any:
+def dep(pool: Any, dependency: Dependency) -> Any:
+    """A dependency as libsolv's pool knows it."""
     import solv
 
     if dependency.name.startswith("("):

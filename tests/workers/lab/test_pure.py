@@ -10,7 +10,7 @@ import pytest
 
 from config.loading import load_site
 from workers.errors import CannotRun
-from workers.lab import accelerator, console, dependencies, saved
+from workers.lab import accelerator, console, saved
 from workers.lab.guest import APPLETS, Base, payload_archive
 from workers.lab.initramfs import Archive
 from workers.lab.judge import judge
@@ -195,19 +195,6 @@ def test_modules_load_after_what_they_need():
 
 def header(name: str, requires: tuple[str, ...] = (), provides: tuple[str, ...] = ()) -> Header:
     return Header(name, "1", "1", "s390x", "", "", provides, requires, (), "cpio", "zstd", 0)
-
-
-def test_missing_libraries_are_looked_for_among_what_is_staged():
-    pigz = header(
-        "pigz", ("libz.so.1()(64bit)", "libz.so.1(ZLIB_1.2)(64bit)", "libc.so.6(GLIBC_2.17)(64bit)", "/bin/sh")
-    )
-    zlib = header("zlib", ("libdeep.so.2()(64bit)", "rtld(GNU_HASH)"), ("libz.so.1()(64bit)", "zlib = 1"))
-    deep = header("deep", (), ("libdeep.so.2()(64bit)",))
-    staged = {Path("zlib.rpm"): zlib, Path("deep.rpm"): deep, Path("other.rpm"): header("other")}
-    assert dependencies.resolve([pigz], ["libc.so.6"], staged) == ((Path("deep.rpm"), Path("zlib.rpm")), frozenset())
-    assert dependencies.resolve([pigz], ["libc.so.6"], {}) == ((), frozenset({"libz.so.1"}))
-    assert dependencies.resolve([pigz, zlib, deep], ["libc.so.6"], {}) == ((), frozenset())
-    assert dependencies.resolve([replace(pigz, requires=())], [], staged) == ((), frozenset())
 
 
 def test_tests_come_from_a_folder_or_a_tar(tmp_path):

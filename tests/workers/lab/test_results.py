@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
 from config.loading import load_site
+from workers.errors import CannotRun
 from workers.lab import cli, junit, suites
 from workers.lab.suites import Report, Request
 from workers.lab.testing import compared, run_suites
-from workers.results import Artifact, Case, SuiteResult, TestResult
+from workers.results import Artifact, BuildResult, Case, SuiteResult, TestResult
 
 SITE = load_site("demo")
 TARGET = SITE.target("aarch64")
@@ -106,6 +107,25 @@ def test_the_report_of_the_command_holds_its_pictures(tmp_path, attempts):
     attached = {line for case in made for line in case.system_out.splitlines()}
     assert attached == {f"[[ATTACHMENT|{SUITE.name}/screen.png]]"}
     assert (kept.parent / SUITE.name / "screen.png").read_bytes() == PNG
+
+
+def test_by_hand_a_build_runs_what_the_service_would_run(tmp_path):
+    bzip2 = SITE.package("bzip2").model_copy(update={"suites": (SUITE.name,)})
+    site = SITE.model_copy(update={"packages": (bzip2,)})
+    for name, expected in (("bzip2", (*TARGET.suites, SUITE.name)), ("unknown", TARGET.suites)):
+        folder = tmp_path / name
+        BuildResult(summary="", target="aarch64", package=name, nevr="n-1-1", url=str(folder)).write(
+            folder / "build.json"
+        )
+        assert cli._usual_suites(site, TARGET, str(folder), tmp_path) == expected
+    assert cli._usual_suites(site, TARGET, None, tmp_path) == TARGET.suites
+
+
+def test_no_suite_is_no_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_usual_suites", lambda *_: ())
+    done = CliRunner().invoke(cli.test, ["--target", "aarch64", "--state", str(tmp_path)])
+    assert isinstance(done.exception, CannotRun)
+    assert str(done.exception).startswith("no suite runs on builds for aarch64")
 
 
 def whole(*cases: Case, name: str = "spice") -> TestResult:

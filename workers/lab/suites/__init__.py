@@ -16,6 +16,10 @@ RUNNERS: Mapping[str, str] = {
     "power-kvm": "workers.lab.suites.power_kvm",
     "tmt": "workers.lab.suites.tmt",
     "secure-boot": "workers.lab.suites.secure_boot",
+    "cpu-level": "workers.lab.suites.cpu_level",
+    "perf": "workers.lab.suites.perf",
+    "spice": "workers.lab.suites.spice",
+    "spice-guest": "workers.lab.suites.spice",
 }
 
 
@@ -40,6 +44,10 @@ class Request:
     """Folder for whatever should be kept: consoles, reports, pictures. All of it is shown beside the result."""
     scratch: Path
     """Folder that is gone afterwards."""
+    dependents: bool = False
+    """Whether the tests of the packages that need the tested ones are run as well (--dependents)."""
+    quick: bool = False
+    """Whether the suite's shortest proof will do, if it has one (--quick)."""
 
 
 @dataclass(frozen=True)

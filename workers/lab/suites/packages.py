@@ -1,26 +1,32 @@
-"""The ``packages`` suite: a package's own tests/*.sh, run as root in a guest that holds the package's files.
+"""The ``packages`` suite: a package's life in a root guest, as users' systems see it, and its own tests.
 
-A script that prints TAP is read line by line; any other passes by its exit status. The scripts run in the order of
-their names, each from the folder that holds all of the package's test files.
+rpm installs it from files with all it needs from ``staged``; what is installed is held against what is listed; its tests
+run; it is removed, and nothing of it is left; the published version is upgraded to it, and its tests run again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import click
 
-from config.models import Target
+from config.models import Site, Target
+from config.nevra import Nevra
 from workers.errors import CannotRun
-from workers.lab import dependencies, guest, saved
-from workers.lab.judge import judge
+from workers.lab import console, dependencies, guest, lifecycle, rpmtools, saved
+from workers.lab.judge import by_test, judge
 from workers.lab.kernel import guest_parts
+from workers.lab.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.results import Case
+from workers.rpm.buildroot import Package, read_package, read_repository
+from workers.verify.elf import MAGIC, Elf
 from workers.verify.header import Header, MalformedError, read_header
 from workers.verify.payload import Entry, unpack
 
@@ -81,44 +87,374 @@ def tests_folder(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The test scripts among the files: *.sh at the top, not in folders below."""
-    return tuple(sorted(name for name in tests if name.endswith(".sh") and "/" not in name))
+    """The test scripts among the files, in the order in which they run."""
+    return tuple(name for name, _ in lifecycle.scripts_of(tests))
 
 
 def run(request: Request) -> Report:
-    """Run the package's tests in a guest that holds its files.
+    """Lead the packages through their life in a guest.
 
-    :raises CannotRun: nothing to test, another target's package, a library nobody brings, no QEMU, no guest kernel.
+    :raises CannotRun: no package, another target's package, a damaged one, no QEMU, no guest kernel, no rpm.
     """
     target = request.target
     if not request.packages:
         raise CannotRun("suite packages has no package", "give PATHs, or --build URL")
+    headers = _headers(target, request.packages)
+    asked = _Asked(request, headers)
+    cases, plan = asked.plan()
+    cases += _rpaths(request.site, target, asked.entries, headers)
     if not scripts(request.tests):
-        why = "it has no tests/*.sh: nothing was tested. Add tests/smoke.sh to its dist-git repository"
-        return Report((Case(name="tests", outcome="fail", reason=why),), "none", "", "", "")
-    payloads = laid_out(target, request.state, request.packages, request.scratch, request.extra)
-    base = guest.base(target)
+        why = "it has no tests/*.sh: its programs were not run. Add tests/smoke.sh to its dist-git repository"
+        cases.append(Case(name="tests", outcome="fail", reason=why))
+    if not plan.tested:
+        return Report(tuple(cases), "none", "", "", "")
+    base = rpmtools.root_base(request.site, target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
-    with saved.ready(base, guest.payload_archive(payloads, request.tests), request.logs) as running:
+    life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
+    payload = guest.payload_archive(tests=life.scripts(), files=life.files)
+    with saved.ready(base, payload, request.logs, room=_room(plan)) as running:
         talk = running.finish(limit)
+    cases = [*judged(life, talk, limit), *cases]
+    click.echo("; ".join(f"{name} {seconds:.1f} s" for name, seconds in timings(life, talk).items()))
     cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
-    return Report(judge(talk, limit), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
+    return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
+
+
+class _Asked:
+    """The packages of a request, and what is to be done with them."""
+
+    def __init__(self, request: Request, headers: Mapping[Path, Header]) -> None:
+        self.request = request
+        self.arch = request.target.rpm_arch
+        self.headers = headers
+        self.tested = tuple(_read(path) for path in headers)
+        self.base = read_package(rpmtools.stand_in_package(request.site, request.target))
+        self.sources = {header.source for header in headers.values()}
+        self.entries = {
+            path: _payload(path, header, request.scratch / "payloads" / str(number))
+            for number, (path, header) in enumerate(headers.items())
+        }
+        names = {package.name for package in self.tested}
+        extra = tuple(_read(path) for path in _headers(request.target, request.extra))
+        self.extra = tuple(package for package in extra if package.name not in names)
+        names |= {package.name for package in extra}
+        self.staged = tuple(package for package in _staged(request) if package.name not in names)
+
+    def plan(self) -> tuple[list[Case], lifecycle.Plan]:
+        """What the guest is to do; and what is known without one."""
+        cases: list[Case] = []
+        request = self.request
+        wanted = (*self.tested, *self.extra)
+        found = dependencies.resolve(wanted, self.staged, [self.base], self.arch)
+        mend = "; stage the package that provides it, or name its file: --with PATH"
+        for package, why in found.impossible:
+            cases.append(Case(name=f"install {package.name}", outcome="fail", reason=why + mend))
+        for package, why in found.excluded:
+            cases.append(Case(name=f"install {package.name}", outcome="skip", code="conflicts", reason=why))
+        tested = tuple(package for package in self.tested if package in found.packages)
+        needed = tuple(package for package in found.packages if package not in tested)
+        for package in needed:
+            click.echo(f"with {package.nevra}")
+        names = {package.path: package.name for package in tested}
+        entries = {path: entries for path, entries in self.entries.items() if path in names}
+        plan = lifecycle.Plan(
+            tested=tested,
+            needed=needed,
+            own=lifecycle.Tests("package", request.tests),
+            programs=_programs(request.target, entries),
+            kept=self._kept(entries),
+        )
+        if plan.kept:
+            why = f"{plan.kept} is what the guest itself runs with"
+            cases += [
+                Case(name=name, outcome="skip", code="base-system", reason=why) for name in ("uninstall", "upgrade")
+            ]
+        elif tested:
+            plan = self._with_upgrade(plan, cases)
+        if request.dependents and tested:
+            plan = self._with_dependents(plan, cases)
+        return cases, plan
+
+    def _kept(self, entries: Mapping[Path, Sequence[Entry]]) -> str:
+        """A file of the tested packages that the guest needs to go on."""
+        parts = guest_parts(self.request.target)
+        there = {f"/usr/bin/{path.name}" for path in parts.programs} | {
+            f"/usr/lib64/{path.name}" for path in parts.libraries
+        }
+        ours = {lifecycle.real_path(entry.path) for of in entries.values() for entry in of}
+        return min(there & ours, default="")
+
+    def _with_upgrade(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
+        def skipped(code: str, reason: str) -> lifecycle.Plan:
+            cases.append(Case(name="upgrade", outcome="skip", code=code, reason=reason))
+            return plan
+
+        available = _published(self.request)
+        users = tuple(package for package in available if _source(package) in self.sources)
+        if not users:
+            return skipped("no-published-version", f"nothing of {', '.join(sorted(self.sources))} is published")
+        ages = {package.name: _age(package) for package in users}
+        pairs = [(_age(package), ages[package.name]) for package in plan.tested if package.name in ages]
+        if pairs and all(ours == theirs for ours, theirs in pairs):
+            return skipped("same-version-published", f"{users[0].evr} is what is published")
+        if any(ours < theirs for ours, theirs in pairs):
+            return skipped("newer-version-published", f"{users[0].evr}, which is published, is newer")
+        others = tuple(package for package in available if package not in users)
+        before = dependencies.resolve(users, others, [self.base], self.arch)
+        if before.impossible or before.excluded:
+            why = (*before.impossible, *before.excluded)[0][1]
+            return skipped("published-not-installable", f"what is published cannot be installed: {why}")
+        wanted = (*plan.tested, *(package for package in plan.needed if package in self.extra))
+        after = dependencies.resolve(wanted, self.staged, [self.base, *before.packages], self.arch)
+        if problems := (*after.impossible, *after.excluded):
+            cases.append(Case(name="upgrade", outcome="fail", reason=f"from {users[0].evr}: {problems[0][1]}"))
+            return plan
+        click.echo(f"upgrade from {users[0].evr}")
+        return replace(plan, published=before.packages, upgrade=after.packages)
+
+    def _with_dependents(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
+        from workers.lab.builds import builds_of, carried_tests
+
+        request = self.request
+        direct = dependencies.dependents(plan.tested, self.staged, self.arch)
+        by_source: dict[str, list[Package]] = {}
+        for package in direct:
+            by_source.setdefault(_source(package), []).append(package)
+        if not by_source:
+            cases.append(
+                Case(name="dependents", outcome="skip", code="no-dependents", reason="nothing staged needs it")
+            )
+        builds = builds_of(request.site, request.state, request.target) if by_source else {}
+        there = [self.base, *plan.tested, *plan.needed]
+        found = []
+        for source in sorted(by_source):
+            name = f"dependent {source}"
+            build = next((build for package in by_source[source] if (build := builds.get(package.sha256))), None)
+            tests = tests_folder(carried_tests(build, request.scratch / f"dependent-{source}")) if build else {}
+            if not scripts(tests):
+                code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
+                cases.append(Case(name=name, outcome="skip", code=code, reason=why))
+                continue
+            whole = [package for package in self.staged if _source(package) == source and package not in plan.needed]
+            result = dependencies.resolve(whole, self.staged, there, self.arch)
+            for package, why in result.impossible:
+                cases.append(Case(name=f"{name}: install {package.name}", outcome="fail", reason=why))
+            found.append(lifecycle.Dependent(lifecycle.Tests(source, tests), result.packages))
+        return replace(plan, dependents=tuple(found))
+
+
+# --------------------------------------------------------------------------------------------------- packages from where
+
+
+def _read(path: Path) -> Package:
+    return replace(read_package(path), path=path.absolute())
+
+
+def _staged(request: Request) -> tuple[Package, ...]:
+    from workers.rpm.sandboxed import staged_folder
+
+    found = read_repository(staged_folder(request.site, request.state, request.target))
+    return tuple(package for package in found if not _is_debug(package.name) and package.arch != "src")
+
+
+def _published(request: Request) -> tuple[Package, ...]:
+    """What users of the target have, in the last signed stage; nothing where it lies on another host."""
+    from workers.repo.placement import published_repositories
+    from workers.repo.state import snapshots_of
+
+    site, target = request.site, request.target
+    stage = next((stage for stage in reversed(site.stages) if stage.signed and "://" not in stage.url), None)
+    current = snapshots_of(site, request.state, stage).current() if stage else None
+    if current is None:
+        return ()
+    layout = site.repositories.layout.packages
+    folders = [
+        current.tree / layout.format(repository=repository.name, arch=target.rpm_arch)
+        for repository in published_repositories(site, target)
+    ]
+    return tuple(package for folder in folders for package in read_repository(folder))
+
+
+def _is_debug(name: str) -> bool:
+    return name.endswith(("-debuginfo", "-debugsource"))
+
+
+def _source(package: Package) -> str:
+    return package.source.rsplit("-", 2)[0]
+
+
+def _age(package: Package) -> tuple[object, ...]:
+    return tuple(Nevra.parse(f"{package.name}-{package.evr}.{package.arch}").evr_key)
+
+
+def _room(plan: lifecycle.Plan) -> int:
+    """Bytes that the packages take when they are installed, the published and the new ones beside each other for a moment."""
+    more = max((sum(package.installed_bytes for package in d.packages) for d in plan.dependents), default=0)
+    fresh = sum(package.installed_bytes for package in (*plan.tested, *plan.needed)) + more
+    both = sum(package.installed_bytes for package in (*plan.published, *plan.upgrade))
+    return max(fresh, both)
+
+
+# ------------------------------------------------------------------------------------------------------ what is in them
+
+
+def _programs(target: Target, entries: Mapping[Path, Sequence[Entry]]) -> tuple[str, ...]:
+    """Paths of the files that the target's loader loads: its programs and libraries that name libraries."""
+    found = []
+    for entry, elf in _elf_files(entries):
+        linked = elf.type in ("ET_EXEC", "ET_DYN") and elf.machine == target.elf_machine and elf.bits == 64
+        if linked and elf.dynamic and not entry.path.startswith("/usr/lib/debug/"):
+            found.append(entry.path)
+    return tuple(found)
+
+
+def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry, Elf]]:
+    for of in entries.values():
+        for entry in of:
+            if entry.kind != "file" or entry.content is None:
+                continue
+            with entry.content.open("rb") as file:
+                if file.read(len(MAGIC)) != MAGIC:
+                    continue
+            try:
+                yield entry, Elf(entry.content.read_bytes())
+            except MalformedError:
+                continue  # the proof names it
+
+
+def _rpaths(
+    site: Site, target: Target, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]
+) -> list[Case]:
+    """One case: no program looks for its libraries where it should not. The rule, and what is excused, are the proof's."""
+    from datetime import UTC, datetime
+
+    from workers.verify.exceptions import Exceptions
+    from workers.verify.facts import FileFacts
+    from workers.verify.rules.link import judge_traits
+    from workers.verify.traits import read_traits
+
+    sources = {header.source for header in headers.values()}
+    entered = [package for package in site.packages if package.name in sources]
+    exemptions = [exemption for package in entered for exemption in package.exemptions]
+    excused = Exceptions(", ".join(sources), exemptions, datetime.now(UTC).date())
+    files = frozenset(path for header in headers.values() for path in header.files)
+    wrong = []
+    for entry, elf in _elf_files(entries):
+        facts = FileFacts("elf", elf.machine, elf.type, has_code=True, traits=read_traits(elf, ()))
+        checks = judge_traits(target, f"package:{entry.path}", facts, files)
+        wrong += [
+            f"{entry.path}: {check.detail}"
+            for check in checks
+            if check.rule == "rpath" and check.outcome == "violated" and not excused.cover("rpath", entry.path)
+        ]
+    return [
+        Case(
+            name="rpath", outcome="fail" if wrong else "pass", reason=wrong[0] if wrong else "", detail="\n".join(wrong)
+        )
+    ]
+
+
+# --------------------------------------------------------------------------------------------------------- what came of it
+
+
+def judged(life: lifecycle.Life, talk: Talk, limit: float) -> list[Case]:
+    """The cases of a life, under the steps' names; and one for each thing on the console that a test said it provokes."""
+    said = talk.console.decode(errors="replace")
+    excused, cases = _expected(life, said)
+    return [*(_told(life, case) for case in judge(talk, limit, excused)), *cases]
+
+
+def _told(life: lifecycle.Life, case: Case) -> Case:
+    changes = {"name": life.label(case.name)}
+    if case.outcome == "skip":
+        reason, code = lifecycle.coded(case.reason)
+        changes |= {"reason": reason, "code": code or case.code}
+    elif found := re.search(r"^it did not end within \d+ s$", case.detail, re.MULTILINE):
+        changes["reason"] = found.group()
+    elif case.outcome == "fail" and case.reason.startswith("exit status") and life.label(case.name) in _STEPS:
+        lines = case.detail.splitlines()
+        changes["reason"] = lines[0] if lines else case.reason
+    return case.model_copy(update=changes)
+
+
+_STEPS = (
+    "install",
+    "verify",
+    "files",
+    "libraries",
+    "uninstall",
+    "install published",
+    "upgrade",
+    "verify after upgrade",
+)
+
+
+def _expected(life: lifecycle.Life, said: str) -> tuple[frozenset[str], list[Case]]:
+    """Rules that are excused, since nothing but tests that say so provoke them; and a case for each such word of a test."""
+    slices = by_test(said)
+    heard = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
+    announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
+    every = [hit.rule.name for hit in console.hits(said)]
+    excused, cases = set(), []
+    for name, step in zip(life.names(), life.steps, strict=True):
+        for rule in sorted(step.expects):
+            came = rule in heard[name]
+            reason = "" if came else f"it says it provokes {rule}, and nothing of the kind came"
+            cases.append(Case(name=f"{step.label}: expects {rule}", outcome="pass" if came else "fail", reason=reason))
+            inside = sum(
+                sum(hit.rule.name == rule for hit in console.hits(slices.get(other, "")))
+                for other in life.names()
+                if rule in announced[other]
+            )
+            if came and inside == every.count(rule):
+                excused.add(rule)
+    return frozenset(excused), cases
+
+
+def timings(life: lifecycle.Life, talk: Talk) -> dict[str, float]:
+    """Step → seconds it took in the guest."""
+    found: dict[str, float] = {}
+    pattern = re.compile(
+        r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?# from ([\d.]+) to ([\d.]+)$", re.MULTILINE
+    )
+    for name, begun, ended in pattern.findall(talk.tap.decode(errors="replace").replace("\r", "")):
+        found[life.label(name)] = float(ended) - float(begun)
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- files without an rpm
 
 
 def laid_out(
-    target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
+    site: Site, target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
 ) -> tuple[tuple[Entry, ...], ...]:
     """The files of packages and of what they need of the target's staged packages, unpacked below ``scratch``.
 
     :raises CannotRun: another target's package, a damaged one, a library nobody brings.
     """
-    headers = _headers(target, packages)
-    needed = [*extra, *_needed(target, state, headers, extra)]
-    for path in needed:
-        click.echo(f"with {path.name}")
-    every = {**_headers(target, needed), **headers}
+    from workers.rpm.sandboxed import staged_folder
+
+    paths = [*_headers(target, packages), *_headers(target, extra)]
+    available = [
+        package for package in read_repository(staged_folder(site, state, target)) if not _is_debug(package.name)
+    ]
+    wanted = [_read(path) for path in dict.fromkeys(paths)]
+    names = {package.name for package in wanted}
+    others = [package for package in available if package.name not in names]
+    base = read_package(rpmtools.stand_in_package(site, target))
+    found = dependencies.resolve(wanted, others, [base], target.rpm_arch)
+    for package, why in (*found.impossible, *found.excluded):
+        raise CannotRun(
+            f"{package.nevra} cannot be installed for {target.name}: {why}",
+            "stage the package that provides it, or name its file: --with PATH",
+        )
+    for package in found.packages:
+        if package not in wanted:
+            click.echo(f"with {package.path.name}")
+    headers = _headers(target, [package.path for package in found.packages])
     return tuple(
-        _payload(path, header, scratch / "payloads" / str(number)) for number, (path, header) in enumerate(every.items())
+        _payload(path, header, scratch / "payloads" / str(number))
+        for number, (path, header) in enumerate(headers.items())
     )
 
 
@@ -140,20 +476,6 @@ def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
         if header.arch != "src" and not header.is_debug:
             found[path] = header
     return found
-
-
-def _needed(target: Target, state: Path, headers: Mapping[Path, Header], extra: Sequence[Path]) -> tuple[Path, ...]:
-    """Staged packages that bring the libraries the tested ones need."""
-    present = [library.name for library in guest_parts(target).libraries]
-    staged = dependencies.staged_headers(state / "staged" / target.name, target.rpm_arch)
-    there = [*headers.values(), *_headers(target, extra).values()]
-    chosen, unresolved = dependencies.resolve(there, present, staged)
-    if unresolved:
-        raise CannotRun(
-            f"nobody brings {', '.join(sorted(unresolved))} for {target.name}",
-            "stage the package that provides it, or name its file: --with PATH",
-        )
-    return chosen
 
 
 def _payload(path: Path, header: Header, scratch: Path) -> tuple[Entry, ...]:

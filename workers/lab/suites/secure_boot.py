@@ -135,7 +135,7 @@ def _run(request: Request) -> Report:
     click.echo(f"the chain: {lab.chain.origin}; certificates behind its shim's signatures: {signatures_told(vouched)}")
     cases = list(signed_at_all(lab.chain, vouched))
     left = request.suite.timeout_seconds * saved.time_factor(lab.base)
-    for trial in trials(lab, vouched, quick=request.suite.quick):
+    for trial in trials(lab, vouched, quick=request.quick):
         found = _attempt(lab, trial, left)
         left = max(0.0, left - found[0].seconds)
         click.echo(f"{found[0].seconds:6.1f} s  {trial.name}")
@@ -363,7 +363,7 @@ def verdict(trial: Trial, talk: Talk, limit: float) -> Case:
         reason = "" if link == trial.refused_by else f"the {link} refused it: {words}"
     else:
         last = next((line for line in map(console.plain, reversed(said.splitlines())) if line), "nothing")
-        reason = f"nothing told within {limit:.0f} s whether it boots ({talk.ending}); its last line: {last}"
+        reason = f"nothing told within {limit:.0f} s whether it boots ({talk.ending or 'it still runs'}); its last line: {last}"
     tail = "\n".join(console.plain(line) for line in said.splitlines()[-40:]) if reason else ""
     return Case(name=f"{trial.name}: {wanted}", outcome="fail" if reason else "pass", reason=reason, console=tail)
 

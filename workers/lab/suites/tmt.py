@@ -105,7 +105,7 @@ def run(request: Request) -> Report:
         )
     for tool in ("rsync", "git"):
         require(tool, tool)
-    packages = laid_out(request.target, request.state, request.packages, request.scratch, request.extra)
+    packages = laid_out(request.site, request.target, request.state, request.packages, request.scratch, request.extra)
     base = guest.base(request.target)
     factor = saved.time_factor(base)
     limit = request.suite.timeout_seconds * factor

@@ -20,7 +20,6 @@ from config.models import Machine, Target
 from workers import cache
 from workers.apt import private_root
 from workers.errors import CannotRun
-from workers.lab import dependencies
 from workers.lab.initramfs import Archive
 from workers.lab.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
 from workers.verify.header import Header, MalformedError, read_header
@@ -134,7 +133,10 @@ def debian(target: Target) -> Chain:
 
 
 def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
-    """The chain of RPMs: shim, grub2-efi, and the kernel with its modules."""
+    """The chain of RPMs: shim, grub2-efi, and the kernel with its modules.
+
+    :param staged: folder of the target's staged packages, which bring what ``packages`` lack.
+    """
     name = efi_name(target)
     links = {
         f"shim{name}.efi": rf".*/shim{name}\.efi",
@@ -147,7 +149,7 @@ def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Pa
             f"none of the packages holds shim{name}.efi, grub{name}.efi or a kernel",
             "give those of shim, grub2 or the kernel; or none, to try Debian's chain",
         )
-    there = _Packages({**given.headers, **dependencies.staged_headers(staged, target.rpm_arch)}, scratch / "all")
+    there = _Packages({**given.headers, **_headers(target, sorted(staged.glob("**/*.rpm")))}, scratch / "all")
     shim, loader, kernel = (there.wanted(pattern, what) for what, pattern in links.items())
     modules = _modules_of(there, PurePosixPath(kernel).parent)
     return Chain(

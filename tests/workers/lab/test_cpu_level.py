@@ -1,0 +1,194 @@
+"""A level is shown by what runs and by what dies, on three CPUs; a guest that has more or less than it should is found out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from config.loading import load_site
+from config.models import Target
+from workers.errors import CannotRun
+from workers.lab import console, programs
+from workers.lab.suites import Request, cpu_level, packages
+from workers.lab.suites.cpu_level import LEVELS, SIGILL, Level, cases, console_case, expectations
+
+SITE = load_site("demo")
+SUITE = next(suite for suite in SITE.suites if suite.name == "cpu-level")
+PLACES = ("own", "below", "above")
+V3 = LEVELS["x86-64-v3"]
+
+
+def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: Mapping[str, bytes] = {}) -> Request:
+    (folder / "logs").mkdir()
+    return Request(
+        site=SITE, target=target, suite=SUITE, state=folder, packages=tuple(rpms), tests=tests, extra=(),
+        logs=folder / "logs", scratch=folder / "scratch",
+    )  # fmt: skip
+
+
+def as_expected(level: Level, place: cpu_level.Place) -> dict[str, int]:
+    """The exit statuses of a CPU that is what it should be."""
+    return {name: 0 if does == "runs" else SIGILL for name, does in expectations(level, place).items()}
+
+
+def outcomes(level: Level, place: cpu_level.Place, statuses: Mapping[str, int]) -> dict[str, str]:
+    return {case.name: case.outcome for case in cases(level, place, statuses)}
+
+
+# ------------------------------------------------------------------------------------------------ the programs
+
+
+def test_every_target_has_programs_for_its_level_and_they_are_all_used():
+    used: dict[str, set[str]] = {}
+    for target in SITE.targets:
+        level = LEVELS[target.isa_level]
+        used.setdefault(target.machine_arch, set()).update((*level.under, *level.own, *level.above))
+    for arch, features in used.items():
+        text = (Path(programs.__file__).parent / f"level-{arch}.s").read_text()
+        assert set(re.findall(r"^\.ifdef (\w+)$", text, re.MULTILINE)) == features
+
+
+def test_each_target_names_a_cpu_above_or_below():
+    for target in SITE.targets:
+        machine = target.machine
+        assert machine.cpu_below or machine.cpu_above
+        assert machine.cpu not in (machine.cpu_below, machine.cpu_above)
+
+
+def test_an_excuse_is_of_something_that_is_asked():
+    for level in LEVELS.values():
+        for place, feature in level.excuses:
+            assert feature in expectations(level, place)
+
+
+def test_a_target_whose_level_has_no_programs_is_refused(tmp_path):
+    target = SITE.target("aarch64").model_copy(update={"isa_level": "ARMv9.0-A"})
+    with pytest.raises(CannotRun, match=r"no programs for ARMv9\.0-A"):
+        cpu_level.run(request_for(target, tmp_path))
+
+
+# ----------------------------------------------------------------------------------------------- what is a pass
+
+
+@pytest.mark.parametrize("name", LEVELS)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_cpu_that_is_what_it_should_be_passes(name, place):
+    assert set(outcomes(LEVELS[name], place, as_expected(LEVELS[name], place)).values()) <= {"pass"}
+
+
+def test_v3_code_runs_on_its_own_cpu_and_is_refused_below_where_v2_code_runs():
+    assert expectations(V3, "own")["AVX2"] == "runs"
+    assert expectations(V3, "own")["ADX"] == "is refused"
+    assert expectations(V3, "below")["AVX2"] == "is refused"
+    assert expectations(V3, "below")["SSE4_2"] == "runs"
+    assert expectations(V3, "above")["ADX"] == "runs"
+
+
+def test_a_cpu_below_that_runs_the_level_s_code_is_no_control():
+    found = outcomes(V3, "below", dict.fromkeys(as_expected(V3, "below"), 0))
+    assert {name for name, outcome in found.items() if outcome == "fail"} == {f"{name} is refused" for name in V3.own}
+
+
+def test_a_cpu_that_lacks_a_feature_of_the_level_is_named():
+    found = cases(V3, "own", {**as_expected(V3, "own"), "MOVBE": SIGILL})
+    assert [(case.name, case.reason) for case in found if case.outcome == "fail"] == [
+        ("MOVBE runs", "killed by SIGILL: an instruction that this CPU does not have")
+    ]
+
+
+def test_a_cpu_that_has_more_than_the_level_is_named():
+    found = cases(V3, "own", {**as_expected(V3, "own"), "ADX": 0})
+    assert [(case.name, case.reason) for case in found if case.outcome == "fail"] == [
+        ("ADX is refused", "it runs: this CPU has more than it should")
+    ]
+
+
+def test_what_the_emulator_cannot_do_is_skipped_with_a_code_and_only_that():
+    found = {case.name: case for case in cases(V3, "own", {**as_expected(V3, "own"), "AES": 0, "RDRAND": 139})}
+    assert (found["AES is refused"].outcome, found["AES is refused"].code) == ("skip", "emulates-more")
+    assert (found["RDRAND is refused"].outcome, found["RDRAND is refused"].reason) == ("fail", "killed by SIGSEGV")
+    z14 = LEVELS["z14"]
+    lacking = {case.name: case for case in cases(z14, "own", {**as_expected(z14, "own"), "VLIP": SIGILL})}
+    assert lacking["VLIP runs"].code == "no-emulation"
+    assert "VLIP" not in expectations(z14, "below")  # that it is refused there too would show nothing
+
+
+def test_another_result_counts_as_refused_only_where_older_cpus_decode_another_instruction():
+    statuses = as_expected(V3, "below")
+    assert outcomes(V3, "below", {**statuses, "LZCNT": 1, "TZCNT": 1})["LZCNT is refused"] == "pass"
+    assert outcomes(V3, "below", {**statuses, "AVX": 1})["AVX is refused"] == "fail"
+    assert outcomes(V3, "own", {**as_expected(V3, "own"), "LZCNT": 1})["LZCNT runs"] == "fail"
+
+
+def test_a_program_that_never_ran_fails():
+    found = cases(V3, "own", {})
+    assert found
+    assert {(case.outcome, case.reason) for case in found} == {("fail", "its program did not run")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "traps: AVX[147] trap invalid opcode ip:401000 sp:7ffc93ae0ec0 error:0 in AVX[1000,401000+1000]",
+        "RDM[155]: unhandled exception: undefined instruction in RDM[7c,400000+1000]",
+        "brd[141]: illegal instruction (4) at 1000007c nip 1000007c lr 0 code 1 in brd[7c,10000000+1000]",
+        "User process fault: interruption code 0001 ilc:3 in VLIP[86,1000000+1000]",
+        "User process fault: interruption code 0006 ilc:3 in WFAXB[8c,1000000+1000]",
+    ],
+)
+def test_the_console_tells_of_sigill_in_the_words_of_each_architecture(line):
+    assert [hit.rule.name for hit in console.hits(f"[    2.627860] {line}")] == ["sigill"]
+    assert [case.outcome for case in console_case(line, [0, SIGILL])] == ["pass"]
+
+
+def test_sigill_of_which_the_console_does_not_tell_fails():
+    assert [case.outcome for case in console_case("nothing\n", [0, SIGILL])] == ["fail"]
+    assert console_case("nothing\n", [0, 1]) == ()
+
+
+# --------------------------------------------------------------------------------------------------- in guests
+
+
+@pytest.mark.guest
+def test_code_above_armv8_0_dies_on_the_target_s_cpu_and_runs_on_one_that_has_it(tmp_path):
+    target = SITE.target("aarch64")
+    report = cpu_level.run(request_for(target, tmp_path))
+    found = {case.name: case for case in report.cases}
+    assert report.accelerator == "tcg"
+    assert [case.name for case in report.cases if case.outcome == "fail"] == []
+    for name in ("cortex-a57: LSE is refused", "cortex-a57: SIGILL shows on the console", "neoverse-n1: LSE runs"):
+        assert found[name].outcome == "pass"
+    assert found["below"].code == "no-cpu-below"
+    assert {"own-console.log", "above-console.log"} <= {path.name for path in (tmp_path / "logs").iterdir()}
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    ("name", "level", "wrong"),
+    [
+        ("x86_64", "x86-64-v2", {f"Haswell-noTSX: {feature} is refused" for feature in V3.own}),
+        ("x86_64_v2", "x86-64-v3", {f"Nehalem: {feature} runs" for feature in V3.own}),
+    ],
+)
+def test_a_guest_that_has_more_or_less_than_its_target_promises_fails(tmp_path, name, level, wrong):
+    target = SITE.target(name)
+    machine = target.machine.model_copy(update={"cpu_below": None, "cpu_above": None})
+    report = cpu_level.run(request_for(target.model_copy(update={"isa_level": level, "machine": machine}), tmp_path))
+    assert {case.name for case in report.cases if case.outcome == "fail"} == wrong
+
+
+@pytest.mark.guest
+def test_a_v3_binary_in_a_v2_package_is_found_by_its_tests(tmp_path, build_rpm):
+    target = SITE.target("x86_64_v2")
+    program = tmp_path / "v3"
+    program.write_bytes(programs.assemble(target, "level", "--defsym=AVX2=1"))
+    program.chmod(0o755)
+    rpms = build_rpm("v3", [program])  # of arch x86_64: the host's rpmbuild need not know x86_64_v2
+    target = target.model_copy(update={"rpm_arch": "x86_64"})
+    report = packages.run(request_for(target, tmp_path, rpms, {"smoke.sh": b"/usr/bin/v3\n"}))
+    found = {case.name: case.reason for case in report.cases if case.outcome == "fail"}
+    assert found["smoke.sh"].startswith("killed by SIGILL")
+    assert "trap invalid opcode" in found["console: sigill"]

@@ -1,0 +1,44 @@
+# _start calls main, main middle, middle leaf, and leaf counts. With --defsym FRAMES=1 each keeps the back chain, as with
+# -mbackchain; else it takes its frame without a word to its caller's.
+.macro function name
+    .globl \name
+    .type \name, @function
+\name:
+.endm
+.macro enter
+    stmg %r14, %r15, 112(%r15)
+.ifdef FRAMES
+    lgr %r1, %r15
+    aghi %r15, -160
+    stg %r1, 0(%r15)
+.else
+    aghi %r15, -160
+    mvghi 0(%r15), 1
+.endif
+.endm
+.macro leave_and_return
+    lmg %r14, %r15, 272(%r15)
+    br %r14
+.endm
+
+.machine z14
+function _start
+    aghi %r15, -160
+    mvghi 0(%r15), 0
+    brasl %r14, main
+    lghi %r2, 0
+    svc 1
+function main
+    enter
+    brasl %r14, middle
+    leave_and_return
+function middle
+    enter
+    brasl %r14, leaf
+    leave_and_return
+function leaf
+    enter
+    llilf %r1, 300000000
+.Lagain:
+    brctg %r1, .Lagain
+    leave_and_return

@@ -1,0 +1,316 @@
+"""The SPICE protocol's bytes, as far as the lab speaks it: built from values, and read from a server that nobody trusts.
+
+Source: the `protocol's description <https://www.spice-space.org/spice-protocol.html>`_, and spice/protocol.h, spice/enums.h and
+spice/vd_agent.h of spice-protocol. All numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+MAGIC = b"REDQ"
+MAJOR, MINOR = 2, 2
+LINK_HEADER = struct.Struct("<4sIII")
+"""Magic, major and minor version, bytes that follow."""
+MESSAGE_HEADER = struct.Struct("<HI")
+"""The "mini header": type, bytes that follow."""
+MAX_LINK_REPLY = 4096
+MAX_MESSAGE = 64 << 20
+"""Bytes; the largest lawful one is a screen's whole picture, not compressed."""
+MAX_CHANNELS = 64
+MAX_AGENT_MESSAGE = 64 * 1024
+AGENT_CHUNK = 2048
+"""VD_AGENT_MAX_DATA_SIZE: most bytes of an agent message in one message of the main channel."""
+_PUBLIC_KEY_BYTES = 162  # SPICE_TICKET_PUBKEY_BYTES: RSA-1024 as SubjectPublicKeyInfo
+
+
+class ProtocolError(Exception):
+    """The server said what the protocol does not allow, or nothing."""
+
+
+class Channel(IntEnum):
+    """Types of channels."""
+
+    MAIN = 1
+    DISPLAY = 2
+    INPUTS = 3
+    CURSOR = 4
+
+
+class LinkError(IntEnum):
+    """Answers to a link message or a ticket (SPICE_LINK_ERR_*)."""
+
+    OK = 0
+    ERROR = 1
+    INVALID_MAGIC = 2
+    INVALID_DATA = 3
+    VERSION_MISMATCH = 4
+    NEED_SECURED = 5
+    NEED_UNSECURED = 6
+    PERMISSION_DENIED = 7
+    BAD_CONNECTION_ID = 8
+    CHANNEL_NOT_AVAILABLE = 9
+
+
+class Common(IntFlag):
+    """Capabilities any channel may have."""
+
+    AUTH_SELECTION = 1
+    AUTH_SPICE = 2
+    AUTH_SASL = 4
+    MINI_HEADER = 8
+
+
+AUTH_SPICE = 1
+"""The ticket, among the ways to authenticate (SPICE_COMMON_CAP_AUTH_SPICE is bit 1)."""
+NEEDED = Common.AUTH_SELECTION | Common.AUTH_SPICE | Common.MINI_HEADER
+"""Common capabilities without which the lab's client does not speak to a server; spice-server has had them since 0.8."""
+
+
+class Any(IntEnum):
+    """Messages of any channel, from the server."""
+
+    SET_ACK = 3
+    PING = 4
+    DISCONNECTING = 6
+    NOTIFY = 7
+
+
+class AnyReply(IntEnum):
+    """Messages of any channel, to the server."""
+
+    ACK_SYNC = 1
+    ACK = 2
+    PONG = 3
+
+
+class Main(IntEnum):
+    """Messages of the main channel, from the server."""
+
+    INIT = 103
+    CHANNELS_LIST = 104
+    AGENT_CONNECTED = 107
+    AGENT_DISCONNECTED = 108
+    AGENT_DATA = 109
+    AGENT_TOKEN = 110
+
+
+class MainReply(IntEnum):
+    """Messages of the main channel, to the server."""
+
+    ATTACH_CHANNELS = 104
+    AGENT_START = 106
+    AGENT_DATA = 107
+
+
+class Display(IntEnum):
+    """Messages of the display channel, from the server."""
+
+    COPY_BITS = 104
+    DRAW_FILL = 302
+    DRAW_ALPHA_BLEND = 313
+    SURFACE_CREATE = 314
+    DRAW_COMPOSITE = 318
+
+
+DRAWS = frozenset((Display.COPY_BITS, *range(Display.DRAW_FILL, Display.SURFACE_CREATE), Display.DRAW_COMPOSITE))
+"""The messages that draw: from DRAW_FILL to DRAW_ALPHA_BLEND the numbers have no gap."""
+
+DISPLAY_INIT = 101
+"""To the server: what the client can remember."""
+
+AGENT_PROTOCOL = 1
+ANNOUNCE_CAPABILITIES = 6
+_AGENT_HEADER = struct.Struct("<IIQI")  # protocol, type, opaque, bytes that follow
+
+
+@dataclass(frozen=True)
+class LinkReply:
+    """The server's answer to a link message."""
+
+    error: int
+    public_key: bytes = b""
+    """DER, SubjectPublicKeyInfo: what the ticket is encrypted with."""
+    common: int = 0
+    """The first word of the server's common capabilities."""
+
+
+@dataclass(frozen=True)
+class Init:
+    """What the main channel begins with."""
+
+    session: int
+    mouse_modes: int
+    agent_connected: bool
+    agent_tokens: int
+    """How many chunks of agent data the client may send."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A surface the server draws on."""
+
+    id: int
+    width: int
+    height: int
+    format: int
+    primary: bool
+
+
+@dataclass(frozen=True)
+class AgentMessage:
+    """A message between a client and the guest's agent."""
+
+    type: int
+    data: bytes
+
+
+def link(session: int, channel: int, channel_id: int = 0) -> bytes:
+    """The first message on a connection: what it is to be.
+
+    :param session: 0 for a main channel, else the main channel's ``Init.session``.
+    """
+    fixed = struct.pack(
+        "<IBBIII", session, channel, channel_id, 1, 0, 18
+    )  # one common word, no channel's own, at byte 18
+    body = fixed + struct.pack("<I", NEEDED)
+    return LINK_HEADER.pack(MAGIC, MAJOR, MINOR, len(body)) + body
+
+
+def link_reply_size(header: bytes) -> int:
+    """Bytes that follow the header of a link reply.
+
+    :raises ProtocolError: when no SPICE server of this version speaks.
+    """
+    magic, major, minor, size = LINK_HEADER.unpack(header)
+    if magic != MAGIC:
+        raise ProtocolError(f"this is no SPICE server: it begins with {magic!r}")
+    if major != MAJOR:
+        raise ProtocolError(f"the server speaks SPICE {major}.{minor}, not {MAJOR}.{MINOR}")
+    if not 4 <= size <= MAX_LINK_REPLY:
+        raise ProtocolError(f"a link reply of {size} bytes")
+    return int(size)
+
+
+def link_reply(body: bytes) -> LinkReply:
+    """What follows that header.
+
+    :raises ProtocolError: when it is damaged, or the server lacks a capability of ``NEEDED``.
+    """
+    error = _number(body, 0, "link reply")
+    if error:
+        return LinkReply(error)
+    if len(body) < 4 + _PUBLIC_KEY_BYTES + 12:
+        raise ProtocolError(f"a link reply of only {len(body)} bytes")
+    common, own, offset = struct.unpack_from("<III", body, 4 + _PUBLIC_KEY_BYTES)
+    if common > len(body) or own > len(body) or offset > len(body) or offset + 4 * (common + own) > len(body):
+        raise ProtocolError("a link reply whose capabilities lie outside of it")
+    words = _number(body, offset, "capabilities") if common else 0
+    if NEEDED & ~words:
+        raise ProtocolError(f"the server lacks {Common(NEEDED & ~words)!r}")
+    return LinkReply(0, body[4 : 4 + _PUBLIC_KEY_BYTES], words)
+
+
+def error_name(number: int) -> str:
+    """A link error in the protocol's words."""
+    return LinkError(number).name if number in LinkError.__members__.values() else f"error {number}"
+
+
+def message(kind: int, body: bytes = b"") -> bytes:
+    """A message on a channel that is open."""
+    return MESSAGE_HEADER.pack(kind, len(body)) + body
+
+
+def init(body: bytes) -> Init:
+    """The body of ``Main.INIT``.
+
+    :raises ProtocolError: when it is too short.
+    """
+    if len(body) < 32:
+        raise ProtocolError(f"an INIT message of {len(body)} bytes")
+    session, _, modes, _, connected, tokens, _, _ = struct.unpack_from("<8I", body)
+    return Init(session, modes, bool(connected), tokens)
+
+
+def channels(body: bytes) -> tuple[tuple[int, int], ...]:
+    """(type, id) of each channel in the body of ``Main.CHANNELS_LIST``.
+
+    :raises ProtocolError: when it is damaged.
+    """
+    count = _number(body, 0, "list of channels")
+    if count > MAX_CHANNELS or len(body) < 4 + 2 * count:
+        raise ProtocolError(f"a list of {count} channels in {len(body)} bytes")
+    return tuple((body[4 + 2 * at], body[5 + 2 * at]) for at in range(count))
+
+
+def display_init() -> bytes:
+    """The body of ``DISPLAY_INIT``: the sizes of the client's caches, in pixels and bytes."""
+    return struct.pack("<BqBi", 1, 32 << 20, 1, 16 << 20)
+
+
+def surface(body: bytes) -> Surface:
+    """The body of ``Display.SURFACE_CREATE``.
+
+    :raises ProtocolError: when it is too short, or without any sense.
+    """
+    if len(body) < 20:
+        raise ProtocolError(f"a surface message of {len(body)} bytes")
+    number, width, height, form, flags = struct.unpack_from("<5I", body)
+    if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15):
+        raise ProtocolError(f"a surface of {width} × {height} pixels")
+    return Surface(number, width, height, form, bool(flags & 1))
+
+
+def agent_message(kind: int, data: bytes) -> tuple[bytes, ...]:
+    """A message for the agent, as the bodies of ``MainReply.AGENT_DATA``."""
+    whole = _AGENT_HEADER.pack(AGENT_PROTOCOL, kind, 0, len(data)) + data
+    return tuple(whole[at : at + AGENT_CHUNK] for at in range(0, len(whole), AGENT_CHUNK))
+
+
+def capabilities(words: Sequence[int], request: bool) -> bytes:
+    """The data of ``ANNOUNCE_CAPABILITIES``: 32 capabilities a word, and whether the other side should tell its own."""
+    return struct.pack(f"<{1 + len(words)}I", request, *words)
+
+
+def announced(data: bytes) -> tuple[int, ...]:
+    """The words of an ``ANNOUNCE_CAPABILITIES``.
+
+    :raises ProtocolError: when it is damaged.
+    """
+    if len(data) < 4 or len(data) % 4 or len(data) > 4 * 64:
+        raise ProtocolError(f"an agent's capabilities in {len(data)} bytes")
+    return struct.unpack(f"<{len(data) // 4}I", data)[1:]
+
+
+class AgentStream:
+    """Puts together what comes in pieces as the bodies of ``Main.AGENT_DATA``."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> tuple[AgentMessage, ...]:
+        """The messages that are whole with this piece.
+
+        :raises ProtocolError: when they are no agent's, or too long.
+        """
+        self._buffer += chunk
+        found = []
+        while len(self._buffer) >= _AGENT_HEADER.size:
+            protocol, kind, _, size = _AGENT_HEADER.unpack_from(self._buffer)
+            if protocol != AGENT_PROTOCOL or size > MAX_AGENT_MESSAGE:
+                raise ProtocolError(f"an agent message of protocol {protocol} with {size} bytes")
+            end = _AGENT_HEADER.size + size
+            if len(self._buffer) < end:
+                break
+            found.append(AgentMessage(kind, bytes(self._buffer[_AGENT_HEADER.size : end])))
+            del self._buffer[:end]
+        return tuple(found)
+
+
+def _number(body: bytes, offset: int, what: str) -> int:
+    if offset + 4 > len(body):
+        raise ProtocolError(f"a {what} of only {len(body)} bytes")
+    return int.from_bytes(body[offset : offset + 4], "little")
