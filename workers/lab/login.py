@@ -67,7 +67,7 @@ StrictModes no
 MaxSessions 100
 SshdSessionPath {_HERE}/sshd-session
 SshdAuthPath {_HERE}/sshd-auth
-SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/kitten/bin
 """
 _DESCRIPTOR = 500
 """Of the socket, if it is free: QEMU's command line names it, and a saved guest fits one command line only."""
@@ -207,10 +207,8 @@ def _parts(target: Target) -> Path:
 
 def _make(root: AptRoot, folder: Path) -> None:
     print(f"a login for guests: {', '.join(_PACKAGES)} from {root.suite}, {root.architecture}", flush=True)  # noqa: T201
-    planned = root.apt("apt-get", "install", "--simulate", "--no-install-recommends", *_PACKAGES).output
-    names = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
     debs = folder / "debs"
-    root.download([name for name in names if name in _PACKAGES or _LIBRARIES.match(name)], debs)
+    root.download([name for name in root.closure([*_PACKAGES]) if name in _PACKAGES or _LIBRARIES.match(name)], debs)
     for name in ("bin", "lib"):
         (folder / name).mkdir()
     libraries: dict[str, bytes] = {}

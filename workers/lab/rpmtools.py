@@ -79,7 +79,7 @@ def root_base(site: Site, target: Target) -> guest.Base:
 
     :raises CannotRun: no apt, no network, no rpm on this host.
     """
-    small = guest.base(target)
+    small = guest.base(target, guest_parts(target))  # also where the target has a cloud image
     tools, stand_in = _tools(target), stand_in_package(site, target)
 
     def make(folder: Path) -> None:

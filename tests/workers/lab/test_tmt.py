@@ -226,6 +226,10 @@ def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite
     (tree / ".git").mkdir()
     (tree / ".git/config").write_text("")
     assert packages.read_tests(tree) == read
+    # A repository without tests/ has none, whatever scripts lie at its top; a tests/ folder may be an fmf tree by itself.
+    assert packages.tests_folder({".fmf/version": b"1", "a.spec": b"%", "update.sh": b""}) == {}
+    alone = {".fmf/version": b"1", "smoke.sh": b"s"}
+    assert packages.tests_folder(alone) == alone
     # Without .fmf the archive is the content of tests/, whatever lies in there.
     (tree / ".fmf/version").unlink()
     (tree / "tests/tests").mkdir()

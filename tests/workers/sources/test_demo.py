@@ -49,8 +49,13 @@ def test_each_package_gets_a_bare_repository_with_its_content(site: Site, conten
     assert git(repository, "rev-parse", "--is-bare-repository") == "true"
     assert git(repository, "symbolic-ref", "HEAD") == "refs/heads/c10s"
     assert git(repository, "ls-tree", "-r", "--format=%(objectmode) %(path)", "c10s").splitlines() == [
+        "100644 .fmf/version",
         "100644 bzip2.spec",
+        "100644 gating.yaml",
+        "100644 plans/tier0.fmf",
         "100644 sources",
+        "100644 tests/round-trip/main.fmf",
+        "100755 tests/round-trip/test.sh",
         "100755 tests/smoke.sh",
     ]
     assert (

@@ -11,7 +11,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import click
@@ -81,9 +81,13 @@ def _read_tar(data: bytes) -> tuple[dict[str, bytes], int]:
 
 
 def tests_folder(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    """What of ``read_tests`` lies in the tests/ folder, by name relative to it."""
+    """What of ``read_tests`` lies in the tests/ folder, by name relative to it; all of it where that is the folder itself.
+
+    A tests/ folder may be an fmf tree of its own. One with a spec or a tests/ folder in it is a dist-git repository.
+    """
     folder = {name.removeprefix("tests/"): data for name, data in files.items() if name.startswith("tests/")}
-    return folder if FMF_ROOT in files and folder else files
+    has_spec = any(name.endswith(".spec") and "/" not in name for name in files)
+    return folder if FMF_ROOT in files and (folder or has_spec) else files
 
 
 def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -120,6 +124,31 @@ def run(request: Request) -> Report:
     return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
 
 
+@dataclass(frozen=True)
+class Installation:
+    """What installs packages in a root guest, and nothing more."""
+
+    cases: tuple[Case, ...]
+    """What is known without a guest: packages that cannot be installed."""
+    scripts: Mapping[str, bytes]
+    """For ``guest.payload_archive``, as are the files; the one script comes before any whose name begins with a letter."""
+    files: Mapping[str, bytes | Path]
+    room: int
+    """Bytes, for ``saved.ready``."""
+
+
+def installation(request: Request, loader: str) -> Installation:
+    """The packages of a request, with what they need from ``staged``, for a root guest.
+
+    :param loader: ``rpmtools.loader``.
+    :raises CannotRun: no package, another target's, a damaged one.
+    """
+    cases, plan = _Asked(request, _headers(request.target, request.packages)).plan(install_only=True)
+    life = lifecycle.life(plan, loader, limit=0)
+    first = replace(life, steps=life.steps[:1])
+    return Installation(tuple(cases), first.scripts(), first.files, _room(plan))
+
+
 class _Asked:
     """The packages of a request, and what is to be done with them."""
 
@@ -140,7 +169,7 @@ class _Asked:
         names |= {package.name for package in extra}
         self.staged = tuple(package for package in _staged(request) if package.name not in names)
 
-    def plan(self) -> tuple[list[Case], lifecycle.Plan]:
+    def plan(self, *, install_only: bool = False) -> tuple[list[Case], lifecycle.Plan]:
         """What the guest is to do; and what is known without one."""
         cases: list[Case] = []
         request = self.request
@@ -164,6 +193,8 @@ class _Asked:
             programs=_programs(request.target, entries),
             kept=self._kept(entries),
         )
+        if install_only:
+            return cases, replace(plan, own=lifecycle.Tests("package", {}))
         if plan.kept:
             why = f"{plan.kept} is what the guest itself runs with"
             cases += [

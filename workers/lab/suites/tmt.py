@@ -25,16 +25,15 @@ from typing import Any
 import fmf
 import yaml
 
-from workers.lab import gating, guest, login, saved
+from workers.lab import gating, guest, login, rpmtools, saved
 from workers.lab.guest import Base
 from workers.lab.judge import judge
-from workers.lab.launch import Guest
+from workers.lab.launch import Guest, LaunchFailedError
 from workers.lab.login import Login
-from workers.lab.suites import Report, Request
-from workers.lab.suites.packages import laid_out
+from workers.lab.suites import Report, Request, packages
 from workers.results import Case
 from workers.run import STDOUT, require, started
-from workers.verify.header import read_header
+from workers.verify.payload import Entry
 
 CONTEXT = {"distro": "centos-stream-10,almalinux-kitten-10", "trigger": "commit"}
 """What plans may ask for in ``adjust: when:``. Kitten's dist-git is CentOS Stream's, with what it changes."""
@@ -52,8 +51,7 @@ _OUTCOMES: Mapping[str, Mapping[str, str]] = {
 """tmt's results (its specification, "results"), as tmt's own exit status weighs them."""
 
 _TAIL_LINES = 40
-_LOGIN_SECONDS = 20.0  # of an idle machine with KVM, until the SSH server answers
-_END_SECONDS = 20.0
+_END_SECONDS = 20.0  # of an idle machine with KVM
 _POLL_SECONDS = 0.05
 _PATH_CHARACTERS = 72
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -71,7 +69,7 @@ for wanted; do
         --skip-broken) optional=1 ;;
         -*) ;;
         /*) [ -e "$wanted" ] || missing+=("$wanted") ;;
-        *) grep -qxF "$wanted" /kitten/installed || command -v "$wanted" >/dev/null || missing+=("$wanted") ;;
+        *) rpm -q --whatprovides "$wanted" >/dev/null 2>&1 || command -v "$wanted" >/dev/null || missing+=("$wanted") ;;
     esac
 done
 for wanted in "${missing[@]}"; do
@@ -80,8 +78,6 @@ for wanted in "${missing[@]}"; do
 done
 [ -n "${optional-}" ] || exit "$status"
 """
-_ALWAYS_THERE = ("coreutils", "diffutils", "gawk", "util-linux")
-"""Packages whose usual programs every guest has under other names."""
 
 
 def run(request: Request) -> Report:
@@ -105,21 +101,27 @@ def run(request: Request) -> Report:
         )
     for tool in ("rsync", "git"):
         require(tool, tool)
-    packages = laid_out(request.site, request.target, request.state, request.packages, request.scratch, request.extra)
-    base = guest.base(request.target)
+    installed = _installation(request)
+    if any(case.outcome == "fail" for case in installed.cases):
+        return Report(installed.cases, "none", "", "", "")
+    base = installed.base
     factor = saved.time_factor(base)
     limit = request.suite.timeout_seconds * factor
     with login.login(request.target, request.scratch) as entry:
-        payload = guest.payload_archive(packages, entry.tests, {**entry.files, **_stand_in(request)})
-        with saved.ready(base, payload, request.logs, arguments=entry.arguments, inherited=entry.inherited) as running:
-            with login.session(entry, _LOGIN_SECONDS * factor):
-                until = time.monotonic() + limit
-                ran = [
-                    _run_plan(request, base, entry, plan, running, until) for plan, enabled in plans.items() if enabled
-                ]
+        files = {**entry.files, **installed.files, "/kitten/login/dnf": _STAND_IN}
+        payload = guest.payload_archive(installed.laid_out, {**installed.scripts, **entry.tests}, files)
+        with saved.ready(
+            base,
+            payload,
+            request.logs,
+            room=installed.room,
+            arguments=entry.arguments,
+            inherited=entry.inherited,
+        ) as running:
+            ran = _run_plans(request, base, entry, [plan for plan, enabled in plans.items() if enabled], running, limit)
             talk = running.finish(_END_SECONDS * factor)
     disabled = [plan for plan, enabled in plans.items() if not enabled]
-    cases = (*judge(talk, limit), *judged(dict(ran), disabled, gates))
+    cases = (*map(_named, judge(talk, limit)), *installed.cases, *judged(ran, disabled, gates))
     cpu = request.target.machine.cpu_kvm if base.accelerator.name == "kvm" else request.target.machine.cpu
     accelerator = base.accelerator
     return Report(cases, accelerator.name, accelerator.reason, cpu, base.parts.release)
@@ -250,15 +252,51 @@ def _lay_out(files: Mapping[str, bytes], tree: Path) -> None:
         path.chmod(0o755)
 
 
-def _stand_in(request: Request) -> Mapping[str, bytes]:
-    names = {read_header(path).name for path in (*request.packages, *request.extra)}
-    installed = "".join(f"{name}\n" for name in sorted({*names, *_ALWAYS_THERE}))
-    return {"/kitten/installed": installed.encode(), "/kitten/login/dnf": _STAND_IN}
+@dataclasses.dataclass(frozen=True)
+class _Installed:
+    """A guest with the packages under test, before it runs."""
+
+    base: Base
+    cases: tuple[Case, ...] = ()
+    laid_out: tuple[tuple[Entry, ...], ...] = ()
+    scripts: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, bytes | Path] = dataclasses.field(default_factory=dict)
+    room: int = 0
 
 
-def _run_plan(
-    request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float
-) -> tuple[str, tuple[Case, ...]]:
+def _installation(request: Request) -> _Installed:
+    """In the root guest rpm installs the packages; in a cloud image, which is another's system, they are laid out as files."""
+    if request.target.machine.image is not None:
+        base = guest.base(request.target)
+        entries = packages.laid_out(
+            request.site, request.target, request.state, request.packages, request.scratch, request.extra
+        )
+        return _Installed(base, laid_out=entries)
+    base = rpmtools.root_base(request.site, request.target)
+    if not request.packages:
+        return _Installed(base)
+    found = packages.installation(request, rpmtools.loader(base.parts))
+    return _Installed(base, found.cases, scripts=found.scripts, files=found.files, room=found.room)
+
+
+def _named(case: Case) -> Case:
+    """The installation is a script with a number (``lifecycle``); its case has none."""
+    return case.model_copy(update={"name": re.sub(r"^001-(\w+)\.sh", r"\1", case.name)})
+
+
+def _run_plans(
+    request: Request, base: Base, entry: Login, plans: Sequence[str], running: Guest, limit: float
+) -> Mapping[str, Sequence[Case]]:
+    """Plan → its cases."""
+    until = time.monotonic() + limit
+    try:
+        with login.session(entry, limit):  # the packages are installed first
+            return {plan: _run_plan(request, base, entry, plan, running, until) for plan in plans}
+    except LaunchFailedError as error:
+        return {plan: (Case(name=plan, outcome="fail", reason=str(error)),) for plan in plans}
+
+
+def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float) -> tuple[Case, ...]:
     """Run one plan. Each is a run of tmt by itself: one that cannot be prepared would end it for all."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", plan).strip("-")
     # A path so long that tmt can put no socket below it. It then leaves the sharing of a connection to ssh, where ours is at
@@ -280,7 +318,7 @@ def _run_plan(
         shutil.copyfile(results / "log.txt", log.with_suffix(".debug.log"))
     for output in sorted(results.rglob("output.txt")):
         shutil.copyfile(output, log.with_suffix(f".{output.parent.name}.log"))
-    return plan, cases_of(plan, results / plan.lstrip("/") / "execute", wrong, log)
+    return cases_of(plan, results / plan.lstrip("/") / "execute", wrong, log)
 
 
 def _confined(request: Request, argv: Sequence[str], entry: Login) -> list[str]:

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Every compression level, on text and on noise.
-set -eu
+set -euo pipefail
 cd "$(mktemp -d)"
 seq 1 20000 >text
 head -c 50000 /dev/urandom >noise
 for level in 1 2 3 4 5 6 7 8 9; do
     for file in text noise; do
-        bzip2 -"$level" <"$file" | bunzip2 | cmp - "$file"
+        bzip2 -c -"$level" "$file" >packed
+        bunzip2 -c packed | cmp - "$file"
     done
-    echo "level $level: $(bzip2 -"$level" <text | wc -c) of $(wc -c <text) bytes"
+    echo "level $level: ok"
 done
