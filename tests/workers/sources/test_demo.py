@@ -54,6 +54,7 @@ def test_each_package_gets_a_bare_repository_with_its_content(site: Site, conten
         "100644 gating.yaml",
         "100644 plans/tier0.fmf",
         "100644 sources",
+        "100644 tests/perf/compress.sh",
         "100644 tests/round-trip/main.fmf",
         "100755 tests/round-trip/test.sh",
         "100755 tests/smoke.sh",
