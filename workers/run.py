@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import shlex
 import shutil
@@ -65,9 +66,14 @@ def require(tool: str, package: str) -> str:
     return path
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent goes (for ``preexec_fn`` and for commands run by a worker)."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent goes (for ``preexec_fn`` and for commands run by a worker).
+
+    :param parent: its process id. A parent that went before the kernel was asked is told of by no signal: then, end at once.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -93,7 +99,7 @@ def started(
             stderr=stderr,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():

@@ -42,7 +42,7 @@ def spread(function: Callable[[_Item], _Answer], items: Sequence[_Item], jobs: i
     _work = (function, items)
     try:
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_begin) as pool:
+        with ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_begin, initargs=(os.getpid(),)) as pool:
             return list(pool.map(_one, range(len(items))))
     except BrokenProcessPool:
         raise CannotRun("a process that read files was killed", "free some memory, or use fewer --jobs") from None
@@ -50,10 +50,10 @@ def spread(function: Callable[[_Item], _Answer], items: Sequence[_Item], jobs: i
         _work = None
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent()
+    die_with_parent(parent)
 
 
 def _one(index: int) -> Any:
