@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from config.loading import load_site
-from config.models import Target
-from tests.bench.figure import Benchmark, Figure
-from workers.lab import guest, saved
+from config.models import Site, Suite, Target
+from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
+from workers.lab import guest, rpmtools, saved
 from workers.lab.initramfs import Archive
 from workers.lab.launch import Guest, anonymous
 from workers.lab.machine import Boot, arguments
+from workers.lab.testing import run_suites
+from workers.results import BuildResult, SourceResult
 
 ROUNDS = 3
 _LIMIT = 600.0
@@ -94,4 +100,72 @@ def _without_harness(target: Target, kernel: Path, initrd: str, accelerator: str
     return [*words, "-serial", "stdio"]
 
 
-BENCHMARKS: dict[str, Benchmark] = {"lab-boot": boot_to_result, "lab-saved": saved_start}
+# The commands themselves: what a person would type who wants to know whether a package installs, runs and goes again.
+_COMMANDS = b"""set -e
+rpm=/kitten/bin/rpm
+$rpm -i /kitten/packages/*.rpm
+names=$($rpm -qp --qf '%{NAME} ' /kitten/packages/*.rpm)
+$rpm -V --noghost $names
+bash /kitten/tests/own/smoke.sh
+$rpm -e $names
+"""
+
+
+def package_suite() -> Iterator[Figure]:
+    """The suite ``packages`` on a build of bzip2, as ``kitten test`` runs it, against its commands alone in the same guest.
+
+    The suite looks at libraries, run paths and unowned files besides, resolves dependencies, and stores its report.
+    """
+    site = load_site("demo")
+    suite = next(suite for suite in site.suites if suite.name == "packages")
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-", ignore_cleanup_errors=True) as folder:
+        state = Path(folder)
+        kitten("demo", state, "dist-git", "init", "bzip2")
+        result = state / "result.json"
+        repository = str(state / "dist-git" / "bzip2.git")
+        kitten("demo", state, "source", "--package", "bzip2", "--repository", repository, "--json", str(result))
+        source = SourceResult.read(result.read_text())
+        assert source.srpm is not None
+        tests = CHECKOUT / "config" / "demo" / "dist-git" / "bzip2" / "tests"
+        for target in site.targets:
+            kitten("demo", state, "build", "--target", target.name, "--srpm", source.srpm.url, "--json", str(result))
+            build = BuildResult.read(result.read_text())
+            rpms = [
+                Path(urlsplit(rpm.url).path)
+                for rpm in build.rpms
+                if "-debug" not in rpm.name and ".src." not in rpm.name
+            ]
+            times = [
+                (_suite(site, target, suite, state, rpms, tests), _commands(site, target, rpms, tests))
+                for _ in range(ROUNDS + 1)
+            ][1:]  # the first of each saves the guest
+            medians = [statistics.median(column) for column in zip(*times, strict=True)]
+            yield Figure(f"package suite, {target.name}", medians[0], medians[1], "its commands alone", 1.5)
+
+
+def _suite(site: Site, target: Target, suite: Suite, state: Path, rpms: Sequence[Path], tests: Path) -> float:
+    begun = time.monotonic()
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = run_suites(site, target, [suite], state, rpms, tests_place=tests)
+    if result.outcome != "held":
+        raise SystemExit(f"{result.summary}: {result.cause}")
+    return time.monotonic() - begun
+
+
+def _commands(site: Site, target: Target, rpms: Sequence[Path], tests: Path) -> float:
+    begun = time.monotonic()
+    files: dict[str, bytes | Path] = {f"/kitten/packages/{rpm.name}": rpm for rpm in rpms}
+    files["/kitten/tests/own/smoke.sh"] = tests / "smoke.sh"
+    payload = guest.payload_archive(tests={"commands.sh": _COMMANDS}, files=files)
+    with saved.ready(rpmtools.root_base(site, target), payload) as running:
+        talk = running.finish(_LIMIT)
+    if b"\nok 1 - commands.sh" not in talk.tap:
+        raise SystemExit(f"the commands failed: {talk.tap.decode(errors='replace')}")
+    return time.monotonic() - begun
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "lab-boot": boot_to_result,
+    "lab-saved": saved_start,
+    "lab-packages": package_suite,
+}
