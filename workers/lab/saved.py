@@ -226,7 +226,8 @@ def _restored(
     except (LaunchFailedError, QmpError, FileNotFoundError) as error:
         attempt.close()
         print(f"the saved guest of {base.target.name} does not fit, booting: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
-        shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, LaunchFailedError):  # no QEMU, no memory: that says nothing of the state
+            shutil.rmtree(folder, ignore_errors=True)
         return None
     except BaseException:
         attempt.close()
