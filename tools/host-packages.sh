@@ -9,12 +9,13 @@ purpose=${1:?usage: tools/host-packages.sh demo|test|lint}
 # bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
 # binutils*: the decoders of the proof      dnf: the installing client      dpkg-dev: source packages with the tarballs
 # qemu-*: the guests      sbsigntool: UEFI signatures      spice-client-gtk: the real SPICE client
-demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap python3-venv qemu-system-arm qemu-system-misc
-    qemu-system-ppc qemu-system-x86 rpm sbsigntool spice-client-gtk uidmap xz-utils zstd)
-demo_dnf=(binutils bubblewrap dnf git gnupg2 mock python3 qemu-system-aarch64 qemu-system-ppc qemu-system-s390x qemu-system-x86
-    rpm-build rpm-sign spice-gtk-tools xz zstd)
-# chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks
-extra_test=(chromium clang cpio dosfstools dwz gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu golang-go
+# openssh-client, rsync: tmt in a guest      qemu-utils: overlays of cloud images
+demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client python3-venv qemu-system-arm
+    qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils zstd)
+demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc
+    qemu-system-s390x qemu-system-x86 rpm-build rpm-sign rsync spice-gtk-tools xz zstd)
+# chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks      e2fsprogs: a cloud image to boot
+extra_test=(chromium clang cpio dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu golang-go
     libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools rustc)
 extra_lint=(shellcheck)
 # QEMU's SPICE server has been a package of its own since Debian 13.

@@ -165,7 +165,9 @@ def session(entry: Login, seconds: float) -> Iterator[None]:
     connect = shlex.join([sys.executable, "-c", _CONNECT, str(entry.folder / "port")])
     words = [f"-o{name}={value}" for name, value in {**entry.options, "BatchMode": "yes"}.items()]
     client = ["ssh", "-F", "none", "-i", str(entry.key), *words]
-    master = [*client, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
+    # Now and then a guest (Linux 6.12 on QEMU 7.2) sleeps although its port has data, until more comes: so more does come.
+    alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1000000"]
+    master = [*client, *alive, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
     with tempfile.TemporaryFile() as said, started(master, stdout=said, stderr=said) as process:
         until = time.monotonic() + seconds
         while not Path(entry.options["ControlPath"]).exists():
