@@ -61,6 +61,7 @@ while :; do
     read -r word seed now name <&3 || { sleep 0.02; continue; }
     [ "$word" = go ] && break
 done
+report "# GO"
 # A restored guest has the clock and the random state of every other (renew-*.s).
 /kitten/bin/renew <<EOF || broken "the guest's clock or random numbers could not be set anew"
 $seed $now

@@ -33,7 +33,9 @@ from workers.run import require
 _DRIVE_BYTES = 8 << 30  # a hole for the most part; the same for every payload, since a saved guest knows its size
 _MEMORY_CLASSES = (512, 1024, 2048, 4096, 8192, 16384, 32768)  # MiB; each is saved by itself
 _BOOT_SECONDS = 60.0  # of an idle machine with KVM, until "ready"
-_RESTORE_SECONDS = 6.0  # from a saved state to the first word
+_RESTORE_SECONDS = 6.0  # of the same, for QEMU to read a saved state
+_HEAR_SECONDS = 60.0  # from "go" to the guest's answer, on any machine
+_GO = b"# GO\n"
 _UNUSED_DAYS = 14
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
@@ -129,9 +131,19 @@ def _image_boot(
 
 
 def tell(guest: Guest) -> None:
-    """Let a guest that is ready go: with a seed, the time, and a name of its own."""
+    """Let a guest that is ready go: with a seed, the time, and a name of its own.
+
+    Now and then a guest sleeps although its port has data, until more comes (Linux 6.12 on QEMU 7.2): so more does come.
+
+    :raises LaunchFailedError: when it runs on and does not hear.
+    """
     seed, now = secrets.token_hex(32), time.time()
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())
+    until = time.monotonic() + _HEAR_SECONDS
+    while guest.wait(lambda talk: _GO in talk.tap, 1.0) == "timeout":
+        if time.monotonic() > until:
+            raise LaunchFailedError(f"the guest did not hear that it may go\n{guest.talk.command_line}")
+        guest.send(b"\n")
 
 
 def await_ready(guest: Guest, factor: float) -> None:
@@ -220,9 +232,12 @@ def _restored(
             while guest.qmp.command("query-status")["status"] == "inmigrate" and time.monotonic() < until:
                 time.sleep(0.002)
         guest.go()
-        tell(guest)
-        if ending := guest.wait(lambda talk: talk.tap, _RESTORE_SECONDS * time_factor(base)):
-            raise QmpError(f"the restored guest did not answer ({ending})")
+        try:
+            tell(guest)
+        except LaunchFailedError as error:
+            raise QmpError(str(error)) from None
+        if _GO not in guest.talk.tap:
+            raise QmpError(f"the restored guest did not answer ({guest.talk.ending})")
     except (LaunchFailedError, QmpError, FileNotFoundError) as error:
         attempt.close()
         print(f"the saved guest of {base.target.name} does not fit, booting: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
