@@ -76,7 +76,18 @@ def overlay(image: Path) -> int:
     tool = require("qemu-img", "qemu-utils")
     descriptor, words = anonymous(), anonymous()
     try:
-        argv = [tool, "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(image.absolute()), f"/proc/self/fd/{descriptor}"]
+        argv = [
+            tool,
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            kind,
+            "-b",
+            str(image.absolute()),
+            f"/proc/self/fd/{descriptor}",
+        ]
         with os.fdopen(words, "w+b") as said:
             with started(argv, stdout=said, stderr=STDOUT, pass_fds=(descriptor,)) as process:
                 status = process.wait()
