@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -62,10 +63,11 @@ def _saved() -> Table:
     table = Table(title="Saved guests", title_justify="left")
     for name in ("target", "MiB", "on disk", "last used"):
         table.add_column(name)
-    for memory in sorted((cache.root() / "saved").glob("*/memory")):
-        target, size, _ = memory.parent.name.rsplit("-", 2)
-        taken = f"{memory.stat().st_blocks * 512 / 1e6:.0f} MB"
-        table.add_row(target, size, taken, f"{_span(time.time() - memory.with_name('state').stat().st_mtime)} ago")
+    for folder in sorted((cache.root() / "saved").glob("[!.]*")):
+        target, size, _ = folder.name.rsplit("-", 2)
+        with contextlib.suppress(FileNotFoundError):  # it has just been thrown away
+            taken = f"{(folder / 'memory').stat().st_blocks * 512 / 1e6:.0f} MB"
+            table.add_row(target, size, taken, f"{_span(time.time() - (folder / 'state').stat().st_mtime)} ago")
     return table
 
 
