@@ -8,7 +8,7 @@ from pathlib import Path
 from config.models import Site, Target
 from workers import artifacts, subject
 from workers.errors import CannotRun
-from workers.lab.suites.packages import read_tests
+from workers.lab.testfiles import read_tests
 from workers.results import BuildResult
 
 

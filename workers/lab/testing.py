@@ -18,7 +18,7 @@ from workers.lab import junit
 from workers.lab.builds import carried_tests
 from workers.lab.launch import LaunchFailedError
 from workers.lab.suites import Report, Request, runner
-from workers.lab.suites.packages import FMF_ROOT, read_tests, tests_folder
+from workers.lab.testfiles import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
 _KEPT_RUNS = 100  # of runs without a build, in the state folder

@@ -10,7 +10,7 @@ import pytest
 
 from config.loading import load_site
 from workers.errors import CannotRun
-from workers.lab import accelerator, console, saved
+from workers.lab import accelerator, console, saved, testfiles
 from workers.lab.guest import APPLETS, Base, payload_archive
 from workers.lab.initramfs import Archive
 from workers.lab.judge import judge
@@ -202,25 +202,25 @@ def test_tests_come_from_a_folder_or_a_tar(tmp_path):
     (tests / "data").mkdir(parents=True)
     (tests / "smoke.sh").write_text("exit 0\n")
     (tests / "data" / "helper.sh").write_text("exit 1\n")
-    found = packages.read_tests(tests)
+    found = testfiles.read_tests(tests)
     assert packages.scripts(found) == ("smoke.sh",)
     with tarfile.open(tmp_path / "tests.tar", "w") as archive:
         for path in sorted(tests.rglob("*")):
             archive.add(path, path.relative_to(tests), recursive=False)
-    assert packages.read_tests(tmp_path / "tests.tar") == found
+    assert testfiles.read_tests(tmp_path / "tests.tar") == found
 
 
 def test_tests_that_are_no_tests_are_one_line(tmp_path):
     with pytest.raises(CannotRun, match="is not there"):
-        packages.read_tests(tmp_path / "nothing")
+        testfiles.read_tests(tmp_path / "nothing")
     (tmp_path / "text").write_text("no tar")
     with pytest.raises(CannotRun, match="is no tar of tests"):
-        packages.read_tests(tmp_path / "text")
+        testfiles.read_tests(tmp_path / "text")
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
         info = tarfile.TarInfo("../../init")
         archive.addfile(info)
     with pytest.raises(CannotRun, match="leaves the folder of tests"):
-        packages.read_tests(tmp_path / "evil.tar")
+        testfiles.read_tests(tmp_path / "evil.tar")
 
 
 GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")

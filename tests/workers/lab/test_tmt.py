@@ -11,8 +11,8 @@ import yaml
 from config.loading import load_site
 from workers import cache
 from workers.errors import CannotRun
-from workers.lab import gating, login
-from workers.lab.suites import Request, packages, tmt
+from workers.lab import gating, login, testfiles
+from workers.lab.suites import Request, tmt
 from workers.results import Case
 from workers.run import run
 from workers.sources import srpm
@@ -220,16 +220,16 @@ def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite
     (tree / "tests/again.sh").symlink_to("smoke.sh")
     (tree / "tests/nowhere").symlink_to("gone")
     assert srpm.pack_tests(tree, tmp_path / "tests.tar", 0)
-    read = packages.read_tests(tmp_path / "tests.tar")
+    read = testfiles.read_tests(tmp_path / "tests.tar")
     assert read == {**{name: text.encode() for name, text in files.items()}, "tests/again.sh": b"s"}
-    assert packages.tests_folder(read) == {"smoke.sh": b"s", "data/x": b"x", "again.sh": b"s"}
+    assert testfiles.tests_folder(read) == {"smoke.sh": b"s", "data/x": b"x", "again.sh": b"s"}
     (tree / ".git").mkdir()
     (tree / ".git/config").write_text("")
-    assert packages.read_tests(tree) == read
+    assert testfiles.read_tests(tree) == read
     # A repository without tests/ has none, whatever scripts lie at its top; a tests/ folder may be an fmf tree by itself.
-    assert packages.tests_folder({".fmf/version": b"1", "a.spec": b"%", "update.sh": b""}) == {}
+    assert testfiles.tests_folder({".fmf/version": b"1", "a.spec": b"%", "update.sh": b""}) == {}
     alone = {".fmf/version": b"1", "smoke.sh": b"s"}
-    assert packages.tests_folder(alone) == alone
+    assert testfiles.tests_folder(alone) == alone
     # Without .fmf the archive is the content of tests/, whatever lies in there.
     (tree / ".fmf/version").unlink()
     (tree / "tests/tests").mkdir()
@@ -237,9 +237,9 @@ def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite
     assert srpm.pack_tests(tree, tmp_path / "tests.tar", 0)
     with tarfile.open(tmp_path / "tests.tar") as archive:
         assert "smoke.sh" in archive.getnames()
-    read = packages.read_tests(tmp_path / "tests.tar")
+    read = testfiles.read_tests(tmp_path / "tests.tar")
     assert (
-        packages.tests_folder(read)
+        testfiles.tests_folder(read)
         == read
         == {"smoke.sh": b"s", "data/x": b"x", "again.sh": b"s", "tests/deep.sh": b"d"}
     )
