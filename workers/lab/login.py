@@ -69,6 +69,7 @@ SshdSessionPath {_HERE}/sshd-session
 SshdAuthPath {_HERE}/sshd-auth
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/kitten/bin
 """
+_PATH_BYTES = 80  # of a socket's folder: 108 (unix(7)), less the name and what ssh appends to it while it makes one
 _DESCRIPTOR = 500
 """Of the socket, if it is free: QEMU's command line names it, and a saved guest fits one command line only."""
 # ssh hands its end of a pair of sockets to this program, which sends back the connection over it (ProxyUseFdpass).
@@ -115,8 +116,10 @@ def login(target: Target, folder: Path) -> Iterator[Login]:
     """Prepare one, for the length of a block; the keys are new.
 
     :param folder: an existing one that only this user can enter; its path has at most 80 characters.
-    :raises CannotRun: no apt, no network.
+    :raises CannotRun: no apt, no network; a path that is too long.
     """
+    if len(os.fsencode(folder)) > _PATH_BYTES:  # ssh would find out too, and tell it to nobody who listens
+        raise CannotRun(f"{folder} is too long a path for a socket", "set TMPDIR to a shorter one")
     parts = _parts(target)
     host_key, host_public = _key_pair()
     user_key, user_public = _key_pair()

@@ -85,8 +85,12 @@ def run(request: Request) -> Report:
 
     :raises CannotRun: another target's package, a library nobody brings, no QEMU, no guest kernel, no rsync, no bubblewrap.
     """
-    # A rerun begins with nothing of the run before.
-    request = dataclasses.replace(request, scratch=Path(tempfile.mkdtemp(dir=request.scratch)))
+    # The path of a socket has 108 bytes, so the folder is not below whatever folder the caller has.
+    with tempfile.TemporaryDirectory(prefix="kitten-tmt-") as folder:
+        return _run(dataclasses.replace(request, scratch=Path(folder)))
+
+
+def _run(request: Request) -> Report:
     tree = request.scratch / "tree"
     _lay_out(request.fmf, tree)
     try:
