@@ -322,5 +322,5 @@ def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tm
 def test_a_folder_too_deep_for_a_socket_is_told(tmp_path):
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
-    with pytest.raises(CannotRun, match="is too long a path for a socket(.|\n)*TMPDIR"), login.login(QUICK, deep):
+    with pytest.raises(CannotRun, match=r"is too long a path for a socket(.|\n)*TMPDIR"), login.login(QUICK, deep):
         pytest.fail("it was not too long")
