@@ -27,7 +27,7 @@ from config.models import Site
 from master import basedir
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-READY_LINE = "BuildMaster is running"
+START_LINE, READY_LINE = "Starting BuildMaster", "BuildMaster is running"
 FIRST_WEB_PORT = 8010
 
 
@@ -226,7 +226,7 @@ class Service:
                     raise ServiceError(f"the master does not start; its last words:\n{_tail(self._master_log())}")
             with contextlib.suppress(requests.RequestException):
                 answer = requests.get(f"{ports.url}api/v2/application.spec", timeout=2)
-                return answer.ok and READY_LINE in self._master_log()
+                return answer.ok and self._has_started()
             return False
 
         if not _wait(answers, seconds):
@@ -234,11 +234,17 @@ class Service:
                 f"the master did not answer on {ports.url} within {seconds:.0f} s; its last words:\n{_tail(self._master_log())}"
             )
 
+    def _has_started(self) -> bool:
+        """Whether the log says so. A log that was rotated since says nothing of the start: that was long ago."""
+        own = self.state / "master" / "twistd.log"
+        _, start, since = (own.read_text(errors="replace") if own.is_file() else "").rpartition(START_LINE)
+        return not start or READY_LINE in since
+
     def _master_log(self) -> str:
         # What the process said before its own log was open, and of that log what belongs to this start.
         early, own = (self.state / part for part in ("logs/master.log", "master/twistd.log"))
         texts = [path.read_text(errors="replace")[-200_000:] if path.is_file() else "" for path in (early, own)]
-        return texts[0] + texts[1].rpartition("Starting BuildMaster")[2]
+        return texts[0] + texts[1].rpartition(START_LINE)[2]
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers

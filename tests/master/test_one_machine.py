@@ -117,3 +117,19 @@ def test_a_refused_connection_is_not_waited_for(taken_port: int) -> None:
     wanted = trying.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
     with pytest.raises(ServiceError, match="no master takes try-builds"):
         trying.deliver(wanted, port)
+
+
+@pytest.mark.parametrize(
+    ("log", "started"),
+    [
+        ("Starting BuildMaster -- 1\nBuildMaster is running\n", True),
+        ("Starting BuildMaster -- 1\nBuildMaster is running\nStarting BuildMaster -- 2\n", False),
+        ("Starting BuildMaster -- 1\nBuildMaster is running\n" + "gitpoller: processing changes\n" * 20_000, True),
+        ("gitpoller: processing changes\n", True),  # what came before has been rotated away
+    ],
+    ids=["just now", "not again yet", "long ago", "before the oldest line"],
+)
+def test_a_master_that_has_run_for_long_is_known_to_have_started(service: Service, log: str, started: bool) -> None:
+    (service.state / "master").mkdir(parents=True)
+    (service.state / "master" / "twistd.log").write_text(log)
+    assert service._has_started() is started
