@@ -86,7 +86,9 @@ class Image(Model):
     """A cloud image to test on, in place of the small guest."""
 
     url: str = Field(description="Of one build of the image, whose name has its date; not of one that is replaced")
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="As its CHECKSUM file says")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="As its CHECKSUM file says"
+    )
     variant: Name | None = Field(
         default=None, description="Variant of the machine that boots from a disk: UEFI firmware, SLOF, more memory"
     )
@@ -117,6 +119,10 @@ class Machine(Model):
     variants: Mapping[Name, Variant] = Field(
         default_factory=dict, description="Machines that suites need besides: power-kvm, secure-boot …"
     )
+
+    def cpu_under(self, accelerator: str) -> str:
+        """-cpu where guests run by ``tcg`` or ``kvm``."""
+        return self.cpu_kvm if accelerator == "kvm" else self.cpu
 
     def variant(self, name: str) -> Machine:
         """The machine with what that variant has different.

@@ -236,15 +236,19 @@ class Service:
 
     def _has_started(self) -> bool:
         """Whether the log says so. A log that was rotated since says nothing of the start: that was long ago."""
+        since, has_start = self._own_log()
+        return READY_LINE in since or not has_start
+
+    def _own_log(self) -> tuple[str, bool]:
+        """Of the master's own log what belongs to its last start, and whether that start is in there."""
         own = self.state / "master" / "twistd.log"
         _, start, since = (own.read_text(errors="replace") if own.is_file() else "").rpartition(START_LINE)
-        return not start or READY_LINE in since
+        return since, bool(start)
 
     def _master_log(self) -> str:
-        # What the process said before its own log was open, and of that log what belongs to this start.
-        early, own = (self.state / part for part in ("logs/master.log", "master/twistd.log"))
-        texts = [path.read_text(errors="replace")[-200_000:] if path.is_file() else "" for path in (early, own)]
-        return texts[0] + texts[1].rpartition(START_LINE)[2]
+        # What the process said before its own log was open comes first.
+        early = self.state / "logs" / "master.log"
+        return (early.read_text(errors="replace") if early.is_file() else "") + self._own_log()[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers

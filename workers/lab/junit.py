@@ -42,6 +42,8 @@ def _suite(target: str, suite: SuiteResult, folder: str) -> TestSuite:
     made = TestSuite(name)
     for fact in ("cpu", "accelerator", "kernel"):
         made.add_property(fact, _clean(getattr(suite, fact)))
+    for fact, value in suite.facts.items():
+        made.add_property(_clean(fact), _clean(value))
     places = {log.name: log.url.removeprefix(folder) for log in suite.logs}
     for case in suite.cases:
         made.append(_case(name, case, [places[picture] for picture in case.pictures if picture in places]))

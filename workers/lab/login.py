@@ -16,14 +16,13 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -31,12 +30,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from config.identity import identity_of
 from config.models import Target
 from workers import cache
-from workers.apt import AptRoot, private_root
 from workers.errors import CannotRun
-from workers.lab import kernel
+from workers.lab import debian
+from workers.lab.kernel import SUITE
 from workers.lab.launch import LaunchFailedError
 from workers.run import require, run, started
-from workers.verify.elf import Elf
 
 HOST = "guest"
 """What clients call it. The name is never looked up."""
@@ -55,7 +53,6 @@ _PROGRAMS = {
     "flock": "usr/bin/flock",
 }
 _LIBRARIES = re.compile(r"lib|zlib")  # of the packages apt would install with them, those worth fetching
-_DT_NEEDED, _DT_SONAME = 1, 14  # elf.h
 _FORMAT = 1  # changes when what is kept of the packages changes
 _CONFIGURATION = f"""\
 HostKey {_HERE}/host_key
@@ -129,9 +126,8 @@ def login(target: Target, folder: Path) -> Iterator[Login]:
     files: dict[str, bytes | Path] = {
         f"{_HERE}/{kind}/{path.name}": path for kind in ("bin", "lib") for path in sorted((parts / kind).iterdir())
     }
-    interpreter = next((parts / "lib").glob("ld*")).name
     for name in _PROGRAMS:
-        files[f"{_HERE}/{name}"] = _wrapper(name, interpreter)
+        files[f"{_HERE}/{name}"] = _wrapper(name, debian.loader(parts / "lib"))
     files[f"{_HERE}/sshd_config"] = _CONFIGURATION.encode()
     files[f"{_HERE}/authorized_keys"] = user_public + b"\n"
     files[f"{_HERE}/host_key"] = host_key
@@ -205,56 +201,19 @@ def _wrapper(name: str, interpreter: str) -> bytes:
 def _parts(target: Target) -> Path:
     """Folder with ``bin/`` and ``lib/``, fetched on first use."""
     architecture = target.toolchain.debian_arch
-    wanted = {"suite": kernel.SUITE, "packages": _PACKAGES, "programs": _PROGRAMS, "format": _FORMAT}
+    wanted = {"suite": SUITE, "packages": _PACKAGES, "programs": _PROGRAMS, "format": _FORMAT}
     key = f"{architecture}-{identity_of(wanted)[:16]}"
-    return cache.entry("login", key, lambda folder: _make(private_root(kernel.SUITE, architecture), folder))
+    return cache.entry("login", key, lambda folder: _make(target, folder))
 
 
-def _make(root: AptRoot, folder: Path) -> None:
-    print(f"a login for guests: {', '.join(_PACKAGES)} from {root.suite}, {root.architecture}", flush=True)  # noqa: T201
-    debs = folder / "debs"
-    root.download([name for name in root.closure([*_PACKAGES]) if name in _PACKAGES or _LIBRARIES.match(name)], debs)
+def _make(target: Target, folder: Path) -> None:
+    names = {PurePosixPath("/", path): name for name, path in _PROGRAMS.items()}
+    files, libraries = debian.files_and_libraries(target, _PACKAGES, lambda path: path in names, _LIBRARIES)
+    if lacking := names.keys() - files.keys():
+        raise debian.missing(str(min(lacking)), "login")
     for name in ("bin", "lib"):
         (folder / name).mkdir()
-    libraries: dict[str, bytes] = {}
-    paths = {path: name for name, path in _PROGRAMS.items()}
-    for deb in sorted(debs.iterdir()):
-        for path, data in kernel.deb_files(deb):
-            if program := paths.get(str(path).lstrip("/")):
-                (folder / "bin" / program).write_bytes(data())
-            elif ".so" in path.name and path.parts[1:3] == ("usr", "lib"):
-                content = data()
-                libraries.update((soname, content) for soname in _dynamic(content, _DT_SONAME))
-    shutil.rmtree(debs)
-    programs = [(folder / "bin" / name).read_bytes() for name in _PROGRAMS if (folder / "bin" / name).exists()]
-    if len(programs) != len(_PROGRAMS):
-        raise CannotRun(
-            f"{', '.join(_PACKAGES)} no longer hold their programs where they were", "adapt workers/lab/login.py"
-        )
-    for soname in needed(programs, libraries):
+    for path, data in files.items():
+        (folder / "bin" / names[path]).write_bytes(data)
+    for soname in debian.needed(files.values(), libraries):
         (folder / "lib" / soname).write_bytes(libraries[soname])
-
-
-def needed(programs: list[bytes], libraries: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The sonames that programs need, and what these need, the program interpreter among them.
-
-    :param libraries: by soname.
-    :raises CannotRun: when one is not among the libraries.
-    """
-    found: set[str] = set()
-    waiting = list(programs)
-    while waiting:
-        for soname in _dynamic(waiting.pop(), _DT_NEEDED):
-            if soname not in libraries:
-                raise CannotRun(
-                    f"no package brings {soname}, which the guests' SSH server needs", "adapt workers/lab/login.py"
-                )
-            if soname not in found:
-                found.add(soname)
-                waiting.append(libraries[soname])
-    return tuple(sorted(found))
-
-
-def _dynamic(data: bytes, tag: int) -> Iterator[str]:
-    if data.startswith(b"\x7fELF"):
-        yield from Elf(data).dynamic_strings(tag)

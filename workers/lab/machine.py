@@ -57,7 +57,7 @@ class Boot:
     @property
     def cpu(self) -> str:
         """The CPU model of the accelerator."""
-        return self.machine.cpu_kvm if self.accelerator == "kvm" else self.machine.cpu
+        return self.machine.cpu_under(self.accelerator)
 
     @property
     def memory(self) -> int:

@@ -16,14 +16,14 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Target
 from workers.errors import CannotRun
+from workers.lab import rpms
 from workers.lab.kernel import BASE_MODULES, File, GuestParts, guest_parts, keep_modules
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import Entry, unpack
+from workers.verify.payload import Entry
 
 _IMAGE = re.compile(r"(?:/usr)?/lib/modules/(?P<release>[^/]+)/vmlinuz")
 _PLAIN = "kernel-core"  # of several kernels, built together, the one that is meant
 _VIRTIO = ("virtio_pci", "virtio_console")  # built into Debian's kernels
-_MAX_PAYLOAD = 4 * 1024**3  # bytes
+_MAX_PAYLOAD = 4 * 1024**3  # bytes one of a kernel's packages may unpack to
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def kernel(target: Target, packages: Sequence[Path], scratch: Path) -> Kernel | 
     :param scratch: folder it is unpacked below.
     :raises CannotRun: a damaged package, another target's, or several kernels of which none is the plain one.
     """
-    headers = {path: _header(target, path) for path in packages}
+    headers = {path: rpms.header_for(target, path) for path in packages}
     found = {
         path: match["release"]
         for path, header in headers.items()
@@ -69,7 +69,7 @@ def kernel(target: Target, packages: Sequence[Path], scratch: Path) -> Kernel | 
         entries: list[Entry] = []
         identity = hashlib.sha256()
         for number, package in enumerate(wanted):
-            entries += _unpacked(package, headers[package], scratch / "kernel" / str(number))
+            entries += rpms.unpacked(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
             with package.open("rb") as file:
                 identity.update(hashlib.file_digest(file, "sha256").digest())
         mine = tuple(entry for entry in entries if its_own.match(entry.path))
@@ -108,20 +108,3 @@ def further_modules(under_test: Kernel, names: Sequence[str], scratch: Path) -> 
     (folder / "modules").mkdir(parents=True, exist_ok=True)
     _, order = keep_modules(under_test.name, under_test.files, names, folder)
     return tuple(folder / "modules" / f"{name}.ko" for name in order)
-
-
-def _header(target: Target, path: Path) -> Header:
-    try:
-        header = read_header(path)
-    except (MalformedError, FileNotFoundError) as error:
-        raise CannotRun(f"{path.name}: {error}", "build the package again") from None
-    if header.arch not in (target.rpm_arch, "noarch", "src"):
-        raise CannotRun(f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target")
-    return header
-
-
-def _unpacked(path: Path, header: Header, scratch: Path) -> tuple[Entry, ...]:
-    try:
-        return unpack(path, header, scratch, _MAX_PAYLOAD)
-    except MalformedError as error:
-        raise CannotRun(f"{path.name}: {error}", "build the package again") from None

@@ -11,18 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Target
 from workers import cache
-from workers.apt import private_root
-from workers.errors import CannotRun
-from workers.lab.kernel import SUITE, deb_files
-from workers.verify.elf import PT_INTERP, Elf
-from workers.verify.header import MalformedError
+from workers.lab import debian
+from workers.lab.kernel import SUITE
 
 FOLDER = "/kitten/perf"
 """Where it lies in a guest. ``FOLDER/loader --library-path FOLDER FOLDER/perf …`` runs it."""
 
 _PACKAGE = "linux-perf"
-_LIBRARIES = re.compile(r"(lib|zlib1g).*")  # of what it depends on; perl, python and the rest only run scripts for it
-_NEEDED, _SONAME = 1, 14  # tags of the dynamic table
+_PROGRAM = PurePosixPath("/usr/bin/perf")
+_LIBRARIES = re.compile(r"lib|zlib1g")  # of what it depends on; perl, python and the rest only run scripts for it
 _FORMAT = 1  # changes when what is kept changes
 
 
@@ -37,38 +34,10 @@ def files(target: Target) -> Mapping[str, Path]:
 
 
 def _make(target: Target, folder: Path) -> None:
-    root = private_root(SUITE, target.toolchain.debian_arch)
-    packages = [name for name in root.closure([_PACKAGE]) if name == _PACKAGE or _LIBRARIES.fullmatch(name)]
-    print(f"perf for guests of {target.name}: {_PACKAGE} and its libraries from {SUITE}", flush=True)  # noqa: T201
-    debs = folder / "debs"
-    libraries: dict[str, bytes] = {}
-    for deb in root.download(packages, debs):
-        for path, data in deb_files(deb):
-            if path == PurePosixPath("/usr/bin/perf"):
-                (folder / "perf").write_bytes(data())
-            elif ".so" in path.name and path.parent.name == target.toolchain.triplet:
-                libraries |= _named(path.name, data())
-        deb.unlink()
-    debs.rmdir()
-    program = Elf((folder / "perf").read_bytes())
-    loader = next(segment for segment in program.segments if segment.type == PT_INTERP)
-    text = bytes(program.data[loader.offset : loader.offset + loader.file_size]).rstrip(b"\0").decode()
-    wanted, kept = [PurePosixPath(text).name, *program.dynamic_strings(_NEEDED)], set[str]()
-    (folder / "loader").symlink_to(wanted[0])
-    while wanted:
-        name = wanted.pop()
-        if name not in libraries:
-            raise CannotRun(f"no library of {_PACKAGE} brings {name}", "adapt workers/lab/profiler.py")
-        if name not in kept:
-            kept.add(name)
-            (folder / name).write_bytes(libraries[name])
-            wanted += Elf(libraries[name]).dynamic_strings(_NEEDED)
-
-
-def _named(name: str, data: bytes) -> Mapping[str, bytes]:
-    """A library under the name others ask for; nothing where this is none."""
-    try:
-        names = Elf(data).dynamic_strings(_SONAME)
-    except MalformedError:  # a linker script
-        return {}
-    return {(names[0] if names else name): data}
+    files, libraries = debian.files_and_libraries(target, [_PACKAGE], lambda path: path == _PROGRAM, _LIBRARIES)
+    if _PROGRAM not in files:
+        raise debian.missing(str(_PROGRAM), "profiler")
+    (folder / "perf").write_bytes(files[_PROGRAM])
+    for soname in debian.needed(files.values(), libraries):
+        (folder / soname).write_bytes(libraries[soname])
+    (folder / "loader").symlink_to(debian.loader(folder))

@@ -16,13 +16,11 @@ from pathlib import Path, PurePosixPath
 from config.identity import identity_of
 from config.models import Site, Target
 from workers import cache
-from workers.apt import private_root
 from workers.errors import CannotRun
-from workers.lab import guest
+from workers.lab import debian, guest
 from workers.lab.initramfs import Archive
-from workers.lab.kernel import SUITE, GuestParts, deb_files, guest_parts
+from workers.lab.kernel import SUITE, GuestParts, guest_parts
 from workers.run import PIPE, CommandFailed, require, run, started
-from workers.verify.elf import MAGIC, Elf
 
 RPM = "/kitten/bin/rpm"
 STAND_IN = "kitten-guest"
@@ -32,7 +30,6 @@ DATABASE = "/usr/lib/sysimage/rpm"
 _FOLDER = "/kitten/rpm"
 _FORMAT = 1  # changes when what is kept, or made of it, changes
 _CONFIGURATION = ("rpmrc", "macros")
-_NEEDED, _SONAME = 1, 14  # elf.h, DT_*
 
 # The last word on a macro counts. No plugins: audit, SELinux and systemd are not in the guest.
 _MACROS = f"""
@@ -107,57 +104,26 @@ def _tools(target: Target) -> Path:
 
 
 def _fetch(target: Target, folder: Path) -> None:
-    root = private_root(SUITE, target.toolchain.debian_arch)
-    packages = root.closure(["rpm", "libc-bin"])
-    print(f"rpm for the guests of {target.name}: {len(packages)} packages of {SUITE}", flush=True)  # noqa: T201
-    with tempfile.TemporaryDirectory(prefix="kitten-rpm-") as name:
-        libraries = Path(name) / "libraries"
-        libraries.mkdir()
-        for deb in root.download(packages, Path(name) / "debs"):
-            for path, data in deb_files(deb):
-                if path == PurePosixPath("/usr/bin/rpm"):
-                    (folder / "rpm").write_bytes(data())
-                elif path.name == "ldconfig":
-                    (folder / "ldconfig").write_bytes(data())
-                elif path.parent == PurePosixPath("/usr/lib/rpm") and path.name.startswith(
-                    (*_CONFIGURATION, "rpmpopt")
-                ):
-                    (folder / path.name).write_bytes(data())
-                elif ".so" in path.name and path.parent.name in ("lib", "lib64", target.toolchain.triplet):
-                    (libraries / path.name).write_bytes(data())
-        for wanted in ("rpm", "ldconfig", *_CONFIGURATION):
-            if not (folder / wanted).is_file():
-                raise CannotRun(
-                    f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/rpmtools.py"
-                )
-        _keep_needed(folder / "rpm", libraries, folder / "lib")
+    configuration = (*_CONFIGURATION, "rpmpopt")
 
+    def wanted(path: PurePosixPath) -> bool:
+        of_rpm = path.parent == PurePosixPath("/usr/lib/rpm") and path.name.startswith(configuration)
+        return of_rpm or path == PurePosixPath("/usr/bin/rpm") or path.name == "ldconfig"
 
-def _keep_needed(program: Path, libraries: Path, into: Path) -> None:
-    """Keep the libraries a program needs, and those they need, under the names they are asked for."""
-    into.mkdir()
-    by_soname: dict[str, Path] = {}
-    for path in libraries.iterdir():
-        data = path.read_bytes()
-        sonames = Elf(data).dynamic_strings(_SONAME) if data.startswith(MAGIC) else ()
-        by_soname.update(dict.fromkeys(sonames, path))
-    waiting = [program]
-    while waiting:
-        for name in Elf(waiting.pop().read_bytes()).dynamic_strings(_NEEDED):
-            if (into / name).exists():
-                continue
-            if name not in by_soname:
-                raise CannotRun(
-                    f"no package of {SUITE} brings {name}, which rpm needs", "adapt workers/lab/rpmtools.py"
-                )
-            (into / name).write_bytes(by_soname[name].read_bytes())
-            waiting.append(into / name)
+    files, libraries = debian.files_and_libraries(target, ["rpm", "libc-bin"], wanted)
+    for path, data in files.items():
+        (folder / path.name).write_bytes(data)
+    for name in ("rpm", "ldconfig", *_CONFIGURATION):
+        if not (folder / name).is_file():
+            raise debian.missing(name, "rpmtools")
+    (folder / "lib").mkdir()
+    for name in debian.needed([(folder / "rpm").read_bytes()], libraries):
+        (folder / "lib" / name).write_bytes(libraries[name])
 
 
 def _archive(tools: Path, stand_in: Path) -> bytes:
     archive = Archive()
-    own_loader = next(path.name for path in (tools / "lib").iterdir() if path.name.startswith("ld"))
-    archive.file(RPM, _WRAPPER.replace("LOADER", own_loader).encode(), 0o755)
+    archive.file(RPM, _WRAPPER.replace("LOADER", debian.loader(tools / "lib")).encode(), 0o755)
     archive.file(f"{_FOLDER}/rpm", (tools / "rpm").read_bytes(), 0o755)
     archive.file(f"{_FOLDER}/sysusers", _sysusers(), 0o755)
     for path in sorted((tools / "lib").iterdir()):

@@ -25,7 +25,7 @@ from workers.lab import images, seed
 from workers.lab.accelerator import READY
 from workers.lab.guest import Base
 from workers.lab.guest import for_image as guest_archive
-from workers.lab.launch import Guest, LaunchFailedError, anonymous, launched
+from workers.lab.launch import Guest, LaunchFailedError, Talk, anonymous, launched
 from workers.lab.machine import Boot, Drive, arguments
 from workers.lab.qmp import QmpError
 from workers.run import require
@@ -146,6 +146,11 @@ def tell(guest: Guest) -> None:
         guest.send(b"\n")
 
 
+def is_ready(talk: Talk) -> bool:
+    """Whether a guest has said that it is ready, to the end of the line."""
+    return READY in talk.tap and talk.tap.endswith(b"\n")
+
+
 def await_ready(guest: Guest, factor: float) -> None:
     """Wait until a guest that runs says it is ready to be told to go.
 
@@ -153,7 +158,7 @@ def await_ready(guest: Guest, factor: float) -> None:
     :raises LaunchFailedError: when it never does.
     """
     limit = _BOOT_SECONDS * factor
-    if ending := guest.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
+    if ending := guest.wait(is_ready, limit):
         last = guest.talk.console.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on its console"]
         raise LaunchFailedError(
             f"the guest was not ready within {limit:.0f} s ({ending}: {last[0][:200]})\n{guest.talk.command_line}"

@@ -44,9 +44,12 @@ def _targets(site: Site) -> Table:
     for target in site.targets:
         how, why = _known(target.machine_arch) or ("tcg", accelerator.obstacle(target))
         machine = target.machine
-        cpu = machine.cpu_kvm if how == "kvm" else machine.cpu
         table.add_row(
-            target.name, f"{machine.emulator} {machine.machine}", cpu, how, why or "KVM has not been tried yet"
+            target.name,
+            f"{machine.emulator} {machine.machine}",
+            machine.cpu_under(how),
+            how,
+            why or "KVM has not been tried yet",
         )
     return table
 

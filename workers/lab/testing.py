@@ -105,6 +105,7 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
         accelerator=report.accelerator,
         cpu=report.cpu,
         kernel=report.kernel,
+        facts=dict(report.extra),
         seconds=round(time.monotonic() - begun, 3),
         logs=_logs(request, about),
     )
@@ -126,6 +127,8 @@ def _attempt(request: Request, prefix: str) -> Report:
         logs.rmdir()
     if report.reason:
         click.echo(f"{report.accelerator}: {report.reason}")
+    for name, value in report.extra.items():
+        click.echo(f"{name}: {value}")
     cases = [_with_pictures(case, f"{request.suite.name}-{prefix}") for case in report.cases]
     return dataclasses.replace(report, cases=tuple(cases))
 

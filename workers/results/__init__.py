@@ -224,6 +224,8 @@ class SuiteResult(Record):
     accelerator: str = ""
     cpu: str = ""
     kernel: str = ""
+    facts: dict[str, str] = {}
+    """What else was on trial, by name: the chain that booted, the server's version …"""
     seconds: float = 0.0
     logs: tuple[Artifact, ...] = ()
     """Consoles, reports, command lines and pictures; each name begins with the suite's."""

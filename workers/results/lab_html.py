@@ -92,7 +92,14 @@ def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
     worst = "fail" if suite.outcome != "held" else "flaky" if count["flaky"] else "pass"
     numbers = ", ".join(f"{count[kind]} {word}" for kind, (_, word) in _WORDS.items() if count[kind])
     machine = f"{suite.cpu} ({suite.accelerator})" if suite.cpu else ""
-    facts = [machine, f"kernel {suite.kernel}" if suite.kernel else "", f"{suite.seconds:.1f} s", numbers or "no case"]
+    told = (f"{name} {value}" for name, value in suite.facts.items())
+    facts = [
+        machine,
+        f"kernel {suite.kernel}" if suite.kernel else "",
+        *told,
+        f"{suite.seconds:.1f} s",
+        numbers or "no case",
+    ]
     yield f"<h2>{_grade(worst)} {_text(suite.suite)}</h2><p>{_text(', '.join(fact for fact in facts if fact))}</p>"
     if suite.cause and not count["fail"]:
         yield f"<p>{_text(suite.cause)}</p>"

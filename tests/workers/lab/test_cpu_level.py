@@ -10,23 +10,19 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
+from tests.workers.lab import asking
 from workers.errors import CannotRun
 from workers.lab import console, programs
 from workers.lab.suites import Request, cpu_level, packages
 from workers.lab.suites.cpu_level import LEVELS, SIGILL, Level, cases, console_case, expectations
 
 SITE = load_site("demo")
-SUITE = next(suite for suite in SITE.suites if suite.name == "cpu-level")
 PLACES = ("own", "below", "above")
 V3 = LEVELS["x86-64-v3"]
 
 
 def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: Mapping[str, bytes] = {}) -> Request:
-    (folder / "logs").mkdir()
-    return Request(
-        site=SITE, target=target, suite=SUITE, state=folder, packages=tuple(rpms), tests=tests, extra=(),
-        logs=folder / "logs", scratch=folder / "scratch",
-    )  # fmt: skip
+    return asking.request("cpu-level", target, folder, rpms, tests)
 
 
 def as_expected(level: Level, place: cpu_level.Place) -> dict[str, int]:

@@ -15,6 +15,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
+from tests.workers.lab.asking import wait_for
 from workers.errors import CannotRun
 from workers.lab import guest, launch, saved
 from workers.lab.judge import judge
@@ -175,7 +176,9 @@ def test_a_guest_that_never_speaks_is_named(monkeypatch):
     base = guest.base(QUICK)
     monkeypatch.setattr(saved, "_BOOT_SECONDS", 0.1)
     with (
-        pytest.raises(launch.LaunchFailedError, match=r"was not ready within 1 s \(timeout: (.|\n)*qemu-system-aarch64"),
+        pytest.raises(
+            launch.LaunchFailedError, match=r"was not ready within 1 s \(timeout: (.|\n)*qemu-system-aarch64"
+        ),
         saved.ready(base, guest.payload_archive(), fresh=True),
     ):
         pytest.fail("it was ready")
@@ -195,7 +198,9 @@ def test_kernel_modules_come_with_what_they_need():
 def test_qemu_that_does_not_start_says_why():
     broken = QUICK.machine.model_copy(update={"machine": "no-such-machine"})
     with (
-        pytest.raises(launch.LaunchFailedError, match=r"unsupported machine type(.|\n)*qemu-system-aarch64.*-accel tcg"),
+        pytest.raises(
+            launch.LaunchFailedError, match=r"unsupported machine type(.|\n)*qemu-system-aarch64.*-accel tcg"
+        ),
         launch.launched(Boot(broken, "tcg", guest_parts(QUICK).kernel)),
     ):
         pytest.fail("it started")
@@ -272,15 +277,6 @@ def started_below(temporary: Path) -> list[int]:
             if not dead and mark in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
-
-
-def wait_for(condition, patience: float = 60.0) -> bool:
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_killing_the_caller_at_any_moment_leaves_nothing_behind(tmp_path):

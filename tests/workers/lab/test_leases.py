@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.lab.asking import wait_for
 from workers.errors import CannotRun
 from workers.lab import leases
 
@@ -21,15 +22,6 @@ def small_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
     monkeypatch.setenv("KITTEN_LAB_MEMORY", "4096")
     monkeypatch.setenv("KITTEN_LAB_CORES", "2")
-
-
-def wait_for(condition, patience: float = 30.0) -> bool:
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 class Asker(threading.Thread):
@@ -86,7 +78,9 @@ def test_a_large_guest_in_front_is_not_overtaken_by_a_small_one():
 
 def test_what_can_never_fit_is_refused_at_once():
     with (
-        pytest.raises(CannotRun, match=r"a guest of 8256 MiB does not fit: guests have 4096 MiB on this host(.|\n)*LAB_MEMORY"),
+        pytest.raises(
+            CannotRun, match=r"a guest of 8256 MiB does not fit: guests have 4096 MiB on this host(.|\n)*LAB_MEMORY"
+        ),
         leases.held(8000, 1, "too large"),
     ):
         pytest.fail("it had room")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from config.models import Suite
+from tests.workers.lab import asking
 from workers.lab import dependencies, lifecycle, rpmtools
 from workers.lab.launch import Talk
 from workers.lab.suites import Request, packages
@@ -17,7 +17,6 @@ from workers.rpm.buildroot import Dependency, Package, read_package
 from workers.run import run
 
 SITE = load_site("demo")
-SUITE = Suite(name="packages", description="")
 
 
 def package(name: str, evr: str = "1-1", *, files: tuple[str, ...] = (), source: str = "", **needs: str) -> Package:
@@ -234,11 +233,7 @@ def needy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(scratch: Path, *paths: Path) -> Request:
-    target = SITE.target("s390x")
-    return Request(
-        site=SITE, target=target, suite=SUITE, state=scratch / "state", packages=paths, tests={"a.sh": b""}, fmf={},
-        extra=(), logs=scratch, scratch=scratch,
-    )  # fmt: skip
+    return asking.request("packages", SITE.target("s390x"), scratch, paths, {"a.sh": b""})
 
 
 @pytest.mark.guest

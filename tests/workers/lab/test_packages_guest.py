@@ -11,6 +11,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Package, Site
+from tests.workers.lab import asking
 from workers.lab import lifecycle
 from workers.lab.suites import Request, packages
 from workers.repo.publish import publish
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.guest
 
 DEMO = load_site("demo")
 TARGET = DEMO.target("aarch64")  # the quickest to boot under emulation
-SUITE = DEMO.suites[0].model_copy(update={"timeout_seconds": 60})
 GCC = f"{TARGET.toolchain.triplet}-gcc"
 
 
@@ -186,12 +186,7 @@ def site() -> Site:
 def asked(
     site: Site, state: Path, rpms: list[Path], tests: Mapping[str, bytes], scratch: Path, **more: bool
 ) -> Request:
-    for name in ("logs", "scratch"):
-        (scratch / name).mkdir()
-    return Request(
-        site=site, target=TARGET, suite=SUITE, state=state, packages=tuple(rpms), tests=tests, fmf={}, extra=(),
-        logs=scratch / "logs", scratch=scratch / "scratch", **more,
-    )  # fmt: skip
+    return asking.request("packages", TARGET, scratch, rpms, tests, site=site, state=state, **more)
 
 
 def outcomes(cases: tuple[Case, ...]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
+from tests.workers.lab import asking
 from tests.workers.rpms import split_debug
 from workers.errors import CannotRun
 from workers.lab.suites import Request, perf
@@ -16,7 +17,6 @@ from workers.lab.suites.perf import Frame, Profile, case, is_inside, profiles, s
 from workers.run import run
 
 SITE = load_site("demo")
-SUITE = next(suite for suite in SITE.suites if suite.name == "perf")
 
 REPORT = """\
 # Subtest: profile.sh
@@ -116,11 +116,7 @@ def test_the_demo_s_script_names_its_stack():
 
 
 def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: Mapping[str, bytes] = {}) -> Request:
-    (folder / "logs").mkdir()
-    return Request(
-        site=SITE, target=target, suite=SUITE, state=folder, packages=tuple(rpms), tests=tests, extra=(),
-        logs=folder / "logs", scratch=folder / "scratch",
-    )  # fmt: skip
+    return asking.request("perf", target, folder, rpms, tests)
 
 
 @pytest.mark.guest

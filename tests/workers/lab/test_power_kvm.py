@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
+from tests.workers.lab import asking
 from workers.errors import CannotRun
 from workers.lab import guest, kernel, nested, packaged, saved, tap
 from workers.lab.judge import by_test, judge
@@ -18,7 +19,6 @@ from workers.run import run
 
 SITE = load_site("demo")
 POWER = SITE.target("ppc64le")
-SUITE = next(suite for suite in SITE.suites if suite.name == "power-kvm")
 QUICK = SITE.target("aarch64")  # the quickest to boot under emulation
 LIMIT = 600.0
 
@@ -75,8 +75,7 @@ def kernel_packages(folder: Path, without: str = "nothing") -> tuple[Path, ...]:
 
 
 def request(folder: Path, packages: tuple[Path, ...] = ()) -> Request:
-    (folder / "logs").mkdir()
-    return Request(SITE, POWER, SUITE, folder / "state", packages, {}, (), folder / "logs", folder / "scratch")
+    return asking.request("power-kvm", POWER, folder, packages)
 
 
 def short(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:

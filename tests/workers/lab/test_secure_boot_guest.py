@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
+from tests.workers.lab import asking
 from tests.workers.lab.test_secure_boot import packages
-from workers.lab.suites import Report, Request, secure_boot
+from workers.lab.suites import Report, secure_boot
 from workers.lab.suites.secure_boot import CHECKS
 from workers.lab.uefi import images, parts
 
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.guest
 
 SITE = load_site("demo")
 TARGET = SITE.target("x86_64")
-SUITE = next(suite for suite in SITE.suites if suite.name == "secure-boot")
 SIGNED = ["the shim is signed by Microsoft", "the loader is signed", "the kernel is signed"]
 CHAIN = [
     "signed chain: boots",
@@ -41,11 +41,8 @@ def run_with(chain: parts.Chain, folder: Path) -> Report:
         f"{release}/vmlinuz": chain.kernel,
         **{f"{release}/kernel/{name}.ko.xz": lzma.compress(data, preset=0) for name, data in chain.modules.items()},
     }
-    for name in ("logs", "scratch"):
-        (folder / name).mkdir()
     package = packages(folder, files)
-    request = Request(SITE, TARGET, SUITE, folder, (package,), {}, (), folder / "logs", folder / "scratch", quick=True)
-    return secure_boot.run(request)
+    return secure_boot.run(asking.request("secure-boot", TARGET, folder, [package], quick=True))
 
 
 def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):

@@ -8,27 +8,24 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
+from tests.workers.lab import asking
 from workers.lab import guest, saved
 from workers.lab.launch import LaunchFailedError
 from workers.lab.pictures import read_ppm
 from workers.lab.spice import inside, pattern, server
-from workers.lab.suites import Report, Request, spice
+from workers.lab.suites import Report, spice
 from workers.run import require
 
 pytestmark = pytest.mark.guest
 
 SITE = load_site("demo")
-SUITE = next(suite for suite in SITE.suites if suite.name == "spice")
 TARGET = SITE.target("aarch64")  # the quickest to boot under emulation
 DEVICE = "virtio-gpu-pci"
 SECONDS = 300.0
 
 
 def asked(folder: Path) -> Report:
-    logs, scratch = folder / "logs", folder / "scratch"
-    logs.mkdir()
-    scratch.mkdir()
-    return spice.run(Request(SITE, TARGET, SUITE, folder, (), {}, (), logs, scratch))
+    return spice.run(asking.request("spice", TARGET, folder))
 
 
 def failed(report: Report) -> dict[str, str]:

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from config.loading import load_site
+from tests.workers.lab import asking
 from workers import cache
 from workers.errors import CannotRun
-from workers.lab import gating, login, testfiles
+from workers.lab import debian, gating, login, testfiles
 from workers.lab.suites import Request, tmt
 from workers.results import Case
 from workers.run import run
@@ -155,21 +156,7 @@ def test_what_a_gate_requires_must_have_run_and_passed_and_the_rest_only_shows(t
 
 
 def request_for(tmp_path: Path, tree: dict[str, str], suite: str = "tmt") -> Request:
-    logs, scratch, state = (tmp_path / name for name in ("logs", "scratch", "state"))
-    for folder in (logs, scratch, state):
-        folder.mkdir(exist_ok=True)
-    return Request(
-        site=SITE,
-        target=QUICK,
-        suite=next(found for found in SITE.suites if found.name == suite),
-        state=state,
-        packages=(),
-        tests={},
-        fmf={name: text.encode() for name, text in tree.items()},
-        extra=(),
-        logs=logs,
-        scratch=scratch,
-    )
+    return asking.request(suite, QUICK, tmp_path, fmf={name: text.encode() for name, text in tree.items()})
 
 
 PLAN = "discover: {how: fmf}\nexecute: {how: tmt}\n"
@@ -252,8 +239,8 @@ def test_libraries_of_the_login_are_complete_or_it_is_refused(tmp_path):
     run(["gcc", "-o", "a", "a.c", "-L.", "-lb"], cwd=tmp_path)
     program, library = (tmp_path / "a").read_bytes(), (tmp_path / "libb.so").read_bytes()
     with pytest.raises(CannotRun, match=r"no package brings lib(b|c)\.so"):
-        login.needed([program], {"libb.so.7": library})
-    assert login.needed([program], {"libb.so.7": library, "libc.so.6": b"\x7fELF"[:0]}) == ("libb.so.7", "libc.so.6")
+        debian.needed([program], {"libb.so.7": library})
+    assert debian.needed([program], {"libb.so.7": library, "libc.so.6": b"\x7fELF"[:0]}) == ("libb.so.7", "libc.so.6")
 
 
 TREE = {

@@ -49,8 +49,24 @@ class Message:
     body: bytes
 
 
-class Channel:
-    """An open channel. To be closed, or used as a context manager."""
+class _Closing:
+    """To be closed, or used as a context manager."""
+
+    def close(self) -> None:
+        """End the connection."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Channel(_Closing):
+    """An open channel."""
 
     def __init__(
         self, connection: socket.socket, password: str, kind: int, session: int, seconds: float, number: int = 0
@@ -72,14 +88,6 @@ class Channel:
         except BaseException:
             connection.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the connection."""
@@ -189,8 +197,8 @@ def ticket(password: str, public_key: bytes) -> bytes:
     return key.encrypt(password.encode() + b"\0", scheme)
 
 
-class Session:
-    """A main channel and what it told at first. To be used as a context manager."""
+class Session(_Closing):
+    """A main channel and what it told at first."""
 
     def __init__(self, connection: socket.socket, password: str, seconds: float) -> None:
         """Open it. Parameters and errors are those of ``Channel``."""
@@ -206,12 +214,8 @@ class Session:
             self.main.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End it."""
         self.main.close()
 
     def open(self, connection: socket.socket, kind: int, number: int = 0) -> Channel:

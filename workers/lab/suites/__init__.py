@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 from config.models import Site, Suite, Target
+from workers.lab.guest import Base
 from workers.results import Case
 
 RUNNERS: Mapping[str, str] = {
@@ -62,7 +63,31 @@ class Report:
     cpu: str
     kernel: str
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Further facts worth telling: firmware, server version …"""
+    """Further facts worth telling, by name: the chain that booted, the server's version …"""
+
+    @classmethod
+    def on(
+        cls,
+        base: Base,
+        cases: Iterable[Case],
+        *,
+        cpu: str = "",
+        kernel: str = "",
+        extra: Mapping[str, str] | None = None,
+    ) -> Self:
+        """What came of guests that start from a base.
+
+        :param cpu: where it is not that of the target's machine.
+        :param kernel: where it is not the base's.
+        """
+        how = base.accelerator
+        cpu = cpu or base.target.machine.cpu_under(how.name)
+        return cls(tuple(cases), how.name, how.reason, cpu, kernel or base.parts.release, extra or {})
+
+    @classmethod
+    def without_guest(cls, *cases: Case) -> Self:
+        """What was found before any guest was worth its start."""
+        return cls(cases, "none", "", "", "")
 
 
 class Runner(Protocol):

@@ -208,7 +208,7 @@ def run(request: Request) -> Report:
             talk = running.finish(limit)
         judged = _judged(talk, limit, level, place)
         found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in judged]
-    return Report(tuple(found), _TCG.name, _TCG.reason, machine.cpu, parts.release)
+    return Report.on(base, found)
 
 
 def _programs(target: Target, level: Level, place: Place) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ import click
 from config.models import Site, Target
 from config.nevra import Nevra
 from workers.errors import CannotRun
-from workers.lab import console, dependencies, guest, lifecycle, rpmtools, saved
+from workers.lab import console, dependencies, guest, lifecycle, rpms, rpmtools, saved
 from workers.lab.judge import by_test, judge
 from workers.lab.kernel import guest_parts
 from workers.lab.launch import Talk
@@ -25,10 +25,8 @@ from workers.lab.testfiles import tests_folder
 from workers.results import Case
 from workers.rpm.buildroot import Package, read_package, read_repository
 from workers.verify.elf import MAGIC, Elf
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import Entry, unpack
-
-_MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
+from workers.verify.header import Header, MalformedError
+from workers.verify.payload import Entry
 
 
 def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -52,7 +50,7 @@ def run(request: Request) -> Report:
         why = "it has no tests/*.sh: its programs were not run. Add tests/smoke.sh to its dist-git repository"
         cases.append(Case(name="tests", outcome="fail", reason=why))
     if not plan.tested:
-        return Report(tuple(cases), "none", "", "", "")
+        return Report.without_guest(*cases)
     base = rpmtools.root_base(request.site, target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
@@ -61,8 +59,7 @@ def run(request: Request) -> Report:
         talk = running.finish(limit)
     cases = [*judged(life, talk, limit), *cases]
     click.echo("; ".join(f"{name} {seconds:.1f} s" for name, seconds in timings(life, talk).items()))
-    cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
-    return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
+    return Report.on(base, cases)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class _Asked:
         self.base = read_package(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
-            path: _payload(path, header, request.scratch / "payloads" / str(number))
+            path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
             for number, (path, header) in enumerate(headers.items())
         }
         names = {package.name for package in self.tested}
@@ -425,7 +422,7 @@ def laid_out(
             click.echo(f"with {package.path.name}")
     headers = _headers(target, [package.path for package in found.packages])
     return tuple(
-        _payload(path, header, scratch / "payloads" / str(number))
+        rpms.unpacked(path, header, scratch / "payloads" / str(number))
         for number, (path, header) in enumerate(headers.items())
     )
 
@@ -435,23 +432,5 @@ def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
 
     :raises CannotRun: for a package of another architecture, and a damaged one.
     """
-    found = {}
-    for path in packages:
-        try:
-            header = read_header(path)
-        except (MalformedError, FileNotFoundError) as error:
-            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
-        if header.arch not in (target.rpm_arch, "noarch", "src"):
-            raise CannotRun(
-                f"{path.name} is for {header.arch}, not {target.rpm_arch}", "give the package's own --target"
-            )
-        if header.arch != "src" and not header.is_debug:
-            found[path] = header
-    return found
-
-
-def _payload(path: Path, header: Header, scratch: Path) -> tuple[Entry, ...]:
-    try:
-        return unpack(path, header, scratch, _MAX_PAYLOAD)
-    except MalformedError as error:
-        raise CannotRun(f"{path.name}: {error}", "build the package again") from None
+    headers = {path: rpms.header_for(target, path) for path in packages}
+    return {path: header for path, header in headers.items() if header.arch != "src" and not header.is_debug}

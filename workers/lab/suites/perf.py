@@ -23,13 +23,12 @@ from pathlib import Path
 
 from config.models import Target
 from workers.errors import CannotRun
-from workers.lab import guest, profiler, programs, saved
+from workers.lab import guest, profiler, programs, rpms, saved
 from workers.lab.judge import judge
 from workers.lab.suites import Report, Request
 from workers.lab.suites.packages import laid_out
 from workers.results import Case
-from workers.verify.header import MalformedError, read_header
-from workers.verify.payload import Entry, unpack
+from workers.verify.payload import Entry
 
 PLACE = "perf/"
 """Where a package's scripts for the profiler lie in its tests."""
@@ -41,7 +40,6 @@ _SHARE = 0.5
 _FEWEST = 30  # samples from which a share says something; a hundred milliseconds of work give a hundred
 _SCRIPT = Path(__file__).parents[1] / "profile.sh"
 _STACK = re.compile(r"^\s*#\s*kitten:\s*stack\s+(.*\S)\s*$", re.MULTILINE)
-_MAX_DEBUG = 1024**3  # bytes one debuginfo package may unpack to
 
 
 @dataclass(frozen=True)
@@ -183,8 +181,7 @@ def run(request: Request) -> Report:
     if request.packages and not wanted:
         why = "the package has no tests/perf/*.sh: only the control was profiled"
         cases.append(Case(name="package", outcome="skip", reason=why, code="no-perf-script"))
-    cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
-    return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release)
+    return Report.on(base, cases)
 
 
 def _control(seen: Mapping[str, Profile]) -> tuple[Case, ...]:
@@ -213,11 +210,8 @@ def _symbols(request: Request) -> tuple[Entry, ...]:
     """
     found: list[Entry] = []
     for number, path in enumerate(request.packages):
-        try:
-            header = read_header(path)
-            if header.is_debug:
-                entries = unpack(path, header, request.scratch / "debuginfo" / str(number), _MAX_DEBUG)
-                found += [entry for entry in entries if entry.path.startswith("/usr/lib/debug/")]
-        except MalformedError as error:
-            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
+        header = rpms.header(path)
+        if header.is_debug:
+            entries = rpms.unpacked(path, header, request.scratch / "debuginfo" / str(number))
+            found += [entry for entry in entries if entry.path.startswith("/usr/lib/debug/")]
     return tuple(found)

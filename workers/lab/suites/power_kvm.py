@@ -15,7 +15,7 @@ from pathlib import Path
 from config.models import Machine
 from workers.errors import CannotRun
 from workers.lab import guest, nested, packaged, programs, saved
-from workers.lab.accelerator import READY, Accelerator
+from workers.lab.accelerator import Accelerator
 from workers.lab.guest import Base
 from workers.lab.judge import judge
 from workers.lab.kernel import NoModuleError, further_modules
@@ -108,7 +108,7 @@ def run(request: Request) -> Report:
         talk = _run(base, host, _payload(base, host, modules, limit * _LINUX_SHARE), limit, request.logs)
         cases += [case.model_copy(update={"name": f"{host.name}: {case.name}"}) for case in judge(talk, limit)]
     processors = ", ".join(dict.fromkeys(_machine(base, host.variant).cpu for host in hosts))
-    return Report(tuple(cases), TCG.name, TCG.reason, processors, base.parts.release)
+    return Report.on(base, cases, cpu=processors)
 
 
 def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Talk:
@@ -128,7 +128,7 @@ def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Ta
         )
         with launched(boot, logs, host.name.replace(" ", "-")) as running:
             running.go()
-            if not running.wait(lambda talk: READY in talk.tap and talk.tap.endswith(b"\n"), limit):
+            if not running.wait(saved.is_ready, limit):
                 saved.tell(running)
             return running.finish(limit)
     finally:

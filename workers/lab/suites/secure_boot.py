@@ -22,7 +22,6 @@ from cryptography import x509
 from config.models import Machine
 from workers.errors import CannotRun
 from workers.lab import console, guest, saved
-from workers.lab.accelerator import READY
 from workers.lab.judge import judge
 from workers.lab.launch import Talk, anonymous, launched
 from workers.lab.machine import Boot, Drive, kernel_command_line
@@ -140,10 +139,9 @@ def _run(request: Request) -> Report:
         left = max(0.0, left - found[0].seconds)
         click.echo(f"{found[0].seconds:6.1f} s  {trial.name}")
         cases += found
-    accelerator = lab.base.accelerator
-    cpu = lab.machine.cpu_kvm if accelerator.name == "kvm" else lab.machine.cpu
+    cpu = lab.machine.cpu_under(lab.base.accelerator.name)
     facts = {"chain": lab.chain.origin, "shim signed by": signatures_told(vouched)}
-    return Report(tuple(cases), accelerator.name, accelerator.reason, cpu, lab.chain.release, facts)
+    return Report.on(lab.base, cases, cpu=cpu, kernel=lab.chain.release, extra=facts)
 
 
 def _lab(request: Request) -> Lab:
@@ -345,7 +343,7 @@ def answered(trial: Trial, talk: Talk) -> bool:
 def _booted(trial: Trial, talk: Talk) -> bool:
     if trial.until == "loader":
         return LOADED.encode() in talk.console
-    return READY in talk.tap and talk.tap.endswith(b"\n")
+    return saved.is_ready(talk)
 
 
 def verdict(trial: Trial, talk: Talk, limit: float) -> Case:

@@ -76,7 +76,9 @@ def run(request: Request) -> Report:
         )
     emulator = None
     if request.packages:
-        payloads = packages.laid_out(request.site, target, request.state, request.packages, request.scratch, request.extra)
+        payloads = packages.laid_out(
+            request.site, target, request.state, request.packages, request.scratch, request.extra
+        )
         emulator = inside.of_packages(target, payloads)
     elif request.suite.name == IN_GUEST:
         emulator = inside.of_debian(target)
@@ -85,8 +87,7 @@ def run(request: Request) -> Report:
     extra: dict[str, str] = {}
     for machine in list(machines.values())[: 1 if request.quick else None]:
         cases += _tested(request, base, machine, emulator, extra)
-    cpu = target.machine.cpu_kvm if base.accelerator.name == "kvm" else target.machine.cpu
-    return Report(tuple(cases), base.accelerator.name, base.accelerator.reason, cpu, base.parts.release, extra)
+    return Report.on(base, cases, extra=extra)
 
 
 def display_device(machine: Machine) -> str:
@@ -252,7 +253,7 @@ def _tickets(about: Subject, questions: Questions) -> None:
             raise WrongError("the session has no number")
     for what, password in (("a wrong", about.keys.password[::-1] + "x"), ("an empty", "")):
         with questions.ask(f"{what} password is refused"), _refused("ticket", LinkError.PERMISSION_DENIED):
-            about.session(password).main.close()
+            about.session(password).close()
 
 
 def _channels(about: Subject, questions: Questions) -> None:
@@ -315,9 +316,9 @@ def _pictures(about: Subject, questions: Questions) -> None:
 def _tls(about: Subject, questions: Questions) -> None:
     authority, other = about.keys.certificates.authority, certificates.issue().authority
     with questions.ask("TLS: a client that trusts the server's authority opens a session"):
-        Session(about.secured(authority), about.keys.password, about.seconds).main.close()
+        Session(about.secured(authority), about.keys.password, about.seconds).close()
     with questions.ask("TLS: a wrong password is refused"), _refused("ticket", LinkError.PERMISSION_DENIED):
-        Session(about.secured(authority), about.keys.password[::-1] + "x", about.seconds).main.close()
+        Session(about.secured(authority), about.keys.password[::-1] + "x", about.seconds).close()
     with questions.ask("TLS: a client that trusts another authority turns away"):
         try:
             about.secured(other).close()

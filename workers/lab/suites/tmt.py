@@ -107,7 +107,7 @@ def _run(request: Request) -> Report:
         require(tool, tool)
     installed = _installation(request)
     if any(case.outcome == "fail" for case in installed.cases):
-        return Report(installed.cases, "none", "", "", "")
+        return Report.without_guest(*installed.cases)
     base = installed.base
     factor = saved.time_factor(base)
     limit = request.suite.timeout_seconds * factor
@@ -126,9 +126,7 @@ def _run(request: Request) -> Report:
             talk = running.finish(_END_SECONDS * factor)
     disabled = [plan for plan, enabled in plans.items() if not enabled]
     cases = (*map(_named, judge(talk, limit)), *installed.cases, *judged(ran, disabled, gates))
-    cpu = request.target.machine.cpu_kvm if base.accelerator.name == "kvm" else request.target.machine.cpu
-    accelerator = base.accelerator
-    return Report(cases, accelerator.name, accelerator.reason, cpu, base.parts.release)
+    return Report.on(base, cases)
 
 
 def find_plans(tree: Path, arch: str) -> dict[str, bool]:
@@ -242,7 +240,7 @@ def _required(files: Mapping[str, bytes]) -> tuple[str, ...] | None:
 
 
 def _refused(name: str, reason: str) -> Report:
-    return Report((Case(name=name, outcome="fail", reason=reason),), "none", "", "", "")
+    return Report.without_guest(Case(name=name, outcome="fail", reason=reason))
 
 
 # ------------------------------------------------------------------------------------------------------- running tmt

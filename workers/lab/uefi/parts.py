@@ -20,10 +20,10 @@ from config.models import Machine, Target
 from workers import cache
 from workers.apt import private_root
 from workers.errors import CannotRun
+from workers.lab import rpms
 from workers.lab.initramfs import Archive
 from workers.lab.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import unpack
+from workers.verify.header import Header
 
 PROBE_MODULE = "dummy"
 """A module that needs nothing and does nothing: one is loaded as it is, one without its signature."""
@@ -31,7 +31,6 @@ PROBE_MODULE = "dummy"
 _MODULE_MAGIC = b"~Module signature appended~\n"  # linux/module_signature.h
 _NAMES = {"x86_64": ("x64", "x86_64-efi"), "aarch64": ("aa64", "arm64-efi")}
 _GUEST_MODULES = ("virtio_blk", "virtio_console", "efivarfs", PROBE_MODULE)
-_MAX_PAYLOAD = 1024**3  # bytes one package may unpack to
 
 
 @dataclass(frozen=True)
@@ -197,10 +196,7 @@ class _Packages:
         package = next(package for package, header in self.headers.items() if path in header.files)
         if package not in self._unpacked:
             folder = self._scratch / str(len(self._unpacked))
-            try:
-                entries = unpack(package, self.headers[package], folder, _MAX_PAYLOAD)
-            except MalformedError as error:
-                raise CannotRun(f"{package.name}: {error}", "build the package again") from None
+            entries = rpms.unpacked(package, self.headers[package], folder)
             self._unpacked[package] = {entry.path: entry.content for entry in entries if entry.content}
         if path not in self._unpacked[package]:
             raise CannotRun(f"{package.name}: {path} is no regular file", "see the spec of the package")
@@ -213,15 +209,8 @@ class _Packages:
 
 
 def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
-    found = {}
-    for path in packages:
-        try:
-            header = read_header(path)
-        except (MalformedError, FileNotFoundError) as error:
-            raise CannotRun(f"{path.name}: {error}", "build the package again") from None
-        if header.arch == target.rpm_arch and not header.is_debug:
-            found[path] = header
-    return found
+    headers = {path: rpms.header(path) for path in packages}
+    return {path: of for path, of in headers.items() if of.arch == target.rpm_arch and not of.is_debug}
 
 
 def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:

@@ -1,0 +1,47 @@
+"""Package files under test: their headers and their files, or one line about what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.models import Target
+from workers.errors import CannotRun
+from workers.verify.header import Header, MalformedError, read_header
+from workers.verify.payload import Entry, unpack
+
+_MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
+_MEND = "build the package again"
+
+
+def header(path: Path) -> Header:
+    """The header of a package.
+
+    :raises CannotRun: when it is damaged or not there.
+    """
+    try:
+        return read_header(path)
+    except (MalformedError, FileNotFoundError) as error:
+        raise CannotRun(f"{path.name}: {error}", _MEND) from None
+
+
+def header_for(target: Target, path: Path) -> Header:
+    """The header of a package for the target; of a source package as well.
+
+    :raises CannotRun: also for another architecture's.
+    """
+    found = header(path)
+    if found.arch not in (target.rpm_arch, "noarch", "src"):
+        raise CannotRun(f"{path.name} is for {found.arch}, not {target.rpm_arch}", "give the package's own --target")
+    return found
+
+
+def unpacked(path: Path, of: Header, scratch: Path, limit: int = _MAX_PAYLOAD) -> tuple[Entry, ...]:
+    """The files of a package, unpacked below ``scratch``.
+
+    :param limit: bytes.
+    :raises CannotRun: when it is damaged, or holds more.
+    """
+    try:
+        return unpack(path, of, scratch, limit)
+    except MalformedError as error:
+        raise CannotRun(f"{path.name}: {error}", _MEND) from None
