@@ -1,27 +1,30 @@
-"""repodata of one repository folder: read it, and write it anew so that a reader sees the old or the new whole.
+"""repodata of one repository folder: read it, and write it anew from kept metadata.
 
-Data files carry their checksum in their name and repomd.xml, which names them, is replaced last by one rename. What an
-earlier repomd.xml named stays beside it; the caller decides how long.
-
-Whoever writes gives the packages: those of :func:`load`, less what goes, plus :func:`describe` of what comes. Only
-that is hashed; a package that stays is never opened again.
+Data files carry their checksum in their name and repomd.xml, which names them, is written last, so that a reader sees
+the old index or the new one. They are zstd streams of the catalogue's frames, one after another: dnf 4, libsolv and
+createrepo_c read them as one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from workers.errors import CannotRun
+from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadata
+from workers.repo.packages import Package, nevra_of, source_of
 
-Package = Any  # createrepo_c.Package: the library carries no types
-
-FRESH = ".repodata.new"
-"""Folder in a repository in which an index is written; a killed writer leaves it, the next one replaces it."""
+_NUMBER = "kitten-snapshot-"
+_COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
+_ROOTS = {
+    "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),
+    "filelists": ("filelists", 'xmlns="http://linux.duke.edu/metadata/filelists"'),
+    "other": ("otherdata", 'xmlns="http://linux.duke.edu/metadata/other"'),
+}
 
 
 def describe(rpm: Path, href: str) -> Package:
@@ -36,6 +39,17 @@ def describe(rpm: Path, href: str) -> Package:
         return createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
     except (createrepo_c.CreaterepoCError, OSError) as error:
         raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
+
+
+def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
+    """A described package as the catalogue keeps it."""
+    import createrepo_c as c
+
+    xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    nevra = nevra_of(package)
+    metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
+    path, size = package.location_href, package.size_package
+    return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
 def load(repository: Path) -> list[Package]:
@@ -58,57 +72,70 @@ def data_files(repository: Path) -> set[str]:
     return {Path(record.location_href).name for record in records} | {"repomd.xml", "repomd.xml.asc"}
 
 
-def write(repository: Path, packages: Iterable[Package], now: int) -> Path:
-    """Write ``repodata/`` of a repository and return the path of repomd.xml.
+def number(repository: Path) -> int:
+    """The number that an index was written with; 0 where it has none."""
+    import createrepo_c
 
+    repomd = repository / "repodata" / "repomd.xml"
+    tags = createrepo_c.Repomd(str(repomd)).repo_tags if repomd.is_file() else []
+    return next((int(tag.removeprefix(_NUMBER)) for tag in tags if re.fullmatch(_NUMBER + "[0-9]{1,15}", tag)), 0)
+
+
+def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now: int) -> bytes:
+    """Write the data files of a repository's next index into a folder, flushed; the repomd.xml that names them.
+
+    :param folder: what is there already stays; equal content has an equal name.
+    :param number: of the snapshot, which repomd.xml then tells.
     :param now: seconds since 1970, for revision and time stamps: clients ignore an index older than the one they have.
     """
     import createrepo_c
 
-    listed = sorted(packages, key=lambda package: str(package.location_href))
-    repodata, fresh = repository / "repodata", repository / FRESH
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    repodata.mkdir(exist_ok=True)
-    try:
-        repomd = _write_data(fresh, listed, now)
-    except createrepo_c.CreaterepoCError as error:
-        raise CannotRun(
-            f"cannot write the index of {repository}: {error}", "is the disk full? then run it again"
-        ) from None
-    for path in fresh.iterdir():
-        flush(path)
-        path.replace(repodata / path.name)
-    index = fresh / "repomd.xml"
-    index.write_text(repomd, encoding="utf-8")
-    flush(index)
-    index.replace(repodata / index.name)
-    fresh.rmdir()
-    flush(repodata)
-    return repodata / index.name
-
-
-def _write_data(folder: Path, packages: list[Package], now: int) -> str:
-    """Write the data files into a folder; the text of the repomd.xml that names them."""
-    import createrepo_c
-
-    kinds = (createrepo_c.PrimaryXmlFile, createrepo_c.FilelistsXmlFile, createrepo_c.OtherXmlFile)
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(now))
-    for name, kind in zip(("primary", "filelists", "other"), kinds, strict=True):
-        # gzip: every reader knows it, the solver that resolves BuildRequires included.
-        path = folder / f"{name}.xml.gz"
-        with contextlib.closing(kind(str(path), createrepo_c.GZ_COMPRESSION)) as data:
-            data.set_num_of_pkgs(len(packages))
-            for package in packages:
-                data.add_pkg(package)
-        record = createrepo_c.RepomdRecord(name, str(path))
-        record.fill(createrepo_c.SHA256)
-        record.rename_file()
-        record.timestamp = now
-        repomd.set_record(record)
+    repomd.add_repo_tag(f"{_NUMBER}{number}")
+    for kind in KINDS:
+        _data(repomd, folder, kind, f"{kind}.xml", _framed(kind, catalogue.frames(repository, kind)), now)
+    for kind, content in catalogue.extras(repository).items():
+        name = {"group": "comps.xml"}.get(kind, f"{kind}.xml")
+        _data(repomd, folder, kind, name, [_frame(content)], now)
     text: str = repomd.xml_dump()
-    return text
+    return text.encode()
+
+
+def _framed(kind: str, frames: Sequence[Frame]) -> list[Frame]:
+    tag, names = _ROOTS[kind]
+    count = sum(frame.packages for frame in frames)
+    head = f'<?xml version="1.0" encoding="UTF-8"?>\n<{tag} {names} packages="{count}">\n'
+    return [_frame(head.encode()), *frames, _frame(f"</{tag}>\n".encode())]
+
+
+def _frame(data: bytes) -> Frame:
+    import zstandard
+
+    return Frame(0, len(data), zstandard.ZstdCompressor(level=LEVEL).compress(data))
+
+
+def _data(repomd: Any, folder: Path, kind: str, name: str, frames: Sequence[Frame], now: int) -> None:
+    import createrepo_c
+    import zstandard
+
+    closed, opened, expand = sha256(), sha256(), zstandard.ZstdDecompressor().decompress
+    for frame in frames:
+        closed.update(frame.data)
+        opened.update(expand(frame.data, frame.size))
+    path = folder / f"{closed.hexdigest()}-{name}.zst"
+    if not path.is_file():
+        with path.open("wb") as file:
+            file.writelines(frame.data for frame in frames)
+            file.flush()
+            os.fsync(file.fileno())
+    record = createrepo_c.RepomdRecord(kind, None)
+    record.location_href = f"repodata/{path.name}"
+    record.checksum_type = record.checksum_open_type = "sha256"
+    record.checksum, record.checksum_open = closed.hexdigest(), opened.hexdigest()
+    record.size, record.size_open = sum(len(frame.data) for frame in frames), sum(frame.size for frame in frames)
+    record.timestamp = now
+    repomd.set_record(record)
 
 
 def flush(path: Path) -> None:

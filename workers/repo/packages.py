@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from config.models import Target
 from config.nevra import Nevra
 from workers.errors import CannotRun
-from workers.repo.index import Package
 from workers.results import Artifact
+
+Package = Any  # createrepo_c.Package: the library carries no types
 
 _DEBUG = re.compile(r"-debug(info|source)$")
 

@@ -2,13 +2,12 @@
 
 So the source package of five targets is one file, a package that comes back after a rollback is the one users knew,
 and a publication that was killed after signing goes on from there. A pool serves one key; an entry that no snapshot
-links to any more is removed.
+has any more is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -55,11 +54,9 @@ class Pool:
             copy.replace(signed)
         self._unsigned.clear()
 
-    def prune(self) -> None:
-        """Remove what no snapshot links to."""
-        for entry in self._folder.iterdir():
-            if all(file.stat().st_nlink == 1 for file in entry.iterdir()):
-                shutil.rmtree(entry)
+    def forget(self, unsigned_sha256: str) -> None:
+        """Remove a package that no snapshot has any more."""
+        remove_tree(self._folder / unsigned_sha256)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Pool]:

@@ -107,17 +107,13 @@ def _switch(
         pool.bring(list(unit.files.values()), unit.fetch)
     pool.sign()
     _export(key, snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
-    draft = snapshots.draft(repositories_of(site, units[0].target))
     records = []
-    for unit in units:
-        files = pool.bring(list(unit.files.values()), unit.fetch)
-        records.append(add(draft, unit, files, current.published_of(unit.package) if current else {}))
-    draft.complete()
-    for repomd in draft.altered:
-        key.sign_detached(repomd)
-    draft.finish(f"{units[0].nevr} on {units[0].target.name}")
-    snapshots.prune()
-    pool.prune()
+    with snapshots.draft(repositories_of(site, units[0].target)) as draft:
+        for unit in units:
+            files = pool.bring(list(unit.files.values()), unit.fetch)
+            records.append(add(draft, unit, files, current.published_of(unit.package) if current else {}))
+        draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached)
+    snapshots.prune(pool.forget)
     return records[0]
 
 

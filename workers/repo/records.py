@@ -1,12 +1,11 @@
 """What a publication leaves behind for those that ask later: where each published file came from, what a snapshot is.
 
-The files lie inside the snapshot they describe (``.snapshots/NNNN/``), so that switching back switches them back too.
+They lie in the stage's catalogue, each valid for the snapshots that show it; ``snapshot.json`` lies in its snapshot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 from workers.results import Record
@@ -67,11 +66,5 @@ class SnapshotRecord(Record):
     repositories: tuple[str, ...]
     """Every repository folder below the distribution's root."""
     retired: Mapping[str, float] = {}
-    """File below the root that no index names any more → when it left (s since 1970). It stays readable for a while."""
+    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
 
-
-def write_record(record: Record, path: Path) -> None:
-    """Write a record into a tree that nobody reads yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a hard link into an earlier snapshot, which must not change
-    path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

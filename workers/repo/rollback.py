@@ -7,7 +7,6 @@ from pathlib import Path
 from config.models import Site
 from workers.errors import CannotRun
 from workers.repo.sign import signer
-from workers.repo.snapshot import restore
 from workers.repo.state import named_stage, snapshots_of
 
 
@@ -29,10 +28,8 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         if of == content:
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
         with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
-            draft = snapshots.draft(())
-            restore(draft, wanted)
-            for repomd in draft.altered:
-                key.sign_detached(repomd)
-            draft.finish(f"rolled back to {of}", of)
+            with snapshots.draft(()) as draft:
+                draft.restore(wanted)
+                draft.finish(f"rolled back to {of}", key.sign_detached, of)
         snapshots.prune()
     return f"snapshot {draft.number} shows the content of {of} in place of {content}"

@@ -1,12 +1,13 @@
 """Numbered snapshots of all that is published, and the one rename that shows users another one.
 
-``.snapshots/NNNN/`` holds a whole tree; ``10-kitten`` beside it is a symbolic link to the tree that users see. A new
-snapshot is drafted aside from hard links to the current one, so that it costs the change and not the size; only
-indexes that change are written anew. No file of a snapshot changes after it appeared: whoever alters one replaces it.
+``10-kitten/`` holds the packages, each where it stays. A repository's ``repodata`` there is a symbolic link through
+``.snapshots/current``, itself a link to the snapshot that users see: ``.snapshots/NNNN/`` has the ``repodata`` of every
+repository as of that publication. So one rename of ``current`` switches all repositories at once, and a publication
+costs its change. No file below a snapshot changes after it appeared. What packages a snapshot names is in the
+catalogue (:mod:`workers.repo.catalogue`).
 
-A caller that alters anything holds :meth:`Snapshots.lock`. When it is killed, a draft or a snapshot that was never
-switched to may be left; the next draft removes it. What users see is the old tree until the rename and the new one
-after.
+A caller that alters anything holds :meth:`Snapshots.lock`. When it is killed, a draft, a snapshot that was never
+switched to, and packages that no index names may be left; the next draft removes them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +24,16 @@ from pathlib import Path
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
-from workers.repo.records import PublishedRecord, SnapshotRecord, write_record
+from workers.repo.catalogue import Catalogue, File
+from workers.repo.records import PublishedRecord, SnapshotRecord
 
 KEPT = 20
 """Snapshots that can be switched back to."""
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
+
+Sign = Callable[[Path], object]
+"""Write the detached signature of a file beside it."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,34 @@ class Snapshot:
     """One publication."""
 
     folder: Path
+    """Holds the ``repodata`` folders: ``BaseOS/aarch64/os/repodata``."""
     tree: Path
-    """What users see, or saw, as the distribution's root."""
+    """The distribution's root, as users see it now; the packages of every kept snapshot are there."""
     record: SnapshotRecord
+    _catalogue: Path
 
     def published(self) -> dict[tuple[str, str], PublishedRecord]:
         """(package, target) → what is published of it."""
-        found = (_read(path) for path in sorted((self.folder / ".records").glob("*/*.json")))
-        return {(record.package, record.target): record for record in found}
+        return {(record.package, record.target): record for record in self._records(None)}
 
     def published_of(self, package: str) -> dict[str, PublishedRecord]:
         """Target → what is published of a package there."""
-        found = (_read(path) for path in sorted((self.folder / ".records").glob(f"*/{package}.json")))
-        return {record.target: record for record in found}
+        return {record.target: record for record in self._records(package)}
+
+    def files(self, repository: str) -> list[File]:
+        """The files of a repository, metadata included."""
+        with Catalogue.opened(self._catalogue) as catalogue:
+            return catalogue.files(self.record.number, repository)
+
+    def paths(self, repository: str) -> list[str]:
+        """Where the files of a repository lie in it."""
+        with Catalogue.opened(self._catalogue) as catalogue:
+            return catalogue.paths(self.record.number, repository)
+
+    def _records(self, package: str | None) -> Iterator[PublishedRecord]:
+        with Catalogue.opened(self._catalogue) as catalogue:
+            found = catalogue.published(self.record.number, package)
+        return map(PublishedRecord.model_validate_json, found)
 
 
 @dataclass(frozen=True)
@@ -57,22 +77,26 @@ class Snapshots:
 
     root: Path
     top: str
-    """The distribution's root in each of them: ``10-kitten``."""
+    """The distribution's root in it: ``10-kitten``."""
+
+    @property
+    def catalogue(self) -> Path:
+        """What each of them holds."""
+        return self.root / ".catalogue.sqlite"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One publisher at a time."""
         return locked(self.root / ".lock")
 
     def current(self) -> Snapshot | None:
-        """What users see; None before the first publication."""
-        link = self.root / self.top
-        if not link.is_symlink():
-            if link.exists():
-                raise CannotRun(
-                    f"{link} is not a link to a snapshot", "move it away: it was not published by this service"
-                )
-            return None
-        return self.get(int(link.readlink().parts[1]))
+        """What users see; None before the first publication.
+
+        :raises CannotRun: when something else lies there.
+        """
+        if (self.root / self.top).is_symlink():
+            raise CannotRun(f"{self.root / self.top} is a link", "move it away: it was not published by this service")
+        link = self.root / ".snapshots" / "current"
+        return self.get(int(link.readlink().name)) if link.is_symlink() else None
 
     def numbers(self) -> list[int]:
         """Numbers of the snapshots there are, up to the current one."""
@@ -89,23 +113,26 @@ class Snapshots:
         try:
             record = SnapshotRecord.model_validate_json((folder / "snapshot.json").read_bytes())
         except FileNotFoundError:
-            kept = ", ".join(str(n) for n in self.numbers()) if (self.root / self.top).exists() else "none"
+            kept = ", ".join(f.name.lstrip("0") for f in sorted(folder.parent.glob("[0-9]*"))) or "none"
             raise CannotRun(f"there is no snapshot {number}", f"kept are: {kept}") from None
-        return Snapshot(folder, folder / self.top, record)
+        return Snapshot(folder, self.root / self.top, record, self.catalogue)
 
-    def draft(self, repositories: tuple[str, ...]) -> Draft:
-        """Begin a publication on top of the current one.
+    @contextlib.contextmanager
+    def draft(self, repositories: tuple[str, ...]) -> Iterator[Draft]:
+        """Begin a publication on top of the current one; what is not finished is gone.
 
         :param repositories: folders that must exist in it, empty ones included.
         """
+        self.root.mkdir(parents=True, exist_ok=True)
         current = self.current()
         number = current.record.number + 1 if current else 1
         for stale in (self.root / ".snapshots").glob("*"):
-            if stale.name.startswith(".") or int(stale.name) >= number:
-                shutil.rmtree(stale)
-        folder = self.root / ".snapshots" / f".{number:04}.partial"
-        (folder / self.top).mkdir(parents=True)
-        return Draft(self, folder, number, current, repositories)
+            if stale.name.startswith(".") or (stale.name.isdigit() and int(stale.name) >= number):
+                shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
+        with Catalogue.opened(self.catalogue) as catalogue:
+            for repository, path in catalogue.recover(number - 1):
+                (self.root / self.top / repository / path).unlink(missing_ok=True)
+            yield Draft(self, catalogue, number, current, repositories)
 
     def _folder(self, number: int) -> Path:
         return self.root / ".snapshots" / f"{number:04}"
@@ -116,142 +143,185 @@ class Snapshots:
         for path in (draft, *(p for p in draft.rglob("*") if p.is_dir())):
             index.flush(path)
         draft.rename(folder)
-        index.flush(folder.parent)
-        fresh = self.root / f".{self.top}.next"
+        fresh = folder.with_name(".current.next")
         fresh.unlink(missing_ok=True)
-        fresh.symlink_to(Path(".snapshots", folder.name, self.top))
-        fresh.replace(self.root / self.top)
-        index.flush(self.root)
+        fresh.symlink_to(folder.name)
+        index.flush(folder.parent)
+        fresh.replace(folder.with_name("current"))
+        index.flush(folder.parent)
 
-    def prune(self) -> None:
-        """Remove snapshots older than the last :data:`KEPT`."""
-        for number in self.numbers()[:-KEPT]:
+    def prune(self, forget: Callable[[str], None] = lambda _unsigned: None) -> None:
+        """Remove snapshots older than the last :data:`KEPT`, and packages that only they named and nobody still reads.
+
+        :param forget: told of each package of which nothing is left, by its checksum before signing.
+        """
+        numbers = self.numbers()
+        for number in numbers[:-KEPT]:
             # Renamed first: a folder with a number is always whole.
             gone = self.root / ".snapshots" / f".{number:04}.gone"
             self._folder(number).rename(gone)
             shutil.rmtree(gone)
+        with Catalogue.opened(self.catalogue) as catalogue:
+            gone_packages = []
+            for repository, path, unsigned in catalogue.prune(min(numbers[-KEPT:]), time.time() - READABLE):
+                (self.root / self.top / repository / path).unlink(missing_ok=True)
+                gone_packages.append(unsigned)
+            for unsigned in gone_packages:
+                if unsigned and not catalogue.holds(unsigned):
+                    forget(unsigned)
 
 
 class Draft:
     """A publication that nobody sees yet."""
 
     def __init__(
-        self, snapshots: Snapshots, folder: Path, number: int, current: Snapshot | None, repositories: tuple[str, ...]
+        self,
+        snapshots: Snapshots,
+        catalogue: Catalogue,
+        number: int,
+        current: Snapshot | None,
+        repositories: tuple[str, ...],
     ) -> None:
-        self.snapshots, self.folder, self.number, self.current = snapshots, folder, number, current
-        self.tree = folder / snapshots.top
+        self.snapshots, self.number, self.current = snapshots, number, current
+        self.tree = snapshots.root / snapshots.top
         self.now = int(time.time())
-        self.retired: dict[str, float] = dict(current.record.retired) if current else {}
         self.repositories = tuple(sorted({*(current.record.repositories if current else ()), *repositories}))
-        self.altered: list[Path] = []
-        """Each repomd.xml written anew: to be signed before the switch."""
-        if current:
-            expired = {path for path, since in self.retired.items() if self.now - since > READABLE}
-            link_tree(current.tree, self.tree, expired)
-            link_tree(current.folder / ".records", folder / ".records")
-            self.retired = {path: since for path, since in self.retired.items() if path not in expired}
+        self._catalogue = catalogue
+        self._folder = snapshots.root / ".snapshots" / f".{number:04}.partial"
+        self._sources: list[tuple[File, Path]] = []
+        self._gone: list[tuple[str, str]] = []
+        self._records: list[PublishedRecord] = []
+        self._extras: dict[tuple[str, str], bytes | None] = {}
+        self._restored: Snapshot | None = None
 
-    def add(self, repository: str, path: str, file: Path) -> None:
-        """Link a file into the tree.
+    def add(self, file: File, source: Path) -> None:
+        """Put a file into a repository.
 
         :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
         """
-        place = self.tree / repository / path
-        if place.exists():
-            if not place.samefile(file):
-                raise CannotRun(f"{place.name} was published before with other content", "raise its Release")
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.link(file, place)
+        if self._catalogue.known(file.repository, file.path) not in (None, file.sha256):
+            raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
+        if self.current is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
+            self._sources.append((file, source))
 
-    def write_index(self, repository: str, packages: list[index.Package]) -> None:
-        """Write a repository's index anew; what it no longer names stays readable for a while."""
-        folder = self.tree / repository
-        self.altered.append(index.write(folder, packages, self.now))
-        (folder / "repodata" / "repomd.xml.asc").unlink(missing_ok=True)
-        named = {str(package.location_href) for package in packages}
-        named |= {f"repodata/{name}" for name in index.data_files(folder)}
-        for file in files_below(folder):
-            path = f"{repository}/{file}"
-            if file in named:
-                self.retired.pop(path, None)
-            else:
-                self.retired.setdefault(path, self.now)
+    def remove(self, repository: str, path: str) -> None:
+        """Take a file out of a repository; it stays readable for a while."""
+        self._gone.append((repository, path))
 
-    def complete(self) -> None:
-        """Give every repository that has no index an empty one."""
-        for repository in self.repositories:
-            if not (self.tree / repository / "repodata").is_dir():
-                self.write_index(repository, [])
-
-    def write_published(self, record: PublishedRecord) -> None:
+    def note(self, record: PublishedRecord) -> None:
         """Note which build a package of the tree is from."""
-        write_record(record, self.folder / ".records" / record.target / f"{record.package}.json")
+        self._records.append(record)
 
-    def finish(self, what: str, content_of: int | None = None) -> None:
-        """Show it to users."""
+    def extra(self, repository: str, kind: str, content: bytes | None) -> None:
+        """Set a further data file of a repository (``group``, ``updateinfo``), or take it away."""
+        if self._catalogue.extras(repository).get(kind) != content:
+            self._extras[repository, kind] = content
+
+    def restore(self, to: Snapshot) -> None:
+        """Take the content of an earlier snapshot in place of the current one."""
+        self._restored = to
+
+    def finish(self, what: str, sign: Sign, content_of: int | None = None) -> None:
+        """Show it to users.
+
+        :param sign: called with each repomd.xml that is written anew.
+        """
+        changed = self._write_rows()
+        self._place_files()
+        self._write_indexes(changed, sign)
         record = SnapshotRecord(
             number=self.number,
             made=utc(self.now),
             what=what,
             content_of=content_of or self.number,
             repositories=self.repositories,
-            retired=self.retired,
+            retired=self._retired,
         )
-        write_record(record, self.folder / "snapshot.json")
-        index.flush(self.folder / "snapshot.json")
-        self.snapshots.switch(self.folder, self.number)
+        path = self._folder / "snapshot.json"
+        path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        index.flush(path)
+        self.snapshots.switch(self._folder, self.number)
 
+    def _write_rows(self) -> set[str]:
+        """The catalogue's part; the repositories whose index changes."""
+        catalogue, number = self._catalogue, self.number
+        changed = {file.repository for file, _ in self._sources} | {repository for repository, _ in self._gone}
+        changed |= {repository for repository, _ in self._extras}
+        with catalogue.writing():
+            if self._restored:
+                changed |= catalogue.restore(number, self._restored.record.content_of, self.now)
+            for repository, path in self._gone:
+                catalogue.retire(number, repository, path, self.now)
+            for file, _ in self._sources:
+                catalogue.add(number, file)
+            for (repository, kind), content in self._extras.items():
+                catalogue.extra(number, repository, kind, content)
+            for record in self._records:
+                catalogue.note(number, record.package, record.target, record.model_dump_json())
+            catalogue.compress(number)
+        return changed
 
-def restore(draft: Draft, to: Snapshot) -> None:
-    """Give a draft the content of an earlier snapshot.
-
-    Indexes that differ are written anew, because a client ignores one that is older than the one it has.
-    """
-    for repository in draft.repositories:
-        there = to.tree / repository
-        if _same_index(there, draft.tree / repository):
-            continue
-        packages = index.load(there)
-        for package in packages:
-            draft.add(repository, package.location_href, there / package.location_href)
-        draft.write_index(repository, packages)
-    records = draft.folder / ".records"
-    shutil.rmtree(records, ignore_errors=True)
-    link_tree(to.folder / ".records", records)
-
-
-def _same_index(one: Path, other: Path) -> bool:
-    a, b = one / "repodata" / "repomd.xml", other / "repodata" / "repomd.xml"
-    return a.is_file() and b.is_file() and a.samefile(b)
-
-
-def link_tree(source: Path, into: Path, without: Set[str] = frozenset()) -> None:
-    """Hard-link every file of a folder into another one.
-
-    :param without: paths relative to ``source`` that are left out.
-    """
-    made: set[Path] = set()
-    for file in files_below(source):
-        if file not in without:
-            place = into / file
-            if place.parent not in made:
+    def _place_files(self) -> None:
+        folders = set()
+        for file, source in self._sources:
+            place = self.tree / file.repository / file.path
+            if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
-                made.add(place.parent)
-            os.link(source / file, place)
+                _link(source, place)
+            folders.add(place.parent)
+        for repository in self.repositories:
+            link = self.tree / repository / "repodata"
+            if not link.is_symlink():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                shown = self.snapshots.root / ".snapshots" / "current" / repository / "repodata"
+                link.symlink_to(os.path.relpath(shown, link.parent))
+                folders.add(link.parent)
+        for folder in folders:
+            index.flush(folder)
+
+    def _write_indexes(self, changed: set[str], sign: Sign) -> None:
+        expired = {path for path, since in self._before.items() if self.now - since > READABLE}
+        self._retired = {path: since for path, since in self._before.items() if path not in expired}
+        for repository in self.repositories:
+            folder = self._folder / repository / "repodata"
+            folder.mkdir(parents=True)
+            old = self.current.folder / repository / "repodata" if self.current else None
+            fresh = old is None or not old.is_dir() or repository in changed
+            if old is not None and old.is_dir():
+                self._keep(repository, old, folder, expired, fresh)
+            if fresh:
+                repomd = index.write(folder, self._catalogue, repository, self.number, self.now)
+                path = folder / "repomd.xml"
+                path.write_bytes(repomd)
+                index.flush(path)
+                sign(path)
+                for name in index.data_files(folder.parent):
+                    self._retired.pop(f"{repository}/{name}", None)
+
+    def _keep(self, repository: str, old: Path, folder: Path, expired: set[str], fresh: bool) -> None:
+        for file in old.iterdir():
+            if f"{repository}/{file.name}" in expired or (fresh and file.name.startswith("repomd.xml")):
+                continue
+            os.link(file, folder / file.name)
+            if fresh:
+                self._retired.setdefault(f"{repository}/{file.name}", self.now)
+
+    @property
+    def _before(self) -> dict[str, float]:
+        return dict(self.current.record.retired) if self.current else {}
 
 
-def files_below(folder: Path) -> Iterator[str]:
-    """Paths of the files below a folder, relative to it."""
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            yield os.path.relpath(os.path.join(parent, file), folder)  # noqa: PTH118 - one of thousands
+def _link(source: Path, place: Path) -> None:
+    """A hard link, or a copy where that is another file system; whole in either case."""
+    try:
+        os.link(source, place)
+    except OSError:
+        partial = place.with_name(f".{place.name}.partial")
+        shutil.copyfile(source, partial)
+        index.flush(partial)
+        partial.replace(place)
 
 
 def utc(seconds: float) -> str:
     """ISO 8601 of a time in seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _read(path: Path) -> PublishedRecord:
-    return PublishedRecord.model_validate_json(path.read_bytes())

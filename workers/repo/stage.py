@@ -4,29 +4,34 @@ Two readers' guarantees, without a lock on their side:
 
 - The index is whole: repomd.xml is replaced by one rename, and what it names is there before (``workers.repo.index``).
 - What an index names stays the same for :data:`READABLE` after it was replaced. Packages lie in folders named by their
-  content (``packages/<SHA-256>/NAME.rpm``), so that a rebuild under the same NEVRA is another file; what no index names
-  any more is removed by a later call, when its folder has not been touched for that long.
+  content (``packages/<SHA-256>/NAME.rpm``), so that a rebuild under the same NEVRA is another file.
 
-A call that is killed leaves at most files that no index names; the next one ends its work and clears them away.
+repomd.xml tells the number of the index; the catalogue beside it holds what each number has, so that a call costs its
+change. A call that is killed leaves at most rows and files of a number nobody sees; the next one takes them back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from config.models import Site, Target
+from config.nevra import Nevra
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build, open_build, remove_tree
-from workers.repo.packages import check, is_debug_file, nevra_of, source_of
+from workers.repo.catalogue import Catalogue, File
+from workers.repo.packages import check, is_debug_file, nevra_of, nevra_of_file
 from workers.results import Artifact, BuildResult, StageResult
 
+INCOMING = ".incoming"
+"""Folder in a repository for what is not in place yet; a killed call leaves it, the next one removes it."""
 READABLE = 3600.0
 """Seconds a replaced index and its packages stay readable: longer than a build takes from resolving to installing."""
 
@@ -49,11 +54,12 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
         refusal = f"{result.nevr}: the build holds no package besides debuginfo"
         return _result(result, target, begun, outcome="not-held", summary=refusal, cause=refusal)
     repository = state / _place(site) / target.name
-    with locked(repository.with_name(f".{target.name}.lock")):
-        listed = index.load(repository)
+    with locked(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
+        names = [nevra_of_file(rpm.name).name for rpm in wanted]
+        listed = catalogue.related(number, "", result.package, names)
         if changed := not _already(repository, listed, result.package, wanted):
-            _replace(repository, listed, build, wanted, target)
-        _clear(repository)
+            _replace(repository, catalogue, number + 1, listed, build, wanted, target)
+        _clear(repository, catalogue, number + int(changed))
     verb = "staged for" if changed else "already staged for"
     summary = f"{result.nevr}: {len(wanted)} {'package' if len(wanted) == 1 else 'packages'} {verb} {target.name}"
     return _result(result, target, begun, summary=summary, staged=tuple(rpm.name for rpm in wanted))
@@ -98,65 +104,108 @@ def _result(build: BuildResult, target: Target, begun: float, **fields: object) 
     )
 
 
-def _already(repository: Path, listed: Iterable[index.Package], package: str, wanted: Iterable[Artifact]) -> bool:
-    ours = [p for p in listed if source_of(p) == package]
-    there = all((repository / p.location_href).is_file() for p in ours)
-    return there and {p.pkgId for p in ours} == {rpm.sha256 for rpm in wanted}
+@contextlib.contextmanager
+def _opened(repository: Path) -> Iterator[tuple[Catalogue, int]]:
+    """The repository's catalogue, and the number of the index that readers see.
+
+    Where there is none for that index, it is made from it.
+    """
+    path = repository / ".catalogue.sqlite"
+    repository.mkdir(parents=True, exist_ok=True)
+    if not (number := index.number(repository)):
+        path.unlink(missing_ok=True)  # of an index that is gone, or was written by something else
+    made = path.is_file()
+    with Catalogue.opened(path) as catalogue:
+        if made:
+            for _, place in catalogue.recover(number):
+                remove_tree((repository / place).parent)
+        elif packages := index.load(repository):
+            number = number or 1
+            with catalogue.writing():
+                for package in packages:
+                    catalogue.add(number, index.kept("", package))
+                catalogue.compress(number)
+        yield catalogue, number
+
+
+def _already(repository: Path, listed: Iterable[File], package: str, wanted: Iterable[Artifact]) -> bool:
+    ours = [file for file in listed if file.metadata and file.metadata.source == package]
+    there = all((repository / file.path).is_file() for file in ours)
+    return there and {file.sha256 for file in ours} == {rpm.sha256 for rpm in wanted}
 
 
 def _replace(
-    repository: Path, listed: list[index.Package], build: Build, wanted: tuple[Artifact, ...], target: Target
+    repository: Path,
+    catalogue: Catalogue,
+    number: int,
+    listed: Iterable[File],
+    build: Build,
+    wanted: tuple[Artifact, ...],
+    target: Target,
 ) -> None:
-    fresh = [_add(repository, build, artifact, target) for artifact in wanted]
-    names = {package.name for package in fresh}
-    gone = [p for p in listed if source_of(p) == build.result.package or p.name in names]
-    for old in gone:
-        if source_of(old) != build.result.package:
-            click.echo(f"{old.nevra()} of {source_of(old)} gives way to the one of {build.result.package}")
+    fresh = [_described(repository, build, artifact, target) for artifact in wanted]
+    for old in (file.metadata for file in listed if file.metadata):
+        nevra = f"{old.name}-{old.evr}.{old.arch}"
+        if old.source != build.result.package:
+            click.echo(f"{nevra} of {old.source} gives way to the one of {build.result.package}")
         for new in fresh:
-            if new.name == old.name and nevra_of(new).evr_key < nevra_of(old).evr_key:
-                click.echo(f"warning: {new.nevra()} is older than what was staged, {old.nevra()}", err=True)
-    # Their time to stay begins now, before the index forgets them: a kill in between costs nothing.
-    _touch(repository / Path(old.location_href).parent for old in gone)
-    _touch(repository / "repodata" / name for name in index.data_files(repository))
-    staying = [p for p in listed if p not in gone]
-    index.write(repository, [*staying, *fresh], int(time.time()))
+            if new.name == old.name and nevra_of(new).evr_key < Nevra.parse(nevra).evr_key:
+                click.echo(f"warning: {new.nevra()} is older than what was staged, {nevra}", err=True)
+    now = int(time.time())
+    with catalogue.writing():
+        for file in listed:
+            catalogue.retire(number, "", file.path, now)
+        for package in fresh:
+            catalogue.add(number, index.kept("", package))
+        catalogue.compress(number)
+    for artifact in wanted:
+        _place_package(repository, artifact)
+    repodata = repository / "repodata"
+    repodata.mkdir(exist_ok=True)
+    for name in index.data_files(repository):
+        if (repodata / name).exists():
+            os.utime(repodata / name)  # its time to stay begins now
+    content = index.write(repodata, catalogue, "", number, now)
+    index.flush(repodata)
+    fresh_index = repository / INCOMING / "repomd.xml"
+    fresh_index.parent.mkdir(exist_ok=True)
+    fresh_index.write_bytes(content)
+    index.flush(fresh_index)
+    fresh_index.replace(repodata / "repomd.xml")
+    index.flush(repodata)
 
 
-def _add(repository: Path, build: Build, artifact: Artifact, target: Target) -> index.Package:
-    folder = Path("packages", artifact.sha256)
-    path = repository / folder / artifact.name
+def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> index.Package:
+    """Bring a package here, if it is not, and hold it against what the build and its header say."""
+    href = f"packages/{artifact.sha256}/{artifact.name}"
+    path = repository / href
     if not path.is_file():
-        partial = repository / "packages" / f".{artifact.sha256}"
-        remove_tree(partial)
-        partial.mkdir(parents=True)
-        package = index.describe(build.fetch(artifact, partial, link=True), f"{folder}/{artifact.name}")
-        check(package, artifact, target)
-        index.flush(partial / artifact.name)
-        partial.rename(repository / folder)
-        index.flush(repository / "packages")
-        return package
-    _touch([path.parent])
-    package = index.describe(path, f"{folder}/{artifact.name}")
+        folder = repository / INCOMING / artifact.sha256
+        remove_tree(folder)
+        folder.mkdir(parents=True)
+        path = build.fetch(artifact, folder, link=True)
+        index.flush(path)
+    package = index.describe(path, href)
     check(package, artifact, target)
     return package
 
 
-def _touch(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.exists():
-            os.utime(path)
+def _place_package(repository: Path, artifact: Artifact) -> None:
+    folder = repository / "packages" / artifact.sha256
+    if not (folder / artifact.name).is_file():
+        remove_tree(folder)
+        folder.parent.mkdir(exist_ok=True)
+        (repository / INCOMING / artifact.sha256).rename(folder)
+        index.flush(folder.parent)
 
 
-def _clear(repository: Path) -> None:
+def _clear(repository: Path, catalogue: Catalogue, number: int) -> None:
     """Remove what no index names and nobody can still be reading, and what a killed call left half made."""
-    now = time.time()
-    named = {repository / Path(p.location_href).parent for p in index.load(repository)}
-    for folder in (repository / "packages").iterdir():
-        if folder.name.startswith(".") or (folder not in named and now - folder.stat().st_mtime > READABLE):
-            remove_tree(folder)
-    remove_tree(repository / index.FRESH)
+    remove_tree(repository / INCOMING)
+    long_ago = time.time() - READABLE
+    for _, place, _ in catalogue.prune(number, long_ago):
+        remove_tree((repository / place).parent)
     kept = index.data_files(repository)
     for file in (repository / "repodata").iterdir():
-        if file.name not in kept and now - file.stat().st_mtime > READABLE:
+        if file.name not in kept and file.stat().st_mtime < long_ago:
             file.unlink()

@@ -100,28 +100,24 @@ def add(
     # A source package stays while another target is still at its version.
     gone -= {place for name, record in published.items() if name != unit.target.name for place in _places(record)}
     gone -= set(unit.files)
-    files, fresh = [], {}
+    files = []
     for place_, artifact in sorted(unit.files.items()):
         package = index.describe(signed[artifact.name], place_.path)
         check_header(package, artifact.name, unit.target)
-        draft.add(place_.repository, place_.path, signed[artifact.name])
-        fresh[place_] = package
-        size = signed[artifact.name].stat().st_size
+        file = index.kept(place_.repository, package, artifact.sha256)
+        draft.add(file, signed[artifact.name])
         files.append(
             PublishedFile(
                 name=artifact.name,
                 repository=place_.repository,
                 path=place_.path,
                 unsigned_sha256=artifact.sha256,
-                sha256=package.pkgId,
-                size=size,
+                sha256=file.sha256,
+                size=file.size,
             )
         )
-    for repository in sorted({place_.repository for place_ in (*fresh, *gone)}):
-        listed = {Place(repository, p.location_href): p for p in index.load(draft.tree / repository)}
-        wanted = {p: package for p, package in (listed | fresh).items() if p.repository == repository and p not in gone}
-        if wanted.keys() != listed.keys():
-            draft.write_index(repository, list(wanted.values()))
+    for place_ in sorted(gone):
+        draft.remove(place_.repository, place_.path)
     record = PublishedRecord(
         package=unit.package,
         target=unit.target.name,
@@ -134,7 +130,7 @@ def add(
         published=utc(draft.now),
         files=tuple(files),
     )
-    draft.write_published(record)
+    draft.note(record)
     return record
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ _KINDS = {
     "os.rmdir": "remove",
     "os.utime": "touch",
     "subprocess.Popen": "program",
+    "kitten.sql": "sql",
 }
 
 
@@ -29,6 +31,7 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
     if child == 0:
         os.setsid()
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        _tell_of_sql()
         sys.addaudithook(_killer(step))
         try:
             action()
@@ -41,6 +44,20 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
         return True
     assert os.waitstatus_to_exitcode(status) == 0, "the action failed by itself"
     return False
+
+
+def _tell_of_sql() -> None:
+    """SQLite's own effects raise no audit event; each statement that changes something stands for them."""
+    connect = sqlite3.connect
+
+    def told(*arguments: object, **more: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **more)  # type: ignore[call-overload]
+        connection.set_trace_callback(
+            lambda statement: None if statement.startswith(("SELECT", "PRAGMA")) else sys.audit("kitten.sql")
+        )
+        return connection  # type: ignore[no-any-return]
+
+    sqlite3.connect = told  # type: ignore[assignment]
 
 
 def _killer(step: int) -> Callable[[str, tuple[object, ...]], None]:

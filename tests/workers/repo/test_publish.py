@@ -111,14 +111,14 @@ def test_publishing_again_changes_nothing(site: Site, state: Path, make_build: B
     first = publish(site, state, "aarch64", str(build))
     again = publish(site, state, "aarch64", str(build))
     assert (again.outcome, again.unchanged, again.snapshot, again.packages) == ("held", True, 1, first.packages)
-    assert str((state / "published/10-kitten").readlink()) == ".snapshots/0001/10-kitten"
+    assert str((state / "published/.snapshots/current").readlink()) == "0001"
 
 
 def test_a_newer_version_replaces_the_older_and_old_metadata_stays_readable(
     site: Site, state: Path, make_build: BuildFactory
 ) -> None:
     first = publish(site, state, "aarch64", str(make_build()))
-    old_data = {p.relative_to(state) for p in (state / "published/10-kitten").glob("*/*/os/repodata/*.gz")}
+    old_data = {p.relative_to(state) for p in (state / "published/10-kitten").glob("*/*/os/repodata/*.zst")}
     publish(site, state, "aarch64", str(make_build(version="2")))
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
     assert all(Path(package.url).is_file() for package in first.packages)
@@ -131,6 +131,7 @@ def test_what_no_mirror_can_still_need_is_left_out(
     first = publish(site, state, "aarch64", str(make_build()))
     publish(site, state, "aarch64", str(make_build(version="2")))
     monkeypatch.setattr(snapshot, "READABLE", -1.0)
+    monkeypatch.setattr(snapshot, "KEPT", 1)
     publish(site, state, "aarch64", str(make_build(version="3")))
     assert not any(Path(package.url).exists() for package in first.packages)
     assert versions(state, site) == {"aarch64": "tiny-3-1.el10"}
@@ -280,10 +281,13 @@ def test_old_snapshots_are_removed(
     monkeypatch.setattr(snapshot, "READABLE", -1.0)
     for version in ("1", "2", "3", "4"):
         publish(site, state, "aarch64", str(make_build(version=version)))
-    assert sorted(path.name for path in (state / "published/.snapshots").iterdir()) == ["0003", "0004"]
+    assert sorted(path.name for path in (state / "published/.snapshots").iterdir()) == ["0003", "0004", "current"]
     kept = {path.name.split("-")[-2] for path in (state / "published/.signed").rglob("*.rpm")}
-    # Snapshot 3 still holds version 2, for those who had the index before it.
-    assert kept == {"2", "3", "4"}, "the signed copies of what no snapshot holds are gone too"
+    assert kept == {"3", "4"}, "the signed copies of what no snapshot holds are gone too"
+    packages = {path.name for path in (state / "published/10-kitten/BaseOS/aarch64/os/Packages/t").iterdir()}
+    assert packages == {"tiny-libs-3-1.el10.aarch64.rpm", "tiny-libs-4-1.el10.aarch64.rpm"}
+    assert rollback(site, state) == "snapshot 5 shows the content of 3 in place of 4"
+    assert versions(state, site) == {"aarch64": "tiny-3-1.el10"}
     with pytest.raises(CannotRun, match="there is no snapshot 1"):
         rollback(site, state, 1)
 
@@ -342,9 +346,13 @@ def test_two_at_once_wait_for_each_other(site: Site, state: Path, make_build: Bu
 
 
 def copy_of(folder: Path, into: Path) -> None:
-    """A copy with hard links; our files are replaced, never written into."""
+    """A copy with hard links; our files are replaced, never written into, but for the catalogue."""
     shutil.rmtree(into, ignore_errors=True)
-    shutil.copytree(folder, into, symlinks=True, copy_function=os.link)
+
+    def copy(source: str, place: str) -> None:
+        (shutil.copyfile if ".catalogue.sqlite" in source else os.link)(source, place)
+
+    shutil.copytree(folder, into, symlinks=True, copy_function=copy)
 
 
 @pytest.mark.parametrize("signed_before", [False, True], ids=["with signing", "signed before"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from multiprocessing import get_context
@@ -78,20 +77,28 @@ def test_a_rebuild_under_the_same_nevra_is_another_file(site: Site, state: Path,
     assert old.read_bytes() != new.read_bytes()
 
 
-def test_what_nobody_can_still_read_is_removed(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_what_nobody_can_still_read_is_removed(
+    site: Site, state: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage(site, state, "aarch64", str(make_build()))
     old = staged(state)
     stage(site, state, "aarch64", str(make_build(version="2")))
-    long_ago = time.time() - module.READABLE - 1
-    repository = state / "staged/aarch64"
-    for path in (*(repository / "packages").iterdir(), *(repository / "repodata").iterdir()):
-        os.utime(path, (long_ago, long_ago))
+    monkeypatch.setattr(module, "READABLE", -1.0)
     stage(site, state, "aarch64", str(make_build(version="2")))
+    repository = state / "staged/aarch64"
     assert not any(path.exists() for path in old.values())
-    assert len(staged(state)) == 2
+    assert len(staged(state)) == len(list((repository / "packages").iterdir())) == 2
     assert {path.name for path in (repository / "repodata").iterdir()} == index.data_files(repository) - {
         "repomd.xml.asc"
     }
+
+
+def test_an_index_without_a_catalogue_is_taken_over(site: Site, state: Path, make_build: BuildFactory) -> None:
+    stage(site, state, "aarch64", str(make_build()))
+    (state / "staged/aarch64/.catalogue.sqlite").unlink()
+    assert stage(site, state, "aarch64", str(make_build())).summary.endswith("already staged for aarch64")
+    stage(site, state, "aarch64", str(make_build(version="2")))
+    assert set(staged(state)) == {"tiny-libs-0:2-1.el10.aarch64", "tiny-doc-0:2-1.el10.noarch"}
 
 
 def test_an_older_version_is_staged_with_a_warning(
@@ -99,7 +106,7 @@ def test_an_older_version_is_staged_with_a_warning(
 ) -> None:
     stage(site, state, "aarch64", str(make_build(version="2")))
     stage(site, state, "aarch64", str(make_build()))
-    assert "tiny-libs-0:1-1.el10.aarch64 is older than what was staged, tiny-libs-0:2" in capsys.readouterr().err
+    assert "tiny-libs-0:1-1.el10.aarch64 is older than what was staged, tiny-libs-2-1" in capsys.readouterr().err
     assert "tiny-libs-0:1-1.el10.aarch64" in staged(state)
 
 
@@ -207,8 +214,8 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_the_next_call_ends_the
         assert outcomes[-1] == old or len(outcomes[-1]) == 2
         stage(site, state, "aarch64", new_build)
         assert set(staged(state)) == {"tiny-libs-0:2-1.el10.aarch64", "tiny-doc-0:2-1.el10.noarch"}
-        assert not list((state / "staged/aarch64/packages").glob(".*"))
-        assert not (state / "staged/aarch64/.repodata.new").exists()
+        assert len(list((state / "staged/aarch64/packages").iterdir())) == 4
+        assert not (state / "staged/aarch64" / module.INCOMING).exists()
         if not killed:
             break
     assert len(outcomes) > 10

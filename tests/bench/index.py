@@ -1,0 +1,160 @@
+"""Adding packages to a repository of 10,000: ours, and what ``createrepo_c --update --skip-stat`` takes for the same.
+
+Timed twice over: each as a program that starts, and our part alone, as in a publication, where the program runs anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.figure import Benchmark, Figure
+from workers import cache
+from workers.repo import index
+from workers.repo.snapshot import Snapshots
+
+PACKAGES, MOST = 10_000, 100
+RUNS = 3
+_SPEC = """
+Name: bench{part}
+Version: 1
+Release: 1
+Summary: Packages by the thousand
+License: MIT
+BuildArch: noarch
+%description
+Nothing.
+%{{lua:
+for number = {first}, {last} do
+  print("%package -n thing" .. number .. "\\nSummary: Number " .. number .. "\\n")
+  for need = 1, 4 do print("Requires: thing" .. (number * 7 + need * 131) % 10000 .. " >= 1\\n") end
+  print("Provides: lib" .. number .. ".so.1()(64bit)\\n")
+  print("%description -n thing" .. number .. "\\nOne of many packages, with files, requirements and a history.\\n")
+  print("%files -n thing" .. number .. "\\n")
+  for file = 1, 12 do print("/usr/share/thing" .. number .. "/file" .. file .. "\\n") end
+end
+}}
+%install
+for number in $(seq {first} {last}); do
+  mkdir -p %{{buildroot}}/usr/share/thing$number
+  for file in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $number >%{{buildroot}}/usr/share/thing$number/file$file; done
+done
+%changelog
+* Wed Nov 25 2026 Bench <bench@example.org> - 1-1
+- Made
+"""
+
+
+def _make(into: Path) -> None:
+    """Real packages, by the host's rpmbuild."""
+    step = 1010
+    parts = []
+    for part, first in enumerate(range(0, PACKAGES + MOST, step)):
+        folder = into / f"part{part}"
+        folder.mkdir()
+        spec = folder / "bench.spec"
+        last = min(first + step, PACKAGES + MOST) - 1
+        spec.write_text(_SPEC.format(part=part, first=first, last=last))
+        places = {"_topdir": folder, "_rpmdir": into, "_buildrootdir": folder / "root", "_dbpath": folder / "db"}
+        defines = [word for name, value in places.items() for word in ("--define", f"{name} {value}")]
+        words = ["rpmbuild", "-bb", "--define", "_build_name_fmt %{NAME}.rpm", *defines, str(spec)]
+        parts.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        if len(parts) % 2 == 0:
+            for process in parts:
+                process.wait()
+    for process in parts:
+        if process.wait() != 0:
+            raise SystemExit("rpmbuild could not make the packages of the benchmark")
+    for folder in into.glob("part*"):
+        shutil.rmtree(folder)
+
+
+def _packages() -> list[Path]:
+    made = cache.entry("bench", f"repository-{PACKAGES + MOST}-1", _make)
+    return sorted(made.glob("thing*.rpm"), key=lambda path: int(path.stem.removeprefix("thing")))
+
+
+def publish(root: Path, packages: list[Path]) -> float:
+    """Publish packages into the one repository of a folder; the seconds that took."""
+    begun = time.perf_counter()
+    snapshots = Snapshots(root, "10-bench")
+    with snapshots.lock(), snapshots.draft(("os",)) as draft:
+        for rpm in packages:
+            draft.add(index.kept("os", index.describe(rpm, f"Packages/{rpm.name}")), rpm)
+        draft.finish("bench", lambda _repomd: None)
+    return time.perf_counter() - begun
+
+
+def _program(root: Path, packages: list[Path]) -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "tests.bench.index", root, *packages], check=True)
+    return time.perf_counter() - begun
+
+
+def _createrepo(repository: Path) -> float:
+    begun = time.perf_counter()
+    words = [Path(sys.executable).parent / "createrepo_c", "--quiet", "--update", "--skip-stat", repository]
+    subprocess.run(words, check=True)
+    return time.perf_counter() - begun
+
+
+def _same(ours: Path, theirs: Path) -> None:
+    """Equal metadata, package by package, or the comparison means nothing."""
+    import createrepo_c as c
+
+    def told(repository: Path) -> dict[str, tuple[str, str, str]]:
+        found = {}
+        for package in index.load(repository):
+            package.time_file = 0  # of the file, not of what is in it
+            package.location_href = Path(package.location_href).name
+            found[package.pkgId] = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+        return found
+
+    mine, other = told(ours), told(theirs)
+    if mine != other or not mine:
+        raise SystemExit(f"metadata differs: {len(mine)} packages here, {len(other)} there")
+
+
+def adding() -> Iterator[Figure]:
+    """1 and 100 packages more."""
+    packages = _packages()
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
+        ours, theirs = Path(folder, "ours"), Path(folder, "theirs")
+        publish(ours, packages[:PACKAGES])
+        theirs.mkdir()
+        for rpm in packages[:PACKAGES]:
+            os.link(rpm, theirs / rpm.name)
+        _createrepo(theirs)
+        for count in (1, MOST):
+            more = packages[PACKAGES : PACKAGES + count]
+            programs, parts, others = [], [], []
+            for run in range(RUNS):
+                one, two, other = (Path(folder, f"{name}{count}-{run}") for name in ("one", "two", "other"))
+                for place, source in ((one, ours), (two, ours), (other, theirs)):
+                    subprocess.run(["cp", "--archive", source, place], check=True)
+                for rpm in more:
+                    os.link(rpm, other / rpm.name)
+                others.append(_createrepo(other))
+                programs.append(_program(one, more))
+                parts.append(publish(two, more))
+                _same(two / "10-bench/os", other)
+                _same(one / "10-bench/os", other)
+                for place in (one, two, other):
+                    shutil.rmtree(place)
+            other_time = statistics.median(others)
+            said = "createrepo_c --update --skip-stat"
+            yield Figure(f"index-{count} with process start", statistics.median(programs), other_time, said, 1 / 6)
+            yield Figure(f"index-{count}", statistics.median(parts), other_time, said, 1 / 20)
+
+
+BENCHMARKS: dict[str, Benchmark] = {"index": adding}
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
