@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workers.errors import CannotRun
 
@@ -195,7 +196,7 @@ class Catalogue:
             f"name, evr, arch, source, primary_xml, filelists_xml, other_xml FROM files WHERE {condition}",
             values,
         )
-        return [File(*row[:5], None if row[5] is None else Metadata(*row[5:9], row[9:12])) for row in rows]
+        return [_file(row) for row in rows]
 
     # ------------------------------------------------------------------------------------------------------- writing
 
@@ -250,7 +251,7 @@ class Catalogue:
             (number, now, repository, path),
         )
 
-    def extra(self, number: int, repository: str, kind: str, data: bytes | None) -> None:
+    def set_extra(self, number: int, repository: str, kind: str, data: bytes | None) -> None:
         """Set a further data file of a repository, or take it away."""
         self._db.execute(
             "UPDATE extras SET until = ? WHERE repository = ? AND kind = ? AND until IS NULL",
@@ -346,6 +347,12 @@ class Catalogue:
             if count < GROUP_PACKAGES and taken + size <= GROUP_BYTES:
                 return int(group)
         return 0 if last is None else int(last) + 1
+
+
+def _file(row: tuple[Any, ...]) -> File:
+    repository, path, checksum, size, unsigned, name, evr, arch, source, *xml = row
+    metadata = None if name is None else Metadata(name, evr, arch, source, (xml[0], xml[1], xml[2]))
+    return File(repository, path, checksum, size, unsigned, metadata)
 
 
 def _valid(at: int) -> str:

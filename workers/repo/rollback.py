@@ -27,9 +27,9 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         of = wanted.record.content_of
         if of == content:
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
-        with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
-            with snapshots.draft(()) as draft:
-                draft.restore(wanted)
-                draft.finish(f"rolled back to {of}", key.sign_detached, of)
+        owner = f"{site.distribution.title} (packages and indexes)"
+        with signer(state / "secrets" / "gnupg", owner) as key, snapshots.draft(()) as draft:
+            draft.restore(wanted)
+            draft.finish(f"rolled back to {of}", key.sign_detached, of)
         snapshots.prune()
     return f"snapshot {draft.number} shows the content of {of} in place of {content}"

@@ -32,6 +32,8 @@ KEPT = 20
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
 
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
+
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
 
@@ -184,7 +186,8 @@ class Draft:
     ) -> None:
         self.snapshots, self.number, self.current = snapshots, number, current
         self.tree = snapshots.root / snapshots.top
-        self.now = int(time.time())
+        # rsync takes files of one size and one second for the same: no two publications share a second.
+        self.now = max(int(time.time()), seconds(current.record.made) + 1 if current else 0)
         self.repositories = tuple(sorted({*(current.record.repositories if current else ()), *repositories}))
         self._catalogue = catalogue
         self._folder = snapshots.root / ".snapshots" / f".{number:04}.partial"
@@ -255,7 +258,7 @@ class Draft:
             for file, _ in self._sources:
                 catalogue.add(number, file)
             for (repository, kind), content in self._extras.items():
-                catalogue.extra(number, repository, kind, content)
+                catalogue.set_extra(number, repository, kind, content)
             for record in self._records:
                 catalogue.note(number, record.package, record.target, record.model_dump_json())
             catalogue.compress(number)
@@ -295,6 +298,9 @@ class Draft:
                 path.write_bytes(repomd)
                 index.flush(path)
                 sign(path)
+                for file in (path, path.with_name("repomd.xml.asc")):
+                    if file.is_file():
+                        os.utime(file, (self.now, self.now))
                 for name in index.data_files(folder.parent):
                     self._retired.pop(f"{repository}/{name}", None)
 
@@ -322,6 +328,11 @@ def _link(source: Path, place: Path) -> None:
         partial.replace(place)
 
 
-def utc(seconds: float) -> str:
+def utc(time: float) -> str:
     """ISO 8601 of a time in seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(time, UTC).strftime(_ISO)
+
+
+def seconds(text: str) -> int:
+    """The reverse."""
+    return int(datetime.strptime(text, _ISO).replace(tzinfo=UTC).timestamp())

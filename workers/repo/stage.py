@@ -27,7 +27,7 @@ from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build, open_build, remove_tree
 from workers.repo.catalogue import Catalogue, File
-from workers.repo.packages import check, is_debug_file, nevra_of, nevra_of_file
+from workers.repo.packages import Package, check, is_debug_file, nevra_of, nevra_of_file
 from workers.results import Artifact, BuildResult, StageResult
 
 INCOMING = ".incoming"
@@ -175,7 +175,7 @@ def _replace(
     index.flush(repodata)
 
 
-def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> index.Package:
+def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> Package:
     """Bring a package here, if it is not, and hold it against what the build and its header say."""
     href = f"packages/{artifact.sha256}/{artifact.name}"
     path = repository / href

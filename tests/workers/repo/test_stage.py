@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from multiprocessing import get_context
 from pathlib import Path
 
