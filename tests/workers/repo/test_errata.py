@@ -90,20 +90,20 @@ def test_a_kernel_asks_for_a_reboot_and_debuginfo_is_left_out() -> None:
         "kernel-core-2:6-1.x86_64", "1" * 64, "kernel-6-1.src.rpm", True,
     )  # fmt: skip
     assert not LIBS.reboot_suggested
-    xml = ET.fromstring(errata.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED)))
+    xml = ET.fromstring(errata.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED)))  # noqa: S314 - our own
     assert xml.find(".//package/reboot_suggested").text == "True"  # type: ignore[union-attr]
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))
 def test_no_changelog_breaks_the_xml_or_makes_markup(text: str) -> None:
-    root = ET.fromstring(errata.updateinfo([errata.to_xml(said(text))]))
+    root = ET.fromstring(errata.updateinfo([errata.to_xml(said(text))]))  # noqa: S314 - our own
     assert [child.tag for child in root] == ["update"]
     assert root.findtext("update/id") == "KITTEN-2026:0001"
 
 
 def test_markup_and_control_characters_stay_text() -> None:
     made = said("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
-    root = ET.fromstring(errata.updateinfo([errata.to_xml(made)]))
+    root = ET.fromstring(errata.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
     assert [node.text for node in root.iter("id")] == ["KITTEN-2026:0001"]
     assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>[31m"
 
