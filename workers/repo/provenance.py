@@ -53,7 +53,7 @@ def statement(site: Site, target: Target, package: Package, record: PublishedRec
         made.validate()
     except ValueError as error:
         raise CannotRun(f"{record.nevr} on {record.target}: {error}", "publish the package again") from None
-    return _canonical(MessageToDict(made.pb))
+    return _canonical(_whole(MessageToDict(made.pb)))
 
 
 def validated(content: bytes) -> dict[str, Any]:
@@ -236,6 +236,15 @@ def _repository(site: Site, package: Package) -> str:
 def _said(**fields: Any) -> dict[str, Any]:
     """The fields that say something."""
     return {name: value for name, value in fields.items() if value not in ("", None, {}, ())}
+
+
+def _whole(value: Any) -> Any:
+    """The same with whole numbers as such: protobuf's Struct knows only floating-point ones."""
+    if isinstance(value, dict):
+        return {name: _whole(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:
