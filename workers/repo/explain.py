@@ -1,4 +1,4 @@
-"""Where a published package comes from and why it was let through, in words.
+"""Where a published package comes from and why it was let through; ``explained.py`` puts it in words.
 
 Told by the statement of provenance that lies beside the package; where there is none, by the result files of the build;
 where those are gone too, by the record of the publication alone. What nothing tells is said to be unknown.
@@ -24,18 +24,7 @@ from workers.repo.state import named_stage, published
 from workers.results import Record
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_RULES = {
-    "built": "the build held and names its inputs",
-    "verified": "the proof held and speaks of each package by checksum",
-    "tested": "the tests held and speak of each package by checksum",
-}
-
 Told = Literal["statement", "build", "record"]
-_TOLD: Mapping[Told, str] = {
-    "statement": "its statement of provenance",
-    "build": "the result files of its build",
-    "record": "the record of its publication alone: the build's files are gone, and no statement lies beside the package",
-}
 
 
 class Document(Record):
@@ -97,7 +86,7 @@ def find(records: Iterable[PublishedRecord], name: str, target: str = "") -> Pub
     if not found:
         near = _near(name, listed)
         way_out = f"near it: {', '.join(near)}" if near else "kitten published lists what there is"
-        raise CannotRun(f"no published package is named {_line(name)[:200]}", way_out)
+        raise CannotRun(f"no published package is named {plain(name)[:200]}", way_out)
     if target and not (of_target := [record for record in found if record.target == target]):
         raise CannotRun(f"{name} is not published on {target}", f"it is on {_targets(found)}")
     found = of_target if target else found
@@ -149,14 +138,14 @@ def _told(site: Site, root: Path, record: PublishedRecord) -> tuple[Told, dict[s
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        remarks.append(f"{file} cannot be read: {_line(str(error))}")
+        remarks.append(f"{file} cannot be read: {plain(str(error))}")
     try:
         evidence = evidence_at(record.build) if record.build else None
         if evidence and evidence.build_json:
             document = provenance.validated(provenance.statement(site, target, package, record, evidence))
             return "build", document["predicate"], remarks
     except CannotRun as error:
-        remarks.append(_line(error.what))
+        remarks.append(plain(error.what))
     return "record", {}, remarks
 
 
@@ -177,96 +166,6 @@ def _documents(site: Site, root: Path, record: PublishedRecord) -> tuple[Documen
     return tuple(found)
 
 
-def words(told: Explanation) -> str:
-    """The explanation for people: a paragraph for each question, no control characters in it."""
-    record, definition = told.record, told.provenance.get("buildDefinition", {})
-    lines = [
-        f"{record.nevr} on {record.target}, stage {told.stage}",
-        f"  published   snapshot {record.snapshot}, {record.published}: {_count(len(record.files), 'file')}",
-        f"  from        {_source(record, definition.get('externalParameters', {}))}",
-        *_modified(definition.get("internalParameters", {})),
-        f"  built       {_built(record, told.provenance)}",
-        f"  let through {_rules(told)}",
-        *(f"              {line}" for line in _proof_lines(told.provenance)),
-        f"  documents   {_document_line(told.documents)}",
-        f"  told by     {_TOLD[told.told_by]}",
-        *(f"  remark      {remark}" for remark in told.remarks),
-    ]
-    return "\n".join(_line(line) for line in lines)
-
-
-def _source(record: PublishedRecord, external: Mapping[str, Any]) -> str:
-    if not record.commit:
-        return "no commit is recorded"
-    source = external.get("source", {})
-    where = f"{source['repository']}, " if source.get("repository") else ""
-    branch = f" of branch {source['branch']}" if source.get("branch") else ""
-    return f"{where}commit {record.commit}{branch}"
-
-
-def _modified(internal: Mapping[str, Any]) -> list[str]:
-    if not internal:
-        return []
-    if not (modification := internal.get("modification")):
-        return ["  modified    no: as upstream has it"]
-    return [f"  modified    {modification.get('summary', '')} (branch {modification.get('branch', '')})"]
-
-
-def _built(record: PublishedRecord, predicate: Mapping[str, Any]) -> str:
-    identity = f"build {record.identity[:12] or 'without an identity'}"
-    if not predicate:
-        return f"{identity}; by whom and from what is not known any more"
-    definition, run = predicate["buildDefinition"], predicate["runDetails"]
-    internal = definition.get("internalParameters", {})
-    buildroot = [d for d in definition.get("resolvedDependencies", ()) if _is_buildroot(d)]
-    level = internal.get("targetEntry", {}).get("isaLevel", "")
-    how = f" with {internal['backend']}" if internal.get("backend") else ""
-    tree = f" on tree {str(internal['tree'])[:12]}" if internal.get("tree") else ""
-    held = f", for {level}" if level else ""
-    return f"{identity} by {run['builder']['id']}{how}{held}; {_count(len(buildroot), 'buildroot package')}{tree}"
-
-
-def _is_buildroot(dependency: Mapping[str, Any]) -> bool:
-    name = str(dependency.get("name", ""))
-    return "gitCommit" not in dependency.get("digest", {}) and name != "build tree" and not name.endswith(".src.rpm")
-
-
-def _rules(told: Explanation) -> str:
-    rules = "; ".join(f"{rule}: {_RULES[rule]}" for rule in told.requires)
-    return f"stage {told.stage} requires {rules}"
-
-
-def _proof_lines(predicate: Mapping[str, Any]) -> list[str]:
-    if not predicate:
-        return ["what its proofs said is not known any more"]
-    said = {proof["name"]: proof.get("annotations", {}) for proof in predicate["runDetails"].get("byproducts", ())}
-    lines = []
-    if verify := said.get("verify.json"):
-        counts = _counts(verify.get("checks", {}), ("held", "violated", "skipped"))
-        lines.append(f"verified: {verify.get('outcome')}; checks: {counts}; {verify.get('summary', '')}")
-    else:
-        lines.append("verified: no verify.json")
-    for suite, tested in said.get("test.json", {}).get("suites", {}).items():
-        counts = _counts(tested.get("cases", {}), ("pass", "fail", "flaky", "skip"))
-        how = " ".join(filter(None, (tested.get("cpu"), tested.get("accelerator"))))
-        lines.append(f"tested, suite {suite}{f' ({how})' if how else ''}: {tested.get('outcome')}; cases: {counts}")
-    if not said.get("test.json"):
-        lines.append("tested: no test.json")
-    return lines
-
-
-def _counts(found: Mapping[str, int], order: Iterable[str]) -> str:
-    return ", ".join(f"{found.get(name, 0)} {name}" for name in order)
-
-
-def _document_line(found: Iterable[Document]) -> str:
-    listed = [f"{document.path} ({'signed' if document.signature else 'NOT signed'})" for document in found]
-    return ", ".join(listed) or "none lie beside the package"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _line(text: str) -> str:
+def plain(text: str) -> str:
+    """The text without control characters, those that turn its direction included."""
     return _CONTROL.sub(" ", text)

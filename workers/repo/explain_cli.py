@@ -19,7 +19,7 @@ from workers import options
 def explain(
     name: str, target_name: str, stage_name: str, as_json: bool, site_name: str, state_folder: Path | None
 ) -> None:
-    r"""Tell where a published package comes from and why it was let through.
+    """Tell where a published package comes from and why it was let through.
 
     NEVRA|NAME is a source or binary package: zlib, zlib-1.3-1.el10, zlib-devel-1.3-1.el10.x86_64, or a file name. The
     answer names the commit, what was modified, who built it from what, what was proven and tested, when it was
@@ -29,9 +29,9 @@ def explain(
 
     \b
       gpg --verify FILE.intoto.json.asc FILE.intoto.json
-    """
+    """  # noqa: D301 - \b is click's mark
     from workers.repo.explain import explain as work
-    from workers.repo.explain import words
+    from workers.repo.explained import words
 
     site, state = options.opened(site_name, state_folder)
     told = work(site, state, name, target=target_name, stage=stage_name)

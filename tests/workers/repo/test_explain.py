@@ -14,8 +14,9 @@ from tests.workers.repo.conftest import BuildFactory
 from workers.errors import CannotRun
 from workers.repo.documents import documents, home, names
 from workers.repo.evidence import evidence_at
-from workers.repo.explain import Document, explain, find, words
+from workers.repo.explain import Document, explain, find
 from workers.repo.explain_cli import explain as command
+from workers.repo.explained import words
 from workers.repo.publish import publish
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.state import published
