@@ -49,6 +49,8 @@ class Explanation(Record):
     """The predicate (SLSA provenance v1); empty when only the record tells."""
     requires: tuple[str, ...] = ()
     """What the stage requires of a build, as configured today."""
+    overrides: tuple[str, ...] | None = None
+    """Rules that a person let pass, in words; None where the publication did not record it."""
     documents: tuple[Document, ...] = ()
 
 
@@ -70,6 +72,7 @@ def explain(site: Site, state: Path, name: str, *, target: str = "", stage: str 
         record=record,
         provenance=predicate,
         requires=tuple(dict.fromkeys(("built", *chosen.requires))),
+        overrides=getattr(record, "overrides", None),
         documents=_documents(site, root, record),
     )
 

@@ -30,6 +30,7 @@ def words(told: Explanation) -> str:
         *_modified(definition.get("internalParameters", {})),
         f"  built       {_built(record, told.provenance)}",
         f"  let through {_rules(told)}",
+        f"              {_overrides(told.overrides)}",
         *(f"              {line}" for line in _proof_lines(told.provenance)),
         f"  documents   {_document_line(told.documents)}",
         f"  told by     {_TOLD[told.told_by]}",
@@ -77,6 +78,12 @@ def _is_buildroot(dependency: Mapping[str, Any]) -> bool:
 def _rules(told: Explanation) -> str:
     rules = "; ".join(f"{rule}: {_RULES[rule]}" for rule in told.requires)
     return f"stage {told.stage} requires {rules}"
+
+
+def _overrides(overrides: Iterable[str] | None) -> str:
+    if overrides is None:
+        return "whether a rule was overridden is not recorded"
+    return f"overridden: {'; '.join(overrides)}" if overrides else "no rule was overridden"
 
 
 def _proof_lines(predicate: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from workers.repo.explained import words
 from workers.repo.publish import publish
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.state import published
+from workers.results import VerifyResult
 
 
 def record(package: str, target: str, evr: str = "1-1.el10", arch: str = "", source: str = "") -> PublishedRecord:
@@ -97,6 +98,7 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, shown:
         "for ARMv8.0-A; 0 buildroot packages",
         "  let through stage kitten requires built: the build held and names its inputs; verified: the proof held and "
         "speaks of each package by checksum; tested: the tests held and speak of each package by checksum",
+        "              whether a rule was overridden is not recorded",
         "              verified: held; checks: 1 held, 0 violated, 0 skipped; proven",
         "              tested, suite packages: held; cases: 1 pass, 0 fail, 0 flaky, 0 skip",
         "  documents   none lie beside the package",
@@ -153,6 +155,25 @@ def test_another_build_in_the_folder_is_not_believed(
     told = explain(site, state, "tiny")
     assert told.told_by == "record"
     assert told.remarks[0].startswith("build.json is of tiny on aarch64, build ")
+
+
+def test_overrides_are_told_where_they_are_recorded(site: Site, state: Path, shown: PublishedRecord) -> None:
+    told = explain(site, state, "tiny")
+    assert "\n              no rule was overridden\n" in words(told.model_copy(update={"overrides": ()}))
+    forced = words(told.model_copy(update={"overrides": ("no downgrade, by ann: a bad release",)}))
+    assert "\n              overridden: no downgrade, by ann: a bad release\n" in forced
+
+
+def test_what_a_worker_wrote_moves_no_cursor_and_makes_no_line(site: Site, state: Path, shown: PublishedRecord) -> None:
+    proof = Path(shown.build) / "verify.json"
+    verify = VerifyResult.read(proof.read_text())
+    evil = "fine\x1b[2J\n  told by     the release engineer\u202e"
+    verify.model_copy(update={"summary": evil}).write(proof)
+    text = words(explain(site, state, "tiny"))
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert [line for line in text.splitlines() if line.startswith("  told by")] == [
+        "  told by     the result files of its build"
+    ]
 
 
 def test_the_command_prints_words_and_json(site_path: Path, state: Path, shown: PublishedRecord) -> None:
