@@ -45,7 +45,8 @@ _RFE = re.compile(
     r"\b(?:rfe|enhancements?|new features?|rebase[ds]?(?: to)?|(?:add|enable)s? support)\b", re.IGNORECASE
 )
 _FIX = re.compile(r"\b(?:resolves?|related|fix(?:e[ds])?)\b", re.IGNORECASE)
-_ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?[^\s:<>-]+-[^\s:<>-]+)\s*$")
+# Both parts have a digit, else a double-barrelled surname would be a version.
+_ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ def changelog(package: object) -> tuple[Entry, ...]:
     :param package: of :func:`workers.repo.index.describe`, or one that an index names.
     """
     entries: Sequence[tuple[str, int, str]] = package.changelogs  # type: ignore[attr-defined]
-    return tuple(Entry(author or "", int(time), text or "") for author, time, text in reversed(entries))
+    # A package file's entries come oldest first, an index's may not. createrepo_c moves entries of one day a second
+    # apart, so that their times tell the order.
+    found = (Entry(author or "", int(time), text or "") for author, time, text in entries)
+    return tuple(sorted(found, key=lambda entry: entry.time, reverse=True))
 
 
 def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
@@ -130,10 +134,10 @@ def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Ent
 
     :param old_evr: ``[epoch:]version-release`` of the source package users have.
     """
-    known, fresh = set(old), []
+    known, fresh = {_said(entry) for entry in old}, []
     has = Nevra.parse(f"x-{old_evr}.src")
     for entry in new:
-        if entry in known:
+        if _said(entry) in known:
             break
         # An entry gives no epoch as often as it gives one: only version and release are compared.
         if (evr := entry.evr) is None or evr.evr_key[1:] > has.evr_key[1:] or evr.epoch > has.epoch:
@@ -182,6 +186,11 @@ def erratum(
         contact=_plain(contact),
         collection=_plain(collection),
     )
+
+
+def _said(entry: Entry) -> tuple[str, int, str]:
+    """An entry as written: of its time, the day, for the second depends on which others were read with it."""
+    return entry.author, entry.time // 86_400, entry.text
 
 
 _WORDS: dict[Kind, str] = {

@@ -30,6 +30,17 @@ def said(text: str, *, old_version: str = "1.0", is_new: bool = False) -> Erratu
     )
 
 
+def test_a_packages_changelog_is_read_newest_first() -> None:
+    import createrepo_c
+
+    package = createrepo_c.Package()
+    package.changelogs = [("A <a@b> - 1-1", 1, "- old"), ("A <a@b> - 1:2-1", 2, "- new")]
+    newest, oldest = errata.changelog(package)
+    assert (newest.text, oldest.text) == ("- new", "- old")
+    assert newest.evr is not None
+    assert (newest.evr.evr, Entry("A. Hyphen-Name", 1, "").evr) == ("1:2-1", None)
+
+
 def test_entries_end_at_the_first_that_users_had() -> None:
     new = (Entry("A <a@b> - 1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-2", 2, "- b"), *OLD)
     assert errata.newer(OLD, new, "1.0-1") == new[:2]
