@@ -43,5 +43,5 @@ class PublishStep(KittenCommand[PublishResult]):
         return {"snapshot": result.snapshot, "stage": result.stage} if result.outcome == "held" else {}
 
     def artifacts_of(self, result: PublishResult) -> Sequence[Artifact]:
-        """The signed packages."""
-        return result.packages
+        """The package's documents first, since a page links only so many; then the signed packages."""
+        return (*result.documents, *result.packages)

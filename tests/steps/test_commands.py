@@ -288,6 +288,23 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         self.expect_outcome(result=WARNINGS, state_string=said)
         await self.run_step()
 
+    async def test_a_publication_links_the_packages_documents_before_its_packages(self) -> None:
+        self.set_up("publish")
+        documents = [
+            {**RPM, "name": f"b-1.s390x.{kind}", "url": f"https://host/b-1.s390x.{kind}"}
+            for kind in ("intoto.json", "intoto.json.asc", "cdx.json", "cdx.json.asc")
+        ]
+        packages = [{**RPM, "name": f"b-{n}.rpm", "url": f"https://host/b-{n}.rpm"} for n in range(30)]
+        result = {**PUBLISHED, "documents": documents, "packages": packages}
+        self.answers("publish", 0, json.dumps(result))
+        self.expect_build_data("publish", PublishResult.model_validate(result).model_dump_json().encode(), "kitten")
+        self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+        step = await self.master.data.get(("steps", self.step.stepid))
+        linked = [url["name"] for url in step["urls"]]
+        self.assertEqual(linked[:5], [*(document["name"] for document in documents), "b-0.rpm"])
+        self.assertEqual(len(linked), 24)
+
     async def test_the_report_shows_the_pictures_that_this_service_serves_and_nothing_a_worker_wrote_as_markup(
         self,
     ) -> None:

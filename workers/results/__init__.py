@@ -275,6 +275,8 @@ class PublishResult(Result):
     snapshot: int = 0
     url: str = ""
     packages: tuple[Artifact, ...] = ()
+    documents: tuple[Artifact, ...] = ()
+    """Where the package comes from and what it is made of, and the signature of each (``NAME.asc``)."""
     unchanged: bool = False
     flaky: tuple[str, ...] = ()
     """Cases of its tests that failed and then passed: no failure, and never silent."""
