@@ -106,3 +106,15 @@ def test_groups_are_not_taken_from_the_folder_that_is_extended(folder: Path) -> 
     (folder / "kitten-10/groups.yaml").write_text("groups:\n  - {name: a, title: A, default: [kernel]}\n")
     assert load_site(str(folder / "demo")).groups.groups == ()
     assert load_site(str(folder / "kitten-10")).groups.groups[0].members == ("kernel",)
+
+
+def test_rule_for_a_target_that_the_repository_lacks(folder: Path) -> None:
+    file = folder / "demo/repositories.yaml"
+    rules = "rules: [{binary: '*-static', repository: CRB, targets: [s390x]}, {binary: '*-static', repository: BaseOS, targets: [s390x]}]"
+    text = file.read_text().replace("name: CRB, ", "name: CRB, targets: [aarch64], ")
+    file.write_text(text.replace("default: BaseOS", f"default: BaseOS\n{rules}"))
+    assert lines(folder, "demo") == [
+        "demo/repositories.yaml:4: rules[0].repository: found 'CRB', which has no s390x, allowed: "
+        "a repository of all these targets, or fewer targets",
+        "demo/repositories.yaml:4: rules[1]: found a rule twice, first on line 4, allowed: each once: the first one decides",
+    ]

@@ -29,14 +29,14 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
         comps.groups.append(_group(group, there))
     for category in groups.categories:
         if ids := [name for name in category.groups if name in names]:
-            fields = {"id": category.name, "name": category.title, "desc": category.description}
+            fields = {"id": category.name, "name": category.title, "desc": category.description or category.title}
             made = _filled(libcomps.Category(), fields)
             for name in ids:
                 made.group_ids.append(libcomps.GroupId(name))
             comps.categories.append(made)
     for environment in groups.environments:
         if ids := [name for name in environment.groups if name in names]:
-            fields = {"id": environment.name, "name": environment.title, "desc": environment.description}
+            fields = {"id": environment.name, "name": environment.title, "desc": environment.description or environment.title}
             made = _filled(libcomps.Environment(), fields)
             for name in ids:
                 made.group_ids.append(libcomps.GroupId(name))
@@ -52,7 +52,14 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
 def _group(group: Group, there: Collection[str]) -> Any:
     import libcomps
 
-    fields = {"id": group.name, "name": group.title, "desc": group.description, "uservisible": group.visible, "default": False}
+    # A description is never empty: strict readers of the format refuse that.
+    fields = {
+        "id": group.name,
+        "name": group.title,
+        "desc": group.description or group.title,
+        "uservisible": group.visible,
+        "default": False,
+    }
     made = _filled(libcomps.Group(), fields)
     kinds = (
         (group.mandatory, libcomps.PACKAGE_TYPE_MANDATORY),

@@ -239,3 +239,44 @@ def test_every_mirror_that_rsync_finishes_is_whole(site: Site, stage: Path, make
         command = ["dnf", "--noplugins", f"--setopt=cachedir={tmp_path}/cache", f"--setopt=logdir={tmp_path}"]
         command += ["--setopt=reposdir=/nowhere", f"--repofrompath=tiny,file://{mirror}/BaseOS/aarch64/os", "makecache"]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
+
+
+def test_by_hand(site_path: Path, stage: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.repo.compose_cli import compose as command
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert run().startswith("compose kitten-10-")
+    assert run().startswith("nothing is new: mirrors see compose kitten-10-")
+    assert run("--if-due") == "no compose is due: the newest is younger than 60 min\n"
+    assert (stage / "mirror/10-kitten/metadata/CHECKSUM.asc").is_file()
+
+
+def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.repo.compose_cli import compose as command
+
+    done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), "--stage", "staged"])
+    assert isinstance(done.exception, CannotRun)
+    assert done.exception.what == "stage staged is not a signed one"
+
+
+def test_disk_full_leaves_the_old_compose(site: Site, stage: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose(site, stage)
+    publish(site, stage.parent, "aarch64", str(make_build(version="2")))
+    before = whole(stage / "mirror" / "10-kitten")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work.compose_metadata, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        compose(site, stage, NOON + 60)
+    assert whole(stage / "mirror" / "10-kitten") == before
+    assert [path.name for path in (stage / "composes").iterdir()] == ["kitten-10-20270115.0"]

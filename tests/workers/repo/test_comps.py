@@ -73,6 +73,7 @@ def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -
     command = ["dnf", "--noplugins", "--assumeyes", "--forcearch", "aarch64", "--releasever", "10", "--installroot", str(tmp_path / "root")]
     command += [f"--setopt={name}={tmp_path / name}" for name in ("cachedir", "persistdir", "logdir")]
     command += ["--setopt=reposdir=/nowhere", "--setopt=gpgcheck=0", f"--repofrompath=tiny,file://{repository}"]
+    (tmp_path / "logdir").mkdir()
     environment = {**os.environ, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
 
     def dnf(*words: str) -> str:
