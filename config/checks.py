@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import chain
 
+from config import checks_placement
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
@@ -37,6 +38,8 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
     yield from _suites(sections, packages)
     yield from _repositories(sections, packages)
     yield from _required(sections)
+    yield from checks_placement.check(sections, packages)
+    yield from _groups(sections, packages)
     yield from _exemptions(packages)
     yield from _schedules(sections, packages)
     yield from _stages(sections)
@@ -69,6 +72,9 @@ def _unique(sections: Sections) -> Iterator[Problem]:
     lists: tuple[tuple[str, Key, str], ...] = (
         ("targets", (), "target"),
         ("repositories", ("repositories",), "repository"),
+        ("groups", ("groups",), "group"),
+        ("groups", ("categories",), "category"),
+        ("groups", ("environments",), "environment"),
         ("stages", (), "stage"),
         ("suites", (), "suite"),
         ("schedules", (), "schedule"),
@@ -107,6 +113,7 @@ def _targets(sections: Sections, packages: Sequence[Document]) -> Iterator[Probl
         ("schedules", ()),
         ("workers", ()),
         ("repositories", ("required",)),
+        ("repositories", ("rules",)),
     )
     for package in packages:
         places += [(package, (*place, "targets")) for place, _ in package.mappings("hardware")]
@@ -205,6 +212,29 @@ def _required(sections: Sections) -> Iterator[Problem]:
             yield repositories.problem(where, found, "a repository of all these targets, or fewer targets")
 
 
+def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Groups that there are, with members the site builds, each once."""
+    if not (groups := sections.get("groups")):
+        return
+    known = _names(groups, "groups")
+    for kind, keys in (("categories", ("groups",)), ("environments", ("groups", "optional"))):
+        for place, _ in groups.mappings(kind):
+            words = [word for key in keys for word in groups.words(*place, key)]
+            yield from _known(groups, words, known, "group")
+            yield from _twice(groups, words, "group")
+    recorded = [package.at("binaries") for package in packages]
+    # A package whose binaries nobody recorded may make any of them.
+    whole = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
+    made = {name for binaries in recorded if isinstance(binaries, list) for name in binaries if isinstance(name, str)}
+    for place, _ in groups.mappings("groups"):
+        words = [word for key in ("mandatory", "default", "optional") for word in groups.words(*place, key)]
+        if not words and all(groups.at(*place, key) in (None, []) for key in ("mandatory", "default", "optional")):
+            yield groups.problem(place, "a group without packages", "at least one of mandatory, default, optional")
+        yield from _twice(groups, words, "package")
+        if whole:
+            yield from _known(groups, words, made, "binary package")
+
+
 def _exemptions(packages: Sequence[Document]) -> Iterator[Problem]:
     for package in packages:
         for place, item in package.mappings("exemptions"):
@@ -266,8 +296,14 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
 
 def _stages(sections: Sections) -> Iterator[Problem]:
     stages = sections.get("stages")
-    if stages and stages.data == []:
+    if not stages:
+        return
+    if stages.data == []:
         yield stages.problem((), "no stage", "at least one stage: where builds are staged")
+    for place, item in stages.mappings():
+        if item.get("composes") is not None and item.get("signed") is not True:
+            found = "composes of a stage that is not signed"
+            yield stages.problem((*place, "composes"), found, "signed: true, or no composes: mirrors carry signed packages")
 
 
 def _pools(sections: Sections) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ SECTIONS = {
     "build": "build.yaml",
     "targets": "targets.yaml",
     "repositories": "repositories.yaml",
+    "groups": "groups.yaml",
     "stages": "stages.yaml",
     "suites": "suites.yaml",
     "schedules": "schedules.yaml",
@@ -28,6 +29,9 @@ SECTIONS = {
     "sources": "sources.yaml",
     "web": "web.yaml",
 }
+
+OWN = frozenset({"groups"})
+"""Sections that a folder may lack and never takes from the one it extends: like packages, which they speak of."""
 
 
 def site_folder(name_or_path: str) -> Path:
@@ -109,8 +113,9 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
         # A dangling link is an unreadable file of this folder, not a reason to take another's.
-        found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and not whole:
+        places = folders[:1] if section in OWN else folders
+        found = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
+        if found is None and (section in OWN or not whole):
             continue
         if found is None:
             allowed = f"{file} here, or in the folder this one extends"

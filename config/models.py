@@ -6,7 +6,6 @@ A distribution is a folder of YAML files, one section each (``targets.yaml`` hol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, TypeVar
 
@@ -16,6 +15,7 @@ from config.hardware import FILE
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 _Named = TypeVar("_Named", "Target", "Package", "Stage")
+Glob = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+*?\[\]!-]+$", max_length=100)]
 Flag = Annotated[str, StringConstraints(pattern=r"^-[^\s]+$")]
 
 
@@ -175,6 +175,20 @@ class Layout(Model):
     source: str = Field(default="{repository}/Source", description="The source companion")
 
 
+class Composes(Model):
+    """How often a stage is composed for mirrors, and how many composes stay."""
+
+    every_minutes: int = Field(
+        default=60, ge=1, description="min between two composes that the service makes; nothing new: none is made"
+    )
+    keep: int = Field(
+        default=8,
+        ge=2,
+        description="Composes that stay, the newest included. One that was replaced within the last 24 h stays as well: "
+        "a mirror may still copy it",
+    )
+
+
 class Stage(Model):
     """A place packages pass on their way to users, in order: staged → testing → kitten."""
 
@@ -185,6 +199,19 @@ class Stage(Model):
     requires: tuple[Literal["built", "verified", "tested"], ...] = Field(
         default=(), description="Proofs a package must bring to get there"
     )
+    composes: Composes | None = Field(
+        default=None, description="Immutable trees of a signed stage for rsync mirrors, by `kitten compose`; none: no such"
+    )
+
+
+class Rule(Model):
+    """Where binary packages belong, by their names. The first rule that fits decides."""
+
+    binary: Glob = Field(default="*", description="Binary package, as a glob: *-devel")
+    source: Glob = Field(default="*", description="Source package it is made from, as a glob: spice*")
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    repository: Name = Field(description="Where such packages are published")
+    description: str = Field(default="", description="Why, for people")
 
 
 class Required(Model):
@@ -202,7 +229,61 @@ class Repositories(Model):
     layout: Layout
     repositories: tuple[Repository, ...]
     required: tuple[Required, ...] = ()
-    default: Name = Field(description="Repository of a package that names none")
+    rules: tuple[Rule, ...] = Field(
+        default=(),
+        description="Where binary packages belong that their package does not place and that are not published yet",
+    )
+    default: Name | None = Field(
+        default=None,
+        description="Repository of what no rule fits and whose package names none. Without: that is an error before the build",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- groups
+
+
+class Group(Model):
+    """Packages that users install together: dnf group install."""
+
+    name: Name = Field(description="Identifier of the group: virtualization-host-environment")
+    title: str = Field(description="What users read, and may write in place of the identifier")
+    description: str = ""
+    visible: bool = Field(default=True, description="False: only environments name it")
+    mandatory: tuple[Name, ...] = Field(default=(), description="Binary packages that always come with it")
+    default: tuple[Name, ...] = Field(default=(), description="Binary packages that come unless users say otherwise")
+    optional: tuple[Name, ...] = Field(default=(), description="Binary packages that come only when users say so")
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every binary package of it."""
+        return self.mandatory + self.default + self.optional
+
+
+class Category(Model):
+    """A heading under which groups are shown."""
+
+    name: Name
+    title: str
+    description: str = ""
+    groups: tuple[Name, ...] = Field(description="Groups of this file")
+
+
+class Environment(Model):
+    """What a system is for: groups that the installer offers as one choice."""
+
+    name: Name
+    title: str
+    description: str = ""
+    groups: tuple[Name, ...] = Field(description="Groups of this file that it consists of")
+    optional: tuple[Name, ...] = Field(default=(), description="Groups of this file that may be added")
+
+
+class Groups(Model):
+    """groups.yaml."""
+
+    groups: tuple[Group, ...] = ()
+    categories: tuple[Category, ...] = ()
+    environments: tuple[Environment, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------- packages, sources
@@ -240,7 +321,9 @@ class Package(Model):
 
     name: Name
     description: str = ""
-    repository: Name | None = Field(default=None, description="Default: repositories.yaml's default")
+    repository: Name | None = Field(
+        default=None, description="Of its source package, and of binary packages that no rule of repositories.yaml fits"
+    )
     placement: Mapping[Name, Name] = Field(
         default_factory=dict, description="Binary package → its repository, if another"
     )
@@ -425,6 +508,7 @@ class Site(Model):
     workers: tuple[WorkerPool, ...]
     sources: Sources
     web: Web
+    groups: Groups = Groups()
     packages: tuple[Package, ...]
 
     def target(self, name: str) -> Target:
@@ -485,14 +569,6 @@ class Site(Model):
             if required.targets == "all" or target.name in required.targets
             for package in required.packages
         )
-
-    def repository_of(self, package: Package, binary: str) -> str:
-        """The repository in which one of the package's binary packages is published.
-
-        debuginfo and debugsource packages follow the package they belong to, into the debug companion.
-        """
-        base = re.sub(r"-debug(info|source)$", "", binary)
-        return package.placement.get(base, package.repository or self.repositories.default)
 
 
 def _named(kind: str, things: tuple[_Named, ...], name: str) -> _Named:

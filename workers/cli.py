@@ -41,6 +41,7 @@ _SHORT_HELP = {
     "published": "Tell which build of each package users of each target see.",
     "explain": "Tell where a published package comes from and why it was let through.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
+    "compose": "Make an immutable tree of a stage for mirrors.",
     "install-check": "Install what is published with dnf, signatures checked.",
 }
 

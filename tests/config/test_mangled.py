@@ -27,8 +27,9 @@ FILES = [*SECTIONS.values(), "packages/zlib.yaml"]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of kitten-10's sections and demo's packages in one folder, so that every section file is its own."""
     folder = tmp_path_factory.mktemp("mangled") / "site"
-    shutil.copytree(FOLDER / "kitten-10", folder, ignore=shutil.ignore_patterns("packages"))
+    shutil.copytree(FOLDER / "kitten-10", folder, ignore=shutil.ignore_patterns("packages", "groups.yaml"))
     shutil.copytree(FOLDER / "demo/packages", folder / "packages")
+    shutil.copy(FOLDER / "demo/groups.yaml", folder)  # it speaks of the packages
     load_site(str(folder))
     return folder
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from config.models import Package, Repository, Site, Target
+from config.placement import decide, way_out
 from workers.errors import CannotRun
 from workers.repo.packages import is_debug, nevra_of_file
+from workers.repo.records import PublishedRecord
 
 BASE = "sandbox-base"
 """Repository of the one package that stands for the base system, where a site has it; its record is named so too."""
@@ -22,21 +25,52 @@ class Place:
     """Path in it: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
 
 
-def place(site: Site, package: Package, target: Target, file: str) -> Place | None:
+def place(
+    site: Site, package: Package, target: Target, file: str, published: Mapping[str, str] | None = None
+) -> Place | None:
     """Place one file of a package; None where its repository is not published (``devel``).
 
-    Source packages follow the package's own repository, debuginfo the binary package it belongs to.
+    A source package lies where a binary package of its name does, debuginfo with the binary package it belongs to.
 
-    :raises CannotRun: when the repository does not exist, or not for this target.
+    :param published: binary package → repository in which users of the target have it (:func:`published_in`).
+    :raises CannotRun: when nothing places it, or the repository does not exist, or not for this target.
     """
     nevra = nevra_of_file(file)
-    name = site.repository_of(package, package.name if nevra.arch == "src" else nevra.name)
-    repository = _repository(site, name, package, target)
+    binary = package.name if nevra.arch == "src" else nevra.name
+    decision = decide(site.repositories, package, binary, target.name, published)
+    if decision is None:
+        raise CannotRun(
+            f"nothing says to which repository {binary} of {package.name} belongs on {target.name}",
+            f"add {way_out(package.name, binary)}",
+        )
+    repository = _repository(site, decision.repository, package, target)
     if not repository.published:
         return None
     layout = site.repositories.layout
     template = layout.source if nevra.arch == "src" else layout.debuginfo if is_debug(nevra.name) else layout.packages
-    return place_in(template.format(repository=name, arch=target.rpm_arch), file)
+    return place_in(template.format(repository=repository.name, arch=target.rpm_arch), file)
+
+
+def published_in(site: Site, target: Target, records: Iterable[PublishedRecord]) -> dict[str, str]:
+    """Binary package → name of the repository in which users of a target have it, from what is published of a package.
+
+    :param records: the package's, of any targets. What another target has counts where this one has nothing, so that a
+        package lies in the same repository everywhere.
+    """
+    layout = site.repositories.layout
+    there = {repository.name for repository in published_repositories(site, target)}
+    arches = {each.name: each.rpm_arch for each in site.targets}
+    found: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: (record.target != target.name, record.target)):
+        folders = {
+            layout.packages.format(repository=name, arch=arches[record.target]): name
+            for name in there
+            if record.target in arches
+        }
+        for file in record.files:
+            if file.repository in folders:
+                found.setdefault(nevra_of_file(file.name).name, folders[file.repository])
+    return found
 
 
 def place_in(repository: str, file: str) -> Place:

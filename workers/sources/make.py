@@ -66,6 +66,7 @@ def source_of(request: Request) -> SourceResult:
                     store.sweep(url)
                     result = _make(request, tree, folder, url)
     srpm.check_binaries(request.package, f"{request.package.name}.spec", result.binaries, request.yaml)
+    srpm.check_placement(request.site, request.package, f"{request.package.name}.spec", result.binaries)
     commit = request.commit
     summary = f"{result.nevr} from {commit.branch} {commit.commit[:12]}"
     of_this_commit = {"commit": commit.commit, "branch": commit.branch, "summary": summary, "reused": reused}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Package, Site
+from config.placement import decide, way_out
 from workers.errors import DidNotHold
 from workers.run import CommandFailed
 
@@ -137,6 +138,25 @@ def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) 
         raise DidNotHold(
             f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or drop from the spec"
         )
+
+
+def check_placement(site: Site, package: Package, spec: str, made: Iterable[str]) -> None:
+    """Every binary package of a spec must have a repository before anything is built.
+
+    Where a package is published already decides as well, but is not known here: what is published was placed once.
+
+    :raises DidNotHold: naming each binary package that nothing places, and what to add where.
+    """
+    homeless = {
+        binary
+        for binary in (*made, package.name)
+        for target in site.targets_of(package)
+        if decide(site.repositories, package, binary, target.name) is None
+    }
+    if homeless:
+        lines = [f"add {way_out(package.name, binary)}" for binary in sorted(homeless)]
+        what = f"{spec} of {package.name} makes {', '.join(sorted(homeless))}, which nothing places in a repository"
+        raise DidNotHold(f"{what}: {'; '.join(lines)}")
 
 
 def pack_tests(folder: Path, to: Path, seconds: int) -> bool:

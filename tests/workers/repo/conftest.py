@@ -125,8 +125,10 @@ def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(CONFIG / "demo", folder / "demo")
     for file in (folder / "demo" / "packages").iterdir():
         file.unlink()
+    (folder / "demo" / "groups.yaml").unlink()  # it speaks of the demo's packages
     repositories = folder / "demo" / "repositories.yaml"
     entries = yaml.safe_load(repositories.read_text())
+    entries.pop("rules", None)
     entries["repositories"] = [{"name": name} for name in ("BaseOS", "AppStream", "sandbox-base")]
     repositories.write_text(yaml.safe_dump(entries))
     entry = {"name": "tiny", "binaries": ["tiny-libs", "tiny-doc"], "placement": {"tiny-doc": "AppStream"}}

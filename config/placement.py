@@ -1,0 +1,90 @@
+"""Which repository a binary package belongs to, and what says so. Pure: configuration and names in, a decision out.
+
+In order: the package's own ``placement``; the repository in which users have that binary package already, since a package
+that moves by itself vanishes for those who have configured only the one it left; the first rule of ``repositories.yaml``
+that fits; the package's ``repository``; the site's ``default``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.models import Package, Repositories
+
+_DEBUG = re.compile(r"-debug(info|source)$")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A decision."""
+
+    repository: str
+    because: str
+    """What says so, in words: ``rule 2 of repositories.yaml``."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is asked: one binary package, on one target."""
+
+    package: str
+    binary: str
+    target: str
+
+
+def decide(
+    repositories: Repositories, package: Package, binary: str, target: str, published: Mapping[str, str] | None = None
+) -> Placement | None:
+    """Place one binary package of a package on a target; None when nothing says where it belongs.
+
+    debuginfo and debugsource packages follow the package they belong to.
+
+    :param target: the target's name.
+    :param published: binary package → name of the repository in which users of the target have it.
+    """
+    base = _DEBUG.sub("", binary)
+    file = f"packages/{package.name}.yaml"
+    if (own := package.placement.get(base)) is not None:
+        return Placement(own, f"placement in {file}")
+    if (there := (published or {}).get(base)) is not None:
+        return Placement(there, "it is published there")
+    for number, rule in enumerate(repositories.rules, 1):
+        if fits(rule.binary, rule.source, rule.targets, Given(package.name, base, target)):
+            return Placement(rule.repository, f"rule {number} of repositories.yaml")
+    if package.repository is not None:
+        return Placement(package.repository, f"repository in {file}")
+    if repositories.default is not None:
+        return Placement(repositories.default, "default of repositories.yaml")
+    return None
+
+
+def fits(binary: str, source: str, targets: object, given: Given) -> bool:
+    """Whether a rule's globs and targets fit; case counts, as in names of packages."""
+    on = targets == "all" or (isinstance(targets, list | tuple) and given.target in targets)
+    return on and fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
+
+
+def way_out(package: str, binary: str) -> str:
+    """What to add, and where, for a binary package that nothing places."""
+    return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
+
+
+def moves(
+    repositories: Repositories, package: Package, target: str, published: Mapping[str, str]
+) -> Iterator[str]:
+    """A sentence for each binary package that would leave the repository in which users have it.
+
+    :param published: binary package of this package → name of the repository in which users of the target have it.
+    """
+    for binary, old in sorted(published.items()):
+        new = decide(repositories, package, binary, target, published)
+        if new is not None and new.repository != old:
+            yield (
+                f"{binary} moves from {old} to {new.repository} on {target} ({new.because}): "
+                f"users who have only {old} configured get no further update of it"
+            )

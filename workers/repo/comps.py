@@ -1,0 +1,79 @@
+"""Groups of packages, as dnf reads them (comps.xml): for each repository, with what is in it.
+
+A repository names only the groups of which it holds a member, and of these only the members it holds; dnf joins what the
+repositories say of a group of the same identifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from config.models import Group, Groups
+
+
+def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
+    """comps.xml of a repository; None where it holds no member of any group. The same input gives the same bytes.
+
+    :param binaries: names of the binary packages in the repository.
+    """
+    import libcomps
+
+    there = frozenset(binaries)
+    held = [group for group in groups.groups if there.intersection(group.members)]
+    if not held:
+        return None
+    names = {group.name for group in held}
+    comps = libcomps.Comps()
+    for group in held:
+        comps.groups.append(_group(group, there))
+    for category in groups.categories:
+        if ids := [name for name in category.groups if name in names]:
+            fields = {"id": category.name, "name": category.title, "desc": category.description or category.title}
+            made = _filled(libcomps.Category(), fields)
+            for name in ids:
+                made.group_ids.append(libcomps.GroupId(name))
+            comps.categories.append(made)
+    for environment in groups.environments:
+        if ids := [name for name in environment.groups if name in names]:
+            fields = {"id": environment.name, "name": environment.title, "desc": environment.description or environment.title}
+            made = _filled(libcomps.Environment(), fields)
+            for name in ids:
+                made.group_ids.append(libcomps.GroupId(name))
+            for name in environment.optional:
+                if name in names:
+                    made.option_ids.append(libcomps.GroupId(name))
+            comps.environments.append(made)
+    # Written even where it is the library's default: that of other readers is another one.
+    text: str = comps.xml_str(xml_options={"default_explicit": True, "uservisible_explicit": True})
+    return text.encode()
+
+
+def _group(group: Group, there: Collection[str]) -> Any:
+    import libcomps
+
+    # A description is never empty: strict readers of the format refuse that.
+    fields = {
+        "id": group.name,
+        "name": group.title,
+        "desc": group.description or group.title,
+        "uservisible": group.visible,
+        "default": False,
+    }
+    made = _filled(libcomps.Group(), fields)
+    kinds = (
+        (group.mandatory, libcomps.PACKAGE_TYPE_MANDATORY),
+        (group.default, libcomps.PACKAGE_TYPE_DEFAULT),
+        (group.optional, libcomps.PACKAGE_TYPE_OPTIONAL),
+    )
+    for packages, kind in kinds:
+        for package in packages:
+            if package in there:
+                made.packages.append(libcomps.Package(name=package, type=kind))
+    return made
+
+
+def _filled(thing: Any, fields: Mapping[str, object]) -> Any:
+    for name, value in fields.items():
+        setattr(thing, name, value)
+    return thing
