@@ -27,7 +27,10 @@ SECTIONS = {
     "workers": "workers.yaml",
     "sources": "sources.yaml",
     "web": "web.yaml",
+    "retention": "retention.yaml",
 }
+OPTIONAL = frozenset({"retention"})
+"""Sections whose file may be absent: every key of theirs has a default."""
 
 
 def site_folder(name_or_path: str) -> Path:
@@ -110,7 +113,7 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     for section, file in SECTIONS.items():
         # A dangling link is an unreadable file of this folder, not a reason to take another's.
         found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and not whole:
+        if found is None and (section in OPTIONAL or not whole):
             continue
         if found is None:
             allowed = f"{file} here, or in the folder this one extends"

@@ -40,6 +40,7 @@ _SHORT_HELP = {
     "publish": "Gate, sign and publish a build.",
     "published": "Tell which build of each package users of each target see.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
+    "clean": "Tell what nobody needs any more, and why; remove it.",
     "install-check": "Install what is published with dnf, signatures checked.",
 }
 
