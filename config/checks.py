@@ -350,5 +350,7 @@ def _retention(sections: Sections) -> Iterator[Problem]:
     if not isinstance(hours, int):
         return
     for key in ("failed_days", "try_days", "source_days"):
-        if isinstance(days := retention.at(key), int) and days * 24 < hours:
-            yield retention.problem((key,), f"{days}, less than minimum_age_hours: {hours}", f"at least {-(-hours // 24)}")
+        if isinstance(days := retention.at(key), int) and 0 < days * 24 < hours:
+            yield retention.problem(
+                (key,), f"{days}, less than minimum_age_hours: {hours}", f"at least {-(-hours // 24)}"
+            )

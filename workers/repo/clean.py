@@ -17,6 +17,7 @@ import click
 from config.models import Site, Stage
 from workers import artifacts
 from workers.errors import CannotRun
+from workers.repo.records import PublishedRecord
 from workers.repo.retention import Published, Verdict, judge
 from workers.repo.snapshot import Snapshots
 from workers.repo.state import snapshots_of
@@ -37,7 +38,7 @@ def published(site: Site, state: Path) -> Published:
 
     :raises CannotRun: when a record cannot be read.
     """
-    records = []
+    records: list[PublishedRecord] = []
     for stage in _signed(site):
         snapshots = snapshots_of(site, state, stage)
         try:

@@ -5,7 +5,9 @@ An object store has no rename over many objects, so a push appends and then swit
 1. ``publication.json``, the mark, is claimed: from now on another publisher is refused.
 2. Packages the bucket lacks are uploaded, then metadata, whose names hold their checksums: nobody sees either yet.
 3. Per repository, in the order given (providers before consumers): ``repomd.xml.asc``, then ``repomd.xml``, which is
-   the switch. The signature file also carries the signature of the index it follows, so both pairs verify.
+   the switch. In between the signature file carries the signatures of both indexes, the new one's first. Readers that
+   look at all of them accept both; GnuPG in batch mode, which librepo uses through gpgme, stops at a bad one and refuses
+   the old index for the time of that one request. Nothing wrong is ever accepted.
 4. The mark is written as committed, with the number and the checksum of each ``repomd.xml``.
 5. What no repository has named for long enough is deleted.
 
@@ -15,6 +17,7 @@ The same call again ends the work, as does the push of any later publication; a 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import time
@@ -342,14 +345,24 @@ class _Push:
                 between = bridged(index.signature, there, clean=clean) if shown is not None else index.signature
                 self._sign(place, there, between)
                 there = between
-            self._bucket.put(place, index.repomd, _kind(place))
+            try:
+                self._bucket.put(place, index.repomd, _kind(place))
+            except CannotRun:
+                self._take_back(place, shown, signature)
+                raise
         if index.signature is not None:
             self._sign(place, there, index.signature)
         return shown != index.sha256
 
+    def _take_back(self, place: str, shown: str | None, signature: Stored | None) -> None:
+        """Give the index that is still shown its own signature again, where the server lets us."""
+        with contextlib.suppress(CannotRun):
+            if signature is not None and self._bucket.checksum(place) == shown:
+                self._bucket.put(f"{place}.asc", signature.content, _kind(f"{place}.asc"))
+
     def _sign(self, place: str, there: bytes | None, wanted: bytes) -> None:
         if there != wanted:
-            self._bucket.put(f"{place}.asc", wanted, _kind(".asc"))
+            self._bucket.put(f"{place}.asc", wanted, _kind(f"{place}.asc"))
 
     def _named(self) -> set[str]:
         heads = {f"{name}/repodata/repomd.xml{end}" for name in self._local for end in ("", ".asc")}

@@ -94,7 +94,8 @@ def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | N
     (folder / "repodata").mkdir(parents=True)
     (folder / "repodata/repomd.xml").write_bytes(repomd)
     (folder / "repodata/repomd.xml.asc").write_bytes(content(port, f"{repository}/repodata/repomd.xml.asc") or b"")
-    words = ["gpg", "--homedir", str(key_home), "--no-autostart", "--batch", "--status-fd", "1", "--verify"]
+    # Not in batch mode, in which GnuPG looks at no further signature after a bad one.
+    words = ["gpg", "--homedir", str(key_home), "--no-autostart", "--status-fd", "1", "--verify"]
     files = [str(folder / "repodata" / name) for name in ("repomd.xml.asc", "repomd.xml")]
     said = subprocess.run([*words, *files], capture_output=True, text=True, check=False).stdout
     assert "GOODSIG" in said, said
