@@ -376,7 +376,9 @@ class _Push:
         left |= {*claim.metadata, *self._new.retired}
         left |= {f"{name}/repodata/repomd.xml{end}" for name in gone for end in ("", ".asc")}
         if self._verify:
-            left |= set(self._bucket.names())
+            # Only below repositories: what else lies in the bucket is not ours to remove.
+            ours = tuple(f"{name}/" for name in (*self._local, *old.repositories))
+            left |= {name for name in self._bucket.names() if name.startswith(ours)}
         return {name: old.retired.get(name, now) for name in sorted((left | set(old.retired)) - named)}
 
     def _collect(self, mark: Mark, etag: str | None) -> int:

@@ -273,6 +273,24 @@ def test_what_no_index_names_stays_for_its_time(port: int, proxy: s3.Proxy, make
     assert all(content(port, name) is not None for name in two.files)
 
 
+def test_verify_brings_back_what_is_missing_and_collects_strays(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    from workers.repo.bucket import Bucket
+
+    one = make(1, "1")
+    go(one, now=lambda: 1000.0)
+    bucket, lost = Bucket("s3://stage/p"), next(iter(one.files))
+    bucket.delete([lost])
+    bucket.put(f"{BASE}/Packages/t/stray.rpm", b"x", "application/x-rpm")
+    bucket.put("index.html", b"not ours", "text/html")
+    assert go(one, now=lambda: 2000.0, verify=True).startswith("publication 1: 1 objects (")
+    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert go(one, now=lambda: 99_000.0) == "publication 1 is there already; 1 objects deleted"
+    assert content(port, f"{BASE}/Packages/t/stray.rpm") is None
+    assert content(port, "index.html") == b"not ours"
+
+
 def test_rollback_keeps_what_it_names_again(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
