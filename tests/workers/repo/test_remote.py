@@ -16,7 +16,9 @@ from tests.workers.repo import s3
 from tests.workers.repo.conftest import RpmFactory
 from workers.errors import CannotRun
 from workers.repo import index, openpgp, remote
-from workers.repo.remote import File, Publication, publisher_of, push
+from workers.repo.bucket import Bucket, Stored
+from workers.repo.publication import File, Mark, Publication
+from workers.repo.remote import publisher_of, push
 from workers.repo.sign import signer
 
 pytest.importorskip("moto", reason="moto is not installed: pip install 'moto[s3,server]'")
@@ -238,7 +240,7 @@ def test_two_publishers_at_the_same_moment(port: int, proxy: s3.Proxy, make: Mak
     raced = []
     original = remote._Push._mark
 
-    def late(self: remote._Push, stored: remote.Stored | None) -> remote.Mark:
+    def late(self: remote._Push, stored: Stored | None) -> Mark:
         found = original(self, stored)
         if not raced:
             raced.append(0)
@@ -276,8 +278,6 @@ def test_what_no_index_names_stays_for_its_time(port: int, proxy: s3.Proxy, make
 def test_verify_brings_back_what_is_missing_and_collects_strays(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
-    from workers.repo.bucket import Bucket
-
     one = make(1, "1")
     go(one, now=lambda: 1000.0)
     bucket, lost = Bucket("s3://stage/p"), next(iter(one.files))
@@ -314,6 +314,16 @@ def test_package_changed_on_the_disk_never_reaches_users(
     with pytest.raises(CannotRun, match=r"bad\.rpm is not what was published: SHA-256 "):
         go(replace(one, files={**one.files, name: replace(file, local=bad)}))
     assert content(port, f"{BASE}/repodata/repomd.xml") is None
+
+
+def test_large_file_goes_in_parts_and_keeps_its_checksum(port: int, proxy: s3.Proxy, tmp_path: Path) -> None:
+    path = tmp_path / "large.rpm"
+    path.write_bytes(bytes(range(256)) * (40 << 12))  # 40 MiB: three parts
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    Bucket("s3://stage/p", attempts=2).upload("large.rpm", path, sha256, "application/x-rpm")
+    assert any("partNumber=3" in asked for asked in proxy.paths)
+    assert Bucket("s3://stage/p").checksum("large.rpm") == sha256
+    assert hashlib.sha256(content(port, "large.rpm") or b"").hexdigest() == sha256
 
 
 def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
