@@ -47,6 +47,7 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
     yield from _sources(sections)
     yield from _roles(sections)
     yield from _templates(sections)
+    yield from _retention(sections)
 
 
 def _names(document: Document | None, *path: str) -> dict[str, Key]:
@@ -375,3 +376,17 @@ def _templates(sections: Sections) -> Iterator[Problem]:
                 yield document.problem(path, f"the placeholder {show(f'{{{word}}}')}", names)
         if path == ("dist_git",) and isinstance(text, str) and "{package}" not in text:
             yield document.problem(path, f"{show(text)} for every package", "a template with {package} in it")
+
+
+def _retention(sections: Sections) -> Iterator[Problem]:
+    """A time that the minimum age would lengthen says something that is not so."""
+    if not (retention := sections.get("retention")):
+        return
+    hours = retention.at("minimum_age_hours")
+    if not isinstance(hours, int):
+        return
+    for key in ("failed_days", "try_days", "source_days"):
+        if isinstance(days := retention.at(key), int) and 0 < days * 24 < hours:
+            yield retention.problem(
+                (key,), f"{days}, less than minimum_age_hours: {hours}", f"at least {-(-hours // 24)}"
+            )

@@ -28,7 +28,10 @@ SECTIONS = {
     "workers": "workers.yaml",
     "sources": "sources.yaml",
     "web": "web.yaml",
+    "retention": "retention.yaml",
 }
+OPTIONAL = frozenset({"retention"})
+"""Sections whose file may be absent: every key of theirs has a default."""
 
 OWN = frozenset({"groups"})
 """Sections that a folder may lack and never takes from the one it extends: like packages, which they speak of."""
@@ -115,7 +118,7 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
         # A dangling link is an unreadable file of this folder, not a reason to take another's.
         places = folders[:1] if section in OWN else folders
         found = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and (section in OWN or not whole):
+        if found is None and (section in OWN | OPTIONAL or not whole):
             continue
         if found is None:
             allowed = f"{file} here, or in the folder this one extends"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import FOLDER, load_site, site_folder
+from config.models import Retention
 from config.problems import ConfigError
 from tests.config.conftest import lines
 
@@ -130,3 +131,10 @@ def test_problems_of_a_site_in_the_checkout_are_named_from_its_root() -> None:
     with pytest.raises(ConfigError) as caught:
         load_site(str(FOLDER / "demo/packages"))
     assert str(caught.value).startswith("config/demo/packages")
+
+
+def test_retention_may_be_absent(folder: Path) -> None:
+    assert load_site(str(folder / "kitten-10")).retention == Retention()
+    assert load_site(str(folder / "demo")).retention.try_days == 15
+    (folder / "demo/retention.yaml").unlink()
+    assert load_site(str(folder / "demo")).retention.try_days == 14

@@ -1,0 +1,401 @@
+"""A publication pushed to a real S3 server: whole at every moment, whatever is killed, cut, refused or somebody else's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.workers.repo import s3
+from tests.workers.repo.conftest import RpmFactory
+from workers.errors import CannotRun
+from workers.repo import index, openpgp, remote
+from workers.repo.bucket import Bucket, Stored
+from workers.repo.publication import File, Mark, Publication
+from workers.repo.remote import publisher_of, push
+from workers.repo.sign import signer
+
+pytest.importorskip("moto", reason="moto is not installed: pip install 'moto[s3,server]'")
+
+BASE, APPS = "10-kitten/BaseOS/x86_64/os", "10-kitten/AppStream/x86_64/os"
+Make = Callable[..., Publication]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with s3.server() as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[s3.Proxy]:
+    """The way to the server, with an empty bucket there."""
+    s3.fresh_bucket(port, "stage")
+    between = s3.Proxy(port)
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{between.port}",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "KITTEN_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, make_rpms: RpmFactory, key_home: Path) -> Make:
+    """(number, version …) → a signed publication of two repositories with a package of that version in each."""
+
+    def publication(
+        number: int, version: str, publisher: str = "ours@here", retired: tuple[str, ...] = ()
+    ) -> Publication:
+        rpms = [
+            path for path in make_rpms("x86_64", version) if "debuginfo" not in path.name and ".src." not in path.name
+        ]
+        files, repositories = {}, {}
+        with signer(key_home, "Tests") as key:
+            local = tmp_path / f"signed-{version}"
+            if not local.is_dir():
+                local.mkdir()
+                key.sign_packages([shutil.copy(rpm, local) for rpm in rpms])
+            for repository, word in ((BASE, "libs"), (APPS, "doc")):
+                folder = tmp_path / f"{number}-{version}" / repository
+                folder.mkdir(parents=True)
+                rpm = next(path for path in local.iterdir() if word in path.name)
+                index.write(folder, [index.describe(rpm, f"Packages/t/{rpm.name}")], 1_000_000 + number)
+                key.sign_detached(folder / "repodata" / "repomd.xml")
+                repositories[repository] = folder / "repodata"
+                content = hashlib.sha256(rpm.read_bytes()).hexdigest()
+                files[f"{repository}/Packages/t/{rpm.name}"] = File(rpm, content, number)
+        made = "2026-01-01T00:00:00Z"
+        return Publication(number, made, publisher, repositories, files, frozenset(retired))
+
+    return publication
+
+
+def content(port: int, name: str) -> bytes | None:
+    return s3.request(port, "GET", f"/stage/p/{name}")
+
+
+def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
+    """Checksum of the index users of a repository see, after everything a client reads of it was found whole."""
+    repomd = content(port, f"{repository}/repodata/repomd.xml")
+    if repomd is None:
+        return None
+    folder = tmp_path / "seen"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "repodata").mkdir(parents=True)
+    (folder / "repodata/repomd.xml").write_bytes(repomd)
+    (folder / "repodata/repomd.xml.asc").write_bytes(content(port, f"{repository}/repodata/repomd.xml.asc") or b"")
+    # Not in batch mode, in which GnuPG looks at no further signature after a bad one.
+    words = ["gpg", "--homedir", str(key_home), "--no-autostart", "--status-fd", "1", "--verify"]
+    files = [str(folder / "repodata" / name) for name in ("repomd.xml.asc", "repomd.xml")]
+    said = subprocess.run([*words, *files], capture_output=True, text=True, check=False).stdout
+    assert "GOODSIG" in said, said
+    for name in index.data_files(folder):
+        if name.startswith("repomd.xml"):
+            continue
+        data = content(port, f"{repository}/repodata/{name}")
+        assert data is not None, f"{name} is named and missing"
+        assert hashlib.sha256(data).hexdigest() in name
+        (folder / "repodata" / name).write_bytes(data)
+    for package in index.load(folder):
+        data = content(port, f"{repository}/{package.location_href}")
+        assert data is not None, f"{package.location_href} is named and missing"
+        assert hashlib.sha256(data).hexdigest() == package.pkgId
+    return hashlib.sha256(repomd).hexdigest()
+
+
+def expected(publication: Publication, repository: str) -> str:
+    return hashlib.sha256((publication.repositories[repository] / "repomd.xml").read_bytes()).hexdigest()
+
+
+def go(publication: Publication, **more: object) -> str:
+    return str(push(publication, "s3://stage/p", attempts=2, **more))  # type: ignore[arg-type]
+
+
+def test_push_then_nothing_to_do(port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path) -> None:
+    one = make(1, "1")
+    assert go(one).startswith("publication 1: 8 objects (")
+    assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(one, r) for r in (BASE, APPS)]
+    mark = json.loads(content(port, "publication.json") or b"")
+    assert (mark["number"], mark["publisher"], mark["pushing"]) == (1, "ours@here", None)
+    assert mark["repositories"][BASE]["repomd_sha256"] == expected(one, BASE)
+    before = len(proxy.paths)
+    assert go(one) == "publication 1 is there already; 0 objects deleted"
+    assert len(proxy.paths) - before == 1
+
+
+def test_packages_come_first_and_providers_are_switched_first(proxy: s3.Proxy, make: Make) -> None:
+    go(make(1, "1"))
+    puts = [path.split("?")[0].removeprefix("/stage/p/") for path in proxy.paths]
+    last = {name: len(puts) - puts[::-1].index(name) for name in puts}
+    packages = max(at for name, at in last.items() if name.endswith(".rpm"))
+    metadata = max(at for name, at in last.items() if "-primary" in name or "-filelists" in name or "-other" in name)
+    switches = [last[f"{r}/repodata/repomd.xml"] for r in (BASE, APPS)]
+    assert packages < metadata < switches[0] < switches[1] < last["publication.json"]
+
+
+def test_headers_of_what_is_served(port: int, proxy: s3.Proxy, make: Make) -> None:
+    import urllib.request
+
+    go(make(1, "1"))
+    kinds = {}
+    for name in (f"{BASE}/repodata/repomd.xml", f"{BASE}/repodata/repomd.xml.asc", "publication.json"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stage/p/{name}") as answer:
+            kinds[name.rpartition("/")[2]] = (answer.headers["Content-Type"], answer.headers["Cache-Control"])
+    assert kinds == {
+        "repomd.xml": ("application/xml", "no-cache"),
+        "repomd.xml.asc": ("application/pgp-signature", "no-cache"),
+        "publication.json": ("application/json", "no-cache"),
+    }
+
+
+def test_killed_at_every_request_each_repository_is_old_or_new(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    one, two = make(1, "1"), make(2, "2")
+    steps = 1
+    while True:
+        s3.fresh_bucket(port, "stage")
+        go(one)
+        ended = not s3.killed_at(proxy, steps, lambda: go(two))
+        for repository in (BASE, APPS):
+            assert shown(port, tmp_path, key_home, repository) in {expected(p, repository) for p in (one, two)}
+        go(two)
+        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(two, r) for r in (BASE, APPS)]
+        assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
+        if ended:
+            break
+        steps += 1
+    assert steps > 25
+
+
+def test_publications_that_never_arrived_leave_no_pair_that_does_not_verify(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    go(make(1, "1"))
+    three = make(3, "3")
+    place = f"/stage/p/{BASE}/repodata/repomd.xml"
+    seen = []
+
+    def act(number: int, path: str) -> str:
+        if path.split("?")[0] == place:
+            seen.append(shown(port, tmp_path, key_home, BASE))
+        return "pass"
+
+    proxy.act = act
+    go(three)
+    assert len(seen) == 2  # looked at, and written
+    kept = content(port, f"{BASE}/repodata/repomd.xml.asc")
+    assert kept == (three.repositories[BASE] / "repomd.xml.asc").read_bytes()
+
+
+def test_connection_cut_after_some_bytes(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    go(make(1, "1"))
+    proxy.cut_after = 9000
+    go(two := make(2, "2"))  # the client library tries again
+    assert proxy.cut_after == -1
+    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+
+
+def test_a_busy_server_is_asked_again_and_a_dead_one_told_of(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    one, two = make(1, "1"), make(2, "2")
+    proxy.act = lambda number, path: "busy" if number == 2 else "pass"
+    go(one)
+    proxy.act = lambda number, path: "drop" if path.split("?")[0].endswith(f"{APPS}/repodata/repomd.xml") else "pass"
+    with pytest.raises(CannotRun, match=r"cannot reach s3://stage/p: ") as caught:
+        go(two)
+    assert "\n" not in caught.value.what
+    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown(port, tmp_path, key_home, APPS) == expected(one, APPS)
+
+
+def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.Proxy, make: Make) -> None:
+    go(make(1, "1"))
+    before, first = content(port, "publication.json"), len(proxy.paths)
+    with pytest.raises(CannotRun) as caught:
+        go(make(2, "2", publisher="theirs@there"))
+    assert caught.value.what == "s3://stage/p belongs to the publisher ours@here; this one is theirs@there"
+    assert content(port, "publication.json") == before
+    assert len(proxy.paths) == first + 1
+    assert go(make(3, "3", publisher="theirs@there"), take_over=True).startswith("publication 3: ")
+
+
+def test_two_publishers_at_the_same_moment(port: int, proxy: s3.Proxy, make: Make) -> None:
+    ours, theirs = make(1, "1"), make(7, "2", publisher="theirs@there")
+    raced = []
+    original = remote._Push._mark
+
+    def late(self: remote._Push, stored: Stored | None) -> Mark:
+        found = original(self, stored)
+        if not raced:
+            raced.append(0)
+            go(theirs)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote._Push, "_mark", late)
+        with pytest.raises(CannotRun, match=r"is being published to by theirs@there at this moment"):
+            go(ours)
+    assert json.loads(content(port, "publication.json") or b"")["number"] == 7
+
+
+def test_older_publication_and_another_history_are_refused(proxy: s3.Proxy, make: Make) -> None:
+    go(make(2, "2"))
+    with pytest.raises(CannotRun, match="has seen publication 2; this one is 1"):
+        go(make(1, "1"))
+    with pytest.raises(CannotRun, match="has another publication 2: 10-kitten/BaseOS/x86_64/os differs"):
+        go(make(2, "3"))
+
+
+def test_what_no_index_names_stays_for_its_time(port: int, proxy: s3.Proxy, make: Make) -> None:
+    one = make(1, "1")
+    go(one, now=lambda: 1000.0)
+    old = [*one.files, *(f"{BASE}/repodata/{f.name}" for f in one.repositories[BASE].iterdir() if "-primary" in f.name)]
+    two = make(2, "2", retired=tuple(one.files))
+    go(two, now=lambda: 2000.0, keep=3600)
+    assert go(two, now=lambda: 5599.0, keep=3600) == "publication 2 is there already; 0 objects deleted"
+    assert all(content(port, name) is not None for name in old)
+    assert go(two, now=lambda: 5600.0, keep=3600) == "publication 2 is there already; 8 objects deleted"
+    assert [name for name in old if content(port, name) is not None] == []
+    assert all(content(port, name) is not None for name in two.files)
+
+
+def test_verify_brings_back_what_is_missing_and_collects_strays(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    one = make(1, "1")
+    go(one, now=lambda: 1000.0)
+    bucket, lost = Bucket("s3://stage/p"), next(iter(one.files))
+    bucket.delete([lost])
+    bucket.put(f"{BASE}/Packages/t/stray.rpm", b"x", "application/x-rpm")
+    bucket.put("index.html", b"not ours", "text/html")
+    assert go(one, now=lambda: 2000.0, verify=True).startswith("publication 1: 1 objects (")
+    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert go(one, now=lambda: 99_000.0) == "publication 1 is there already; 1 objects deleted"
+    assert content(port, f"{BASE}/Packages/t/stray.rpm") is None
+    assert content(port, "index.html") == b"not ours"
+
+
+def test_rollback_keeps_what_it_names_again(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    one, two = make(1, "1"), make(2, "2", retired=tuple(make(9, "1").files))
+    go(one, now=lambda: 1000.0)
+    go(two, now=lambda: 2000.0)
+    back = make(3, "1", retired=tuple(two.files))
+    go(back, now=lambda: 99_000.0)
+    go(back, now=lambda: 999_000.0)
+    assert shown(port, tmp_path, key_home, BASE) == expected(back, BASE)
+    assert [name for name in two.files if content(port, name) is not None] == []
+
+
+def test_package_changed_on_the_disk_never_reaches_users(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path
+) -> None:
+    one = make(1, "1")
+    name, file = next(iter(one.files.items()))
+    bad = tmp_path / "bad.rpm"
+    bad.write_bytes(file.local.read_bytes() + b"x")
+    with pytest.raises(CannotRun, match=r"bad\.rpm is not what was published: SHA-256 "):
+        go(replace(one, files={**one.files, name: replace(file, local=bad)}))
+    assert content(port, f"{BASE}/repodata/repomd.xml") is None
+
+
+def test_large_file_goes_in_parts_and_keeps_its_checksum(port: int, proxy: s3.Proxy, tmp_path: Path) -> None:
+    path = tmp_path / "large.rpm"
+    path.write_bytes(bytes(range(256)) * (40 << 12))  # 40 MiB: three parts
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    Bucket("s3://stage/p", attempts=2).upload("large.rpm", path, sha256, "application/x-rpm")
+    assert any("partNumber=3" in asked for asked in proxy.paths)
+    assert Bucket("s3://stage/p").checksum("large.rpm") == sha256
+    assert hashlib.sha256(content(port, "large.rpm") or b"").hexdigest() == sha256
+
+
+def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make(1, "1")
+    with pytest.raises(CannotRun, match="there is no bucket nowhere for s3://nowhere/p"):
+        push(one, "s3://nowhere/p", attempts=1)
+    with pytest.raises(CannotRun, match="sftp://x/y is no object storage that can be published to"):
+        push(one, "sftp://x/y")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(CannotRun, match="cannot reach s3://stage/p: ") as caught:
+        push(one, "s3://stage/p", attempts=1)
+    assert caught.value.mend == "check AWS_ENDPOINT_URL and the network; then run it again"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(CannotRun, match="s3://stage/p refuses us: Unable to locate credentials"):
+        push(one, "s3://stage/p", attempts=1)
+
+
+def test_publisher_is_the_folder_on_this_host(tmp_path: Path) -> None:
+    first = publisher_of(tmp_path)
+    assert publisher_of(tmp_path) == first
+    other = tmp_path / "other"
+    other.mkdir()
+    assert publisher_of(other) != first
+
+
+@pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed")
+def test_dnf_installs_from_the_bucket_with_both_checks(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    go(make(1, "1"))
+    with signer(key_home, "Tests") as key:
+        (tmp_path / "key").write_text(key.public_key)
+    repositories = tmp_path / "repositories"
+    repositories.mkdir()
+    for repository in (BASE, APPS):
+        name = repository.split("/")[1]
+        url = f"http://127.0.0.1:{port}/stage/p/{repository}/"
+        checks = f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://{tmp_path}/key\n"
+        (repositories / f"{name}.repo").write_text(f"[{name}]\nname={name}\nbaseurl={url}\n{checks}")
+    (tmp_path / "dnf.conf").write_text("[main]\n")
+    (tmp_path / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    places = {"reposdir": repositories, "cachedir": tmp_path / "c", "persistdir": tmp_path / "d", "logdir": tmp_path}
+    options = [f"--setopt={name}={path}" for name, path in places.items()]
+    words = ["dnf", "-y", "--config", str(tmp_path / "dnf.conf"), "--installroot", str(tmp_path / "root"), *options]
+    words += ["--releasever", "10", "--forcearch", "x86_64", "install", "tiny-doc"]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "root/usr/share/tiny/doc").is_file()
+    assert (tmp_path / "root/usr/share/tiny/libs").is_file()
+
+
+def test_packets_are_read_and_armoured_again() -> None:
+    old, new = b"\x88\x03abc", b"\xc2\x02de"
+    both = openpgp.armoured((old, new))
+    assert openpgp.packets(both) == (old, new)
+    assert openpgp.packets(openpgp.armoured((old,)) + openpgp.armoured((new,))) == (old, new)
+    with pytest.raises(ValueError, match="no armoured signature"):
+        openpgp.packets(b"<html>")
+    with pytest.raises(ValueError, match="not a whole packet"):
+        openpgp.packets(openpgp.armoured((b"\x88\x7fabc",)))
+
+
+def test_bridge_carries_the_signature_of_the_index_that_is_shown() -> None:
+    one, two, three = (b"\x88\x01" + word for word in (b"1", b"2", b"3"))
+    next_to_it = openpgp.armoured((two, one))
+    assert openpgp.bridged(next_to_it, openpgp.armoured((one,)), clean=True) == next_to_it
+    far = openpgp.bridged(openpgp.armoured((three, two)), openpgp.armoured((one,)), clean=True)
+    assert openpgp.packets(far) == (three, two, one)
+    cut_off = openpgp.bridged(openpgp.armoured((three, two)), next_to_it, clean=False)
+    assert openpgp.packets(cut_off) == (three, two, one)
+    assert openpgp.bridged(next_to_it, b"<html>", clean=True) == next_to_it

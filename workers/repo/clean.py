@@ -1,0 +1,99 @@
+"""Remove from the artifact store what ``retention.yaml`` gives no reason to keep.
+
+Decided anew under the publishers' locks, so that no publication takes up a build while it leaves; what goes is only
+renamed there, and emptied afterwards. A run that is killed leaves hidden folders, which the next one removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from config.models import Site, Stage
+from workers import artifacts
+from workers.errors import CannotRun
+from workers.repo.records import PublishedRecord
+from workers.repo.retention import Published, Verdict, judge
+from workers.repo.snapshot import Snapshots
+from workers.repo.state import snapshots_of
+from workers.repo.store import Store
+
+
+def plan(site: Site, state: Path, now: float) -> tuple[Verdict, ...]:
+    """What would go and what would stay, with the reason of each.
+
+    :raises CannotRun: when the store, or what is published, cannot be read: then nothing is known to be needless.
+    """
+    store = Store(artifacts.store(site, state))
+    return judge(site.retention, list(store.found()), published(site, state), now, root=store.url)
+
+
+def published(site: Site, state: Path) -> Published:
+    """The builds that any kept snapshot of a signed stage shows packages of.
+
+    :raises CannotRun: when a record cannot be read.
+    """
+    records: list[PublishedRecord] = []
+    for stage in _signed(site):
+        snapshots = snapshots_of(site, state, stage)
+        try:
+            for number in snapshots.numbers():
+                records += snapshots.get(number).published().values()
+        except (OSError, ValueError) as error:
+            what = f"cannot tell what stage {stage.name} shows: {str(error).splitlines()[0]}"
+            raise CannotRun(what, "mend it first; nothing was removed") from None
+    return Published(
+        frozenset(record.build.rstrip("/") for record in records if record.build),
+        frozenset(record.identity for record in records if record.identity),
+    )
+
+
+def clean(site: Site, state: Path, *, clock: Callable[[], float] = time.time) -> tuple[Verdict, ...]:
+    """Remove what may go, and return the verdicts that were carried out.
+
+    :raises CannotRun: as :func:`plan`, or when something cannot be removed; run again, it goes on.
+    """
+    store = Store(artifacts.store(site, state))
+    with _alone(state / ".clean.lock"):
+        found = list(store.found())  # minutes in a large store: no publication waits for that
+        with contextlib.ExitStack() as locks:
+            for stage in _signed(site):
+                snapshots: Snapshots = snapshots_of(site, state, stage)
+                if snapshots.root.is_dir():
+                    locks.enter_context(snapshots.lock())
+            verdicts = judge(site.retention, found, published(site, state), clock(), root=store.url)
+            going = [verdict for verdict in verdicts if not verdict.stays and _still(store, verdict)]
+            aside = [(verdict, store.aside(verdict.found.path)) for verdict in going]
+        for _, path in aside:
+            try:
+                store.remove(path)
+            except OSError as error:
+                raise CannotRun(f"cannot remove {path}: {error}", "mend that and run it again; it goes on") from None
+    return tuple(verdict for verdict, _ in aside)
+
+
+def _still(store: Store, verdict: Verdict) -> bool:
+    """Whether a folder is as it was when it was judged: a build of the same inputs may have come back meanwhile."""
+    return store.changed(verdict.found.path) <= verdict.found.changed
+
+
+def _signed(site: Site) -> tuple[Stage, ...]:
+    return tuple(stage for stage in site.stages if stage.signed and "://" not in stage.url)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One that removes at a time; a second one says that it waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo("another kitten clean is at work here; waiting for it", err=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

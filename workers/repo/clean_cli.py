@@ -1,0 +1,102 @@
+"""``kitten clean``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers import options
+from workers.errors import CannotRun
+
+if TYPE_CHECKING:
+    from workers.repo.retention import Verdict
+
+
+@click.command()
+@click.option(
+    "--dry-run/--yes", "dry", default=True, help="Only tell what would go, or remove it.  [default: --dry-run]"
+)
+@click.option("--explain", metavar="PATH", help="Tell why a folder stays or goes: a path, a URL or the end of one.")
+@options.site
+@options.state
+def clean(dry: bool, explain: str | None, site_name: str, state_folder: Path | None) -> None:
+    """Tell which builds and sources nobody needs any more, and why; with --yes, remove them.
+
+    \b
+    retention.yaml of the site says how long what stays. Whatever its age says, a folder stays while
+      - a kept snapshot shows packages of it (keep_published)
+      - it is so young that a running or waiting build may read it
+      - it is one of the newest builds of its package on its target
+      - it is a source that a build which stays was made from
+    What is not understood stays, too.
+
+    A publication waits while folders are put out of sight, a matter of a moment, and never loses one it reads. Killed,
+    it leaves nothing half removed; run it again.
+    """  # noqa: D301 - click's own mark for lines that stay as they are
+    import time
+
+    from workers.repo import clean as work
+
+    site, state = options.opened(site_name, state_folder)
+    if explain is not None:
+        for verdict in _matching(work.plan(site, state, time.time()), explain):
+            click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
+        return
+    if dry:
+        verdicts = work.plan(site, state, time.time())
+        _table(verdict for verdict in verdicts if not verdict.stays)
+        click.echo(_sum(verdicts))
+        return
+    gone = work.clean(site, state)
+    _table(gone)
+    click.echo(f"removed {_many(gone)}")
+
+
+def _matching(verdicts: Iterable[Verdict], path: str) -> list[Verdict]:
+    """The folders that a person may mean by a path.
+
+    :raises CannotRun: when there is none.
+    """
+    asked = path.rstrip("/")
+    found = [
+        v
+        for v in verdicts
+        if asked and (asked == v.found.path or asked.endswith(f"/{v.found.path}") or v.found.path.endswith(asked))
+    ]
+    if not found:
+        raise CannotRun(f"the artifact store holds no folder {path}", "kitten clean lists what would go")
+    return found
+
+
+def _table(verdicts: Iterable[Verdict]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)  # a log has no width
+    table = Table("folder", "what", "package", "MB", "why", box=None)
+    for one in verdicts:
+        size = f"{one.found.size / 1e6:.1f}"
+        what = escape(one.found.nevr or one.found.package)
+        table.add_row(escape(ascii(one.found.path)[1:-1]), one.found.kind, what, size, escape(one.why))
+    if table.row_count:
+        console.print(table)
+
+
+def _sum(verdicts: Iterable[Verdict]) -> str:
+    every = list(verdicts)
+    going = [verdict for verdict in every if not verdict.stays]
+    staying = [verdict for verdict in every if verdict.stays]
+    if not going:
+        return f"nothing would go; {_many(staying)} stay"
+    return f"{_many(going)} would go, {_many(staying)} stay; remove them: kitten clean --yes"
+
+
+def _many(verdicts: Iterable[Verdict]) -> str:
+    sizes = [verdict.found.size for verdict in verdicts]
+    return f"{len(sizes)} {'folder' if len(sizes) == 1 else 'folders'} ({sum(sizes) / 1e6:.1f} MB)"

@@ -1,0 +1,143 @@
+"""What may go and what must stay, decided from what was found: no file is touched here, and every answer has its reason.
+
+The policy is ``retention.yaml`` (:class:`config.models.Retention`). Whatever is not understood stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from config.models import Retention
+
+HOUR, DAY = 3600.0, 86400.0
+Kind = Literal["build", "failed build", "source", "try-build", "leftover", "unknown"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A folder of the artifact store."""
+
+    path: str
+    """Below the store: ``builds/x86_64/IDENTITY``."""
+    kind: Kind
+    changed: float
+    """When a file in it was last written (s since 1970): proofs are added after the build."""
+    size: int
+    """Bytes."""
+    package: str = ""
+    target: str = ""
+    nevr: str = ""
+    srpm: str = ""
+    """SHA-256 of the source package it was made from, or holds."""
+    odd: str = ""
+    """Why it is not understood."""
+
+    @property
+    def name(self) -> str:
+        """The folder's own name: of a build, its identity."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Builds that kept snapshots speak of."""
+
+    builds: frozenset[str] = frozenset()
+    """URLs of their folders."""
+    identities: frozenset[str] = frozenset()
+    """They count as well: a state folder that was moved is named by its old place."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a folder, and why."""
+
+    found: Found
+    stays: bool
+    why: str
+
+
+def judge(
+    policy: Retention, found: Sequence[Found], published: Published, now: float, *, root: str = ""
+) -> tuple[Verdict, ...]:
+    """A verdict on each folder, in the order given.
+
+    :param now: seconds since 1970.
+    :param root: URL or path of the store, as the URLs of published builds begin.
+    """
+    ranks = _ranks(found)
+    first = {f.path: _verdict(policy, f, published, now, root, ranks) for f in found if f.kind != "source"}
+    needed = {v.found.srpm for v in first.values() if v.stays and v.found.srpm and v.found.kind != "try-build"}
+    return tuple(first.get(f.path) or _of_source(policy, f, needed, now) for f in found)
+
+
+def _ranks(found: Iterable[Found]) -> Mapping[str, int]:
+    """Path of a build → its place among those of the package on the target, 1 for the newest."""
+    groups: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    for one in found:
+        if one.kind == "build":
+            groups[one.package, one.target].append(one)
+    newest = (sorted(group, key=lambda f: (f.changed, f.path), reverse=True) for group in groups.values())
+    return {one.path: place for group in newest for place, one in enumerate(group, 1)}
+
+
+def _verdict(
+    policy: Retention, found: Found, published: Published, now: float, root: str, ranks: Mapping[str, int]
+) -> Verdict:
+    if found.odd or found.kind == "unknown":
+        return Verdict(found, True, found.odd or "not one of our folders")
+    if young := _young(policy, found, now):
+        return young
+    match found.kind:
+        case "build":
+            named = f"{root.rstrip('/')}/{found.path}" in published.builds or found.name in published.identities
+            if policy.keep_published and named:
+                return Verdict(found, True, "published: a kept snapshot names it")
+            place, kept = ranks[found.path], policy.builds_per_package
+            if place <= kept:
+                return Verdict(found, True, f"number {place} of the {kept} newest of {found.package} on {found.target}")
+            return Verdict(found, False, f"{kept} newer builds of {found.package} on {found.target}, not published")
+        case "failed build":
+            return _aged(found, now, policy.failed_days, "failed_days")
+        case "try-build":
+            return _aged(found, now, policy.try_days, "try_days")
+    return Verdict(found, False, "left by a run that was killed: it holds no result")
+
+
+def _of_source(policy: Retention, found: Found, needed: set[str], now: float) -> Verdict:
+    if found.odd:
+        return Verdict(found, True, found.odd)
+    if young := _young(policy, found, now):
+        return young
+    if found.srpm in needed:
+        return Verdict(found, True, "a build that stays was made from it")
+    return _aged(found, now, policy.source_days, "source_days")
+
+
+def _young(policy: Retention, found: Found, now: float) -> Verdict | None:
+    if now - found.changed >= policy.minimum_age_hours * HOUR:
+        return None
+    return Verdict(found, True, f"younger than {policy.minimum_age_hours} h: a build that runs or waits may read it")
+
+
+def _aged(found: Found, now: float, days: int, key: str) -> Verdict:
+    age = (now - found.changed) / DAY
+    stays = age < days
+    return Verdict(found, stays, f"{age:.1f} days old, {'less than' if stays else 'over'} {key}: {days}")
+
+
+def keep_snapshots(policy: Retention, snapshots: Mapping[int, float], now: float) -> frozenset[int]:
+    """Numbers of the snapshots that stay: the newest, and of the last days the last one of each (UTC).
+
+    :param snapshots: number → when it was made (s since 1970).
+    """
+    newest = sorted(snapshots)[-policy.snapshots :]
+    daily: dict[object, int] = {}
+    for number, made in sorted(snapshots.items()):
+        if now - made < policy.daily_days * DAY:
+            daily[datetime.fromtimestamp(made, UTC).date()] = number
+    return frozenset((*newest, *daily.values()))
