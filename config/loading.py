@@ -27,7 +27,10 @@ SECTIONS = {
     "workers": "workers.yaml",
     "sources": "sources.yaml",
     "web": "web.yaml",
+    "signing": "signing.yaml",
 }
+_OWN = frozenset({"signing"})
+"""Sections that a site may lack and never takes from another: a distribution signs with no key but its own."""
 
 
 def site_folder(name_or_path: str) -> Path:
@@ -36,7 +39,8 @@ def site_folder(name_or_path: str) -> Path:
 
 
 def load_site(name_or_path: str) -> Site:
-    """Read a distribution's folder. A section file it lacks is taken from the folder it ``extends``; packages are not.
+    """Read a distribution's folder. A section file it lacks is taken from the folder it ``extends``; packages and
+    the signing key are not.
 
     :raises ConfigError: with every problem of every file.
     """
@@ -109,7 +113,10 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
         # A dangling link is an unreadable file of this folder, not a reason to take another's.
-        found = next((f / file for f in folders if (f / file).is_symlink() or (f / file).exists()), None)
+        asked = folders[:1] if section in _OWN else folders
+        found = next((f / file for f in asked if (f / file).is_symlink() or (f / file).exists()), None)
+        if found is None and section in _OWN:
+            continue
         if found is None and not whole:
             continue
         if found is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.models import Site
 from workers.errors import CannotRun
-from workers.repo.sign import signer
+from workers.repo.sign import site_signer
 from workers.repo.snapshot import restore
 from workers.repo.state import named_stage, snapshots_of
 
@@ -28,7 +28,7 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         of = wanted.record.content_of
         if of == content:
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
-        with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
+        with site_signer(site, state) as key:
             draft = snapshots.draft(())
             restore(draft, wanted)
             for repomd in draft.altered:
