@@ -39,8 +39,7 @@ def site_folder(name_or_path: str) -> Path:
 
 
 def load_site(name_or_path: str) -> Site:
-    """Read a distribution's folder. A section file it lacks is taken from the folder it ``extends``; packages and
-    the signing key are not.
+    """Read a distribution's folder. A section file it lacks is taken from the one it ``extends``; packages and key are not.
 
     :raises ConfigError: with every problem of every file.
     """
