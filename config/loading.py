@@ -29,12 +29,13 @@ SECTIONS = {
     "sources": "sources.yaml",
     "web": "web.yaml",
     "retention": "retention.yaml",
+    "signing": "signing.yaml",
 }
 OPTIONAL = frozenset({"retention"})
 """Sections whose file may be absent: every key of theirs has a default."""
-
-OWN = frozenset({"groups"})
-"""Sections that a folder may lack and never takes from the one it extends: like packages, which they speak of."""
+OWN = frozenset({"groups", "signing"})
+"""Sections that a folder may lack and never takes from the one it extends: groups speak of packages, which are not taken
+either, and a distribution signs with no key but its own."""
 
 
 def site_folder(name_or_path: str) -> Path:
@@ -43,7 +44,7 @@ def site_folder(name_or_path: str) -> Path:
 
 
 def load_site(name_or_path: str) -> Site:
-    """Read a distribution's folder. A section file it lacks is taken from the folder it ``extends``; packages are not.
+    """Read a distribution's folder. A section file it lacks is taken from the one it ``extends``; packages and key are not.
 
     :raises ConfigError: with every problem of every file.
     """

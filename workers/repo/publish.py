@@ -22,7 +22,7 @@ from workers.repo.builds import Build, open_build
 from workers.repo.placement import repositories_of
 from workers.repo.pool import Pool
 from workers.repo.records import PublishedRecord
-from workers.repo.sign import Signer, signer
+from workers.repo.sign import Signer, site_signer
 from workers.repo.snapshot import Snapshot, Snapshots
 from workers.repo.state import named_stage, snapshots_of
 from workers.repo.unit import Unit, add, base_unit, evr_of, unit_of
@@ -86,7 +86,7 @@ def _gated(
                 return answer.unchanged(old, f"{old.nevr} is already published on {target.name}")
             if old.nevr == unit.nevr and old.commit and old.commit == unit.commit:
                 return answer.unchanged(old, _instead(old, unit))
-        with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
+        with site_signer(site, state) as key:
             pool = Pool(snapshots.root / ".signed", key)
             with pool.opened():
                 brought = pool.bring(list(unit.files.values()), unit.fetch)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config.models import Site
 from workers.errors import CannotRun
-from workers.repo.sign import signer
+from workers.repo.sign import site_signer
 from workers.repo.state import named_stage, snapshots_of
 
 
@@ -27,8 +27,7 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         of = wanted.record.content_of
         if of == content:
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
-        owner = f"{site.distribution.title} (packages and indexes)"
-        with signer(state / "secrets" / "gnupg", owner) as key, snapshots.draft(()) as draft:
+        with site_signer(site, state) as key, snapshots.draft(()) as draft:
             draft.restore(wanted)
             draft.finish(f"rolled back to {of}", key.sign_detached, of)
         snapshots.prune()
