@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS frames (
     repository TEXT, grp INTEGER, kind TEXT, since INTEGER, until INTEGER, packages INTEGER, size INTEGER, data BLOB
 );
 CREATE TABLE IF NOT EXISTS extras (repository TEXT, kind TEXT, since INTEGER, until INTEGER, data BLOB);
+CREATE TABLE IF NOT EXISTS errata (repository TEXT, package TEXT, since INTEGER, until INTEGER, xml TEXT);
+CREATE INDEX IF NOT EXISTS errata_by_repository ON errata (repository, package);
 CREATE INDEX IF NOT EXISTS published_by_package ON published (package, target);
 CREATE INDEX IF NOT EXISTS published_until ON published (until);
 CREATE INDEX IF NOT EXISTS files_by_path ON files (repository, path);
@@ -51,7 +53,7 @@ CREATE INDEX IF NOT EXISTS frames_until ON frames (until);
 CREATE INDEX IF NOT EXISTS extras_by_kind ON extras (repository, kind);
 """
 _VERSION = 1
-_NAMES = ("published", "files", "frames", "extras")
+_NAMES = ("published", "files", "frames", "extras", "errata")
 _COLUMNS = {
     "published": ("package", "target", "record"),
     "files": (
@@ -59,6 +61,7 @@ _COLUMNS = {
         *("grp", "primary_xml", "filelists_xml", "other_xml"),
     ),
     "extras": ("repository", "kind", "data"),
+    "errata": ("repository", "package", "xml"),
 }
 
 
@@ -170,10 +173,9 @@ class Catalogue:
         rows = self._db.execute(f"SELECT path FROM files WHERE repository = ? AND {_valid(at)}", (repository,))  # noqa: S608
         return sorted(row[0] for row in rows)
 
-    def known(self, repository: str, path: str) -> str | None:
-        """SHA-256 of what lies at a place, whether an index names it or no longer does."""
-        rows = self._db.execute("SELECT sha256 FROM files WHERE repository = ? AND path = ?", (repository, path))
-        return next((row[0] for row in rows), None)
+    def known(self, repository: str, path: str) -> File | None:
+        """What lies at a place, whether an index names it or no longer does."""
+        return next(iter(self._files("repository = ? AND path = ?", (repository, path))), None)
 
     def frames(self, repository: str, kind: str) -> list[Frame]:
         """The groups of a data file, as the next snapshot has them."""
@@ -189,6 +191,20 @@ class Catalogue:
             "SELECT kind, data FROM extras WHERE repository = ? AND until IS NULL ORDER BY kind", (repository,)
         )
         return dict(rows.fetchall())
+
+    def errata(self, repository: str) -> list[str]:
+        """``<update>`` elements of a repository, as the next snapshot has them."""
+        rows = self._db.execute(
+            "SELECT xml FROM errata WHERE repository = ? AND until IS NULL ORDER BY package", (repository,)
+        )
+        return [row[0] for row in rows]
+
+    def names(self, repository: str) -> set[str]:
+        """Names of a repository's packages, as the next snapshot has them."""
+        rows = self._db.execute(
+            "SELECT DISTINCT name FROM files WHERE repository = ? AND name IS NOT NULL AND until IS NULL", (repository,)
+        )
+        return {row[0] for row in rows}
 
     def _files(self, condition: str, values: Sequence[object]) -> list[File]:
         rows = self._db.execute(
@@ -260,6 +276,15 @@ class Catalogue:
         if data is not None:
             self._insert("extras", number, (repository, kind, data))
 
+    def set_erratum(self, number: int, repository: str, package: str, xml: str | None) -> None:
+        """Set what users of a repository are told of a package's update, or take it away."""
+        self._db.execute(
+            "UPDATE errata SET until = ? WHERE repository = ? AND package = ? AND until IS NULL",
+            (number, repository, package),
+        )
+        if xml is not None:
+            self._insert("errata", number, (repository, package, xml))
+
     def compress(self, number: int) -> None:
         """Make the frames of the groups that changed anew."""
         import zstandard
@@ -321,7 +346,7 @@ class Catalogue:
             gone.append((row,))
         with self.writing():
             self._db.executemany("DELETE FROM files WHERE rowid = ?", gone)
-            for table in ("published", "frames", "extras"):
+            for table in ("published", "frames", "extras", "errata"):
                 self._db.execute(f"DELETE FROM {table} WHERE until <= ?", (oldest,))  # noqa: S608 - ours
 
     def holds(self, unsigned_sha256: str) -> bool:

@@ -86,7 +86,7 @@ class Made:
 def content_of(snapshot: Snapshot) -> Content:
     """A snapshot as it is to be composed."""
     views = tuple(
-        RepositoryView(folder, snapshot.tree / folder / "repodata", snapshot.tree / folder)
+        RepositoryView(folder, snapshot.folder / folder / "repodata", snapshot.tree / folder)
         for folder in snapshot.record.repositories
     )
     return Content(snapshot.record.number, views)

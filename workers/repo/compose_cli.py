@@ -26,7 +26,7 @@ def compose(stage_name: str, if_due: bool, site_name: str, state_folder: Path | 
 
     from workers.errors import CannotRun
     from workers.repo import compose as work
-    from workers.repo.sign import signer
+    from workers.repo.sign import site_signer
     from workers.repo.state import named_stage, snapshots_of
 
     site, state = options.opened(site_name, state_folder)
@@ -45,7 +45,7 @@ def compose(stage_name: str, if_due: bool, site_name: str, state_folder: Path | 
         return work.content_of(current)
 
     read()
-    with signer(state / "secrets" / "gnupg", f"{site.distribution.title} (packages and indexes)") as key:
+    with site_signer(site, state) as key:
         images = snapshots.root / "images"
         made = work.compose(snapshots.root, site, stage.composes, read, images=images, sign=key.sign_detached)
     click.echo(work.told(made))

@@ -17,6 +17,7 @@ from typing import Any
 from workers.errors import CannotRun
 from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadata
 from workers.repo.packages import Package, nevra_of, source_of
+from workers.repo.updateinfo import updateinfo
 
 _NUMBER = "kitten-snapshot-"
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
@@ -98,6 +99,8 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     for kind, content in catalogue.extras(repository).items():
         name = {"group": "comps.xml"}.get(kind, f"{kind}.xml")
         _data(repomd, folder, kind, name, [_frame(content)], now)
+    if errata := catalogue.errata(repository):
+        _data(repomd, folder, "updateinfo", "updateinfo.xml", [_frame(updateinfo(errata))], now)
     text: str = repomd.xml_dump()
     return text.encode()
 

@@ -16,6 +16,9 @@ from workers.repo.index import flush
 from workers.repo.sign import Signer
 from workers.results import Artifact
 
+WORK = ".work"
+"""Folder of a pool for what is on its way."""
+
 Fetch = Callable[[Artifact, Path], Path]
 """Bring an unsigned package into a folder, checked against its artifact."""
 
@@ -24,7 +27,7 @@ class Pool:
     """The signed packages of one key; use it inside :func:`opened`."""
 
     def __init__(self, folder: Path, signer: Signer) -> None:
-        self._folder, self._signer, self._work = folder / signer.fingerprint, signer, folder / ".work"
+        self._folder, self._signer, self.work = folder / signer.fingerprint, signer, folder / WORK
         self._unsigned: dict[Path, Path] = {}
 
     def bring(self, artifacts: Sequence[Artifact], fetch: Fetch) -> dict[str, Path]:
@@ -36,7 +39,7 @@ class Pool:
         for artifact in artifacts:
             signed = self._folder / artifact.sha256 / artifact.name
             if not signed.is_file() and signed not in self._unsigned:
-                into = self._work / artifact.sha256
+                into = self.work / artifact.sha256
                 into.mkdir(parents=True)
                 self._unsigned[signed] = fetch(artifact, into)
             found[artifact.name] = self._unsigned.get(signed, signed)
@@ -61,8 +64,8 @@ class Pool:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Pool]:
         """Use the pool for one publication; copies that were not signed are gone after it."""
-        remove_tree(self._work)
+        remove_tree(self.work)
         try:
             yield self
         finally:
-            remove_tree(self._work)
+            remove_tree(self.work)

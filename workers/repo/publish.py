@@ -18,15 +18,20 @@ from pathlib import Path
 from config.models import Package, Site, Stage, Target
 from workers.errors import CannotRun
 from workers.repo import gate
-from workers.repo.builds import Build, open_build
-from workers.repo.placement import repositories_of
-from workers.repo.pool import Pool
+from workers.repo.builds import Build, open_build, remove_tree
+from workers.repo.companions import Companions
+from workers.repo.comps import comps_xml
+from workers.repo.placement import BASE, published_in, repositories_of
+from workers.repo.pool import WORK, Pool
 from workers.repo.records import PublishedRecord
 from workers.repo.sign import Signer, site_signer
-from workers.repo.snapshot import Snapshot, Snapshots
+from workers.repo.snapshot import Groups, Snapshot, Snapshots
 from workers.repo.state import named_stage, snapshots_of
 from workers.repo.unit import Unit, add, base_unit, evr_of, unit_of
 from workers.results import Artifact, PublishResult
+
+POOL = ".signed"
+"""Folder of a stage that keeps its signed packages."""
 
 
 def publish(
@@ -73,12 +78,13 @@ def _gated(
         return answer.refused(refusals)
     if refusals := gate.against_package(package, build.result.rpms):
         return answer.refused(refusals)
-    unit = unit_of(site, package, target, build)
     base = base_unit(site, target, base_rpm) if base_rpm else None
     with snapshots.lock():
+        remove_tree(snapshots.root / POOL / WORK)  # of a call that was killed after its switch
         current = snapshots.current()
         published = current.published_of(package.name) if current else {}
         old = published.get(target.name)
+        unit = unit_of(site, package, target, build, published_in(site, target, published.values()))
         base_is_news = base is not None and _is_news(base, current)
         missing = set(repositories_of(site, target)) - set(current.record.repositories if current else ())
         if old and not base_is_news and not missing:
@@ -87,7 +93,7 @@ def _gated(
             if old.nevr == unit.nevr and old.commit and old.commit == unit.commit:
                 return answer.unchanged(old, _instead(old, unit))
         with site_signer(site, state) as key:
-            pool = Pool(snapshots.root / ".signed", key)
+            pool = Pool(snapshots.root / POOL, key)
             with pool.opened():
                 brought = pool.bring(list(unit.files.values()), unit.fetch)
                 candidate = gate.Candidate(unit.package, unit.nevr, evr_of(brought), unit.unsigned)
@@ -107,14 +113,34 @@ def _switch(
         pool.bring(list(unit.files.values()), unit.fetch)
     pool.sign()
     _export(key, snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
+    companions = Companions(site, key, pool.work / "documents")
     records = []
     with snapshots.draft(repositories_of(site, units[0].target)) as draft:
         for unit in units:
             files = pool.bring(list(unit.files.values()), unit.fetch)
-            records.append(add(draft, unit, files, current.published_of(unit.package) if current else {}))
-        draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached)
-    snapshots.prune(pool.forget)
+            published = current.published_of(unit.package) if current else {}
+            record = add(draft, unit, files, published)
+            if unit.package != BASE:
+                old = published.get(unit.target.name)
+                record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
+            draft.note(record)
+            records.append(record)
+        draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=_groups_of(site))
+    snapshots.prune(site.retention, pool.forget)
     return records[0]
+
+
+def _groups_of(site: Site) -> Groups | None:
+    """Repository, its packages' names → comps.xml. Debuginfo and source repositories have none."""
+    if not site.groups.groups:
+        return None
+    layout = site.repositories.layout
+    installed_from = {
+        layout.packages.format(repository=repository.name, arch=target.rpm_arch)
+        for repository in site.repositories.repositories
+        for target in site.targets
+    }
+    return lambda repository, names: comps_xml(site.groups, names) if repository in installed_from else None
 
 
 def _is_news(base: Unit, current: Snapshot | None) -> bool:
@@ -170,14 +196,14 @@ class _Answer:
         return self._shown(record, summary)
 
     def _shown(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
-        packages = tuple(
-            Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size)
-            for f in record.files
+        packages, documents = (
+            tuple(Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size) for f in files)
+            for files in (record.files, record.documents)
         )
         if self._flaky:
             summary += f"; flaky in its tests: {', '.join(self._flaky)}"
         known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky}
-        return self._result(packages=packages, **known, **fields)
+        return self._result(packages=packages, documents=documents, **known, **fields)
 
     def _result(self, **fields: object) -> PublishResult:
         return PublishResult.model_validate({**self._known, **fields})

@@ -20,7 +20,7 @@ class PublishedFile(Record):
     path: str
     """Place in that folder: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
     unsigned_sha256: str
-    """Checksum of the package as it was built: what the proofs speak of."""
+    """Checksum of the package as it was built: what the proofs speak of; of a document, its own."""
     sha256: str
     """Checksum of the package as it is published, signature included."""
     size: int
@@ -45,6 +45,8 @@ class PublishedRecord(Record):
     published: str
     """When: ISO 8601, UTC."""
     files: tuple[PublishedFile, ...]
+    documents: tuple[PublishedFile, ...] = ()
+    """What lies beside them: the statement of provenance and the bill of materials, each with its signature."""
 
     @property
     def unsigned(self) -> Mapping[str, str]:

@@ -29,6 +29,6 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
         with site_signer(site, state) as key, snapshots.draft(()) as draft:
             draft.restore(wanted)
-            draft.finish(f"rolled back to {of}", key.sign_detached, of)
-        snapshots.prune()
+            draft.finish(f"rolled back to {of}", key.sign_detached, content_of=of)
+        snapshots.prune(site.retention)
     return f"snapshot {draft.number} shows the content of {of} in place of {content}"

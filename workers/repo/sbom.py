@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from config.models import Site
 from workers.errors import CannotRun
 from workers.repo import index
-from workers.repo.packages import is_debug
+from workers.repo.packages import Package, is_debug
 from workers.repo.records import PublishedRecord
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def problems(content: bytes) -> tuple[str, ...]:
     return tuple(str(error.data.message)[:300] for error in found or ())
 
 
-def purl(vendor: str, package: index.Package, *, source: bool = False) -> PackageURL:
+def purl(vendor: str, package: Package, *, source: bool = False) -> PackageURL:
     """A package's URL: ``pkg:rpm/almalinux/zlib@1.3-1.el10?arch=x86_64&upstream=zlib-1.3-1.el10.src.rpm``."""
     from packageurl import PackageURL
 
@@ -92,7 +92,7 @@ def namespace(vendor: str) -> str:
 
 
 def _bill(
-    site: Site, record: PublishedRecord, described: Mapping[str, index.Package], providers: Mapping[str, str]
+    site: Site, record: PublishedRecord, described: Mapping[str, Package], providers: Mapping[str, str]
 ) -> Any:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
@@ -135,7 +135,7 @@ def _depend(
     bill: Any,
     components: dict[str, Component],
     name: str,
-    package: index.Package,
+    package: Package,
     within: Mapping[str, str],
     providers: Mapping[str, str],
 ) -> None:
@@ -166,7 +166,7 @@ def _depend(
     bill.register_dependency(components[name], on.values())
 
 
-def _component(vendor: str, package: index.Package, *, source: bool, room: int) -> Component:
+def _component(vendor: str, package: Package, *, source: bool, room: int) -> Component:
     """A package, with its licence, its files and what it bundles.
 
     :param room: how many files it may list.

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from config.models import Retention
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.catalogue import Catalogue, File
 from workers.repo.records import PublishedRecord, SnapshotRecord
+from workers.repo.retention import keep_snapshots
 
-KEPT = 20
-"""Snapshots that can be switched back to."""
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
 
@@ -36,6 +36,7 @@ _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
+Groups = Callable[[str, set[str]], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,21 @@ class Snapshots:
         fresh.replace(folder.with_name("current"))
         index.flush(folder.parent)
 
-    def prune(self, forget: Callable[[str], None] = lambda _unsigned: None) -> None:
-        """Remove snapshots older than the last :data:`KEPT`, and packages that only they named and nobody still reads.
+    def prune(self, policy: Retention, forget: Callable[[str], None] = lambda _unsigned: None) -> None:
+        """Remove snapshots that a policy does not keep, and packages that only they named and nobody still reads.
 
         :param forget: told of each package of which nothing is left, by its checksum before signing.
         """
-        numbers = self.numbers()
-        for number in numbers[:-KEPT]:
+        made = {number: seconds(self.get(number).record.made) for number in self.numbers()}
+        kept = keep_snapshots(policy, made, time.time())
+        for number in made.keys() - kept:
             # Renamed first: a folder with a number is always whole.
             gone = self.root / ".snapshots" / f".{number:04}.gone"
             self._folder(number).rename(gone)
             shutil.rmtree(gone)
         with Catalogue.opened(self.catalogue) as catalogue:
             gone_packages = []
-            for repository, path, unsigned in catalogue.prune(min(numbers[-KEPT:]), time.time() - READABLE):
+            for repository, path, unsigned in catalogue.prune(min(kept), time.time() - READABLE):
                 (self.root / self.top / repository / path).unlink(missing_ok=True)
                 gone_packages.append(unsigned)
             for unsigned in gone_packages:
@@ -194,7 +196,7 @@ class Draft:
         self._sources: list[tuple[File, Path]] = []
         self._gone: list[tuple[str, str]] = []
         self._records: list[PublishedRecord] = []
-        self._extras: dict[tuple[str, str], bytes | None] = {}
+        self._errata: dict[tuple[str, str], str | None] = {}
         self._restored: Snapshot | None = None
 
     def add(self, file: File, source: Path) -> None:
@@ -202,10 +204,15 @@ class Draft:
 
         :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
         """
-        if self._catalogue.known(file.repository, file.path) not in (None, file.sha256):
+        known = self._catalogue.known(file.repository, file.path)
+        if known is not None and known.sha256 != file.sha256:
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if self.current is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
             self._sources.append((file, source))
+
+    def document(self, repository: str, path: str) -> File | None:
+        """What was published at a place before, and still lies there: a document that comes back stays as it was."""
+        return self._catalogue.known(repository, path)
 
     def remove(self, repository: str, path: str) -> None:
         """Take a file out of a repository; it stays readable for a while."""
@@ -215,21 +222,23 @@ class Draft:
         """Note which build a package of the tree is from."""
         self._records.append(record)
 
-    def extra(self, repository: str, kind: str, content: bytes | None) -> None:
-        """Set a further data file of a repository (``group``, ``updateinfo``), or take it away."""
-        if self._catalogue.extras(repository).get(kind) != content:
-            self._extras[repository, kind] = content
+    def tell(self, repository: str, package: str, erratum: str | None) -> None:
+        """Set what users of a repository are told of a package's update (an ``<update>`` element), or take it away."""
+        self._errata[repository, package] = erratum
 
     def restore(self, to: Snapshot) -> None:
         """Take the content of an earlier snapshot in place of the current one."""
         self._restored = to
 
-    def finish(self, what: str, sign: Sign, content_of: int | None = None) -> None:
+    def finish(
+        self, what: str, sign: Sign, *, content_of: int | None = None, groups: Groups | None = None
+    ) -> None:
         """Show it to users.
 
         :param sign: called with each repomd.xml that is written anew.
+        :param groups: repository, names of its packages → its comps.xml, or none; asked of each that changes.
         """
-        changed = self._write_rows()
+        changed = self._write_rows(groups)
         self._place_files()
         self._write_indexes(changed, sign)
         record = SnapshotRecord(
@@ -245,11 +254,11 @@ class Draft:
         index.flush(path)
         self.snapshots.switch(self._folder, self.number)
 
-    def _write_rows(self) -> set[str]:
+    def _write_rows(self, groups: Groups | None) -> set[str]:
         """The catalogue's part; the repositories whose index changes."""
         catalogue, number = self._catalogue, self.number
         changed = {file.repository for file, _ in self._sources} | {repository for repository, _ in self._gone}
-        changed |= {repository for repository, _ in self._extras}
+        changed |= {repository for repository, _ in self._errata}
         with catalogue.writing():
             if self._restored:
                 changed |= catalogue.restore(number, self._restored.record.content_of, self.now)
@@ -257,11 +266,16 @@ class Draft:
                 catalogue.retire(number, repository, path, self.now)
             for file, _ in self._sources:
                 catalogue.add(number, file)
-            for (repository, kind), content in self._extras.items():
-                catalogue.set_extra(number, repository, kind, content)
+            for (repository, package), erratum in self._errata.items():
+                catalogue.set_erratum(number, repository, package, erratum)
             for record in self._records:
                 catalogue.note(number, record.package, record.target, record.model_dump_json())
             catalogue.compress(number)
+            if groups is not None and not self._restored:
+                for repository in changed:
+                    comps = groups(repository, catalogue.names(repository))
+                    if comps != catalogue.extras(repository).get("group"):
+                        catalogue.set_extra(number, repository, "group", comps)
         return changed
 
     def _place_files(self) -> None:

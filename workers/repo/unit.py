@@ -39,14 +39,16 @@ class Unit:
         return {artifact.name: artifact.sha256 for artifact in self.files.values()}
 
 
-def unit_of(site: Site, package: Package, target: Target, build: Build) -> Unit:
+def unit_of(site: Site, package: Package, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
     """A build's packages and its source package, those of unpublished repositories left out.
+
+    :param published: binary package → repository in which users have it.
 
     :raises CannotRun: when nothing is left, or a repository does not exist.
     """
     result = build.result
     artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
-    placed = ((place(site, package, target, artifact.name), artifact) for artifact in artifacts)
+    placed = ((place(site, package, target, artifact.name, published), artifact) for artifact in artifacts)
     files = {where: artifact for where, artifact in placed if where is not None}
     if not files:
         raise CannotRun(
@@ -89,7 +91,7 @@ def evr_of(packages: Mapping[str, Path]) -> str:
 def add(
     draft: Draft, unit: Unit, signed: Mapping[str, Path], published: Mapping[str, PublishedRecord]
 ) -> PublishedRecord:
-    """Put a unit into a draft in place of what its target has of the package, and note it.
+    """Put a unit's files into a draft in place of what its target has of the package; the record to note there.
 
     :param signed: file name → signed package.
     :param published: target → what is published of the package.
@@ -118,7 +120,7 @@ def add(
         )
     for place_ in sorted(gone):
         draft.remove(place_.repository, place_.path)
-    record = PublishedRecord(
+    return PublishedRecord(
         package=unit.package,
         target=unit.target.name,
         nevr=unit.nevr,
@@ -130,8 +132,6 @@ def add(
         published=utc(draft.now),
         files=tuple(files),
     )
-    draft.note(record)
-    return record
 
 
 def _places(record: PublishedRecord) -> set[Place]:

@@ -49,6 +49,12 @@ def versions(state: Path, site: Site) -> dict[str, str]:
     return {target: record.nevr for (package, target), record in records.items() if package == "tiny"}
 
 
+def keeping(site: Site, snapshots: int) -> Site:
+    """The same site, which keeps fewer snapshots."""
+    policy = site.retention.model_copy(update={"snapshots": snapshots, "daily_days": 0})
+    return site.model_copy(update={"retention": policy})
+
+
 def test_a_build_is_published_where_it_belongs(site: Site, state: Path, make_build: BuildFactory) -> None:
     result = publish(site, state, "aarch64", str(make_build()))
     assert (result.outcome, result.unchanged, result.snapshot) == ("held", False, 1)
@@ -131,7 +137,7 @@ def test_what_no_mirror_can_still_need_is_left_out(
     first = publish(site, state, "aarch64", str(make_build()))
     publish(site, state, "aarch64", str(make_build(version="2")))
     monkeypatch.setattr(snapshot, "READABLE", -1.0)
-    monkeypatch.setattr(snapshot, "KEPT", 1)
+    site = keeping(site, 1)
     publish(site, state, "aarch64", str(make_build(version="3")))
     assert not any(Path(package.url).exists() for package in first.packages)
     assert versions(state, site) == {"aarch64": "tiny-3-1.el10"}
@@ -277,7 +283,7 @@ def test_only_signed_stages_are_published_to(
 def test_old_snapshots_are_removed(
     site: Site, state: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "KEPT", 2)
+    site = keeping(site, 2)
     monkeypatch.setattr(snapshot, "READABLE", -1.0)
     for version in ("1", "2", "3", "4"):
         publish(site, state, "aarch64", str(make_build(version=version)))

@@ -1,0 +1,135 @@
+"""What goes along with a published package: the signed documents beside it, and what its update is called by clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from config.models import Package, Site, Target
+from workers.repo import index
+from workers.repo.catalogue import File
+from workers.repo.documents import documents, home
+from workers.repo.errata import changelog, erratum, newer, updated_files
+from workers.repo.evidence import evidence_at
+from workers.repo.packages import is_debug_file, nevra_of_file
+from workers.repo.records import PublishedFile, PublishedRecord
+from workers.repo.sign import Signer
+from workers.repo.snapshot import Draft
+from workers.repo.updateinfo import to_xml
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Makes them, for one publication."""
+
+    site: Site
+    key: Signer
+    work: Path
+    """A folder for files on their way; on the repositories' file system, emptied by the caller."""
+
+    def add(
+        self,
+        draft: Draft,
+        target: Target,
+        package: Package,
+        record: PublishedRecord,
+        signed: Mapping[str, Path],
+        old: PublishedRecord | None,
+    ) -> PublishedRecord:
+        """Put a package's documents into a draft, and say what its update is; the record with the documents.
+
+        :param signed: file name → signed package.
+        :param old: what the target has of the package so far.
+        :raises CannotRun: when the evidence is not the record's.
+        """
+        made = documents(self.site, target, package, record, evidence_at(record.build), signed)
+        placed = [file for name, content in made.items() for file in self._place(draft, record, name, content)]
+        fresh = {(file.repository, file.path) for file in placed}
+        for file in old.documents if old else ():
+            if (file.repository, file.path) not in fresh:
+                draft.remove(file.repository, file.path)
+        self._tell(draft, target, record, signed, old)
+        return record.model_copy(update={"documents": tuple(placed)})
+
+    def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
+        """A document and its signature; those that were published before stay as they were."""
+        place = home(record, name)
+        signature = f"{place.path}.asc"
+        there = [draft.document(place.repository, path) for path in (place.path, signature)]
+        sources = [draft.tree / place.repository / path for path in (place.path, signature)]
+        files = [file for file in there if file is not None]
+        if len(files) != len(there):
+            self.work.mkdir(parents=True, exist_ok=True)
+            document = self.work / name
+            document.write_bytes(content)
+            index.flush(document)
+            sources = [document, self.key.sign_detached(document)]
+            files = [_file(place.repository, path, s) for path, s in zip((place.path, signature), sources, strict=True)]
+        for file, source in zip(files, sources, strict=True):
+            draft.add(file, source)
+        return [
+            PublishedFile(
+                name=Path(file.path).name,
+                repository=file.repository,
+                path=file.path,
+                unsigned_sha256=file.sha256,
+                sha256=file.sha256,
+                size=file.size,
+            )
+            for file in files
+        ]
+
+    def _tell(
+        self,
+        draft: Draft,
+        target: Target,
+        record: PublishedRecord,
+        signed: Mapping[str, Path],
+        old: PublishedRecord | None,
+    ) -> None:
+        repositories = {file.repository for file in record.files if _is_installed(file)}
+        for file in old.files if old else ():
+            if _is_installed(file) and file.repository not in repositories:
+                draft.tell(file.repository, record.package, None)
+        binaries = [file for file in record.files if _is_installed(file)]
+        if not binaries:
+            return
+        described = {file.name: index.describe(signed[file.name], file.path) for file in binaries}
+        epochs = {package.name: int(package.epoch or 0) for package in described.values()}
+        first = described[binaries[0].name]
+        entries = changelog(first)
+        before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
+        if old is not None and before is not None and (draft.tree / before.repository / before.path).is_file():
+            last = index.describe(draft.tree / before.repository / before.path, before.path)
+            entries = newer(changelog(last), entries, old.evr)
+        elif old is None:
+            entries = entries[:1]
+        source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)
+        for repository in sorted(repositories):
+            files = [file for file in binaries if file.repository == repository]
+            told = erratum(
+                f"{self.site.distribution.name}-{datetime.fromtimestamp(draft.now, UTC):%Y}:{record.nevr}",
+                record.package,
+                record.evr,
+                entries,
+                updated_files((*files, *((source,) if source else ())), epochs),
+                datetime.fromtimestamp(draft.now, UTC),
+                is_new=old is None,
+                old_version=old.evr if old else "",
+                release=self.site.distribution.title,
+                contact=self.site.build.bugurl,
+                collection=f"{repository.replace('/', '-')}-{target.name}",
+            )
+            draft.tell(repository, record.package, to_xml(told))
+
+
+def _file(repository: str, path: str, source: Path) -> File:
+    content = source.read_bytes()
+    return File(repository, path, sha256(content).hexdigest(), len(content))
+
+
+def _is_installed(file: PublishedFile) -> bool:
+    return not file.name.endswith(".src.rpm") and not is_debug_file(file.name)
