@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +30,9 @@ def certificate_of(public: bytes) -> bytes:
     key = serialization.load_der_public_key(public)
     assert isinstance(key, rsa.RSAPublicKey)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "packages and indexes")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key).serial_number(1)
-    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=3650))
+    made = made.not_valid_before(now).not_valid_after(now + dt.timedelta(days=3650))
     signed = made.sign(rsa.generate_private_key(65537, 2048), hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.DER)
 
@@ -97,9 +97,7 @@ def test_a_token_signs_packages_and_an_index(ready: Signing, tmp_path: Path, mak
     assert gone_soon(served)
 
 
-def test_a_wrong_pin_is_tried_once_and_told_of(
-    ready: Signing, section: Callable[..., Signing], tmp_path: Path
-) -> None:
+def test_a_wrong_pin_is_tried_once_and_told_of(ready: Signing, section: Callable[..., Signing], tmp_path: Path) -> None:
     wrong = section("4321", key=ready.key, public_keys=ready.public_keys)
     assert refused(wrong, tmp_path).startswith(f"the key {ready.key} does not sign: gpg failed: ")
 
