@@ -111,6 +111,31 @@ def started(
         end(process)
 
 
+@contextlib.contextmanager
+def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
+    """Run a program that cleans up after this one, ``kill -9`` included: the only kind that outlives its command.
+
+    :param argv: a program that waits for the end of its standard input, then does its work. The end comes with the end
+        of the block, or of this process. It is given ``patience`` seconds.
+    """
+    ours = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert ours.stdin is not None  # noqa: S101 - a PIPE was asked for
+        ours.stdin.close()
+        try:
+            ours.wait(patience)
+        except subprocess.TimeoutExpired:
+            end(ours, patience)
+
+
 def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
     """End a program started here and its process group: TERM, at most ``patience`` seconds, KILL."""
     if process.poll() is None:

@@ -150,7 +150,7 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
             backends.unlock(home, listening, secrets.read(signing.passphrase, state, "the passphrase"))
         if signing.backend == "pkcs11" or signing.secret or signing.passphrase:
             way_out = "is the PIN right?" if signing.backend == "pkcs11" else "is the passphrase in signing.yaml right?"
-            backends.try_out(home, fingerprint, way_out)
+            backends.try_out(home, fingerprint, way_out, asks=signing.backend == "pkcs11")
         if isinstance(backend, _GnuPG):
             backend.key = fingerprint
         yield Signer(fingerprint, armored(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
@@ -198,7 +198,7 @@ class _Elsewhere:
         shim = shlex.join([sys.executable, "python", "-m", "workers.repo.signing.remote", str(self._specification)])
         return {
             "_gpg_name": self._remote.key,
-            "__gpg_sign_cmd": f"{shim} %{{__plaintext_filename}} %{{__signature_filename}}",
+            "__gpg_sign_cmd": f"{shim} %{{__signature_filename}} %{{?__plaintext_filename}}",
         }
 
     def rpmsign(self, words: Sequence[str | Path], count: int) -> None:

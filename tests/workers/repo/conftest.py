@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ import yaml
 
 from config.loading import load_site
 from config.models import Site
+from workers.repo import index
+from workers.repo.catalogue import Catalogue
+from workers.repo.packages import Package
 from workers.repo.sign import signer
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 
@@ -157,6 +161,22 @@ def state(tmp_path: Path, key_home: Path) -> Path:
     # Without the sockets of an agent that was ended and, on a busy machine, has not yet removed them.
     shutil.copytree(key_home, folder / "secrets" / "gnupg", ignore=shutil.ignore_patterns("S.*"))
     return folder
+
+
+def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path:
+    """An index of described packages in a repository folder; its repomd.xml."""
+    repodata = repository / "repodata"
+    repodata.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, Catalogue.opened(Path(folder, "catalogue")) as catalogue:
+        with catalogue.writing():
+            for package in packages:
+                catalogue.add(1, index.kept("", package))
+            catalogue.compress(1)
+        content = index.write(repodata, catalogue, "", 1, now)
+    repomd = repodata / "repomd.xml"
+    repomd.unlink(missing_ok=True)  # never written into: a snapshot may hold it
+    repomd.write_bytes(content)
+    return repomd
 
 
 def artifact(path: Path) -> Artifact:

@@ -16,8 +16,9 @@ from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import clean as work
 from workers.repo.clean_cli import clean as command
-from workers.repo.records import PublishedRecord, SnapshotRecord, write_record
+from workers.repo.records import PublishedRecord
 from workers.repo.retention import Found, Published, judge, keep_snapshots
+from workers.repo.snapshot import Snapshots
 from workers.repo.store import Store
 from workers.results import Artifact, BuildResult, SourceResult
 
@@ -59,14 +60,11 @@ def aged(folder: Path, days: float) -> None:
 
 def publish(state: Path, folder: Path, build: str = "") -> None:
     """A snapshot that shows a build of this folder."""
-    root = state / "published"
-    snapshot = root / ".snapshots" / "0001"
-    (snapshot / "10-kitten").mkdir(parents=True)
-    (root / "10-kitten").symlink_to(".snapshots/0001/10-kitten")
     words = {"package": "tiny", "target": "x86_64", "nevr": "tiny-1-1", "evr": "0:1-1", "published": "", "files": ()}
     record = PublishedRecord(identity=folder.name, build=build or str(folder), snapshot=1, **words)  # type: ignore[arg-type]
-    write_record(record, snapshot / ".records" / "x86_64" / "tiny.json")
-    write_record(SnapshotRecord(number=1, made="", what="", content_of=1, repositories=()), snapshot / "snapshot.json")
+    with Snapshots(state / "published", "10-kitten").draft(()) as draft:
+        draft.note(record)
+        draft.finish("a build", lambda _repomd: None)
 
 
 def reasons(site: Site, state: Path) -> dict[str, tuple[bool, str]]:
@@ -158,7 +156,7 @@ def test_a_folder_that_came_to_life_again_stays(
 def test_nothing_goes_where_a_record_cannot_be_read(site: Site, tmp_path: Path, put: Put) -> None:
     folder = put("failed", "1", 99)
     publish(tmp_path, folder)
-    (tmp_path / "published/.snapshots/0001/.records/x86_64/tiny.json").write_text("{")
+    (tmp_path / "published/.catalogue.sqlite").write_text("{")
     with pytest.raises(CannotRun, match="cannot tell what stage kitten shows: ") as caught:
         work.clean(site, tmp_path, clock=lambda: NOW)
     assert caught.value.mend == "mend it first; nothing was removed"

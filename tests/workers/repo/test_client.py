@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.models import Site
-from tests.workers.repo.conftest import BuildFactory
+from tests.workers.repo.conftest import BuildFactory, write_index
 from workers.errors import CannotRun, DidNotHold
 from workers.repo.client import install
 from workers.repo.publish import publish
@@ -50,7 +50,6 @@ def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
     site: Site, state: Path, make_build: BuildFactory
 ) -> None:
     from workers.repo import index
-    from workers.repo.catalogue import Catalogue
     from workers.repo.sign import signer
 
     build = make_build()
@@ -58,13 +57,9 @@ def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
     (rpm,) = (Path(p.url) for p in result.packages if p.name.startswith("tiny-libs-1"))
     replace(rpm, (build / rpm.name).read_bytes())
     repository = state / "published/10-kitten/BaseOS/aarch64/os"
-    with Catalogue.opened(state / "forged.sqlite") as catalogue:
-        with catalogue.writing():
-            catalogue.add(1, index.kept("", index.describe(rpm, str(rpm.relative_to(repository)))))
-            catalogue.compress(1)
-        replace(repository / "repodata/repomd.xml", index.write(repository / "repodata", catalogue, "", 1, 2_000_000_000))
+    repomd = write_index(repository, [index.describe(rpm, str(rpm.relative_to(repository)))], 2_000_000_000)
     with signer(state / "secrets/gnupg", "Tests") as key:
-        key.sign_detached(repository / "repodata/repomd.xml")
+        key.sign_detached(repomd)
     with pytest.raises(DidNotHold, match=r"(?s)dnf refused.*is not signed"):
         install(site, state, "aarch64", ["tiny-libs"])
 

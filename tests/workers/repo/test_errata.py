@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.nevra import Nevra
-from tests.workers.repo.conftest import RpmFactory
+from tests.workers.repo.conftest import RpmFactory, write_index
 from workers.repo import errata, index, updateinfo
 from workers.repo.errata import Entry, Erratum, Updated
 from workers.repo.records import PublishedFile
@@ -150,7 +150,7 @@ def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Pat
     new = next(p for p in make_rpms("x86_64", version="2") if p.name.startswith("tiny-libs-2"))
     shutil.copy(new, repository)
     package = index.describe(new, new.name)
-    index.write(repository, [package], 1_700_000_000)
+    write_index(repository, [package], 1_700_000_000)
     nevra = Nevra(package.name, int(package.epoch), package.version, package.release, package.arch)
     entry = Entry("A <a@b> - 2-1.el10", 1_700_086_400, "- <Fix> CVE-2024-12345 & more")
     updated = Updated(nevra, package.pkgId, package.rpm_sourcerpm)

@@ -81,20 +81,28 @@ def test_a_file_name_that_two_packages_have_is_told() -> None:
 
 
 @pytest.fixture
+def bare(state: Path, shown: PublishedRecord) -> PublishedRecord:
+    """The same, of which nothing lies beside the packages."""
+    for file in shown.documents:
+        (state / "published/10-kitten" / file.repository / file.path).unlink()
+    return shown
+
+
+@pytest.fixture
 def shown(site: Site, state: Path, make_build: BuildFactory) -> PublishedRecord:
     publish(site, state, "aarch64", str(make_build()))
     return published(site, state)["tiny", "aarch64"]
 
 
-def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, shown: PublishedRecord) -> None:
+def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: PublishedRecord) -> None:
     told = explain(site, state, "tiny")
     assert (told.told_by, told.remarks, told.documents) == ("build", (), ())
     assert words(told).splitlines() == [
         "tiny-1-1.el10 on aarch64, stage kitten",
-        f"  published   snapshot 1, {shown.published}: 4 files",
+        f"  published   snapshot 1, {bare.published}: 4 files",
         f"  from        tiny.git, commit {'c' * 40}",
         "  modified    no: as upstream has it",
-        f"  built       build {shown.identity[:12]} by tag:almalinux.org,2026:kitten-ci/demo/aarch64 with sandbox, "
+        f"  built       build {bare.identity[:12]} by tag:almalinux.org,2026:kitten-ci/demo/aarch64 with sandbox, "
         "for ARMv8.0-A; 0 buildroot packages",
         "  let through stage kitten requires built: the build held and names its inputs; verified: the proof held and "
         "speaks of each package by checksum; tested: the tests held and speak of each package by checksum",
@@ -106,16 +114,16 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, shown:
     ]  # fmt: skip
 
 
-def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, shown: PublishedRecord) -> None:
+def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, bare: PublishedRecord) -> None:
     root, target = state / "published" / "10-kitten", site.target("aarch64")
-    files = {file.name: root / file.repository / file.path for file in shown.files}
-    made = documents(site, target, site.package("tiny"), shown, evidence_at(shown.build), files)
-    places = {name: home(shown, name) for name in made}
+    files = {file.name: root / file.repository / file.path for file in bare.files}
+    made = documents(site, target, site.package("tiny"), bare, evidence_at(bare.build), files)
+    places = {name: home(bare, name) for name in made}
     for name, content in made.items():
         (root / places[name].repository / places[name].path).write_bytes(content)
     before = explain(site, state, "tiny")
-    shutil.rmtree(shown.build)
-    provenance, bill = names(shown, target)
+    shutil.rmtree(bare.build)
+    provenance, bill = names(bare, target)
     (root / places[bill].repository / f"{places[bill].path}.asc").write_text("a signature")
     told = explain(site, state, "tiny")
     assert (told.told_by, told.provenance) == ("statement", before.provenance)
@@ -128,7 +136,7 @@ def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, sho
     assert f"{provenance} (NOT signed), AppStream/aarch64/os/Packages/t/{bill} (signed)" in words(told)
 
     place = root / places[provenance].repository / places[provenance].path
-    place.write_bytes(made[provenance].replace(shown.files[0].sha256.encode(), b"0" * 64))
+    place.write_bytes(made[provenance].replace(bare.files[0].sha256.encode(), b"0" * 64))
     told = explain(site, state, "tiny")
     remark = f"{provenance} does not speak of the published files: trust neither before you know why"
     assert (told.told_by, told.remarks) == ("record", (remark,))
@@ -137,21 +145,21 @@ def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, sho
     assert remark.startswith(f"{provenance} cannot be read: ")
 
 
-def test_the_record_tells_when_all_else_is_gone(site: Site, state: Path, shown: PublishedRecord) -> None:
-    shutil.rmtree(shown.build)
+def test_the_record_tells_when_all_else_is_gone(site: Site, state: Path, bare: PublishedRecord) -> None:
+    shutil.rmtree(bare.build)
     told = explain(site, state, "tiny-libs-1-1.el10.aarch64")
     assert (told.told_by, told.provenance, told.remarks) == ("record", {}, ())
     text = words(told)
     assert f"commit {'c' * 40}" in text
-    assert f"build {shown.identity[:12]}; by whom and from what is not known any more" in text
+    assert f"build {bare.identity[:12]}; by whom and from what is not known any more" in text
     assert "what its proofs said is not known any more" in text
     assert "told by     the record of its publication alone" in text
 
 
 def test_another_build_in_the_folder_is_not_believed(
-    site: Site, state: Path, shown: PublishedRecord, make_build: BuildFactory
+    site: Site, state: Path, bare: PublishedRecord, make_build: BuildFactory
 ) -> None:
-    shutil.copy(make_build(version="2") / "build.json", shown.build)
+    shutil.copy(make_build(version="2") / "build.json", bare.build)
     told = explain(site, state, "tiny")
     assert told.told_by == "record"
     assert told.remarks[0].startswith("build.json is of tiny on aarch64, build ")
@@ -164,8 +172,8 @@ def test_overrides_are_told_where_they_are_recorded(site: Site, state: Path, sho
     assert "\n              overridden: no downgrade, by ann: a bad release\n" in forced
 
 
-def test_what_a_worker_wrote_moves_no_cursor_and_makes_no_line(site: Site, state: Path, shown: PublishedRecord) -> None:
-    proof = Path(shown.build) / "verify.json"
+def test_what_a_worker_wrote_moves_no_cursor_and_makes_no_line(site: Site, state: Path, bare: PublishedRecord) -> None:
+    proof = Path(bare.build) / "verify.json"
     verify = VerifyResult.read(proof.read_text())
     evil = "fine\x1b[2J\n  told by     the release engineer\u202e"
     verify.model_copy(update={"summary": evil}).write(proof)
@@ -176,7 +184,7 @@ def test_what_a_worker_wrote_moves_no_cursor_and_makes_no_line(site: Site, state
     ]
 
 
-def test_the_command_prints_words_and_json(site_path: Path, state: Path, shown: PublishedRecord) -> None:
+def test_the_command_prints_words_and_json(site_path: Path, state: Path, bare: PublishedRecord) -> None:
     words_ = ["tiny", "--site", str(site_path), "--state", str(state)]
     done = CliRunner().invoke(command, words_)
     assert (done.exit_code, done.output.splitlines()[0]) == (0, "tiny-1-1.el10 on aarch64, stage kitten")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.repo import s3
-from tests.workers.repo.conftest import RpmFactory
+from tests.workers.repo.conftest import RpmFactory, write_index
 from workers.errors import CannotRun
 from workers.repo import index, openpgp, remote
 from workers.repo.bucket import Bucket, Stored
@@ -71,7 +71,7 @@ def make(tmp_path: Path, make_rpms: RpmFactory, key_home: Path) -> Make:
                 folder = tmp_path / f"{number}-{version}" / repository
                 folder.mkdir(parents=True)
                 rpm = next(path for path in local.iterdir() if word in path.name)
-                index.write(folder, [index.describe(rpm, f"Packages/t/{rpm.name}")], 1_000_000 + number)
+                write_index(folder, [index.describe(rpm, f"Packages/t/{rpm.name}")], 1_000_000 + number)
                 key.sign_detached(folder / "repodata" / "repomd.xml")
                 repositories[repository] = folder / "repodata"
                 content = hashlib.sha256(rpm.read_bytes()).hexdigest()

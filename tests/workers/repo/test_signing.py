@@ -62,7 +62,9 @@ def secret_file(folder: Path, content: str, name: str = "key") -> Secret:
 
 
 def homes_in_memory() -> set[str]:
-    return {p.name for base in ("/dev/shm", "/run", f"/run/user/{os.getuid()}") for p in Path(base).glob("kitten-key-*")}
+    return {
+        p.name for base in ("/dev/shm", "/run", f"/run/user/{os.getuid()}") for p in Path(base).glob("kitten-key-*")
+    }
 
 
 def refused(signing: Signing, state: Path) -> str:
@@ -96,7 +98,9 @@ def test_a_secret_of_a_file_signs_and_leaves_no_home(
     assert homes_in_memory() <= before
 
 
-def test_a_wrong_passphrase_is_found_before_anything_is_signed(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_a_wrong_passphrase_is_found_before_anything_is_signed(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
     made = make_key("one", "correct horse")
     what = refused(
         Signing(secret=secret_file(tmp_path, made.secret), passphrase=secret_file(tmp_path, "wrong", "word")), tmp_path
@@ -116,7 +120,9 @@ def test_a_systemd_credential_signs(
     made = make_key("one")
     secret_file(tmp_path, made.secret, "signing-key")
     signing = Signing(secret=Secret(credential="signing-key"))
-    assert refused(signing, tmp_path) == "the signing key: no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)"
+    assert (
+        refused(signing, tmp_path) == "the signing key: no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)"
+    )
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with signer_of(signing, tmp_path, "") as key:
         assert key.fingerprint == made.fingerprint
@@ -130,7 +136,10 @@ def test_a_secret_that_others_may_read_or_that_is_none_is_refused(
     secret = secret_file(tmp_path, make_key("one").secret)
     (tmp_path / "key").chmod(0o640)
     assert refused(Signing(secret=secret), tmp_path) == f"the signing key: others may read {tmp_path}/key"
-    assert refused(Signing(secret=Secret(file="nowhere")), tmp_path) == f"the signing key: there is no file {tmp_path}/nowhere"
+    assert (
+        refused(Signing(secret=Secret(file="nowhere")), tmp_path)
+        == f"the signing key: there is no file {tmp_path}/nowhere"
+    )
     empty = secret_file(tmp_path, " \n", "empty")
     assert refused(Signing(secret=empty), tmp_path) == f"the signing key: {tmp_path}/empty is empty"
     before = homes_in_memory()
@@ -139,7 +148,9 @@ def test_a_secret_that_others_may_read_or_that_is_none_is_refused(
     assert homes_in_memory() <= before
 
 
-def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
     signing, before = Signing(secret=secret_file(tmp_path, make_key("one").secret)), homes_in_memory()
     told, tell = os.pipe()
     child = os.fork()
@@ -273,13 +284,17 @@ def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
             verify_packages(fresh, old.public)
 
 
-def test_an_earlier_key_whose_public_part_is_missing_is_told_of(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_an_earlier_key_whose_public_part_is_missing_is_told_of(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, earlier=(old.fingerprint,), secret=secret_file(tmp_path, new.secret))
     assert refused(signing, tmp_path) == f"the public key {old.fingerprint} is missing"
 
 
-def test_the_secret_of_another_key_than_the_one_named_is_refused(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_the_secret_of_another_key_than_the_one_named_is_refused(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, secret=secret_file(tmp_path, old.secret), public_keys=(new.public,))
     assert refused(signing, tmp_path) == (

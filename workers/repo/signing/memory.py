@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.errors import CannotRun
+from workers.run import afterwards
 
 
 @contextlib.contextmanager
@@ -23,21 +24,13 @@ def home_in_memory() -> Iterator[Path]:
     :raises CannotRun: when this host has no tmpfs to write to.
     """
     home = Path(tempfile.mkdtemp(prefix="kitten-key-", dir=_tmpfs()))
-    end, ours = os.pipe()  # closed on exec: children do not hold it
-    quiet = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_WRONLY, 0) for number in (1, 2)]
-    # Not by workers.run, which would have it die with us: it is here for what comes after.
-    words = ["sh", "-c", 'read -r nothing; rm -rf -- "$1"; sleep 1; rm -rf -- "$1"', "sh", str(home)]
-    actions = [(os.POSIX_SPAWN_DUP2, end, 0), *quiet]
-    keeper = os.posix_spawn("/bin/sh", words, {"PATH": os.defpath}, file_actions=actions, setsid=True)
-    os.close(end)
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-        os.kill(keeper, 9)
-        os.waitpid(keeper, 0)
-        os.close(ours)
-        shutil.rmtree(home, ignore_errors=True)  # an agent that was ending may have written once more
+    # After a kill the agent lives on for a moment, and may write once more.
+    clean = 'read -r nothing; while [ -d "$1" ]; do rm -rf -- "$1"; sleep 3; done'
+    with afterwards(["sh", "-c", clean, "sh", str(home)], patience=10):
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _tmpfs() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from workers.errors import CannotRun
 from workers.repo.signing.agent import gpg
-from workers.run import CommandFailed, die_with_parent, run
+from workers.run import STDOUT, die_with_parent, run, started
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,8 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
             for name, value in places.items():
                 word = word.replace(name, value)
             words.append(word)
-        try:
-            run(words, timeout=remote.timeout)
-        except CommandFailed as error:
-            lines = error.done.output.strip().splitlines()
-            how = f"ended with {error.done.status}" + (f": {lines[-1]}" if lines else "")
-            if error.timed_out:
-                how = f"did not end within {remote.timeout:.0f} s"
-            raise CannotRun(
-                f"the signing program {program} {how}", "try it by hand; see command in signing.yaml"
-            ) from None
+        if how := _went_wrong(words, remote.timeout, Path(folder, "said")):
+            raise CannotRun(f"the signing program {program} {how}", "try it by hand; see command in signing.yaml")
         if not got.is_file() or not got.stat().st_size:
             raise CannotRun(f"the signing program {program} wrote no signature", "it must write {signature}")
         _check(remote, program, file, got)
@@ -62,6 +55,18 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
             gpg(Path(remote.home), "--output", signature, "--dearmor", got)
         else:
             signature.write_bytes(got.read_bytes())
+
+
+def _went_wrong(words: list[str], timeout: float, said: Path) -> str:
+    """Run the program; how it failed, or nothing."""
+    # Its output goes to a file: a daemon that it starts may keep a pipe open for longer than anybody waits.
+    with said.open("wb") as output, started(words, stdout=output, stderr=STDOUT) as process:
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return f"did not end within {timeout:.0f} s"
+    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return (f"ended with {status}" + (f": {lines[-1]}" if lines else "")) if status else ""
 
 
 def _check(remote: Remote, program: str, file: Path, got: Path) -> None:
@@ -92,10 +97,15 @@ def write(remote: Remote, specification: Path) -> None:
     specification.write_text(json.dumps(asdict(remote)), encoding="utf-8")
 
 
-def main(specification: Path, plain: Path, signature: Path) -> int:
-    """Sign for rpmsign: ``plain`` is a pipe that it fills, ``signature`` the file it reads."""
+def main(specification: Path, signature: Path, plain: str = "-") -> int:
+    """Sign for rpmsign.
+
+    :param signature: the file that rpmsign reads.
+    :param plain: a pipe that it fills; "-" is standard input, which rpm 4.18 uses.
+    """
     die_with_parent(os.getppid())
-    content = plain.read_bytes()  # to the end, whatever comes: rpmsign waits for its reader
+    # To the end, whatever comes: rpmsign waits for its reader.
+    content = sys.stdin.buffer.read() if plain == "-" else Path(plain).read_bytes()
     failure = failure_of(specification)
     if failure.exists():
         return 1  # rpmsign goes on with the next package; nobody is to wait for each of them
@@ -113,4 +123,4 @@ def main(specification: Path, plain: Path, signature: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(Path(word) for word in sys.argv[1:4])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4]))
