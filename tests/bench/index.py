@@ -142,6 +142,7 @@ def adding() -> Iterator[Figure]:
                     subprocess.run(["cp", "--archive", source, place], check=True)
                 for rpm in more:
                     os.link(rpm, other / rpm.name)
+                os.sync()
                 others.append(_createrepo(other))
                 programs.append(_program(one, more))
                 parts.append(publish(two, more))

@@ -114,13 +114,16 @@ class Catalogue:
         """
         self._path = path
         self._touched: set[tuple[str, int]] = set()
+        self._open: dict[str, dict[int, tuple[int, int]]] = {}
         with self._words():
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
+            empty = path.stat().st_size == 0
+            if version != _VERSION and not empty:
                 raise CannotRun(f"{path} is of version {version}, not {_VERSION}", "use the kitten that wrote it")
-            if version == 0:
+            if empty:
+                self._db.execute("PRAGMA page_size = 16384")  # a frame has some thousand bytes
                 self._db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {_VERSION};COMMIT;")
 
     @classmethod
@@ -218,13 +221,13 @@ class Catalogue:
 
     def recover(self, current: int) -> list[tuple[str, str]]:
         """Take back what a publication wrote that was never shown; the places that only it had files at."""
-        unseen = self._db.execute("SELECT DISTINCT repository, path FROM files WHERE since > ?", (current,)).fetchall()
+        unseen = self._db.execute("SELECT repository, path FROM files WHERE since > ?", (current,)).fetchall()
         with self.writing():
             for table in _NAMES:
                 self._db.execute(f"DELETE FROM {table} WHERE since > ?", (current,))  # noqa: S608 - ours
                 retired = ", retired = NULL" if table == "files" else ""
                 self._db.execute(f"UPDATE {table} SET until = NULL{retired} WHERE until > ?", (current,))  # noqa: S608
-        return [place for place in unseen if self.known(*place) is None]
+        return [place for place in dict.fromkeys(unseen) if self.known(*place) is None]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -309,6 +312,7 @@ class Catalogue:
                         values,
                     )
         self._touched.clear()
+        self._open.clear()
 
     def restore(self, number: int, to: int, now: float) -> set[str]:
         """Give the next snapshot the content of an earlier one; the repositories that differ."""
@@ -360,18 +364,32 @@ class Catalogue:
         self._db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", (number, *values))  # noqa: S608
 
     def _group(self, repository: str, size: int) -> int:
-        """A group with room: first one that changes anyway, then the newest."""
+        """A group with room: one that changes anyway, or the newest; else a new one."""
+        open_groups = self._open.setdefault(repository, {})
+        if not open_groups:
+            last = self._db.execute("SELECT max(grp) FROM files WHERE repository = ?", (repository,)).fetchone()[0]
+            touched = {group for name, group in self._touched if name == repository}
+            for group in sorted(touched | ({0} if last is None else {int(last)})):
+                open_groups[group] = self._filled(repository, group)
+        for group, (count, taken) in list(open_groups.items()):
+            if (count < GROUP_PACKAGES and taken + size <= GROUP_BYTES) or not count:
+                open_groups[group] = (count + 1, taken + size)
+                return group
+            if len(open_groups) > 1:
+                del open_groups[group]
         last = self._db.execute("SELECT max(grp) FROM files WHERE repository = ?", (repository,)).fetchone()[0]
-        touched = sorted(group for name, group in self._touched if name == repository)
-        for group in (*touched, *(() if last is None else (last,))):
-            count, taken = self._db.execute(
-                "SELECT count(*), total(length(primary_xml) + length(filelists_xml) + length(other_xml)) "
-                "FROM files WHERE repository = ? AND grp = ? AND until IS NULL",
-                (repository, group),
-            ).fetchone()
-            if count < GROUP_PACKAGES and taken + size <= GROUP_BYTES:
-                return int(group)
-        return 0 if last is None else int(last) + 1
+        open_groups.clear()
+        open_groups[int(last) + 1] = (1, size)
+        return int(last) + 1
+
+    def _filled(self, repository: str, group: int) -> tuple[int, int]:
+        """Packages of a group, and bytes of their XML."""
+        count, taken = self._db.execute(
+            "SELECT count(*), total(length(primary_xml) + length(filelists_xml) + length(other_xml)) "
+            "FROM files WHERE repository = ? AND grp = ? AND until IS NULL",
+            (repository, group),
+        ).fetchone()
+        return int(count), int(taken)
 
 
 def _file(row: tuple[Any, ...]) -> File:

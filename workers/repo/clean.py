@@ -44,7 +44,7 @@ def published(site: Site, state: Path) -> Published:
         try:
             for number in snapshots.numbers():
                 records += snapshots.get(number).published().values()
-        except (OSError, ValueError) as error:
+        except (CannotRun, OSError, ValueError) as error:
             what = f"cannot tell what stage {stage.name} shows: {str(error).splitlines()[0]}"
             raise CannotRun(what, "mend it first; nothing was removed") from None
     return Published(

@@ -24,11 +24,11 @@ from typing import Any, Literal
 from config.models import Composes, Site
 from workers.cache import locked
 from workers.errors import CannotRun
+from workers.record import Record
 from workers.repo import compose_metadata
 from workers.repo.compose_metadata import ImageFile, Release
 from workers.repo.index import flush
 from workers.repo.snapshot import READABLE, Snapshot, utc
-from workers.results import Record
 
 IMAGES = ("isos", "live", "cloud")
 """Folders of the layout that hold images."""

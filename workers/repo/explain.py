@@ -17,11 +17,11 @@ from typing import Any, Literal
 from config.models import Site
 from config.nevra import Nevra
 from workers.errors import CannotRun
+from workers.record import Record
 from workers.repo import documents, provenance
 from workers.repo.evidence import evidence_at
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.state import named_stage, published
-from workers.results import Record
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 Told = Literal["statement", "build", "record"]

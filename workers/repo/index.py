@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from typing import Any
 from workers.errors import CannotRun
 from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadata
 from workers.repo.packages import Package, nevra_of, source_of
-from workers.repo.updateinfo import updateinfo
 
 _NUMBER = "kitten-snapshot-"
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
@@ -94,15 +95,27 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(now))
     repomd.add_repo_tag(f"{_NUMBER}{number}")
-    for kind in KINDS:
-        _data(repomd, folder, kind, f"{kind}.xml", _framed(kind, catalogue.frames(repository, kind)), now)
-    for kind, content in catalogue.extras(repository).items():
-        name = {"group": "comps.xml"}.get(kind, f"{kind}.xml")
-        _data(repomd, folder, kind, name, [_frame(content)], now)
-    if errata := catalogue.errata(repository):
-        _data(repomd, folder, "updateinfo", "updateinfo.xml", [_frame(updateinfo(errata))], now)
+    # Most of the time goes into checksums, which other threads make while the next file is read.
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        written = [
+            (kind, pool.submit(_data, folder, name, frames)) for kind, name, frames in _files(catalogue, repository)
+        ]
+    for kind, data in written:
+        repomd.set_record(_record(kind, data.result(), now))
     text: str = repomd.xml_dump()
     return text.encode()
+
+
+def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, list[Frame]]]:
+    """Kind, name and content of each data file."""
+    for kind in KINDS:
+        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames(repository, kind))
+    for kind, content in catalogue.extras(repository).items():
+        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), [_frame(content)]
+    if errata := catalogue.errata(repository):
+        from workers.repo.updateinfo import updateinfo
+
+        yield "updateinfo", "updateinfo.xml", [_frame(updateinfo(errata))]
 
 
 def _framed(kind: str, frames: Sequence[Frame]) -> list[Frame]:
@@ -118,8 +131,18 @@ def _frame(data: bytes) -> Frame:
     return Frame(0, len(data), zstandard.ZstdCompressor(level=LEVEL).compress(data))
 
 
-def _data(repomd: Any, folder: Path, kind: str, name: str, frames: Sequence[Frame], now: int) -> None:
-    import createrepo_c
+@dataclass(frozen=True)
+class _Data:
+    """A data file that was written."""
+
+    name: str
+    checksum: str
+    checksum_open: str
+    size: int
+    size_open: int
+
+
+def _data(folder: Path, name: str, frames: Sequence[Frame]) -> _Data:
     import zstandard
 
     closed, opened, expand = sha256(), sha256(), zstandard.ZstdDecompressor().decompress
@@ -132,13 +155,20 @@ def _data(repomd: Any, folder: Path, kind: str, name: str, frames: Sequence[Fram
             file.writelines(frame.data for frame in frames)
             file.flush()
             os.fsync(file.fileno())
+    sizes = sum(len(frame.data) for frame in frames), sum(frame.size for frame in frames)
+    return _Data(path.name, closed.hexdigest(), opened.hexdigest(), *sizes)
+
+
+def _record(kind: str, data: _Data, now: int) -> Any:
+    import createrepo_c
+
     record = createrepo_c.RepomdRecord(kind, None)
-    record.location_href = f"repodata/{path.name}"
+    record.location_href = f"repodata/{data.name}"
     record.checksum_type = record.checksum_open_type = "sha256"
-    record.checksum, record.checksum_open = closed.hexdigest(), opened.hexdigest()
-    record.size, record.size_open = sum(len(frame.data) for frame in frames), sum(frame.size for frame in frames)
+    record.checksum, record.checksum_open = data.checksum, data.checksum_open
+    record.size, record.size_open = data.size, data.size_open
     record.timestamp = now
-    repomd.set_record(record)
+    return record
 
 
 def flush(path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from config.models import Target
 from config.nevra import Nevra
 from workers.errors import CannotRun
-from workers.results import Artifact
+
+if TYPE_CHECKING:
+    from config.models import Target
+    from workers.results import Artifact
 
 Package = Any  # createrepo_c.Package: the library carries no types
 

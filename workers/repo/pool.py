@@ -1,8 +1,8 @@
 """Signed packages, each kept under the checksum it had before: what was signed once is never signed again.
 
 So the source package of five targets is one file, a package that comes back after a rollback is the one users knew,
-and a publication that was killed after signing goes on from there. A pool serves one key; an entry that no snapshot
-has any more is removed.
+and a publication that was killed after signing goes on from there. A pool serves one key, and keeps what its earlier
+ones signed; an entry that no snapshot has any more is removed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Pool:
 
     def __init__(self, folder: Path, signer: Signer) -> None:
         self._folder, self._signer, self.work = folder / signer.fingerprint, signer, folder / WORK
+        # What an earlier key signed stays as it is: users have it under its name.
+        self._folders = (self._folder, *(folder / fingerprint for fingerprint in signer.earlier))
         self._unsigned: dict[Path, Path] = {}
 
     def bring(self, artifacts: Sequence[Artifact], fetch: Fetch) -> dict[str, Path]:
@@ -37,7 +39,8 @@ class Pool:
         """
         found = {}
         for artifact in artifacts:
-            signed = self._folder / artifact.sha256 / artifact.name
+            entries = [folder / artifact.sha256 / artifact.name for folder in self._folders]
+            signed = next((entry for entry in entries if entry.is_file()), entries[0])
             if not signed.is_file() and signed not in self._unsigned:
                 into = self.work / artifact.sha256
                 into.mkdir(parents=True)
@@ -59,7 +62,8 @@ class Pool:
 
     def forget(self, unsigned_sha256: str) -> None:
         """Remove a package that no snapshot has any more."""
-        remove_tree(self._folder / unsigned_sha256)
+        for folder in self._folders:
+            remove_tree(folder / unsigned_sha256)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Pool]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.results import Record
+from workers.record import Record
 
 
 @dataclass(frozen=True)

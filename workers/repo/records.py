@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from workers.results import Record
+from workers.record import Record
 
 
 class PublishedFile(Record):

@@ -20,17 +20,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config.models import Retention
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.catalogue import Catalogue, File
 from workers.repo.records import PublishedRecord, SnapshotRecord
-from workers.repo.retention import keep_snapshots
 
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
+
+if TYPE_CHECKING:
+    from config.models import Retention
 
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -158,6 +160,8 @@ class Snapshots:
 
         :param forget: told of each package of which nothing is left, by its checksum before signing.
         """
+        from workers.repo.retention import keep_snapshots
+
         made = {number: seconds(self.get(number).record.made) for number in self.numbers()}
         kept = keep_snapshots(policy, made, time.time())
         for number in made.keys() - kept:
@@ -207,7 +211,7 @@ class Draft:
         known = self._catalogue.known(file.repository, file.path)
         if known is not None and known.sha256 != file.sha256:
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
-        if self.current is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
+        if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
             self._sources.append((file, source))
 
     def document(self, repository: str, path: str) -> File | None:
@@ -297,6 +301,7 @@ class Draft:
             index.flush(folder)
 
     def _write_indexes(self, changed: set[str], sign: Sign) -> None:
+        self._folder.mkdir(parents=True)
         expired = {path for path, since in self._before.items() if self.now - since > READABLE}
         self._retired = {path: since for path, since in self._before.items() if path not in expired}
         for repository in self.repositories:

@@ -10,17 +10,13 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+
+from workers.record import Record as Record
 
 VERSION: Literal[1] = 1
 
 Outcome = Literal["held", "not-held", "cannot-run"]
-
-
-class Record(BaseModel):
-    """A frozen part of a result; unknown keys are refused, so that a newer file is not half understood."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Artifact(Record):

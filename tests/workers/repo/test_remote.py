@@ -66,7 +66,7 @@ def make(tmp_path: Path, make_rpms: RpmFactory, key_home: Path) -> Make:
             local = tmp_path / f"signed-{version}"
             if not local.is_dir():
                 local.mkdir()
-                key.sign_packages([shutil.copy(rpm, local) for rpm in rpms])
+                key.sign_packages([Path(shutil.copy(rpm, local)) for rpm in rpms])
             for repository, word in ((BASE, "libs"), (APPS, "doc")):
                 folder = tmp_path / f"{number}-{version}" / repository
                 folder.mkdir(parents=True)
