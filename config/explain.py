@@ -21,6 +21,7 @@ _PATTERNS = {
     r"^-[^\s]+$": "a compiler flag: begins with -, holds no space",
     r"^\d{4}-\d{2}-\d{2}$": "a date: YYYY-MM-DD",
     r"^[A-Za-z0-9._+*?\[\]!-]+$": "a glob of letters, digits and . _ + - with * ? [ ] in it",
+    r"^(s3://[^/\s]+(/\S*)?)?$": "s3://BUCKET/PREFIX",
     r"^[0-9A-F]{40}$": "a fingerprint: 40 hexadecimal digits in capitals, no spaces",
     FILE: "a file of the site's folder: hardware/NAME.tsv",
 }

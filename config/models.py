@@ -195,6 +195,10 @@ class Stage(Model):
     name: Name
     description: str
     url: str = Field(description="fsspec URL; a relative path lies below the service's state folder")
+    bucket: Annotated[str, StringConstraints(pattern=r"^(s3://[^/\s]+(/\S*)?)?$")] = Field(
+        default="",
+        description="Object storage that each publication of a signed stage is brought to as well: s3://BUCKET/PREFIX",
+    )
     signed: bool = Field(default=False, description="Whether packages and metadata are signed there")
     requires: tuple[Literal["built", "verified", "tested"], ...] = Field(
         default=(), description="Proofs a package must bring to get there"

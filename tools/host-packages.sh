@@ -15,7 +15,7 @@ demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutil
 demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc
     qemu-system-s390x qemu-system-x86 rpm-build rpm-sign rsync spice-gtk-tools xz zstd)
 # chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks      e2fsprogs: a cloud image to boot      gnupg-pkcs11-scd, opensc, softhsm2: a key in a token
-extra_test=(chromium clang cpio dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go
+extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go
     libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
 extra_lint=(shellcheck)
 # QEMU's SPICE server has been a package of its own since Debian 13.

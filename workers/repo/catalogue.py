@@ -176,6 +176,19 @@ class Catalogue:
         rows = self._db.execute(f"SELECT path FROM files WHERE repository = ? AND {_valid(at)}", (repository,))  # noqa: S608
         return sorted(row[0] for row in rows)
 
+    def listed(self, at: int, repository: str) -> list[tuple[str, str, int]]:
+        """Path and checksum of every file of a repository in a snapshot, and the snapshot that brought it."""
+        rows = self._db.execute(
+            f"SELECT path, sha256, since FROM files WHERE repository = ? AND {_valid(at)}",  # noqa: S608 - ours
+            (repository,),
+        )
+        return rows.fetchall()
+
+    def retired(self, at: int) -> list[tuple[str, str]]:
+        """Repository and path of what was published once, is kept, and no index of a snapshot names."""
+        rows = self._db.execute("SELECT DISTINCT repository, path FROM files WHERE until <= ?", (at,))
+        return rows.fetchall()
+
     def known(self, repository: str, path: str) -> File | None:
         """What lies at a place, whether an index names it or no longer does."""
         return next(iter(self._files("repository = ? AND path = ?", (repository, path))), None)

@@ -23,6 +23,7 @@ from workers.repo.companions import Companions
 from workers.repo.comps import comps_xml
 from workers.repo.placement import BASE, published_in, repositories_of
 from workers.repo.pool import WORK, Pool
+from workers.repo.pushing import push_current
 from workers.repo.records import PublishedRecord
 from workers.repo.sign import Signer, site_signer
 from workers.repo.snapshot import Groups, Snapshot, Snapshots
@@ -59,6 +60,8 @@ def publish(
     except KeyError as error:
         raise CannotRun(str(error.args[0])) from None
     result = _gated(site, state, snapshots, stage, target, package, build, base_rpm, force)
+    if result.outcome == "held":
+        push_current(site, stage, snapshots)
     return result.model_copy(update={"seconds": time.monotonic() - begun})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from config.models import Site
 from workers.errors import CannotRun
+from workers.repo.pushing import push_current
 from workers.repo.sign import site_signer
 from workers.repo.state import named_stage, snapshots_of
 
@@ -17,7 +18,8 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         steps.
     :raises CannotRun: when it is not kept, or nothing was published yet.
     """
-    snapshots = snapshots_of(site, state, named_stage(site, stage_name))
+    stage = named_stage(site, stage_name)
+    snapshots = snapshots_of(site, state, stage)
     with snapshots.lock():
         current = snapshots.current()
         if current is None:
@@ -31,4 +33,5 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
             draft.restore(wanted)
             draft.finish(f"rolled back to {of}", key.sign_detached, content_of=of)
         snapshots.prune(site.retention)
+    push_current(site, stage, snapshots)
     return f"snapshot {draft.number} shows the content of {of} in place of {content}"

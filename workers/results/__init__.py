@@ -7,6 +7,7 @@ fsspec URLs. Durations are seconds, sizes bytes, checksums lower-case hexadecima
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -220,7 +221,7 @@ class SuiteResult(Record):
     accelerator: str = ""
     cpu: str = ""
     kernel: str = ""
-    facts: dict[str, str] = {}
+    facts: Mapping[str, str] = {}
     """What else was on trial, by name: the chain that booted, the server's version …"""
     seconds: float = 0.0
     logs: tuple[Artifact, ...] = ()

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from config.models import Site
 from tests.workers.repo import s3
-from tests.workers.repo.conftest import RpmFactory, write_index
+from tests.workers.repo.conftest import BuildFactory, RpmFactory, write_index
 from workers.errors import CannotRun
 from workers.repo import index, openpgp, remote
 from workers.repo.bucket import Bucket, Stored
 from workers.repo.publication import File, Mark, Publication
+from workers.repo.publish import publish
 from workers.repo.remote import publisher_of, push
+from workers.repo.rollback import rollback
 from workers.repo.sign import signer
+from workers.repo.state import published
 
 pytest.importorskip("moto", reason="moto is not installed: pip install 'moto[s3,server]'")
 
@@ -377,6 +381,32 @@ def test_dnf_installs_from_the_bucket_with_both_checks(
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "root/usr/share/tiny/doc").is_file()
     assert (tmp_path / "root/usr/share/tiny/libs").is_file()
+
+
+def test_publications_and_rollbacks_of_a_stage_reach_its_bucket(
+    port: int, proxy: s3.Proxy, site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    stages = tuple(s.model_copy(update={"bucket": "s3://stage/p"}) if s.signed else s for s in site.stages)
+    site = site.model_copy(update={"stages": stages})
+
+    def same() -> bool:
+        root = state / "published"
+        files = [*root.glob("10-kitten/*/*/*/repodata/repomd.xml*"), *root.glob("RPM-GPG-KEY-*")]
+        assert len(files) > 2
+        return all(content(port, str(file.relative_to(root))) == file.read_bytes() for file in files)
+
+    publish(site, state, "aarch64", str(make_build()))
+    assert same()
+    package = "10-kitten/BaseOS/aarch64/os/Packages/t/tiny-libs-1-1.el10.aarch64.rpm"
+    assert content(port, package) == (state / "published" / package).read_bytes()
+    publish(site, state, "aarch64", str(make_build(version="2")))
+    assert same()
+    rollback(site, state)
+    assert same()
+    proxy.close()
+    with pytest.raises(CannotRun):
+        publish(site, state, "aarch64", str(make_build(version="3")))
+    assert published(site, state)["tiny", "aarch64"].nevr == "tiny-3-1.el10", "users of the folder have it all the same"
 
 
 def test_packets_are_read_and_armoured_again() -> None:

@@ -1,0 +1,54 @@
+"""What a stage publishes, brought to its bucket after each publication."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.models import Site, Stage
+from workers.repo.catalogue import Catalogue
+from workers.repo.publication import File, Publication, Pushed
+from workers.repo.remote import publisher_of, push
+from workers.repo.snapshot import Snapshots
+
+
+def push_current(site: Site, stage: Stage, snapshots: Snapshots, *, take_over: bool = False) -> Pushed | None:
+    """Bring the stage's bucket to what users of its folder see; None where it has no bucket, or nothing is published.
+
+    :param take_over: the bucket was filled from another folder, which no longer publishes.
+    :raises CannotRun: when the bucket cannot be written. What is published here stays so, and the next call ends the work.
+    """
+    current = snapshots.current() if stage.bucket else None
+    if current is None:
+        return None
+    number, top = current.record.number, snapshots.top
+    files: dict[str, File] = {}
+    repositories: dict[str, Path] = {}
+    with Catalogue.opened(snapshots.catalogue) as catalogue:
+        for repository in sorted(current.record.repositories, key=lambda folder: _order(site, folder)):
+            repositories[f"{top}/{repository}"] = current.folder / repository / "repodata"
+            for path, checksum, since in catalogue.listed(number, repository):
+                files[f"{top}/{repository}/{path}"] = File(current.tree / repository / path, checksum, since)
+        retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired(number))
+    key = snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}"
+    files[key.name] = File(key, _sha256(key), number)
+    publication = Publication(
+        number, current.record.made, publisher_of(snapshots.root), repositories, files, retired - files.keys()
+    )
+    return push(publication, stage.bucket, take_over=take_over)
+
+
+def _order(site: Site, folder: str) -> tuple[int, str]:
+    """Those that others need first: sources and debuginfo, then repositories in the order of repositories.yaml."""
+    names = [repository.name for repository in site.repositories.repositories]
+    layout = site.repositories.layout
+    for target in site.targets:
+        for place, name in enumerate(names):
+            if folder == layout.packages.format(repository=name, arch=target.rpm_arch):
+                return place + 1, folder
+    return 0, folder
+
+
+def _sha256(path: Path) -> str:
+    from hashlib import sha256
+
+    return sha256(path.read_bytes()).hexdigest()
