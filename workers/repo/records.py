@@ -1,6 +1,6 @@
-"""What a publication leaves behind for those that ask later: where each published file came from, what a snapshot is.
+"""What a publication leaves behind for those that ask later: where each published file came from.
 
-They lie in the stage's catalogue, each valid for the snapshots that show it; ``snapshot.json`` lies in its snapshot.
+The records lie in the stage's catalogue, each valid for the snapshots that show it.
 """
 
 from __future__ import annotations
@@ -52,21 +52,3 @@ class PublishedRecord(Record):
     def unsigned(self) -> Mapping[str, str]:
         """File name → checksum as built."""
         return {file.name: file.unsigned_sha256 for file in self.files}
-
-
-class SnapshotRecord(Record):
-    """``snapshot.json``: one publication of the whole distribution."""
-
-    version: Literal[1] = 1
-    number: int
-    made: str
-    """When: ISO 8601, UTC."""
-    what: str
-    """In words: what this publication changed."""
-    content_of: int
-    """The number whose content this is: its own, or the one a rollback went back to."""
-    repositories: tuple[str, ...]
-    """Every repository folder below the distribution's root."""
-    retired: Mapping[str, float] = {}
-    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
-

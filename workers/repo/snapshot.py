@@ -13,11 +13,12 @@ switched to, and packages that no index names may be left; the next draft remove
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,19 +27,37 @@ from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.catalogue import Catalogue, File
-from workers.repo.records import PublishedRecord, SnapshotRecord
 
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
 
 if TYPE_CHECKING:
     from config.models import Retention
+    from workers.repo.records import PublishedRecord
 
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
 Groups = Callable[[str, set[str]], bytes | None]
+
+
+@dataclass(frozen=True)
+class SnapshotRecord:
+    """``snapshot.json``: one publication of the whole distribution."""
+
+    number: int
+    made: str
+    """When: ISO 8601, UTC."""
+    what: str
+    """In words: what this publication changed."""
+    content_of: int
+    """The number whose content this is: its own, or the one a rollback went back to."""
+    repositories: Sequence[str]
+    """Every repository folder below the distribution's root."""
+    retired: Mapping[str, float]
+    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,8 @@ class Snapshot:
             return catalogue.paths(self.record.number, repository)
 
     def _records(self, package: str | None) -> Iterator[PublishedRecord]:
+        from workers.repo.records import PublishedRecord
+
         with Catalogue.opened(self._catalogue) as catalogue:
             found = catalogue.published(self.record.number, package)
         return map(PublishedRecord.model_validate_json, found)
@@ -116,7 +137,9 @@ class Snapshots:
         """
         folder = self._folder(number)
         try:
-            record = SnapshotRecord.model_validate_json((folder / "snapshot.json").read_bytes())
+            record = SnapshotRecord(**json.loads((folder / "snapshot.json").read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise CannotRun(f"{folder}/snapshot.json cannot be read: {error}", "restore it from a backup") from None
         except FileNotFoundError:
             kept = ", ".join(f.name.lstrip("0") for f in sorted(folder.parent.glob("[0-9]*"))) or "none"
             raise CannotRun(f"there is no snapshot {number}", f"kept are: {kept}") from None
@@ -209,14 +232,15 @@ class Draft:
         :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
         """
         known = self._catalogue.known(file.repository, file.path)
-        if known is not None and known.sha256 != file.sha256:
+        there = (self.tree / file.repository / file.path).exists()
+        if known is not None and known.sha256 != file.sha256 and there:
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
             self._sources.append((file, source))
 
     def document(self, repository: str, path: str) -> File | None:
         """What was published at a place before, and still lies there: a document that comes back stays as it was."""
-        return self._catalogue.known(repository, path)
+        return self._catalogue.known(repository, path) if (self.tree / repository / path).is_file() else None
 
     def remove(self, repository: str, path: str) -> None:
         """Take a file out of a repository; it stays readable for a while."""
@@ -254,7 +278,7 @@ class Draft:
             retired=self._retired,
         )
         path = self._folder / "snapshot.json"
-        path.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
         index.flush(path)
         self.snapshots.switch(self._folder, self.number)
 
@@ -297,7 +321,8 @@ class Draft:
                 shown = self.snapshots.root / ".snapshots" / "current" / repository / "repodata"
                 link.symlink_to(os.path.relpath(shown, link.parent))
                 folders.add(link.parent)
-        for folder in folders:
+        above = {parent for folder in folders for parent in folder.parents if parent.is_relative_to(self.tree)}
+        for folder in folders | above:
             index.flush(folder)
 
     def _write_indexes(self, changed: set[str], sign: Sign) -> None:

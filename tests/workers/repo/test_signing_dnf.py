@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from config.models import Signing
-from tests.workers.repo.conftest import RpmFactory
+from tests.workers.repo.conftest import RpmFactory, write_index
 from tests.workers.repo.test_sign import copies
 from tests.workers.repo.test_signing import MadeKey, make_key, secret_file
 from tests.workers.repo.test_signing_token import new_token, ready, section
@@ -107,7 +107,7 @@ def publish(folder: Path, state: Path, signing: Signing, rpms: list[Path], now: 
     with signer_of(signing, state, "Tests") as key:
         key.sign_packages(rpms)
         listed = [index.describe(rpm, rpm.name) for rpm in sorted(folder.glob("*.rpm"))]
-        repomd = index.write(folder, listed, now)
+        repomd = write_index(folder, listed, now)
         key.sign_detached(repomd)
         (folder / "KEY").write_text(key.public_key)
     return repomd

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config.models import Site, Target
+from tests.workers.repo.conftest import write_index
 from tests.workers.rpms import BuildRpm
 from workers.errors import CannotRun, DidNotHold
 from workers.repo import index
@@ -38,7 +39,7 @@ def package(name: str, arch: str = "x86_64") -> createrepo_c.Package:
 def repository(folder: Path, *names: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    index.write(folder, [package(name) for name in names], 0)
+    write_index(folder, [package(name) for name in names], 0)
     return folder
 
 
@@ -93,7 +94,7 @@ def test_package_that_is_nowhere(published: Path) -> None:
 
 
 def test_source_package_is_not_what_users_install(tmp_path: Path) -> None:
-    index.write(tmp_path, [package("zlib"), package("pigz", "src")], 0)
+    write_index(tmp_path, [package("zlib"), package("pigz", "src")], 0)
     held = contents.read_repository("BaseOS", str(tmp_path))
     assert held is not None
     assert held.packages == {"zlib"}
@@ -238,7 +239,7 @@ def test_site_that_requires_nothing_proves_nothing(site: Site, target: Target) -
 def test_real_package(build_rpm: BuildRpm, good_program: tuple[Path, Path], tmp_path: Path) -> None:
     program, _ = good_program
     rpm = next(p for p in build_rpm("zlib", [program]) if "debuginfo" not in p.name)
-    index.write(tmp_path, [index.describe(rpm, rpm.name)], 0)
+    write_index(tmp_path, [index.describe(rpm, rpm.name)], 0)
     held = contents.read_repository("BaseOS", str(tmp_path))
     assert held is not None
     assert held.packages == {"zlib"}
