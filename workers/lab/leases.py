@@ -132,7 +132,11 @@ def _living(folder: Path) -> list[tuple[str, Lease]]:
     """The leases whose holders live, oldest first; those of dead ones are removed. Called under the lock."""
     found = []
     for path in sorted(folder.glob("[0-9]*")):
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue  # its holder ended since the folder was listed
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

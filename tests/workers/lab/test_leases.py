@@ -47,6 +47,13 @@ def state() -> list[tuple[str, bool]]:
     return [(lease.what, lease.held) for lease in leases.current()]
 
 
+def test_a_holder_that_ends_while_others_look_is_no_error(tmp_path):
+    folder = leases._folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "0-1").symlink_to(tmp_path / "gone")  # listed, and not there any more when it is opened
+    assert leases.current() == ()
+
+
 def test_a_third_guest_waits_for_a_core():
     first, second = Asker(512, "first"), Asker(512, "second")
     assert first.has.wait(30)
