@@ -120,7 +120,10 @@ class Snapshots:
         :raises CannotRun: when something else lies there.
         """
         if (self.root / self.top).is_symlink():
-            raise CannotRun(f"{self.root / self.top} is a link", "move it away: it was not published by this service")
+            raise CannotRun(
+                f"{self.root / self.top} is a link: an earlier version laid it out",
+                f"move {self.root} away; what was built is published again without being built again",
+            )
         link = self.root / ".snapshots" / "current"
         return self.get(int(link.readlink().name)) if link.is_symlink() else None
 
