@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.errors import CannotRun
-from workers.run import PIPE, STDOUT, CommandFailed, Completed, require, run, started
+from workers.run import PIPE, CommandFailed, Completed, require, run, started
 
 _SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the closing zero byte
 
@@ -47,14 +47,12 @@ def agent(home: Path) -> Iterator[Path]:
     words: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--allow-preset-passphrase"]
     # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
     words += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
-    with started(words, stdout=PIPE, stderr=STDOUT) as process:
+    # What the agent says goes elsewhere: in one pipe its words and "ready" could end up in one line.
+    with tempfile.TemporaryFile() as words_of_agent, started(words, stdout=PIPE, stderr=words_of_agent) as process:
         assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
-        said = []
-        for line in process.stdout:
-            said.append(line.decode(errors="replace").strip())
-            if said[-1] == "ready":
-                break
-        else:
+        if process.stdout.readline() != b"ready\n":
+            words_of_agent.seek(0)
+            said = words_of_agent.read().decode(errors="replace").strip().splitlines()
             raise CannotRun(f"gpg-agent did not start: {said[-1] if said else 'it said nothing'}", f"see {home}")
         try:
             yield listening
