@@ -161,20 +161,11 @@ class Catalogue:
         found = self._files(f"repository = ? AND path = ? AND {_valid(at)}", (repository, path))
         return next(iter(found), None)
 
-    def files(self, at: int, repository: str) -> list[File]:
-        """Every file of a repository in a snapshot, metadata included; by path."""
-        return self._files(f"repository = ? AND {_valid(at)} ORDER BY path", (repository,))
-
     def related(self, at: int, repository: str, source: str, names: Sequence[str]) -> list[File]:
         """The packages of a repository that were made from a source package, or have one of some names."""
         marks = ",".join("?" * len(names))
         condition = f"repository = ? AND (source = ? OR name IN ({marks})) AND {_valid(at)} ORDER BY path"
         return self._files(condition, (repository, source, *names))
-
-    def paths(self, at: int, repository: str) -> list[str]:
-        """Where every file of a repository lies in a snapshot."""
-        rows = self._db.execute(f"SELECT path FROM files WHERE repository = ? AND {_valid(at)}", (repository,))  # noqa: S608
-        return sorted(row[0] for row in rows)
 
     def listed(self, at: int, repository: str) -> list[tuple[str, str, int]]:
         """Path and checksum of every file of a repository in a snapshot, and the snapshot that brought it."""

@@ -15,7 +15,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
+
 from config.models import Package, Site, Stage, Target
+from config.placement import moves
 from workers.errors import CannotRun
 from workers.repo import gate
 from workers.repo.builds import Build, open_build, remove_tree
@@ -87,7 +90,10 @@ def _gated(
         current = snapshots.current()
         published = current.published_of(package.name) if current else {}
         old = published.get(target.name)
-        unit = unit_of(site, package, target, build, published_in(site, target, published.values()))
+        there = published_in(site, target, published.values())
+        for move in moves(site.repositories, package, target.name, there):
+            click.echo(move)
+        unit = unit_of(site, package, target, build, there)
         base_is_news = base is not None and _is_news(base, current)
         missing = set(repositories_of(site, target)) - set(current.record.repositories if current else ())
         if old and not base_is_news and not missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.models import Site, Stage
+from workers.artifacts import sha256
 from workers.repo.catalogue import Catalogue
 from workers.repo.publication import File, Publication, Pushed
 from workers.repo.remote import publisher_of, push
@@ -30,7 +31,7 @@ def push_current(site: Site, stage: Stage, snapshots: Snapshots, *, take_over: b
                 files[f"{top}/{repository}/{path}"] = File(current.tree / repository / path, checksum, since)
         retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired(number))
     key = snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}"
-    files[key.name] = File(key, _sha256(key), number)
+    files[key.name] = File(key, sha256(key), number)
     publication = Publication(
         number, current.record.made, publisher_of(snapshots.root), repositories, files, retired - files.keys()
     )
@@ -46,9 +47,3 @@ def _order(site: Site, folder: str) -> tuple[int, str]:
             if folder == layout.packages.format(repository=name, arch=target.rpm_arch):
                 return place + 1, folder
     return 0, folder
-
-
-def _sha256(path: Path) -> str:
-    from hashlib import sha256
-
-    return sha256(path.read_bytes()).hexdigest()

@@ -47,11 +47,6 @@ _KINDS = {
 }
 
 
-def is_remote(url: str) -> bool:
-    """Whether a stage's URL is object storage that :func:`push` serves."""
-    return url.startswith("s3://")
-
-
 def publisher_of(stage: Path) -> str:
     """Who publishes from a local stage folder: a random word kept in it, and this host's name.
 

@@ -79,16 +79,6 @@ class Snapshot:
         """Target → what is published of a package there."""
         return {record.target: record for record in self._records(package)}
 
-    def files(self, repository: str) -> list[File]:
-        """The files of a repository, metadata included."""
-        with Catalogue.opened(self._catalogue) as catalogue:
-            return catalogue.files(self.record.number, repository)
-
-    def paths(self, repository: str) -> list[str]:
-        """Where the files of a repository lie in it."""
-        with Catalogue.opened(self._catalogue) as catalogue:
-            return catalogue.paths(self.record.number, repository)
-
     def _records(self, package: str | None) -> Iterator[PublishedRecord]:
         from workers.repo.records import PublishedRecord
 

@@ -257,6 +257,18 @@ def test_an_unpublished_repository_stays_unpublished(site: Site, state: Path, ma
     assert publish(site, state, "aarch64", str(make_build())).unchanged
 
 
+def test_a_package_that_moves_to_another_repository_is_said_in_words(
+    site: Site, state: Path, make_build: BuildFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(site, state, "aarch64", str(make_build()))
+    assert "moves" not in capsys.readouterr().out
+    (package,) = site.packages
+    moved = package.model_copy(update={"placement": {"tiny-doc": "BaseOS"}})
+    publish(site.model_copy(update={"packages": (moved,)}), state, "aarch64", str(make_build(version="2")))
+    assert capsys.readouterr().out.startswith("tiny-doc moves from AppStream to BaseOS on aarch64 (")
+    assert "tiny-doc-2-1.el10.noarch.rpm" in seen(state)["BaseOS/aarch64/os"]
+
+
 def test_the_base_package_is_published_once_beside(
     site: Site, state: Path, make_build: BuildFactory, make_rpms: RpmFactory
 ) -> None:
