@@ -151,7 +151,7 @@ class Target(Model):
         default=None,
         ge=0,
         description="Days that it may be behind the newest version of a package on the required targets, before newer "
-        "ones are refused until it caught up; only beside required: false. None: as long as it takes",
+        "ones are refused until it caught up; only beside required: false. None: it is not expected to lag",
     )
     flags: Flags
     toolchain: Toolchain
@@ -210,7 +210,8 @@ class GateRule(Model):
         "nothing uninstallable. dnf: dnf installs, upgrades and removes it"
     )
     suites: tuple[Name, ...] = Field(
-        default=(), description="tested: suites that must be among those that held. None: the target's and the package's"
+        default=(),
+        description="tested: suites that must be among those that held. None: the target's and the package's",
     )
 
 
@@ -221,7 +222,9 @@ class Stage(Model):
     description: str
     url: str = Field(description="fsspec URL; a relative path lies below the service's state folder")
     signed: bool = Field(default=False, description="Whether packages and metadata are signed there")
-    gate: tuple[GateRule, ...] = Field(default=(), description="What must hold for a package to get there, in this order")
+    gate: tuple[GateRule, ...] = Field(
+        default=(), description="What must hold for a package to get there, in this order"
+    )
 
     @property
     def requires(self) -> tuple[Proof, ...]:

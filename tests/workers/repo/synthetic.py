@@ -53,7 +53,9 @@ def element(
         "recommends": recommends,
     }
     deps = "".join(
-        f"<rpm:{kind}>{''.join(map(entry, listed))}</rpm:{kind}>" for kind, words in lists.items() if (listed := tuple(words))
+        f"<rpm:{kind}>{''.join(map(entry, listed))}</rpm:{kind}>"
+        for kind, words in lists.items()
+        if (listed := tuple(words))
     )
     listed_files = "".join(f"<file>{escape(file)}</file>" for file in files)
     said = f"{nevr}{arch}{deps}{listed_files}"

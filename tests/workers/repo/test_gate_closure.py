@@ -13,7 +13,7 @@ import zstandard
 from tests.workers.repo.synthetic import element, primary
 from workers.errors import CannotRun
 from workers.repo.gate.closure import Closure, closure
-from workers.repo.gate.metadata import Repositories, elements, repositories_below, replaced
+from workers.repo.gate.metadata import Repositories, elements, replaced, repositories_below
 
 GTK = element("spice-gtk-0.42-1", requires=["libspice.so.5"])
 SPICE = element("spice-0.14-1", provides=["libspice.so.5"])

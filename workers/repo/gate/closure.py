@@ -112,7 +112,9 @@ def _compare(
     told = {s.id: explain(state, s, causes[s.id]) for s in broken}
     was = uninstallable(pool, [s for s in staying.solvables if s.arch in (state.arch, "noarch")]) if mended else []
     now_broken = {s.id for s in broken}
-    strangers = [Broken(str(s), s.name, _source(s), foreign_words(s, state.arch)) for s in foreign if s.id in state.fresh]
+    strangers = [
+        Broken(str(s), s.name, _source(s), foreign_words(s, state.arch)) for s in foreign if s.id in state.fresh
+    ]
     return Closure(
         broken=tuple(sorted([*strangers, *(told[s.id] for s in broken if s.id not in already)], key=_by_name)),
         broken_before=tuple(sorted((told[s.id] for s in broken if s.id in already), key=_by_name)),

@@ -57,7 +57,9 @@ def explain(state: State, solvable: Any, causes: Sequence[Cause]) -> Broken:
         source=_source(solvable),
         words="; ".join(dict.fromkeys(steps)) or f"{named(solvable)} cannot be installed",
         needs=tuple(sorted(lacking)),
-        involved=tuple(sorted({str(s.name) for s in seen} | {str(c.other.name) for c in causes if c.other is not None})),
+        involved=tuple(
+            sorted({str(s.name) for s in seen} | {str(c.other.name) for c in causes if c.other is not None})
+        ),
     )
 
 
@@ -110,18 +112,18 @@ def _takes_over(fresh: Any, old: Any) -> bool:
     return any(str(dependency).split(" ")[0] == old.name for dependency in obsoleted)
 
 
-def _conflict(state: State, cause: Cause) -> str:
+def _conflict(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
     words = f"{named(cause.solvable)} conflicts with {cause.dependency}"
     other = cause.other
     return words if other is None or other.name == str(cause.dependency) else f"{words}, which is {named(other)}"
 
 
-def _obsoletes(state: State, cause: Cause) -> str:
+def _obsoletes(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
     words = f"{named(cause.solvable)} obsoletes {cause.dependency}"
     return words if cause.other is None else f"{words}, which is {named(cause.other)}"
 
 
-def _same_name(state: State, cause: Cause) -> str:
+def _same_name(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
     pair = sorted((cause.solvable, cause.other), key=lambda s: Nevra.parse(str(s)).evr_key)
     return f"{named(pair[0])} and {named(pair[1])} cannot be installed together"
 

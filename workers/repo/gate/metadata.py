@@ -6,13 +6,14 @@ time and changes no answer.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from xml.sax.saxutils import unescape
 
 from workers.errors import CannotRun
@@ -55,13 +56,13 @@ def plain(source: bytes | Path) -> bytes:
     import zstandard
 
     try:
-        with source.open("rb") as packed:
-            stream: IO[bytes] = packed
+        with contextlib.ExitStack() as open_files:
+            stream: Any = open_files.enter_context(source.open("rb"))
             if source.suffix == ".gz":
-                stream = gzip.open(packed)
+                stream = open_files.enter_context(gzip.open(stream))
             elif source.suffix == ".zst":
-                stream = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-            content = stream.read(MOST + 1)
+                stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            content: bytes = stream.read(MOST + 1)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise CannotRun(f"{source} is no readable metadata: {error}", "write the repository's index anew") from None
     if len(content) > MOST:
@@ -76,7 +77,9 @@ def elements(source: bytes | Path) -> tuple[bytes, ...]:
     """
     content = plain(source)
     if any(word in content for word in _HIDING):
-        raise CannotRun("the metadata holds comments or CDATA sections, which createrepo_c never writes", "write it anew")
+        raise CannotRun(
+            "the metadata holds comments or CDATA sections, which createrepo_c never writes", "write it anew"
+        )
     found = tuple(match[0] for match in _ELEMENT.finditer(content))
     if len(found) != content.count(b"</package>") or not content.rstrip().endswith(b"</metadata>"):
         raise CannotRun("the metadata is cut short", "write the repository's index anew")

@@ -14,7 +14,11 @@ from workers.results import Artifact, BuildResult, TestResult, VerifyResult
 
 
 def judge(
-    build: BuildResult, verify: VerifyResult | None, test: TestResult | None, target: Target, requires: Sequence[str],
+    build: BuildResult,
+    verify: VerifyResult | None,
+    test: TestResult | None,
+    target: Target,
+    requires: Sequence[str],
     suites: Sequence[str] = (),
 ) -> tuple[Refusal, ...]:
     """Hold a build's proofs against what a stage requires; nothing is refused when the answer is empty.
@@ -69,9 +73,7 @@ def _verified(build: BuildResult, verify: VerifyResult | None, target: Target) -
     yield from _covers("verified", build.rpms, verify.checked, again)
 
 
-def _tested(
-    build: BuildResult, test: TestResult | None, target: Target, suites: Sequence[str]
-) -> Iterable[Refusal]:
+def _tested(build: BuildResult, test: TestResult | None, target: Target, suites: Sequence[str]) -> Iterable[Refusal]:
     again = f"kitten test --target {target.name} --build {build.url}"
     if test is None:
         yield Refusal("tested", "there is no test.json", again)
