@@ -11,10 +11,10 @@ import json
 import sys
 from dataclasses import asdict
 
-from tests.bench import lab, pipeline, verify
+from tests.bench import lab, pipeline, repo, verify
 from tests.bench.figure import CHECKOUT, Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {**pipeline.BENCHMARKS, **verify.BENCHMARKS, **lab.BENCHMARKS}
+BENCHMARKS: dict[str, Benchmark] = {**pipeline.BENCHMARKS, **verify.BENCHMARKS, **lab.BENCHMARKS, **repo.BENCHMARKS}
 
 
 def main(names: list[str]) -> int:

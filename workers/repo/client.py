@@ -114,7 +114,14 @@ def check_life(
             {name: Source(place) for name, place in before.items()}
             | {f"{name}-new": Source(place, names) for name, place in after.items()}
         )
-        root.dnf("install", packages)
+        # `install` of an older version would be a downgrade, which no user asks for: what is there is upgraded.
+        known = {Nevra.parse(nevra).name for nevra in was}
+        for verb, asked in (
+            ("upgrade", [p for p in packages if Nevra.parse(p).name in known]),
+            ("install", [p for p in packages if Nevra.parse(p).name not in known]),
+        ):
+            if asked:
+                root.dnf(verb, asked)
         there = {_without_epoch(nevra) for nevra in root.installed()}
         if missing := sorted(set(packages) - there):
             raise DidNotHold(f"dnf left {', '.join(missing)} out for {target.name}: something newer is there")

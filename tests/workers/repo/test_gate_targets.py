@@ -30,7 +30,7 @@ PACKAGE = Package(name="tiny", binaries=("tiny-libs", "tiny-doc"), targets=("x86
 class MadeUp:
     """A world that says what the test wants."""
 
-    there: Repositories = Repositories(())
+    there: Repositories = field(default_factory=lambda: Repositories(()))
     brings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     payloads: Mapping[Key, str] = field(default_factory=dict)
     dnf_says: str = ""
