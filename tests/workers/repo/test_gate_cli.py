@@ -12,7 +12,7 @@ from config.loading import load_site
 from config.models import Site
 from tests.workers.repo.conftest import BuildFactory
 from workers.errors import CannotRun, DidNotHold
-from workers.repo.gate.cli import gate
+from workers.repo.gate_cli import gate
 from workers.repo.gate.folders import payload_digest
 from workers.repo.publish import publish
 from workers.results import GateResult
@@ -36,7 +36,7 @@ def asked(site: Path, state: Path, *arguments: str) -> tuple[Result, GateResult]
 
 
 def files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.name not in (".lock",)}
+    return {path for path in folder.rglob("*") if path.name != ".lock"}
 
 
 def test_a_build_may_pass_to_testing_and_from_there_to_users(lone: Path, state: Path, make_build: BuildFactory) -> None:
@@ -125,5 +125,5 @@ def test_a_signed_package_has_the_payload_it_was_built_with(site: Site, state: P
 
 def test_a_file_that_is_no_package_has_no_payload(tmp_path: Path) -> None:
     (tmp_path / "a.rpm").write_bytes(b"no package")
-    with pytest.raises(CannotRun, match="a.rpm is no readable package: not an RPM package: no lead"):
+    with pytest.raises(CannotRun, match=r"a\.rpm is no readable package: not an RPM package: no lead"):
         payload_digest(tmp_path / "a.rpm")

@@ -39,7 +39,7 @@ def gate(
     site_name: str,
     state_folder: Path | None,
 ) -> None:
-    r"""Tell what each rule of a stage's gate says, changing nothing.
+    """Tell what each rule of a stage's gate says, changing nothing.
 
     PACKAGES are those that wait in the stage before (default: all that wait, as one set); what they need to come along
     is found and told. With --target and --build a build is asked about before it is anywhere.
@@ -52,7 +52,7 @@ def gate(
 
     Exit status: 0 all may pass, 1 something is refused (rule, build, target and way out are told), 2 the question could
     not be asked.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from workers.repo.gate.ask import Overrides, ask
     from workers.results import GateResult
 
