@@ -264,7 +264,7 @@ def test_the_base_package_is_published_once_beside(
 
 @pytest.mark.parametrize(
     ("stage", "says"),
-    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, kitten")],
+    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, testing, kitten")],
 )
 def test_only_signed_stages_are_published_to(
     site: Site, state: Path, make_build: BuildFactory, stage: str, says: str
