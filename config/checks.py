@@ -275,11 +275,9 @@ def _stages(sections: Sections) -> Iterator[Problem]:
         rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
         yield from _twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
         for where, entry in rules:
-            if "suites" in entry and entry.get("rule") != "tested":
+            if entry.get("suites") and entry.get("rule") != "tested":
                 found = f"suites beside the rule {show(entry.get('rule'))}"
                 yield stages.problem((*where, "suites"), found, "suites beside the rule 'tested' alone")
-            if stages.at(*where, "suites") == []:
-                yield stages.problem((*where, "suites"), "an empty list", "at least one suite, or no such key")
             if suites:
                 yield from _known(stages, stages.words(*where, "suites"), _names(suites), "suite")
             if entry.get("rule") in _SIGNED_ONLY and stage.get("signed") is not True:

@@ -12,8 +12,8 @@ from config.loading import load_site
 from config.models import Site
 from tests.workers.repo.conftest import BuildFactory
 from workers.errors import CannotRun, DidNotHold
-from workers.repo.gate_cli import gate
 from workers.repo.gate.folders import payload_digest
+from workers.repo.gate_cli import gate
 from workers.repo.publish import publish
 from workers.results import GateResult
 
