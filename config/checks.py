@@ -28,6 +28,8 @@ _TEMPLATES: tuple[tuple[str, Key, frozenset[str]], ...] = (
     ("web", ("database",), frozenset({"secret:NAME"})),
 )
 _ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds is nobody's but the contributor's"}
+# Rules over what users of all targets have: of a buildroot, which each target has for itself, they say nothing.
+_SIGNED_ONLY = ("required-targets", "lag", "noarch-parity", "same-newest", "dnf")
 _LOOKASIDE = {"folder": frozenset({"state"}), "http": frozenset({"package", "file", "algorithm", "hash"})}
 
 
@@ -297,15 +299,30 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
 
 
 def _stages(sections: Sections) -> Iterator[Problem]:
-    stages = sections.get("stages")
-    if not stages:
-        return
-    if stages.data == []:
+    stages, suites, targets = sections.get("stages"), sections.get("suites"), sections.get("targets")
+    if stages and stages.data == []:
         yield stages.problem((), "no stage", "at least one stage: where builds are staged")
-    for place, item in stages.mappings():
-        if item.get("composes") is not None and item.get("signed") is not True:
+    for place, stage in stages.mappings() if stages else ():
+        assert stages is not None  # noqa: S101 - it has a stage
+        rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
+        yield from _twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
+        if stage.get("composes") is not None and stage.get("signed") is not True:
             found = "composes of a stage that is not signed"
             yield stages.problem((*place, "composes"), found, "signed: true, or no composes: mirrors carry signed packages")
+        for where, entry in rules:
+            if entry.get("suites") and entry.get("rule") != "tested":
+                found = f"suites beside the rule {show(entry.get('rule'))}"
+                yield stages.problem((*where, "suites"), found, "suites beside the rule 'tested' alone")
+            if suites:
+                yield from _known(stages, stages.words(*where, "suites"), _names(suites), "suite")
+            if entry.get("rule") in _SIGNED_ONLY and stage.get("signed") is not True:
+                found = f"{show(entry.get('rule'))}, at a stage that is not signed"
+                yield stages.problem((*where, "rule"), found, "that rule only at a stage with signed: true")
+    for place, target in targets.mappings() if targets else ():
+        assert targets is not None  # noqa: S101 - it has a target
+        if target.get("lag_days") is not None and target.get("required") is not False:
+            found = "lag_days of a target that is required"
+            yield targets.problem((*place, "lag_days"), found, "lag_days only beside required: false")
 
 
 def _pools(sections: Sections) -> Iterator[Problem]:

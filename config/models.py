@@ -147,6 +147,12 @@ class Target(Model):
     isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
     firmware_isa_level: str | None = Field(default=None, description="ISA level of EFI files; default: isa_level")
     required: bool = Field(default=True, description="False: the target may lag, and what it owes is shown")
+    lag_days: int | None = Field(
+        default=None,
+        ge=0,
+        description="Days that it may be behind the newest version of a package on the required targets, before newer "
+        "ones are refused until it caught up; only beside required: false. None: it is not expected to lag",
+    )
     flags: Flags
     toolchain: Toolchain
     mock: Mock
@@ -189,6 +195,40 @@ class Composes(Model):
     )
 
 
+RuleName = Literal[
+    "built",
+    "verified",
+    "tested",
+    "placement",
+    "required-targets",
+    "lag",
+    "noarch-parity",
+    "same-newest",
+    "no-downgrade",
+    "no-replaced-file",
+    "one-source",
+    "installable",
+    "dnf",
+]
+Proof = Literal["built", "verified", "tested"]
+
+
+class GateRule(Model):
+    """One condition that a package must meet to get to a stage."""
+
+    rule: RuleName = Field(
+        description="built, verified, tested: the proofs of its build. placement: packages/NAME.yaml names what it makes. "
+        "required-targets: every required target brings the same version. lag: no target is behind for longer than its "
+        "lag_days. noarch-parity: what is of no architecture is the same on all targets. same-newest: targets end with "
+        "the same version. no-downgrade, no-replaced-file, one-source: against what is there. installable: it makes "
+        "nothing uninstallable. dnf: dnf installs, upgrades and removes it"
+    )
+    suites: tuple[Name, ...] = Field(
+        default=(),
+        description="tested: suites that must be among those that held. None: the target's and the package's",
+    )
+
+
 class Stage(Model):
     """A place packages pass on their way to users, in order: staged → testing → kitten."""
 
@@ -200,12 +240,22 @@ class Stage(Model):
         description="Object storage that each publication of a signed stage is brought to as well: s3://BUCKET/PREFIX",
     )
     signed: bool = Field(default=False, description="Whether packages and metadata are signed there")
-    requires: tuple[Literal["built", "verified", "tested"], ...] = Field(
-        default=(), description="Proofs a package must bring to get there"
+    gate: tuple[GateRule, ...] = Field(
+        default=(), description="What must hold for a package to get there, in this order"
     )
     composes: Composes | None = Field(
         default=None, description="Immutable trees of a signed stage for rsync mirrors, by `kitten compose`; none: no such"
     )
+
+    @property
+    def requires(self) -> tuple[Proof, ...]:
+        """Proofs a package must bring to get there."""
+        proofs: tuple[Proof, ...] = ("built", "verified", "tested")
+        return tuple(proof for proof in proofs if self.rule(proof))
+
+    def rule(self, name: str) -> GateRule | None:
+        """The gate's entry of that rule, where it holds here."""
+        return next((entry for entry in self.gate if entry.rule == name), None)
 
 
 class Rule(Model):
@@ -459,8 +509,22 @@ class Role(Model):
     description: str
     users: tuple[Name, ...] = Field(default=(), description="Account names")
     may: tuple[
-        Literal["try", "force", "stop-own", "stop", "rebuild", "pause-workers", "schedulers", "everything"], ...
-    ] = Field(description="What its users may do; everything only for a role with users")
+        Literal[
+            "try",
+            "force",
+            "stop-own",
+            "stop",
+            "rebuild",
+            "pause-workers",
+            "schedulers",
+            "override-gate",
+            "everything",
+        ],
+        ...,
+    ] = Field(
+        description="What its users may do; everything only for a role with users. override-gate: let a build pass a rule "
+        "of a stage's gate, for a reason that is kept"
+    )
 
 
 class Web(Model):
@@ -605,6 +669,10 @@ class Site(Model):
         :raises KeyError: with the names there are.
         """
         return _named("stage", self.stages, name)
+
+    def may(self, user: str, permission: str) -> bool:
+        """Whether one of a user's roles has a permission."""
+        return any(user in role.users and {permission, "everything"} & set(role.may) for role in self.web.roles)
 
     def targets_of(self, package: Package) -> tuple[Target, ...]:
         """The targets the package is built for."""

@@ -37,6 +37,7 @@ _SHORT_HELP = {
     "boot": "Look around in a guest of a target.",
     "lab-status": "Tell which guests run or wait here, and what is kept for them.",
     "stage": "Put a build into the buildroot repository of its target.",
+    "gate": "Tell what each rule of a stage's gate says, changing nothing.",
     "publish": "Gate, sign and publish a build.",
     "published": "Tell which build of each package users of each target see.",
     "explain": "Tell where a published package comes from and why it was let through.",

@@ -11,10 +11,16 @@ import json
 import sys
 from dataclasses import asdict
 
-from tests.bench import index, lab, pipeline, verify
+from tests.bench import index, lab, pipeline, repo, verify
 from tests.bench.figure import CHECKOUT, Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {**pipeline.BENCHMARKS, **verify.BENCHMARKS, **lab.BENCHMARKS, **index.BENCHMARKS}
+BENCHMARKS: dict[str, Benchmark] = {
+    **pipeline.BENCHMARKS,
+    **verify.BENCHMARKS,
+    **lab.BENCHMARKS,
+    **index.BENCHMARKS,
+    **repo.BENCHMARKS,
+}
 
 
 def main(names: list[str]) -> int:

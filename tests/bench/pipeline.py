@@ -29,7 +29,7 @@ def pipeline() -> Iterator[Figure]:
         shutil.copytree(CHECKOUT / "config", config, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
         # Only the stage that later builds build from: nothing is verified, tested or signed on either side.
         (config / "demo" / "stages.yaml").write_text(
-            "- {name: staged, description: Bench, url: staged, requires: [built]}\n"
+            "- {name: staged, description: Bench, url: staged, gate: [{rule: built}]}\n"
         )
         site = str(config / "demo")
         with _service(site, state) as url:

@@ -26,7 +26,7 @@ def test_both_shipped_sites_are_ok() -> None:
     assert "demo: ok" in result.output
     assert "  targets       x86_64, x86_64_v2, aarch64, ppc64le, s390x\n" in result.output
     assert "(not published: devel)" in result.output
-    assert "  stages        staged → kitten\n" in result.output
+    assert "  stages        staged → testing → kitten\n" in result.output
 
 
 def test_problems_are_printed_and_the_status_is_2(folder: Path) -> None:

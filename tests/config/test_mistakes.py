@@ -258,3 +258,18 @@ def test_row_of_a_hardware_list(folder: Path, row: str, expected: str) -> None:
 def test_hardware_list_that_is_none(folder: Path, content: bytes, expected: str) -> None:
     (folder / "kitten-10/hardware/pci.tsv").write_bytes(content)
     assert lines(folder, "kitten-10") == [f"kitten-10/hardware/pci.tsv{expected}"]
+
+
+def test_lag_of_a_target_that_is_required(problems: Break) -> None:
+    (line,) = problems("targets.yaml", "  rpm_arch: x86_64\n", "  rpm_arch: x86_64\n  lag_days: 7\n", site="kitten-10")
+    assert line.startswith("kitten-10/targets.yaml:")
+    assert line.endswith(
+        "targets[0].lag_days: found lag_days of a target that is required, allowed: lag_days only beside required: false"
+    )
+
+
+def test_lag_of_a_target_that_need_not_be_there_is_fine(folder: Path) -> None:
+    path = folder / "kitten-10/targets.yaml"
+    old = "  rpm_arch: x86_64\n"
+    path.write_text(path.read_text().replace(old, f"{old}  required: false\n  lag_days: 7\n", 1))
+    assert load_site(str(folder / "kitten-10")).targets[0].lag_days == 7

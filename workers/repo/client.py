@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, Target
@@ -56,41 +58,145 @@ def _everything(snapshots: Snapshots, target: Target) -> tuple[str, ...]:
 
 
 def _install(folder: Path, site: Site, target: Target, published: Path, packages: Sequence[str]) -> tuple[str, ...]:
-    root, layout = folder / "root", site.repositories.layout
-    # Debian's rpm keeps its database in the user's home; packages are for systems that keep it here.
-    (folder / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n", encoding="utf-8")
-    key = published / f"RPM-GPG-KEY-{site.distribution.name}"
-    repositories, log = folder / "repositories", folder / "log"
-    repositories.mkdir()
-    log.mkdir()
-    for repository in published_repositories(site, target):
-        place = published / layout.root / layout.packages.format(repository=repository.name, arch=target.rpm_arch)
-        (repositories / f"{repository.name}.repo").write_text(
-            f"[{repository.name}]\nname={repository.name}\nbaseurl=file://{place}\nenabled=1\n"
-            f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://{key}\n",
-            encoding="utf-8",
-        )
-    options = {
-        "reposdir": repositories,
-        "cachedir": folder / "cache",
-        "persistdir": folder / "persist",
-        "logdir": log,
-        "install_weak_deps": "0",
-        "tsflags": "noscripts",
-        "gpgcheck": "1",
-        "repo_gpgcheck": "1",
+    layout = site.repositories.layout
+    places = {
+        repository.name: published
+        / layout.root
+        / layout.packages.format(repository=repository.name, arch=target.rpm_arch)
+        for repository in published_repositories(site, target)
     }
-    configuration = folder / "dnf.conf"
-    configuration.write_text("[main]\n", encoding="utf-8")
-    environment = {**os.environ, "HOME": str(folder), "LC_ALL": "C.UTF-8"}
-    command: list[str | Path] = [_PYTHON, Path(__file__).with_name("dnf_for_arch.py"), target.rpm_arch]
-    command += ["--assumeyes", "--noplugins", "--forcearch", target.rpm_arch, "--releasever", "10"]
-    command += ["--config", configuration, "--installroot", root]
-    command += [f"--setopt={name}={value}" for name, value in options.items()]
-    done = run([*command, "install", *packages], env=environment, check=False, timeout=600)
-    if done.status != 0:
-        words = [line for line in done.output.splitlines() if line.strip()]
-        raise DidNotHold(f"dnf refused to install {' '.join(packages)} for {target.name}:\n" + "\n".join(words[-12:]))
-    query: list[str | Path] = ["rpm", "--root", root, "--query", "--all", "--queryformat", "%{NEVRA}\n"]
-    names = run(query, env=environment).output.split()
-    return tuple(sorted(name for name in names if not name.startswith("gpg-pubkey-")))
+    root = _Root(folder, target, published / f"RPM-GPG-KEY-{site.distribution.name}")
+    root.show({name: Source(place) for name, place in places.items()})
+    root.dnf("install", packages)
+    return root.installed()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A repository that dnf may take packages from."""
+
+    folder: Path
+    only: tuple[str, ...] = ()
+    """Names of the packages it may take there; all where there is none."""
+
+
+def check_life(
+    target: Target,
+    packages: Sequence[str],
+    before: Mapping[str, Path],
+    after: Mapping[str, Path],
+    key: Path,
+) -> tuple[str, ...]:
+    """Install, upgrade and remove packages with dnf in one empty root, both signature checks on; what was upgraded.
+
+    What ``before`` has of them is installed first, as users have it; then the new ones, in its place or beside it; then
+    they are removed. Scriptlets are not run: on a foreign architecture nothing could run them.
+
+    :param packages: the new ones, ``name-version-release.arch`` each.
+    :param before: name → signed repository folder, as users have them configured.
+    :param after: name → signed repository folder that the new packages, and nothing else, are taken from.
+    :param key: the public key that packages and indexes are signed with.
+    :raises CannotRun: when dnf is missing.
+    :raises DidNotHold: when dnf refuses, or does something else, with its last words.
+    """
+    from config.nevra import Nevra
+
+    require("dnf", "dnf")
+    names = tuple(sorted({Nevra.parse(package).name for package in packages}))
+    with tempfile.TemporaryDirectory(prefix="kitten-life-") as folder:
+        root = _Root(Path(folder), target, key)
+        root.show({name: Source(place) for name, place in before.items()})
+        old = tuple(sorted(set(names) & _names_in(before.values())))
+        if old:
+            root.dnf("install", old)
+        was = root.installed() if old else ()
+        root.show(
+            {name: Source(place) for name, place in before.items()}
+            | {f"{name}-new": Source(place, names) for name, place in after.items()}
+        )
+        # `install` of an older version would be a downgrade, which no user asks for: what is there is upgraded.
+        known = {Nevra.parse(nevra).name for nevra in was}
+        for verb, asked in (
+            ("upgrade", [p for p in packages if Nevra.parse(p).name in known]),
+            ("install", [p for p in packages if Nevra.parse(p).name not in known]),
+        ):
+            if asked:
+                root.dnf(verb, asked)
+        there = {_without_epoch(nevra) for nevra in root.installed()}
+        if missing := sorted(set(packages) - there):
+            raise DidNotHold(f"dnf left {', '.join(missing)} out for {target.name}: something newer is there")
+        root.dnf("remove", names)
+        if left := sorted(n for n in root.installed() if Nevra.parse(n).name in names):
+            raise DidNotHold(f"dnf left {', '.join(left)} behind when it removed packages for {target.name}")
+        return tuple(nevra for nevra in was if Nevra.parse(nevra).name in names)
+
+
+def _without_epoch(nevra: str) -> str:
+    from config.nevra import Nevra
+
+    return Nevra.parse(nevra).file.removesuffix(".rpm")
+
+
+def _names_in(repositories: Iterable[Path]) -> set[str]:
+    from workers.repo.gate.metadata import names, repositories_below
+
+    return set(names(repositories_below(repositories).packages))
+
+
+class _Root:
+    """An empty root for a target's packages, and dnf for it."""
+
+    def __init__(self, folder: Path, target: Target, key: Path) -> None:
+        self._folder, self._target, self._key = folder, target, key
+        self._root, self._repositories = folder / "root", folder / "repositories"
+        # Debian's rpm keeps its database in the user's home; packages are for systems that keep it here.
+        (folder / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n", encoding="utf-8")
+        (folder / "dnf.conf").write_text("[main]\n", encoding="utf-8")
+        (folder / "log").mkdir()
+        self._environment = {**os.environ, "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+
+    def show(self, sources: Mapping[str, Source]) -> None:
+        """Let dnf see these repositories and no others."""
+        shutil.rmtree(self._repositories, ignore_errors=True)
+        self._repositories.mkdir()
+        for name, source in sources.items():
+            only = f"includepkgs={','.join(source.only)}\n" if source.only else ""
+            (self._repositories / f"{name}.repo").write_text(
+                f"[{name}]\nname={name}\nbaseurl=file://{source.folder}\nenabled=1\n"
+                f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://{self._key}\n{only}",
+                encoding="utf-8",
+            )
+
+    def dnf(self, verb: str, packages: Sequence[str]) -> None:
+        """Let dnf do it.
+
+        :raises DidNotHold: when it refuses, with its last words.
+        """
+        options = {
+            "reposdir": self._repositories,
+            "cachedir": self._folder / "cache",
+            "persistdir": self._folder / "persist",
+            "logdir": self._folder / "log",
+            "install_weak_deps": "0",
+            "clean_requirements_on_remove": "0",
+            "protected_packages": "",
+            "tsflags": "noscripts",
+            "gpgcheck": "1",
+            "repo_gpgcheck": "1",
+        }
+        arch = self._target.rpm_arch
+        command: list[str | Path] = [_PYTHON, Path(__file__).with_name("dnf_for_arch.py"), arch]
+        command += ["--assumeyes", "--noplugins", "--forcearch", arch, "--releasever", "10"]
+        command += ["--config", self._folder / "dnf.conf", "--installroot", self._root]
+        command += [f"--setopt={name}={value}" for name, value in options.items()]
+        done = run([*command, verb, *packages], env=self._environment, check=False, timeout=600)
+        if done.status != 0:
+            words = [line for line in done.output.splitlines() if line.strip()]
+            what = f"dnf refused to {verb} {' '.join(packages)} for {self._target.name}"
+            raise DidNotHold(f"{what}:\n" + "\n".join(words[-12:]))
+
+    def installed(self) -> tuple[str, ...]:
+        """NEVRAs in the root, sorted."""
+        query: list[str | Path] = ["rpm", "--root", self._root, "--query", "--all", "--queryformat", "%{NEVRA}\n"]
+        names = run(query, env=self._environment).output.split()
+        return tuple(sorted(name for name in names if not name.startswith("gpg-pubkey-")))

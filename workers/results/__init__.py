@@ -261,6 +261,50 @@ class StageResult(Result):
     staged: tuple[str, ...] = ()
 
 
+class RuleVerdict(Record):
+    """What one rule of a gate says of one build."""
+
+    rule: str
+    outcome: Literal["held", "refused", "overridden"]
+    package: str
+    target: str
+    nevr: str
+    build: str
+    """fsspec URL of the build's folder."""
+    what: str = ""
+    """Of a refusal: what was found."""
+    way_out: str = ""
+
+    def __str__(self) -> str:
+        words = f"{self.rule}: {self.nevr} on {self.target} ({self.build})"
+        return f"{words}: {self.what} → {self.way_out}" if self.what else words
+
+
+class OverrideRecord(Record):
+    """Somebody let builds pass a rule."""
+
+    rule: str
+    user: str
+    when: str
+    """ISO 8601, UTC."""
+    reason: str
+    refused: tuple[str, ...]
+    """What the rule had refused, in words."""
+
+
+class GateResult(Result):
+    """``kitten gate``: what each rule of a stage says of the builds that want to get there."""
+
+    command: Literal["gate"] = "gate"
+    stage: str
+    verdicts: tuple[RuleVerdict, ...] = ()
+    overrides: tuple[OverrideRecord, ...] = ()
+    joined: tuple[str, ...] = ()
+    """Packages that go along because others need them, each with why."""
+    debts: tuple[str, ...] = ()
+    """What targets that may lag owe, in words."""
+
+
 class PublishResult(Result):
     """``kitten publish``: signed and visible, or already there."""
 

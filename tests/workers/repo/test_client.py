@@ -10,7 +10,7 @@ import pytest
 from config.models import Site
 from tests.workers.repo.conftest import BuildFactory, write_index
 from workers.errors import CannotRun, DidNotHold
-from workers.repo.client import install
+from workers.repo.client import check_life, install
 from workers.repo.publish import publish
 
 pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
@@ -67,3 +67,37 @@ def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
 def test_nothing_published_is_one_line(site: Site, state: Path) -> None:
     with pytest.raises(CannotRun, match="nothing is published for aarch64"):
         install(site, state, "aarch64")
+
+
+def signed_folders(state: Path, stage: str, target: str) -> dict[str, Path]:
+    return {name: state / stage / f"10-kitten/{name}/{target}/os" for name in ("BaseOS", "AppStream")}
+
+
+@pytest.mark.parametrize("target", ["x86_64_v2", "s390x"])
+def test_dnf_installs_what_users_have_upgrades_and_removes_it(
+    site: Site, state: Path, make_build: BuildFactory, target: str
+) -> None:
+    publish(site, state, target, str(make_build(target)))
+    publish(site, state, target, str(make_build(target, version="2")), stage_name="testing")
+    before, after = (signed_folders(state, stage, target) for stage in ("published", "testing"))
+    packages = [f"tiny-libs-2-1.el10.{target}", "tiny-doc-2-1.el10.noarch"]
+    key = state / "published/RPM-GPG-KEY-demo"
+    upgraded = check_life(site.target(target), packages, before, after, key)
+    assert upgraded == ("tiny-doc-0:1-1.el10.noarch", f"tiny-libs-0:1-1.el10.{target}")
+
+
+def test_a_package_that_lacks_its_other_half_is_not_installed(site: Site, state: Path, make_build: BuildFactory) -> None:
+    publish(site, state, "aarch64", str(make_build(version="2")), stage_name="testing")
+    after = {"AppStream": state / "testing/10-kitten/AppStream/aarch64/os"}
+    key = state / "testing/RPM-GPG-KEY-demo"
+    with pytest.raises(DidNotHold, match=r"(?s)dnf refused to install tiny-doc-2-1.*nothing provides tiny-libs"):
+        check_life(site.target("aarch64"), ["tiny-doc-2-1.el10.noarch"], {}, after, key)
+
+
+def test_an_older_version_is_no_upgrade(site: Site, state: Path, make_build: BuildFactory) -> None:
+    publish(site, state, "aarch64", str(make_build(version="2")))
+    publish(site, state, "aarch64", str(make_build()), stage_name="testing")
+    before, after = (signed_folders(state, stage, "aarch64") for stage in ("published", "testing"))
+    packages = ["tiny-libs-1-1.el10.aarch64"]
+    with pytest.raises(DidNotHold, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"):
+        check_life(site.target("aarch64"), packages, before, after, state / "published/RPM-GPG-KEY-demo")

@@ -186,7 +186,7 @@ def test_an_older_version_is_stopped_unless_forced(evr: str) -> None:
     (refusal,) = against_published(candidate(evr), published(), ())
     assert (
         str(refusal)
-        == f"no downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback, or --force"
+        == f"no-downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback, or --force"
     )
     assert against_published(candidate(evr), published(), (), force=True) == ()
 
@@ -194,7 +194,7 @@ def test_an_older_version_is_stopped_unless_forced(evr: str) -> None:
 def test_other_content_under_a_published_name_is_stopped_even_when_forced() -> None:
     (refusal,) = against_published(candidate(), published(checksum="8" * 64), (), force=True)
     assert str(refusal) == (
-        f"no replaced file: {LIBS.name} is published from commit cccccccccccc with other content → raise its Release"
+        f"no-replaced-file: {LIBS.name} is published from commit cccccccccccc with other content → raise its Release"
     )
 
 
@@ -202,4 +202,4 @@ def test_another_target_may_have_other_binaries_but_not_another_source() -> None
     new = Candidate("tiny", "tiny-1-1.el10", "1-1.el10", {LIBS.name: "1" * 64, SOURCE.name: "3" * 64})
     assert against_published(new, None, [published("s390x", checksum="8" * 64)]) == ()
     (refusal,) = against_published(new, None, [published("s390x", checksum="8" * 64, name=SOURCE.name)])
-    assert str(refusal) == f"one source: {SOURCE.name} is published with other content by s390x → raise its Release"
+    assert str(refusal) == f"one-source: {SOURCE.name} is published with other content by s390x → raise its Release"

@@ -176,7 +176,7 @@ def test_another_source_package_under_the_same_name_is_refused(
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "x86_64", str(make_build("x86_64", source="changed")))
     assert result.outcome == "not-held"
-    assert result.cause.startswith("one source: tiny-1-1.el10.src.rpm is published with other content by aarch64")
+    assert result.cause.startswith("one-source: tiny-1-1.el10.src.rpm is published with other content by aarch64")
     assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
 
 
@@ -194,7 +194,7 @@ def test_another_commit_under_a_published_version_is_refused(site: Site, state: 
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "aarch64", str(make_build(content="changed", commit="d" * 40)))
     assert result.outcome == "not-held"
-    assert "no replaced file: tiny-libs-1-1.el10.aarch64.rpm is published from commit cccccccccccc" in result.cause
+    assert "no-replaced-file: tiny-libs-1-1.el10.aarch64.rpm is published from commit cccccccccccc" in result.cause
 
 
 def test_a_version_that_was_rolled_back_cannot_come_again_with_other_content(
@@ -214,7 +214,7 @@ def test_an_older_version_is_refused_unless_forced(site: Site, state: Path, make
     publish(site, state, "aarch64", str(make_build(epoch="1")))
     older = str(make_build(version="2"))
     result = publish(site, state, "aarch64", older)
-    assert result.cause.startswith("no downgrade: tiny-2-1.el10 is older than the published tiny-1-1.el10")
+    assert result.cause.startswith("no-downgrade: tiny-2-1.el10 is older than the published tiny-1-1.el10")
     assert publish(site, state, "aarch64", older, force=True).outcome == "held"
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
@@ -283,7 +283,7 @@ def test_the_base_package_is_published_once_beside(
 
 @pytest.mark.parametrize(
     ("stage", "says"),
-    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, kitten")],
+    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, testing, kitten")],
 )
 def test_only_signed_stages_are_published_to(
     site: Site, state: Path, make_build: BuildFactory, stage: str, says: str

@@ -1,53 +1,35 @@
-"""What a build must have proven before users get it: pure functions over results, their answers in words.
+"""Rules over the proofs of one build: pure functions over results, their answers in words.
 
-Each refusal names its rule, what was found, and the way out. A stage says in stages.yaml which proofs it requires.
+Each refusal names its rule, what was found, and the way out. A stage's gate says which of them hold there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from config.models import Package, Target
-from config.nevra import Nevra
+from workers.repo.gate.refusal import Refusal
 from workers.repo.packages import nevra_of_file
-from workers.repo.records import PublishedRecord
 from workers.results import Artifact, BuildResult, TestResult, VerifyResult
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a build does not pass."""
-
-    rule: str
-    what: str
-    way_out: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.what} → {self.way_out}"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A package about to be published on a target."""
-
-    package: str
-    nevr: str
-    evr: str
-    """``epoch:version-release`` of its source package."""
-    unsigned: Mapping[str, str]
-    """File name → checksum as built."""
-
-
 def judge(
-    build: BuildResult, verify: VerifyResult | None, test: TestResult | None, target: Target, requires: Sequence[str]
+    build: BuildResult,
+    verify: VerifyResult | None,
+    test: TestResult | None,
+    target: Target,
+    requires: Sequence[str],
+    suites: Sequence[str] = (),
 ) -> tuple[Refusal, ...]:
-    """Hold a build's proofs against what a stage requires; nothing is refused when the answer is empty."""
+    """Hold a build's proofs against what a stage requires; nothing is refused when the answer is empty.
+
+    :param requires: of ``built``, ``verified`` and ``tested``, those that the stage's gate names.
+    :param suites: suites that must be among those that held.
+    """
     rules: Mapping[str, Callable[[], Iterable[Refusal]]] = {
         "built": lambda: _built(build, target),
         "verified": lambda: _verified(build, verify, target),
-        "tested": lambda: _tested(build, test, target),
+        "tested": lambda: _tested(build, test, target, suites),
     }
     # A build that is not whole is refused everywhere: without it there is nothing the other proofs could speak of.
     return tuple(refusal for rule in dict.fromkeys(("built", *requires)) for refusal in rules[rule]())
@@ -91,7 +73,7 @@ def _verified(build: BuildResult, verify: VerifyResult | None, target: Target) -
     yield from _covers("verified", build.rpms, verify.checked, again)
 
 
-def _tested(build: BuildResult, test: TestResult | None, target: Target) -> Iterable[Refusal]:
+def _tested(build: BuildResult, test: TestResult | None, target: Target, suites: Sequence[str]) -> Iterable[Refusal]:
     again = f"kitten test --target {target.name} --build {build.url}"
     if test is None:
         yield Refusal("tested", "there is no test.json", again)
@@ -110,6 +92,10 @@ def _tested(build: BuildResult, test: TestResult | None, target: Target) -> Iter
             yield Refusal("tested", f"suite {suite.suite} tested nothing", again)
     if not test.suites:
         yield Refusal("tested", "nothing was tested", again)
+    else:
+        ran = {suite.suite for suite in test.suites}
+        for missing in (name for name in suites if name not in ran):
+            yield Refusal("tested", f"suite {missing} did not run", f"{again} --suite {missing}, with the others")
     yield from _covers("tested", build.rpms, test.checked, again)
 
 
@@ -132,48 +118,3 @@ def against_package(package: Package, rpms: Iterable[Artifact]) -> tuple[Refusal
         Refusal("placement", f"{package.name} is not said to make {stray}", f"add it to packages/{package.name}.yaml")
         for stray in strays
     )
-
-
-def against_published(
-    new: Candidate, old: PublishedRecord | None, others: Iterable[PublishedRecord], *, force: bool = False
-) -> tuple[Refusal, ...]:
-    """Hold what would be published against what is.
-
-    :param old: what users of this target see of the package.
-    :param others: what users of the other targets see of it: its source package is common to all.
-    :param force: let an older version pass. Nothing lets other content under a published NEVRA pass.
-    """
-    return (*_not_older(new, old, force), *_not_replaced(new, old), *_same_source(new, others))
-
-
-def age(package: str, evr: str) -> Any:
-    """Sort key of a version, as rpm orders versions."""
-    return Nevra.parse(f"{package}-{evr}.src").evr_key
-
-
-def _not_older(new: Candidate, old: PublishedRecord | None, force: bool) -> Iterable[Refusal]:
-    if old is not None and not force and age(new.package, new.evr) < age(old.package, old.evr):
-        yield Refusal(
-            "no downgrade", f"{new.nevr} is older than the published {old.nevr}", "kitten rollback, or --force"
-        )
-
-
-def _not_replaced(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
-    for name in other_content(new.unsigned, old.unsigned if old else {}):
-        assert old is not None  # noqa: S101 - it has the name
-        came = f"commit {old.commit[:12]}" if old.commit else f"build {old.identity[:12]}"
-        yield Refusal("no replaced file", f"{name} is published from {came} with other content", "raise its Release")
-
-
-def _same_source(new: Candidate, others: Iterable[PublishedRecord]) -> Iterable[Refusal]:
-    for other in others:
-        for name in other_content(new.unsigned, other.unsigned):
-            if name.endswith(".src.rpm"):
-                yield Refusal(
-                    "one source", f"{name} is published with other content by {other.target}", "raise its Release"
-                )
-
-
-def other_content(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
-    """Names that both have, with different checksums."""
-    return sorted(name for name in new if old.get(name, new[name]) != new[name])

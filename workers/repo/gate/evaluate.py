@@ -1,0 +1,168 @@
+"""A stage's rules, held against a situation: for each rule and build whether it held, and if not why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from config.models import GateRule, Target
+from workers.repo.gate import proofs, targets, versions
+from workers.repo.gate.closure import Broken, Closure, closure
+from workers.repo.gate.metadata import Repositories, names, replaced, source_of
+from workers.repo.gate.refusal import Refusal
+from workers.repo.gate.situation import Passing, Situation
+from workers.repo.gate.targets import Refused
+from workers.results import RuleVerdict
+
+Rule = Callable[[Situation, GateRule], Iterable[Refused]]
+
+
+def evaluate(situation: Situation) -> tuple[RuleVerdict, ...]:
+    """Each rule of the stage's gate on each build that wants to pass, in the order of stages.yaml.
+
+    ``built`` comes first and holds everywhere, whether or not the stage names it: of a build that is not whole the
+    other proofs say nothing.
+    """
+    entries = {entry.rule: entry for entry in (GateRule(rule="built"), *situation.stage.gate)}
+    verdicts: list[RuleVerdict] = []
+    for name, entry in entries.items():
+        refusals: dict[int, list[Refusal]] = {}
+        for passing, refusal in RULES[name](situation, entry):
+            refusals.setdefault(id(passing), []).append(refusal)
+        for passing in situation.passing:
+            verdicts += _verdicts(name, passing, refusals.get(id(passing), ()))
+    return tuple(verdicts)
+
+
+def _verdicts(rule: str, passing: Passing, refusals: Iterable[Refusal]) -> Iterable[RuleVerdict]:
+    about = {
+        "rule": rule,
+        "package": passing.package.name,
+        "target": passing.target.name,
+        "nevr": passing.nevr,
+        "build": passing.build.url,
+    }
+    refused = tuple(dict.fromkeys(refusals))
+    for refusal in refused:
+        words = {"what": refusal.what, "way_out": refusal.way_out}
+        yield RuleVerdict.model_validate({**about, **words, "outcome": "refused"})
+    if not refused:
+        yield RuleVerdict.model_validate({**about, "outcome": "held"})
+
+
+def _over_targets(rule: Callable[[Situation], Iterable[Refused]]) -> Rule:
+    return lambda situation, _: rule(situation)
+
+
+def _proof(name: str) -> Rule:
+    def rule(situation: Situation, entry: GateRule) -> Iterable[Refused]:
+        for passing in situation.passing:
+            build = passing.build
+            suites = entry.suites or situation.site.suites_of(passing.target, passing.package)
+            found = proofs.judge(build.result, build.verify, build.test, passing.target, (name,), suites)
+            # What is not whole is told by its own rule, once.
+            yield from ((passing, refusal) for refusal in found if refusal.rule == name)
+
+    return rule
+
+
+def _placement(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        if passing.package.binaries:
+            found = proofs.against_package(passing.package, passing.build.result.rpms)
+            yield from ((passing, refusal) for refusal in found)
+
+
+def _no_downgrade(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        old = situation.published.get(passing.key)
+        yield from ((passing, refusal) for refusal in versions.not_older(passing.candidate, old))
+
+
+def _no_replaced_file(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        old = situation.published.get(passing.key)
+        yield from ((passing, refusal) for refusal in versions.not_replaced(passing.candidate, old))
+
+
+def _one_source(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        name, target = passing.key
+        others = [record for key, record in situation.published.items() if key[0] == name and key[1] != target]
+        yield from ((passing, refusal) for refusal in versions.same_source(passing.candidate, others))
+        for other in situation.passing:
+            if other.key < passing.key and other.package.name == name:
+                for file in versions.other_content(passing.unsigned, other.unsigned):
+                    if file.endswith(".src.rpm"):
+                        words = f"{file} has other content on {other.target.name}"
+                        yield passing, Refusal("one-source", words, "build both from one source package")
+
+
+def closure_of(situation: Situation, target: Target, passing: Iterable[Passing]) -> tuple[Repositories, Closure]:
+    """What users of a target have now, and what builds would do to it."""
+    before = after = situation.world.before(target)
+    for each in passing:
+        after = replaced(after, each.package.name, situation.world.elements(each))
+    return before, closure(before, after, target.rpm_arch)
+
+
+def _installable(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for target in situation.targets:
+        passing = situation.of_target(target)
+        before, found = closure_of(situation, target, passing)
+        for broken in found.broken:
+            for culprit in _culprits(situation, passing, broken, before):
+                yield culprit, Refusal("installable", f"on {target.name} {broken.words}", _way_out(culprit, broken))
+
+
+def _culprits(
+    situation: Situation, passing: tuple[Passing, ...], broken: Broken, before: Repositories
+) -> tuple[Passing, ...]:
+    """The builds whose packages, coming or going, take part in what breaks; all of them where none can be told."""
+    if len(passing) == 1:
+        return passing
+    found = []
+    for each in passing:
+        comes = set(names(situation.world.elements(each)))
+        goes = set(names(e for e in before.packages if source_of(e) == each.package.name))
+        lost = any(
+            need.encode() in e for e in before.packages if source_of(e) == each.package.name for need in broken.needs
+        )
+        if lost or (comes | goes) & set(broken.involved):
+            found.append(each)
+    return tuple(found) or passing
+
+
+def _way_out(culprit: Passing, broken: Broken) -> str:
+    if broken.source == culprit.package.name:
+        return f"mend {culprit.package.name}, or let what it needs go with it: kitten gate {culprit.package.name} …"
+    return f"rebuild {broken.source} and let both go together: kitten gate {culprit.package.name} {broken.source}"
+
+
+def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for target in situation.targets:
+        passing = situation.of_target(target)
+        unsigned = [p for p in passing if not p.signed]
+        for each in unsigned:
+            words = f"{each.nevr} lies in no signed repository of {target.name} yet, so dnf cannot take it"
+            yield each, Refusal("dnf", words, f"kitten publish --stage testing --target {target.name} first")
+        if not unsigned and (words := situation.world.dnf(target, passing)):
+            for each in passing:
+                yield each, Refusal("dnf", words, f"try it: kitten install-check --target {target.name}")
+
+
+RULES: Mapping[str, Rule] = {
+    "built": _proof("built"),
+    "verified": _proof("verified"),
+    "tested": _proof("tested"),
+    "placement": _placement,
+    "required-targets": _over_targets(targets.required_targets),
+    "lag": _over_targets(targets.lag),
+    "noarch-parity": _over_targets(targets.noarch_parity),
+    "same-newest": _over_targets(targets.same_newest),
+    "no-downgrade": _no_downgrade,
+    "no-replaced-file": _no_replaced_file,
+    "one-source": _one_source,
+    "installable": _installable,
+    "dnf": _dnf,
+}
+"""Rule's name in stages.yaml → what it looks at."""
