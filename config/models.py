@@ -206,11 +206,14 @@ RuleName = Literal[
     "same-newest",
     "no-downgrade",
     "no-replaced-file",
+    "not-taken-back",
     "one-source",
     "installable",
     "dnf",
 ]
 Proof = Literal["built", "verified", "tested"]
+NEVER_OVERRIDDEN: tuple[RuleName, ...] = ("built", "no-replaced-file")
+"""Rules that nobody overrides: a build that is none, and a file that users have with other content under its name."""
 
 
 class GateRule(Model):
@@ -220,8 +223,9 @@ class GateRule(Model):
         description="built, verified, tested: the proofs of its build. placement: packages/NAME.yaml names what it makes. "
         "required-targets: every required target brings the same version. lag: no target is behind for longer than its "
         "lag_days. noarch-parity: what is of no architecture is the same on all targets. same-newest: targets end with "
-        "the same version. no-downgrade, no-replaced-file, one-source: against what is there. installable: it makes "
-        "nothing uninstallable. dnf: dnf installs, upgrades and removes it"
+        "the same version. no-downgrade, no-replaced-file, one-source: against what is there. not-taken-back: it was not "
+        "there before, and rolled back. installable: it makes nothing uninstallable. dnf: dnf installs, upgrades and "
+        "removes it"
     )
     suites: tuple[Name, ...] = Field(
         default=(),
@@ -252,6 +256,11 @@ class Stage(Model):
         """Proofs a package must bring to get there."""
         proofs: tuple[Proof, ...] = ("built", "verified", "tested")
         return tuple(proof for proof in proofs if self.rule(proof))
+
+    @property
+    def overridable(self) -> tuple[RuleName, ...]:
+        """Rules that somebody who may can let a package pass, for a reason."""
+        return tuple(entry.rule for entry in self.gate if entry.rule not in NEVER_OVERRIDDEN)
 
     def rule(self, name: str) -> GateRule | None:
         """The gate's entry of that rule, where it holds here."""

@@ -103,6 +103,8 @@ def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
         return nothing, [Problem(file, 0, "", "an empty file", f"the keys of {path.stem}; see: kitten schema")]
     reader = _Reader(file, section)
     data = reader.value(node, ())
+    if data is None and not reader.problems:  # ~ and null
+        reader.problems.append(Problem(file, 1, "", "nothing", f"the keys of {path.stem}; see: kitten schema"))
     return Document(file, section, data, reader.lines), reader.problems
 
 

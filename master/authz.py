@@ -6,6 +6,7 @@ cancelled and reprioritised by actions of their own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from buildbot.plugins import util
@@ -13,6 +14,7 @@ from buildbot.www.authz.endpointmatchers import EndpointMatcherBase, Match
 from twisted.internet.defer import ensureDeferred
 
 from config.models import Role, Site
+from master.runs import PROMOTE_FORM
 
 NOBODY = "nobody"
 OWNER = "owner"
@@ -21,10 +23,18 @@ OWNER = "owner"
 class _Action(EndpointMatcherBase):
     """A control action on one kind of thing, by Buildbot's names of both."""
 
-    def __init__(self, endpoint: str, action: str, what: str, role: str) -> None:
+    def __init__(
+        self, endpoint: str, action: str, what: str, role: str, only: Callable[[dict[str, Any]], bool] | None = None
+    ) -> None:
+        """Make the rule.
+
+        :param only: whether it is about a thing with these parts of its path; none: about each.
+        """
         super().__init__(role=role, defaultDeny=False)
 
-        async def found(epobject: Any, epdict: dict[str, Any], options: dict[str, Any]) -> Match:  # noqa: ARG001
+        async def found(epobject: Any, epdict: dict[str, Any], options: dict[str, Any]) -> Match | None:  # noqa: ARG001
+            if only is not None and not only(epdict):
+                return None
             thing = await epobject.get({}, epdict) if what else None
             return Match(self.master, **({what: thing} if what else {}))
 
@@ -32,13 +42,21 @@ class _Action(EndpointMatcherBase):
 
 
 _STOP = (("BuildEndpoint", "stop", "build"), ("BuildRequestEndpoint", "cancel", "buildrequest"))
+_FORM = ("ForceSchedulerEndpoint", "force", "")
 _ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "force": (("ForceSchedulerEndpoint", "force", ""),),
     "stop": (*_STOP, ("BuildRequestEndpoint", "set_priority", "buildrequest")),
     "rebuild": (("BuildEndpoint", "rebuild", "build"),),
     "pause-workers": tuple(("WorkerEndpoint", action, "") for action in ("stop", "kill", "pause", "unpause")),
     "schedulers": (("SchedulerEndpoint", "enable", ""),),
 }
+
+
+def _to_users(path: dict[str, Any]) -> bool:
+    return bool(path.get("schedulername") == PROMOTE_FORM)
+
+
+def _of_builds(path: dict[str, Any]) -> bool:
+    return not _to_users(path)
 
 
 def rules(roles: tuple[Role, ...]) -> list[EndpointMatcherBase]:
@@ -47,6 +65,10 @@ def rules(roles: tuple[Role, ...]) -> list[EndpointMatcherBase]:
     for role in roles:
         for capability in role.may:
             made += [_Action(*action, role=role.name) for action in _ACTIONS.get(capability, ())]
+            if capability in ("force", "override-gate"):
+                # One form is not for everybody who starts builds: by it packages reach users against the gate.
+                override = capability == "override-gate"
+                made.append(_Action(*_FORM, role=role.name, only=_to_users if override else _of_builds))
             if capability == "stop-own":
                 made += [_Action(*action, role=OWNER) for action in _STOP]
     everything = [role.name for role in roles if "everything" in role.may]

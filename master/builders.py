@@ -10,6 +10,7 @@ from typing import Any
 
 from buildbot.plugins import util
 from buildbot.process.factory import BuildFactory
+from buildbot.process.results import SKIPPED
 
 from config.models import Site, Target
 from master import lab
@@ -21,7 +22,7 @@ from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
 from steps.lab import GuestTestStep, TargetTestStep
-from steps.repo import PublishStep, StageStep
+from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 
@@ -46,6 +47,11 @@ def to_try(target: str) -> str:
 
 
 TO_PROMOTE = "to-promote"
+
+
+def skipped(results: int, step: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
+    """Whether a step did nothing, and need not be shown."""
+    return bool(results == SKIPPED)
 
 
 def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
@@ -112,9 +118,25 @@ def target_factory(site: Site, target: Target, installation: Installation) -> Bu
 
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
-    """The gate of the last stage, signing, and the switch."""
-    arguments = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-    return factory([PublishStep(arguments=[*arguments, "--stage", site.stages[-1].name], **_told(installation))])
+    """From the first signed stage, where packages are signed, to the last, each time through the gate."""
+    signed = [stage.name for stage in site.stages if stage.signed]
+    last = site.stages[-1].name
+    told = _told(installation)
+    steps: list[Any] = []
+    for number, name in enumerate(signed):
+        if number == 0:
+            words = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
+            more = {"arguments": [*words, "--stage", name], "doStepIf": has_a_build, "hideStepIf": skipped}
+            steps.append(PublishStep(to_users=name == last, **more, **told))
+        else:
+            words = ["promote", "--stage", name]
+            steps.append(PromoteStep(name=f"promote to {name}", to_users=name == last, arguments=words, **told))
+    return factory(steps)
+
+
+def takes_from_a_stage(site: Site) -> bool:
+    """Whether users get packages from a signed stage before, not from builds."""
+    return sum(stage.signed for stage in site.stages) > 1
 
 
 def lab_factory(site: Site, installation: Installation) -> BuildFactory:

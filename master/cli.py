@@ -97,7 +97,7 @@ def status(site: str, state: Path | None) -> None:
     def show() -> None:
         packages = service.site.packages
         commits = {p.name: pipeline.head(service, p)[1] for p in packages}
-        seen = Api(ports.url).snapshot(t.name for t in service.site.targets)
+        seen = Api(ports.url, (p.name for p in packages)).snapshot(t.name for t in service.site.targets)
         cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
         cells |= lab_cells(seen, scheduled(service.site))
         console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))

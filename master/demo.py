@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
-from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left
+from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left, settled
 from master.runs import FORCE, quick, scheduled
 from master.service import Ports, Service, ServiceError
 
@@ -35,6 +35,7 @@ _STYLE = {
     "running": "cyan",
     "waiting": "yellow",
     "promoting": "cyan",
+    "testing": "yellow",
     "held": "green",
 }
 
@@ -70,7 +71,7 @@ def run_demo(
     ports = service.start(console.print, web_port)
     console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
     commits = push(service, packages)
-    api = Api(ports.url)
+    api = Api(ports.url, (package.name for package in packages))
     runs = scheduled(service.site) if with_lab else {}
     before = lab_cells(api.snapshot(t.name for t in service.site.targets), runs)
     if nothing_to_do(service, packages, commits) and all(cell.state == "held" for cell in before.values()):
@@ -87,7 +88,7 @@ def run_demo(
         console.print(lab_table(runs, cells))
     held = all(cell.state in ("published", "held") for cell in cells.values())
     for (package, target), cell in cells.items():
-        if cell.state == "failed" or cell.warned:
+        if cell.state in ("failed", "testing") or cell.warned:
             colour = "red" if cell.state == "failed" else "yellow"
             console.print(f"[{colour}]{package} on {target}[/{colour}]: {escape(cell.words)}   {ports.url}{cell.build}")
     published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
@@ -226,7 +227,7 @@ def follow(
             lab = lab_cells(seen, asked.runs, forgiven)
             cells = {**built, **lab}
             show(_live(service, packages, cells, workers), cells)
-            if all(cell.finished for cell in cells.values()):
+            if settled(cells):
                 return cells
             for package in packages:
                 mine = [cell for (name, _), cell in built.items() if name == package.name]

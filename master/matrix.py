@@ -12,6 +12,7 @@ from buildbot.process.results import Results
 
 from config.models import Site
 from master.builders import PROMOTE, SOURCE
+from steps.released import released
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,16 @@ def newest(rows: Iterable[Cell]) -> dict[tuple[str, str, str], Cell]:
 
 
 def matrix(
-    site: Site, cells: Mapping[tuple[str, str, str], Cell], waiting: Iterable[Mapping[str, Any]]
+    site: Site,
+    cells: Mapping[tuple[str, str, str], Cell],
+    waiting: Iterable[Mapping[str, Any]],
+    has: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
     """What the page shows: for each package its source, and for each target its build, its promotion and its wait.
 
-    A target owes a package while what it published last is not what the newest good source build made.
+    A target owes a package while what its users have is not what the newest good source build made.
+
+    :param has: package → target → the commit that users have.
     """
     waits = {(row["package"], row["target"]): row for row in waiting}
     packages = []
@@ -58,23 +64,44 @@ def matrix(
         for target in site.targets_of(package):
             build = cells.get((target.name, package.name, target.name))
             promoted = cells.get((PROMOTE, package.name, target.name))
-            done = promoted is not None and promoted.results in ("success", "warnings")
+            commit = has.get(package.name, {}).get(target.name, "")
             row["targets"][target.name] = {
                 "build": asdict(build) if build else None,
                 "promote": asdict(promoted) if promoted else None,
                 "waiting": waits.get((package.name, target.name)),
-                "owes": source is not None
-                and source.results == "success"
-                and not (done and promoted is not None and promoted.commit == source.commit),
+                "released": promoted is not None and commit == promoted.commit != "",
+                "owes": source is not None and source.results == "success" and commit != source.commit,
             }
         packages.append(row)
     return {"targets": [target.name for target in site.targets], "packages": packages}
 
 
 async def read_matrix(master: Any, site: Site, waiting: list[dict[str, Any]]) -> dict[str, Any]:
-    """Read the newest builds (two queries, however long the history is) and lay them out."""
+    """Read the newest builds (four queries, however long the history is) and lay them out."""
     names = {SOURCE, PROMOTE, *(target.name for target in site.targets)}
-    return matrix(site, newest(await master.db.pool.do(_read, master.db.model, names)), waiting)
+    packages = {released(package.name): package.name for package in site.packages}
+    has = await master.db.pool.do(_read_released, master.db.model, packages)
+    return matrix(site, newest(await master.db.pool.do(_read, master.db.model, names)), waiting, has)
+
+
+def _read_released(connection: Any, model: Any, packages: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Package → target → the commit that users have, as the newest promotion of each package says.
+
+    :param packages: name of the property → package.
+    """
+    props = model.build_properties
+    newest_of = (
+        sa.select(props.c.name, sa.func.max(props.c.buildid).label("buildid"))
+        .where(props.c.name.in_(packages))
+        .group_by(props.c.name)
+        .subquery()
+    )
+    rows = connection.execute(
+        sa.select(props.c.name, props.c.value).join(
+            newest_of, (props.c.name == newest_of.c.name) & (props.c.buildid == newest_of.c.buildid)
+        )
+    )
+    return {packages[name]: dict(json.loads(value)) for name, value in rows}
 
 
 def _read(connection: Any, model: Any, names: set[str]) -> list[Cell]:

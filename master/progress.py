@@ -13,6 +13,7 @@ import requests
 
 from config.models import Package, Site
 from master.runs import LAB
+from steps.released import released
 
 PROPERTIES = ("package", "commit", "target", "nevr", "suites")
 STAGES = ("built", "verified", "tested", "published")
@@ -23,7 +24,8 @@ RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "ca
 LAB_ROW = "lab: suites"
 """Where the table shows what the builder ``lab`` does: no package has a blank in its name."""
 
-State = Literal["nothing", "source", "waiting", "running", "promoting", "published", "held", "failed"]
+State = Literal["nothing", "source", "waiting", "running", "promoting", "testing", "published", "held", "failed"]
+"""``testing``: it passed on its target, and waits in a signed stage for other targets or packages."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ class Api:
     Steps of a finished build never change and are asked for once.
     """
 
-    def __init__(self, url: str, timeout: float = 30) -> None:
+    def __init__(self, url: str, packages: Iterable[str] = (), timeout: float = 30) -> None:
+        """Connect.
+
+        :param packages: whose releases to read too.
+        """
         self.url = url.rstrip("/")
+        self._properties = (*PROPERTIES, *map(released, packages))
         self._timeout = timeout
         self._session = requests.Session()
         self._steps: dict[int, Sequence[Mapping[str, Any]]] = {}
@@ -96,7 +103,7 @@ class Api:
         if not self._builders:
             self._builders = {b["builderid"]: b["name"] for b in self.get("builders", "builders")}
         names = {*targets, LAB}
-        builds = self.get("builds", "builds", order="-buildid", limit=most, property=PROPERTIES)
+        builds = self.get("builds", "builds", order="-buildid", limit=most, property=self._properties)
         open_requests = self.get(
             "buildrequests", "buildrequests", complete="false", claimed="false", property=PROPERTIES
         )
@@ -185,6 +192,14 @@ def _address(build: Mapping[str, Any]) -> str:
 
 
 def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) -> Cell:
+    if commit and [target, commit] in _released(seen, package):
+        promotion = _newest(seen, "promote", package, commit, target)
+        build = _newest(seen, target, package, commit)
+        warned = any(b is not None and b["results"] == 1 for b in (build, promotion))
+        words = str(promotion["state_string"]) if warned and promotion else "published"
+        seconds = build["complete_at"] - build["started_at"] if build and build["complete_at"] else 0.0
+        address = _address(build) if build else ""
+        return Cell("published", words, frozenset(STAGES), seconds, address, warned)
     build = _newest(seen, target, package, commit)
     request = next(
         (r for r in seen.requests if seen.builders.get(r["builderid"]) == target and _is(r, package, commit)), None
@@ -209,10 +224,21 @@ def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) 
     if promotion is None or not promotion["complete"] or promotion["results"] == 5:
         return _with(cell, state="promoting", words="promote")
     if promotion["results"] in (0, 1):
-        warned = build["results"] == 1 or promotion["results"] == 1
-        words = str(promotion["state_string"]) if warned else "published"
-        return _with(cell, state="published", words=words, done=frozenset(STAGES), warned=warned)
+        return _with(cell, state="testing", words=str(promotion["state_string"]))
     return _with(cell, state="failed", words=f"promote: {promotion['state_string']}")
+
+
+def _released(seen: Snapshot, package: str) -> list[list[str]]:
+    """What users have of a package, as the newest promotion that says so has it: [target, commit] each."""
+    for build in seen.builds:  # newest first
+        if (told := (build.get("properties") or {}).get(released(package))) is not None:
+            return [list(entry) for entry in told[0]]
+    return []
+
+
+def settled(cells: Mapping[tuple[str, str], Cell]) -> bool:
+    """Whether nothing more will come of any cell by itself: what waits in a stage waits for cells that are finished."""
+    return all(cell.finished or cell.state == "testing" for cell in cells.values())
 
 
 def _with(cell: Cell, **changes: Any) -> Cell:

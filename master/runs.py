@@ -7,6 +7,8 @@ from config.models import Site
 LAB = "lab"
 FORCE = "force-lab"
 """Name of the form on it."""
+PROMOTE_FORM = "promote"
+"""Name of the form by which people let packages pass to the next stage."""
 
 
 def possible(site: Site) -> dict[str, tuple[str, ...]]:

@@ -14,9 +14,9 @@ from buildbot.util.twisted import async_to_deferred
 
 from config.models import Package, Schedule, Site
 from master import lab
-from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, to_target, to_try, try_builder
+from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, takes_from_a_stage, to_target, to_try, try_builder
 from master.pools import has_try_workers
-from master.runs import possible
+from master.runs import PROMOTE_FORM, possible
 
 CATEGORY = "dist-git"
 HEARD = 500  # changes remembered; more than can be under way at a time
@@ -278,6 +278,45 @@ def force(site: Site) -> schedulers.ForceScheduler:
     )
 
 
+def promote_form(site: Site) -> schedulers.ForceScheduler:
+    """The form on the builder ``promote``: for who may override the gate (master.authz)."""
+    first = next(number for number, stage in enumerate(site.stages) if stage.signed)
+    rules = [rule for stage in site.stages[first + 1 :] for rule in stage.overridable]
+    nothing = {
+        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
+    }
+    return schedulers.ForceScheduler(
+        name=PROMOTE_FORM,
+        builderNames=[PROMOTE],
+        label="Let packages pass",
+        buttonName="Let packages pass",
+        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
+        priority=util.IntParameter(name="priority", default=0, hide=True),
+        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
+        properties=[
+            util.ChoiceStringParameter(
+                name="packages",
+                label="Packages, together or not at all (none chosen: all that wait and may)",
+                choices=[package.name for package in site.packages],
+                multiple=True,
+                strict=True,
+                default="",
+            ),
+            util.ChoiceStringParameter(
+                name="override",
+                label="Rules of the gate that they may break",
+                choices=list(dict.fromkeys(rules)),
+                multiple=True,
+                strict=True,
+                default="",
+            ),
+            util.StringParameter(
+                name="override_reason", label="Why they may (kept with the packages)", default="", size=60, maxsize=500
+            ),
+        ],
+    )
+
+
 def triggers(site: Site) -> list[schedulers.Triggerable]:
     """What the hand-off steps call."""
     made = [schedulers.Triggerable(name=to_target(t.name), builderNames=[t.name]) for t in site.targets]
@@ -303,6 +342,7 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         *(lab.at_night(site, s) if s.suites else nightly(site, s) for s in site.schedules),
         force(site),
         *([lab.force(site)] if possible(site) else []),
+        *([promote_form(site)] if takes_from_a_stage(site) else []),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

@@ -39,6 +39,7 @@ _SHORT_HELP = {
     "stage": "Put a build into the buildroot repository of its target.",
     "gate": "Tell what each rule of a stage's gate says, changing nothing.",
     "publish": "Gate, sign and publish a build.",
+    "promote": "Let packages pass from a signed stage to the next.",
     "published": "Tell which build of each package users of each target see.",
     "explain": "Tell where a published package comes from and why it was let through.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",

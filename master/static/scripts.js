@@ -17,7 +17,8 @@
       parts.push(link(state.build, words[state.build.results] || state.build.results, state.build.text));
     }
     if (state.promote) {
-      const words = { "": "publishing", success: "published", warnings: "published", failure: "held back" };
+      const done = state.released ? "published" : "in testing";
+      const words = { "": "publishing", success: done, warnings: done, failure: state.released ? done : "held back" };
       parts.push(link(state.promote, words[state.promote.results] || state.promote.results, state.promote.text));
     }
     if (state.waiting) parts.push(h("div", { className: "text-muted small" }, state.waiting.reason));

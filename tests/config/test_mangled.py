@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from config.loading import FOLDER, SECTIONS, load_site
@@ -97,6 +97,7 @@ def test_any_value_at_any_place_loads_or_is_explained(site: Path, data: st.DataO
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60))
+@example(content=b"~")
 def test_bytes_of_any_kind_load_or_are_explained(site: Path, content: bytes) -> None:
     file = site / "stages.yaml"
     whole = file.read_bytes()

@@ -31,10 +31,12 @@ PACKAGES = ("zlib", "pigz")
 KITTEN = """#!{python}
 import json, os, pathlib, sys, time
 sys.path.insert(0, {checkout!r})
-from workers.results import Artifact, BuildResult, Case, Check, PublishResult, SourceResult, StageResult, TestResult
-from workers.results import SuiteResult, VerifyResult
+from workers.results import Artifact, BuildResult, Case, Check, Promoted, PromoteResult, PublishResult, SourceResult
+from workers.results import StageResult, SuiteResult, TestResult, VerifyResult
 
 command, words = sys.argv[1], [word for word in sys.argv[2:] if word != "--trial"]
+if command == "promote":
+    asked, words = words[2:3], words[:2] + words[3:]
 options = dict(zip(words[::2], words[1::2]))
 state = pathlib.Path(options["--state"])
 behaviour = state / "behaviour" / command
@@ -83,6 +85,15 @@ elif command == "stage":
     result = StageResult(summary="s", target=target, package="p", nevr="n", staged=("a.rpm",), **outcome)
 elif command == "publish":
     result = PublishResult(summary="p", target=target, package="p", nevr="n", stage="kitten", snapshot=1, **outcome)
+elif command == "promote":
+    # What users have: all that this call has seen published, once both targets have brought it.
+    calls = [json.loads(line) for line in (state / "calls").read_text().splitlines()]
+    builds = [(o["--target"], o["--build"]) for name, o in calls if name == "publish"]
+    mine = {{t: b.rsplit("-", 1)[1] for t, b in builds if "/" + asked[0] + "-" in b}}
+    both = len(set(mine.values())) == 1 and len(mine) == 2
+    has = tuple(Promoted(package=asked[0], target=t, nevr="n", commit=c) for t, c in mine.items()) if both else ()
+    said = asked[0] + (" is in kitten" if has else " waits")
+    result = PromoteResult(summary=said, stage="kitten", has=has, **outcome)
 result.write(pathlib.Path(options["--json"]))
 sys.exit(1 if outcome else 0)
 """

@@ -14,7 +14,7 @@ from master import demo
 from master.demo import _Asked, follow, lab_table, overview
 from master.progress import LAB_ROW, Api, Snapshot
 from master.service import Service
-from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, run, step
+from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, promotion, run, step
 
 SITE = load_site("demo")
 PACKAGE = SITE.package("zlib").model_copy(update={"targets": ("ppc64le",)})
@@ -52,7 +52,8 @@ def followed(*looks: list[dict[str, Any]], forgiven: int = 0) -> dict[str, str]:
 
 SOURCE = [build(1, "source")]
 TARGET = [build(1, "source", SUCCESS), build(2, "ppc64le")]
-DONE = [build(1, "source", SUCCESS), build(2, "ppc64le", SUCCESS), build(3, "promote", SUCCESS, target="ppc64le")]
+HELD = [build(1, "source", SUCCESS), build(2, "ppc64le", SUCCESS)]
+DONE = [*HELD, promotion(3, SUCCESS, "ppc64le", "ppc64le")]
 
 
 def test_suites_are_asked_for_once_the_packages_are_with_their_targets(asked: list[str]) -> None:
@@ -64,6 +65,12 @@ def test_suites_are_asked_for_once_the_packages_are_with_their_targets(asked: li
             yield look
 
     assert followed(*looks()) == {"zlib": "published", LAB_ROW: "held"}
+    assert asked == ["ppc64le"]
+
+
+def test_a_package_that_stays_in_testing_ends_the_demo_and_is_not_published(asked: list[str]) -> None:
+    stays = [*HELD, promotion(3, SUCCESS, "ppc64le")]
+    assert followed(stays, [*stays, run(5)], [*stays, run(5, SUCCESS)]) == {"zlib": "testing", LAB_ROW: "held"}
     assert asked == ["ppc64le"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from config.loading import load_site
-from master.progress import LAB_ROW, Cell, Snapshot, lab_cells, matrix, seconds_left
+from master.progress import LAB_ROW, Cell, Snapshot, lab_cells, matrix, seconds_left, settled
 
 SITE = load_site("demo")
 BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}
@@ -103,12 +103,36 @@ def test_a_lost_worker_is_a_wait_and_not_a_failure() -> None:
     assert cell(build(2, "x86_64", RETRY)).state == "waiting"
 
 
-def test_a_build_that_held_is_published_only_when_its_own_promotion_held() -> None:
+def promotion(number: int, results: int, target: str, *released: str, commit: str = "c0ffee") -> dict[str, Any]:
+    """One that says on which targets users have the commit then."""
+    has = {"released:zlib": [[name, commit] for name in released]}
+    return build(number, "promote", results, target=target, **has)
+
+
+def test_a_build_that_held_waits_in_testing_until_some_promotion_says_that_users_have_it() -> None:
     built = build(2, "x86_64", SUCCESS)
     assert cell(built).state == "promoting"
-    assert cell(built, build(3, "promote", SUCCESS, target="s390x")).state == "promoting"
-    assert cell(built, build(3, "promote", SUCCESS, target="x86_64")).state == "published"
-    assert cell(built, build(3, "promote", FAILURE, target="x86_64")).state == "failed"
+    assert cell(built, promotion(3, SUCCESS, "s390x")).state == "promoting"
+    waits = cell(built, promotion(3, SUCCESS, "x86_64"))
+    assert (waits.state, waits.finished, waits.words) == ("testing", False, "what it said")
+    assert waits.done == set()
+    assert cell(built, promotion(3, SUCCESS, "x86_64"), promotion(4, SUCCESS, "s390x", "x86_64")).state == "published"
+    refused = promotion(3, FAILURE, "x86_64")
+    assert cell(built, refused).state == "failed"
+    assert cell(built, refused, promotion(4, SUCCESS, "s390x", "x86_64", "s390x")).state == "published"
+    other = promotion(4, SUCCESS, "s390x", "x86_64", commit="0ther")
+    assert cell(built, promotion(3, SUCCESS, "x86_64"), other).state == "testing"
+
+
+def test_a_release_that_was_taken_back_is_none() -> None:
+    built, came = build(2, "x86_64", SUCCESS), promotion(3, SUCCESS, "x86_64", "x86_64")
+    assert cell(built, came, promotion(4, SUCCESS, "s390x")).state == "testing"
+
+
+def test_what_waits_in_testing_for_what_is_finished_is_settled() -> None:
+    waits, failed, runs = Cell("testing"), Cell("failed"), Cell("running")
+    assert settled({("a", "x"): waits, ("a", "y"): failed})
+    assert not settled({("a", "x"): waits, ("a", "y"): runs})
 
 
 def test_the_newest_build_of_the_commit_counts() -> None:
@@ -177,6 +201,6 @@ def test_what_was_flaky_is_said_of_what_held() -> None:
     flaky = lab(run(2, WARNINGS), steps={2: [step("test in QEMU", WARNINGS)]})
     assert (flaky.state, flaky.warned, flaky.words) == ("held", True, "test in QEMU said")
     built = build(2, "x86_64", WARNINGS)
-    published = cell(built, build(3, "promote", WARNINGS, target="x86_64"))
+    published = cell(built, promotion(3, WARNINGS, "x86_64", "x86_64"))
     assert (published.state, published.warned, published.words) == ("published", True, "what it said")
-    assert not cell(build(2, "x86_64", SUCCESS), build(3, "promote", SUCCESS, target="x86_64")).warned
+    assert not cell(build(2, "x86_64", SUCCESS), promotion(3, SUCCESS, "x86_64", "x86_64")).warned

@@ -19,7 +19,7 @@ from twisted.trial import unittest
 from steps.build import BuildRpmsStep, duration
 from steps.command import _FRESH, Installation, KittenCommand, one_line
 from steps.lab import LOG_BYTES, GuestTestStep, TargetTestStep, tap
-from steps.repo import PublishStep, StageStep
+from steps.repo import PromoteStep, PublishStep, StageStep
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 from workers.results import Case, PublishResult, TestResult
@@ -93,6 +93,18 @@ PUBLISHED = {
     "stage": "kitten",
     "snapshot": 7,
     "packages": [RPM],
+    "has": [{"package": "bzip2", "target": "s390x", "nevr": "b-1", "commit": "c" * 40}],
+}
+PROMOTED = {
+    "command": "promote",
+    "summary": "b-1 on 2 targets in kitten, snapshot 7",
+    "stage": "kitten",
+    "snapshot": 7,
+    "has": [
+        {"package": "bzip2", "target": "x86_64", "nevr": "b-1", "commit": "c" * 40},
+        {"package": "bzip2", "target": "s390x", "nevr": "b-1", "commit": "d" * 40},
+        {"package": "zlib", "target": "s390x", "nevr": "z-1", "commit": "e" * 40},
+    ],
 }
 STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
     "source": (SourceStep, SOURCE, "bzip2-1.0.8-1.el10 from c10s 1a2b3c4"),
@@ -101,6 +113,7 @@ STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
     "test": (GuestTestStep, TESTED, "1 tests passed on power9 (TCG), 1 skipped"),
     "stage": (StageStep, STAGED, "2 RPMs of b-1 staged"),
     "publish": (PublishStep, PUBLISHED, "b-1 on s390x: published in kitten, snapshot 7"),
+    "promote": (PromoteStep, PROMOTED, "b-1 on 2 targets in kitten, snapshot 7"),
 }
 OUTCOMES = {
     "verify": (
@@ -133,6 +146,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         kind, _, _ = STEPS[command]
         # Buildbot's fake data API takes no blanks in a step's name; the real one does.
         more |= {"suites": SUITES} if command == "test" else {}
+        more = {"to_users": True, **more} if command in ("publish", "promote") else more
         self.setup_step(
             kind(name=command, arguments=[command], installation=INSTALLATION, state_folder="/state", **more)
         )
@@ -146,6 +160,8 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
     def shell(self, command: str, *more: str, factor: float = 1.0, limit: float | None = None) -> ExpectShell:
         if command == "source":
             more = ("--branch", "c10s", "--revision", "1a2b3c4d5e", *more)
+        if command == "promote":
+            more = ("bzip2", *more)
         if command == "test":
             more = ("--suite", "packages", "--suite", "spice", *more)
         words = [command, *more, "--site", "demo", "--state", "/state", "--json", "result.json"]
@@ -287,6 +303,54 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         said = "b-1 on s390x: published in kitten, snapshot 7; FLAKY in its tests: packages: agent"
         self.expect_outcome(result=WARNINGS, state_string=said)
         await self.run_step()
+
+    async def test_what_users_have_is_a_property_for_each_package_where_the_stage_is_the_last(self) -> None:
+        self.set_up("promote")
+        self.answers("promote", 0, json.dumps(PROMOTED))
+        self.expect_shown("promote", PROMOTED)
+        self.expect_outcome(result=SUCCESS)
+        self.expect_property("released:bzip2", [["x86_64", "c" * 40], ["s390x", "d" * 40]])
+        self.expect_property("released:zlib", [["s390x", "e" * 40]])
+        await self.run_step()
+
+    async def test_a_stage_before_the_last_releases_nothing(self) -> None:
+        self.set_up("publish", to_users=False)
+        self.answers("publish", 0, json.dumps(PUBLISHED))
+        self.expect_shown("publish", PUBLISHED)
+        self.expect_outcome(result=SUCCESS)
+        self.expect_no_property("released:bzip2")
+        await self.run_step()
+
+    async def overriding(self, rebuilt: int | None, owner: str) -> None:
+        self.set_up("promote")
+        self.build.requests = [SimpleNamespace(bsid=7)]
+        get = self.master.data.get
+        buildset = {"rebuilt_buildid": rebuilt}
+        self.master.data.get = lambda path: succeed(buildset) if path == ("buildsets", 7) else get(path)
+        answers = {"packages": ["spice", "zlib"], "override": ["lag"], "override_reason": "--as=admin", "owner": "ann"}
+        for name, value in answers.items():
+            self.build.setProperty(name, value, "Force Build Form")
+        words = ["promote", "spice", "zlib", "--override=lag", "--reason=--as=admin", f"--as={owner}"]
+        words += ["--site", "demo", "--state", "/state", "--json", "result.json"]
+        self.expect_commands(
+            ExpectShell(
+                workdir="wkdir",
+                command=["sh", "-c", _FRESH, "result.json", *words],
+                env={"KITTEN_DIE_WITH_PARENT": "1", "PYTHONUNBUFFERED": "1"},
+                log_environ=False,
+                timeout=1200,
+                use_pty=False,
+                sigterm_time=15,
+            ).exit(2)
+        )
+        self.expect_outcome(result=FAILURE)
+        await self.run_step()
+
+    async def test_an_override_is_in_the_name_of_who_filled_in_the_form(self) -> None:
+        await self.overriding(None, "ann")
+
+    async def test_a_rebuild_overrides_in_nobodys_name(self) -> None:
+        await self.overriding(3, "")
 
     async def test_a_publication_links_the_packages_documents_before_its_packages(self) -> None:
         self.set_up("publish")

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS frames (
 );
 CREATE TABLE IF NOT EXISTS extras (repository TEXT, kind TEXT, since INTEGER, until INTEGER, data BLOB);
 CREATE TABLE IF NOT EXISTS errata (repository TEXT, package TEXT, since INTEGER, until INTEGER, xml TEXT);
+CREATE TABLE IF NOT EXISTS arrivals (package TEXT, target TEXT, since INTEGER, nevr TEXT, evr TEXT, came TEXT);
+CREATE INDEX IF NOT EXISTS arrivals_by_package ON arrivals (package, target);
 CREATE INDEX IF NOT EXISTS errata_by_repository ON errata (repository, package);
 CREATE INDEX IF NOT EXISTS published_by_package ON published (package, target);
 CREATE INDEX IF NOT EXISTS published_until ON published (until);
@@ -52,7 +54,7 @@ CREATE INDEX IF NOT EXISTS frames_by_group ON frames (repository, kind, grp);
 CREATE INDEX IF NOT EXISTS frames_until ON frames (until);
 CREATE INDEX IF NOT EXISTS extras_by_kind ON extras (repository, kind);
 """
-_VERSION = 1
+_VERSION = 2
 _NAMES = ("published", "files", "frames", "extras", "errata")
 _COLUMNS = {
     "published": ("package", "target", "record"),
@@ -156,6 +158,12 @@ class Catalogue:
         )
         return [row[0] for row in rows]
 
+    def arrivals(self, up_to: int, package: str | None = None) -> list[tuple[str, str, str, str, str]]:
+        """Every version that came up to a snapshot, the oldest first: package, target, NEVR, EVR, and when (ISO 8601)."""
+        which, names = ("AND package = ?", (package,)) if package else ("", ())
+        query = f"SELECT package, target, nevr, evr, came FROM arrivals WHERE since <= ? {which} ORDER BY since"  # noqa: S608
+        return self._db.execute(query, (up_to, *names)).fetchall()
+
     def file(self, at: int, repository: str, path: str) -> File | None:
         """A file of a snapshot."""
         found = self._files(f"repository = ? AND path = ? AND {_valid(at)}", (repository, path))
@@ -231,6 +239,7 @@ class Catalogue:
                 self._db.execute(f"DELETE FROM {table} WHERE since > ?", (current,))  # noqa: S608 - ours
                 retired = ", retired = NULL" if table == "files" else ""
                 self._db.execute(f"UPDATE {table} SET until = NULL{retired} WHERE until > ?", (current,))  # noqa: S608
+            self._db.execute("DELETE FROM arrivals WHERE since > ?", (current,))
         return [place for place in dict.fromkeys(unseen) if self.known(*place) is None]
 
     @contextlib.contextmanager
@@ -252,6 +261,11 @@ class Catalogue:
             (number, package, target),
         )
         self._insert("published", number, (package, target, record))
+
+    def arrived(self, number: int, package: str, target: str, nevr: str, evr: str, came: str) -> None:
+        """Remember that a version came. That outlives every snapshot: how long a target is behind is counted from it."""
+        values = (package, target, number, nevr, evr, came)
+        self._db.execute("INSERT INTO arrivals (package, target, since, nevr, evr, came) VALUES (?,?,?,?,?,?)", values)
 
     def add(self, number: int, file: File) -> None:
         """Add a file to a repository."""

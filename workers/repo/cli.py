@@ -1,4 +1,4 @@
-"""``kitten stage``, ``publish``, ``published``, ``rollback`` and ``install-check``."""
+"""``kitten stage``, ``publish``, ``promote``, ``published``, ``rollback`` and ``install-check``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import click
 
 from workers import options
 from workers.errors import CannotRun, DidNotHold
+from workers.repo import overriding
 
 if TYPE_CHECKING:
     from config.models import Site
     from workers.results import Result
 
 _target = click.option("--target", "target_name", required=True, help="One of targets.yaml.")
+_stage = click.option(
+    "--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last, what users have]"
+)
 _build = click.option(
     "--build", "build_url", required=True, help="Folder that `kitten build` made: a path or fsspec URL."
 )
@@ -61,13 +65,13 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
 @click.command()
 @_target
 @_build
-@click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
+@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the first of them]")
 @click.option(
     "--base-rpm",
     type=click.Path(path_type=Path),
     help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
-@click.option("--force", is_flag=True, help="Publish a version older than the published one.")
+@overriding.options
 @options.json
 @options.site
 @options.state
@@ -76,25 +80,31 @@ def publish(
     build_url: str,
     stage_name: str,
     base_rpm: Path | None,
-    force: bool,
+    rules: tuple[str, ...],
+    reason: str,
+    user: str,
     json_file: Path | None,
     site_name: str,
     state_folder: Path | None,
 ) -> None:
     """Gate, sign and publish a build.
 
-    The proofs beside the build are held against what the stage requires. What passes is signed with the
-    distribution's key, which is made on first use, and shown to users by one rename. Publishing a build again changes
-    nothing.
+    The build is held against the gate of the stage (see kitten gate). What passes is signed with the distribution's
+    key, which is made on first use, and shown to users by one rename. Publishing a build again changes nothing.
+
+    From the first signed stage, kitten promote lets packages pass to the next.
     """
     from workers.repo.publish import publish as work
     from workers.results import PublishResult
 
+    overrides = overriding.given(rules, reason, user)
     site, state = options.opened(site_name, state_folder)
 
     def go() -> PublishResult:
         stands = base_rpm or _sandbox_base(site, target_name)
-        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, force=force)
+        return work(
+            site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides
+        )
 
     _report(go, PublishResult, target_name, json_file)
 
@@ -110,28 +120,71 @@ def _sandbox_base(site: Site, target_name: str) -> Path | None:
 
 
 @click.command()
-@click.option("--to", type=int, help="Number of the snapshot.  [default: the one before]")
+@click.argument("packages", nargs=-1)
+@_stage
+@overriding.options
+@options.json
 @options.site
 @options.state
-def rollback(to: int | None, site_name: str, state_folder: Path | None) -> None:
-    """Switch the published repositories back to an earlier snapshot.
+def promote(
+    packages: tuple[str, ...],
+    stage_name: str,
+    rules: tuple[str, ...],
+    reason: str,
+    user: str,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
+    """Let packages pass from the signed stage before to a stage, when its gate over all targets passes.
 
-    That is a publication like any other: it gets a number, and can be rolled back.
-    """
-    from workers.repo.rollback import rollback as work
+    PACKAGES go as one set, with what they need to come along, by one switch; without any, all that waits and may. What
+    waits for a target that has not brought it yet is told, and is no failure. Nothing is signed again: users get the
+    files that were tested.
 
-    click.echo(work(*options.opened(site_name, state_folder), to))
+    \b
+      kitten promote                     everything that may
+      kitten promote spice spice-gtk     these together, or neither
+      kitten promote spice --override same-newest --reason "s390x has no SPICE" --as release
+
+    Exit status: 0 passed, there already, or waiting; 1 refused (rule, build, target and way out are told).
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    from workers.repo.promote import promote as work
+    from workers.results import PromoteResult
+
+    overrides = overriding.given(rules, reason, user)
+    site, state = options.opened(site_name, state_folder)
+    _report(lambda: work(site, state, stage_name, packages, overrides=overrides), PromoteResult, "", json_file)
 
 
 @click.command()
+@_stage
+@click.option("--to", type=int, help="Number of the snapshot.  [default: the one before]")
+@options.site
+@options.state
+def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path | None) -> None:
+    """Switch a stage's repositories back to an earlier snapshot.
+
+    That is a publication like any other: it gets a number, and can be rolled back. With the rule not-taken-back in its
+    gate, what was taken back does not come again by itself.
+    """
+    from workers.repo.rollback import rollback as work
+
+    site, state = options.opened(site_name, state_folder)
+    click.echo(work(site, state, to, stage_name=stage_name))
+
+
+@click.command()
+@_stage
 @click.option("--json", "as_json", is_flag=True, help="Print the records as a JSON list.")
 @options.site
 @options.state
-def published(as_json: bool, site_name: str, state_folder: Path | None) -> None:
+def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path | None) -> None:
     """Tell which build of each package users of each target see."""
     from workers.repo.state import published as read
 
-    records = [record for _, record in sorted(read(*options.opened(site_name, state_folder)).items())]
+    site, state = options.opened(site_name, state_folder)
+    records = [record for _, record in sorted(read(site, state, stage_name).items())]
     if as_json:
         import json
 
@@ -154,15 +207,19 @@ def published(as_json: bool, site_name: str, state_folder: Path | None) -> None:
 
 @click.command("install-check")
 @_target
+@_stage
 @click.argument("packages", nargs=-1)
 @options.site
 @options.state
-def install_check(target_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path | None) -> None:
+def install_check(
+    target_name: str, stage_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path | None
+) -> None:
     """Install published packages with dnf into an empty root, both signature checks on.
 
     Without PACKAGES: everything published for the target except debuginfo. The root is removed afterwards.
     """
     from workers.repo.client import install
 
-    installed = install(*options.opened(site_name, state_folder), target_name, packages)
+    site, state = options.opened(site_name, state_folder)
+    installed = install(site, state, target_name, packages, stage_name=stage_name)
     click.echo(f"dnf installed {len(installed)} packages for {target_name}: {' '.join(installed)}")

@@ -20,7 +20,7 @@ _PYTHON = "/usr/bin/python3"  # the one that has dnf; ours lives in an environme
 
 
 def install(
-    site: Site, state: Path, target_name: str, packages: Sequence[str] = (), *, stage_name: str = "kitten"
+    site: Site, state: Path, target_name: str, packages: Sequence[str] = (), *, stage_name: str = ""
 ) -> tuple[str, ...]:
     """Install packages of a target with dnf and return the NEVRAs in the root, sorted.
 

@@ -51,7 +51,7 @@ class Companions:
         for file in old.documents if old else ():
             if (file.repository, file.path) not in fresh:
                 draft.remove(file.repository, file.path)
-        self._tell(draft, target, record, signed, old)
+        self.tell(draft, target, record, signed, old)
         return record.model_copy(update={"documents": tuple(placed)})
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
@@ -82,7 +82,7 @@ class Companions:
             for file in files
         ]
 
-    def _tell(
+    def tell(
         self,
         draft: Draft,
         target: Target,
@@ -90,6 +90,11 @@ class Companions:
         signed: Mapping[str, Path],
         old: PublishedRecord | None,
     ) -> None:
+        """Say what a package's update is to those who have the old version.
+
+        :param signed: file name → signed package.
+        :param old: what the target has of the package so far.
+        """
         repositories = {file.repository for file in record.files if _is_installed(file)}
         for file in old.files if old else ():
             if _is_installed(file) and file.repository not in repositories:

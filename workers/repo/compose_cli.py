@@ -10,7 +10,7 @@ from workers import options
 
 
 @click.command()
-@click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
+@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last]")
 @click.option("--if-due", is_flag=True, help="Do nothing while the newest compose is younger than every_minutes.")
 @options.site
 @options.state

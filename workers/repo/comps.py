@@ -6,10 +6,23 @@ repositories say of a group of the same identifier.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from config.models import Group, Groups
+from config.models import Group, Groups, Site
+
+
+def groups_of(site: Site) -> Callable[[str, set[str]], bytes | None] | None:
+    """Repository, its packages' names → comps.xml. Debuginfo and source repositories have none."""
+    if not site.groups.groups:
+        return None
+    layout = site.repositories.layout
+    installed_from = {
+        layout.packages.format(repository=repository.name, arch=target.rpm_arch)
+        for repository in site.repositories.repositories
+        for target in site.targets
+    }
+    return lambda repository, names: comps_xml(site.groups, names) if repository in installed_from else None
 
 
 def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:

@@ -47,14 +47,10 @@ class Explanation(Record):
     record: PublishedRecord
     provenance: Mapping[str, Any] = {}
     """The predicate (SLSA provenance v1); empty when only the record tells."""
-    requires: tuple[str, ...] = ()
-    """What the stage requires of a build, as configured today."""
-    overrides: tuple[str, ...] | None = None
-    """Rules that a person let pass, in words; None where the publication did not record it."""
     documents: tuple[Document, ...] = ()
 
 
-def explain(site: Site, state: Path, name: str, *, target: str = "", stage: str = "kitten") -> Explanation:
+def explain(site: Site, state: Path, name: str, *, target: str = "", stage: str = "") -> Explanation:
     """Tell of a published package.
 
     :param name: source or binary package, by name, NEVRA or file name.
@@ -66,13 +62,11 @@ def explain(site: Site, state: Path, name: str, *, target: str = "", stage: str 
     root = (state / chosen.url).absolute() / site.repositories.layout.root
     told, predicate, remarks = _told(site, root, record)
     return Explanation(
-        stage=stage,
+        stage=chosen.name,
         told_by=told,
         remarks=tuple(remarks),
         record=record,
         provenance=predicate,
-        requires=tuple(dict.fromkeys(("built", *chosen.requires))),
-        overrides=getattr(record, "overrides", None),
         documents=_documents(site, root, record),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from workers.repo.explain import Document, Explanation, Told, plain
 from workers.repo.records import PublishedRecord
+from workers.results import OverrideRecord
 
 _RULES = {
     "built": "the build held and names its inputs",
@@ -30,7 +31,7 @@ def words(told: Explanation) -> str:
         *_modified(definition.get("internalParameters", {})),
         f"  built       {_built(record, told.provenance)}",
         f"  let through {_rules(told)}",
-        f"              {_overrides(told.overrides)}",
+        f"              {_overrides(record.overrides)}",
         *(f"              {line}" for line in _proof_lines(told.provenance)),
         f"  documents   {_document_line(told.documents)}",
         f"  told by     {_TOLD[told.told_by]}",
@@ -76,14 +77,15 @@ def _is_buildroot(dependency: Mapping[str, Any]) -> bool:
 
 
 def _rules(told: Explanation) -> str:
-    rules = "; ".join(f"{rule}: {_RULES[rule]}" for rule in told.requires)
-    return f"stage {told.stage} requires {rules}"
+    held = told.record.passed
+    rules = [f"{rule}: {_RULES[rule]}" for rule in held if rule in _RULES]
+    others = [rule for rule in held if rule not in _RULES]
+    return f"of the rules of stage {told.stage} held {'; '.join([*rules, ', '.join(others)])}"
 
 
-def _overrides(overrides: Iterable[str] | None) -> str:
-    if overrides is None:
-        return "whether a rule was overridden is not recorded"
-    return f"overridden: {'; '.join(overrides)}" if overrides else "no rule was overridden"
+def _overrides(overrides: Iterable[OverrideRecord]) -> str:
+    listed = [f"{each.rule}, by {each.user} on {each.when}: {each.reason}" for each in overrides]
+    return f"overridden: {'; '.join(listed)}" if listed else "no rule was overridden"
 
 
 def _proof_lines(predicate: Mapping[str, Any]) -> list[str]:

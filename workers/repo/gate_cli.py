@@ -9,6 +9,7 @@ import click
 
 from workers import options
 from workers.errors import CannotRun, DidNotHold
+from workers.repo import overriding
 
 if TYPE_CHECKING:
     from workers.results import GateResult
@@ -16,14 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("packages", nargs=-1)
-@click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
-@click.option("--target", "target_name", help="One of targets.yaml.  [default: all]")
+@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last]")
+@click.option("--target", "target_name", help="Of the build: one of targets.yaml.")
 @click.option("--build", "build_url", help="Folder that `kitten build` made: ask about this build alone.")
-@click.option(
-    "--override", "rules", metavar="RULE", multiple=True, help="Let what this rule refuses pass; may be given again."
-)
-@click.option("--reason", default="", metavar="TEXT", help="Why, in at least 10 characters; it is kept.")
-@click.option("--as", "user", default="", metavar="USER", help="Who overrides: one whose role may override-gate.")
+@overriding.options
 @options.json
 @options.site
 @options.state
@@ -53,11 +50,10 @@ def gate(
     Exit status: 0 all may pass, 1 something is refused (rule, build, target and way out are told), 2 the question could
     not be asked.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from workers.repo.gate.ask import Overrides, ask
+    from workers.repo.gate.ask import ask
     from workers.results import GateResult
 
-    if rules == () and (reason or user):
-        raise CannotRun("--reason and --as without --override", "name the rule: --override RULE")
+    overrides = overriding.given(rules, reason, user)
     site, state = options.opened(site_name, state_folder)
     try:
         result = ask(
@@ -67,7 +63,7 @@ def gate(
             target_name=target_name,
             build_url=build_url,
             packages=packages,
-            overrides=Overrides(rules, reason, user),
+            overrides=overrides,
         )
     except CannotRun as error:
         if json_file:

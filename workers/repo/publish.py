@@ -12,27 +12,33 @@ build: it holds, and its summary says what is published instead. Another commit 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
 
-from config.models import Package, Site, Stage, Target
+from config.models import Site, Stage, Target
 from config.placement import moves
+from workers import options
 from workers.errors import CannotRun
-from workers.repo import gate
-from workers.repo.builds import Build, open_build, remove_tree
+from workers.repo.builds import Build, remove_tree
 from workers.repo.companions import Companions
-from workers.repo.comps import comps_xml
+from workers.repo.comps import groups_of
+from workers.repo.gate.ask import answer, refused_of
+from workers.repo.gate.evaluate import rules_of
+from workers.repo.gate.override import NONE, Overrides, overrides_of
+from workers.repo.gate.situation import Passing, Situation
+from workers.repo.gate.versions import other_content
+from workers.repo.gate.world import situation_of_build
 from workers.repo.placement import BASE, published_in, repositories_of
 from workers.repo.pool import WORK, Pool
 from workers.repo.pushing import push_current
 from workers.repo.records import PublishedRecord
-from workers.repo.sign import Signer, site_signer
-from workers.repo.snapshot import Groups, Snapshot, Snapshots
-from workers.repo.state import named_stage, snapshots_of
-from workers.repo.unit import Unit, add, base_unit, evr_of, unit_of
-from workers.results import Artifact, PublishResult
+from workers.repo.sign import site_signer
+from workers.repo.snapshot import Snapshot, Snapshots
+from workers.repo.state import first_signed, named_stage, snapshots_of
+from workers.repo.unit import Unit, add, base_unit, unit_of
+from workers.results import Artifact, GateResult, Promoted, PublishResult, RuleVerdict
 
 POOL = ".signed"
 """Folder of a stage that keeps its signed packages."""
@@ -44,112 +50,106 @@ def publish(
     target_name: str,
     build_url: str,
     *,
-    stage_name: str = "kitten",
+    stage_name: str = "",
     base_rpm: Path | None = None,
-    force: bool = False,
+    overrides: Overrides = NONE,
 ) -> PublishResult:
     """Publish a build on a target, or say why not (outcome ``not-held``).
 
+    :param stage_name: by default the first signed one.
     :param base_rpm: the package that stands for the base system, for sites with a repository for it.
-    :param force: publish a version older than the published one.
-    :raises CannotRun: when input is missing or is not what it says, or signing failed. Nothing is published then.
+    :raises CannotRun: when input is missing or is not what it says, an override is not allowed, or signing failed.
+        Nothing is published then.
     """
     begun = time.monotonic()
-    stage = named_stage(site, stage_name)
+    stage = named_stage(site, stage_name) if stage_name else first_signed(site)
     snapshots = snapshots_of(site, state, stage)
-    try:
-        target, build = site.target(target_name), open_build(build_url, state)
-        package = site.package(build.result.package)
-    except KeyError as error:
-        raise CannotRun(str(error.args[0])) from None
-    result = _gated(site, state, snapshots, stage, target, package, build, base_rpm, force)
+    base = base_unit(site, options.named_target(site, target_name), base_rpm) if base_rpm else None
+    with snapshots.lock():
+        # Under the lock: what the gate looks at stays as it is up to the switch.
+        situation = situation_of_build(site, state, stage, target_name, build_url)
+        result = _Publication(site, state, snapshots, situation, base).result(overrides)
     if result.outcome == "held":
         push_current(site, stage, snapshots)
     return result.model_copy(update={"seconds": time.monotonic() - begun})
 
 
-def _gated(
-    site: Site,
-    state: Path,
-    snapshots: Snapshots,
-    stage: Stage,
-    target: Target,
-    package: Package,
-    build: Build,
-    base_rpm: Path | None,
-    force: bool,
-) -> PublishResult:
-    answer = _Answer(snapshots, stage, target, build)
-    if refusals := gate.judge(build.result, build.verify, build.test, target, stage.requires):
-        return answer.refused(refusals)
-    if refusals := gate.against_package(package, build.result.rpms):
-        return answer.refused(refusals)
-    base = base_unit(site, target, base_rpm) if base_rpm else None
-    with snapshots.lock():
-        remove_tree(snapshots.root / POOL / WORK)  # of a call that was killed after its switch
-        current = snapshots.current()
-        published = current.published_of(package.name) if current else {}
-        old = published.get(target.name)
-        there = published_in(site, target, published.values())
-        for move in moves(site.repositories, package, target.name, there):
+class _Publication:
+    """One call, under the stage's lock."""
+
+    def __init__(
+        self, site: Site, state: Path, snapshots: Snapshots, situation: Situation, base: Unit | None
+    ) -> None:
+        self._site, self._state, self._snapshots, self._situation, self._base = site, state, snapshots, situation, base
+        self._current = snapshots.current()
+        (self._passing,) = situation.passing
+        self._published = {target: record for (_, target), record in situation.published.items()}
+
+    def result(self, overrides: Overrides) -> PublishResult:
+        """Publish it, or say why not."""
+        passing, stage = self._passing, self._situation.stage
+        said = _Answer(self._snapshots, stage, passing.target, passing.build, self._published)
+        old = self._published.get(passing.target.name)
+        asked = answer(self._situation, overrides, thorough=False)
+        refused = refused_of(asked.verdicts)
+        same_commit = old is not None and old.nevr == passing.nevr and old.commit == passing.build.result.commit != ""
+        if old and same_commit and {verdict.rule for verdict in refused} == {"no-replaced-file"}:
+            return said.unchanged(old, _instead(old, passing))
+        if refused:
+            return said.refused(refused)
+        remove_tree(self._snapshots.root / POOL / WORK)  # of a call that was killed after its switch
+        there = published_in(self._site, passing.target, self._published.values())
+        for move in moves(self._site.repositories, passing.package, passing.target.name, there):
             click.echo(move)
-        unit = unit_of(site, package, target, build, there)
-        base_is_news = base is not None and _is_news(base, current)
-        missing = set(repositories_of(site, target)) - set(current.record.repositories if current else ())
-        if old and not base_is_news and not missing:
-            if old.unsigned == unit.unsigned:
-                return answer.unchanged(old, f"{old.nevr} is already published on {target.name}")
-            if old.nevr == unit.nevr and old.commit and old.commit == unit.commit:
-                return answer.unchanged(old, _instead(old, unit))
-        with site_signer(site, state) as key:
-            pool = Pool(snapshots.root / POOL, key)
-            with pool.opened():
-                brought = pool.bring(list(unit.files.values()), unit.fetch)
-                candidate = gate.Candidate(unit.package, unit.nevr, evr_of(brought), unit.unsigned)
-                others = [record for name, record in published.items() if name != target.name]
-                if refusals := gate.against_published(candidate, old, others, force=force):
-                    return answer.refused(refusals)
-                units = [unit, base] if base and base_is_news else [unit]
-                record = _switch(site, snapshots, key, pool, units, current)
-    return answer.published(record)
+        unit = unit_of(self._site, passing.package, passing.target, passing.build, there)
+        base = self._base if self._base and _is_news(self._base, self._current) else None
+        known = self._current.record.repositories if self._current else ()
+        missing = set(repositories_of(self._site, passing.target)) - set(known)
+        if old and old.unsigned == unit.unsigned and not base and not missing:
+            return said.unchanged(old, f"{old.nevr} is already published on {passing.target.name}")
+        return said.published(self._switch([unit, *([base] if base else [])], asked))
 
+    def _switch(self, units: list[Unit], asked: GateResult) -> PublishedRecord:
+        """Sign, draft, switch; the record of the first unit."""
+        site, snapshots, current = self._site, self._snapshots, self._current
+        records = []
+        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).opened() as pool:
+            for unit in units:
+                pool.bring(list(unit.files.values()), unit.fetch)
+            pool.sign()
+            key.export(snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
+            companions = Companions(site, key, pool.work / "documents")
+            with snapshots.draft(repositories_of(site, units[0].target)) as draft:
+                for unit in units:
+                    files = pool.bring(list(unit.files.values()), unit.fetch)
+                    published = current.published_of(unit.package) if current else {}
+                    record = add(draft, unit, files, published)
+                    if unit.package != BASE:
+                        record = self._let_through(record, asked)
+                        old = published.get(unit.target.name)
+                        record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
+                    draft.note(record)
+                    records.append(record)
+                draft.finish(
+                    f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site)
+                )
+            snapshots.prune(site.retention, pool.forget)
+        return records[0]
 
-def _switch(
-    site: Site, snapshots: Snapshots, key: Signer, pool: Pool, units: list[Unit], current: Snapshot | None
-) -> PublishedRecord:
-    """Sign, draft, switch; the record of the first unit."""
-    for unit in units:
-        pool.bring(list(unit.files.values()), unit.fetch)
-    pool.sign()
-    _export(key, snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
-    companions = Companions(site, key, pool.work / "documents")
-    records = []
-    with snapshots.draft(repositories_of(site, units[0].target)) as draft:
-        for unit in units:
-            files = pool.bring(list(unit.files.values()), unit.fetch)
-            published = current.published_of(unit.package) if current else {}
-            record = add(draft, unit, files, published)
-            if unit.package != BASE:
-                old = published.get(unit.target.name)
-                record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
-            draft.note(record)
-            records.append(record)
-        draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=_groups_of(site))
-    snapshots.prune(site.retention, pool.forget)
-    return records[0]
+    def _let_through(self, record: PublishedRecord, asked: GateResult) -> PublishedRecord:
+        """The record with what the gate said.
 
-
-def _groups_of(site: Site) -> Groups | None:
-    """Repository, its packages' names → comps.xml. Debuginfo and source repositories have none."""
-    if not site.groups.groups:
-        return None
-    layout = site.repositories.layout
-    installed_from = {
-        layout.packages.format(repository=repository.name, arch=target.rpm_arch)
-        for repository in site.repositories.repositories
-        for target in site.targets
-    }
-    return lambda repository, names: comps_xml(site.groups, names) if repository in installed_from else None
+        :raises CannotRun: when the gate was told another version: its source package was exchanged meanwhile.
+        """
+        if record.evr != self._passing.evr:
+            raise CannotRun(
+                f"the source package of {record.nevr} is of version {record.evr}, and was of {self._passing.evr} at the gate",
+                "the artifact was changed; build it again",
+            )
+        overrides = overrides_of(asked, self._passing)
+        let_pass = {override.rule for override in overrides}
+        passed = tuple(rule for rule in rules_of(self._situation.stage) if rule not in let_pass)
+        return record.model_copy(update={"passed": passed, "overrides": overrides})
 
 
 def _is_news(base: Unit, current: Snapshot | None) -> bool:
@@ -161,35 +161,35 @@ def _is_news(base: Unit, current: Snapshot | None) -> bool:
     return old is None or old.nevr != base.nevr
 
 
-def _instead(old: PublishedRecord, unit: Unit) -> str:
-    changed = gate.other_content(unit.unsigned, old.unsigned)
-    what = f"{len(changed)} of {len(unit.files)} packages differ" if changed else "it makes other packages"
+def _instead(old: PublishedRecord, passing: Passing) -> str:
+    changed = other_content(passing.unsigned, old.unsigned)
+    count = f"{len(changed)} of {len(passing.unsigned)} packages differ"
     return (
-        f"{old.nevr} is already published on {unit.target.name} from build {old.identity[:12]} of the same commit; "
-        f"{what} in build {unit.identity[:12]}, which stays unpublished until its Release is raised"
+        f"{old.nevr} is already published on {passing.target.name} from build {old.identity[:12]} of the same commit; "
+        f"{count} in build {passing.build.result.identity[:12]}, which stays unpublished until its Release is raised"
     )
-
-
-def _export(key: Signer, path: Path) -> None:
-    """Put the public key beside the repositories."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != key.public_key:
-        fresh = path.with_name(f".{path.name}.next")
-        fresh.write_text(key.public_key, encoding="utf-8")
-        fresh.replace(path)
 
 
 class _Answer:
     """The result file's common part."""
 
-    def __init__(self, snapshots: Snapshots, stage: Stage, target: Target, build: Build) -> None:
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        stage: Stage,
+        target: Target,
+        build: Build,
+        published: Mapping[str, PublishedRecord],
+    ) -> None:
+        self._there = published
         self._root = snapshots.root / snapshots.top
         self._target, self._nevr = target, build.result.nevr
         self._known = {"target": target.name, "package": build.result.package, "nevr": self._nevr, "stage": stage.name}
         self._flaky = build.test.flaky if build.test else ()
 
-    def refused(self, refusals: Iterable[gate.Refusal]) -> PublishResult:
+    def refused(self, refusals: Iterable[RuleVerdict]) -> PublishResult:
         """Nothing was published: the first reason in the summary, all of them as the cause."""
-        lines = [str(refusal) for refusal in refusals]
+        lines = [f"{refusal.rule}: {refusal.what} → {refusal.way_out}" for refusal in refusals]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         summary = f"{self._nevr} is not published on {self._target.name}: {lines[0]}{more}"
         return self._result(outcome="not-held", summary=summary, cause="\n".join(lines))
@@ -211,7 +211,11 @@ class _Answer:
         )
         if self._flaky:
             summary += f"; flaky in its tests: {', '.join(self._flaky)}"
-        known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky}
+        now = {**self._there, record.target: record}
+        has = tuple(
+            Promoted(package=r.package, target=r.target, nevr=r.nevr, commit=r.commit) for _, r in sorted(now.items())
+        )
+        known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky, "has": has}
         return self._result(packages=packages, documents=documents, **known, **fields)
 
     def _result(self, **fields: object) -> PublishResult:

@@ -6,9 +6,23 @@ The records lie in the stage's catalogue, each valid for the snapshots that show
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from workers.record import Record
+from workers.results import OverrideRecord
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A version that came to a stage on a target, and may have gone since."""
+
+    package: str
+    nevr: str
+    evr: str
+    """``epoch:version-release`` of the source package."""
+    published: str
+    """When: ISO 8601, UTC."""
 
 
 class PublishedFile(Record):
@@ -47,6 +61,10 @@ class PublishedRecord(Record):
     files: tuple[PublishedFile, ...]
     documents: tuple[PublishedFile, ...] = ()
     """What lies beside them: the statement of provenance and the bill of materials, each with its signature."""
+    passed: tuple[str, ...] = ()
+    """Rules of the stage's gate that held for it, by name."""
+    overrides: tuple[OverrideRecord, ...] = ()
+    """Rules that somebody let it pass, with who and why."""
 
     @property
     def unsigned(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from workers.repo.sign import site_signer
 from workers.repo.state import named_stage, snapshots_of
 
 
-def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str = "kitten") -> str:
+def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str = "") -> str:
     """Publish the content of an earlier snapshot again; a line that says so.
 
     :param to: its number; by default the one before the content that users see now, so that two calls go back two

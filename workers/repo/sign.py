@@ -55,6 +55,14 @@ class Signer:
     _backend: _Backend
     _signatures: dict[str, bytes] = field(default_factory=dict)
 
+    def export(self, path: Path) -> None:
+        """Put the public key where clients find it; what is there already is left alone."""
+        if not path.is_file() or path.read_text(encoding="utf-8") != self.public_key:
+            fresh = path.with_name(f".{path.name}.next")
+            fresh.write_text(self.public_key, encoding="utf-8")
+            flush(fresh)
+            fresh.replace(path)
+
     def sign_packages(self, packages: Sequence[Path]) -> None:
         """Sign packages in place, all in one call, and verify each: all of them change, or none does.
 

@@ -33,7 +33,7 @@ READABLE = 24 * 3600.0
 
 if TYPE_CHECKING:
     from config.models import Retention
-    from workers.repo.records import PublishedRecord
+    from workers.repo.records import Arrival, PublishedRecord
 
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -99,6 +99,19 @@ class Snapshots:
     def catalogue(self) -> Path:
         """What each of them holds."""
         return self.root / ".catalogue.sqlite"
+
+    def arrivals(self, package: str | None = None) -> dict[tuple[str, str], tuple[Arrival, ...]]:
+        """(package, target) → every version that ever came there, the oldest first, kept snapshots or not."""
+        current = self.current()
+        if current is None:
+            return {}
+        from workers.repo.records import Arrival
+
+        found: dict[tuple[str, str], tuple[Arrival, ...]] = {}
+        with Catalogue.opened(self.catalogue) as catalogue:
+            for name, target, nevr, evr, came in catalogue.arrivals(current.record.number, package):
+                found[name, target] = (*found.get((name, target), ()), Arrival(name, nevr, evr, came))
+        return found
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One publisher at a time."""
@@ -213,7 +226,7 @@ class Draft:
         self.repositories = tuple(sorted({*(current.record.repositories if current else ()), *repositories}))
         self._catalogue = catalogue
         self._folder = snapshots.root / ".snapshots" / f".{number:04}.partial"
-        self._sources: list[tuple[File, Path]] = []
+        self._sources: dict[tuple[str, str], tuple[File, Path]] = {}
         self._gone: list[tuple[str, str]] = []
         self._records: list[PublishedRecord] = []
         self._errata: dict[tuple[str, str], str | None] = {}
@@ -229,7 +242,7 @@ class Draft:
         if known is not None and known.sha256 != file.sha256 and there:
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
-            self._sources.append((file, source))
+            self._sources.setdefault((file.repository, file.path), (file, source))
 
     def document(self, repository: str, path: str) -> File | None:
         """What was published at a place before, and still lies there: a document that comes back stays as it was."""
@@ -278,19 +291,20 @@ class Draft:
     def _write_rows(self, groups: Groups | None) -> set[str]:
         """The catalogue's part; the repositories whose index changes."""
         catalogue, number = self._catalogue, self.number
-        changed = {file.repository for file, _ in self._sources} | {repository for repository, _ in self._gone}
+        changed = {file.repository for file, _ in self._sources.values()} | {repository for repository, _ in self._gone}
         changed |= {repository for repository, _ in self._errata}
         with catalogue.writing():
             if self._restored:
                 changed |= catalogue.restore(number, self._restored.record.content_of, self.now)
             for repository, path in self._gone:
                 catalogue.retire(number, repository, path, self.now)
-            for file, _ in self._sources:
+            for file, _ in self._sources.values():
                 catalogue.add(number, file)
             for (repository, package), erratum in self._errata.items():
                 catalogue.set_erratum(number, repository, package, erratum)
             for record in self._records:
                 catalogue.note(number, record.package, record.target, record.model_dump_json())
+                catalogue.arrived(number, record.package, record.target, record.nevr, record.evr, record.published)
             catalogue.compress(number)
             if groups is not None and not self._restored:
                 for repository in changed:
@@ -301,7 +315,7 @@ class Draft:
 
     def _place_files(self) -> None:
         folders = set()
-        for file, source in self._sources:
+        for file, source in self._sources.values():
             place = self.tree / file.repository / file.path
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)

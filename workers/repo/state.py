@@ -23,17 +23,28 @@ def snapshots_of(site: Site, state: Path, stage: Stage) -> Snapshots:
 
 
 def named_stage(site: Site, name: str) -> Stage:
-    """A stage by its name.
+    """A stage by its name; without one, the last: what users install from.
 
     :raises CannotRun: naming the stages there are.
     """
     try:
-        return site.stage(name)
+        return site.stage(name) if name else site.stages[-1]
     except KeyError as error:
         raise CannotRun(str(error.args[0])) from None
 
 
-def published(site: Site, state: Path, stage: str = "kitten") -> dict[tuple[str, str], PublishedRecord]:
+def first_signed(site: Site) -> Stage:
+    """Where builds get their signature.
+
+    :raises CannotRun: when no stage is signed.
+    """
+    found = next((stage for stage in site.stages if stage.signed), None)
+    if found is None:
+        raise CannotRun("the site has no signed stage", "add one to stages.yaml")
+    return found
+
+
+def published(site: Site, state: Path, stage: str = "") -> dict[tuple[str, str], PublishedRecord]:
     """(package, target) → which build of it users see.
 
     :raises CannotRun: when there is no such stage.

@@ -97,11 +97,6 @@ def add(
     :param published: target → what is published of the package.
     :raises CannotRun: when a file is not the package its name says, or not for the target.
     """
-    old = published.get(unit.target.name)
-    gone = _places(old) if old else set()
-    # A source package stays while another target is still at its version.
-    gone -= {place for name, record in published.items() if name != unit.target.name for place in _places(record)}
-    gone -= set(unit.files)
     files = []
     for place_, artifact in sorted(unit.files.items()):
         package = index.describe(signed[artifact.name], place_.path)
@@ -118,9 +113,7 @@ def add(
                 size=file.size,
             )
         )
-    for place_ in sorted(gone):
-        draft.remove(place_.repository, place_.path)
-    return PublishedRecord(
+    record = PublishedRecord(
         package=unit.package,
         target=unit.target.name,
         nevr=unit.nevr,
@@ -132,6 +125,21 @@ def add(
         published=utc(draft.now),
         files=tuple(files),
     )
+    for place_ in places_given_up(record, published):
+        draft.remove(place_.repository, place_.path)
+    return record
+
+
+def places_given_up(record: PublishedRecord, published: Mapping[str, PublishedRecord]) -> list[Place]:
+    """Where files lie that no target has any more once a record takes its target's place.
+
+    A source package stays while another target is still at its version.
+
+    :param published: target → what is published of the package so far.
+    """
+    old = published.get(record.target)
+    others = (place for name, each in published.items() if name != record.target for place in _places(each))
+    return sorted(_places(old) - {*others, *_places(record)}) if old else []
 
 
 def _places(record: PublishedRecord) -> set[Place]:

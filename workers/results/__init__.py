@@ -305,6 +305,36 @@ class GateResult(Result):
     """What targets that may lag owe, in words."""
 
 
+class Promoted(Record):
+    """A package that a stage took from the one before."""
+
+    package: str
+    target: str
+    nevr: str
+    commit: str = ""
+
+
+class PromoteResult(Result):
+    """``kitten promote``: what a stage took from the one before, and what waits there or is refused."""
+
+    command: Literal["promote"] = "promote"
+    stage: str
+    packages: tuple[str, ...] = ()
+    """What was asked for; none: all that waited."""
+    snapshot: int = 0
+    """The newest publication that this call made; 0: none."""
+    promoted: tuple[Promoted, ...] = ()
+    has: tuple[Promoted, ...] = ()
+    """What the stage has now of all packages that were asked for or passed, on every target."""
+    waits: tuple[str, ...] = ()
+    """Of what was asked for, what waits for targets that have not brought it yet, in words."""
+    refused: tuple[RuleVerdict, ...] = ()
+    """What the gate said against the rest of it."""
+    overrides: tuple[OverrideRecord, ...] = ()
+    joined: tuple[str, ...] = ()
+    """Packages that went along because others needed them, each with why."""
+
+
 class PublishResult(Result):
     """``kitten publish``: signed and visible, or already there."""
 
@@ -318,6 +348,8 @@ class PublishResult(Result):
     packages: tuple[Artifact, ...] = ()
     documents: tuple[Artifact, ...] = ()
     """Where the package comes from and what it is made of, and the signature of each (``NAME.asc``)."""
+    has: tuple[Promoted, ...] = ()
+    """What the stage has now of the package, on every target."""
     unchanged: bool = False
     flaky: tuple[str, ...] = ()
     """Cases of its tests that failed and then passed: no failure, and never silent."""

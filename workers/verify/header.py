@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,17 @@ _NAME, _VERSION, _RELEASE, _ARCH, _PLATFORM, _OPTFLAGS = 1000, 1001, 1002, 1022,
 _SOURCERPM, _PROVIDENAME, _REQUIRENAME = 1044, 1047, 1049
 _DIRINDEXES, _BASENAMES, _DIRNAMES, _OLDFILENAMES = 1116, 1117, 1118, 1027
 _PAYLOADFORMAT, _PAYLOADCOMPRESSOR = 1124, 1125
+_CONTENT = {
+    "files": (_DIRINDEXES, _BASENAMES, _DIRNAMES, _OLDFILENAMES),
+    "digests, modes, links, flags, owners, groups, capabilities": (1035, 1030, 1036, 1037, 1039, 1040, 5010),
+    "provides": (_PROVIDENAME, 1112, 1113),
+    "requires": (_REQUIRENAME, 1048, 1050),
+    "conflicts": (1054, 1053, 1055),
+    "obsoletes": (1090, 1114, 1115),
+    "recommends, suggests, supplements, enhances": tuple(range(5046, 5058)),
+    "scripts and what runs them": (1023, 1024, 1025, 1026, 1085, 1086, 1087, 1088, 1151, 1152, 1153, 1154),
+    "triggers": (1065, 1066, 1067, 1068, 1069, 1092),
+}
 _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N = range(1, 10)
 _INTEGERS = {_INT16: "H", _INT32: "I", _INT64: "Q"}
 
@@ -65,6 +77,24 @@ def read_header(path: Path) -> Header:
 
     :raises MalformedError: when the file is no whole RPM.
     """
+    tags, offset = _tags(path)
+    return _header(tags, offset)
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 over what a package installs, asks for and runs, as its header has it.
+
+    Files count with the digest of their content, mode, owner and link; time stamps, the build's host and options, and how
+    the payload is compressed do not. That the payload is what the header says, rpm checks when it installs it.
+
+    :raises MalformedError: when the file is no whole RPM.
+    """
+    tags, _ = _tags(path)
+    return sha256(repr([[tags.get(tag) for tag in group] for group in _CONTENT.values()]).encode()).hexdigest()
+
+
+def _tags(path: Path) -> tuple[Mapping[int, Value], int]:
+    """The header's tags, and where it ends."""
     try:
         with path.open("rb") as file:
             lead = file.read(_LEAD_SIZE)
@@ -73,7 +103,7 @@ def read_header(path: Path) -> Header:
             _, size = _section(file, "signature header")
             file.seek(-size % 8, 1)
             tags, _ = _section(file, "header")
-            return _header(tags, file.tell())
+            return tags, file.tell()
     except (struct.error, UnicodeError, IndexError) as error:
         raise MalformedError(f"damaged RPM header: {error}") from None
 

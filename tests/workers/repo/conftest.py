@@ -66,6 +66,8 @@ arch_compat: x86_64_v2: x86_64 noarch
 buildarch_compat: x86_64_v2: noarch
 """
 
+OF_ONE_BUILD = ("built", "verified", "tested", "placement", "no-downgrade", "no-replaced-file", "one-source")
+
 RpmFactory = Callable[..., tuple[Path, ...]]
 BuildFactory = Callable[..., Path]
 
@@ -123,7 +125,7 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
 
 @pytest.fixture(scope="session")
 def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's folder with one package, tiny."""
+    """The demo's folder with one package, tiny, and one signed stage whose rules look at one build each."""
     folder = tmp_path_factory.mktemp("config")
     shutil.copytree(CONFIG / "kitten-10", folder / "kitten-10")
     shutil.copytree(CONFIG / "demo", folder / "demo")
@@ -135,9 +137,27 @@ def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries.pop("rules", None)
     entries["repositories"] = [{"name": name} for name in ("BaseOS", "AppStream", "sandbox-base")]
     repositories.write_text(yaml.safe_dump(entries))
+    stages = folder / "demo" / "stages.yaml"
+    first, _, last = yaml.safe_load(stages.read_text())
+    last["gate"] = [rule for rule in last["gate"] if rule["rule"] in OF_ONE_BUILD]
+    stages.write_text(yaml.safe_dump([first, last]))
     entry = {"name": "tiny", "binaries": ["tiny-libs", "tiny-doc"], "placement": {"tiny-doc": "AppStream"}}
     (folder / "demo" / "packages" / "tiny.yaml").write_text(yaml.safe_dump(entry))
     return folder / "demo"
+
+
+@pytest.fixture(scope="session")
+def staged_path(site_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the demo's stages: builds go to testing, and from there to kitten."""
+    folder = tmp_path_factory.mktemp("staged")
+    shutil.copytree(site_path.parent, folder / "config")
+    shutil.copy(CONFIG / "demo" / "stages.yaml", folder / "config" / "demo")
+    return folder / "config" / "demo"
+
+
+@pytest.fixture(scope="session")
+def staged(staged_path: Path) -> Site:
+    return load_site(str(staged_path))
 
 
 @pytest.fixture(scope="session")

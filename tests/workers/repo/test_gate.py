@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from config.models import Package, Site
-from workers.repo.gate import Candidate, against_package, against_published, judge
-from workers.repo.records import PublishedFile, PublishedRecord
+from workers.repo.gate.proofs import against_package, judge
+from workers.repo.gate.refusal import Refusal
+from workers.repo.gate.versions import Candidate, not_older, not_replaced, not_taken_back, same_source
+from workers.repo.records import Arrival, PublishedFile, PublishedRecord
 from workers.results import Artifact, BuildResult, Check, SuiteResult, TestResult, VerifyResult
 
 ALL = ("built", "verified", "tested")
@@ -176,23 +178,43 @@ def candidate(evr: str = "1-1.el10", **unsigned: str) -> Candidate:
     return Candidate("tiny", f"tiny-{evr}", evr, unsigned or {LIBS.name: "1" * 64})
 
 
+def arrival(evr: str) -> Arrival:
+    return Arrival("tiny", f"tiny-{evr}", evr, "2026-03-01T00:00:00Z")
+
+
+def against_published(
+    new: Candidate, old: PublishedRecord | None, others: Iterable[PublishedRecord]
+) -> tuple[Refusal, ...]:
+    return (*not_older(new, old), *not_replaced(new, old), *same_source(new, others))
+
+
 @pytest.mark.parametrize("evr", ["1-1.el10", "1-1.el10.alma.1", "1.1-1.el10", "10-1.el10", "1:0-1.el10"])
 def test_an_equal_or_newer_version_passes(evr: str) -> None:
     assert against_published(candidate(evr), published(), ()) == ()
 
 
 @pytest.mark.parametrize("evr", ["1~rc1-1.el10", "0.9-1.el10", "1-0.el10"])
-def test_an_older_version_is_stopped_unless_forced(evr: str) -> None:
+def test_an_older_version_is_stopped(evr: str) -> None:
     (refusal,) = against_published(candidate(evr), published(), ())
-    assert (
-        str(refusal)
-        == f"no-downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback, or --force"
+    assert str(refusal) == (
+        f"no-downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback goes back; else raise its "
+        "version, or --override no-downgrade"
     )
-    assert against_published(candidate(evr), published(), (), force=True) == ()
 
 
-def test_other_content_under_a_published_name_is_stopped_even_when_forced() -> None:
-    (refusal,) = against_published(candidate(), published(checksum="8" * 64), (), force=True)
+def test_what_was_taken_back_does_not_come_again() -> None:
+    came = (arrival("1-1.el10"), arrival("2-1.el10"))
+    assert list(not_taken_back(candidate("3-1.el10"), published(), came)) == []
+    assert list(not_taken_back(candidate("1-1.el10"), published(), came)) == [], "it is there"
+    (refusal,) = not_taken_back(candidate("2-1.el10"), published(), came)
+    assert str(refusal) == (
+        "not-taken-back: tiny-2-1.el10 was published before and was taken back; tiny-1-1.el10 took its place → mend it and "
+        "raise its Release, or --override not-taken-back"
+    )
+
+
+def test_other_content_under_a_published_name_is_stopped() -> None:
+    (refusal,) = against_published(candidate(), published(checksum="8" * 64), ())
     assert str(refusal) == (
         f"no-replaced-file: {LIBS.name} is published from commit cccccccccccc with other content → raise its Release"
     )

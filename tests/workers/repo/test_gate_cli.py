@@ -12,17 +12,18 @@ from config.loading import load_site
 from config.models import Site
 from tests.workers.repo.conftest import BuildFactory
 from workers.errors import CannotRun, DidNotHold
-from workers.repo.gate.folders import payload_digest
+from workers.repo.gate.world import content_of
 from workers.repo.gate_cli import gate
+from workers.repo.promote import promote
 from workers.repo.publish import publish
 from workers.results import GateResult
 
 
 @pytest.fixture
-def lone(site_path: Path, tmp_path: Path) -> Path:
+def lone(staged_path: Path, tmp_path: Path) -> Path:
     """The site, whose package is built for x86_64_v2 alone."""
     folder = tmp_path / "config"
-    shutil.copytree(site_path.parent, folder)
+    shutil.copytree(staged_path.parent, folder)
     entry = folder / "demo/packages/tiny.yaml"
     entry.write_text(entry.read_text() + "targets: [x86_64_v2]\n")
     return folder / "demo"
@@ -42,6 +43,7 @@ def files(folder: Path) -> set[Path]:
 def test_a_build_may_pass_to_testing_and_from_there_to_users(lone: Path, state: Path, make_build: BuildFactory) -> None:
     site = load_site(str(lone))
     publish(site, state, "x86_64_v2", str(make_build("x86_64_v2")))
+    promote(site, state)
     build = str(make_build("x86_64_v2", version="2"))
     done, result = asked(lone, state, "--stage", "testing", "--target", "x86_64_v2", "--build", build)
     assert (done.exit_code, result.summary) == (0, "1 build may pass to testing")
@@ -57,10 +59,11 @@ def test_dnf_is_one_of_the_rules(lone: Path, state: Path, make_build: BuildFacto
     if shutil.which("dnf") is None:
         pytest.skip("dnf is not installed: apt-get install dnf")
     stages = lone / "stages.yaml"
-    stages.write_text(stages.read_text() + "\n    - {rule: dnf}\n")
+    assert "{rule: dnf}" in stages.read_text()
     site = load_site(str(lone))
     publish(site, state, "x86_64_v2", str(make_build("x86_64_v2")))
-    publish(site, state, "x86_64_v2", str(make_build("x86_64_v2", version="2")), stage_name="testing")
+    assert promote(site, state).outcome == "held"
+    publish(site, state, "x86_64_v2", str(make_build("x86_64_v2", version="2")))
     done, result = asked(lone, state)
     assert (done.exit_code, result.cause) == (0, "")
     (rpm,) = (state / "testing/10-kitten").rglob("tiny-libs-2-*.rpm")
@@ -74,11 +77,11 @@ def test_dnf_is_one_of_the_rules(lone: Path, state: Path, make_build: BuildFacto
 
 
 def test_a_refusal_names_rule_build_target_and_way_out(
-    site_path: Path, site: Site, state: Path, make_build: BuildFactory
+    staged_path: Path, staged: Site, state: Path, make_build: BuildFactory
 ) -> None:
     build = make_build()
-    publish(site, state, "aarch64", str(build), stage_name="testing")
-    done, result = asked(site_path, state)
+    publish(staged, state, "aarch64", str(build), stage_name="testing")
+    done, result = asked(staged_path, state)
     assert isinstance(done.exception, DidNotHold)
     first = (
         f"required-targets: tiny-1-1.el10 on aarch64 ({build}): tiny-1-1.el10 has not passed on x86_64, which has none → "
@@ -87,7 +90,7 @@ def test_a_refusal_names_rule_build_target_and_way_out(
     assert str(done.exception) == f"1 build may not pass to kitten: {first} (and 3 more)"
     assert f"refused: {first}\n" in done.output
     reason = ["--reason", "the other targets follow today", "--as", "release"]
-    done, result = asked(site_path, state, "--override", "required-targets", *reason)
+    done, result = asked(staged_path, state, "--override", "required-targets", *reason)
     assert (done.exit_code, result.summary) == (0, "1 build may pass to kitten, 1 rule overridden")
     assert [(r.rule, r.user, len(r.refused)) for r in result.overrides] == [("required-targets", "release", 4)]
 
@@ -106,24 +109,24 @@ def test_a_refusal_names_rule_build_target_and_way_out(
     ],
 )
 def test_a_question_that_cannot_be_asked_is_one_line(
-    site_path: Path, state: Path, arguments: tuple[str, ...], message: str
+    staged_path: Path, state: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    done, result = asked(site_path, state, *arguments)
+    done, result = asked(staged_path, state, *arguments)
     assert isinstance(done.exception, CannotRun)
     assert done.exception.what.startswith(message)
     assert (result.outcome, result.summary) == ("cannot-run", done.exception.what)
 
 
-def test_a_signed_package_has_the_payload_it_was_built_with(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_a_signed_package_has_the_content_it_was_built_with(staged: Site, state: Path, make_build: BuildFactory) -> None:
     build, changed = make_build(), make_build(content="changed")
-    publish(site, state, "aarch64", str(build), stage_name="testing")
+    publish(staged, state, "aarch64", str(build), stage_name="testing")
     (signed,) = (state / "testing/10-kitten").rglob("tiny-libs-1-*.rpm")
     assert signed.read_bytes() != (build / signed.name).read_bytes()
-    assert payload_digest(signed) == payload_digest(build / signed.name)
-    assert payload_digest(signed) != payload_digest(changed / signed.name)
+    assert content_of(signed) == content_of(build / signed.name)
+    assert content_of(signed) != content_of(changed / signed.name)
 
 
-def test_a_file_that_is_no_package_has_no_payload(tmp_path: Path) -> None:
+def test_a_file_that_is_no_package_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.rpm").write_bytes(b"no package")
     with pytest.raises(CannotRun, match=r"a\.rpm is no readable package: not an RPM package: no lead"):
-        payload_digest(tmp_path / "a.rpm")
+        content_of(tmp_path / "a.rpm")

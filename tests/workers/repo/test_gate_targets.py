@@ -32,7 +32,7 @@ class MadeUp:
 
     there: Repositories = field(default_factory=lambda: Repositories(()))
     brings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-    payloads: Mapping[Key, str] = field(default_factory=dict)
+    contents: Mapping[Key, str] = field(default_factory=dict)
     dnf_says: str = ""
 
     def before(self, target: Target) -> Repositories:
@@ -41,8 +41,8 @@ class MadeUp:
     def elements(self, passing: Passing) -> tuple[bytes, ...]:
         return self.brings[passing.package.name]
 
-    def payload(self, package: str, target: str, file: str) -> str:
-        return self.payloads[package, target]
+    def content(self, package: str, target: str, file: str) -> str:
+        return self.contents[package, target]
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
         return self.dnf_says
@@ -166,15 +166,15 @@ def test_a_debt_begins_with_the_first_version_it_missed(site: Site) -> None:
     assert str(never) == "s390x has none and others have tiny-3-1.el10: since 2026-02-01, 47 days, 7 days allowed"
 
 
-def test_noarch_packages_of_one_payload_pass_though_their_headers_differ(site: Site) -> None:
+def test_noarch_packages_of_one_content_pass_though_their_headers_differ(site: Site) -> None:
     both = [passing(site, "x86_64"), passing(site, "aarch64", doc="9" * 64)]
-    alike = MadeUp(payloads={("tiny", "x86_64"): "a", ("tiny", "aarch64"): "a"})
+    alike = MadeUp(contents={("tiny", "x86_64"): "a", ("tiny", "aarch64"): "a"})
     assert refused(asked(site, "noarch-parity", both, world=alike)) == []
     assert refused(asked(site, "noarch-parity", [passing(site, "x86_64"), passing(site, "aarch64")])) == []
 
 
 def test_noarch_packages_of_other_content_are_stopped(site: Site) -> None:
-    differing = MadeUp(payloads={("tiny", "x86_64"): "a", ("tiny", "aarch64"): "b"})
+    differing = MadeUp(contents={("tiny", "x86_64"): "a", ("tiny", "aarch64"): "b"})
     words = (
         "noarch-parity: tiny-2-1.el10 on aarch64 (/builds/aarch64): tiny-doc-2-1.el10.noarch.rpm of aarch64 has other "
         "content than that of x86_64 → make it the same wherever it is built, or a package of its architecture"
@@ -236,7 +236,7 @@ def test_what_makes_another_package_uninstallable_is_stopped(site: Site) -> None
 
 
 def test_dnf_has_the_last_word_on_what_lies_in_a_signed_stage(site: Site) -> None:
-    signed = [passing(site, "x86_64", signed=True)]
+    signed = [passing(site, "x86_64", record=record("x86_64", "2"))]
     assert refused(asked(site, "dnf", signed)) == []
     (words,) = refused(asked(site, "dnf", signed, world=MadeUp(dnf_says="dnf refused to install tiny-libs")))
     assert words.endswith("dnf refused to install tiny-libs → try it: kitten install-check --target x86_64")
@@ -274,7 +274,7 @@ def test_an_override_of_what_refused_nothing_leaves_no_record(site: Site) -> Non
         (Overrides(("same-newest",), "because  ", "release"), "the reason 'because' is too short"),
         (Overrides(("built",), REASON, "admin"), "nobody overrides the rule built"),
         (Overrides(("no-replaced-file",), REASON, "admin"), "nobody overrides the rule no-replaced-file"),
-        (Overrides(("lags",), REASON, "admin"), "the gate has no rule lags\n  → its rules: built, same-newest"),
+        (Overrides(("lags",), REASON, "admin"), "the gate of kitten has no rule lags\n  → its rules: built, same-newest"),
     ],
 )
 def test_an_override_that_is_not_allowed_is_one_line(site: Site, overrides: Overrides, message: str) -> None:

@@ -17,6 +17,7 @@ from tests.workers.repo.conftest import BuildFactory, RpmFactory
 from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import index, snapshot
+from workers.repo.gate.override import Overrides
 from workers.repo.publish import publish
 from workers.repo.rollback import rollback
 from workers.repo.state import published
@@ -210,12 +211,22 @@ def test_a_version_that_was_rolled_back_cannot_come_again_with_other_content(
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
-def test_an_older_version_is_refused_unless_forced(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_an_older_version_is_refused_unless_somebody_may_and_says_why(site: Site, state: Path, make_build: BuildFactory) -> None:
     publish(site, state, "aarch64", str(make_build(epoch="1")))
     older = str(make_build(version="2"))
     result = publish(site, state, "aarch64", older)
     assert result.cause.startswith("no-downgrade: tiny-2-1.el10 is older than the published tiny-1-1.el10")
-    assert publish(site, state, "aarch64", older, force=True).outcome == "held"
+    reason = "the newer one loses data"
+    with pytest.raises(CannotRun, match="contributor may not override the gate"):
+        publish(site, state, "aarch64", older, overrides=Overrides(("no-downgrade",), reason, "contributor"))
+    assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
+    forced = publish(site, state, "aarch64", older, overrides=Overrides(("no-downgrade",), reason, "release"))
+    assert forced.outcome == "held"
+    (record,) = published(site, state).values()
+    (override,) = record.overrides
+    assert (override.rule, override.user, override.reason) == ("no-downgrade", "release", reason)
+    assert "no-downgrade" not in record.passed
+    assert {"built", "verified", "tested"} < set(record.passed)
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
@@ -229,7 +240,7 @@ def test_a_build_without_proof_is_refused_and_nothing_is_made(
         "tiny-1-1.el10 is not published on aarch64: verified: there is no verify.json "
         f"→ kitten verify --target aarch64 --build {build}"
     )
-    assert not (state / "published").exists()
+    assert not (state / "published/10-kitten").exists()
 
 
 def test_a_changed_package_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
@@ -283,7 +294,7 @@ def test_the_base_package_is_published_once_beside(
 
 @pytest.mark.parametrize(
     ("stage", "says"),
-    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, testing, kitten")],
+    [("staged", "stage staged is not a signed one"), ("moon", "unknown stage 'moon'; there are: staged, kitten")],
 )
 def test_only_signed_stages_are_published_to(
     site: Site, state: Path, make_build: BuildFactory, stage: str, says: str

@@ -4,9 +4,3 @@
 what could be installed, ``client`` (``workers.repo.client``) at what dnf does. ``evaluate`` holds a stage's rules against
 a ``situation``; nothing in here changes anything.
 """
-
-from workers.repo.gate.proofs import against_package, judge
-from workers.repo.gate.refusal import Refusal
-from workers.repo.gate.versions import Candidate, against_published, age, other_content
-
-__all__ = ["Candidate", "Refusal", "against_package", "against_published", "age", "judge", "other_content"]

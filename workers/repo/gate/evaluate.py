@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from config.models import GateRule, Target
+from config.models import GateRule, Stage, Target
 from workers.repo.gate import proofs, targets, versions
 from workers.repo.gate.closure import Broken, Closure, closure
 from workers.repo.gate.metadata import Repositories, names, replaced, source_of
@@ -16,8 +16,19 @@ from workers.results import RuleVerdict
 Rule = Callable[[Situation, GateRule], Iterable[Refused]]
 
 
-def evaluate(situation: Situation) -> tuple[RuleVerdict, ...]:
+DEAR = ("installable", "dnf")
+"""Rules that cost more than a look at records."""
+
+
+def rules_of(stage: Stage) -> tuple[str, ...]:
+    """Names of the rules that hold at a stage, in the order of stages.yaml; ``built`` comes first everywhere."""
+    return tuple(dict.fromkeys(("built", *(entry.rule for entry in stage.gate))))
+
+
+def evaluate(situation: Situation, names: Collection[str] | None = None) -> tuple[RuleVerdict, ...]:
     """Each rule of the stage's gate on each build that wants to pass, in the order of stages.yaml.
+
+    :param names: the rules to ask; by default all of the stage's.
 
     ``built`` comes first and holds everywhere, whether or not the stage names it: of a build that is not whole the
     other proofs say nothing.
@@ -25,6 +36,8 @@ def evaluate(situation: Situation) -> tuple[RuleVerdict, ...]:
     entries = {entry.rule: entry for entry in (GateRule(rule="built"), *situation.stage.gate)}
     verdicts: list[RuleVerdict] = []
     for name, entry in entries.items():
+        if names is not None and name not in names:
+            continue
         refusals: dict[int, list[Refusal]] = {}
         for passing, refusal in RULES[name](situation, entry):
             refusals.setdefault(id(passing), []).append(refusal)
@@ -76,6 +89,12 @@ def _no_downgrade(situation: Situation, entry: GateRule) -> Iterable[Refused]:  
     for passing in situation.passing:
         old = situation.published.get(passing.key)
         yield from ((passing, refusal) for refusal in versions.not_older(passing.candidate, old))
+
+
+def _not_taken_back(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        came, old = situation.history.get(passing.key, ()), situation.published.get(passing.key)
+        yield from ((passing, refusal) for refusal in versions.not_taken_back(passing.candidate, old, came))
 
 
 def _no_replaced_file(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
@@ -141,7 +160,7 @@ def _way_out(culprit: Passing, broken: Broken) -> str:
 def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
     for target in situation.targets:
         passing = situation.of_target(target)
-        unsigned = [p for p in passing if not p.signed]
+        unsigned = [p for p in passing if p.record is None]
         for each in unsigned:
             words = f"{each.nevr} lies in no signed repository of {target.name} yet, so dnf cannot take it"
             yield each, Refusal("dnf", words, f"kitten publish --stage testing --target {target.name} first")
@@ -161,6 +180,7 @@ RULES: Mapping[str, Rule] = {
     "same-newest": _over_targets(targets.same_newest),
     "no-downgrade": _no_downgrade,
     "no-replaced-file": _no_replaced_file,
+    "not-taken-back": _not_taken_back,
     "one-source": _one_source,
     "installable": _installable,
     "dnf": _dnf,

@@ -6,8 +6,8 @@ by a rule that needs it. So the rules can be held against a stage of any kind, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from config.models import Package, Site, Stage, Target
 from workers.repo.builds import Build
 from workers.repo.gate.metadata import Repositories
 from workers.repo.gate.versions import Candidate
-from workers.repo.records import PublishedRecord
+from workers.repo.records import Arrival, PublishedRecord
 
 Key = tuple[str, str]
 """(package, target)."""
@@ -30,8 +30,8 @@ class Passing:
     build: Build
     evr: str
     """``[epoch:]version-release`` of its source package."""
-    signed: bool = False
-    """Whether it comes from a signed stage, so that dnf can take it from there."""
+    record: PublishedRecord | None = None
+    """What the signed stage it comes from has of it; None of a build that comes by itself."""
 
     @property
     def nevr(self) -> str:
@@ -64,8 +64,8 @@ class World(Protocol):
     def elements(self, passing: Passing) -> tuple[bytes, ...]:
         """``<package>`` elements of primary.xml of what a build brings there, debuginfo and sources left out."""
 
-    def payload(self, package: str, target: str, file: str) -> str:
-        """SHA-256 of a package file's payload, of a build that passes or of what is at the stage."""
+    def content(self, package: str, target: str, file: str) -> str:
+        """Digest of what a package file installs, asks for and runs: of a build that passes, or of what is at the stage."""
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
         """Let dnf install, upgrade and remove what passes; its last words where it refuses, else nothing."""
@@ -81,9 +81,21 @@ class Situation:
     world: World
     published: Mapping[Key, PublishedRecord] = field(default_factory=dict)
     """What is at the stage."""
-    history: Mapping[Key, tuple[PublishedRecord, ...]] = field(default_factory=dict)
-    """What was and is there, the oldest first, as far back as it is known."""
+    history: Mapping[Key, tuple[Arrival, ...]] = field(default_factory=dict)
+    """Every version that ever came there, the oldest first."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def where(self, holds: Callable[[Passing], bool]) -> Situation:
+        """The same question about those builds for which something holds."""
+        return replace(self, passing=tuple(p for p in self.passing if holds(p)))
+
+    def without(self, keys: Collection[Key]) -> Situation:
+        """The same question without some builds."""
+        return self.where(lambda p: p.key not in keys)
+
+    def only(self, packages: Collection[str]) -> Situation:
+        """The same question about some of the packages."""
+        return self.where(lambda p: p.package.name in packages)
 
     def of_target(self, target: Target) -> tuple[Passing, ...]:
         """What passes on a target."""

@@ -15,29 +15,39 @@ from config.models import Package, Target
 from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.situation import Key, Passing, Situation
 from workers.repo.gate.versions import age
-from workers.repo.records import PublishedRecord
+from workers.repo.records import Arrival, PublishedRecord
 
 Refused = tuple[Passing, Refusal]
 
 
+WAITING = ("required-targets", "same-newest")
+"""Rules whose refusal says that something is still to come, not that something is wrong."""
+
+
 def required_targets(situation: Situation) -> Iterable[Refused]:
     """Every required target that the package is built for brings the same NEVR, or has it."""
-    by_key = {p.key: p for p in situation.passing}
     for passing in situation.passing:
-        for target in situation.site.targets_of(passing.package):
-            key = (passing.package.name, target.name)
-            brought, there = by_key.get(key), situation.published.get(key)
-            nevr = brought.nevr if brought else there.nevr if there else ""
-            if target.required and nevr != passing.nevr:
-                has = f"brings {nevr}" if brought else f"is at {nevr}" if there else "has none"
-                yield (
-                    passing,
-                    Refusal(
-                        "required-targets",
-                        f"{passing.nevr} has not passed on {target.name}, which {has}",
-                        f"build, verify and test it on {target.name}; both then go together",
-                    ),
-                )
+        for target, has in lacking(situation, passing).items():
+            yield (
+                passing,
+                Refusal(
+                    "required-targets",
+                    f"{passing.nevr} has not passed on {target}, which {has}",
+                    f"build, verify and test it on {target}; both then go together",
+                ),
+            )
+
+
+def lacking(situation: Situation, passing: Passing) -> Mapping[str, str]:
+    """Required target that neither brings a build's NEVR nor has it → what it has, in words."""
+    found = {}
+    brings = {p.target.name: p.nevr for p in situation.passing if p.package.name == passing.package.name}
+    for target in (t for t in situation.site.targets_of(passing.package) if t.required):
+        brought, there = brings.get(target.name), situation.published.get((passing.package.name, target.name))
+        nevr = brought or (there.nevr if there else "")
+        if nevr != passing.nevr:
+            found[target.name] = f"brings {nevr}" if brought else f"is at {nevr}" if there else "has none"
+    return found
 
 
 def same_newest(situation: Situation) -> Iterable[Refused]:
@@ -104,7 +114,8 @@ def debts(situation: Situation, package: Package) -> tuple[Debt, ...]:
         has = situation.published.get((package.name, target.name))
         if has and _age(has) >= _age(newest):
             continue
-        since = min(_time(r) for r in seen if has is None or _age(r) > _age(has))
+        # What came and was taken back is not owed.
+        since = min(_time(r) for r in seen if _age(r) <= _age(newest) and (has is None or _age(r) > _age(has)))
         days = max(0, (situation.now - since).days)
         found.append(
             Debt(package.name, target.name, has.nevr if has else "", newest.nevr, since, days, target.lag_days)
@@ -136,9 +147,9 @@ def lag(situation: Situation) -> Iterable[Refused]:
 
 
 def noarch_parity(situation: Situation) -> Iterable[Refused]:
-    """A package of no architecture is the same on all targets: as a file, or at least in its payload.
+    """A package of no architecture is the same on all targets: as a file, or in all that it installs, asks for and runs.
 
-    Headers differ between targets (OPTFLAGS, build host), what is installed must not.
+    Headers also tell of the build (OPTFLAGS, its host), which differs between targets.
     """
     others: dict[str, list[tuple[Key, str]]] = {}
     replaced = {p.key for p in situation.passing}
@@ -152,7 +163,7 @@ def noarch_parity(situation: Situation) -> Iterable[Refused]:
                 continue
             for key, other in others.get(name, ()):
                 mine = passing.key
-                if other != checksum and _payload(situation, mine, name) != _payload(situation, key, name):
+                if other != checksum and _content(situation, mine, name) != _content(situation, key, name):
                     yield (
                         passing,
                         Refusal(
@@ -165,8 +176,8 @@ def noarch_parity(situation: Situation) -> Iterable[Refused]:
             others.setdefault(name, []).append((passing.key, checksum))
 
 
-def _payload(situation: Situation, key: Key, file: str) -> str:
-    return situation.world.payload(*key, file)
+def _content(situation: Situation, key: Key, file: str) -> str:
+    return situation.world.content(*key, file)
 
 
 def _packages(situation: Situation) -> tuple[Package, ...]:
@@ -177,18 +188,17 @@ def _may_lag(target: Target) -> bool:
     return not target.required and target.lag_days is not None
 
 
-def _age(record: PublishedRecord) -> Any:
+def _age(record: PublishedRecord | Arrival) -> Any:
     return age(record.package, record.evr)
 
 
-def _time(record: PublishedRecord) -> datetime:
+def _time(record: PublishedRecord | Arrival) -> datetime:
     return datetime.fromisoformat(record.published)
 
 
-def _history(situation: Situation, key: Key) -> Sequence[PublishedRecord]:
-    known: Mapping[Key, Sequence[PublishedRecord]] = situation.history
+def _history(situation: Situation, key: Key) -> Sequence[PublishedRecord | Arrival]:
     there = situation.published.get(key)
-    return (*known.get(key, ()), *((there,) if there else ()))
+    return (*situation.history.get(key, ()), *((there,) if there else ()))
 
 
 def _days(number: int) -> str:

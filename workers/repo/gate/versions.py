@@ -8,7 +8,7 @@ from typing import Any
 
 from config.nevra import Nevra
 from workers.repo.gate.refusal import Refusal
-from workers.repo.records import PublishedRecord
+from workers.repo.records import Arrival, PublishedRecord
 
 
 @dataclass(frozen=True)
@@ -23,28 +23,26 @@ class Candidate:
     """File name → checksum as built."""
 
 
-def against_published(
-    new: Candidate, old: PublishedRecord | None, others: Iterable[PublishedRecord], *, force: bool = False
-) -> tuple[Refusal, ...]:
-    """Hold what would be published against what is.
-
-    :param old: what users of this target see of the package.
-    :param others: what users of the other targets see of it: its source package is common to all.
-    :param force: let an older version pass. Nothing lets other content under a published NEVRA pass.
-    """
-    return (*not_older(new, old, force), *not_replaced(new, old), *same_source(new, others))
-
-
 def age(package: str, evr: str) -> Any:
     """Sort key of a version, as rpm orders versions."""
     return Nevra.parse(f"{package}-{evr}.src").evr_key
 
 
-def not_older(new: Candidate, old: PublishedRecord | None, force: bool = False) -> Iterable[Refusal]:
+def not_taken_back(new: Candidate, old: PublishedRecord | None, came: Iterable[Arrival]) -> Iterable[Refusal]:
+    """not-taken-back: the version was not there before and gone since, by a rollback as a rule."""
+    if (old is None or old.nevr != new.nevr) and new.nevr in {arrival.nevr for arrival in came}:
+        now = f"{old.nevr} took its place" if old else "nothing took its place"
+        words = f"{new.nevr} was published before and was taken back; {now}"
+        yield Refusal("not-taken-back", words, "mend it and raise its Release, or --override not-taken-back")
+
+
+def not_older(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
     """no-downgrade: the version is not older than what the target has."""
-    if old is not None and not force and age(new.package, new.evr) < age(old.package, old.evr):
+    if old is not None and age(new.package, new.evr) < age(old.package, old.evr):
         yield Refusal(
-            "no-downgrade", f"{new.nevr} is older than the published {old.nevr}", "kitten rollback, or --force"
+            "no-downgrade",
+            f"{new.nevr} is older than the published {old.nevr}",
+            "kitten rollback goes back; else raise its version, or --override no-downgrade",
         )
 
 

@@ -1,0 +1,8 @@
+"""The property of a build that tells what users have of a package now. Without Buildbot: the command line reads it too."""
+
+from __future__ import annotations
+
+
+def released(package: str) -> str:
+    """Its name; its value is a list of [target, commit]."""
+    return f"released:{package}"
