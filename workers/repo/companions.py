@@ -10,7 +10,6 @@ from pathlib import Path
 
 from config.models import Package, Site, Target
 from workers.repo import index
-from workers.repo.catalogue import File
 from workers.repo.documents import documents, home
 from workers.repo.errata import changelog, erratum, newer, updated_files
 from workers.repo.evidence import evidence_at
@@ -18,6 +17,7 @@ from workers.repo.packages import is_debug_file, nevra_of_file
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.sign import Signer
 from workers.repo.snapshot import Draft
+from workers.repo.tables import File
 from workers.repo.updateinfo import to_xml
 
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
-from workers.repo.catalogue import Catalogue, File
+from workers.repo.catalogue import Catalogue
+from workers.repo.tables import File
 
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
@@ -189,9 +190,9 @@ class Snapshots:
             gone_packages = []
             for repository, path, unsigned in catalogue.prune(min(kept), time.time() - READABLE):
                 (self.root / self.top / repository / path).unlink(missing_ok=True)
-                gone_packages.append(unsigned)
-            for unsigned in gone_packages:
-                if unsigned and not catalogue.holds(unsigned):
+                gone_packages.append((path, unsigned))
+            for path, unsigned in gone_packages:
+                if unsigned and not catalogue.holds(path, unsigned):
                     forget(unsigned)
 
 
@@ -225,8 +226,7 @@ class Draft:
         :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
         """
         known = self._catalogue.known(file.repository, file.path)
-        there = (self.tree / file.repository / file.path).exists()
-        if known is not None and known.sha256 != file.sha256 and there:
+        if known and known.sha256 != file.sha256 and (self.tree / file.repository / file.path).exists():
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
             self._sources.append((file, source))
@@ -302,11 +302,11 @@ class Draft:
     def _place_files(self) -> None:
         folders = set()
         for file, source in self._sources:
-            place = self.tree / file.repository / file.path
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _link(source, place)
-            folders.add(place.parent)
+            place = self.tree.joinpath(file.repository, file.path)
+            if (folder := place.parent) not in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                folders.add(folder)
+            _link(source, place)
         for repository in self.repositories:
             link = self.tree / repository / "repodata"
             if not link.is_symlink():
@@ -355,9 +355,11 @@ class Draft:
 
 
 def _link(source: Path, place: Path) -> None:
-    """A hard link, or a copy where that is another file system; whole in either case."""
+    """A hard link, or a copy where that is another file system; whole in either case. What is there already stays."""
     try:
         os.link(source, place)
+    except FileExistsError:
+        return
     except OSError:
         partial = place.with_name(f".{place.name}.partial")
         shutil.copyfile(source, partial)
@@ -372,4 +374,4 @@ def utc(time: float) -> str:
 
 def seconds(text: str) -> int:
     """The reverse."""
-    return int(datetime.strptime(text, _ISO).replace(tzinfo=UTC).timestamp())
+    return int(datetime.fromisoformat(text).timestamp())
