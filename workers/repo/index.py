@@ -57,6 +57,15 @@ def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
+def recalled(metadata: Metadata) -> Package:
+    """What the catalogue keeps of a package's changelog, as :func:`describe` reads it from the file."""
+    import createrepo_c
+
+    package = createrepo_c.Package()
+    createrepo_c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
+    return package
+
+
 def load(repository: Path) -> list[Package]:
     """The packages a repository folder's index names; none when it has no index yet."""
     import createrepo_c

@@ -31,7 +31,7 @@ from workers.repo.records import PublishedRecord
 from workers.repo.sign import Signer, site_signer
 from workers.repo.snapshot import Groups, Snapshot, Snapshots
 from workers.repo.state import named_stage, snapshots_of
-from workers.repo.unit import Unit, add, base_unit, evr_of, unit_of
+from workers.repo.unit import Unit, add, base_unit, evr_of, read, unit_of
 from workers.results import Artifact, PublishResult
 
 POOL = ".signed"
@@ -126,7 +126,7 @@ def _switch(
     records = []
     with snapshots.draft(repositories_of(site, units[0].target)) as draft:
         for unit in units:
-            files = pool.bring(list(unit.files.values()), unit.fetch)
+            files = read(unit, pool.bring(list(unit.files.values()), unit.fetch))
             published = current.published_of(unit.package) if current else {}
             record = add(draft, unit, files, published)
             if unit.package != BASE:

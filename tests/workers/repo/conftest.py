@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from config.models import Site
 from workers.repo import index
 from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package
+from workers.repo.records import PublishedFile
 from workers.repo.sign import signer
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 
@@ -177,6 +178,11 @@ def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path
     repomd.unlink(missing_ok=True)  # never written into: a snapshot may hold it
     repomd.write_bytes(content)
     return repomd
+
+
+def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, Package]:
+    """File name → header, of published files below a distribution's root."""
+    return {file.name: index.describe(tree / file.repository / file.path, file.path) for file in files}
 
 
 def artifact(path: Path) -> Artifact:
