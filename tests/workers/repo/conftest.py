@@ -57,6 +57,8 @@ echo debug > %{{buildroot}}/usr/share/tiny/debug
 /usr/share/tiny/doc
 %files libs-debuginfo
 /usr/share/tiny/debug
+%changelog
+{changelog}
 """
 
 # rpm 4.18 knows no microarchitecture levels; later ones do.
@@ -99,10 +101,12 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
         content: str = "libs",
         epoch: str = "0",
         source: str = "tiny",
+        changelog: str = "",
     ) -> tuple[Path, ...]:
-        source_key = (version, release, epoch, source)
+        source_key = (version, release, epoch, source, changelog)
         if (key := (arch, content, *source_key)) not in made:
-            text = SPEC.format(version=version, release=release, epoch=epoch, content=content, summary=source)
+            said = {"version": version, "release": release, "epoch": epoch, "changelog": changelog}
+            text = SPEC.format(**said, content=content, summary=source)
             folder = top / hashlib.sha256(repr(key).encode()).hexdigest()[:12]
             folder.mkdir()
             spec = folder / "tiny.spec"
