@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from packageurl import PackageURL
 
-MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
 MAX_FILES = 5_000
 """Files one bill lists: half a millisecond each, and a publication is a matter of seconds. What is left out is counted
 in the property ``rpm:files-left-out``; the package's own header has all of them."""
