@@ -93,7 +93,7 @@ def read(unit: Unit, signed: Mapping[str, Path]) -> dict[str, Signed]:
     :raises CannotRun: when a file is not the package its name says, or not for the target.
     """
     found = {}
-    for place_, artifact in sorted(unit.files.items()):
+    for place_, artifact in unit.files.items():
         header = index.describe(signed[artifact.name], place_.path)
         check_header(header, artifact.name, unit.target)
         found[artifact.name] = Signed(signed[artifact.name], header)
