@@ -159,10 +159,13 @@ def _data(folder: Path, name: str, content: bytes) -> _Data:
     checksum = sha256(content).hexdigest()
     path = folder / f"{checksum}-{name}.zst"
     if not path.is_file():
-        with path.open("wb") as file:
+        # By a rename: under its name it is whole, or a call after a kill would take half of it for all.
+        partial = folder / f".{name}.partial"
+        with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        partial.rename(path)
     return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
 
 

@@ -45,6 +45,22 @@ def test_a_file_that_is_larger_than_what_is_read_at_a_time_is_told_whole(
     assert write_index(tmp_path, packages, 1).read_bytes() == whole
 
 
+def test_a_data_file_has_its_name_once_it_is_whole(
+    make_rpms: RpmFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError("No space left on device")
+
+    packages = [index.describe(rpm, rpm.name) for rpm in make_rpms("aarch64")]
+    with monkeypatch.context() as patch:
+        patch.setattr(index.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_index(tmp_path, packages, 1)
+    assert not [path for path in (tmp_path / "repodata").iterdir() if not path.name.startswith(".")]
+    write_index(tmp_path, packages, 1)
+    assert {path.name for path in (tmp_path / "repodata").iterdir()} == index.data_files(tmp_path) - {"repomd.xml.asc"}
+
+
 def test_the_catalogue_tells_the_changelog_of_the_file(make_rpms: RpmFactory) -> None:
     said = "* Tue Nov 24 2026 A <a@example.org> - 2-1\n- <b> & more\n\n* Mon Nov 23 2026 A <a@example.org> - 1-1\n- First"
     rpm = next(rpm for rpm in make_rpms("aarch64", changelog=said) if rpm.name.startswith("tiny-libs-1"))
