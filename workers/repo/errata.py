@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from config.nevra import Nevra
 
 if TYPE_CHECKING:
+    from workers.repo.packages import Package
     from workers.repo.records import PublishedFile
 
 Kind = Literal["security", "bugfix", "enhancement", "newpackage"]
-Severity = Literal["None", "Low", "Moderate", "Important", "Critical"]
 
 DESCRIPTION_CHARACTERS = 32_000
 """A description is for people: what exceeds this is cut, and says so."""
@@ -105,21 +105,20 @@ class Erratum:
     issued: datetime
     references: tuple[Reference, ...]
     packages: tuple[Updated, ...]
-    severity: Severity = "None"
     release: str = ""
     """The distribution in words: AlmaLinux OS Kitten 10."""
     contact: str = ""
     """``from`` of the update: where to report a mistake."""
-    collection: str = field(default="")
+    collection: str = ""
     """Short name of the collection of packages: ``kitten-10-x86_64``."""
 
 
-def changelog(package: object) -> tuple[Entry, ...]:
+def changelog(package: Package) -> tuple[Entry, ...]:
     """The entries of a package that ``createrepo_c`` read, the newest first.
 
-    :param package: of :func:`workers.repo.index.describe`, or one that an index names.
+    :param package: of :func:`workers.repo.index.describe` or :func:`workers.repo.index.recalled`.
     """
-    entries: Sequence[tuple[str, int, str]] = package.changelogs  # type: ignore[attr-defined]
+    entries: Sequence[tuple[str, int, str]] = package.changelogs
     # A package file's entries come oldest first, an index's may not. createrepo_c moves entries of one day a second
     # apart, so that their times tell the order.
     found = (Entry(author or "", int(time), text or "") for author, time, text in entries)
@@ -155,7 +154,6 @@ def erratum(
     *,
     is_new: bool = False,
     old_version: str = "",
-    severity: Severity = "None",
     release: str = "",
     contact: str = "",
     collection: str = "",
@@ -181,7 +179,6 @@ def erratum(
         issued=issued.astimezone(UTC),
         references=references,
         packages=tuple(sorted(packages, key=lambda updated: (updated.nevra, updated.sha256))),
-        severity=severity,
         release=_plain(release),
         contact=_plain(contact),
         collection=_plain(collection),

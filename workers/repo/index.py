@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import CannotRun
-from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadata
+from workers.repo.catalogue import Catalogue
+from workers.repo.frames import compressed
 from workers.repo.packages import Package, nevra_of, source_of
+from workers.repo.tables import KINDS, File, Frame, Metadata
 
+_BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
 _NUMBER = "kitten-snapshot-"
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
@@ -52,6 +55,15 @@ def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
     metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
     path, size = package.location_href, package.size_package
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
+
+
+def recalled(metadata: Metadata) -> Package:
+    """What the catalogue keeps of a package's changelog, as :func:`describe` reads it from the file."""
+    import createrepo_c
+
+    package = createrepo_c.Package()
+    createrepo_c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
+    return package
 
 
 def load(repository: Path) -> list[Package]:
@@ -98,7 +110,7 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     # Most of the time goes into checksums, which other threads make while the next file is read.
     with ThreadPoolExecutor(len(KINDS)) as pool:
         written = [
-            (kind, pool.submit(_data, folder, name, frames)) for kind, name, frames in _files(catalogue, repository)
+            (kind, pool.submit(_data, folder, name, content)) for kind, name, content in _files(catalogue, repository)
         ]
     for kind, data in written:
         repomd.set_record(_record(kind, data.result(), now))
@@ -106,29 +118,23 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     return text.encode()
 
 
-def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, list[Frame]]]:
-    """Kind, name and content of each data file."""
+def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, bytes]]:
+    """Kind, name and compressed content of each data file."""
     for kind in KINDS:
-        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames(repository, kind))
+        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames.read(repository, kind))
     for kind, content in catalogue.extras(repository).items():
-        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), [_frame(content)]
+        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), compressed(content)
     if errata := catalogue.errata(repository):
         from workers.repo.updateinfo import updateinfo
 
-        yield "updateinfo", "updateinfo.xml", [_frame(updateinfo(errata))]
+        yield "updateinfo", "updateinfo.xml", compressed(updateinfo(errata))
 
 
-def _framed(kind: str, frames: Sequence[Frame]) -> list[Frame]:
+def _framed(kind: str, frames: Sequence[Frame]) -> bytes:
     tag, names = _ROOTS[kind]
     count = sum(frame.packages for frame in frames)
     head = f'<?xml version="1.0" encoding="UTF-8"?>\n<{tag} {names} packages="{count}">\n'
-    return [_frame(head.encode()), *frames, _frame(f"</{tag}>\n".encode())]
-
-
-def _frame(data: bytes) -> Frame:
-    import zstandard
-
-    return Frame(0, len(data), zstandard.ZstdCompressor(level=LEVEL).compress(data))
+    return b"".join((compressed(head.encode()), *(frame.data for frame in frames), compressed(f"</{tag}>\n".encode())))
 
 
 @dataclass(frozen=True)
@@ -142,21 +148,25 @@ class _Data:
     size_open: int
 
 
-def _data(folder: Path, name: str, frames: Sequence[Frame]) -> _Data:
+def _data(folder: Path, name: str, content: bytes) -> _Data:
     import zstandard
 
-    closed, opened, expand = sha256(), sha256(), zstandard.ZstdDecompressor().decompress
-    for frame in frames:
-        closed.update(frame.data)
-        opened.update(expand(frame.data, frame.size))
-    path = folder / f"{closed.hexdigest()}-{name}.zst"
+    opened, size_open, block = sha256(), 0, memoryview(bytearray(_BLOCK))
+    with zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True) as stream:
+        while count := stream.readinto(block):
+            opened.update(block[:count])
+            size_open += count
+    checksum = sha256(content).hexdigest()
+    path = folder / f"{checksum}-{name}.zst"
     if not path.is_file():
-        with path.open("wb") as file:
-            file.writelines(frame.data for frame in frames)
+        # By a rename: under its name it is whole, or a call after a kill would take half of it for all.
+        partial = folder / f".{name}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    sizes = sum(len(frame.data) for frame in frames), sum(frame.size for frame in frames)
-    return _Data(path.name, closed.hexdigest(), opened.hexdigest(), *sizes)
+        partial.rename(path)
+    return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
 
 
 def _record(kind: str, data: _Data, now: int) -> Any:

@@ -37,7 +37,7 @@ from workers.repo.records import PublishedRecord
 from workers.repo.sign import site_signer
 from workers.repo.snapshot import Snapshot, Snapshots
 from workers.repo.state import first_signed, named_stage, snapshots_of
-from workers.repo.unit import Unit, add, base_unit, unit_of
+from workers.repo.unit import Unit, add, base_unit, read, unit_of
 from workers.results import Artifact, GateResult, Promoted, PublishResult, RuleVerdict
 
 POOL = ".signed"
@@ -121,7 +121,7 @@ class _Publication:
             companions = Companions(site, key, pool.work / "documents")
             with snapshots.draft(repositories_of(site, units[0].target)) as draft:
                 for unit in units:
-                    files = pool.bring(list(unit.files.values()), unit.fetch)
+                    files = read(unit, pool.bring(list(unit.files.values()), unit.fetch))
                     published = current.published_of(unit.package) if current else {}
                     record = add(draft, unit, files, published)
                     if unit.package != BASE:

@@ -26,8 +26,9 @@ from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build, open_build, remove_tree
-from workers.repo.catalogue import Catalogue, File
+from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package, check, is_debug_file, nevra_of, nevra_of_file
+from workers.repo.tables import File
 from workers.results import Artifact, BuildResult, StageResult
 
 INCOMING = ".incoming"

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from config.models import Site
 from workers.repo import index
 from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package
+from workers.repo.records import PublishedFile
 from workers.repo.sign import signer
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 
@@ -56,6 +57,8 @@ echo debug > %{{buildroot}}/usr/share/tiny/debug
 /usr/share/tiny/doc
 %files libs-debuginfo
 /usr/share/tiny/debug
+%changelog
+{changelog}
 """
 
 # rpm 4.18 knows no microarchitecture levels; later ones do.
@@ -100,10 +103,12 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
         content: str = "libs",
         epoch: str = "0",
         source: str = "tiny",
+        changelog: str = "",
     ) -> tuple[Path, ...]:
-        source_key = (version, release, epoch, source)
+        source_key = (version, release, epoch, source, changelog)
         if (key := (arch, content, *source_key)) not in made:
-            text = SPEC.format(version=version, release=release, epoch=epoch, content=content, summary=source)
+            said = {"version": version, "release": release, "epoch": epoch, "changelog": changelog}
+            text = SPEC.format(**said, content=content, summary=source)
             folder = top / hashlib.sha256(repr(key).encode()).hexdigest()[:12]
             folder.mkdir()
             spec = folder / "tiny.spec"
@@ -197,6 +202,11 @@ def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path
     repomd.unlink(missing_ok=True)  # never written into: a snapshot may hold it
     repomd.write_bytes(content)
     return repomd
+
+
+def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, Package]:
+    """File name → header, of published files below a distribution's root."""
+    return {file.name: index.describe(tree / file.repository / file.path, file.path) for file in files}
 
 
 def artifact(path: Path) -> Artifact:
