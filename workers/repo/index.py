@@ -21,6 +21,7 @@ from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadat
 from workers.repo.packages import Package, nevra_of, source_of
 
 _NUMBER = "kitten-snapshot-"
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
     "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),
@@ -39,15 +40,26 @@ def describe(rpm: Path, href: str) -> Package:
 
     try:
         return createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
-    except (createrepo_c.CreaterepoCError, OSError) as error:
-        raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
+    except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
 
 
 def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
-    """A described package as the catalogue keeps it."""
+    """A described package as the catalogue keeps it.
+
+    :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
+        repository.
+    """
     import createrepo_c as c
 
-    xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    file = package.location_href.rpartition("/")[2]
+    try:
+        xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    except (c.CreaterepoCError, ValueError) as error:
+        raise CannotRun(f"{file} cannot be put into an index: {error}", "build it again") from None
+    if any(_NOT_XML.search(text) for text in xml):
+        raise CannotRun(f"the header of {file} holds control characters", "mend its spec, then build it again")
     nevra = nevra_of(package)
     metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
     path, size = package.location_href, package.size_package

@@ -20,7 +20,7 @@ import click
 from config.models import Package, Site, Stage, Target
 from config.placement import moves
 from workers.errors import CannotRun
-from workers.repo import gate
+from workers.repo import gate, provides
 from workers.repo.builds import Build, open_build, remove_tree
 from workers.repo.companions import Companions
 from workers.repo.comps import comps_xml
@@ -107,7 +107,11 @@ def _gated(
                 brought = pool.bring(list(unit.files.values()), unit.fetch)
                 candidate = gate.Candidate(unit.package, unit.nevr, evr_of(brought), unit.unsigned)
                 others = [record for name, record in published.items() if name != target.name]
-                if refusals := gate.against_published(candidate, old, others, force=force):
+                refusals = gate.against_published(candidate, old, others, force=force)
+                refusals += provides.against_repositories(
+                    site, target, package, brought, current, snapshots.catalogue
+                )
+                if refusals:
                     return answer.refused(refusals)
                 units = [unit, base] if base and base_is_news else [unit]
                 record = _switch(site, snapshots, key, pool, units, current)

@@ -32,6 +32,8 @@ class Client:
 
     folder: Path
     served: str
+    key: str = ""
+    """Address of the public keys, where they do not lie beside the index."""
 
     def dnf(self, *words: str) -> Completed:
         (self.folder / "log").mkdir(exist_ok=True)
@@ -42,7 +44,7 @@ class Client:
             "tsflags": "noscripts",
             "x.gpgcheck": "1",
             "x.repo_gpgcheck": "1",
-            "x.gpgkey": f"{self.served}/KEY",
+            "x.gpgkey": self.key or f"{self.served}/KEY",
         }
         command = ["dnf", "--assumeyes", "--noplugins", "--config", str(self.folder / "dnf.conf"), "--releasever", "10"]
         command += ["--forcearch", "aarch64", "--installroot", str(self.folder / "root"), "--refresh"]
