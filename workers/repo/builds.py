@@ -138,15 +138,15 @@ def _plain(path: Path) -> IO[bytes]:
     :raises CannotRun: when it is one of those.
     """
     try:
-        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         if path.is_symlink():
             raise CannotRun(f"{path} is a symbolic link, not a package", "build it again") from None
         raise
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
         raise CannotRun(f"{path} is no plain file", "build it again")
-    return stream
+    return os.fdopen(handle, "rb")
 
 
 def remove_tree(folder: Path) -> None:

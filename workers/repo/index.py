@@ -21,6 +21,12 @@ from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadat
 from workers.repo.packages import Package, nevra_of, source_of
 
 _NUMBER = "kitten-snapshot-"
+_SAID = (
+    *("name", "epoch", "version", "release", "arch", "rpm_sourcerpm", "rpm_license", "rpm_vendor", "rpm_packager"),
+    *("rpm_group", "rpm_buildhost", "summary", "description", "url", "files", "changelogs"),
+    *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
+)
+"""What is read of a described package somewhere."""
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
@@ -39,10 +45,15 @@ def describe(rpm: Path, href: str) -> Package:
     import createrepo_c
 
     try:
-        return createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        for said in _SAID:  # text is decoded when it is asked for
+            getattr(package, said)
+    except UnicodeDecodeError:
+        raise CannotRun(f"the header of {rpm.name} holds text that is not UTF-8", "mend its spec") from None
     except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
         words = " ".join(str(error).split())
         raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
+    return package
 
 
 def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:

@@ -21,6 +21,7 @@ def push_current(site: Site, stage: Stage, snapshots: Snapshots, *, take_over: b
     current = snapshots.current() if stage.bucket else None
     if current is None:
         return None
+    current.require_unchanged()
     number, top = current.record.number, snapshots.top
     files: dict[str, File] = {}
     repositories: dict[str, Path] = {}

@@ -18,10 +18,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from workers.cache import locked
 from workers.errors import CannotRun
@@ -57,6 +60,8 @@ class SnapshotRecord:
     """Every repository folder below the distribution's root."""
     retired: Mapping[str, float]
     """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
+    indexes: Mapping[str, str] = field(default_factory=dict)
+    """Repository → SHA-256 of its repomd.xml, by which a change by hand is found."""
     version: int = 1
 
 
@@ -70,6 +75,23 @@ class Snapshot:
     """The distribution's root, as users see it now; the packages of every kept snapshot are there."""
     record: SnapshotRecord
     _catalogue: Path
+
+    def changed_by_hand(self) -> list[str]:
+        """Repositories whose repomd.xml is not the one that was published: an index that no client accepts."""
+        return [name for name, checksum in self.record.indexes.items() if _checksum(self.index(name)) != checksum]
+
+    def require_unchanged(self) -> None:
+        """Refuse to go on with an index that is not the one that was published.
+
+        :raises CannotRun: naming the first that is not.
+        """
+        for repository in self.changed_by_hand():
+            what = f"{self.index(repository)} was changed by hand: it is not what publication {self.record.number} wrote"
+            raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it anew")
+
+    def index(self, repository: str) -> Path:
+        """A repository's repomd.xml."""
+        return self.folder / repository / "repodata" / "repomd.xml"
 
     def published(self) -> dict[tuple[str, str], PublishedRecord]:
         """(package, target) → what is published of it."""
@@ -218,6 +240,7 @@ class Draft:
         self._records: list[PublishedRecord] = []
         self._errata: dict[tuple[str, str], str | None] = {}
         self._restored: Snapshot | None = None
+        self._indexes = dict(current.record.indexes) if current else {}
 
     def add(self, file: File, source: Path) -> None:
         """Put a file into a repository.
@@ -259,7 +282,7 @@ class Draft:
         :param sign: called with each repomd.xml that is written anew.
         :param groups: repository, names of its packages → its comps.xml, or none; asked of each that changes.
         """
-        changed = self._write_rows(groups)
+        changed = self._write_rows(groups) | self._mended()
         self._place_files()
         self._write_indexes(changed, sign)
         record = SnapshotRecord(
@@ -269,11 +292,21 @@ class Draft:
             content_of=content_of or self.number,
             repositories=self.repositories,
             retired=self._retired,
+            indexes=self._indexes,
         )
         path = self._folder / "snapshot.json"
         path.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
         index.flush(path)
         self.snapshots.switch(self._folder, self.number)
+
+    def _mended(self) -> set[str]:
+        """Repositories whose index somebody changed: it is written anew, from the catalogue."""
+        if self.current is None:
+            return set()
+        mended = set(self.current.changed_by_hand())
+        for repository in sorted(mended):
+            click.echo(f"warning: {self.current.index(repository)} was changed by hand; it is written anew", err=True)
+        return mended
 
     def _write_rows(self, groups: Groups | None) -> set[str]:
         """The catalogue's part; the repositories whose index changes."""
@@ -333,6 +366,7 @@ class Draft:
                 repomd = index.write(folder, self._catalogue, repository, self.number, self.now)
                 path = folder / "repomd.xml"
                 path.write_bytes(repomd)
+                self._indexes[repository] = sha256(repomd).hexdigest()
                 index.flush(path)
                 sign(path)
                 for file in (path, path.with_name("repomd.xml.asc")):
@@ -363,6 +397,11 @@ def _link(source: Path, place: Path) -> None:
         shutil.copyfile(source, partial)
         index.flush(partial)
         partial.replace(place)
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of a small file; "" where there is none."""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def utc(time: float) -> str:
