@@ -42,6 +42,8 @@ _SHORT_HELP = {
     "explain": "Tell where a published package comes from and why it was let through.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
     "compose": "Make an immutable tree of a stage for mirrors.",
+    "bucket": "Look at a stage's bucket: verify it, bring it up to date, take it over.",
+    "token-key": "Make the OpenPGP key of a PKCS#11 token, for signing.yaml.",
     "clean": "Tell what nobody needs any more, and why; remove it.",
     "install-check": "Install what is published with dnf, signatures checked.",
 }

@@ -126,6 +126,18 @@ class Bucket:
         fields = {"ContentType": kind, "Metadata": {CHECKSUM: sha256}, "chunksize": PART, "max_concurrency": 2}
         self._told(lambda: self._files.put_file(str(path), place, **fields))
 
+    def content_sha256(self, name: str) -> str | None:
+        """SHA-256 of an object's content, all of which is downloaded; None where there is no object."""
+
+        def whole() -> str:
+            digest = hashlib.sha256()
+            with self._files.open(f"{self._bucket}/{self._prefix}{name}", "rb", block_size=PART) as stream:
+                while chunk := stream.read(PART):
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        return self._told(whole, missing=None)
+
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there is deleted already."""
         for first in range(0, len(names), DELETED_AT_ONCE):
