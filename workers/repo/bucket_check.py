@@ -62,9 +62,9 @@ def check(publication: Publication, url: str, *, content: bool = False) -> tuple
     at_once(look_at_head, heads.items())
     at_once(look_at, files.items())
     known = {*heads, *files, *mark.retired}
-    for name in bucket.names():
-        if name.startswith(tuple(f"{repository}/" for repository in indexes)) and name not in known:
-            found.append(Finding(f"{url}/{name} is named by no index", f"{PUSH} sees that it is removed"))
+    ours = tuple(f"{repository}/" for repository in indexes)  # what else lies in the bucket is no business of ours
+    strays = [name for name in bucket.names() if name.startswith(ours) and name not in known]
+    found += [Finding(f"{url}/{name} is named by no index", f"{PUSH} sees that it is removed") for name in strays]
     return 1 + len(heads) + len(files), tuple(sorted(found))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -195,18 +197,22 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
     assert between <= 4, "only between the two requests of a switch"
 
 
+@pytest.mark.parametrize("lost", ["drop", "deaf"], ids=["the request is lost", "its answer is lost"])
 def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_ends_the_work(
-    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path, lost: str
 ) -> None:
-    """From its n-th request on, nothing of what the push sends arrives."""
+    """From its n-th request on, nothing more of a push arrives."""
     one, two = make(1, "1"), make(2, "2")
     old, new = ([expected(p, r) for r in (BASE, APPS)] for p in (one, two))
-    states = []
-    for lost in range(1, 1000):
+    states, end = [], 0
+
+    def act(number: int, path: str) -> str:
+        return "pass" if number < end else lost if number == end else "drop"
+
+    for step in range(1, 1000):
         s3.fresh_bucket(port, "stage")
         go(one)
-        first = len(proxy.paths)
-        proxy.act = lambda number, path, end=first + lost: "pass" if number < end else "drop"  # type: ignore[misc]
+        end, proxy.act = len(proxy.paths) + step, act
         failure = failed(lambda: go(two, attempts=1))
         proxy.act = lambda number, path: "pass"
         seen = [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)]
@@ -245,6 +251,71 @@ def test_a_switch_of_which_one_half_is_refused_is_taken_back(
     assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
     go(two)
     assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+
+
+def test_an_answer_that_is_lost_once_is_no_failure(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    """The client library asks again; of the mark, which was written, the server says then that it is another one."""
+    go(make(1, "1"))
+    two, asked = make(2, "2"), []
+
+    def act(number: int, path: str) -> str:
+        if path.split("?")[0] == "/stage/p/publication.json":
+            asked.append(path)
+            return "deaf" if len(asked) in (2, 5) else "pass"  # claimed; committed
+        return "pass"
+
+    proxy.act = act
+    assert go(two).startswith("publication 2: ")
+    assert len(asked) >= 7
+    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
+
+
+def test_two_publishers_in_processes_of_their_own_one_of_whom_wins(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    both = {"ours@here": make(1, "1"), "theirs@there": make(1, "2", publisher="theirs@there")}
+    context = get_context("fork")
+
+    def work(publication: Publication, told: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KITTEN_CACHE", str(told.parent / f"cache-{publication.publisher}"))  # another host's locks
+            failure = failed(lambda: go(publication))
+        told.write_text(failure.what if failure else "pushed")
+
+    for round_ in range(5):
+        s3.fresh_bucket(port, "stage")
+        told = {who: tmp_path / f"{round_}-{who}" for who in both}
+        workers = [context.Process(target=work, args=(both[who], told[who])) for who in both]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        words = {who: path.read_text() for who, path in told.items()}
+        (winner,) = (who for who, word in words.items() if word == "pushed")
+        (loser,) = both.keys() - {winner}
+        assert re.fullmatch(
+            rf"s3://stage/p (belongs to the publisher {winner}; this one is {loser}"
+            rf"|is being published to by {winner} at this moment)",
+            words[loser],
+        )
+        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+            expected(both[winner], r) for r in (BASE, APPS)
+        ]
+
+
+def test_two_pushes_of_one_publisher_wait_for_each_other(proxy: s3.Proxy, make: Make) -> None:
+    one, two = make(1, "1"), make(2, "2")
+    go(one)
+    workers = [get_context("fork").Process(target=go, args=(two,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert go(two) == "publication 2 is there already; 0 objects deleted"
 
 
 def test_connection_cut_after_some_bytes(

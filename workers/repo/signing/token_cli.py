@@ -33,7 +33,7 @@ def token_key(module: Path, pin_file: Path, owner: str | None, site_name: str, s
     The secret never leaves the token. Keep the file that this prints: it is all that GnuPG knows of the key.
 
     \b
-      kitten token-key --module LIBRARY.so --pin-file secrets/pin > config/SITE/signing.yaml
+      kitten token-key --module LIBRARY.so --pin-file secrets/pin > signing.yaml; mv -n signing.yaml config/SITE/
     """  # noqa: D301 - click's own mark for lines that stay as they are
     from config.models import Secret, Signing
     from workers.repo.signing.backends import new_token_key
