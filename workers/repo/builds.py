@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
+from config.nevra import Nevra
 from workers.artifacts import read_result
 from workers.errors import CannotRun
 from workers.repo import door
@@ -115,9 +116,23 @@ def open_build(url: str, state: Path) -> Build:
         if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
             what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
             raise CannotRun(f"{url}/build.json: {what}", "build the package again")
+    _require_name(url, result)
     return Build(
         url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult)
     )
+
+
+def _require_name(url: str, result: BuildResult) -> None:
+    """See that the name under which a build is told of everywhere is that of its source package."""
+    if result.srpm is None:
+        return
+    try:
+        same = Nevra.parse(f"{result.nevr}.src").file == result.srpm.name
+    except ValueError:
+        same = False
+    if not same:
+        what = f"{url}/build.json: {result.nevr[:200]!a} is not the name of {result.srpm.name}"
+        raise CannotRun(what, "build the package again")
 
 
 def _local(url: str) -> Path:

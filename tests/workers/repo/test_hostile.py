@@ -238,6 +238,19 @@ def test_a_file_name_that_is_none(refused: Refused, good: list[Path], tmp_path: 
     )
 
 
+@pytest.mark.parametrize("nevr", ["glibc-2.39-1.el10", "odd-1-1.el10\n\x1b[2Jpublished", "", "../odd-1-1.el10"])
+def test_a_build_that_calls_itself_something_else(
+    refused: Refused, good: list[Path], tmp_path: Path, nevr: str
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    document = json.loads((folder / "build.json").read_text()) | {"nevr": nevr}
+    (folder / "build.json").write_text(json.dumps(document))
+    assert refused(None, folder) == (
+        f"{folder}/build.json: {nevr!a} is not the name of odd-1-1.el10.src.rpm",
+        "build the package again",
+    )
+
+
 def test_a_symbolic_link_in_place_of_a_package(refused: Refused, good: list[Path], tmp_path: Path) -> None:
     folder = hostile.result_folder(tmp_path / "build", "odd", good)
     elsewhere = (folder / NAME).rename(tmp_path / "elsewhere")
