@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from workers.errors import CannotRun
 from workers.repo.bucket import Bucket, ConditionFailed, Stored
-from workers.repo.publication import Claim, Mark, Publication, Repository
+from workers.repo.publication import Claim, Mark, Publication
 
 MARK = "publication.json"
 
@@ -51,11 +51,14 @@ class MarkOf:
                 what = f"{url} has another publication {old.number}: {differ[0]} differs"
                 raise CannotRun(what, "two state folders were published from; keep one: kitten bucket take-over")
 
-    def arrived(self, shown: Mapping[str, Repository]) -> bool:
-        """Whether the bucket says that exactly this publication is there."""
+    def arrived(self, shown: Mapping[str, str]) -> bool:
+        """Whether the bucket says that exactly this publication is there.
+
+        :param shown: as in :meth:`require_ours`.
+        """
         old, new = self.found, self._new
         same = old.number == new.number and old.pushing is None and old.publisher == new.publisher
-        return same and dict(old.repositories) == dict(shown)
+        return same and {name: there.repomd_sha256 for name, there in old.repositories.items()} == dict(shown)
 
     def claim(self, metadata: Iterable[str]) -> Claim:
         """Say that a push has begun: from now on another publisher is refused.

@@ -97,6 +97,8 @@ class Repository(Record):
     repomd_sha256: str
     metadata: tuple[str, ...]
     """Paths below the URL of the files its index names."""
+    since: float = 0.0
+    """When the bucket showed this index, by its publisher's clock (s since 1970)."""
 
 
 class Claim(Record):

@@ -29,6 +29,7 @@ from workers.errors import CannotRun
 from workers.repo.bucket import Bucket, at_once
 from workers.repo.mark import MARK, MarkOf
 from workers.repo.publication import Claim, File, Index, Mark, Publication, Pushed, Repository
+from workers.repo.snapshot import STEADY
 
 KEPT = 24 * 3600.0
 """Seconds an object stays after the last index forgot it. Mirrors synchronise every 3 hours."""
@@ -99,32 +100,42 @@ class _Push:
         self._keep, self._now, self._verify = keep, now, verify
         self._metadata = {name: file for index in self._local.values() for name, file in index.metadata.items()}
         self._uploaded: list[int] = []
+        self._switched: list[str] = []
 
     def run(self, take_over: bool) -> Pushed:
         mark = MarkOf(self._bucket, self._new)
         old = mark.found
+        shown = {name: index.sha256 for name, index in self._local.items()}
         if not take_over:
-            mark.require_ours({name: index.sha256 for name, index in self._local.items()})
-        shown = {
-            name: Repository(repomd_sha256=i.sha256, metadata=tuple(i.metadata)) for name, i in self._local.items()
-        }
+            mark.require_ours(shown)
         if mark.arrived(shown) and not self._verify:
             return Pushed(old.number, 0, 0, (), self._collect(old, mark))
         claim = mark.claim(self._metadata)
         self._upload(old)
         mark.still_ours()
-        switched = tuple(name for name, index in self._local.items() if self._switch(name, index))
+        repositories = {name: self._shown(name, index, old) for name, index in self._local.items()}
         committed = Mark(
             number=self._new.number,
             made=self._new.made,
             publisher=self._new.publisher,
-            repositories=shown,
+            repositories=repositories,
             retired=self._retired(old, claim),
         )
         mark.still_ours()
         mark.write(committed)
         deleted = self._collect(committed, mark)
-        return Pushed(self._new.number, len(self._uploaded), sum(self._uploaded), switched, deleted)
+        return Pushed(self._new.number, len(self._uploaded), sum(self._uploaded), tuple(self._switched), deleted)
+
+    def _shown(self, name: str, index: Index, old: Mark) -> Repository:
+        """Show a repository's index, not before the one there was shown for a while; what the mark says of it then."""
+        before = old.repositories.get(name)
+        since = before.since if before else 0.0
+        if before is None or before.repomd_sha256 != index.sha256:
+            time.sleep(min(STEADY, max(0.0, since + STEADY - time.time())))
+            since = time.time()
+        if self._switch(name, index):
+            self._switched.append(name)
+        return Repository(repomd_sha256=index.sha256, metadata=tuple(index.metadata), since=since)
 
     def _upload(self, old: Mark) -> None:
         """Everything the new indexes name: packages first. What was committed before is known to be there."""

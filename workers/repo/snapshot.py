@@ -34,6 +34,11 @@ from workers.repo.catalogue import Catalogue, File
 READABLE = 24 * 3600.0
 """Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
 
+STEADY = 2.0
+"""Seconds an index stays before the next of its repository is shown. A reader who meets a switch between repomd.xml and
+its signature reads both once more, and is refused only if another switch falls into that: four requests later at most.
+So readers to whom one takes half a second are never refused, however fast publications follow one another."""
+
 if TYPE_CHECKING:
     from config.models import Retention
     from workers.repo.records import PublishedRecord
@@ -62,6 +67,8 @@ class SnapshotRecord:
     """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
     indexes: Mapping[str, str] = field(default_factory=dict)
     """Repository → SHA-256 of its repomd.xml, by which a change by hand is found."""
+    shown: Mapping[str, float] = field(default_factory=dict)
+    """Repository → since when users see this index of it (s since 1970)."""
     version: int = 1
 
 
@@ -240,6 +247,7 @@ class Draft:
         self._records: list[PublishedRecord] = []
         self._errata: dict[tuple[str, str], str | None] = {}
         self._restored: Snapshot | None = None
+        self._fresh: list[str] = []
         self._indexes = dict(current.record.indexes) if current else {}
 
     def add(self, file: File, source: Path) -> None:
@@ -285,6 +293,7 @@ class Draft:
         changed = self._write_rows(groups) | self._mended()
         self._place_files()
         self._write_indexes(changed, sign)
+        at = self._due()
         record = SnapshotRecord(
             number=self.number,
             made=utc(self.now),
@@ -293,11 +302,19 @@ class Draft:
             repositories=self.repositories,
             retired=self._retired,
             indexes=self._indexes,
+            shown={**(self.current.record.shown if self.current else {}), **dict.fromkeys(self._fresh, at)},
         )
         path = self._folder / "snapshot.json"
         path.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
         index.flush(path)
+        time.sleep(max(0.0, at - time.time()))
         self.snapshots.switch(self._folder, self.number)
+
+    def _due(self) -> float:
+        """When to switch: not before each index that changes was there for :data:`STEADY` (s since 1970)."""
+        now, shown = time.time(), self.current.record.shown if self.current else {}
+        due = max((shown.get(repository, 0.0) for repository in self._fresh), default=0.0) + STEADY
+        return min(max(now, due), now + STEADY)  # whatever a clock says that was set
 
     def _mended(self) -> set[str]:
         """Repositories whose index somebody changed: it is written anew, from the catalogue."""
@@ -366,6 +383,7 @@ class Draft:
                 repomd = index.write(folder, self._catalogue, repository, self.number, self.now)
                 path = folder / "repomd.xml"
                 path.write_bytes(repomd)
+                self._fresh.append(repository)
                 self._indexes[repository] = sha256(repomd).hexdigest()
                 index.flush(path)
                 sign(path)

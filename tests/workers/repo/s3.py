@@ -89,7 +89,7 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         deaf = threading.Event()
-        with client, socket.create_connection(("127.0.0.1", self._to)) as upstream:
+        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._to)) as upstream:
             threading.Thread(target=self._back, args=(upstream, client, deaf), daemon=True).start()
             with contextlib.suppress(OSError):
                 while data := client.recv(1 << 16):

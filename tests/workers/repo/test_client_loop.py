@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,29 +22,43 @@ from config.models import Site
 from tests.workers.repo import s3
 from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.test_signing_dnf import Client
+from workers.repo import remote, snapshot
 from workers.repo.publish import publish
 from workers.repo.state import published
 from workers.run import run
 
 pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
 
-PUBLICATIONS = int(os.environ.get("KITTEN_PUBLICATIONS", "12"))
+STEADY = snapshot.STEADY
+"""As users have it; other tests are spared it."""
+PUBLICATIONS = int(os.environ.get("KITTEN_PUBLICATIONS", "6"))
 BASE = "10-kitten/BaseOS/aarch64/os"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    seconds = 0.0
+
+    def do_GET(self) -> None:
+        time.sleep(self.seconds)
+        super().do_GET()
+
     def log_message(self, *words: object) -> None:
         pass
 
 
 @pytest.fixture
-def served(request: pytest.FixtureRequest, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of what is published: a folder, a web server, a bucket."""
+def served(
+    request: pytest.FixtureRequest, state: Path, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Address of what is published: a folder, a web server, a slow one that takes 0.15 s for each request, a bucket."""
+    for module in (snapshot, remote):
+        monkeypatch.setattr(module, "STEADY", STEADY)
     folder = state / "published"
     folder.mkdir()
     if request.param == "file":
         yield f"file://{folder}"
-    elif request.param == "http":
+    elif request.param in ("http", "slow"):
+        monkeypatch.setattr(Quiet, "seconds", 0.15 if request.param == "slow" else 0.0)
         handler = functools.partial(Quiet, directory=str(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -81,7 +96,7 @@ def rounds_while(work: Callable[[], object], client: Callable[[], object]) -> in
     return rounds
 
 
-@pytest.mark.parametrize("served", ["file", "http", "bucket"], indirect=True)
+@pytest.mark.parametrize("served", ["file", "http", "slow", "bucket"], indirect=True)
 def test_a_client_in_a_loop_is_never_refused_while_versions_are_published(
     site: Site,
     state: Path,
