@@ -11,7 +11,8 @@ An object store has no rename over many objects, so a push appends and then swit
 4. The mark is written as committed, with the number and the checksum of each ``repomd.xml``.
 5. What no repository has named for long enough is deleted.
 
-Whatever is killed or cut off leaves each repository at its old or its new index, with everything that index names.
+Whatever is killed or cut off leaves each repository at its old or its new index, with everything that index names; one
+whose signature had not arrived yet is refused by clients until then.
 The same call again ends the work, as does the push of any later publication; a rollback is a publication too.
 """
 

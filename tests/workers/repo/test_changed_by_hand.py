@@ -11,7 +11,9 @@ from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.test_client import replace
 from tests.workers.repo.test_publish import versions
 from workers.errors import CannotRun
+from workers.repo.compose import content_of
 from workers.repo.publish import publish
+from workers.repo.pushing import push_current
 from workers.repo.rollback import rollback
 from workers.repo.state import named_stage, snapshots_of
 
@@ -52,16 +54,18 @@ def test_a_rollback_to_the_same_content_mends_it_and_to_unchanged_ones_nothing_h
     assert rollback(site, state, 2).endswith("nothing to switch")
 
 
-def test_it_never_reaches_a_bucket(site: Site, state: Path, make_build: BuildFactory) -> None:
-    from workers.repo.pushing import push_current
-
+def test_it_never_reaches_a_bucket_or_a_compose(site: Site, state: Path, make_build: BuildFactory) -> None:
     publish(site, state, "aarch64", str(make_build()))
     path = edited(state, 1, "BaseOS/aarch64/os")
     stage = named_stage(site, "kitten").model_copy(update={"bucket": "s3://nowhere/p"})
-    with pytest.raises(CannotRun) as caught:
-        push_current(site, stage, snapshots_of(site, state, stage))
-    assert caught.value.what == f"{path} was changed by hand: it is not what publication 1 wrote"
-    assert caught.value.mend == "kitten rollback --to 1 writes it anew"
+    snapshots = snapshots_of(site, state, stage)
+    current = snapshots.current()
+    assert current is not None
+    for work in (lambda: push_current(site, stage, snapshots), lambda: content_of(current)):
+        with pytest.raises(CannotRun) as caught:
+            work()
+        assert caught.value.what == f"{path} was changed by hand: it is not what publication 1 wrote"
+        assert caught.value.mend == "kitten rollback --to 1 writes it anew"
 
 
 def test_one_that_is_gone_is_written_anew_too(site: Site, state: Path, make_build: BuildFactory) -> None:
