@@ -97,6 +97,19 @@ class Catalogue:
         )
         return rows.fetchall()
 
+    def owners(self, at: int, repositories: Sequence[str], names: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Name, source package and ``[epoch:]version-release`` of the binary packages of some names in a snapshot."""
+        found = []
+        places = ",".join("?" * len(repositories))
+        for name in names:  # one by one: there may be more than SQLite takes at once
+            rows = self._db.execute(
+                f"SELECT name, source, evr FROM files WHERE name = ? AND arch != 'src' AND {valid(at)} "  # noqa: S608
+                f"AND repository IN ({places}) AND path NOT LIKE '%.src.rpm'",
+                (name, *repositories),
+            )
+            found += rows.fetchall()
+        return found
+
     def retired(self, at: int) -> list[tuple[str, str]]:
         """Repository and path of what was published once, is kept, and no index of a snapshot names."""
         rows = self._db.execute("SELECT repository, path FROM files WHERE until <= ?", (at,))

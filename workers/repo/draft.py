@@ -12,8 +12,11 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from workers.errors import CannotRun
 from workers.repo import index
@@ -23,6 +26,11 @@ from workers.repo.tables import File
 
 if TYPE_CHECKING:
     from workers.repo.records import PublishedRecord
+
+STEADY = 2.0
+"""Seconds an index stays before the next of its repository is shown. A reader who meets a switch between repomd.xml and
+its signature reads both once more, and is refused only if another switch falls into that: four requests later at most.
+So readers to whom one takes half a second are never refused, however fast publications follow one another."""
 
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
@@ -51,6 +59,8 @@ class Draft:
         self._records: list[PublishedRecord] = []
         self._errata: dict[tuple[str, str], str | None] = {}
         self._restored: Snapshot | None = None
+        self._fresh: list[str] = []
+        self._indexes = dict(current.record.indexes) if current else {}
 
     def add(self, file: File, source: Path) -> None:
         """Put a file into a repository.
@@ -91,9 +101,10 @@ class Draft:
         :param sign: called with each repomd.xml that is written anew.
         :param groups: repository, names of its packages → its comps.xml, or none; asked of each that changes.
         """
-        changed = self._write_rows(groups)
+        changed = self._write_rows(groups) | self._mended()
         self._place_files()
         self._write_indexes(changed, sign)
+        at = self._due()
         record = SnapshotRecord(
             number=self.number,
             made=utc(self.now),
@@ -101,11 +112,29 @@ class Draft:
             content_of=content_of or self.number,
             repositories=self.repositories,
             retired=self._retired,
+            indexes=self._indexes,
+            shown={**(self.current.record.shown if self.current else {}), **dict.fromkeys(self._fresh, at)},
         )
         path = self._folder / "snapshot.json"
         path.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
         index.flush(path)
+        time.sleep(max(0.0, at - time.time()))
         self._switch()
+
+    def _due(self) -> float:
+        """When to switch: not before each index that changes was there for :data:`STEADY` (s since 1970)."""
+        now, shown = time.time(), self.current.record.shown if self.current else {}
+        due = max((shown.get(repository, 0.0) for repository in self._fresh), default=0.0) + STEADY
+        return min(max(now, due), now + STEADY)  # whatever a clock says that was set
+
+    def _mended(self) -> set[str]:
+        """Repositories whose index somebody changed: it is written anew, from the catalogue."""
+        if self.current is None:
+            return set()
+        mended = set(self.current.changed_by_hand())
+        for repository in sorted(mended):
+            click.echo(f"warning: {self.current.index(repository)} was changed by hand; it is written anew", err=True)
+        return mended
 
     def _write_rows(self, groups: Groups | None) -> set[str]:
         """The catalogue's part; the repositories whose index changes."""
@@ -166,6 +195,8 @@ class Draft:
                 repomd = index.write(folder, self._catalogue, repository, self.number, self.now)
                 path = folder / "repomd.xml"
                 path.write_bytes(repomd)
+                self._fresh.append(repository)
+                self._indexes[repository] = sha256(repomd).hexdigest()
                 index.flush(path)
                 sign(path)
                 for file in (path, path.with_name("repomd.xml.asc")):

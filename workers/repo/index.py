@@ -24,6 +24,13 @@ from workers.repo.tables import KINDS, File, Frame, Metadata
 
 _BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
 _NUMBER = "kitten-snapshot-"
+_SAID = (
+    *("name", "epoch", "version", "release", "arch", "rpm_sourcerpm", "rpm_license", "rpm_vendor", "rpm_packager"),
+    *("rpm_group", "rpm_buildhost", "summary", "description", "url", "files", "changelogs"),
+    *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
+)
+"""What is read of a described package somewhere."""
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
     "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),
@@ -41,16 +48,32 @@ def describe(rpm: Path, href: str) -> Package:
     import createrepo_c
 
     try:
-        return createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
-    except (createrepo_c.CreaterepoCError, OSError) as error:
-        raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
+        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        for said in _SAID:  # text is decoded when it is asked for
+            getattr(package, said)
+    except UnicodeDecodeError:
+        raise CannotRun(f"the header of {rpm.name} holds text that is not UTF-8", "mend its spec") from None
+    except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
+    return package
 
 
 def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
-    """A described package as the catalogue keeps it."""
+    """A described package as the catalogue keeps it.
+
+    :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
+        repository.
+    """
     import createrepo_c as c
 
-    xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    file = package.location_href.rpartition("/")[2]
+    try:
+        xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    except (c.CreaterepoCError, ValueError) as error:
+        raise CannotRun(f"{file} cannot be put into an index: {error}", "build it again") from None
+    if any(_NOT_XML.search(text) for text in xml):
+        raise CannotRun(f"the header of {file} holds control characters", "mend its spec, then build it again")
     nevra = nevra_of(package)
     metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
     path, size = package.location_href, package.size_package

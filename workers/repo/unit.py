@@ -12,7 +12,7 @@ from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build
 from workers.repo.packages import Package as Header
-from workers.repo.packages import check_header, nevra_of
+from workers.repo.packages import check, check_header, nevra_of
 from workers.repo.placement import BASE, Place, place, place_in
 from workers.repo.pool import Fetch
 from workers.repo.records import PublishedFile, PublishedRecord
@@ -42,11 +42,20 @@ class Unit:
 def unit_of(site: Site, package: Package, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
     """A build's packages and its source package, those of unpublished repositories left out.
 
-    :param published: binary package → repository in which users have it.
+    What its ``fetch`` brings was held against build.json and the target: nothing else is ever signed.
 
+    :param published: binary package → repository in which users have it.
     :raises CannotRun: when nothing is left, or a repository does not exist.
     """
     result = build.result
+
+    def fetch(artifact: Artifact, into: Path) -> Path:
+        path = build.fetch(artifact, into)
+        described = index.describe(path, artifact.name)
+        check(described, artifact, target)
+        index.kept("", described)
+        return path
+
     artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
     placed = ((place(site, package, target, artifact.name, published), artifact) for artifact in artifacts)
     files = {where: artifact for where, artifact in placed if where is not None}
@@ -54,7 +63,7 @@ def unit_of(site: Site, package: Package, target: Target, build: Build, publishe
         raise CannotRun(
             f"all of {package.name} belongs to repositories that are not published", "`kitten stage` is its end"
         )
-    return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, build.fetch)
+    return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, fetch)
 
 
 def base_unit(site: Site, target: Target, rpm: Path) -> Unit:

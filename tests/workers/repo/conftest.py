@@ -14,7 +14,7 @@ import yaml
 
 from config.loading import load_site
 from config.models import Site
-from workers.repo import index
+from workers.repo import draft, index, remote
 from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package
 from workers.repo.records import PublishedFile
@@ -73,6 +73,13 @@ OF_ONE_BUILD = ("built", "verified", "tested", "placement", "no-downgrade", "no-
 
 RpmFactory = Callable[..., tuple[Path, ...]]
 BuildFactory = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publications follow one another at once; that an index stays for a while is for readers, who are few here."""
+    monkeypatch.setattr(draft, "STEADY", 0.0)
+    monkeypatch.setattr(remote, "STEADY", 0.0)
 
 
 @pytest.fixture(scope="session")
