@@ -130,6 +130,33 @@ class Api:
             return {}
 
 
+    def house(self) -> list[Mapping[str, Any]]:
+        """The newest compose of each stage and clean, as the master tells them; none where it does not tell."""
+        try:
+            answer = self._session.get(f"{self.url}/plugins/kitten/packages.json", timeout=self._timeout)
+            answer.raise_for_status()
+            return list(answer.json()["house"])
+        except (requests.RequestException, ValueError, KeyError):
+            return []
+
+
+def house_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
+    """What the service last did for itself, a line each.
+
+    :param now: seconds since 1970.
+    """
+    return [_house_line(row, now) for row in house]
+
+
+def _house_line(row: Mapping[str, Any], now: float) -> str:
+    if not row["finished"]:
+        return f"{row['what']}: at work"
+    minutes = max(0, round((now - row["finished"]) / 60))
+    ago = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+    failed = "" if row["results"] in ("success", "warnings") else f"{str(row['results']).upper()}: "
+    return f"{row['what']}: {failed}{row['text']}, {ago} ago"
+
+
 def matrix(
     site: Site,
     packages: Sequence[Package],

@@ -13,7 +13,7 @@ from buildbot.schedulers.trysched import Try_Userpass_Perspective
 from buildbot.util.twisted import async_to_deferred
 
 from config.models import Package, Schedule, Site
-from master import lab
+from master import house, lab
 from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, takes_from_a_stage, to_target, to_try, try_builder
 from master.pools import has_try_workers
 from master.runs import PROMOTE_FORM, possible
@@ -343,6 +343,8 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         force(site),
         *([lab.force(site)] if possible(site) else []),
         *([promote_form(site)] if takes_from_a_stage(site) else []),
+        *house.forms(site),
+        *house.by_the_clock(site),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

@@ -66,6 +66,19 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
     return _result(result, target, begun, summary=summary, staged=tuple(rpm.name for rpm in wanted))
 
 
+def staged_packages(site: Site, state: Path) -> frozenset[str]:
+    """SHA-256 of each package that lies in a buildroot's repository, what was replaced of late included.
+
+    :raises OSError: when a repository cannot be read.
+    """
+    folders = [state / stage.url for stage in site.stages if not stage.signed and "://" not in stage.url]
+    found: set[str] = set()
+    for folder in (folder / target.name / "packages" for folder in folders for target in site.targets):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(entry.name for entry in folder.iterdir())
+    return frozenset(found)
+
+
 def _target(site: Site, name: str) -> Target:
     try:
         return site.target(name)
