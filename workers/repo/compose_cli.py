@@ -26,6 +26,7 @@ def compose(stage_name: str, if_due: bool, site_name: str, state_folder: Path | 
 
     from workers.errors import CannotRun
     from workers.repo import compose as work
+    from workers.repo.compose_tree import Content, content_of
     from workers.repo.sign import site_signer
     from workers.repo.state import named_stage, snapshots_of
 
@@ -38,11 +39,11 @@ def compose(stage_name: str, if_due: bool, site_name: str, state_folder: Path | 
         click.echo(f"no compose is due: the newest is younger than {stage.composes.every_minutes} min")
         return
 
-    def read() -> work.Content:
+    def read() -> Content:
         current = snapshots.current()
         if current is None:
             raise CannotRun("nothing is published yet", "kitten publish")
-        return work.content_of(current)
+        return content_of(current)
 
     read()
     with site_signer(site, state) as key:
