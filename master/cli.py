@@ -48,7 +48,7 @@ def _fail(words: str) -> SystemExit:
 
 
 def _guarded(action: Callable[[], Any]) -> Any:
-    from master.service import ServiceError
+    from master.errors import ServiceError
 
     try:
         return action()
@@ -168,8 +168,8 @@ def try_build(
 
     from master import demo as pipeline
     from master import trying
+    from master.errors import ServiceError
     from master.progress import Api
-    from master.service import ServiceError
 
     service = _service(site, state)
 

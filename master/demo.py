@@ -22,9 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
+from master.errors import ServiceError
+from master.ports import Ports
 from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left, settled
 from master.runs import FORCE, quick, scheduled
-from master.service import Ports, Service, ServiceError
+from master.service import Service
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import requests
 
+from master.errors import ServiceError
 from master.progress import RESULT, Api
-from master.service import ServiceError
 
 DELIVERY_SECONDS = 30
 
