@@ -84,7 +84,8 @@ def down(site: str, state: Path | None) -> None:
 @_options
 def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
-    from master.progress import Api, lab_cells, matrix
+    from master.api import Api
+    from master.progress import lab_cells, matrix
     from master.revisions import head, published
     from master.runs import scheduled
     from master.tables import overview, terminal
@@ -169,8 +170,8 @@ def try_build(
     import time
 
     from master import trying
+    from master.api import Api
     from master.errors import ServiceError
-    from master.progress import Api
     from master.revisions import head
 
     service = _service(site, state)

@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.text import Text
 
 from config.models import Package
+from master.api import Api
 from master.errors import ServiceError
 from master.ports import Ports
-from master.progress import STAGES, Api, Cell, lab_cells, matrix, settled
+from master.progress import STAGES, Cell, lab_cells, matrix, settled
 from master.revisions import head, published
 from master.runs import FORCE, quick, scheduled
 from master.service import Service

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import requests
 
+from master.api import RESULT, Api
 from master.errors import ServiceError
-from master.progress import RESULT, Api
 
 DELIVERY_SECONDS = 30
 

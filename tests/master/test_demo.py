@@ -11,8 +11,9 @@ from rich.console import Console
 
 from config.loading import load_site
 from master import demo
+from master.api import Api, Snapshot
 from master.demo import _Asked, follow
-from master.progress import LAB_ROW, Api, Snapshot
+from master.progress import LAB_ROW
 from master.service import Service
 from master.tables import lab_table, overview
 from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, promotion, run, step
