@@ -48,7 +48,7 @@ def _fail(words: str) -> SystemExit:
 
 
 def _guarded(action: Callable[[], Any]) -> Any:
-    from master.service import ServiceError
+    from master.errors import ServiceError
 
     try:
         return action()
@@ -84,24 +84,26 @@ def down(site: str, state: Path | None) -> None:
 @_options
 def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
-    from master import demo as pipeline
-    from master.progress import Api, house_lines, lab_cells, matrix
+    from master.api import Api
+    from master.progress import house_lines, lab_cells, matrix
+    from master.revisions import head, published
     from master.runs import scheduled
+    from master.tables import overview, terminal
 
     service = _service(site, state)
     ports = service.ports()
     if ports is None or not service.processes():
         raise _fail(f"no service runs for {service.state}\n  → kitten up")
-    console = pipeline.console()
+    console = terminal()
 
     def show() -> None:
         packages = service.site.packages
-        commits = {p.name: pipeline.head(service, p)[1] for p in packages}
+        commits = {p.name: head(service, p)[1] for p in packages}
         api = Api(ports.url, (p.name for p in packages))
         seen = api.snapshot(t.name for t in service.site.targets)
-        cells = matrix(service.site, packages, commits, seen, pipeline.published(service))
+        cells = matrix(service.site, packages, commits, seen, published(service))
         cells |= lab_cells(seen, scheduled(service.site))
-        console.print(pipeline.overview(service, [p for p in packages if commits[p.name]], cells))
+        console.print(overview(service, [p for p in packages if commits[p.name]], cells))
         for line in house_lines(api.house(), seen.now):
             console.print(line, highlight=False, markup=False)
         for process in service.processes():
@@ -127,10 +129,11 @@ def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int
     that schedules run on the targets themselves hold.
     """
     from master import demo as pipeline
+    from master.tables import terminal
 
     service = _service(site, state)
     chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
-    held = _guarded(lambda: pipeline.run_demo(service, chosen, pipeline.console(), port, with_lab=with_lab))
+    held = _guarded(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
     sys.stdout.flush()
     sys.exit(0 if held else 1)
 
@@ -169,10 +172,10 @@ def try_build(
     """
     import time
 
-    from master import demo as pipeline
     from master import trying
-    from master.progress import Api
-    from master.service import ServiceError
+    from master.api import Api
+    from master.errors import ServiceError
+    from master.revisions import head
 
     service = _service(site, state)
 
@@ -183,9 +186,9 @@ def try_build(
         ports = service.ports()
         if ports is None or not service.processes():
             raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
-        found_branch, head = pipeline.head(service, chosen)
+        found_branch, commit = head(service, chosen)
         used = branch or found_branch
-        text, base = (patch.read_text(), head) if patch else trying.patch_of_checkout(Path.cwd(), used)
+        text, base = (patch.read_text(), commit) if patch else trying.patch_of_checkout(Path.cwd(), used)
         secret = password_file or service.state / "secrets" / f"web-{user}"
         if not secret.is_file():
             raise ServiceError(f"no password of {user!r} in {secret}\n  → give --password-file FILE")

@@ -5,39 +5,29 @@ The suites that the site's schedules run by the clock are run once as well: a de
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
-from master.progress import LAB_ROW, STAGES, Api, Cell, lab_cells, matrix, seconds_left, settled
+from master.api import Api
+from master.errors import ServiceError
+from master.ports import Ports
+from master.progress import STAGES, Cell, lab_cells, matrix, settled
+from master.revisions import head, published
 from master.runs import FORCE, quick, scheduled
-from master.service import Ports, Service, ServiceError
+from master.service import Service
+from master.tables import clock, display, lab_table, result_table, under_way
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
 PATIENCE_SECONDS = 45.0
-_STYLE = {
-    "published": "green",
-    "failed": "red",
-    "running": "cyan",
-    "waiting": "yellow",
-    "promoting": "cyan",
-    "testing": "yellow",
-    "held": "green",
-}
 
 
 def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
@@ -91,10 +81,10 @@ def run_demo(
         if cell.state in ("failed", "testing") or cell.warned:
             colour = "red" if cell.state == "failed" else "yellow"
             console.print(f"[{colour}]{package} on {target}[/{colour}]: {escape(cell.words)}   {ports.url}{cell.build}")
-    published = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
-    console.print(f"web UI        {ports.url}\nrepositories  {published}")
+    repositories = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
+    console.print(f"web UI        {ports.url}\nrepositories  {repositories}")
     console.print(
-        f"{'everything holds' if held else 'not everything holds'}, after {_clock(time.monotonic() - started)}"
+        f"{'everything holds' if held else 'not everything holds'}, after {clock(time.monotonic() - started)}"
         "   (make stop ends the service)"
     )
     return held
@@ -151,30 +141,6 @@ def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
     return {package.name: head(service, package)[1] for package in packages}
 
 
-def head(service: Service, package: Package) -> tuple[str, str]:
-    """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
-
-    :raises ServiceError: when the repository cannot be read.
-    """
-    repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
-    done = subprocess.run(
-        ["git", "ls-remote", "--heads", repository], capture_output=True, text=True, check=False, timeout=60
-    )
-    if done.returncode != 0:
-        raise ServiceError(f"dist-git of {package.name} cannot be read: {done.stderr.strip()}")
-    heads = {line.split("\trefs/heads/")[1]: line.split("\t")[0] for line in done.stdout.splitlines()}
-    branch = next((b for b in service.site.sources.branches if b in heads), "")
-    return branch, heads.get(branch, "")
-
-
-def published(service: Service) -> dict[tuple[str, str], str]:
-    """The published commit by (package, target), as the repositories themselves record it."""
-    done = service.kitten("published", "--json", capture_output=True)
-    if done.returncode != 0:
-        raise ServiceError(f"kitten published: {(done.stderr or done.stdout).strip()}")
-    return {(r["package"], r["target"]): r["commit"] for r in json.loads(done.stdout)}
-
-
 def nothing_to_do(service: Service, packages: Sequence[Package], commits: Mapping[str, str]) -> bool:
     """Whether each package's commit is published on every target it is built for."""
     known = published(service)
@@ -215,7 +181,7 @@ def follow(
     quiet_since = dict.fromkeys((p.name for p in packages), time.monotonic())
     asked_at: dict[str, float] = {}
     cells: dict[tuple[str, str], Cell] = {}
-    with _display(console) as show:
+    with display(console) as show:
         while True:
             try:
                 seen = api.snapshot(t.name for t in service.site.targets)
@@ -226,7 +192,7 @@ def follow(
             built = matrix(service.site, packages, commits, seen.without_failures_up_to(forgiven), known)
             lab = lab_cells(seen, asked.runs, forgiven)
             cells = {**built, **lab}
-            show(_live(service, packages, cells, workers), cells)
+            show(under_way(service, packages, cells, workers), cells)
             if settled(cells):
                 return cells
             for package in packages:
@@ -247,86 +213,6 @@ def follow(
             time.sleep(POLL_SECONDS)
 
 
-# ------------------------------------------------------------------------------------------------------------- display
-
-
-@contextmanager
-def _display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple[str, str], Cell]], None]]:
-    """A live table on a terminal; in a log, one line for each cell that changed."""
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=2, transient=True) as live:
-            yield lambda picture, _cells: live.update(picture)
-        return
-    last: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def lines(picture: Group | Text, cells: Mapping[tuple[str, str], Cell]) -> None:
-        if isinstance(picture, Text):
-            console.print(picture)
-        for (package, target), cell in cells.items():
-            now = (cell.state, cell.words)
-            if now != last.get((package, target)) and cell.state != "nothing":
-                console.print(f"{time.strftime('%H:%M:%S')} {package} {target}: {cell.words}", highlight=False)
-                last[package, target] = now
-
-    yield lines
-
-
-def overview(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Package × target, each with what it is doing, and below what the suites do that need no package."""
-    table = Table(title=service.site.distribution.title)
-    table.add_column("package")
-    targets = [t.name for t in service.site.targets]
-    for target in targets:
-        table.add_column(target)
-    for name in [*(package.name for package in packages), *([LAB_ROW] if any(r == LAB_ROW for r, _ in cells) else [])]:
-        table.add_row(name, *(_text(cells.get((name, target))) for target in targets))
-    return table
-
-
-def _live(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell], workers: int) -> Group:
-    left = seconds_left(cells, workers)
-    done = sum(cell.finished for cell in cells.values())
-    foot = f"{done} of {len(cells)} done" + (f", about {_clock(left)} left" if left else "")
-    return Group(overview(service, packages, cells), Text(foot))
-
-
-def _text(cell: Cell | None) -> Text:
-    if cell is None:
-        return Text("not here", style="dim")
-    words = cell.words if cell.state != "nothing" else "—"
-    return Text(
-        words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, "")
-    )
-
-
-def result_table(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Package × target, and for each: built, verified, tested, published."""
-    table = Table(title=f"{service.site.distribution.title}: what holds")
-    table.add_column("package")
-    table.add_column("target")
-    for stage in STAGES:
-        table.add_column(stage, justify="center")
-    table.add_column("s", justify="right")
-    for package in packages:
-        for target in service.site.targets_of(package):
-            cell = cells.get((package.name, target.name), Cell())
-            marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in STAGES]
-            table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "")
-        table.add_section()
-    return table
-
-
-def lab_table(runs: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Target by target: the suites that ran without a package, and what they said."""
-    table = Table("target", "suites", "what they said", title="what each target promises")
-    table.add_column("s", justify="right")
-    for target, suites in runs.items():
-        cell = cells.get((LAB_ROW, target), Cell())
-        style = "yellow" if cell.warned else _STYLE.get(cell.state, "")
-        table.add_row(target, ", ".join(suites), Text(cell.words, style=style), f"{cell.seconds:.0f}")
-    return table
-
-
 def _published_cells(service: Service, packages: Sequence[Package]) -> dict[tuple[str, str], Cell]:
     whole = Cell("published", "published", frozenset(STAGES))
     return {(p.name, t.name): whole for p in packages for t in service.site.targets_of(p)}
@@ -334,13 +220,3 @@ def _published_cells(service: Service, packages: Sequence[Package]) -> dict[tupl
 
 def _names(packages: Sequence[Package]) -> str:
     return ", ".join(p.name for p in packages)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def console() -> Console:
-    """Wide enough in a log that no row of a table is folded."""
-    return Console() if sys.stdout.isatty() else Console(width=140)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import requests
 
-from master.progress import RESULT, Api
-from master.service import ServiceError
+from master.api import RESULT, Api
+from master.errors import ServiceError
 
 DELIVERY_SECONDS = 30
 

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from config.loading import load_site
 from master import demo
-from master.demo import _Asked, follow, lab_table, overview
-from master.progress import LAB_ROW, Api, Snapshot
+from master.api import Api, Snapshot
+from master.demo import _Asked, follow
+from master.progress import LAB_ROW
 from master.service import Service
+from master.tables import lab_table, overview
 from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, promotion, run, step
 
 SITE = load_site("demo")

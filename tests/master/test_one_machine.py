@@ -12,7 +12,9 @@ import pytest
 
 from config.loading import load_site
 from master import trying
-from master.service import Service, ServiceError, _program
+from master.errors import ServiceError
+from master.service import Service
+from master.supervisor import program
 
 KITTEN = Path(sys.executable).parent / "kitten"
 
@@ -80,7 +82,7 @@ def test_a_state_folder_too_deep_for_a_socket_is_refused_before_anything_starts(
 
 
 def test_percent_signs_and_quotes_reach_a_program_unchanged() -> None:
-    section = _program("w", Path("/a"), {"X": '50%"'}, Path("/l"))
+    section = program("w", Path("/a"), {"X": '50%"'}, Path("/l"))
     assert 'X="50%%\\""' in section
 
 

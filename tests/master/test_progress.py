@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from config.loading import load_site
-from master.progress import LAB_ROW, Cell, Snapshot, house_lines, lab_cells, matrix, seconds_left, settled
+from master.api import Snapshot
+from master.progress import LAB_ROW, Cell, house_lines, lab_cells, matrix, seconds_left, settled
 
 SITE = load_site("demo")
 BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}

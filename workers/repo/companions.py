@@ -10,8 +10,9 @@ from pathlib import Path
 
 from config.models import Package, Site, Target
 from workers.repo import index
+from workers.repo.changelog import changelog, newer
 from workers.repo.documents import documents, home
-from workers.repo.errata import changelog, erratum, newer, updated_files
+from workers.repo.errata import erratum, updated_files
 from workers.repo.evidence import evidence_at
 from workers.repo.packages import Package as Header
 from workers.repo.packages import is_debug_file, nevra_of_file

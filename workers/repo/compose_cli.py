@@ -54,6 +54,7 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
     from contextlib import ExitStack
 
     from workers.repo import compose as work
+    from workers.repo.compose_tree import Content, content_of
     from workers.repo.sign import Signer, site_signer
     from workers.repo.state import named_stage, snapshots_of
     from workers.results import ComposeResult
@@ -71,11 +72,11 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
         summary = f"no compose is due: the newest is younger than {stage.composes.every_minutes} min"
         return ComposeResult(summary=summary, stage=stage.name)
 
-    def read() -> work.Content:
+    def read() -> Content:
         current = snapshots.current()
         if current is None:
             raise CannotRun("nothing is published yet", "kitten publish")
-        return work.content_of(current)
+        return content_of(current)
 
     read()
     keys: list[Signer] = []

@@ -1,6 +1,6 @@
 """Errata: what ``dnf updateinfo`` tells users of an update, read from the changelog entries that are new in it.
 
-Pure: the changelog as published, the changelog as it will be, the packages → an :class:`Erratum`;
+Pure: the new entries, the packages → an :class:`Erratum`; ``workers.repo.changelog`` says which entries are new,
 ``workers.repo.updateinfo`` writes it.
 
 A changelog is written by many hands, upstream's among them. Its text is cut to what XML 1.0 can carry and to a bounded
@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from config.nevra import Nevra
+from workers.repo.changelog import Entry
 
 if TYPE_CHECKING:
-    from workers.repo.packages import Package
     from workers.repo.records import PublishedFile
 
 Kind = Literal["security", "bugfix", "enhancement", "newpackage"]
@@ -45,28 +45,6 @@ _RFE = re.compile(
     r"\b(?:rfe|enhancements?|new features?|rebase[ds]?(?: to)?|(?:add|enable)s? support)\b", re.IGNORECASE
 )
 _FIX = re.compile(r"\b(?:resolves?|related|fix(?:e[ds])?)\b", re.IGNORECASE)
-# Both parts have a digit, else a double-barrelled surname would be a version.
-_ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One changelog entry of a package's header."""
-
-    author: str
-    """``NAME <ADDRESS> - [EPOCH:]VERSION-RELEASE``, as written in the spec."""
-    time: int
-    """Seconds since 1970; rpm knows the day only (noon, UTC)."""
-    text: str
-
-    @property
-    def evr(self) -> Nevra | None:
-        """The version the entry was written for, where its first line names one."""
-        match = _ENTRY_EVR.search(self.author[-200:])
-        try:
-            return Nevra.parse(f"x-{match['evr']}.src") if match else None
-        except ValueError:
-            return None
 
 
 @dataclass(frozen=True)
@@ -113,37 +91,6 @@ class Erratum:
     """Short name of the collection of packages: ``kitten-10-x86_64``."""
 
 
-def changelog(package: Package) -> tuple[Entry, ...]:
-    """The entries of a package that ``createrepo_c`` read, the newest first.
-
-    :param package: of :func:`workers.repo.index.describe` or :func:`workers.repo.index.recalled`.
-    """
-    entries: Sequence[tuple[str, int, str]] = package.changelogs
-    # A package file's entries come oldest first, an index's may not. createrepo_c moves entries of one day a second
-    # apart, so that their times tell the order.
-    found = (Entry(author or "", int(time), text or "") for author, time, text in entries)
-    return tuple(sorted(found, key=lambda entry: entry.time, reverse=True))
-
-
-def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
-    """The entries of ``new``, the newest first, that users of ``old`` have not had.
-
-    They end at the first entry that is in ``old`` word for word. Where a changelog was written anew and none is, or an
-    index kept only the newest of them, an entry for a version that is not newer than ``old_evr`` is left out too.
-
-    :param old_evr: ``[epoch:]version-release`` of the source package users have.
-    """
-    known, fresh = {_said(entry) for entry in old}, []
-    has = Nevra.parse(f"x-{old_evr}.src")
-    for entry in new:
-        if _said(entry) in known:
-            break
-        # An entry gives no epoch as often as it gives one: only version and release are compared.
-        if (evr := entry.evr) is None or evr.evr_key[1:] > has.evr_key[1:] or evr.epoch > has.epoch:
-            fresh.append(entry)
-    return tuple(fresh)
-
-
 def erratum(
     id: str,  # noqa: A002 - the field's name in updateinfo
     package: str,
@@ -162,7 +109,7 @@ def erratum(
 
     :param id: stable and unique, e.g. ``ALKITTEN-2026:0042``.
     :param package: name of the source package; ``evr`` its ``[epoch:]version-release``.
-    :param entries: of :func:`newer`; of a new package, its newest.
+    :param entries: of :func:`workers.repo.changelog.newer`; of a new package, its newest.
     :param is_new: nothing of the package was published before.
     :param old_version: upstream version that was published before; another one makes an update without a named reason
         an enhancement.
@@ -183,11 +130,6 @@ def erratum(
         contact=_plain(contact),
         collection=_plain(collection),
     )
-
-
-def _said(entry: Entry) -> tuple[str, int, str]:
-    """An entry as written: of its time, the day, for the second depends on which others were read with it."""
-    return entry.author, entry.time // 86_400, entry.text
 
 
 _WORDS: dict[Kind, str] = {

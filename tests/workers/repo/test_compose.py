@@ -16,7 +16,8 @@ from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import compose as work
-from workers.repo import index
+from workers.repo import compose_metadata, index
+from workers.repo.compose_tree import Content, RepositoryView, content_of
 from workers.repo.publish import publish
 from workers.repo.sign import signer
 from workers.repo.state import snapshots_of
@@ -35,10 +36,10 @@ def stage(site: Site, state: Path, make_build: BuildFactory) -> Path:
 
 
 def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.Made:
-    def read() -> work.Content:
+    def read() -> Content:
         current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
         assert current is not None
-        return work.content_of(current)
+        return content_of(current)
 
     return work.compose(stage, site, POLICY, read, now=now, **{"images": stage / "images", **more})  # type: ignore[arg-type]
 
@@ -164,8 +165,8 @@ def test_a_package_that_was_changed_by_hand_is_refused(site: Site, stage: Path) 
 def test_a_publication_that_is_collected_meanwhile_is_read_again(site: Site, stage: Path) -> None:
     current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
     assert current is not None
-    good = work.content_of(current)
-    gone = work.Content(0, tuple(work.RepositoryView(v.folder, stage / "gone", stage / "gone") for v in good.repositories))
+    good = content_of(current)
+    gone = Content(0, tuple(RepositoryView(v.folder, stage / "gone", stage / "gone") for v in good.repositories))
     answers = [gone, good]
     made = work.compose(stage, site, POLICY, lambda: answers.pop(0), now=NOON)
     assert made.record.snapshot == 1
@@ -208,7 +209,7 @@ def _switch_composes(site: Site, stage: Path, stop: object) -> None:
             old.unlink()
         (live / f"{number}.iso").write_bytes(b"live")
         snapshots = snapshots_of(site, stage.parent, site.stage("kitten"))
-        content = work.content_of(snapshots.get(1 + number % 2))
+        content = content_of(snapshots.get(1 + number % 2))
         work.compose(stage, site, POLICY, lambda c=content: c, images=stage / "images", now=NOON + number)  # type: ignore[misc]
         number += 1
         stop.wait(0.05)  # type: ignore[attr-defined]
@@ -326,7 +327,7 @@ def test_disk_full_leaves_the_old_compose(site: Site, stage: Path, make_build: B
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(work.compose_metadata, "write", full)
+    monkeypatch.setattr(compose_metadata, "write", full)
     with pytest.raises(OSError, match="No space left"):
         compose(site, stage, NOON + 60)
     assert whole(stage / "mirror" / "10-kitten") == before

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from config.nevra import Nevra
 from tests.workers.repo.conftest import RpmFactory, write_index
 from workers.repo import errata, index, updateinfo
-from workers.repo.errata import Entry, Erratum, Updated
+from workers.repo.changelog import Entry, changelog, newer
+from workers.repo.errata import Erratum, Updated
 from workers.repo.records import PublishedFile
 
 ISSUED = datetime(2026, 11, 25, 8, 30, tzinfo=UTC)
@@ -35,7 +36,7 @@ def test_a_packages_changelog_is_read_newest_first() -> None:
 
     package = createrepo_c.Package()
     package.changelogs = [("A <a@b> - 1-1", 1, "- old"), ("A <a@b> - 1:2-1", 2, "- new")]
-    newest, oldest = errata.changelog(package)
+    newest, oldest = changelog(package)
     assert (newest.text, oldest.text) == ("- new", "- old")
     assert newest.evr is not None
     assert (newest.evr.evr, Entry("A. Hyphen-Name", 1, "").evr) == ("1:2-1", None)
@@ -43,12 +44,12 @@ def test_a_packages_changelog_is_read_newest_first() -> None:
 
 def test_entries_end_at_the_first_that_users_had() -> None:
     new = (Entry("A <a@b> - 1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-2", 2, "- b"), *OLD)
-    assert errata.newer(OLD, new, "1.0-1") == new[:2]
+    assert newer(OLD, new, "1.0-1") == new[:2]
 
 
 def test_a_changelog_written_anew_tells_only_of_newer_versions() -> None:
     new = (Entry("A <a@b> - 1:1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-1", 2, "- b"), Entry("A <a@b>", 1, "- a"))
-    assert errata.newer(OLD, new, "1.0-2") == (new[0], new[2])
+    assert newer(OLD, new, "1.0-2") == (new[0], new[2])
 
 
 @pytest.mark.parametrize(

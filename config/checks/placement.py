@@ -1,7 +1,4 @@
-"""Rules of placement: what they name must be there, and each recorded binary package must fit one of them.
-
-Works on documents, as :mod:`config.checks` does, so that one wrong value hides no other problem.
-"""
+"""Rules of placement: what they name must be there, and each recorded binary package must fit one of them."""
 
 from __future__ import annotations
 

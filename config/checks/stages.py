@@ -1,0 +1,39 @@
+"""Stages and their gates, and how far a target may lag behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from config.checks.names import Sections, names_in, twice, unknown
+from config.problems import Problem, show
+
+# Rules over what users of all targets have: of a buildroot, which each target has for itself, they say nothing.
+_SIGNED_ONLY = ("required-targets", "lag", "noarch-parity", "same-newest", "dnf")
+
+
+def check(sections: Sections) -> Iterator[Problem]:
+    """Sites without a stage, rules twice or where they say nothing, composes and ``lag_days`` where they cannot hold."""
+    stages, suites, targets = sections.get("stages"), sections.get("suites"), sections.get("targets")
+    if stages and stages.data == []:
+        yield stages.problem((), "no stage", "at least one stage: where builds are staged")
+    for place, stage in stages.mappings() if stages else ():
+        assert stages is not None  # noqa: S101 - it has a stage
+        rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
+        yield from twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
+        if stage.get("composes") is not None and stage.get("signed") is not True:
+            found = "composes of a stage that is not signed"
+            yield stages.problem((*place, "composes"), found, "signed: true, or no composes: mirrors carry signed packages")
+        for where, entry in rules:
+            if entry.get("suites") and entry.get("rule") != "tested":
+                found = f"suites beside the rule {show(entry.get('rule'))}"
+                yield stages.problem((*where, "suites"), found, "suites beside the rule 'tested' alone")
+            if suites:
+                yield from unknown(stages, stages.words(*where, "suites"), names_in(suites), "suite")
+            if entry.get("rule") in _SIGNED_ONLY and stage.get("signed") is not True:
+                found = f"{show(entry.get('rule'))}, at a stage that is not signed"
+                yield stages.problem((*where, "rule"), found, "that rule only at a stage with signed: true")
+    for place, target in targets.mappings() if targets else ():
+        assert targets is not None  # noqa: S101 - it has a target
+        if target.get("lag_days") is not None and target.get("required") is not False:
+            found = "lag_days of a target that is required"
+            yield targets.problem((*place, "lag_days"), found, "lag_days only beside required: false")

@@ -1,0 +1,34 @@
+"""Which commit of a package counts, and which is published: asked of dist-git and of the repositories themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from config.models import Package
+from master.errors import ServiceError
+from master.service import Service
+
+
+def head(service: Service, package: Package) -> tuple[str, str]:
+    """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
+
+    :raises ServiceError: when the repository cannot be read.
+    """
+    repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
+    done = subprocess.run(
+        ["git", "ls-remote", "--heads", repository], capture_output=True, text=True, check=False, timeout=60
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"dist-git of {package.name} cannot be read: {done.stderr.strip()}")
+    heads = {line.split("\trefs/heads/")[1]: line.split("\t")[0] for line in done.stdout.splitlines()}
+    branch = next((b for b in service.site.sources.branches if b in heads), "")
+    return branch, heads.get(branch, "")
+
+
+def published(service: Service) -> dict[tuple[str, str], str]:
+    """The published commit by (package, target), as the repositories themselves record it."""
+    done = service.kitten("published", "--json", capture_output=True)
+    if done.returncode != 0:
+        raise ServiceError(f"kitten published: {(done.stderr or done.stdout).strip()}")
+    return {(r["package"], r["target"]): r["commit"] for r in json.loads(done.stdout)}
