@@ -18,6 +18,7 @@ from twisted.trial import unittest
 
 from steps.build import BuildRpmsStep, duration
 from steps.command import _FRESH, Installation, KittenCommand, one_line
+from steps.house import CleanStep, ComposeStep
 from steps.lab import LOG_BYTES, GuestTestStep, TargetTestStep, tap
 from steps.repo import PromoteStep, PublishStep, StageStep
 from steps.source import SourceStep
@@ -106,6 +107,30 @@ PROMOTED = {
         {"package": "zlib", "target": "s390x", "nevr": "z-1", "commit": "e" * 40},
     ],
 }
+CLEANED = {
+    "command": "clean",
+    "summary": "1 folder (2.5 MB) would go, 7 folders (9.0 MB) stay; remove them: kitten clean --yes",
+    "dry": True,
+    "folders": [
+        {
+            "path": "failed/s390x/77",
+            "kind": "failed build",
+            "what": "bzip2-1-1",
+            "size": 2_500_000,
+            "why": "15.0 days old, over failed_days: 14",
+        }
+    ],
+    "size": 2_500_000,
+    "staying": 7,
+}
+COMPOSED = {
+    "command": "compose",
+    "summary": "compose kitten-10-20260801.3 of snapshot 7: mirrors see it",
+    "stage": "kitten",
+    "id": "kitten-10-20260801.3",
+    "url": "/state/published/composes/kitten-10-20260801.3",
+    "new": True,
+}
 STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
     "source": (SourceStep, SOURCE, "bzip2-1.0.8-1.el10 from c10s 1a2b3c4"),
     "build": (BuildRpmsStep, BUILT, "bzip2-1.0.8-1.el10: 4 RPMs, 31 s"),
@@ -114,6 +139,8 @@ STEPS: dict[str, tuple[type[KittenCommand[Any]], dict[str, Any], str]] = {
     "stage": (StageStep, STAGED, "2 RPMs of b-1 staged"),
     "publish": (PublishStep, PUBLISHED, "b-1 on s390x: published in kitten, snapshot 7"),
     "promote": (PromoteStep, PROMOTED, "b-1 on 2 targets in kitten, snapshot 7"),
+    "clean": (CleanStep, CLEANED, f"dry run: {CLEANED['summary']}"),
+    "compose": (ComposeStep, COMPOSED, "compose kitten-10-20260801.3 of snapshot 7: mirrors see it"),
 }
 OUTCOMES = {
     "verify": (
@@ -162,6 +189,8 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
             more = ("--branch", "c10s", "--revision", "1a2b3c4d5e", *more)
         if command == "promote":
             more = ("bzip2", *more)
+        if command == "clean":
+            more = more or ("--dry-run",)
         if command == "test":
             more = ("--suite", "packages", "--suite", "spice", *more)
         words = [command, *more, "--site", "demo", "--state", "/state", "--json", "result.json"]
@@ -351,6 +380,38 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     async def test_a_rebuild_overrides_in_nobodys_name(self) -> None:
         await self.overriding(3, "")
+
+    async def test_only_true_removes(self) -> None:
+        for remove, flag in ((True, "--yes"), (False, "--dry-run"), (None, "--dry-run"), ("true", "--dry-run"), (1, "--dry-run")):
+            step: Any = SimpleNamespace(getProperty={"remove": remove}.get)
+            assert await CleanStep.prepare(step) == [flag]
+
+    async def test_a_clean_lists_what_went(self) -> None:
+        self.set_up("clean")
+        self.build.setProperty("remove", True, "test")
+        result = {**CLEANED, "dry": False, "summary": "removed 1 folder (2.5 MB); 7 folders (9.0 MB) stay"}
+        self.expect_commands(self.shell("clean", "--yes").exit(0), self.upload(json.dumps(result)))
+        self.expect_shown("clean", result)
+        line = "       2.5 MB  failed/s390x/77  failed build  bzip2-1-1: 15.0 days old, over failed_days: 14\n"
+        self.expect_log_file("removed", line)
+        self.expect_outcome(result=SUCCESS, state_string=result["summary"])
+        await self.run_step()
+
+    async def test_a_compose_is_of_the_builds_stage_and_links_the_tree(self) -> None:
+        served = Installation("demo", (("/state/published", "http://ci/plugins/kitten/published"),))
+        self.setup_step(
+            ComposeStep(name="compose", arguments=["compose"], installation=served, state_folder="/state")
+        )
+        self.build.setProperty("stage", "kitten", "test")
+        self.build.setProperty("if_due", True, "test")
+        words = self.shell("compose", "--stage", "kitten", "--if-due")
+        self.expect_commands(words.exit(0), self.upload(json.dumps(COMPOSED)))
+        self.expect_shown("compose", COMPOSED)
+        self.expect_outcome(result=SUCCESS, state_string=COMPOSED["summary"])
+        await self.run_step()
+        address = "http://ci/plugins/kitten/published/composes/kitten-10-20260801.3"
+        step = await self.master.data.get(("steps", self.step.stepid))
+        assert step["urls"] == [{"name": "kitten-10-20260801.3", "url": address}]
 
     async def test_a_publication_links_the_packages_documents_before_its_packages(self) -> None:
         self.set_up("publish")

@@ -494,10 +494,10 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_the_next_call_ends_the
 
 @pytest.fixture
 def small_disk(state: Path) -> Path:
-    """The published folder on a file system of 1 MiB, nearly full."""
+    """The published folder on a file system of 2 MiB, nearly full."""
     folder = state / "published"
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode != 0:
         pytest.skip("mounting a small file system needs root")
     yield folder
