@@ -122,6 +122,8 @@ def _default(field: FieldInfo) -> str:
         return "required" if field.default_factory is None else "none"
     if field.default in (None, "", ()):
         return "none"
+    if isinstance(field.default, BaseModel):
+        return f"`{{{', '.join(f'{key}: {value}' for key, value in field.default)}}}`"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 

@@ -1,6 +1,6 @@
-"""The builders: ``source``, one for each target, ``promote``, ``lab``; and the same without key and repository for try-builds.
+"""The builders: ``source``, one for each target, ``promote``, ``lab``, ``clean`` and ``compose``; and those for try-builds.
 
-The package is a property of a build, never a builder of its own.
+Try-builds have no key and no repository. The package is a property of a build, never a builder of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from buildbot.process.factory import BuildFactory
 from buildbot.process.results import SKIPPED
 
 from config.models import Site, Target
-from master import lab
+from master import house, lab
 from master.builds import factory
 from master.ledger import may_start, next_request
 from master.pools import has_try_workers, worker_names
-from master.runs import LAB, possible
+from master.runs import CLEAN, COMPOSE, LAB, possible
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
@@ -153,8 +153,8 @@ def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory,
         workernames=list(workers),
         factory=steps,
         project=site.distribution.name,
-        collapseRequests=False,  # builds of one builder differ by property; collapsing would skip packages
-        **more,
+        # Builds of one builder differ by property; collapsing would skip packages.
+        **{"collapseRequests": False, **more},
     )
 
 
@@ -193,6 +193,7 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             locks=[PUBLISHING.access("exclusive")],
         ),
     ]
+    made += _house(site, installation)
     if possible(site):
         made.append(
             _builder(
@@ -206,6 +207,38 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             )
         )
     return made + (try_builders(site, installation) if has_try_workers(site) else [])
+
+
+def _house(site: Site, installation: Installation) -> list[util.BuilderConfig]:
+    """What the service does for itself, where the key and the repositories are."""
+    more: dict[str, Any] = {
+        "tags": ["house", "production"],
+        "locks": [house.HOUSEKEEPING.access("exclusive")],
+        "collapseRequests": house.same_request,
+    }
+    workers, told = worker_names(site, "publish"), _told(installation)
+    made = [
+        _builder(
+            site,
+            CLEAN,
+            workers,
+            house.clean_factory(told),
+            description="Removes builds and sources that nobody needs any more, as retention.yaml says",
+            **more,
+        )
+    ]
+    if house.composed(site):
+        made.append(
+            _builder(
+                site,
+                COMPOSE,
+                workers,
+                house.compose_factory(told),
+                description="What is published → an immutable tree that mirrors copy",
+                **more,
+            )
+        )
+    return made
 
 
 def try_builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:

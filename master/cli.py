@@ -85,7 +85,7 @@ def down(site: str, state: Path | None) -> None:
 def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
     from master.api import Api
-    from master.progress import lab_cells, matrix
+    from master.progress import house_lines, lab_cells, matrix
     from master.revisions import head, published
     from master.runs import scheduled
     from master.tables import overview, terminal
@@ -99,10 +99,13 @@ def status(site: str, state: Path | None) -> None:
     def show() -> None:
         packages = service.site.packages
         commits = {p.name: head(service, p)[1] for p in packages}
-        seen = Api(ports.url, (p.name for p in packages)).snapshot(t.name for t in service.site.targets)
+        api = Api(ports.url, (p.name for p in packages))
+        seen = api.snapshot(t.name for t in service.site.targets)
         cells = matrix(service.site, packages, commits, seen, published(service))
         cells |= lab_cells(seen, scheduled(service.site))
         console.print(overview(service, [p for p in packages if commits[p.name]], cells))
+        for line in house_lines(api.house(), seen.now):
+            console.print(line, highlight=False, markup=False)
         for process in service.processes():
             console.print(
                 f"{process['name']:12} {process['statename'].lower():10} {process['description']}", highlight=False

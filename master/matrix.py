@@ -1,4 +1,4 @@
-"""Packages by targets: the newest build of each, what it came to, and what a target still owes."""
+"""Packages by targets: the newest build of each, what it came to, and what a target still owes; and the newest housekeeping."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from buildbot.process.results import Results
 
 from config.models import Site
 from master.builders import PROMOTE, SOURCE
+from master.runs import CLEAN, COMPOSE
+from steps.house import REMOVE, STAGE
 from steps.released import released
 
 
@@ -82,6 +84,45 @@ async def read_matrix(master: Any, site: Site, waiting: list[dict[str, Any]]) ->
     packages = {released(package.name): package.name for package in site.packages}
     has = await master.db.pool.do(_read_released, master.db.model, packages)
     return matrix(site, newest(await master.db.pool.do(_read, master.db.model, names)), waiting, has)
+
+
+async def read_house(master: Any) -> list[dict[str, Any]]:
+    """The newest compose of each stage, clean and dry run of one: ``what`` in words, and its build as in :class:`Cell`."""
+    return list(await master.db.pool.do(_read_house, master.db.model))
+
+
+def _read_house(connection: Any, model: Any) -> list[dict[str, Any]]:
+    builds, builders, props = model.builds, model.builders, model.build_properties
+    stage, remove = props.alias("stage"), props.alias("remove")
+    newest_of = (
+        sa.select(sa.func.max(builds.c.id).label("id"), stage.c.value.label("stage"), remove.c.value.label("remove"))
+        .select_from(
+            builds.join(builders, builders.c.id == builds.c.builderid)
+            .outerjoin(stage, (stage.c.buildid == builds.c.id) & (stage.c.name == STAGE))
+            .outerjoin(remove, (remove.c.buildid == builds.c.id) & (remove.c.name == REMOVE))
+        )
+        .where(builders.c.name.in_((COMPOSE, CLEAN)))
+        .group_by(builders.c.name, stage.c.value, remove.c.value)
+        .subquery()
+    )
+    rows = connection.execute(
+        sa.select(builds, builders.c.name.label("builder"), newest_of.c.stage, newest_of.c.remove)
+        .join(builders, builders.c.id == builds.c.builderid)
+        .join(newest_of, newest_of.c.id == builds.c.id)
+        .order_by(builders.c.name.desc(), newest_of.c.stage, newest_of.c.remove.desc())
+    )
+    return [
+        {
+            "what": f"compose {json.loads(row.stage)}" if row.stage else "clean" if row.remove == "true" else "clean, dry run",
+            "builder": row.builder,
+            "number": row.number,
+            "results": "" if row.results is None else Results[row.results],
+            "text": row.state_string or "",
+            "started": row.started_at or 0,
+            "finished": row.complete_at or 0,
+        }
+        for row in rows
+    ]
 
 
 def _read_released(connection: Any, model: Any, packages: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from config.models import Site
 from master.ledger import NAME as LEDGER
-from master.matrix import read_matrix
+from master.matrix import read_house, read_matrix
 
 NAME = "shelves"
 TEXT = {".log": "text/plain; charset=utf-8", ".spec": "text/plain; charset=utf-8", ".json": "application/json"}
@@ -138,7 +138,8 @@ async def _waiting(master: Any) -> Any:
 async def _packages(master: Any) -> Any:
     services = master.service_manager.namedServices
     await services[LEDGER].settled()
-    return await read_matrix(master, services[NAME].site, services[LEDGER].waits())
+    packages = await read_matrix(master, services[NAME].site, services[LEDGER].waits())
+    return packages | {"house": await read_house(master)}
 
 
 class _Pages(Application):

@@ -60,7 +60,8 @@ def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker
                 worker.Worker(
                     name,
                     password,
-                    max_builds=pool.max_builds,
+                    # Beside a publication (master.builders.PUBLISHING: one at a time) the house is kept (master.house).
+                    max_builds=pool.max_builds + ("publish" in pool.roles),
                     properties={
                         "state_folder": pool.state.format(state=state),
                         "timeout_factor": pool.timeout_factor,

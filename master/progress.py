@@ -5,7 +5,7 @@ Pure functions over what Buildbot reported (``master.api``) and what is publishe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,6 +45,23 @@ class Cell:
     def finished(self) -> bool:
         """Nothing more will come of it by itself."""
         return self.state in ("published", "held", "failed")
+
+
+def house_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
+    """What the service last did for itself, a line each.
+
+    :param now: seconds since 1970.
+    """
+    return [_house_line(row, now) for row in house]
+
+
+def _house_line(row: Mapping[str, Any], now: float) -> str:
+    if not row["finished"]:
+        return f"{row['what']}: at work"
+    minutes = max(0, round((now - row["finished"]) / 60))
+    ago = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+    failed = "" if row["results"] in ("success", "warnings") else f"{str(row['results']).upper()}: "
+    return f"{row['what']}: {failed}{row['text']}, {ago} ago"
 
 
 def matrix(

@@ -10,7 +10,7 @@ from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
-from master import lab
+from master import house, lab
 from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, takes_from_a_stage, to_target, to_try, try_builder
 from master.commits import on_commit
 from master.forms import build_form, promote_form
@@ -84,6 +84,8 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         build_form(site),
         *([lab.force(site)] if possible(site) else []),
         *([promote_form(site)] if takes_from_a_stage(site) else []),
+        *house.forms(site),
+        *house.by_the_clock(site),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

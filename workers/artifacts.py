@@ -19,6 +19,8 @@ from workers.errors import CannotRun
 from workers.results import Artifact, BuildResult, Result, SourceResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
+MAX_RESULT = 256 << 20
+"""Bytes of a result file that are read. The proof of a package with ten thousand files has a tenth of this."""
 _Result = TypeVar("_Result", bound=Result)
 
 
@@ -50,12 +52,18 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
     """
     try:
         if is_local(url):
-            text = local_path(url).read_text(encoding="utf-8")
+            if (path := local_path(url)).exists() and not path.is_file():
+                raise CannotRun(f"{url} is no plain file", "it is no result file of this kitten")
+            stream = path.open("rb")
         else:
             import fsspec
 
-            with fsspec.open(url, "rt", encoding="utf-8") as stream:
-                text = stream.read()
+            stream = fsspec.open(url, "rb").open()
+        with stream:
+            content = stream.read(MAX_RESULT + 1)
+        if len(content) > MAX_RESULT:
+            raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "it is no result file of this kitten")
+        text = content.decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, ImportError, OSError) as error:

@@ -40,10 +40,13 @@ _SHORT_HELP = {
     "gate": "Tell what each rule of a stage's gate says, changing nothing.",
     "publish": "Gate, sign and publish a build.",
     "promote": "Let packages pass from a signed stage to the next.",
+    "repo-status": "Tell what each stage shows, what waits and what is owed.",
     "published": "Tell which build of each package users of each target see.",
     "explain": "Tell where a published package comes from and why it was let through.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
     "compose": "Make an immutable tree of a stage for mirrors.",
+    "bucket": "Look at a stage's bucket: verify it, bring it up to date, take it over.",
+    "token-key": "Make the OpenPGP key of a PKCS#11 token, for signing.yaml.",
     "clean": "Tell what nobody needs any more, and why; remove it.",
     "install-check": "Install what is published with dnf, signatures checked.",
 }

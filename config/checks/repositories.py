@@ -42,6 +42,7 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
                     f"{show(word)}, which has no {', '.join(sorted(missing))}",
                     "a repository of all the package's targets, or fewer targets",
                 )
+        yield from twice(package, package.words("replaces"), "binary package")
         binaries = package.at("binaries")
         if isinstance(binaries, list) and binaries:
             names = [(("placement", name), name) for name in placed]

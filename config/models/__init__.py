@@ -12,7 +12,7 @@ from config.models.build import Build
 from config.models.groups import Category, Environment, Group, Groups
 from config.models.packages import Exemption, HardwareList, Modification, Package
 from config.models.repositories import Layout, Repositories, Repository, Required, Rule
-from config.models.retention import Retention
+from config.models.retention import Daily, Retention
 from config.models.schedules import Schedule
 from config.models.signing import Secret, Signing, VaultSecret
 from config.models.site import Distribution, Site
@@ -29,6 +29,7 @@ __all__ = [
     "Build",
     "Category",
     "Composes",
+    "Daily",
     "Distribution",
     "Environment",
     "Exemption",

@@ -54,6 +54,11 @@ class Package(Model):
         description="What the spec makes on any target, checked against it before anything is built: a stray package "
         "is an error there. Empty: not recorded; what the spec makes is taken as it comes",
     )
+    replaces: tuple[Name, ...] = Field(
+        default=(),
+        description="Binary packages of other source packages that its own may be called, provide or obsolete although "
+        "users have them: a takeover that somebody decided",
+    )
     targets: Literal["all"] | tuple[Name, ...] = "all"
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
     upstream: str | None = Field(

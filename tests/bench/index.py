@@ -1,6 +1,10 @@
 """Adding packages to a repository of 10,000: ours, and what ``createrepo_c --update --skip-stat`` takes for the same.
 
-Timed twice over: each as a program that starts, and our part alone, as in a publication, where the program runs anyway.
+Timed twice over: each as a program that starts (tests.bench.add: Python, createrepo_c's library and our modules that
+publish), and our part alone, as in a publication, where the program runs anyway. Neither gates or signs, nor does
+createrepo_c. Ours is flushed to the disk when it ends; createrepo_c leaves that to the system.
+
+Then what a publication costs as the repository grows: all of it, and without the writing of the index.
 """
 
 from __future__ import annotations
@@ -15,14 +19,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
-from tests.bench.figure import Benchmark, Figure
+from tests.bench.add import REPOSITORY, TOP, add
+from tests.bench.figure import CHECKOUT, Benchmark, Figure
 from workers import cache
 from workers.repo import index
+from workers.repo.records import PublishedRecord
 from workers.repo.snapshot import Snapshots
 
 PACKAGES, MOST = 10_000, 100
-RUNS = 3
+FEWER = 1_000
+RUNS = 5
 _SPEC_PACKAGES = 101  # rpmbuild's time grows faster than the number of packages of a spec
 _SPEC = """
 Name: bench{part}
@@ -82,27 +91,28 @@ def _packages() -> list[Path]:
     return sorted(made.glob("thing*.rpm"), key=lambda path: int(path.stem.removeprefix("thing")))
 
 
-def publish(root: Path, packages: list[Path]) -> float:
-    """Publish packages into the one repository of a folder; the seconds that took."""
+def _part(root: Path, packages: list[Path]) -> float:
     begun = time.perf_counter()
-    snapshots = Snapshots(root, "10-bench")
-    with snapshots.lock(), snapshots.draft(("os",)) as draft:
-        for rpm in packages:
-            draft.add(index.kept("os", index.describe(rpm, f"Packages/{rpm.name}")), rpm)
-        draft.finish("bench", lambda _repomd: None)
+    add(root, packages)
     return time.perf_counter() - begun
 
 
 def _program(root: Path, packages: list[Path]) -> float:
+    # With Python's compiled files, as installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    words = [sys.executable, "-m", "tests.bench.add", root, *packages]
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tests.bench.index", root, *packages], check=True)
+    subprocess.run(words, check=True, cwd=CHECKOUT, env=environment)
     return time.perf_counter() - begun
 
 
 def _createrepo(repository: Path) -> float:
+    import createrepo_c
+
+    # The program itself: the one of the same name beside Python starts a Python first.
+    program = Path(createrepo_c.__file__).parent / "data" / "bin" / "createrepo_c"
     begun = time.perf_counter()
-    words = [Path(sys.executable).parent / "createrepo_c", "--quiet", "--update", "--skip-stat", repository]
-    subprocess.run(words, check=True)
+    subprocess.run([program, "--quiet", "--update", "--skip-stat", repository], check=True)
     return time.perf_counter() - begun
 
 
@@ -128,7 +138,7 @@ def adding() -> Iterator[Figure]:
     packages = _packages()
     with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
         ours, theirs = Path(folder, "ours"), Path(folder, "theirs")
-        publish(ours, packages[:PACKAGES])
+        add(ours, packages[:PACKAGES])
         theirs.mkdir()
         for rpm in packages[:PACKAGES]:
             os.link(rpm, theirs / rpm.name)
@@ -145,9 +155,9 @@ def adding() -> Iterator[Figure]:
                 os.sync()
                 others.append(_createrepo(other))
                 programs.append(_program(one, more))
-                parts.append(publish(two, more))
-                _same(two / "10-bench/os", other)
-                _same(one / "10-bench/os", other)
+                parts.append(_part(two, more))
+                _same(two / f"{TOP}/{REPOSITORY}", other)
+                _same(one / f"{TOP}/{REPOSITORY}", other)
                 for place in (one, two, other):
                     shutil.rmtree(place)
             other_time = statistics.median(others)
@@ -156,7 +166,59 @@ def adding() -> Iterator[Figure]:
             yield Figure(f"index-{count}", statistics.median(parts), other_time, said, 1 / 20)
 
 
-BENCHMARKS: dict[str, Benchmark] = {"index": adding}
+def growing() -> Iterator[Figure]:
+    """One package more, in a large repository and in a smaller one."""
+    packages = _packages()
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
+        roots = {size: Path(folder, f"{size}") for size in (FEWER, PACKAGES)}
+        for size, root in roots.items():
+            _filled(root, packages[:size])
+        times: dict[int, list[tuple[float, float]]] = {size: [] for size in roots}
+        for rpm in packages[PACKAGES : PACKAGES + 3 * RUNS]:
+            for size, root in roots.items():  # in turn: what else the machine does falls on both
+                times[size].append(_added(root, rpm))
+    for place, what, bar in ((0, "all of it", PACKAGES / FEWER), (1, "without writing the index", 1.5)):
+        few, many = (statistics.median(added[place] for added in times[size]) for size in (FEWER, PACKAGES))
+        yield Figure(f"publishing into {PACKAGES}, {what}", 1000 * many, 1000 * few, f"into {FEWER}", bar, "ms")
 
-if __name__ == "__main__":
-    publish(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+
+def _filled(root: Path, packages: list[Path]) -> None:
+    """A repository of packages, with a record and an erratum for each."""
+    add(root, packages)
+    with Snapshots(root, TOP).draft(()) as draft:
+        for rpm in packages:
+            name = rpm.stem
+            xml = f"<update><id>{name}</id><description>{'Why it is worth an update. ' * 20}</description></update>\n"
+            draft.tell(REPOSITORY, name, xml)
+            draft.note(
+                PublishedRecord(
+                    package=name,
+                    target="bench",
+                    nevr=f"{name}-1-1",
+                    evr="1-1",
+                    snapshot=draft.number,
+                    published="2026-11-25T00:00:00Z",
+                    files=(),
+                )
+            )
+        draft.finish("bench", lambda _repomd: None)
+
+
+def _added(root: Path, rpm: Path) -> tuple[float, float]:
+    """Seconds that a publication of one package takes, and without those in which it writes the index."""
+    write, spent = index.write, 0.0
+
+    def timed(*arguments: Any) -> bytes:
+        nonlocal spent
+        begun = time.perf_counter()
+        try:
+            return write(*arguments)
+        finally:
+            spent += time.perf_counter() - begun
+
+    with mock.patch.object(index, "write", timed):
+        whole = _part(root, [rpm])
+    return whole, whole - spent
+
+
+BENCHMARKS: dict[str, Benchmark] = {"index": adding, "index-growth": growing}

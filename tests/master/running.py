@@ -31,10 +31,10 @@ PACKAGES = ("zlib", "pigz")
 KITTEN = """#!{python}
 import json, os, pathlib, sys, time
 sys.path.insert(0, {checkout!r})
-from workers.results import Artifact, BuildResult, Case, Check, Promoted, PromoteResult, PublishResult, SourceResult
-from workers.results import StageResult, SuiteResult, TestResult, VerifyResult
+from workers.results import Artifact, BuildResult, Case, Check, CleanResult, ComposeResult, Promoted, PromoteResult
+from workers.results import PublishResult, SourceResult, StageResult, SuiteResult, TestResult, VerifyResult
 
-command, words = sys.argv[1], [word for word in sys.argv[2:] if word != "--trial"]
+command, words = sys.argv[1], [word for word in sys.argv[2:] if word not in ("--trial", "--dry-run", "--yes", "--if-due")]
 if command == "promote":
     asked, words = words[2:3], words[:2] + words[3:]
 options = dict(zip(words[::2], words[1::2]))
@@ -94,6 +94,10 @@ elif command == "promote":
     has = tuple(Promoted(package=asked[0], target=t, nevr="n", commit=c) for t, c in mine.items()) if both else ()
     said = asked[0] + (" is in kitten" if has else " waits")
     result = PromoteResult(summary=said, stage="kitten", has=has, **outcome)
+elif command == "clean":
+    result = CleanResult(summary="cleaned", dry="--yes" not in sys.argv, **outcome)
+elif command == "compose":
+    result = ComposeResult(summary="composed", stage=options["--stage"], **outcome)
 result.write(pathlib.Path(options["--json"]))
 sys.exit(1 if outcome else 0)
 """

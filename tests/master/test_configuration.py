@@ -18,10 +18,11 @@ from buildbot.config.master import MasterConfig
 from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 
 from config.loading import FOLDER, load_site
-from config.models import Site
+from config.models import Composes, Site
 from master.authz import NOBODY
 from master.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.configuration import Surroundings, configuration
+from master.house import same_request
 from master.lab import may_start
 from master.runs import scheduled
 from master.web import artifact_links
@@ -198,7 +199,88 @@ def test_every_builder_but_the_janitors_belongs_to_the_project_and_says_what_it_
             assert builder.project == site.distribution.name
             assert builder.tags
             assert builder.description
-            assert builder.collapseRequests is False
+            assert builder.collapseRequests is (same_request if builder.name in ("clean", "compose") else False)
+
+
+def test_the_house_is_kept_where_the_repositories_are_and_nowhere_else(site: Site, master: MasterConfig) -> None:
+    publishers = {name for pool in site.workers if "publish" in pool.roles for name in pool.workers}
+    words = {b.name: {more["arguments"][0] for _, more in made(b) if "arguments" in more} for b in master.builders}
+    assert {name for name, commands in words.items() if commands & {"clean", "compose"}} == {"clean", "compose"}
+    for builder in (builder for builder in master.builders if builder.name in ("clean", "compose")):
+        assert set(builder.workernames) == publishers
+        assert len(list(made(builder))) == 1
+
+
+def test_the_house_is_kept_beside_publications_not_instead_of_them(site: Site, master: MasterConfig) -> None:
+    """A place on the worker for each; one publication at a time, and one of the others."""
+    locks = {builder.name: [(a.lockid.name, a.mode) for a in builder.locks] for builder in master.builders}
+    assert locks["promote"] == [("publishing", "exclusive")]
+    assert locks["clean"] == locks["compose"] == [("housekeeping", "exclusive")]
+    places = {worker.workername: worker.max_builds for worker in master.workers}
+    for pool in site.workers:
+        for name in pool.workers:
+            assert places[name] == (2 if "publish" in pool.roles else pool.max_builds)
+
+
+def test_clean_and_composes_are_started_by_the_clock_as_configured(site: Site, master: MasterConfig) -> None:
+    clean = master.schedulers["clean-by-the-clock"]
+    known = site.retention.clean
+    assert known is not None
+    assert list(clean.builderNames) == ["clean"]
+    more = clean._config_kwargs
+    assert (more["hour"], more["minute"], more["properties"]) == (known.hour, known.minute, {"remove": True})
+    composes = {name: s for name, s in master.schedulers.items() if list(s.builderNames) == ["compose"]}
+    assert set(composes) == {"force-compose", "compose-kitten-by-the-clock"}
+    more = composes["compose-kitten-by-the-clock"]._config_kwargs
+    assert more["periodicBuildTimer"] == 3600
+    assert more["properties"] == {"stage": "kitten", "if_due": True}
+
+
+def test_a_site_may_leave_the_clean_to_people_and_make_no_composes(tmp_path: Path) -> None:
+    site = load_site("demo")
+    stages = tuple(stage.model_copy(update={"composes": None}) for stage in site.stages)
+    retention = site.retention.model_copy(update={"clean": None})
+    master = load(site.model_copy(update={"stages": stages, "retention": retention}), tmp_path)
+    assert {"clean", "compose"} & {builder.name for builder in master.builders} == {"clean"}
+    house = {name for name in master.schedulers if "clean" in name or "compose" in name}
+    assert house == {"force-clean"}
+
+
+def test_each_stage_with_composes_has_a_clock_of_its_own(tmp_path: Path) -> None:
+    site = load_site("demo")
+    stages = tuple(
+        stage.model_copy(update={"composes": Composes(every_minutes=15)}) if stage.name == "testing" else stage
+        for stage in site.stages
+    )
+    master = load(site.model_copy(update={"stages": stages}), tmp_path)
+    clocks = {n: s._config_kwargs for n, s in master.schedulers.items() if n.endswith("by-the-clock") and "compose" in n}
+    assert {name: (more["periodicBuildTimer"], more["properties"]["stage"]) for name, more in clocks.items()} == {
+        "compose-testing-by-the-clock": (900, "testing"),
+        "compose-kitten-by-the-clock": (3600, "kitten"),
+    }
+    form = {field.name: field for field in master.schedulers["force-compose"]._config_kwargs["properties"]}
+    assert form["stage"].choices == ["testing", "kitten"]
+
+
+def test_the_form_for_a_clean_only_tells_unless_it_is_asked_to_remove(master: MasterConfig) -> None:
+    form = {field.name: field for field in master.schedulers["force-clean"]._config_kwargs["properties"]}
+    assert form["remove"].getFromKwargs({}) is False
+    assert form["remove"].getFromKwargs({"remove": [True]}) is True
+
+
+@pytest.mark.parametrize("name", ["force-clean", "force-compose"])
+def test_a_form_of_the_house_is_for_who_may_start_builds(site: Site, master: MasterConfig, name: str) -> None:
+    class Endpoint:
+        """Stands for the form's; a rule finds itself by this name."""
+
+    Endpoint.__name__ = "ForceSchedulerEndpoint"
+    rules = [r for r in master.www["authz"].allowRules if hasattr(r, "match_ForceSchedulerEndpoint_force")]
+    matched = set()
+    for rule in rules:
+        found = rule.match_ForceSchedulerEndpoint_force(Endpoint(), {"schedulername": name}, {})
+        if found.result is not None:
+            matched.add(rule.role)
+    assert matched == {role.name for role in site.web.roles if "force" in role.may}
 
 
 def test_the_last_rule_denies_everybody(master: MasterConfig) -> None:

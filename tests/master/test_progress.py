@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import load_site
 from master.api import Snapshot
-from master.progress import LAB_ROW, Cell, lab_cells, matrix, seconds_left, settled
+from master.progress import LAB_ROW, Cell, house_lines, lab_cells, matrix, seconds_left, settled
 
 SITE = load_site("demo")
 BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}
@@ -205,3 +205,24 @@ def test_what_was_flaky_is_said_of_what_held() -> None:
     published = cell(built, promotion(3, WARNINGS, "x86_64", "x86_64"))
     assert (published.state, published.warned, published.words) == ("published", True, "what it said")
     assert not cell(build(2, "x86_64", SUCCESS), promotion(3, SUCCESS, "x86_64", "x86_64")).warned
+
+
+def test_what_the_service_did_for_itself_is_a_line_each_with_its_age_and_its_failures() -> None:
+    def row(what: str, results: str, text: str, finished: int) -> dict[str, Any]:
+        return {"what": what, "results": results, "text": text, "finished": finished}
+
+    now = 1_000_000
+    rows = [
+        row("compose kitten", "success", "nothing is new", now - 300),
+        row("compose testing", "", "starting", 0),
+        row("clean", "failure", "could not run: cannot remove", now - 3 * 3600),
+        row("clean, dry run", "success", "dry run: nothing would go", now - 5 * 86400),
+        row("clean, of a clock ahead", "success", "removed", now + 40),
+    ]
+    assert house_lines(rows, now) == [
+        "compose kitten: nothing is new, 5 min ago",
+        "compose testing: at work",
+        "clean: FAILURE: could not run: cannot remove, 3 h ago",
+        "clean, dry run: dry run: nothing would go, 5 days ago",
+        "clean, of a clock ahead: removed, 0 min ago",
+    ]

@@ -64,7 +64,8 @@ class Bucket:
             raise CannotRun("the S3 client is not installed", "pip install s3fs") from None
         self.url = url.rstrip("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        limits = {"retries": {"mode": "standard", "max_attempts": attempts}, "connect_timeout": 10, "read_timeout": 60}
+        # total: botocore's max_attempts does not count the first one.
+        limits = {"retries": {"mode": "standard", "total_max_attempts": attempts}, "connect_timeout": 10, "read_timeout": 60}
         # An instance of its own: fsspec's cache would hand out one with other limits, or one from before a fork.
         self._files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=limits)
         self._files.retries = 1  # once more around botocore's own would be 25 attempts
@@ -124,6 +125,18 @@ class Bucket:
         place = f"{self._bucket}/{self._prefix}{name}"
         fields = {"ContentType": kind, "Metadata": {CHECKSUM: sha256}, "chunksize": PART, "max_concurrency": 2}
         self._told(lambda: self._files.put_file(str(path), place, **fields))
+
+    def content_sha256(self, name: str) -> str | None:
+        """SHA-256 of an object's content, all of which is downloaded; None where there is no object."""
+
+        def whole() -> str:
+            digest = hashlib.sha256()
+            with self._files.open(f"{self._bucket}/{self._prefix}{name}", "rb", block_size=PART) as stream:
+                while chunk := stream.read(PART):
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        return self._told(whole, missing=None)
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there is deleted already."""

@@ -10,15 +10,20 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
+from config.nevra import Nevra
 from workers.artifacts import read_result
 from workers.errors import CannotRun
+from workers.repo import door
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*\.rpm")
+_OURS = 2
+"""Links of a file that nobody but the build's folder and we have."""
 _CHECKSUM = re.compile(r"[0-9a-f]{64}")
 _Result = TypeVar("_Result", bound=Result)
 
@@ -35,22 +40,37 @@ class Build:
     def fetch(self, artifact: Artifact, into: Path, *, link: bool = False) -> Path:
         """Bring a package into a folder and return its path.
 
-        :param link: a hard link will do, where the build lies on the same file system: the caller never changes the
-            file
-            and checks its checksum itself. Without it the checksum is checked while the file is copied.
-        :raises CannotRun: when the file is missing, or not what build.json says.
+        :param link: a hard link will do, where the build lies on the same file system and nobody else has a link to the
+            file: the caller never changes it and checks its checksum itself. Else it is copied, and its checksum checked.
+        :raises CannotRun: when the file is missing, not what build.json says, or no package that may be read
+            (:mod:`workers.repo.door`).
         """
         path = into / artifact.name
+        if not (link and self._linked(artifact, path)):
+            self._copied(artifact, path)
+        try:
+            door.look(path)
+        except CannotRun:
+            path.unlink()
+            raise
+        return path
+
+    def _linked(self, artifact: Artifact, path: Path) -> bool:
+        try:
+            os.link(_local(f"{self.url}/{artifact.name}"), path, follow_symlinks=False)
+        except OSError:  # remote, or another file system
+            return False
+        status = path.lstat()
+        # What has one more link could be changed through it, wherever that lies; a symbolic link leads elsewhere.
+        if alone := stat.S_ISREG(status.st_mode) and status.st_nlink == _OURS:
+            return alone
+        path.unlink()
+        return False
+
+    def _copied(self, artifact: Artifact, path: Path) -> None:
         beside = f"{self.url}/{artifact.name}"
-        if link:
-            try:
-                os.link(_local(beside), path)
-            except OSError:  # remote, or another file system
-                pass
-            else:
-                return path
         digest = hashlib.sha256()
-        with _open(beside, artifact.url) as source, path.open("wb") as copy:
+        with self._open(beside, artifact.url) as source, path.open("wb") as copy:
             while chunk := source.read(1 << 20):
                 digest.update(chunk)
                 copy.write(chunk)
@@ -60,7 +80,24 @@ class Build:
                 f"{beside} is not what build.json says: SHA-256 {digest.hexdigest()}, expected {artifact.sha256}",
                 "the artifact was changed or cut short; build it again",
             )
-        return path
+
+    def _open(self, beside: str, named: str) -> IO[bytes]:
+        """The file beside build.json, or the one that build.json names in the same store: a source package's."""
+        import fsspec
+
+        for url in dict.fromkeys((beside, named)):
+            if not url or _store_of(url) != _store_of(self.url):
+                continue
+            try:
+                if "://" not in url or url.startswith("file://"):
+                    return _plain(_local(url))
+                stream: IO[bytes] = fsspec.open(url, "rb").open()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise CannotRun(f"cannot read {url}: {error.strerror or error}", "check it, or build it again") from None
+            return stream
+        raise CannotRun(f"{beside} is missing", "the build's folder is incomplete; build it again")
 
 
 def open_build(url: str, state: Path) -> Build:
@@ -79,9 +116,23 @@ def open_build(url: str, state: Path) -> Build:
         if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
             what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
             raise CannotRun(f"{url}/build.json: {what}", "build the package again")
+    _require_name(url, result)
     return Build(
         url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult)
     )
+
+
+def _require_name(url: str, result: BuildResult) -> None:
+    """See that the name under which a build is told of everywhere is that of its source package."""
+    if result.srpm is None:
+        return
+    try:
+        same = Nevra.parse(f"{result.nevr}.src").file == result.srpm.name
+    except ValueError:
+        same = False
+    if not same:
+        what = f"{url}/build.json: {result.nevr[:200]!a} is not the name of {result.srpm.name}"
+        raise CannotRun(what, "build the package again")
 
 
 def _local(url: str) -> Path:
@@ -90,16 +141,27 @@ def _local(url: str) -> Path:
     return Path(url.removeprefix("file://"))
 
 
-def _open(*urls: str) -> IO[bytes]:
-    import fsspec
+def _store_of(url: str) -> str:
+    """Protocol and host of a URL; of paths, none."""
+    protocol, there, rest = url.removeprefix("file://").partition("://")
+    return f"{protocol}://{rest.partition('/')[0]}" if there else ""
 
-    for url in dict.fromkeys(filter(None, urls)):
-        try:
-            stream: IO[bytes] = fsspec.open(url, "rb").open()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        return stream
-    raise CannotRun(f"{urls[0]} is missing", "the build's folder is incomplete; build it again")
+
+def _plain(path: Path) -> IO[bytes]:
+    """A file, opened; never a link's target, a pipe or a device.
+
+    :raises CannotRun: when it is one of those.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        if path.is_symlink():
+            raise CannotRun(f"{path} is a symbolic link, not a package", "build it again") from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CannotRun(f"{path} is no plain file", "build it again")
+    return os.fdopen(handle, "rb")
 
 
 def remove_tree(folder: Path) -> None:

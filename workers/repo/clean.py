@@ -1,7 +1,8 @@
 """Remove from the artifact store what ``retention.yaml`` gives no reason to keep.
 
 Decided anew under the publishers' locks, so that no publication takes up a build while it leaves; what goes is only
-renamed there, and emptied afterwards. A run that is killed leaves hidden folders, which the next one removes.
+renamed there, and emptied afterwards. A command that finds a build or source again and uses it is heard
+(:mod:`workers.reuse`). A run that is killed leaves hidden folders, which the next one removes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from config.models import Site, Stage
 from workers import artifacts
 from workers.errors import CannotRun
 from workers.repo.records import PublishedRecord
-from workers.repo.retention import Published, Verdict, judge
+from workers.repo.retention import Found, Needed, Verdict, judge
 from workers.repo.snapshot import Snapshots
+from workers.repo.stage import staged_packages
 from workers.repo.state import snapshots_of
 from workers.repo.store import Store
 
@@ -27,16 +29,16 @@ from workers.repo.store import Store
 def plan(site: Site, state: Path, now: float) -> tuple[Verdict, ...]:
     """What would go and what would stay, with the reason of each.
 
-    :raises CannotRun: when the store, or what is published, cannot be read: then nothing is known to be needless.
+    :raises CannotRun: when the store, or what the stages have, cannot be read: then nothing is known to be needless.
     """
     store = Store(artifacts.store(site, state))
-    return judge(site.retention, list(store.found()), published(site, state), now, root=store.url)
+    return judge(site.retention, list(store.found()), needed(site, state), now, root=store.url)
 
 
-def published(site: Site, state: Path) -> Published:
-    """The builds that any kept snapshot of a signed stage shows packages of.
+def needed(site: Site, state: Path) -> Needed:
+    """The builds that any kept snapshot of a signed stage shows packages of, and what is staged.
 
-    :raises CannotRun: when a record cannot be read.
+    :raises CannotRun: when it cannot be read.
     """
     records: list[PublishedRecord] = []
     for stage in _signed(site):
@@ -47,39 +49,52 @@ def published(site: Site, state: Path) -> Published:
         except (CannotRun, OSError, ValueError) as error:
             what = f"cannot tell what stage {stage.name} shows: {str(error).splitlines()[0]}"
             raise CannotRun(what, "mend it first; nothing was removed") from None
-    return Published(
+    try:
+        staged = staged_packages(site, state)
+    except OSError as error:
+        raise CannotRun(f"cannot tell what is staged: {error}", "mend it first; nothing was removed") from None
+    return Needed(
         frozenset(record.build.rstrip("/") for record in records if record.build),
         frozenset(record.identity for record in records if record.identity),
+        staged,
     )
 
 
 def clean(site: Site, state: Path, *, clock: Callable[[], float] = time.time) -> tuple[Verdict, ...]:
-    """Remove what may go, and return the verdicts that were carried out.
+    """Remove what may go. The verdict on each folder as it was carried out: what does not stay is gone.
 
     :raises CannotRun: as :func:`plan`, or when something cannot be removed; run again, it goes on.
     """
     store = Store(artifacts.store(site, state))
     with _alone(state / ".clean.lock"):
         found = list(store.found())  # minutes in a large store: no publication waits for that
-        with contextlib.ExitStack() as locks:
-            for stage in _signed(site):
-                snapshots: Snapshots = snapshots_of(site, state, stage)
-                if snapshots.root.is_dir():
-                    locks.enter_context(snapshots.lock())
-            verdicts = judge(site.retention, found, published(site, state), clock(), root=store.url)
-            going = [verdict for verdict in verdicts if not verdict.stays and _still(store, verdict)]
-            aside = [(verdict, store.aside(verdict.found.path)) for verdict in going]
-        for _, path in aside:
-            try:
-                store.remove(path)
-            except OSError as error:
-                raise CannotRun(f"cannot remove {path}: {error}", "mend that and run it again; it goes on") from None
-    return tuple(verdict for verdict, _ in aside)
+        ended: list[Verdict] = []
+        aside: list[tuple[Found, str]] = []
+        try:
+            with _unchanged(site, state):
+                for verdict in judge(site.retention, found, needed(site, state), clock(), root=store.url):
+                    hidden = None if verdict.stays else store.aside(verdict.found)
+                    if hidden is not None:
+                        aside.append((verdict.found, hidden))
+                    spared = not verdict.stays and hidden is None
+                    again = "used again while it was looked at"
+                    ended.append(Verdict(verdict.found, True, again) if spared else verdict)
+            for folder, hidden in aside:
+                store.remove(hidden, folder)
+        except OSError as error:
+            raise CannotRun(f"cannot remove: {error}", "mend that and run it again; it goes on") from None
+    return tuple(ended)
 
 
-def _still(store: Store, verdict: Verdict) -> bool:
-    """Whether a folder is as it was when it was judged: a build of the same inputs may have come back meanwhile."""
-    return store.changed(verdict.found.path) <= verdict.found.changed
+@contextlib.contextmanager
+def _unchanged(site: Site, state: Path) -> Iterator[None]:
+    """No publication or promotion to any signed stage meanwhile."""
+    with contextlib.ExitStack() as locks:
+        for stage in _signed(site):
+            snapshots: Snapshots = snapshots_of(site, state, stage)
+            if snapshots.root.is_dir():
+                locks.enter_context(snapshots.lock())
+        yield
 
 
 def _signed(site: Site) -> tuple[Stage, ...]:

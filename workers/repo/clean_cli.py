@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from workers.errors import CannotRun
 
 if TYPE_CHECKING:
     from workers.repo.retention import Verdict
+    from workers.results import CleanResult
 
 
 @click.command()
@@ -20,39 +21,73 @@ if TYPE_CHECKING:
     "--dry-run/--yes", "dry", default=True, help="Only tell what would go, or remove it.  [default: --dry-run]"
 )
 @click.option("--explain", metavar="PATH", help="Tell why a folder stays or goes: a path, a URL or the end of one.")
+@options.json
 @options.site
 @options.state
-def clean(dry: bool, explain: str | None, site_name: str, state_folder: Path | None) -> None:
+def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
     """Tell which builds and sources nobody needs any more, and why; with --yes, remove them.
 
     \b
     retention.yaml of the site says how long what stays. Whatever its age says, a folder stays while
-      - a kept snapshot shows packages of it (keep_published)
-      - it is so young that a running or waiting build may read it
+      - a kept snapshot of any signed stage shows packages of it (keep_published)
+      - the buildroot of a target holds packages of it
+      - it is so young that a running or waiting build may read it: made, proven or found again of late
       - it is one of the newest builds of its package on its target
       - it is a source that a build which stays was made from
     What is not understood stays, too.
 
-    A publication waits while folders are put out of sight, a matter of a moment, and never loses one it reads. Killed,
-    it leaves nothing half removed; run it again.
+    A publication waits while folders are put out of sight, a matter of a moment, and never loses one it reads; nor does
+    a build that finds one again. Killed, it leaves nothing half removed; run it again. The service runs it each night.
     """  # noqa: D301 - click's own mark for lines that stay as they are
     import time
 
     from workers.repo import clean as work
+    from workers.results import CleanResult
 
     site, state = options.opened(site_name, state_folder)
     if explain is not None:
         for verdict in _matching(work.plan(site, state, time.time()), explain):
             click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
         return
-    if dry:
-        verdicts = work.plan(site, state, time.time())
-        _table(verdict for verdict in verdicts if not verdict.stays)
-        click.echo(_sum(verdicts))
-        return
-    gone = work.clean(site, state)
-    _table(gone)
-    click.echo(f"removed {_many(gone)}")
+    begun = time.monotonic()
+    try:
+        verdicts = work.plan(site, state, time.time()) if dry else work.clean(site, state)
+    except CannotRun as error:
+        if json_file:
+            CleanResult(outcome="cannot-run", summary=error.what, cause=error.what, dry=dry).write(json_file)
+        raise
+    result = _result(verdicts, dry, time.monotonic() - begun)
+    if json_file:
+        result.write(json_file)
+    _table(verdict for verdict in verdicts if not verdict.stays)
+    click.echo(result.summary)
+
+
+def _result(verdicts: Sequence[Verdict], dry: bool, seconds: float) -> CleanResult:
+    from workers.results import CleanResult, StoreFolder
+
+    going = [verdict for verdict in verdicts if not verdict.stays]
+    staying = [verdict for verdict in verdicts if verdict.stays]
+    folders = tuple(
+        StoreFolder(path=f.path, kind=f.kind, what=f.nevr or f.package, size=f.size, why=verdict.why)
+        for verdict in going
+        for f in (verdict.found,)
+    )
+    if not going:
+        summary = f"{'nothing would go' if dry else 'nothing to remove'}; {_many(staying)} stay"
+    elif dry:
+        summary = f"{_many(going)} would go, {_many(staying)} stay; remove them: kitten clean --yes"
+    else:
+        summary = f"removed {_many(going)}; {_many(staying)} stay"
+    return CleanResult(
+        summary=summary,
+        seconds=seconds,
+        dry=dry,
+        folders=folders,
+        size=sum(folder.size for folder in folders),
+        staying=len(staying),
+        staying_size=sum(verdict.found.size for verdict in staying),
+    )
 
 
 def _matching(verdicts: Iterable[Verdict], path: str) -> list[Verdict]:
@@ -86,15 +121,6 @@ def _table(verdicts: Iterable[Verdict]) -> None:
         table.add_row(escape(ascii(one.found.path)[1:-1]), one.found.kind, what, size, escape(one.why))
     if table.row_count:
         console.print(table)
-
-
-def _sum(verdicts: Iterable[Verdict]) -> str:
-    every = list(verdicts)
-    going = [verdict for verdict in every if not verdict.stays]
-    staying = [verdict for verdict in every if verdict.stays]
-    if not going:
-        return f"nothing would go; {_many(staying)} stay"
-    return f"{_many(going)} would go, {_many(staying)} stay; remove them: kitten clean --yes"
 
 
 def _many(verdicts: Iterable[Verdict]) -> str:

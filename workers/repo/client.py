@@ -38,7 +38,22 @@ def install(
     snapshots = snapshots_of(site, state, named_stage(site, stage_name))
     wanted = tuple(packages) or _everything(snapshots, target)
     with tempfile.TemporaryDirectory(prefix="kitten-install-") as folder:
-        return _install(Path(folder), site, target, snapshots.root, wanted)
+        try:
+            return _install(Path(folder), site, target, snapshots.root, wanted)
+        except DidNotHold as refusal:
+            if why := _changed(snapshots):
+                raise DidNotHold(f"{why}\n{refusal}") from None
+            raise
+
+
+def _changed(snapshots: Snapshots) -> str:
+    """What was changed by hand, in a line, if that is why dnf refuses."""
+    try:
+        if (current := snapshots.current()) is not None:
+            current.require_unchanged()
+    except CannotRun as error:
+        return f"{error.what} → {error.mend}"
+    return ""
 
 
 def _everything(snapshots: Snapshots, target: Target) -> tuple[str, ...]:

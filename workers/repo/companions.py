@@ -10,15 +10,17 @@ from pathlib import Path
 
 from config.models import Package, Site, Target
 from workers.repo import index
-from workers.repo.catalogue import File
 from workers.repo.changelog import changelog, newer
 from workers.repo.documents import documents, home
 from workers.repo.errata import erratum, updated_files
 from workers.repo.evidence import evidence_at
+from workers.repo.packages import Package as Header
 from workers.repo.packages import is_debug_file, nevra_of_file
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.sign import Signer
 from workers.repo.snapshot import Draft
+from workers.repo.tables import File
+from workers.repo.unit import Signed
 from workers.repo.updateinfo import to_xml
 
 
@@ -37,22 +39,23 @@ class Companions:
         target: Target,
         package: Package,
         record: PublishedRecord,
-        signed: Mapping[str, Path],
+        signed: Mapping[str, Signed],
         old: PublishedRecord | None,
     ) -> PublishedRecord:
         """Put a package's documents into a draft, and say what its update is; the record with the documents.
 
-        :param signed: file name → signed package.
+        :param signed: of :func:`workers.repo.unit.read`.
         :param old: what the target has of the package so far.
         :raises CannotRun: when the evidence is not the record's.
         """
-        made = documents(self.site, target, package, record, evidence_at(record.build), signed)
+        headers = {name: package.header for name, package in signed.items()}
+        made = documents(self.site, target, package, record, evidence_at(record.build), headers)
         placed = [file for name, content in made.items() for file in self._place(draft, record, name, content)]
         fresh = {(file.repository, file.path) for file in placed}
         for file in old.documents if old else ():
             if (file.repository, file.path) not in fresh:
                 draft.remove(file.repository, file.path)
-        self.tell(draft, target, record, signed, old)
+        self.tell(draft, target, record, headers, old)
         return record.model_copy(update={"documents": tuple(placed)})
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
@@ -88,12 +91,12 @@ class Companions:
         draft: Draft,
         target: Target,
         record: PublishedRecord,
-        signed: Mapping[str, Path],
+        headers: Mapping[str, Header],
         old: PublishedRecord | None,
     ) -> None:
         """Say what a package's update is to those who have the old version.
 
-        :param signed: file name → signed package.
+        :param headers: file name → signed package.
         :param old: what the target has of the package so far.
         """
         repositories = {file.repository for file in record.files if _is_installed(file)}
@@ -103,14 +106,13 @@ class Companions:
         binaries = [file for file in record.files if _is_installed(file)]
         if not binaries:
             return
-        described = {file.name: index.describe(signed[file.name], file.path) for file in binaries}
-        epochs = {package.name: int(package.epoch or 0) for package in described.values()}
-        first = described[binaries[0].name]
+        epochs = {headers[file.name].name: int(headers[file.name].epoch or 0) for file in binaries}
+        first = headers[binaries[0].name]
         entries = changelog(first)
         before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
-        if old is not None and before is not None and (draft.tree / before.repository / before.path).is_file():
-            last = index.describe(draft.tree / before.repository / before.path, before.path)
-            entries = newer(changelog(last), entries, old.evr)
+        kept = draft.document(before.repository, before.path) if before else None
+        if old is not None and kept is not None and kept.metadata is not None:
+            entries = newer(changelog(index.recalled(kept.metadata)), entries, old.evr)
         elif old is None:
             entries = entries[:1]
         source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)

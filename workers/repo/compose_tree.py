@@ -64,7 +64,11 @@ class ComposeRecord(Record):
 
 
 def content_of(snapshot: Snapshot) -> Content:
-    """A snapshot as it is to be composed."""
+    """A snapshot as it is to be composed.
+
+    :raises CannotRun: when one of its indexes was changed by hand: no mirror is to copy it.
+    """
+    snapshot.require_unchanged()
     views = tuple(
         RepositoryView(folder, snapshot.folder / folder / "repodata", snapshot.tree / folder)
         for folder in snapshot.record.repositories

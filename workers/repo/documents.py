@@ -1,16 +1,16 @@
 """The documents that lie beside a published package: where it comes from, and what it is made of.
 
-Pure but for reading the packages. The caller signs each (detached, the distribution's key, ``NAME.asc``) and places it in
+Pure. The caller signs each (detached, the distribution's key, ``NAME.asc``) and places it in
 the folder that :func:`home` names, before the switch that shows the package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from config.models import Package, Site, Target
 from workers.repo.evidence import Evidence
+from workers.repo.packages import Package as Header
 from workers.repo.packages import is_debug_file
 from workers.repo.placement import Place, place_in
 from workers.repo.provenance import statement
@@ -44,14 +44,14 @@ def documents(
     package: Package,
     record: PublishedRecord,
     evidence: Evidence,
-    packages: Mapping[str, Path],
+    packages: Mapping[str, Header],
     providers: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """A published package's documents, by file name.
 
     :param record: what is about to be shown; checksums as signed.
     :param evidence: of :func:`workers.repo.evidence.evidence_at`, read from ``record.build``.
-    :param packages: file name → package as signed.
+    :param packages: file name → header of the package as signed.
     :param providers: see :func:`workers.repo.sbom.sbom`.
     :raises CannotRun: when evidence or packages are not this record's.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from workers.repo.records import PublishedFile
 
 Kind = Literal["security", "bugfix", "enhancement", "newpackage"]
-Severity = Literal["None", "Low", "Moderate", "Important", "Critical"]
 
 DESCRIPTION_CHARACTERS = 32_000
 """A description is for people: what exceeds this is cut, and says so."""
@@ -84,12 +83,11 @@ class Erratum:
     issued: datetime
     references: tuple[Reference, ...]
     packages: tuple[Updated, ...]
-    severity: Severity = "None"
     release: str = ""
     """The distribution in words: AlmaLinux OS Kitten 10."""
     contact: str = ""
     """``from`` of the update: where to report a mistake."""
-    collection: str = field(default="")
+    collection: str = ""
     """Short name of the collection of packages: ``kitten-10-x86_64``."""
 
 
@@ -103,7 +101,6 @@ def erratum(
     *,
     is_new: bool = False,
     old_version: str = "",
-    severity: Severity = "None",
     release: str = "",
     contact: str = "",
     collection: str = "",
@@ -129,7 +126,6 @@ def erratum(
         issued=issued.astimezone(UTC),
         references=references,
         packages=tuple(sorted(packages, key=lambda updated: (updated.nevra, updated.sha256))),
-        severity=severity,
         release=_plain(release),
         contact=_plain(contact),
         collection=_plain(collection),

@@ -10,11 +10,9 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TypeVar
 
+from workers.artifacts import MAX_RESULT
 from workers.errors import CannotRun
 from workers.results import BuildResult, Result, SourceResult, TestResult, VerifyResult
-
-MAX_BYTES = 256 * 1024 * 1024
-"""The proof of a package with ten thousand files has a tenth of this."""
 
 _Result = TypeVar("_Result", bound=Result)
 
@@ -74,13 +72,13 @@ def _read(url: str) -> bytes:
 
     try:
         with fsspec.open(url, "rb") as stream:
-            content: bytes = stream.read(MAX_BYTES + 1)
+            content: bytes = stream.read(MAX_RESULT + 1)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except (OSError, ValueError, ImportError) as error:
         raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
-    if len(content) > MAX_BYTES:
-        raise CannotRun(f"{url} has more than {MAX_BYTES >> 20} MiB", "it is no result file of this kitten")
+    if len(content) > MAX_RESULT:
+        raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "it is no result file of this kitten")
     return content
 
 

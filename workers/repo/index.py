@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import CannotRun
-from workers.repo.catalogue import KINDS, LEVEL, Catalogue, File, Frame, Metadata
+from workers.repo.catalogue import Catalogue
+from workers.repo.frames import compressed
 from workers.repo.packages import Package, nevra_of, source_of
+from workers.repo.tables import KINDS, File, Frame, Metadata
 
+_BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
 _NUMBER = "kitten-snapshot-"
+_SAID = (
+    *("name", "epoch", "version", "release", "arch", "rpm_sourcerpm", "rpm_license", "rpm_vendor", "rpm_packager"),
+    *("rpm_group", "rpm_buildhost", "summary", "description", "url", "files", "changelogs"),
+    *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
+)
+"""What is read of a described package somewhere."""
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
     "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),
@@ -38,20 +48,45 @@ def describe(rpm: Path, href: str) -> Package:
     import createrepo_c
 
     try:
-        return createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
-    except (createrepo_c.CreaterepoCError, OSError) as error:
-        raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
+        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        for said in _SAID:  # text is decoded when it is asked for
+            getattr(package, said)
+    except UnicodeDecodeError:
+        raise CannotRun(f"the header of {rpm.name} holds text that is not UTF-8", "mend its spec") from None
+    except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
+    return package
 
 
 def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
-    """A described package as the catalogue keeps it."""
+    """A described package as the catalogue keeps it.
+
+    :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
+        repository.
+    """
     import createrepo_c as c
 
-    xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    file = package.location_href.rpartition("/")[2]
+    try:
+        xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    except (c.CreaterepoCError, ValueError) as error:
+        raise CannotRun(f"{file} cannot be put into an index: {error}", "build it again") from None
+    if any(_NOT_XML.search(text) for text in xml):
+        raise CannotRun(f"the header of {file} holds control characters", "mend its spec, then build it again")
     nevra = nevra_of(package)
     metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
     path, size = package.location_href, package.size_package
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
+
+
+def recalled(metadata: Metadata) -> Package:
+    """What the catalogue keeps of a package's changelog, as :func:`describe` reads it from the file."""
+    import createrepo_c
+
+    package = createrepo_c.Package()
+    createrepo_c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
+    return package
 
 
 def load(repository: Path) -> list[Package]:
@@ -98,7 +133,7 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     # Most of the time goes into checksums, which other threads make while the next file is read.
     with ThreadPoolExecutor(len(KINDS)) as pool:
         written = [
-            (kind, pool.submit(_data, folder, name, frames)) for kind, name, frames in _files(catalogue, repository)
+            (kind, pool.submit(_data, folder, name, content)) for kind, name, content in _files(catalogue, repository)
         ]
     for kind, data in written:
         repomd.set_record(_record(kind, data.result(), now))
@@ -106,29 +141,23 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     return text.encode()
 
 
-def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, list[Frame]]]:
-    """Kind, name and content of each data file."""
+def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, bytes]]:
+    """Kind, name and compressed content of each data file."""
     for kind in KINDS:
-        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames(repository, kind))
+        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames.read(repository, kind))
     for kind, content in catalogue.extras(repository).items():
-        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), [_frame(content)]
+        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), compressed(content)
     if errata := catalogue.errata(repository):
         from workers.repo.updateinfo import updateinfo
 
-        yield "updateinfo", "updateinfo.xml", [_frame(updateinfo(errata))]
+        yield "updateinfo", "updateinfo.xml", compressed(updateinfo(errata))
 
 
-def _framed(kind: str, frames: Sequence[Frame]) -> list[Frame]:
+def _framed(kind: str, frames: Sequence[Frame]) -> bytes:
     tag, names = _ROOTS[kind]
     count = sum(frame.packages for frame in frames)
     head = f'<?xml version="1.0" encoding="UTF-8"?>\n<{tag} {names} packages="{count}">\n'
-    return [_frame(head.encode()), *frames, _frame(f"</{tag}>\n".encode())]
-
-
-def _frame(data: bytes) -> Frame:
-    import zstandard
-
-    return Frame(0, len(data), zstandard.ZstdCompressor(level=LEVEL).compress(data))
+    return b"".join((compressed(head.encode()), *(frame.data for frame in frames), compressed(f"</{tag}>\n".encode())))
 
 
 @dataclass(frozen=True)
@@ -142,21 +171,25 @@ class _Data:
     size_open: int
 
 
-def _data(folder: Path, name: str, frames: Sequence[Frame]) -> _Data:
+def _data(folder: Path, name: str, content: bytes) -> _Data:
     import zstandard
 
-    closed, opened, expand = sha256(), sha256(), zstandard.ZstdDecompressor().decompress
-    for frame in frames:
-        closed.update(frame.data)
-        opened.update(expand(frame.data, frame.size))
-    path = folder / f"{closed.hexdigest()}-{name}.zst"
+    opened, size_open, block = sha256(), 0, memoryview(bytearray(_BLOCK))
+    with zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True) as stream:
+        while count := stream.readinto(block):
+            opened.update(block[:count])
+            size_open += count
+    checksum = sha256(content).hexdigest()
+    path = folder / f"{checksum}-{name}.zst"
     if not path.is_file():
-        with path.open("wb") as file:
-            file.writelines(frame.data for frame in frames)
+        # By a rename: under its name it is whole, or a call after a kill would take half of it for all.
+        partial = folder / f".{name}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    sizes = sum(len(frame.data) for frame in frames), sum(frame.size for frame in frames)
-    return _Data(path.name, closed.hexdigest(), opened.hexdigest(), *sizes)
+        partial.rename(path)
+    return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
 
 
 def _record(kind: str, data: _Data, now: int) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.nevra import Nevra
 from workers.errors import CannotRun
+from workers.repo.door import require_paths
 
 if TYPE_CHECKING:
     from config.models import Target
@@ -44,9 +45,16 @@ def nevra_of(package: Package) -> Nevra:
 
 
 def source_of(package: Package) -> str:
-    """Name of the source package a binary package was made from; its own where it does not say."""
+    """Name of the source package a binary package was made from; its own where it does not say.
+
+    :raises CannotRun: when what it says is no source package.
+    """
     source: str | None = package.rpm_sourcerpm
-    return Nevra.from_file(source).name if source else str(package.name)
+    try:
+        return Nevra.from_file(source).name if source else str(package.name)
+    except ValueError:
+        what = f"{package.name} says it was made from {ascii(source)[:200]}, which is no source package"
+        raise CannotRun(what, "build it again") from None
 
 
 def check(package: Package, artifact: Artifact, target: Target) -> Nevra:
@@ -65,7 +73,7 @@ def check(package: Package, artifact: Artifact, target: Target) -> Nevra:
 def check_header(package: Package, file: str, target: Target) -> Nevra:
     """Hold a package's header against its file name and the target; its NEVRA if all agree.
 
-    :raises CannotRun: when they differ.
+    :raises CannotRun: when they differ, or a path in it leads elsewhere.
     """
     source = file.endswith(".src.rpm")
     # The header of a source package carries the architecture it was made on: only its file name says "src".
@@ -76,6 +84,7 @@ def check_header(package: Package, file: str, target: Target) -> Nevra:
         raise CannotRun(
             f"{file} holds another package: {nevra}", "build it again; a file name must be the package's NEVRA"
         )
+    require_paths(file, [f"{folder}{name}" for _, folder, name, *_ in package.files], source=source)
     if not source and nevra.arch not in (target.rpm_arch, "noarch"):
         raise CannotRun(
             f"{file} is of architecture {nevra.arch}, and target {target.name} takes {target.rpm_arch} and noarch",

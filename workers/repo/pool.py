@@ -11,9 +11,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import click
+
+from workers.errors import CannotRun
 from workers.repo.builds import remove_tree
 from workers.repo.index import flush
-from workers.repo.sign import Signer
+from workers.repo.sign import Signer, verify_packages
 from workers.results import Artifact
 
 WORK = ".work"
@@ -31,6 +34,7 @@ class Pool:
         # What an earlier key signed stays as it is: users have it under its name.
         self._folders = (self._folder, *(folder / fingerprint for fingerprint in signer.earlier))
         self._unsigned: dict[Path, Path] = {}
+        self._verified: set[Path] = set()
 
     def bring(self, artifacts: Sequence[Artifact], fetch: Fetch) -> dict[str, Path]:
         """File name → package: the signed one where there is one, else a copy that :meth:`sign` will sign.
@@ -38,8 +42,11 @@ class Pool:
         :raises CannotRun: whatever ``fetch`` raises.
         """
         found = {}
-        for artifact in artifacts:
-            entries = [folder / artifact.sha256 / artifact.name for folder in self._folders]
+        places = {
+            artifact: [folder / artifact.sha256 / artifact.name for folder in self._folders] for artifact in artifacts
+        }
+        self._verify({entry for entries in places.values() for entry in entries if entry.is_file()})
+        for artifact, entries in places.items():
             signed = next((entry for entry in entries if entry.is_file()), entries[0])
             if not signed.is_file() and signed not in self._unsigned:
                 into = self.work / artifact.sha256
@@ -47,6 +54,18 @@ class Pool:
                 self._unsigned[signed] = fetch(artifact, into)
             found[artifact.name] = self._unsigned.get(signed, signed)
         return found
+
+    def _verify(self, entries: set[Path]) -> None:
+        """See that what is kept as signed is: on a disk, things change. What is not is forgotten, and signed anew."""
+        for entry in sorted(entries - self._verified):
+            try:
+                verify_packages([entry], self._signer.public_key)
+            except CannotRun:
+                what = f"{entry.name} among the signed packages is not signed by the distribution's key"
+                click.echo(f"warning: {what}; it is signed anew", err=True)
+                remove_tree(entry.parent)
+            else:
+                self._verified.add(entry)
 
     def sign(self) -> None:
         """Sign and verify what was brought unsigned, in one call. What did not verify never enters the pool.
@@ -58,6 +77,7 @@ class Pool:
             flush(copy)
             signed.parent.mkdir(parents=True, exist_ok=True)
             copy.replace(signed)
+            self._verified.add(signed)
         self._unsigned.clear()
 
     def forget(self, unsigned_sha256: str) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from config.models import Site, Stage
 from workers import options
 from workers.errors import CannotRun
-from workers.repo.catalogue import Catalogue, File
+from workers.repo import index
+from workers.repo.catalogue import Catalogue
 from workers.repo.companions import Companions
 from workers.repo.comps import groups_of
 from workers.repo.gate.ask import answer, refused_of, together
@@ -32,6 +33,7 @@ from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.sign import Signer, site_signer
 from workers.repo.snapshot import Draft, Snapshots, utc
 from workers.repo.state import named_stage, snapshots_of
+from workers.repo.tables import File
 from workers.repo.unit import places_given_up
 from workers.results import GateResult, Promoted, PromoteResult, RuleVerdict
 
@@ -235,8 +237,8 @@ class _Taking:
         held = tuple(rule for rule in rules if rule not in {override.rule for override in overrides})
         record = self._take(passing.record, held).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
-        signed = {file.name: self._tree / file.repository / file.path for file in record.files}
-        self._companions.tell(self._draft, passing.target, record, signed, old)
+        headers = {file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)}
+        self._companions.tell(self._draft, passing.target, record, headers, old)
         self._note(record)
 
     def bases(self, targets: Collection[str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.errors import CannotRun
 from workers.record import Record
 
 
@@ -17,6 +19,51 @@ class File:
     sha256: str
     since: int
     """The publication that brought it, or brought it back. One that the bucket committed already is not looked at."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A local repodata folder, read once."""
+
+    repomd: bytes
+    """repomd.xml."""
+    signature: bytes | None
+    """repomd.xml.asc; None where there is none."""
+    metadata: Mapping[str, File]
+    """The files it names, by their paths below the URL."""
+
+    @staticmethod
+    def read(repository: str, folder: Path) -> Index:
+        """Read it.
+
+        :raises CannotRun: when it cannot be read, or names files that would overwrite those of the index before.
+        """
+        import createrepo_c
+
+        try:
+            repomd, asc = (folder / "repomd.xml").read_bytes(), folder / "repomd.xml.asc"
+            records = createrepo_c.Repomd(str(folder / "repomd.xml")).records
+            signature = asc.read_bytes() if asc.is_file() else None
+        except (OSError, RuntimeError) as error:
+            raise CannotRun(
+                f"cannot read the index in {folder}: {error}", "publish again; nothing was pushed"
+            ) from None
+        metadata = {}
+        for record in records:
+            name = record.location_href.removeprefix("repodata/")
+            # Only names that change with the content can lie beside those of the index before.
+            if "/" in name or record.checksum_type != "sha256" or record.checksum not in name:
+                raise CannotRun(
+                    f"{folder}/repomd.xml names {record.location_href!r}, not a name that holds its SHA-256",
+                    "write the index with unique names; nothing was pushed",
+                )
+            metadata[f"{repository}/repodata/{name}"] = File(folder / name, record.checksum, 0)
+        return Index(repomd, signature, metadata)
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of repomd.xml."""
+        return hashlib.sha256(self.repomd).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -36,6 +83,13 @@ class Publication:
     retired: frozenset[str] = frozenset()
     """Paths below the URL that were published and are no longer."""
 
+    def indexes(self) -> dict[str, Index]:
+        """Each repository's index, in the same order.
+
+        :raises CannotRun: when one cannot be read.
+        """
+        return {name: Index.read(name, folder) for name, folder in self.repositories.items()}
+
 
 class Repository(Record):
     """A repository as the mark knows it."""
@@ -43,6 +97,8 @@ class Repository(Record):
     repomd_sha256: str
     metadata: tuple[str, ...]
     """Paths below the URL of the files its index names."""
+    since: float = 0.0
+    """When the bucket showed this index, by its publisher's clock (s since 1970)."""
 
 
 class Claim(Record):

@@ -12,15 +12,31 @@ from workers.repo.remote import publisher_of, push
 from workers.repo.snapshot import Snapshots
 
 
-def push_current(site: Site, stage: Stage, snapshots: Snapshots, *, take_over: bool = False) -> Pushed | None:
+def push_current(
+    site: Site, stage: Stage, snapshots: Snapshots, *, take_over: bool = False, everything: bool = False
+) -> Pushed | None:
     """Bring the stage's bucket to what users of its folder see; None where it has no bucket, or nothing is published.
 
     :param take_over: the bucket was filled from another folder, which no longer publishes.
-    :raises CannotRun: when the bucket cannot be written. What is published here stays so, and the next call ends the work.
+    :param everything: look at every object, not only at what is new.
+    :raises CannotRun: when the bucket cannot be written, or an index was changed by hand. What is published here stays
+        so, and the next call ends the work.
     """
-    current = snapshots.current() if stage.bucket else None
+    publication = publication_of(site, snapshots) if stage.bucket else None
+    if publication is None:
+        return None
+    return push(publication, stage.bucket, take_over=take_over, verify=everything)
+
+
+def publication_of(site: Site, snapshots: Snapshots) -> Publication | None:
+    """What users of a stage's folder see, as it is to lie in a bucket; None before the first publication.
+
+    :raises CannotRun: when an index was changed by hand: it is not to reach anybody.
+    """
+    current = snapshots.current()
     if current is None:
         return None
+    current.require_unchanged()
     number, top = current.record.number, snapshots.top
     files: dict[str, File] = {}
     repositories: dict[str, Path] = {}
@@ -32,10 +48,9 @@ def push_current(site: Site, stage: Stage, snapshots: Snapshots, *, take_over: b
         retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired(number))
     key = snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}"
     files[key.name] = File(key, sha256(key), number)
-    publication = Publication(
+    return Publication(
         number, current.record.made, publisher_of(snapshots.root), repositories, files, retired - files.keys()
     )
-    return push(publication, stage.bucket, take_over=take_over)
 
 
 def _order(site: Site, folder: str) -> tuple[int, str]:

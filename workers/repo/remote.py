@@ -2,16 +2,17 @@
 
 An object store has no rename over many objects, so a push appends and then switches, repository by repository:
 
-1. ``publication.json``, the mark, is claimed: from now on another publisher is refused.
+1. The mark (:mod:`workers.repo.mark`) is claimed: from now on another publisher is refused.
 2. Packages the bucket lacks are uploaded, then metadata, whose names hold their checksums: nobody sees either yet.
-3. Per repository, in the order given (providers before consumers): ``repomd.xml.asc``, then ``repomd.xml``, which is
-   the switch. In between the signature file carries the signatures of both indexes, the new one's first. Readers that
-   look at all of them accept both; GnuPG in batch mode, which librepo uses through gpgme, stops at a bad one and refuses
-   the old index for the time of that one request. Nothing wrong is ever accepted.
+3. Per repository, in the order given (providers before consumers): ``repomd.xml``, which is the switch, and its
+   signature, both at once over two connections. What lies between is the difference of two arrivals, not a round
+   trip. A reader that meets it holds a pair that does not fit: nothing wrong is accepted, and dnf fetches the keys and
+   both files once more. One that is not taken (5xx, lost connection) takes the other one back.
 4. The mark is written as committed, with the number and the checksum of each ``repomd.xml``.
 5. What no repository has named for long enough is deleted.
 
-Whatever is killed or cut off leaves each repository at its old or its new index, with everything that index names.
+Whatever is killed or cut off leaves each repository at its old or its new index, with everything that index names; one
+whose signature had not arrived yet is refused by clients until then.
 The same call again ends the work, as does the push of any later publication; a rollback is a publication too.
 """
 
@@ -21,17 +22,16 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from workers import cache
 from workers.errors import CannotRun
-from workers.repo.bucket import Bucket, ConditionFailed, Stored, at_once
-from workers.repo.openpgp import bridged
-from workers.repo.publication import Claim, File, Mark, Publication, Pushed, Repository
+from workers.repo.bucket import Bucket, at_once
+from workers.repo.draft import STEADY
+from workers.repo.mark import MARK, MarkOf
+from workers.repo.publication import Claim, File, Index, Mark, Publication, Pushed, Repository
 
-MARK = "publication.json"
 KEPT = 24 * 3600.0
 """Seconds an object stays after the last index forgot it. Mirrors synchronise every 3 hours."""
 _KINDS = {
@@ -80,49 +80,9 @@ def push(
     :raises CannotRun: no bucket, no network, wrong credentials, another publisher. Each repository is whole then.
     """
     bucket = Bucket(url, **({} if attempts is None else {"attempts": attempts}))
-    local = {name: _Index.read(name, folder) for name, folder in publication.repositories.items()}
     lock = cache.root() / "locks" / f"push-{publication.publisher.partition('@')[0]}"
     with cache.locked(lock):  # a second push from this host waits; one from elsewhere is refused by the mark
-        return _Push(bucket, publication, local, keep, now, verify or take_over).run(take_over)
-
-
-@dataclass(frozen=True)
-class _Index:
-    """A local repodata folder, read once."""
-
-    repomd: bytes
-    signature: bytes | None
-    metadata: Mapping[str, File]
-
-    @staticmethod
-    def read(repository: str, folder: Path) -> _Index:
-        import createrepo_c
-
-        try:
-            repomd, asc = (folder / "repomd.xml").read_bytes(), folder / "repomd.xml.asc"
-            records = createrepo_c.Repomd(str(folder / "repomd.xml")).records
-            signature = asc.read_bytes() if asc.is_file() else None
-        except (OSError, RuntimeError) as error:
-            raise CannotRun(
-                f"cannot read the index in {folder}: {error}", "publish again; nothing was pushed"
-            ) from None
-        metadata = {}
-        for record in records:
-            name = record.location_href.removeprefix("repodata/")
-            # Only names that change with the content can lie beside those of the index before.
-            if "/" in name or record.checksum_type != "sha256" or record.checksum not in name:
-                raise CannotRun(
-                    f"{folder}/repomd.xml names {record.location_href!r}, not a name that holds its SHA-256",
-                    "write the index with unique names; nothing was pushed",
-                )
-            metadata[f"{repository}/repodata/{name}"] = File(folder / name, record.checksum, 0)
-        return _Index(repomd, signature, metadata)
-
-    @property
-    def sha256(self) -> str:
-        import hashlib
-
-        return hashlib.sha256(self.repomd).hexdigest()
+        return _Push(bucket, publication, keep, now, verify or take_over).run(take_over)
 
 
 class _Push:
@@ -132,105 +92,51 @@ class _Push:
         self,
         bucket: Bucket,
         publication: Publication,
-        local: Mapping[str, _Index],
         keep: float,
         now: Callable[[], float],
         verify: bool,
     ) -> None:
-        self._bucket, self._new, self._local = bucket, publication, local
+        self._bucket, self._new = bucket, publication
+        self._local = publication.indexes()
         self._keep, self._now, self._verify = keep, now, verify
-        self._metadata = {name: file for index in local.values() for name, file in index.metadata.items()}
+        self._metadata = {name: file for index in self._local.values() for name, file in index.metadata.items()}
         self._uploaded: list[int] = []
+        self._switched: list[str] = []
 
     def run(self, take_over: bool) -> Pushed:
-        stored = self._bucket.read(MARK)
-        old = self._mark(stored)
+        mark = MarkOf(self._bucket, self._new)
+        old = mark.found
+        shown = {name: index.sha256 for name, index in self._local.items()}
         if not take_over:
-            self._refuse(old)
-        shown = {
-            name: Repository(repomd_sha256=i.sha256, metadata=tuple(i.metadata)) for name, i in self._local.items()
-        }
-        same = old.number == self._new.number and old.pushing is None and old.publisher == self._new.publisher
-        if same and dict(old.repositories) == shown and not self._verify:
-            return Pushed(old.number, 0, 0, (), self._collect(old, stored.etag if stored else None))
-        claim = Claim(
-            publisher=self._new.publisher,
-            number=self._new.number,
-            token=secrets.token_hex(8),
-            metadata=tuple(sorted({*self._metadata, *(old.pushing.metadata if old.pushing else ())})),
-        )
-        claimed = old.model_copy(update={"pushing": claim})
-        etag = self._write(claimed, stored.etag if stored else None)
+            mark.require_ours(shown)
+        if mark.arrived(shown) and not self._verify:
+            return Pushed(old.number, 0, 0, (), self._collect(old, mark))
+        claim = mark.claim(self._metadata)
         self._upload(old)
-        self._still(claimed)
-        switched = tuple(name for name in self._local if self._switch(name, clean=old.pushing is None))
+        mark.still_ours()
+        repositories = {name: self._shown(name, index, old) for name, index in self._local.items()}
         committed = Mark(
             number=self._new.number,
             made=self._new.made,
             publisher=self._new.publisher,
-            repositories=shown,
+            repositories=repositories,
             retired=self._retired(old, claim),
         )
-        self._still(claimed)
-        etag = self._write(committed, etag)
-        deleted = self._collect(committed, etag)
-        return Pushed(self._new.number, len(self._uploaded), sum(self._uploaded), switched, deleted)
+        mark.still_ours()
+        mark.write(committed)
+        deleted = self._collect(committed, mark)
+        return Pushed(self._new.number, len(self._uploaded), sum(self._uploaded), tuple(self._switched), deleted)
 
-    def _mark(self, stored: Stored | None) -> Mark:
-        if stored is None:
-            return Mark(publisher=self._new.publisher)
-        try:
-            return Mark.model_validate_json(stored.content)
-        except ValueError:
-            what = f"{self._bucket.url}/{MARK} is no mark of a publication"
-            raise CannotRun(what, "another URL, or remove it if nothing else publishes there") from None
-
-    def _refuse(self, old: Mark) -> None:
-        if (who := old.pushing.publisher if old.pushing else old.publisher) != self._new.publisher:
-            what = f"{self._bucket.url} belongs to the publisher {who}; this one is {self._new.publisher}"
-            raise CannotRun(what, "if that one is gone for good, take it over")
-        reached = max(old.number, old.pushing.number if old.pushing else 0)
-        if reached > self._new.number:
-            what = f"{self._bucket.url} has seen publication {reached}; this one is {self._new.number}"
-            raise CannotRun(what, "a newer state folder is elsewhere; if it is lost for good, take the bucket over")
-        if old.number == self._new.number:
-            differ = [
-                n
-                for n, i in self._local.items()
-                if n in old.repositories and old.repositories[n].repomd_sha256 != i.sha256
-            ]
-            if differ:
-                what = f"{self._bucket.url} has another publication {old.number}: {differ[0]} differs"
-                raise CannotRun(
-                    what, "two state folders were published from; keep one, and take the bucket over with it"
-                )
-
-    def _write(self, mark: Mark, replaces: str | None) -> str:
-        """Write the mark in the place of the one that was read.
-
-        A server that lost our answer is asked again by the client library and then refuses: what is there decides.
-        """
-        content = (mark.model_dump_json(indent=1) + "\n").encode()
-        try:
-            return self._bucket.put(MARK, content, "application/json", replaces=replaces)
-        except ConditionFailed:
-            there = self._bucket.read(MARK)
-            if there is not None and there.content == content:
-                return there.etag
-            raise self._lost(there) from None
-
-    def _still(self, claimed: Mark) -> None:
-        """Make sure that the claim is ours; what guards servers that know no conditional requests."""
-        there = self._bucket.read(MARK)
-        if there is None or self._mark(there).pushing != claimed.pushing:
-            raise self._lost(there)
-
-    def _lost(self, there: Stored | None) -> CannotRun:
-        mark = self._mark(there) if there else None
-        who = (mark.pushing.publisher if mark.pushing else mark.publisher) if mark else "somebody who removed the mark"
-        return CannotRun(
-            f"{self._bucket.url} is being published to by {who} at this moment", "only one may; then run it again"
-        )
+    def _shown(self, name: str, index: Index, old: Mark) -> Repository:
+        """Show a repository's index, not before the one there was shown for a while; what the mark says of it then."""
+        before = old.repositories.get(name)
+        since = before.since if before else 0.0
+        if before is None or before.repomd_sha256 != index.sha256:
+            time.sleep(min(STEADY, max(0.0, since + STEADY - time.time())))
+            since = time.time()
+        if self._switch(name, index):
+            self._switched.append(name)
+        return Repository(repomd_sha256=index.sha256, metadata=tuple(index.metadata), since=since)
 
     def _upload(self, old: Mark) -> None:
         """Everything the new indexes name: packages first. What was committed before is known to be there."""
@@ -247,38 +153,37 @@ class _Push:
             self._bucket.upload(name, file.local, file.sha256, _kind(name))
             self._uploaded.append(file.local.stat().st_size)
 
-    def _switch(self, repository: str, *, clean: bool) -> bool:
-        """Show a repository's new index; False when the bucket shows it already.
-
-        :param clean: whether no push before this one was cut off.
-        """
-        index, place = self._local[repository], f"{repository}/repodata/repomd.xml"
-        shown = self._bucket.checksum(place)
-        signature = self._bucket.read(f"{place}.asc") if index.signature is not None else None
-        there = signature.content if signature else None
-        if shown != index.sha256:
-            if index.signature is not None:
-                between = bridged(index.signature, there, clean=clean) if shown is not None else index.signature
-                self._sign(place, there, between)
-                there = between
-            try:
-                self._bucket.put(place, index.repomd, _kind(place))
-            except CannotRun:
-                self._take_back(place, shown, signature)
-                raise
+    def _switch(self, repository: str, index: Index) -> bool:
+        """Show a repository's new index; False when the bucket shows it already."""
+        place = f"{repository}/repodata/repomd.xml"
+        wanted = {place: index.repomd}
         if index.signature is not None:
-            self._sign(place, there, index.signature)
-        return shown != index.sha256
+            wanted[f"{place}.asc"] = index.signature
+        before = self._read(wanted)
+        news = {name: content for name, content in wanted.items() if before[name] != content}
+        try:
+            at_once(lambda item: self._bucket.put(*item, _kind(item[0])), news.items())
+        except CannotRun:
+            self._take_back(wanted, before)
+            raise
+        return place in news
 
-    def _take_back(self, place: str, shown: str | None, signature: Stored | None) -> None:
-        """Give the index that is still shown its own signature again, where the server lets us."""
+    def _take_back(self, wanted: Mapping[str, bytes], before: Mapping[str, bytes | None]) -> None:
+        """Show index and signature of before again, where the server lets us and they did not both arrive."""
         with contextlib.suppress(CannotRun):
-            if signature is not None and self._bucket.checksum(place) == shown:
-                self._bucket.put(f"{place}.asc", signature.content, _kind(f"{place}.asc"))
+            if (there := self._read(wanted)) != wanted:
+                back = {name: content for name, content in before.items() if content and there[name] != content}
+                at_once(lambda item: self._bucket.put(*item, _kind(item[0])), back.items())
 
-    def _sign(self, place: str, there: bytes | None, wanted: bytes) -> None:
-        if there != wanted:
-            self._bucket.put(f"{place}.asc", wanted, _kind(f"{place}.asc"))
+    def _read(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        found: dict[str, bytes | None] = dict.fromkeys(names)
+
+        def read(name: str) -> None:
+            stored = self._bucket.read(name)
+            found[name] = stored.content if stored else None
+
+        at_once(read, list(found))
+        return found
 
     def _named(self) -> set[str]:
         heads = {f"{name}/repodata/repomd.xml{end}" for name in self._local for end in ("", ".asc")}
@@ -297,7 +202,7 @@ class _Push:
             left |= {name for name in self._bucket.names() if name.startswith(ours)}
         return {name: old.retired.get(name, now) for name in sorted((left | set(old.retired)) - named)}
 
-    def _collect(self, mark: Mark, etag: str | None) -> int:
+    def _collect(self, mark: Mark, written: MarkOf) -> int:
         """Delete what nobody can be reading any more; only then forget it, so that a kill loses nothing."""
         named, due = self._named(), self._now() - self._keep
         dead = [name for name, since in mark.retired.items() if since <= due and name not in named]
@@ -308,7 +213,7 @@ class _Push:
         self._bucket.delete(heads)
         self._bucket.delete([name for name in dead if name not in set(heads)])
         staying = {name: since for name, since in mark.retired.items() if name not in set(dead)}
-        self._write(mark.model_copy(update={"retired": staying}), etag)
+        written.write(mark.model_copy(update={"retired": staying}))
         return len(dead)
 
 

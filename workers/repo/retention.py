@@ -25,7 +25,8 @@ class Found:
     """Below the store: ``builds/x86_64/IDENTITY``."""
     kind: Kind
     changed: float
-    """When a file in it was last written (s since 1970): proofs are added after the build."""
+    """When a file in it was last written (s since 1970): proofs are added after the build, and a build that is found again
+    counts as written then."""
     size: int
     """Bytes."""
     package: str = ""
@@ -33,6 +34,8 @@ class Found:
     nevr: str = ""
     srpm: str = ""
     """SHA-256 of the source package it was made from, or holds."""
+    rpms: frozenset[str] = frozenset()
+    """SHA-256 of each package that a build made."""
     odd: str = ""
     """Why it is not understood."""
 
@@ -43,13 +46,15 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Builds that kept snapshots speak of."""
+class Needed:
+    """What the stages have."""
 
     builds: frozenset[str] = frozenset()
-    """URLs of their folders."""
+    """URLs of the folders of builds that a kept snapshot of any signed stage shows packages of."""
     identities: frozenset[str] = frozenset()
     """They count as well: a state folder that was moved is named by its old place."""
+    staged: frozenset[str] = frozenset()
+    """SHA-256 of the packages in the buildroots' repositories."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Verdict:
 
 
 def judge(
-    policy: Retention, found: Sequence[Found], published: Published, now: float, *, root: str = ""
+    policy: Retention, found: Sequence[Found], needed: Needed, now: float, *, root: str = ""
 ) -> tuple[Verdict, ...]:
     """A verdict on each folder, in the order given.
 
@@ -70,9 +75,9 @@ def judge(
     :param root: URL or path of the store, as the URLs of published builds begin.
     """
     ranks = _ranks(found)
-    first = {f.path: _verdict(policy, f, published, now, root, ranks) for f in found if f.kind != "source"}
-    needed = {v.found.srpm for v in first.values() if v.stays and v.found.srpm and v.found.kind != "try-build"}
-    return tuple(first.get(f.path) or _of_source(policy, f, needed, now) for f in found)
+    first = {f.path: _verdict(policy, f, needed, now, root, ranks) for f in found if f.kind != "source"}
+    built = {v.found.srpm for v in first.values() if v.stays and v.found.srpm and v.found.kind != "try-build"}
+    return tuple(first.get(f.path) or _of_source(policy, f, built, now) for f in found)
 
 
 def _ranks(found: Iterable[Found]) -> Mapping[str, int]:
@@ -86,7 +91,7 @@ def _ranks(found: Iterable[Found]) -> Mapping[str, int]:
 
 
 def _verdict(
-    policy: Retention, found: Found, published: Published, now: float, root: str, ranks: Mapping[str, int]
+    policy: Retention, found: Found, needed: Needed, now: float, root: str, ranks: Mapping[str, int]
 ) -> Verdict:
     if found.odd or found.kind == "unknown":
         return Verdict(found, True, found.odd or "not one of our folders")
@@ -94,13 +99,15 @@ def _verdict(
         return young
     match found.kind:
         case "build":
-            named = f"{root.rstrip('/')}/{found.path}" in published.builds or found.name in published.identities
+            named = f"{root.rstrip('/')}/{found.path}" in needed.builds or found.name in needed.identities
             if policy.keep_published and named:
                 return Verdict(found, True, "published: a kept snapshot names it")
+            if found.rpms & needed.staged:
+                return Verdict(found, True, f"staged: the buildroot of {found.target} holds packages of it")
             place, kept = ranks[found.path], policy.builds_per_package
             if place <= kept:
                 return Verdict(found, True, f"number {place} of the {kept} newest of {found.package} on {found.target}")
-            return Verdict(found, False, f"{kept} newer builds of {found.package} on {found.target}, not published")
+            return Verdict(found, False, f"{kept} newer builds of {found.package} on {found.target}, neither published nor staged")
         case "failed build":
             return _aged(found, now, policy.failed_days, "failed_days")
         case "try-build":
@@ -108,12 +115,12 @@ def _verdict(
     return Verdict(found, False, "left by a run that was killed: it holds no result")
 
 
-def _of_source(policy: Retention, found: Found, needed: set[str], now: float) -> Verdict:
+def _of_source(policy: Retention, found: Found, built: set[str], now: float) -> Verdict:
     if found.odd:
         return Verdict(found, True, found.odd)
     if young := _young(policy, found, now):
         return young
-    if found.srpm in needed:
+    if found.srpm in built:
         return Verdict(found, True, "a build that stays was made from it")
     return _aged(found, now, policy.source_days, "source_days")
 

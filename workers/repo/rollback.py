@@ -14,6 +14,8 @@ from workers.repo.state import named_stage, snapshots_of
 def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str = "") -> str:
     """Publish the content of an earlier snapshot again; a line that says so.
 
+    An index that was changed by hand is written anew, also where the content stays.
+
     :param to: its number; by default the one before the content that users see now, so that two calls go back two
         steps.
     :raises CannotRun: when it is not kept, or nothing was published yet.
@@ -27,7 +29,7 @@ def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str 
         content = current.record.content_of
         wanted = snapshots.get(content - 1 if to is None else to)
         of = wanted.record.content_of
-        if of == content:
+        if of == content and not current.changed_by_hand():
             return f"snapshot {current.record.number} already shows the content of {of}: nothing to switch"
         with site_signer(site, state) as key, snapshots.draft(()) as draft:
             draft.restore(wanted)

@@ -4,7 +4,7 @@ Components are the binary packages with their files; what a package bundles of o
 a component inside it. What a package requires is a dependency where a package of the unit or of ``providers`` brings
 it, else it stays with the component as a property, in RPM's own words.
 
-Packages are read through createrepo_c, from the files as published. Equal input gives equal bytes: the serial number
+Packages are as createrepo_c reads them, from the files as published. Equal input gives equal bytes: the serial number
 is derived from the content, the time is that of the publication.
 
 Formats: https://cyclonedx.org/docs/1.6/json/, https://github.com/package-url/purl-spec (type rpm).
@@ -16,12 +16,10 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.models import Site
 from workers.errors import CannotRun
-from workers.repo import index
 from workers.repo.packages import Package, is_debug
 from workers.repo.records import PublishedRecord
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from packageurl import PackageURL
 
-MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
 MAX_FILES = 5_000
 """Files one bill lists: half a millisecond each, and a publication is a matter of seconds. What is left out is counted
 in the property ``rpm:files-left-out``; the package's own header has all of them."""
@@ -46,17 +43,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def sbom(
-    site: Site, record: PublishedRecord, packages: Mapping[str, Path], providers: Mapping[str, str] | None = None
+    site: Site, record: PublishedRecord, packages: Mapping[str, Package], providers: Mapping[str, str] | None = None
 ) -> bytes:
     """The bill of materials of a published package: UTF-8 JSON that ends in a newline.
 
-    :param packages: file name → package as published, for each file of the record.
+    :param packages: file name → header of the package as published, for each file of the record.
     :param providers: capability (``libz.so.1()(64bit)``, ``bash``) → package URL of what brings it outside of the unit.
-    :raises CannotRun: when a file is missing or no RPM, or the bill is not valid CycloneDX.
+    :raises CannotRun: when a file is missing or another one, or the bill is not valid CycloneDX.
     """
     if missing := sorted({file.name for file in record.files} - set(packages)):
         raise CannotRun(f"{record.nevr} on {record.target}: {missing[0]} is missing", "give every published file")
-    described = {file.name: index.describe(packages[file.name], file.path) for file in record.files}
+    described = {file.name: packages[file.name] for file in record.files}
     for file in record.files:
         if described[file.name].pkgId != file.sha256:
             raise CannotRun(f"{file.name} is not what was published: another checksum", "kitten publish it again")

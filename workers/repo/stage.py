@@ -26,8 +26,9 @@ from workers.cache import locked
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build, open_build, remove_tree
-from workers.repo.catalogue import Catalogue, File
+from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package, check, is_debug_file, nevra_of, nevra_of_file
+from workers.repo.tables import File
 from workers.results import Artifact, BuildResult, StageResult
 
 INCOMING = ".incoming"
@@ -63,6 +64,19 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
     verb = "staged for" if changed else "already staged for"
     summary = f"{result.nevr}: {len(wanted)} {'package' if len(wanted) == 1 else 'packages'} {verb} {target.name}"
     return _result(result, target, begun, summary=summary, staged=tuple(rpm.name for rpm in wanted))
+
+
+def staged_packages(site: Site, state: Path) -> frozenset[str]:
+    """SHA-256 of each package that lies in a buildroot's repository, what was replaced of late included.
+
+    :raises OSError: when a repository cannot be read.
+    """
+    folders = [state / stage.url for stage in site.stages if not stage.signed and "://" not in stage.url]
+    found: set[str] = set()
+    for folder in (folder / target.name / "packages" for folder in folders for target in site.targets):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(entry.name for entry in folder.iterdir())
+    return frozenset(found)
 
 
 def _target(site: Site, name: str) -> Target:

@@ -11,6 +11,7 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from workers.errors import CannotRun
 from workers.repo.retention import Found, Kind
 from workers.results import BuildResult, SourceResult
+from workers.reuse import unused
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 _IDENTITY = re.compile(r"[0-9a-f]{32,64}")
@@ -31,6 +33,7 @@ _GROUPS: tuple[tuple[str, Kind, str], ...] = (
     ("try/failed", "try-build", "build.json"),
     ("try/sources", "try-build", "source.json"),
 )
+_DOCUMENTS = ("build.json", "source.json")
 _LARGEST = 64 << 20
 """Bytes of a result file that is still read."""
 
@@ -73,28 +76,51 @@ class Store:
         """When a folder was last written to; 0 when it is gone."""
         return max((_time(entry) for entry in self._list(path)), default=0.0)
 
-    def aside(self, path: str) -> str:
-        """Take a folder out of sight and return its name then; that is for :meth:`remove`."""
+    def aside(self, found: Found) -> str | None:
+        """Take a folder out of sight and return its name then, which is for :meth:`remove`.
+
+        None: it stays. Somebody uses it, or wrote to it after it was looked at.
+
+        :raises OSError: when it cannot be renamed.
+        :raises CannotRun: when a link came in its place.
+        """
         if not self.is_local:
-            for document in ("build.json", "source.json"):
-                with contextlib.suppress(FileNotFoundError):
-                    self._files.rm_file(f"{self.root}/{path}/{document}")
-            return path
-        folder = Path(self.root, path)
+            return self._aside_elsewhere(found)
+        folder = Path(self.root, found.path)
         if any(place.is_symlink() for place in (folder, folder.parent)):
             raise CannotRun(f"{folder} became a symbolic link", "look who put it there")
-        if folder.name.startswith("."):
-            return path
-        gone = folder.with_name(f".{folder.name}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-        return str(gone.relative_to(self.root))
+        with contextlib.ExitStack() as locks:
+            free = [locks.enter_context(unused(folder / document)) for document in _DOCUMENTS]
+            if not all(free) or self.changed(found.path) > found.changed or not folder.is_dir():
+                return None
+            if folder.name.startswith("."):
+                return found.path
+            gone = folder.with_name(f".{folder.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+            hidden = str(gone.relative_to(self.root))
+            if self.changed(hidden) > found.changed:  # a build came to its end in that moment, and took the name
+                gone.rename(folder)
+                return None
+            return hidden
 
-    def remove(self, path: str) -> None:
-        """Empty and remove what was put aside."""
+    def _aside_elsewhere(self, found: Found) -> str | None:
+        if self.changed(found.path) > found.changed:
+            return None
+        for document in _DOCUMENTS:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(f"{self.root}/{found.path}/{document}")
+        return found.path
+
+    def remove(self, path: str, found: Found) -> None:
+        """Empty and remove what was put aside; what somebody makes anew there meanwhile, at object storage, stays.
+
+        :raises OSError: when it cannot be removed.
+        """
         if self.is_local:
-            shutil.rmtree(Path(self.root, path))
-        else:
+            with contextlib.suppress(FileNotFoundError):  # the next maker of it removes what lies in its way as well
+                shutil.rmtree(Path(self.root, path))
+        elif self.changed(path) <= found.changed:
             self._files.rm(f"{self.root}/{path}", recursive=True)
 
     def _one(self, path: str, entry: Mapping[str, Any], kind: Kind, document: str) -> Found:
@@ -125,9 +151,18 @@ class Store:
             result = (SourceResult if document == "source.json" else BuildResult).read(text)
         except ValueError as error:
             return Found(path, kind, changed, size, odd=f"its {document} cannot be understood: {str(error)[:200]}")
-        known = {"package": result.package, "nevr": result.nevr, "srpm": result.srpm.sha256 if result.srpm else ""}
-        target = result.target if isinstance(result, BuildResult) else ""
-        return Found(path, kind, changed, size, target=target, **known)
+        known = Found(
+            path,
+            kind,
+            changed,
+            size,
+            package=result.package,
+            nevr=result.nevr,
+            srpm=result.srpm.sha256 if result.srpm else "",
+        )
+        if isinstance(result, SourceResult):
+            return known
+        return replace(known, target=result.target, rpms=frozenset(rpm.sha256 for rpm in result.rpms))
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         """A folder's entries by name; none where there is no folder, or a link in its place."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 from config.models import Package, Site, Target
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.builds import Build
-from workers.repo.packages import check_header, nevra_of
+from workers.repo.packages import Package as Header
+from workers.repo.packages import check, check_header, nevra_of
 from workers.repo.placement import BASE, Place, place, place_in
 from workers.repo.pool import Fetch
 from workers.repo.records import PublishedFile, PublishedRecord
@@ -42,11 +42,20 @@ class Unit:
 def unit_of(site: Site, package: Package, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
     """A build's packages and its source package, those of unpublished repositories left out.
 
-    :param published: binary package → repository in which users have it.
+    What its ``fetch`` brings was held against build.json and the target: nothing else is ever signed.
 
+    :param published: binary package → repository in which users have it.
     :raises CannotRun: when nothing is left, or a repository does not exist.
     """
     result = build.result
+
+    def fetch(artifact: Artifact, into: Path) -> Path:
+        path = build.fetch(artifact, into)
+        described = index.describe(path, artifact.name)
+        check(described, artifact, target)
+        index.kept("", described)
+        return path
+
     artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
     placed = ((place(site, package, target, artifact.name, published), artifact) for artifact in artifacts)
     files = {where: artifact for where, artifact in placed if where is not None}
@@ -54,21 +63,20 @@ def unit_of(site: Site, package: Package, target: Target, build: Build, publishe
         raise CannotRun(
             f"all of {package.name} belongs to repositories that are not published", "`kitten stage` is its end"
         )
-    return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, build.fetch)
+    return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, fetch)
 
 
 def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
     """The package that stands for the base system.
 
-    :raises CannotRun: when there is no such file, or the site has no repository for it.
+    :raises CannotRun: when there is no such file, it is no RPM, or the site has no repository for it.
     """
     if not rpm.is_file():
         raise CannotRun(f"there is no {rpm}", f"kitten sandbox --base-rpm {target.name}")
     if BASE not in (repository.name for repository in site.repositories.repositories):
         raise CannotRun(f"{rpm.name} has no place: the site has no repository {BASE}", "leave out --base-rpm")
-    with rpm.open("rb") as stream:
-        checksum = file_digest(stream, "sha256").hexdigest()
-    nevra = nevra_of(index.describe(rpm, rpm.name))
+    header = index.describe(rpm, rpm.name)
+    nevra, checksum = nevra_of(header), header.pkgId
     folder = site.repositories.layout.packages.format(repository=BASE, arch=target.rpm_arch)
     artifact = Artifact(name=nevra.file, url=str(rpm.absolute()), sha256=checksum, size=rpm.stat().st_size)
 
@@ -79,30 +87,51 @@ def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
     return Unit(target, BASE, nevr, "", checksum, str(rpm.absolute()), {place_in(folder, nevra.file): artifact}, fetch)
 
 
+@dataclass(frozen=True)
+class Signed:
+    """A package as users will have it, read once for all that ask of it."""
+
+    path: Path
+    header: Header
+    """As createrepo_c reads it: with the checksum of the file, and its place in its repository."""
+
+
+def read(unit: Unit, signed: Mapping[str, Path]) -> dict[str, Signed]:
+    """A unit's signed packages by file name, each held against its name and the target.
+
+    :raises CannotRun: when a file is not the package its name says, or not for the target.
+    """
+    found = {}
+    for place_, artifact in unit.files.items():
+        header = index.describe(signed[artifact.name], place_.path)
+        check_header(header, artifact.name, unit.target)
+        found[artifact.name] = Signed(signed[artifact.name], header)
+    return found
+
+
 def evr_of(packages: Mapping[str, Path]) -> str:
     """``[epoch:]version-release`` of a unit's source package, from its header, or of its only package.
 
     File names carry no epoch.
     """
-    name = next((name for name in packages if name.endswith(".src.rpm")), next(iter(packages)))
+    name = _telling(packages)
     return nevra_of(index.describe(packages[name], name)).evr
 
 
 def add(
-    draft: Draft, unit: Unit, signed: Mapping[str, Path], published: Mapping[str, PublishedRecord]
+    draft: Draft, unit: Unit, signed: Mapping[str, Signed], published: Mapping[str, PublishedRecord]
 ) -> PublishedRecord:
     """Put a unit's files into a draft in place of what its target has of the package; the record to note there.
 
-    :param signed: file name → signed package.
+    :param signed: of :func:`read`.
     :param published: target → what is published of the package.
-    :raises CannotRun: when a file is not the package its name says, or not for the target.
+    :raises CannotRun: when another file has, or lately had, one of its names.
     """
     files = []
     for place_, artifact in sorted(unit.files.items()):
-        package = index.describe(signed[artifact.name], place_.path)
-        check_header(package, artifact.name, unit.target)
-        file = index.kept(place_.repository, package, artifact.sha256)
-        draft.add(file, signed[artifact.name])
+        package = signed[artifact.name]
+        file = index.kept(place_.repository, package.header, artifact.sha256)
+        draft.add(file, package.path)
         files.append(
             PublishedFile(
                 name=artifact.name,
@@ -117,7 +146,7 @@ def add(
         package=unit.package,
         target=unit.target.name,
         nevr=unit.nevr,
-        evr=evr_of(signed),
+        evr=nevra_of(signed[_telling(signed)].header).evr,
         commit=unit.commit,
         identity=unit.identity,
         build=unit.build,
@@ -140,6 +169,12 @@ def places_given_up(record: PublishedRecord, published: Mapping[str, PublishedRe
     old = published.get(record.target)
     others = (place for name, each in published.items() if name != record.target for place in _places(each))
     return sorted(_places(old) - {*others, *_places(record)}) if old else []
+
+
+def _telling(names: Iterable[str]) -> str:
+    """The file of a unit that tells its version: the source package, or the only one."""
+    first, *others = names
+    return next((name for name in (first, *others) if name.endswith(".src.rpm")), first)
 
 
 def _places(record: PublishedRecord) -> set[Place]:

@@ -22,7 +22,7 @@ def to_xml(erratum: Erratum) -> str:
     record.type, record.id, record.title = erratum.kind, erratum.id, erratum.title
     # Without its zone: createrepo_c writes the time as given, and clients read it as UTC.
     record.issued_date = record.updated_date = erratum.issued.replace(tzinfo=None, microsecond=0)
-    record.severity, record.release, record.description = erratum.severity, erratum.release, erratum.description
+    record.severity, record.release, record.description = "None", erratum.release, erratum.description
     record.reboot_suggested = any(package.reboot_suggested for package in erratum.packages)
     for reference in erratum.references:
         entry = createrepo_c.UpdateReference()

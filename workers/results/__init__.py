@@ -353,3 +353,51 @@ class PublishResult(Result):
     unchanged: bool = False
     flaky: tuple[str, ...] = ()
     """Cases of its tests that failed and then passed: no failure, and never silent."""
+
+
+class StoreFolder(Record):
+    """A folder of the artifact store that nobody needs any more."""
+
+    path: str
+    """Below the store: ``builds/x86_64/IDENTITY``."""
+    kind: str
+    """``build``, ``failed build``, ``source``, ``try-build`` or ``leftover``."""
+    what: str = ""
+    """NEVR of the package, where it is known."""
+    size: int
+    """Bytes."""
+    why: str
+    """Why it goes."""
+
+
+class CleanResult(Result):
+    """``kitten clean``: what left the artifact store, or would."""
+
+    command: Literal["clean"] = "clean"
+    dry: bool = True
+    """Nothing was removed, only told."""
+    folders: tuple[StoreFolder, ...] = ()
+    """What was removed; of a dry run, what would be."""
+    size: int = 0
+    """Bytes of these folders."""
+    staying: int = 0
+    """Folders that stay."""
+    staying_size: int = 0
+    """Bytes of those."""
+
+
+class ComposeResult(Result):
+    """``kitten compose``: the tree that mirrors see now."""
+
+    command: Literal["compose"] = "compose"
+    stage: str
+    id: str = ""
+    """The compose that mirrors see; none: there is none yet, or it was not looked at."""
+    snapshot: int = 0
+    """The publication it shows."""
+    url: str = ""
+    """Its folder."""
+    new: bool = False
+    """This call made it."""
+    collected: tuple[str, ...] = ()
+    """IDs of composes that no mirror needs any more, and that were removed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from config.identity import identity_of
 from config.models import Package as Configured
 from config.models import Site, Target
-from workers import artifacts, cache
+from workers import artifacts, cache, reuse
 from workers.errors import CannotRun, DidNotHold
 from workers.results import Artifact, BuildResult, SourceResult
 from workers.rpm import buildroot
@@ -94,7 +94,7 @@ def build(order: Order, backend: Backend) -> BuildResult:
     )
     url = f"{artifacts.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
     with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
-        made = artifacts.read_result(f"{url}/build.json", BuildResult)
+        made = reuse.found_again(f"{url}/build.json", BuildResult)
         if made is not None:
             return made.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
         return _made(order, backend, given, configured, plan, known, url, began)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Package, Site
-from workers import artifacts, cache
+from workers import artifacts, cache, reuse
 from workers.errors import DidNotHold
 from workers.results import SourceResult
 from workers.sources import distgit, lookaside, srpm, store
@@ -56,11 +56,11 @@ def source_of(request: Request) -> SourceResult:
         where = artifacts.store(request.site, request.state, trial=trial)
         url = f"{where}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
-        result = _read(url)
+        result = _found(url)
         reused = result is not None
         if result is None:
             with cache.locked(lock):
-                result = _read(url)  # another runner may have made it while we waited
+                result = _found(url)  # another runner may have made it while we waited
                 reused = result is not None
                 if result is None:
                     store.sweep(url)
@@ -117,8 +117,8 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
     return tarballs
 
 
-def _read(url: str) -> SourceResult | None:
-    return artifacts.read_result(f"{url}/{store.DOCUMENT}", SourceResult)
+def _found(url: str) -> SourceResult | None:
+    return reuse.found_again(f"{url}/{store.DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:

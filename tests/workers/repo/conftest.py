@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,10 @@ import yaml
 
 from config.loading import load_site
 from config.models import Site
-from workers.repo import index
+from workers.repo import draft, index, remote
 from workers.repo.catalogue import Catalogue
 from workers.repo.packages import Package
+from workers.repo.records import PublishedFile
 from workers.repo.sign import signer
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 
@@ -56,6 +57,8 @@ echo debug > %{{buildroot}}/usr/share/tiny/debug
 /usr/share/tiny/doc
 %files libs-debuginfo
 /usr/share/tiny/debug
+%changelog
+{changelog}
 """
 
 # rpm 4.18 knows no microarchitecture levels; later ones do.
@@ -70,6 +73,13 @@ OF_ONE_BUILD = ("built", "verified", "tested", "placement", "no-downgrade", "no-
 
 RpmFactory = Callable[..., tuple[Path, ...]]
 BuildFactory = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publications follow one another at once; that an index stays for a while is for readers, who are few here."""
+    monkeypatch.setattr(draft, "STEADY", 0.0)
+    monkeypatch.setattr(remote, "STEADY", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +110,12 @@ def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
         content: str = "libs",
         epoch: str = "0",
         source: str = "tiny",
+        changelog: str = "",
     ) -> tuple[Path, ...]:
-        source_key = (version, release, epoch, source)
+        source_key = (version, release, epoch, source, changelog)
         if (key := (arch, content, *source_key)) not in made:
-            text = SPEC.format(version=version, release=release, epoch=epoch, content=content, summary=source)
+            said = {"version": version, "release": release, "epoch": epoch, "changelog": changelog}
+            text = SPEC.format(**said, content=content, summary=source)
             folder = top / hashlib.sha256(repr(key).encode()).hexdigest()[:12]
             folder.mkdir()
             spec = folder / "tiny.spec"
@@ -197,6 +209,11 @@ def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path
     repomd.unlink(missing_ok=True)  # never written into: a snapshot may hold it
     repomd.write_bytes(content)
     return repomd
+
+
+def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, Package]:
+    """File name → header, of published files below a distribution's root."""
+    return {file.name: index.describe(tree / file.repository / file.path, file.path) for file in files}
 
 
 def artifact(path: Path) -> Artifact:

@@ -88,8 +88,9 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._to)) as upstream:
-            threading.Thread(target=self._back, args=(upstream, client), daemon=True).start()
+        deaf = threading.Event()
+        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._to)) as upstream:
+            threading.Thread(target=self._back, args=(upstream, client, deaf), daemon=True).start()
             with contextlib.suppress(OSError):
                 while data := client.recv(1 << 16):
                     for found in _REQUEST.finditer(data):
@@ -98,6 +99,8 @@ class Proxy:
                             what = self.act(len(self.paths), self.paths[-1])
                         if what == "drop":
                             return
+                        if what == "deaf":  # it reaches the server, and its answer nobody
+                            deaf.set()
                         if what == "busy":
                             client.sendall(_BUSY)
                             client.shutdown(socket.SHUT_RDWR)
@@ -112,9 +115,9 @@ class Proxy:
             with contextlib.suppress(OSError):
                 upstream.shutdown(socket.SHUT_WR)
 
-    def _back(self, upstream: socket.socket, client: socket.socket) -> None:
+    def _back(self, upstream: socket.socket, client: socket.socket, deaf: threading.Event) -> None:
         with contextlib.suppress(OSError):
-            while data := upstream.recv(1 << 16):
+            while (data := upstream.recv(1 << 16)) and not deaf.is_set():
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

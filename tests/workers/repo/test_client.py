@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.workers.repo.conftest import BuildFactory, write_index
 from workers.errors import CannotRun, DidNotHold
 from workers.repo.client import check_life, install
 from workers.repo.publish import publish
+from workers.repo.rollback import rollback
 
 pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
 
@@ -38,12 +40,23 @@ def test_dnf_refuses_a_package_changed_by_one_byte(site: Site, state: Path, make
         install(site, state, "aarch64", ["tiny-libs"])
 
 
-def test_dnf_refuses_an_index_edited_by_hand(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_mends_it(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
     publish(site, state, "aarch64", str(make_build()))
     repomd = state / "published/10-kitten/BaseOS/aarch64/os/repodata/repomd.xml"
     replace(repomd, repomd.read_bytes().replace(b"<revision>", b"<revision>1"))
-    with pytest.raises(DidNotHold, match=r"(?s)dnf refused.*(GPG verification|Bad PGP signature|repomd)"):
+    with pytest.raises(DidNotHold) as refusal:
         install(site, state, "aarch64", ["tiny-libs"])
+    first, *words = str(refusal.value).splitlines()
+    assert first == (
+        f"{state}/published/.snapshots/0001/BaseOS/aarch64/os/repodata/repomd.xml was changed by hand: it is not what "
+        "publication 1 wrote → kitten rollback --to 1 writes it anew"
+    )
+    assert words[0] == "dnf refused to install tiny-libs for aarch64:"
+    assert re.search(r"GPG verification|Bad (PGP|GPG) signature", "\n".join(words))
+    assert rollback(site, state, 1) == "snapshot 2 shows the content of 1 in place of 1"
+    assert install(site, state, "aarch64", ["tiny-libs"]) == ("tiny-libs-0:1-1.el10.aarch64",)
 
 
 def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(

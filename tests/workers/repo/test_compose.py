@@ -21,6 +21,7 @@ from workers.repo.compose_tree import Content, RepositoryView, content_of
 from workers.repo.publish import publish
 from workers.repo.sign import signer
 from workers.repo.state import snapshots_of
+from workers.results import ComposeResult
 
 POLICY = Composes(every_minutes=60, keep=2)
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
@@ -256,6 +257,56 @@ def test_by_hand(site_path: Path, stage: Path) -> None:
     assert run().startswith("nothing is new: mirrors see compose kitten-10-")
     assert run("--if-due") == "no compose is due: the newest is younger than 60 min\n"
     assert (stage / "mirror/10-kitten/metadata/CHECKSUM.asc").is_file()
+
+
+def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
+    site_path: Path, site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    from click.testing import CliRunner
+
+    from workers.repo.compose_cli import compose as command
+
+    result = state / "result.json"
+
+    def run(*words: str) -> ComposeResult:
+        where = ["--site", str(site_path), "--state", str(state), "--json", str(result)]
+        done = CliRunner().invoke(command, [*where, *words])
+        told = ComposeResult.read(result.read_text())
+        assert (done.exit_code, done.output) == (0, f"{told.summary}\n")
+        return told
+
+    assert run("--if-due").summary == "no compose is due: nothing is published yet"
+    publish(site, state, "aarch64", str(make_build()))
+    first = run("--if-due", "--stage", "kitten")
+    assert (first.new, first.stage, first.snapshot, first.collected) == (True, "kitten", 1, ())
+    assert first.url == str(state / "published" / "composes" / first.id)
+    assert Path(first.url, "compose.json").is_file()
+    shutil.rmtree(state / "secrets")  # where a key would be made anew
+    again = run()
+    assert (again.new, again.id) == (False, first.id)
+    assert again.summary.startswith("nothing is new: mirrors see compose kitten-10-")
+    assert not (state / "secrets").exists()
+    waits = run("--if-due")
+    assert (waits.new, waits.id) == (False, "")
+    assert waits.summary == "no compose is due: the newest is younger than 60 min"
+
+
+def test_what_cannot_be_composed_is_in_the_result_file_too(site_path: Path, state: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.repo.compose_cli import compose as command
+
+    words = ["--site", str(site_path), "--state", str(state), "--json", str(state / "result.json")]
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, CannotRun)
+    told = ComposeResult.read((state / "result.json").read_text())
+    assert (told.outcome, told.cause) == ("cannot-run", "nothing is published yet")
+
+
+def test_a_clock_that_ticks_a_moment_early_makes_its_compose(site: Site, stage: Path) -> None:
+    compose(site, stage)
+    assert not work.due(stage, POLICY, NOON + 50 * 60)
+    assert work.due(stage, POLICY, NOON + 60 * 60 - 5)
 
 
 def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> None:

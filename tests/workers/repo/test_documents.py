@@ -11,27 +11,28 @@ from pathlib import Path
 import pytest
 
 from config.models import Site
-from tests.workers.repo.conftest import BuildFactory
+from tests.workers.repo.conftest import BuildFactory, headers
 from workers.errors import CannotRun
 from workers.repo import provenance, sbom
 from workers.repo.documents import documents, home, names
 from workers.repo.evidence import Evidence, evidence_at
+from workers.repo.index import describe
+from workers.repo.packages import Package
 from workers.repo.placement import Place
 from workers.repo.publish import publish
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.state import published
 
-Unit = tuple[PublishedRecord, Evidence, dict[str, Path]]
+Unit = tuple[PublishedRecord, Evidence, dict[str, Package]]
 
 
 @pytest.fixture
 def unit(site: Site, state: Path, make_build: BuildFactory) -> Unit:
-    """A package published on aarch64, its evidence, its files."""
+    """A package published on aarch64, its evidence, the headers of its files."""
     build = make_build()
     publish(site, state, "aarch64", str(build))
     record = published(site, state)["tiny", "aarch64"]
-    root = state / "published" / "10-kitten"
-    return record, evidence_at(record.build), {f.name: root / f.repository / f.path for f in record.files}
+    return record, evidence_at(record.build), headers(state / "published" / "10-kitten", record.files)
 
 
 def made(site: Site, unit: Unit) -> dict[str, bytes]:
@@ -58,7 +59,7 @@ def test_the_statement_says_where_each_published_file_comes_from(site: Site, uni
     document = provenance.validated(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
     assert document["_type"] == "https://in-toto.io/Statement/v1"
     assert {subject["name"]: subject["digest"]["sha256"] for subject in document["subject"]} == {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+        name: header.pkgId for name, header in files.items()
     }
     unsigned = {subject["name"]: subject["annotations"]["unsignedSha256"] for subject in document["subject"]}
     assert unsigned == dict(record.unsigned)
@@ -194,7 +195,7 @@ def test_what_is_bundled_and_what_comes_from_elsewhere(site: Site, tmp_path: Pat
         published="2026-11-25T08:00:00+00:00", files=(file,),
     )  # fmt: skip
     zlib = "pkg:rpm/almalinux/zlib@1.3-1.el10?arch=aarch64"
-    content = sbom.sbom(site, record, {rpm.name: rpm}, {"libz.so.1()(64bit)": zlib})
+    content = sbom.sbom(site, record, {rpm.name: describe(rpm, rpm.name)}, {"libz.so.1()(64bit)": zlib})
     bill = json.loads(content)
     odd = next(component for component in bill["components"] if component["name"] == "odd")
     assert odd["purl"] == "pkg:rpm/kitten-ci-demo/odd@1.5-1?arch=noarch&epoch=3&upstream=odd-1.5-1.src.rpm"

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from config.models import Site
-from tests.workers.repo.conftest import BuildFactory
+from tests.workers.repo.conftest import BuildFactory, headers
 from workers.errors import CannotRun
 from workers.repo.documents import documents, home, names
 from workers.repo.evidence import evidence_at
@@ -117,8 +117,9 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: 
 
 def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, bare: PublishedRecord) -> None:
     root, target = state / "published" / "10-kitten", site.target("aarch64")
-    files = {file.name: root / file.repository / file.path for file in bare.files}
-    made = documents(site, target, site.package("tiny"), bare, evidence_at(bare.build), files)
+    made = documents(
+        site, target, site.package("tiny"), bare, evidence_at(bare.build), headers(root, bare.files)
+    )
     places = {name: home(bare, name) for name in made}
     for name, content in made.items():
         (root / places[name].repository / places[name].path).write_bytes(content)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import zstandard
+from click.testing import CliRunner
 
 from config.loading import load_site
 from config.models import Site
@@ -21,6 +23,8 @@ from workers.repo.promote import promote
 from workers.repo.publish import publish
 from workers.repo.rollback import rollback
 from workers.repo.state import named_stage, published, snapshots_of
+from workers.repo.status import status
+from workers.repo.status_cli import repo_status
 
 TARGETS = ("aarch64", "s390x", "x86_64_v2")
 
@@ -248,3 +252,27 @@ def test_arrivals_are_remembered_beyond_the_snapshots_that_show_them(
     assert snapshots.arrivals("other") == {}
 
 
+
+
+def test_the_status_tells_what_waits_for_whom_and_what_is_owed(
+    three: Site, folder: Path, state: Path, make_build: BuildFactory
+) -> None:
+    assert [each.snapshot for each in status(three, state)] == [0, 0]
+    site = lagging(three, "s390x")
+    publish(site, state, "aarch64", str(make_build("aarch64")))
+    testing, kitten = status(site, state)
+    assert (testing.snapshot, testing.waiting, testing.packages["aarch64"]) == (1, (), 1)
+    (waits,) = kitten.waiting
+    assert (waits.nevr, waits.targets, waits.lacks) == ("tiny-1-1.el10", ("aarch64",), ("x86_64_v2",))
+    publish(site, state, "x86_64_v2", str(make_build("x86_64_v2")))
+    promote(site, state)
+    _, kitten = status(site, state)
+    (owed,) = kitten.owed
+    assert owed.startswith("tiny: s390x has none and others have tiny-1-1.el10: since ")
+    assert owed.endswith(", 0 days, 3 days allowed")
+    done = CliRunner().invoke(repo_status, ["--site", str(folder), "--state", str(state)])
+    assert done.exit_code == 0, done.output
+    first = next(line for line in done.output.splitlines() if line.split()[:1] == ["kitten"])
+    assert "tiny-1-1.el10 on 2 targets" in first
+    told = json.loads(CliRunner().invoke(repo_status, ["--json", "--site", str(folder), "--state", str(state)]).output)
+    assert [(each["stage"], each["snapshot"]) for each in told] == [("testing", 2), ("kitten", 1)]

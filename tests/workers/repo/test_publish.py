@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.workers.repo.kills import killed_at
 from workers.errors import CannotRun
 from workers.repo import index, snapshot
 from workers.repo.gate.override import Overrides
+from workers.repo.packages import Package
 from workers.repo.publish import publish
 from workers.repo.rollback import rollback
 from workers.repo.state import published
@@ -268,6 +270,44 @@ def test_an_unpublished_repository_stays_unpublished(site: Site, state: Path, ma
     assert publish(site, state, "aarch64", str(make_build())).unchanged
 
 
+def test_each_signed_package_is_read_once(
+    site: Site, state: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(site, state, "aarch64", str(make_build()))
+    describe, read = index.describe, []
+
+    def counted(rpm: Path, href: str) -> Package:
+        read.append(rpm)
+        return describe(rpm, href)
+
+    monkeypatch.setattr(index, "describe", counted)
+    result = publish(site, state, "aarch64", str(make_build(version="2")))
+    signed = [rpm.name for rpm in read if pool_of(state) in rpm.parents and ".work" not in rpm.parts]
+    assert sorted(signed) == sorted(package.name for package in result.packages)
+    assert not [rpm for rpm in read if "-1-1." in rpm.name], "what users have is told by the catalogue"
+
+
+def pool_of(state: Path) -> Path:
+    return state / "published" / ".signed"
+
+
+def test_an_erratum_tells_what_is_new_in_the_changelog(site: Site, state: Path, make_build: BuildFactory) -> None:
+    first = "* Mon Nov 23 2026 A <a@example.org> - 1-1\n- The beginning"
+    second = f"* Tue Nov 24 2026 A <a@example.org> - 2-1\n- Fix CVE-2026-12345\n\n{first}"
+    publish(site, state, "aarch64", str(make_build(changelog=first)))
+    publish(site, state, "aarch64", str(make_build(version="2", changelog=second)))
+    (told,) = errata_of(state / "published/10-kitten/BaseOS/aarch64/os")
+    assert (told.type, told.title) == ("security", "tiny-2-1.el10: security update")
+    assert told.description == "2026-11-24, 2-1:\n- Fix CVE-2026-12345"
+
+
+def errata_of(repository: Path) -> list[Any]:
+    import createrepo_c
+
+    (data,) = (name for name in index.data_files(repository) if "updateinfo" in name)
+    return list(createrepo_c.UpdateInfo(str(repository / "repodata" / data)).updates)
+
+
 def test_a_package_that_moves_to_another_repository_is_said_in_words(
     site: Site, state: Path, make_build: BuildFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -372,6 +412,39 @@ def test_two_at_once_wait_for_each_other(site: Site, state: Path, make_build: Bu
     assert [worker.exitcode for worker in workers] == [0] * len(jobs)
     assert versions(state, site) == dict.fromkeys(targets, "tiny-1-1.el10")
     assert len({record.snapshot for record in published(site, state).values()}) == len(jobs)
+
+
+def test_the_same_build_twice_at_once_is_published_once(site: Site, state: Path, make_build: BuildFactory) -> None:
+    context, build = get_context("fork"), str(make_build())
+    workers = [context.Process(target=publish, args=(site, state, "aarch64", build)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert published(site, state)["tiny", "aarch64"].snapshot == 1
+    assert str((state / "published/.snapshots/current").readlink()) == "0001"
+
+
+def test_a_rollback_and_publications_at_once_wait_for_each_other(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    publish(site, state, "aarch64", str(make_build()))
+    publish(site, state, "aarch64", str(make_build(version="2")))
+    context = get_context("fork")
+    jobs = [
+        context.Process(target=publish, args=(site, state, "x86_64", str(make_build("x86_64")))),
+        context.Process(target=rollback, args=(site, state, 1)),
+        context.Process(target=publish, args=(site, state, "s390x", str(make_build("s390x")))),
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0, 0]
+    assert str((state / "published/.snapshots/current").readlink()) == "0005"
+    # What was published before the rollback went with it: it brings back all of an earlier snapshot.
+    assert versions(state, site)["aarch64"] == "tiny-1-1.el10"
 
 
 def copy_of(folder: Path, into: Path) -> None:

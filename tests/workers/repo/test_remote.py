@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from config.models import Site
 from tests.workers.repo import s3
 from tests.workers.repo.conftest import BuildFactory, RpmFactory, write_index
 from workers.errors import CannotRun
-from workers.repo import index, openpgp, remote
-from workers.repo.bucket import Bucket, Stored
-from workers.repo.publication import File, Mark, Publication
+from workers.repo import index
+from workers.repo.bucket import Bucket
+from workers.repo.mark import MarkOf
+from workers.repo.publication import File, Publication
 from workers.repo.publish import publish
 from workers.repo.remote import publisher_of, push
 from workers.repo.rollback import rollback
@@ -91,7 +94,8 @@ def content(port: int, name: str) -> bytes | None:
 
 
 def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
-    """Checksum of the index users of a repository see, after everything a client reads of it was found whole."""
+    """Checksum of the index users of a repository see, after everything a client reads of it was found whole; "unsigned"
+    where the signature beside it is another index's."""
     repomd = content(port, f"{repository}/repodata/repomd.xml")
     if repomd is None:
         return None
@@ -100,11 +104,10 @@ def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | N
     (folder / "repodata").mkdir(parents=True)
     (folder / "repodata/repomd.xml").write_bytes(repomd)
     (folder / "repodata/repomd.xml.asc").write_bytes(content(port, f"{repository}/repodata/repomd.xml.asc") or b"")
-    # Not in batch mode, in which GnuPG looks at no further signature after a bad one.
-    words = ["gpg", "--homedir", str(key_home), "--no-autostart", "--status-fd", "1", "--verify"]
+    words = ["gpg", "--homedir", str(key_home), "--batch", "--no-autostart", "--status-fd", "1", "--verify"]
     files = [str(folder / "repodata" / name) for name in ("repomd.xml.asc", "repomd.xml")]
     said = subprocess.run([*words, *files], capture_output=True, text=True, check=False).stdout
-    assert "GOODSIG" in said, said
+    assert "GOODSIG" in said or "BADSIG" in said, said
     for name in index.data_files(folder):
         if name.startswith("repomd.xml"):
             continue
@@ -116,7 +119,7 @@ def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | N
         data = content(port, f"{repository}/{package.location_href}")
         assert data is not None, f"{package.location_href} is named and missing"
         assert hashlib.sha256(data).hexdigest() == package.pkgId
-    return hashlib.sha256(repomd).hexdigest()
+    return "unsigned" if "BADSIG" in said else hashlib.sha256(repomd).hexdigest()
 
 
 def expected(publication: Publication, repository: str) -> str:
@@ -124,7 +127,15 @@ def expected(publication: Publication, repository: str) -> str:
 
 
 def go(publication: Publication, **more: object) -> str:
-    return str(push(publication, "s3://stage/p", attempts=2, **more))  # type: ignore[arg-type]
+    return str(push(publication, "s3://stage/p", **{"attempts": 2, **more}))  # type: ignore[arg-type]
+
+
+def failed(work: Callable[[], object]) -> CannotRun | None:
+    try:
+        work()
+    except CannotRun as error:
+        return error
+    return None
 
 
 def test_push_then_nothing_to_do(port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path) -> None:
@@ -168,13 +179,14 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     one, two = make(1, "1"), make(2, "2")
-    steps = 1
+    steps, between = 1, 0
     while True:
         s3.fresh_bucket(port, "stage")
         go(one)
         ended = not s3.killed_at(proxy, steps, lambda: go(two))
-        for repository in (BASE, APPS):
-            assert shown(port, tmp_path, key_home, repository) in {expected(p, repository) for p in (one, two)}
+        seen = {repository: shown(port, tmp_path, key_home, repository) for repository in (BASE, APPS)}
+        assert all(seen[r] in (expected(one, r), expected(two, r), "unsigned") for r in seen)
+        between += list(seen.values()).count("unsigned")
         go(two)
         assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(two, r) for r in (BASE, APPS)]
         assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
@@ -182,26 +194,128 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
             break
         steps += 1
     assert steps > 25
+    assert between <= 4, "only between the two requests of a switch"
 
 
-def test_publications_that_never_arrived_leave_no_pair_that_does_not_verify(
-    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+@pytest.mark.parametrize("lost", ["drop", "deaf"], ids=["the request is lost", "its answer is lost"])
+def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_ends_the_work(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path, lost: str
 ) -> None:
-    go(make(1, "1"))
-    three = make(3, "3")
-    place = f"/stage/p/{BASE}/repodata/repomd.xml"
-    seen = []
+    """From its n-th request on, nothing more of a push arrives."""
+    one, two = make(1, "1"), make(2, "2")
+    old, new = ([expected(p, r) for r in (BASE, APPS)] for p in (one, two))
+    states, end = [], 0
 
     def act(number: int, path: str) -> str:
-        if path.split("?")[0] == place:
-            seen.append(shown(port, tmp_path, key_home, BASE))
+        return "pass" if number < end else lost if number == end else "drop"
+
+    for step in range(1, 1000):
+        s3.fresh_bucket(port, "stage")
+        go(one)
+        end, proxy.act = len(proxy.paths) + step, act
+        failure = failed(lambda: go(two, attempts=1))
+        proxy.act = lambda number, path: "pass"
+        seen = [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)]
+        assert all(s in (o, n, "unsigned") for s, o, n in zip(seen, old, new, strict=True))
+        states.append(seen)
+        go(two)
+        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == new
+        if failure is None:
+            break
+        assert failure.what.startswith("cannot reach s3://stage/p: ")
+        assert "\n" not in failure.what
+        assert failure.mend == "check AWS_ENDPOINT_URL and the network; then run it again"
+    assert len(states) > 25
+    assert (states[0], states[-1]) == (old, new)
+    assert sum(seen.count("unsigned") for seen in states) <= 4
+
+
+@pytest.mark.parametrize("refused", ["repomd.xml", "repomd.xml.asc"])
+def test_a_switch_of_which_one_half_is_refused_is_taken_back(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path, refused: str
+) -> None:
+    one, two = make(1, "1"), make(2, "2")
+    go(one)
+    asked: list[str] = []
+
+    def act(number: int, path: str) -> str:
+        if path.split("?")[0] != f"/stage/p/{BASE}/repodata/{refused}":
+            return "pass"
+        asked.append(path)
+        return "busy" if len(asked) in (2, 3) else "pass"  # read; written, and tried again; read and written back
+
+    proxy.act = act
+    with pytest.raises(CannotRun, match="s3://stage/p"):
+        go(two)
+    assert len(asked) > 3
+    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    go(two)
+    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+
+
+def test_an_answer_that_is_lost_once_is_no_failure(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    """The client library asks again; of the mark, which was written, the server says then that it is another one."""
+    go(make(1, "1"))
+    two, asked = make(2, "2"), []
+
+    def act(number: int, path: str) -> str:
+        if path.split("?")[0] == "/stage/p/publication.json":
+            asked.append(path)
+            return "deaf" if len(asked) in (2, 5) else "pass"  # claimed; committed
         return "pass"
 
     proxy.act = act
-    go(three)
-    assert len(seen) == 2  # looked at, and written
-    kept = content(port, f"{BASE}/repodata/repomd.xml.asc")
-    assert kept == (three.repositories[BASE] / "repomd.xml.asc").read_bytes()
+    assert go(two).startswith("publication 2: ")
+    assert len(asked) >= 7
+    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
+
+
+def test_two_publishers_in_processes_of_their_own_one_of_whom_wins(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
+    both = {"ours@here": make(1, "1"), "theirs@there": make(1, "2", publisher="theirs@there")}
+    context = get_context("fork")
+
+    def work(publication: Publication, told: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KITTEN_CACHE", str(told.parent / f"cache-{publication.publisher}"))  # another host's locks
+            failure = failed(lambda: go(publication))
+        told.write_text(failure.what if failure else "pushed")
+
+    for round_ in range(5):
+        s3.fresh_bucket(port, "stage")
+        told = {who: tmp_path / f"{round_}-{who}" for who in both}
+        workers = [context.Process(target=work, args=(both[who], told[who])) for who in both]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        words = {who: path.read_text() for who, path in told.items()}
+        (winner,) = (who for who, word in words.items() if word == "pushed")
+        (loser,) = both.keys() - {winner}
+        assert re.fullmatch(
+            rf"s3://stage/p (belongs to the publisher {winner}; this one is {loser}"
+            rf"|is being published to by {winner} at this moment)",
+            words[loser],
+        )
+        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+            expected(both[winner], r) for r in (BASE, APPS)
+        ]
+
+
+def test_two_pushes_of_one_publisher_wait_for_each_other(proxy: s3.Proxy, make: Make) -> None:
+    one, two = make(1, "1"), make(2, "2")
+    go(one)
+    workers = [get_context("fork").Process(target=go, args=(two,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert go(two) == "publication 2 is there already; 0 objects deleted"
 
 
 def test_connection_cut_after_some_bytes(
@@ -242,17 +356,16 @@ def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.P
 def test_two_publishers_at_the_same_moment(port: int, proxy: s3.Proxy, make: Make) -> None:
     ours, theirs = make(1, "1"), make(7, "2", publisher="theirs@there")
     raced = []
-    original = remote._Push._mark
+    original = MarkOf.require_ours
 
-    def late(self: remote._Push, stored: Stored | None) -> Mark:
-        found = original(self, stored)
+    def late(self: MarkOf, shown: Mapping[str, str]) -> None:
+        original(self, shown)
         if not raced:
             raced.append(0)
             go(theirs)
-        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote._Push, "_mark", late)
+        patch.setattr(MarkOf, "require_ours", late)
         with pytest.raises(CannotRun, match=r"is being published to by theirs@there at this moment"):
             go(ours)
     assert json.loads(content(port, "publication.json") or b"")["number"] == 7
@@ -407,25 +520,3 @@ def test_publications_and_rollbacks_of_a_stage_reach_its_bucket(
     with pytest.raises(CannotRun):
         publish(site, state, "aarch64", str(make_build(version="3")))
     assert published(site, state)["tiny", "aarch64"].nevr == "tiny-3-1.el10", "users of the folder have it all the same"
-
-
-def test_packets_are_read_and_armoured_again() -> None:
-    old, new = b"\x88\x03abc", b"\xc2\x02de"
-    both = openpgp.armoured((old, new))
-    assert openpgp.packets(both) == (old, new)
-    assert openpgp.packets(openpgp.armoured((old,)) + openpgp.armoured((new,))) == (old, new)
-    with pytest.raises(ValueError, match="no armoured signature"):
-        openpgp.packets(b"<html>")
-    with pytest.raises(ValueError, match="not a whole packet"):
-        openpgp.packets(openpgp.armoured((b"\x88\x7fabc",)))
-
-
-def test_bridge_carries_the_signature_of_the_index_that_is_shown() -> None:
-    one, two, three = (b"\x88\x01" + word for word in (b"1", b"2", b"3"))
-    next_to_it = openpgp.armoured((two, one))
-    assert openpgp.bridged(next_to_it, openpgp.armoured((one,)), clean=True) == next_to_it
-    far = openpgp.bridged(openpgp.armoured((three, two)), openpgp.armoured((one,)), clean=True)
-    assert openpgp.packets(far) == (three, two, one)
-    cut_off = openpgp.bridged(openpgp.armoured((three, two)), next_to_it, clean=False)
-    assert openpgp.packets(cut_off) == (three, two, one)
-    assert openpgp.bridged(next_to_it, b"<html>", clean=True) == next_to_it

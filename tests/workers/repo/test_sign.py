@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,31 @@ def _runs(process: int) -> bool:
 
 def copies(rpms: tuple[Path, ...], into: Path) -> list[Path]:
     return [Path(shutil.copy(rpm, into)) for rpm in rpms]
+
+
+def test_a_second_user_of_the_key_waits_for_the_first_whose_agent_it_would_end(state: Path, tmp_path: Path) -> None:
+    home, (first, second) = state / "secrets" / "gnupg", (tmp_path / "first", tmp_path / "second")
+    for file in (first, second):
+        file.write_text(file.name)
+
+    context = get_context("fork")
+    begins = context.Event()
+
+    def sign_second() -> None:
+        begins.wait()
+        with signer(home, "Tests") as key:
+            key.sign_detached(second)
+
+    other = context.Process(target=sign_second)
+    other.start()  # before the lock is taken: a process that is forked later would hold it as well
+    with signer(home, "Tests") as key:
+        begins.set()
+        other.join(2)
+        assert other.is_alive()
+        key.sign_detached(first)
+    other.join(60)
+    assert other.exitcode == 0
+    assert second.with_name("second.asc").is_file()
 
 
 def test_the_key_is_made_once_and_no_one_else_may_read_it(tmp_path: Path) -> None:

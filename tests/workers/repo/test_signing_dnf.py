@@ -32,6 +32,8 @@ class Client:
 
     folder: Path
     served: str
+    key: str = ""
+    """Address of the public keys, where they do not lie beside the index."""
 
     def dnf(self, *words: str) -> Completed:
         (self.folder / "log").mkdir(exist_ok=True)
@@ -42,7 +44,7 @@ class Client:
             "tsflags": "noscripts",
             "x.gpgcheck": "1",
             "x.repo_gpgcheck": "1",
-            "x.gpgkey": f"{self.served}/KEY",
+            "x.gpgkey": self.key or f"{self.served}/KEY",
         }
         command = ["dnf", "--assumeyes", "--noplugins", "--config", str(self.folder / "dnf.conf"), "--releasever", "10"]
         command += ["--forcearch", "aarch64", "--installroot", str(self.folder / "root"), "--refresh"]
@@ -57,10 +59,11 @@ class Client:
 
 @dataclass
 class Server:
-    """A folder by HTTP; the first ``stale`` readers of repomd.xml get an earlier one."""
+    """A folder by HTTP; the first ``stale`` readers of one of its files get an earlier one."""
 
     folder: Path
     earlier: bytes = b""
+    name: str = "repomd.xml"
     stale: int = 0
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -77,7 +80,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
         def do_GET(self) -> None:
             told.asked.append(self.path.rsplit("/", 1)[-1])
-            if told.asked[-1] == "repomd.xml" and told.asked.count("repomd.xml") <= told.stale:
+            if told.asked[-1] == told.name and told.asked.count(told.name) <= told.stale:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(told.earlier)))
                 self.end_headers()
@@ -159,16 +162,18 @@ def test_after_a_rotation_packages_of_both_keys_are_installed(
     assert names.count("gpg-pubkey") == 2
 
 
+@pytest.mark.parametrize("stale", ["repomd.xml", "repomd.xml.asc"])
 def test_dnf_heals_a_switch_between_an_index_and_its_signature(
-    tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey], server: Server, client: Client
+    tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey], server: Server, client: Client, stale: str
 ) -> None:
+    """Whichever of the two the reader has of before."""
     signing = Signing(secret=secret_file(tmp_path, make_key("one").secret))
     rpms = copies(rpms_named(make_rpms("aarch64"), "tiny-libs"), server.folder)
-    server.earlier = publish(server.folder, tmp_path, signing, rpms).read_bytes()
+    server.earlier = publish(server.folder, tmp_path, signing, rpms).with_name(stale).read_bytes()
     assert client.dnf("makecache").status == 0
     publish(server.folder, tmp_path, signing, [], 2)
     server.asked.clear()
-    server.stale = 1
+    server.name, server.stale = stale, 1
     done = client.dnf("makecache")
     assert done.status == 0, done.output
     assert server.asked[:5] == ["repomd.xml", "repomd.xml.asc", "KEY", "repomd.xml", "repomd.xml.asc"]

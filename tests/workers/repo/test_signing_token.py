@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from config.loading import load_site
 from config.models import Secret, Signing
 from tests.workers.repo.conftest import RpmFactory
 from tests.workers.repo.test_sign import agents, copies, gone_soon
@@ -20,6 +23,7 @@ from tests.workers.repo.test_signing import homes_in_memory, refused, secret_fil
 from workers.errors import CannotRun
 from workers.repo.sign import signer_of, verify_packages
 from workers.repo.signing.backends import new_token_key
+from workers.repo.signing.token_cli import token_key
 from workers.run import run
 
 NEEDED = {"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "gnupg-pkcs11-scd": "gnupg-pkcs11-scd"}
@@ -118,3 +122,37 @@ def test_a_missing_pin_is_told_of(ready: Signing, section: Callable[..., Signing
     without = section(key=ready.key, public_keys=ready.public_keys, passphrase=Secret(file="no-pin"))
     with pytest.raises(CannotRun, match="the token's PIN: there is no file"), signer_of(without, tmp_path, ""):
         pass
+
+
+def test_the_command_prints_a_signing_yaml_that_signs(
+    section: Callable[..., Signing], site_path: Path, tmp_path: Path
+) -> None:
+    made = section()
+    assert made.passphrase is not None
+    words = ["--module", str(made.module), "--pin-file", str(made.passphrase.file), "--site", str(site_path)]
+    done = CliRunner().invoke(token_key, [*words, "--state", str(tmp_path)])
+    assert done.exception is None, done
+    signing = Signing.model_validate(yaml.safe_load(done.stdout))
+    shutil.copytree(site_path.parent, tmp_path / "config")
+    (tmp_path / "config/demo/signing.yaml").write_text(done.stdout)
+    assert load_site(str(tmp_path / "config/demo")).signing == signing, "and check-config has nothing against it"
+    with signer_of(signing, tmp_path, "") as key:
+        assert key.fingerprint == signing.key
+        file = tmp_path / "repomd.xml"
+        file.write_text("index")
+        assert key.sign_detached(file).read_text().startswith("-----BEGIN PGP SIGNATURE-----")
+
+
+def test_the_command_says_in_a_line_what_is_missing(
+    section: Callable[..., Signing], site_path: Path, tmp_path: Path
+) -> None:
+    made = section()
+    common = ["--site", str(site_path), "--state", str(tmp_path)]
+    for module, pin, what in (
+        ("/nowhere.so", "pin", "there is no PKCS#11 library /nowhere.so"),
+        (str(made.module), "nothing", f"the token's PIN: there is no file {Path('nothing').absolute()}"),
+    ):
+        done = CliRunner().invoke(token_key, ["--module", module, "--pin-file", pin, *common])
+        assert isinstance(done.exception, CannotRun)
+        assert done.exception.what == what
+        assert done.exception.mend

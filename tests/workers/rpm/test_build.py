@@ -72,9 +72,11 @@ def test_the_same_inputs_are_built_once_and_give_the_same_bytes(
 ) -> None:
     srpm = make_srpm("greet", GREET, **LIBRARY)
     first = built(site, tmp_path / "one", "s390x", srpm)
+    os.utime(Path(first.url, "build.json"), (1, 1))
     again = built(site, tmp_path / "one", "s390x", srpm)
     assert (first.reused, again.reused) == (False, True)
     assert again.url == first.url
+    assert Path(again.url, "build.json").stat().st_mtime > 1, "kitten clean would take it for one that nobody uses"
     elsewhere = built(site, tmp_path / "two", "s390x", srpm)
     assert elsewhere.reused is False
     assert elsewhere.identity == first.identity

@@ -74,7 +74,11 @@ def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(
     kitten: Kitten, repository: Repository
 ) -> None:
     _, _, first = kitten()
+    assert first.srpm is not None
+    document = Path(first.srpm.url).with_name("source.json")
+    os.utime(document, (1, 1))
     _, _, again = kitten()
+    assert document.stat().st_mtime > 1, "kitten clean would take it for one that nobody uses"
     commit = repository.commit("same content")
     _, _, other = kitten()
     assert (again.reused, again.srpm) == (True, first.srpm)

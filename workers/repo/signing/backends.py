@@ -34,18 +34,20 @@ done
 def kept_home(home: Path, owner: str, *, make: bool = True) -> Iterator[tuple[Path, Path]]:
     """A home on disk; made with a new key if it is not there. Yields its path and the agent's socket.
 
+    One at a time: an agent that is started ends the one before, which may be at work for a compose or another stage.
+
     :raises CannotRun: when others may enter it.
     """
     require("gpg", "gnupg")
-    if make:
-        with locked(home.with_name(f".{home.name}.lock")):
-            _make_key(home, owner)
-    if not home.is_dir():
+    if not make and not home.is_dir():
         raise CannotRun(f"there is no GnuPG home {home}", "restore it from a backup, or see signing.yaml")
-    if home.stat().st_mode & 0o077:
-        raise CannotRun(f"{home} holds the signing key and others may enter it", f"chmod 700 {home}")
-    with reachable(home) as near, agent(near) as listening:
-        yield near, listening
+    with locked(home.with_name(f".{home.name}.lock")):
+        if make:
+            _make_key(home, owner)
+        if home.stat().st_mode & 0o077:
+            raise CannotRun(f"{home} holds the signing key and others may enter it", f"chmod 700 {home}")
+        with reachable(home) as near, agent(near) as listening:
+            yield near, listening
 
 
 @contextlib.contextmanager

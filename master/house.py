@@ -1,0 +1,129 @@
+"""The builders ``clean`` and ``compose``: what the service does for itself, on the publishing worker, by the clock or asked for.
+
+They have a place of their own on that worker (``master.pools``), so a publication does not wait for them to end; the
+commands' own locks make it wait for a moment where both would change the same. One of them runs at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildbot.plugins import schedulers, util
+from buildbot.process.factory import BuildFactory
+from buildbot.util.twisted import async_to_deferred
+from twisted.internet.defer import Deferred, succeed
+
+from config.models import Composes, Site, Stage
+from master.builds import factory
+from master.runs import CLEAN, COMPOSE
+from steps.house import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
+
+HOUSEKEEPING = util.MasterLock("housekeeping")
+CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # most of a large store's time goes into looking at each folder of it
+
+
+def composed(site: Site) -> list[tuple[Stage, Composes]]:
+    """The stages that are composed, and how often."""
+    return [(stage, stage.composes) for stage in site.stages if stage.composes is not None]
+
+
+def _told(told: dict[str, Any], minutes: int) -> dict[str, Any]:
+    """Neither command says anything before its end."""
+    return told | {"time_limit": minutes * 60, "silence_limit": minutes * 60}
+
+
+def clean_factory(told: dict[str, Any]) -> BuildFactory:
+    """A build that removes only where its property says so.
+
+    :param told: what every step of a command is told.
+    """
+    return factory([CleanStep(arguments=["clean"], **_told(told, CLEAN_MINUTES))])
+
+
+def compose_factory(told: dict[str, Any]) -> BuildFactory:
+    """A build that composes the stage of its property, where there is something new."""
+    return factory([ComposeStep(arguments=["compose"], **_told(told, COMPOSE_MINUTES))])
+
+
+@async_to_deferred
+async def same_request(master: Any, builder: Any, new: dict[str, Any], old: dict[str, Any]) -> bool:  # noqa: ARG001
+    """``collapseRequests`` of both builders: a request that asks for what a waiting one asks for stands for both.
+
+    Buildbot's own answer does not look at what a form was filled in with.
+    """
+    if new["buildrequestid"] < old["buildrequestid"]:
+        return False
+    asked = []
+    for request in (new, old):
+        properties = await master.data.get(("buildsets", str(request["buildsetid"]), "properties"))
+        asked.append({name: value for name, (value, _) in properties.items() if name in (REMOVE, STAGE, IF_DUE)})
+    return bool(asked[0] == asked[1])
+
+
+class ByTheClock(schedulers.Periodic):
+    """Every so many seconds. The first time after that long: a service that was just made has nothing to compose."""
+
+    def getNextBuildTime(self, lastActuated: float | None) -> Deferred[float]:
+        """Seconds since 1970."""
+        if lastActuated is None:
+            return succeed(self.now() + self.periodicBuildTimer)
+        return super().getNextBuildTime(lastActuated)
+
+
+def by_the_clock(site: Site) -> list[Any]:
+    """The nightly clean, and the composes of each stage that has any."""
+    made: list[Any] = [
+        ByTheClock(
+            name=f"compose-{stage.name}-by-the-clock",
+            builderNames=[COMPOSE],
+            periodicBuildTimer=composes.every_minutes * 60,
+            reason=f"every {composes.every_minutes} min",
+            properties={STAGE: stage.name, IF_DUE: True},
+        )
+        for stage, composes in composed(site)
+    ]
+    if (daily := site.retention.clean) is not None:
+        made.append(
+            schedulers.Nightly(
+                name="clean-by-the-clock",
+                builderNames=[CLEAN],
+                hour=daily.hour,
+                minute=daily.minute,
+                reason="once a day",
+                properties={REMOVE: True},
+            )
+        )
+    return made
+
+
+def forms(site: Site) -> list[Any]:
+    """A form on each of the builders. Whoever may start builds may fill them in: what goes, retention.yaml says."""
+    made = [
+        _form(
+            CLEAN,
+            "Clean the artifact store",
+            [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
+        )
+    ]
+    if stages := [stage.name for stage, _ in composed(site)]:
+        choice = util.ChoiceStringParameter(
+            name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
+        )
+        made.append(_form(COMPOSE, "Compose for mirrors", [choice]))
+    return made
+
+
+def _form(builder: str, label: str, properties: list[Any]) -> schedulers.ForceScheduler:
+    nothing = {
+        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
+    }
+    return schedulers.ForceScheduler(
+        name=f"force-{builder}",
+        builderNames=[builder],
+        label=label,
+        buttonName=label,
+        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
+        priority=util.IntParameter(name="priority", default=0, hide=True),
+        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
+        properties=properties,
+    )

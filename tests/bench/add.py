@@ -1,0 +1,29 @@
+"""A program that publishes packages into the one repository of a folder, unsigned: what an index costs, and no more.
+
+    python -m tests.bench.add FOLDER PACKAGE …
+
+It is what ``kitten publish`` does between its gate and its signatures, with nothing else imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from workers.repo import index
+from workers.repo.snapshot import Snapshots
+
+TOP, REPOSITORY = "10-bench", "os"
+
+
+def add(root: Path, packages: list[Path]) -> None:
+    """Publish packages, in one publication."""
+    snapshots = Snapshots(root, TOP)
+    with snapshots.lock(), snapshots.draft((REPOSITORY,)) as draft:
+        for rpm in packages:
+            draft.add(index.kept(REPOSITORY, index.describe(rpm, f"Packages/{rpm.name}")), rpm)
+        draft.finish("bench", lambda _repomd: None)
+
+
+if __name__ == "__main__":
+    add(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
