@@ -15,11 +15,12 @@ from sqlalchemy.pool import QueuePool
 from config.models import Site
 from master.authz import try_users
 from master.builders import SOURCE, builders
+from master.commits import pollers
 from master.ledger import Ledger, by_urgency
 from master.pages import Shelves
 from master.pools import workers
 from master.runs import LAB
-from master.schedulers import all_schedulers, pollers
+from master.schedulers import all_schedulers
 from master.web import LOCAL, artifact_links, lab_runs_here, public_url, www
 from steps.command import Installation
 

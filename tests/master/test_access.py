@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from buildbot.process.results import CANCELLED, SUCCESS
 
-from master.schedulers import GuardedTryPerspective
+from master.tries import GuardedTryPerspective
 from tests.master.running import Service, eventually, service
 
 pytestmark = pytest.mark.service

@@ -1,0 +1,35 @@
+"""suites.yaml: the tests that run in guests."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from config.models.base import Model, Name
+from config.models.targets import Target
+
+EMULATION_FACTOR = 10.0
+"""How much more time a guest gets under software emulation than with KVM."""
+
+
+class Suite(Model):
+    """One test suite that runs in a guest."""
+
+    name: Name
+    description: str
+    targets: Literal["all"] | tuple[Name, ...] = "all"
+    timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
+    needs_package: bool = Field(
+        default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
+    )
+    reruns: int = Field(
+        default=1,
+        ge=0,
+        le=5,
+        description="How often it is asked again when something failed; what then passes is flaky",
+    )
+
+    def fits(self, target: Target) -> bool:
+        """Whether it runs on the target."""
+        return self.targets == "all" or target.name in self.targets
