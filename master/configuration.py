@@ -21,7 +21,7 @@ from master.pages import Shelves
 from master.pools import workers
 from master.runs import LAB
 from master.schedulers import all_schedulers
-from master.web import LOCAL, artifact_links, lab_runs_here, public_url, www
+from master.web import LOCAL, artifact_links, lab_runs_here, public_url, stage_folders, www
 from steps.command import Installation
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
@@ -69,7 +69,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
     asking = {user: around.passwords.get(f"web-{user}", "") for user in try_users(site)}
     folders = {
         name: f"{around.state}/{url}"
-        for name, url in (("artifacts", site.distribution.artifacts), ("published", site.stages[-1].url))
+        for name, url in {"artifacts": site.distribution.artifacts, **stage_folders(site)}.items()
         if "://" not in url
     }
     if lab_runs_here(site):

@@ -99,6 +99,18 @@ class _Folder(Resource):
         return ReadOnlyFile(shelves.folders[self.name]).getChild(path, request)
 
 
+class _Stages(Resource):
+    """The signed stages before the last, by their names."""
+
+    def __init__(self, application: _Pages) -> None:
+        super().__init__()
+        self.application = application
+
+    def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: ARG002 - Twisted's signature
+        """One of them."""
+        return _Folder(self.application, f"stages/{path.decode(errors='replace')}")
+
+
 class _Json(Resource):
     """A question to the running master, answered in JSON."""
 
@@ -151,6 +163,7 @@ class _Pages(Application):
         super().__init__("master", "packages, waits and artifacts")
         for name in ("artifacts", "published", "lab"):
             self.resource.putChild(name.encode(), _Folder(self, name))
+        self.resource.putChild(b"stages", _Stages(self))
         self.resource.putChild(b"waiting.json", _Json(self, _waiting))
         self.resource.putChild(b"packages.json", _Json(self, _packages))
 

@@ -26,13 +26,19 @@ def lab_runs_here(site: Site) -> bool:
     return all(pool.connection is None for pool in site.workers if "build" in pool.roles)
 
 
+def stage_folders(site: Site) -> dict[str, str]:
+    """Name below the pages → URL, of the last stage and of each signed one before it."""
+    *before, last = site.stages
+    return {"published": last.url} | {f"stages/{stage.name}": stage.url for stage in before if stage.signed}
+
+
 def artifact_links(site: Site, state: str, port: int) -> tuple[tuple[str, str], ...]:
     """(prefix of a URL, address in a browser) for each place people may read; none for one nobody serves."""
     pages = f"{public_url(site, port)}plugins/kitten/"
     links = [(f"{state}/lab", f"{pages}lab")] if lab_runs_here(site) else []
     for url, address in (
         (site.distribution.artifacts, site.web.artifacts_url or f"{pages}artifacts"),
-        (site.stages[-1].url, f"{pages}published"),
+        *((url, f"{pages}{name}") for name, url in stage_folders(site).items()),
     ):
         local = "://" not in url
         if local or (site.web.artifacts_url and url == site.distribution.artifacts):

@@ -4,7 +4,8 @@ Timed twice over: each as a program that starts (tests.bench.add: Python, create
 publish), and our part alone, as in a publication, where the program runs anyway. Neither gates or signs, nor does
 createrepo_c. Ours is flushed to the disk when it ends; createrepo_c leaves that to the system.
 
-Then what a publication costs as the repository grows: all of it, and without the writing of the index.
+Then what a publication costs as the repository grows: all of it, and without the writing of the index; and how long it
+takes until the next build's buildroot has a build that held.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from tests.bench.add import REPOSITORY, TOP, add
-from tests.bench.figure import CHECKOUT, Benchmark, Figure
+from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
 from workers import cache
 from workers.repo import index
 from workers.repo.records import PublishedRecord
 from workers.repo.snapshot import Snapshots
+from workers.results import Artifact, BuildResult
 
 PACKAGES, MOST = 10_000, 100
 FEWER = 1_000
@@ -221,4 +224,36 @@ def _added(root: Path, rpm: Path) -> tuple[float, float]:
     return whole, whole - spent
 
 
-BENCHMARKS: dict[str, Benchmark] = {"index": adding, "index-growth": growing}
+ALLOWED = 5.0
+"""Seconds of our own between a build that held and the next build's buildroot that has it."""
+
+
+def staging() -> Iterator[Figure]:
+    """A build that held, put into a buildroot repository of 10,000 packages by the command that the builder runs."""
+    packages = _packages()
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
+        state = Path(folder)
+        repository = state / "staged" / "x86_64"
+        repository.mkdir(parents=True)
+        for rpm in packages[:PACKAGES]:
+            os.link(rpm, repository / rpm.name)
+        _createrepo(repository)
+        times = []
+        for number, rpm in enumerate(packages[PACKAGES : PACKAGES + RUNS + 1]):
+            build, name = state / f"build{number}", f"{rpm.stem}-1-1.noarch.rpm"
+            build.mkdir()
+            shutil.copy(rpm, build / name)
+            content = rpm.read_bytes()
+            artifact = Artifact(name=name, url=str(build / name), sha256=sha256(content).hexdigest(), size=len(content))
+            known = {"target": "x86_64", "package": "zlib", "nevr": "zlib-1-1", "identity": f"{number}", "url": str(build)}
+            BuildResult(summary="built", rpms=(artifact,), **known).write(build / "build.json")
+            begun = time.perf_counter()
+            kitten("demo", state, "stage", "--target", "x86_64", "--build", str(build))
+            times.append(time.perf_counter() - begun)
+            if name not in {Path(package.location_href).name for package in index.load(repository)}:
+                raise SystemExit(f"{name} was staged, and the index does not name it")
+    # The first call also reads the index that something else wrote.
+    yield Figure("tests passed to the next buildroot", max(times[1:]), ALLOWED, "allowed", 1.0)
+
+
+BENCHMARKS: dict[str, Benchmark] = {"index": adding, "index-growth": growing, "staging": staging}

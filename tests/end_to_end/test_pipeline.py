@@ -46,6 +46,7 @@ def test_nothing_a_build_started_is_left(service: Service, demo: str) -> None:
 def test_each_package_installs_with_both_signature_checks_on_each_target(service: Service, demo: str) -> None:
     for target in TARGETS:
         service.kitten("install-check", "--target", target, *PACKAGES)
+        service.kitten("install-check", "--target", target, "--stage", "testing", *PACKAGES)
 
 
 def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:

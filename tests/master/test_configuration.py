@@ -26,7 +26,7 @@ from master.house import same_request
 from master.lab import may_start
 from master.runs import scheduled
 from master.web import artifact_links
-from steps.command import KittenCommand
+from steps.command import Installation, KittenCommand
 from steps.handoff import HandOff
 from steps.lab import GuestTestStep, TargetTestStep
 
@@ -428,3 +428,11 @@ def test_buildbot_checkconfig_passes_offline(name: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Config file is good" in done.stdout
+
+
+def test_what_each_signed_stage_has_can_be_opened_in_a_browser() -> None:
+    installation = Installation("demo", artifact_links(load_site("demo"), "/state", 8010))
+    pages = "http://127.0.0.1:8010/plugins/kitten"
+    assert installation.link("/state/published/10-kitten/a.rpm") == f"{pages}/published/10-kitten/a.rpm"
+    assert installation.link("/state/testing/10-kitten/a.rpm") == f"{pages}/stages/testing/10-kitten/a.rpm"
+    assert installation.link("/state/staged/aarch64/a.rpm") is None
