@@ -10,7 +10,8 @@ import zstandard
 
 from tests.workers.repo.conftest import RpmFactory, write_index
 from workers.errors import CannotRun
-from workers.repo import errata, index
+from workers.repo import index
+from workers.repo.changelog import changelog
 
 
 @pytest.mark.parametrize("packages", [0, 3])
@@ -67,8 +68,8 @@ def test_the_catalogue_tells_the_changelog_of_the_file(make_rpms: RpmFactory) ->
     package = index.describe(rpm, rpm.name)
     metadata = index.kept("", package).metadata
     assert metadata is not None
-    recalled = errata.changelog(index.recalled(metadata))
-    assert recalled == errata.changelog(package)
+    recalled = changelog(index.recalled(metadata))
+    assert recalled == changelog(package)
     assert [entry.text for entry in recalled] == ["- <b> & more", "- First"]
 
 
