@@ -68,7 +68,7 @@ class Snapshot:
         """
         for repository in self.changed_by_hand():
             what = f"{self.index(repository)} was changed by hand: it is not what publication {self.record.number} wrote"
-            raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it anew; name its --stage")
+            raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it anew")
 
     def index(self, repository: str) -> Path:
         """A repository's repomd.xml."""

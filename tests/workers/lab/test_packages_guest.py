@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from config.models import Package, Site
+from config.models import GateRule, Package, Site
 from tests.workers.lab import asking
 from workers.lab import lifecycle
 from workers.lab.suites import Request, packages
@@ -175,7 +175,8 @@ def kept(state: Path, rpms: list[Path], name: str, tests: Mapping[str, bytes] | 
 @pytest.fixture(scope="module")
 def site() -> Site:
     """The demo with the packages of these tests, which need no proof to be published."""
-    stages = [item.model_copy(update={"requires": ("built",)}) for item in DEMO.stages]
+    staged, _, last = DEMO.stages
+    stages = [staged, last.model_copy(update={"gate": (GateRule(rule="built"),)})]
     one = [item for item in DEMO.repositories.repositories if item.name == "BaseOS"]
     repositories = DEMO.repositories.model_copy(update={"repositories": tuple(one)})
     package = Package(name="life", binaries=("life", "life-libs", "life-first", "life-second"))

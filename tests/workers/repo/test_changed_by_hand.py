@@ -11,7 +11,7 @@ from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.test_client import replace
 from tests.workers.repo.test_publish import versions
 from workers.errors import CannotRun
-from workers.repo.compose import content_of
+from workers.repo.compose_tree import content_of
 from workers.repo.publish import publish
 from workers.repo.pushing import push_current
 from workers.repo.rollback import rollback

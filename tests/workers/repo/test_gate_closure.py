@@ -254,7 +254,7 @@ def test_an_element_that_is_no_xml_is_one_line() -> None:
 
 def test_what_comes_takes_the_place_of_what_its_source_package_had() -> None:
     plugins = element("spice-plugins-0.14-1", source="spice")
-    after = replaced(Repositories((GTK, SPICE, plugins)), "spice", (NEWER,))
+    after = replaced(Repositories((GTK, SPICE, plugins)), {"spice": (NEWER,)})
     assert after.packages == (GTK, NEWER)
 
 

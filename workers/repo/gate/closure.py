@@ -1,23 +1,40 @@
 """What could be installed before and cannot be after: found by libsolv, which dnf uses too, and told in words.
 
-One solve asks for everything at once, weakly: whatever it brings together is installable, and of a sound distribution
-that is nearly everything. What it leaves out is asked for by itself. A broken package is looked at once more in the state
-before, so that only what a publication breaks counts against it; a package that comes with it and cannot be installed
-is always new breakage. Weak dependencies (Recommends, Supplements) break nothing; conflicts between files are not seen.
+What lacks a need, and what falls with it, is told from the needs alone (``needs``). One solve asks for all the others at
+once, weakly: whatever it brings together is installable, and of a sound distribution that is everything. What it leaves
+out is asked for by itself, and what falls with that is not asked for again. Broken packages are looked at once more in
+the state before, so that only what a publication breaks counts against it; a package that comes with it and cannot be
+installed is always new breakage. Weak dependencies (Recommends, Supplements) break nothing; conflicts between files are
+not seen.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.repo.gate import metadata
 from workers.repo.gate.metadata import Repositories
+from workers.repo.gate.needs import Cause, Needs, is_rich
+
+_PATH = re.compile(r"(?:^|(?<=[ (]))/[^ ()]+")
+"""A file that is needed, alone or in a rich dependency."""
 
 _ROUNDS = 8
 """Solves for all that is left, before each is asked for alone: packages that exclude each other need a second round."""
+
+_SPREAD = 200
+"""Packages that the first of these solves asks for."""
+
+_SAMPLES = 4
+"""Packages asked for alone between two such solves: what they break by often breaks the others too."""
+
+_LOOKED_AT = 16
+"""Packages that lack something of which it is asked what else is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +55,27 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Breakage:
+    """One cause, with all that it breaks."""
+
+    words: str
+    """What the matter is, the first packages that it breaks, and how many more."""
+    broken: tuple[Broken, ...]
+    """Those that it breaks itself first, then those that depend on them. One may be in several breakages."""
+    itself: int
+    """How many of them it breaks itself."""
+    roots: tuple[str, ...]
+    """Names of the binary packages at the end of the chain: who had what is missing, or who excludes whom."""
+
+
+@dataclass(frozen=True)
 class Closure:
     """The answer."""
 
     broken: tuple[Broken, ...]
     """By what comes and goes."""
+    breakages: tuple[Breakage, ...]
+    """The same by cause: each of them is in at least one."""
     broken_before: tuple[Broken, ...]
     """Already, and still."""
     mended: tuple[str, ...]
@@ -61,6 +94,10 @@ class State:
     gone: Sequence[Any]
     """Solvables that go."""
     arch: str
+    holders: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Number of a dependency → numbers of the solvables that had it before; each is looked up once."""
+    fates: dict[tuple[int, ...], str] = field(default_factory=dict)
+    """Numbers of solvables that had something → what became of them, in words."""
 
 
 def closure(before: Repositories, after: Repositories, arch: str, *, mended: bool = False) -> Closure:
@@ -79,46 +116,44 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
     staying = metadata.load(pool, "staying", common.elements())
     leaving = metadata.load(pool, "leaving", gone.elements())
     coming = metadata.load(pool, "coming", fresh.elements())
-    if _lacks_files(pool):
+    requires, dependencies = requirements(pool)
+    if _lacks_files(pool, dependencies):
         metadata.add_filelists(staying, before.filelists)
         metadata.add_filelists(leaving, before.filelists)
         metadata.add_filelists(coming, after.filelists)
     state = State(pool, frozenset(s.id for s in coming.solvables), tuple(leaving.solvables), arch)
     foreign = [s for s in pool.solvables if s.arch not in (arch, "noarch")]
-    now = [s for s in (*staying.solvables, *coming.solvables) if s.arch in (arch, "noarch")]
-    return _compare(state, staying, leaving, coming, foreign, now, mended=mended)
+    look = _Look(pool, requires, dependencies)
 
+    def ours(repository: Any) -> list[Any]:
+        return [s for s in repository.solvables if s.arch in (arch, "noarch")]
 
-def _compare(
-    state: State,
-    staying: Any,
-    leaving: Any,
-    coming: Any,
-    foreign: Sequence[Any],
-    now: Sequence[Any],
-    *,
-    mended: bool,
-) -> Closure:
-    from workers.repo.gate.explain import explain, foreign_words
-
-    pool = state.pool
+    now = [*ours(staying), *ours(coming)]
     _enable(pool, [*leaving.solvables, *foreign])
-    broken = uninstallable(pool, now)
-    causes = {s.id: causes_of(pool, s) for s in broken}
+    found = look.uninstallable(now, now)
+    promised = look.besides(found)
     # In the state before: what is broken there as well, and who had what nobody has any more.
-    _enable(pool, [*coming.solvables, *foreign])
-    staying_broken = [s for s in broken if s.id not in state.fresh]
-    already = {s.id for s in uninstallable(pool, staying_broken)}
-    told = {s.id: explain(state, s, causes[s.id]) for s in broken}
-    was = uninstallable(pool, [s for s in staying.solvables if s.arch in (state.arch, "noarch")]) if mended else []
-    now_broken = {s.id for s in broken}
-    strangers = [
-        Broken(str(s), s.name, _source(s), foreign_words(s, state.arch)) for s in foreign if s.id in state.fresh
-    ]
+    _enable(pool, [*coming.solvables, *foreign, *promised])
+    was = [*ours(staying), *ours(leaving)]
+    asked = ours(staying) if mended else [s for s in ours(staying) if s.id in found.reasons]
+    already = {s.id for s in asked} & (look.uninstallable(asked, was).reasons.keys() if asked else set())
+    return _told(state, found, now, already, [s for s in foreign if s.id in state.fresh])
+
+
+def _told(
+    state: State, found: Needs, now: Sequence[Any], already: Collection[int], strangers: Sequence[Any]
+) -> Closure:
+    from workers.repo.gate.breakage import breakages, strange
+    from workers.repo.gate.explain import explain
+
+    told = {s.id: explain(state, s, found.causes(s.id)) for s in now if s.id in found.reasons}
+    news = {number: broken for number, broken in told.items() if number not in already}
+    foreign = strange(state, strangers)
     return Closure(
-        broken=tuple(sorted([*strangers, *(told[s.id] for s in broken if s.id not in already)], key=_by_name)),
-        broken_before=tuple(sorted((told[s.id] for s in broken if s.id in already), key=_by_name)),
-        mended=tuple(sorted(str(s) for s in was if s.id not in now_broken)),
+        broken=tuple(sorted([*(b for each in foreign for b in each.broken), *news.values()], key=_by_name)),
+        breakages=(*breakages(state, found, news), *foreign),
+        broken_before=tuple(sorted((b for number, b in told.items() if number in already), key=_by_name)),
+        mended=tuple(sorted(str(state.pool.id2solvable(n)) for n in already if n not in told)),
         checked=len(now) + len(strangers),
     )
 
@@ -127,7 +162,8 @@ def _by_name(broken: Broken) -> str:
     return broken.package
 
 
-def _source(solvable: Any) -> str:
+def source_of(solvable: Any) -> str:
+    """Name of a solvable's source package."""
     import solv
 
     return str(solvable.lookup_str(solv.SOLVABLE_SOURCENAME) or solvable.name)
@@ -140,33 +176,95 @@ def _enable(pool: Any, without: Iterable[Any]) -> None:
     pool.createwhatprovides()
 
 
-def _lacks_files(pool: Any) -> bool:
-    """Whether a package needs a file that primary.xml does not name: primary.xml names those of /etc and */bin only."""
+def requirements(pool: Any) -> tuple[dict[int, tuple[int, ...]], dict[int, Any]]:
+    """Number of each solvable → its dependencies, those of scriptlets too; and number of a dependency → itself."""
     import solv
 
+    dependencies: dict[int, Any] = {}
+    requires: dict[int, tuple[int, ...]] = {}
+    for solvable in pool.solvables:
+        listed = {d.id: d for marker in (-1, 1) for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, marker)}
+        dependencies |= listed
+        requires[solvable.id] = tuple(listed)
+    return requires, dependencies
+
+
+def _lacks_files(pool: Any, dependencies: Mapping[int, Any]) -> bool:
+    """Whether a package needs a file that primary.xml does not name: primary.xml names those of /etc and */bin only."""
     pool.addfileprovides()
     pool.createwhatprovides()
-    wanted = {d for s in pool.solvables for d in s.lookup_deparray(solv.SOLVABLE_REQUIRES) if str(d).startswith("/")}
-    return any(not pool.whatprovides(d) for d in wanted)
+    wanted = {path for d in dependencies.values() for path in _PATH.findall(str(d))}
+    return any(not pool.whatprovides(pool.Dep(path)) for path in wanted)
 
 
-def uninstallable(pool: Any, solvables: Collection[Any]) -> list[Any]:
-    """Those of the solvables that cannot be installed, in the order given."""
-    import solv
+class _Look:
+    """A look for what cannot be installed, in the state that is enabled in a pool."""
 
-    left = {s.id: s for s in solvables}
-    how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE | solv.Job.SOLVER_WEAK
-    for _ in range(_ROUNDS):
-        if not left:
-            break
-        solver = _solver(pool)
-        solver.solve([pool.Job(how, number) for number in left])
-        brought = {s.id for s in solver.transaction().newsolvables()} & left.keys()
-        if not brought:
-            break
-        for number in brought:
-            del left[number]
-    return [s for s in left.values() if _solve(pool, s)]
+    def __init__(self, pool: Any, requires: Mapping[int, tuple[int, ...]], dependencies: Mapping[int, Any]) -> None:
+        self._pool, self._requires, self._dependencies = pool, requires, dependencies
+
+    def uninstallable(self, asked: Iterable[Any], enabled: Iterable[Any]) -> Needs:
+        """Those of the solvables that cannot be installed, with reasons; of others that some need, perhaps as well."""
+        import solv
+
+        needs = Needs(self._pool, {s.id: self._requires[s.id] for s in enabled}, self._dependencies)
+        how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE | solv.Job.SOLVER_WEAK
+        left = {s.id for s in asked} - needs.reasons.keys()
+        for turn in range(_ROUNDS):
+            if not left:
+                break
+            # What breaks thousands is found among a few first: what a joint solve cannot bring costs it much.
+            those = sorted(left)[:: 1 if turn else len(left) // _SPREAD + 1]
+            solver = _solver(self._pool)
+            solver.solve([self._pool.Job(how, number) for number in those])
+            brought = {s.id for s in solver.transaction().newsolvables()} & left
+            left -= brought
+            few = _SAMPLES if brought or not turn else len(left)
+            left -= self._alone(needs, left.intersection(those), few)
+            left -= needs.reasons.keys()
+        self._alone(needs, left, len(left))
+        return needs
+
+    def besides(self, found: Needs) -> tuple[Any, ...]:
+        """Look for what else is wrong with some packages that lack something: what stands for that, which is to go again.
+
+        One solvable provides all that is missing; a rule that speaks of it is no rule of the repositories.
+        """
+        lacking = {number: reason.lacking for number, reason in found.reasons.items() if reason.lacking}
+        if not lacking:
+            return ()
+        promised = self._pool.add_repo("promised").add_solvable()
+        promised.name, promised.evr, promised.arch = "promised", "0-0", "noarch"
+        for need in {need for needs in lacking.values() for need in needs}:
+            if not self._is_rich(need):
+                promised.add_provides(self._dependencies[need])
+        self._pool.addfileprovides()
+        self._pool.createwhatprovides()
+        alone = (n for n, needs in lacking.items() if not found.lost(n) and not any(map(self._is_rich, needs)))
+        for number in itertools.islice(alone, _LOOKED_AT):
+            core = causes_of(self._pool, number) or ()
+            told = {s.id for cause in core for s in (cause.solvable, cause.other) if s is not None}
+            if core and promised.id not in told:
+                found.besides(number, core)
+        return (promised,)
+
+    def _is_rich(self, need: int) -> bool:
+        return is_rich(self._dependencies[need])
+
+    def _alone(self, needs: Needs, numbers: Iterable[int], most: int) -> set[int]:
+        """Ask for packages by themselves; those that can be installed. The others are in ``needs`` then, with reasons."""
+        sound = set()
+        for number in needs.order(numbers):
+            if number in needs.reasons:
+                continue
+            if not most:
+                break
+            most -= 1
+            if (core := causes_of(self._pool, number)) is None:
+                sound.add(number)
+            else:
+                needs.exclude(number, core)
+        return sound
 
 
 def _solver(pool: Any) -> Any:
@@ -177,33 +275,15 @@ def _solver(pool: Any) -> Any:
     return solver
 
 
-def _solve(pool: Any, solvable: Any) -> list[Any]:
-    import solv
-
-    job = pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, solvable.id)
-    problems: list[Any] = _solver(pool).solve([job])
-    return problems
-
-
-@dataclass(frozen=True, eq=False)
-class Cause:
-    """One of libsolv's rules that together cannot be met. Its solvables end a process that compares them with None."""
-
-    kind: int
-    solvable: Any
-    other: Any
-    dependency: Any
-    providers: tuple[int, ...] = ()
-    """Numbers of the solvables that provide the dependency at that moment."""
-
-
-def causes_of(pool: Any, solvable: Any) -> tuple[Cause, ...]:
-    """The rules that make a package uninstallable, in the state that is enabled."""
+def causes_of(pool: Any, number: int) -> tuple[Cause, ...] | None:
+    """The rules that make a package uninstallable, in the state that is enabled; None if it is not."""
     import solv
 
     solver = _solver(pool)
-    problems = solver.solve([pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, solvable.id)])
-    infos = (info for problem in problems[:1] for rule in problem.findallproblemrules() for info in rule.allinfos())
+    problems = solver.solve([pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE, number)])
+    if not problems:
+        return None
+    infos = (info for problem in problems for rule in problem.findallproblemrules() for info in rule.allinfos())
     return tuple(
         Cause(
             info.type,

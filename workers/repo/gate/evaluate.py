@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from config.models import GateRule, Stage, Target
 from workers.repo.gate import proofs, targets, versions
-from workers.repo.gate.closure import Broken, Closure, closure
-from workers.repo.gate.metadata import Repositories, names, replaced, source_of
+from workers.repo.gate.closure import Closure, closure
+from workers.repo.gate.culprits import culprits, guilty, names_by_source, units, way_out
+from workers.repo.gate.metadata import Repositories, names, replaced
 from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.situation import Passing, Situation
 from workers.repo.gate.targets import Refused
@@ -118,9 +120,8 @@ def _one_source(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # 
 
 def closure_of(situation: Situation, target: Target, passing: Iterable[Passing]) -> tuple[Repositories, Closure]:
     """What users of a target have now, and what builds would do to it."""
-    before = after = situation.world.before(target)
-    for each in passing:
-        after = replaced(after, each.package.name, situation.world.elements(each))
+    before = situation.world.before(target)
+    after = replaced(before, {each.package.name: situation.world.elements(each) for each in passing})
     return before, closure(before, after, target.rpm_arch)
 
 
@@ -128,33 +129,13 @@ def _installable(situation: Situation, entry: GateRule) -> Iterable[Refused]:  #
     for target in situation.targets:
         passing = situation.of_target(target)
         before, found = closure_of(situation, target, passing)
-        for broken in found.broken:
-            for culprit in _culprits(situation, passing, broken, before):
-                yield culprit, Refusal("installable", f"on {target.name} {broken.words}", _way_out(culprit, broken))
-
-
-def _culprits(
-    situation: Situation, passing: tuple[Passing, ...], broken: Broken, before: Repositories
-) -> tuple[Passing, ...]:
-    """The builds whose packages, coming or going, take part in what breaks; all of them where none can be told."""
-    if len(passing) == 1:
-        return passing
-    found = []
-    for each in passing:
-        comes = set(names(situation.world.elements(each)))
-        goes = set(names(e for e in before.packages if source_of(e) == each.package.name))
-        lost = any(
-            need.encode() in e for e in before.packages if source_of(e) == each.package.name for need in broken.needs
-        )
-        if lost or (comes | goes) & set(broken.involved):
-            found.append(each)
-    return tuple(found) or passing
-
-
-def _way_out(culprit: Passing, broken: Broken) -> str:
-    if broken.source == culprit.package.name:
-        return f"mend {culprit.package.name}, or let what it needs go with it: kitten gate {culprit.package.name} …"
-    return f"rebuild {broken.source} and let both go together: kitten gate {culprit.package.name} {broken.source}"
+        if not found.breakages:
+            continue
+        goes = names_by_source(before.packages)
+        changed = [{*names(situation.world.elements(p)), *goes.get(p.package.name, ())} for p in passing]
+        for breakage in found.breakages:
+            for culprit in culprits(passing, changed, breakage):
+                yield culprit, Refusal("installable", f"on {target.name} {breakage.words}", way_out(culprit, breakage))
 
 
 def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
@@ -165,8 +146,9 @@ def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: A
             words = f"{each.nevr} lies in no signed repository of {target.name} yet, so dnf cannot take it"
             yield each, Refusal("dnf", words, f"kitten publish --stage testing --target {target.name} first")
         if not unsigned and (words := situation.world.dnf(target, passing)):
-            for each in passing:
-                yield each, Refusal("dnf", words, f"try it: kitten install-check --target {target.name}")
+            together = units(situation, passing, situation.world.before(target), target.rpm_arch)
+            for each, said in guilty(together, words, partial(situation.world.dnf, target)):
+                yield each, Refusal("dnf", said, f"try it: kitten install-check --target {target.name}")
 
 
 RULES: Mapping[str, Rule] = {

@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from config.nevra import Nevra
-from workers.repo.gate.closure import Broken, Cause, State, _source
+from workers.repo.gate.closure import Broken, State, source_of
+from workers.repo.gate.needs import Cause, is_rich
+
+SHOWN = 3
+"""Packages or needs that a sentence names before it counts the others."""
 
 
 def named(solvable: Any) -> str:
@@ -19,18 +23,57 @@ def named(solvable: Any) -> str:
     return f"{solvable.name} {solvable.evr}"
 
 
-def foreign_words(solvable: Any, arch: str) -> str:
-    """Of a package that no system of the target takes."""
-    return f"{named(solvable)} is of architecture {solvable.arch}, and systems of {arch} take {arch} and noarch"
+def foreign_words(solvables: Sequence[Any], arch: str) -> str:
+    """Of packages of one architecture that no system of the target takes."""
+    be = "is" if len(solvables) == 1 else "are"
+    takes = f"systems of {arch} take {arch} and noarch"
+    return f"{few(map(named, solvables))} {be} of architecture {solvables[0].arch}, and {takes}"
 
 
 def explain(state: State, solvable: Any, causes: Sequence[Cause]) -> Broken:
     """Say why a package cannot be installed, with the state before enabled in the pool."""
     import solv
 
+    final = _final()
+    needs = [cause for cause in causes if cause.kind == solv.Solver.SOLVER_RULE_PKG_REQUIRES]
+    ends = ends_of(causes)
+    lacking = [end for end in ends if end.kind == solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP]
+    steps: list[str] = []
+    for end in ends:
+        for goal in filter(None, (end.solvable, end.other)):
+            steps += _way(solvable, goal, needs)
+    for number in dict.fromkeys(end.solvable.id for end in lacking):
+        mine = [end.dependency for end in lacking if end.solvable.id == number]
+        steps += lack(state, [state.pool.id2solvable(number)], mine)
+    steps += [final[end.kind](state, end) for end in ends if end.kind in final]
+    if not ends:  # no package lacks anything, yet a condition holds that nothing meets: a rich dependency
+        for need in sorted(needs, key=lambda need: is_rich(need.dependency)):
+            unmet = ", which cannot be met" if is_rich(need.dependency) else ""
+            steps.append(f"{named(need.solvable)} needs {need.dependency}{unmet}")
+    seen = [s for cause in causes for s in (cause.solvable, cause.other) if s is not None]
+    return Broken(
+        package=str(solvable),
+        name=str(solvable.name),
+        source=source_of(solvable),
+        words="; ".join(dict.fromkeys(steps)) or f"{named(solvable)} cannot be installed",
+        needs=tuple(sorted({str(end.dependency) for end in lacking})),
+        involved=tuple(sorted({str(s.name) for s in seen})),
+    )
+
+
+def ends_of(causes: Iterable[Cause]) -> list[Cause]:
+    """The causes that are at the end of a chain: what nothing has, and what excludes what."""
+    import solv
+
+    last = {solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP, *_final()}
+    return [cause for cause in causes if cause.kind in last]
+
+
+def _final() -> Mapping[int, Callable[[State, Cause], str]]:
+    import solv
+
     kinds = solv.Solver
-    final: Mapping[int, Callable[[State, Cause], str]] = {
-        kinds.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP: _nothing,
+    return {
         kinds.SOLVER_RULE_PKG_CONFLICTS: _conflict,
         kinds.SOLVER_RULE_PKG_SELF_CONFLICT: _conflict,
         kinds.SOLVER_RULE_PKG_OBSOLETES: _obsoletes,
@@ -38,29 +81,6 @@ def explain(state: State, solvable: Any, causes: Sequence[Cause]) -> Broken:
         kinds.SOLVER_RULE_PKG_SAME_NAME: _same_name,
         kinds.SOLVER_RULE_PKG_NOT_INSTALLABLE: _not_installable,
     }
-    needs = [cause for cause in causes if cause.kind == kinds.SOLVER_RULE_PKG_REQUIRES]
-    ends = [cause for cause in causes if cause.kind in final]
-    steps: list[str] = []
-    for end in ends:
-        for goal in filter(None, (end.solvable, end.other)):
-            steps += _way(solvable, goal, needs)
-    steps += [final[end.kind](state, end) for end in ends]
-    if not ends:  # no package lacks anything, yet a condition holds that nothing meets: a rich dependency
-        for need in sorted(needs, key=lambda need: str(need.dependency).startswith("(")):
-            unmet = ", which cannot be met" if str(need.dependency).startswith("(") else ""
-            steps.append(f"{named(need.solvable)} needs {need.dependency}{unmet}")
-    lacking = {str(end.dependency) for end in ends if end.kind == kinds.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP}
-    seen = (cause.solvable for cause in causes if cause.solvable is not None)
-    return Broken(
-        package=str(solvable),
-        name=str(solvable.name),
-        source=_source(solvable),
-        words="; ".join(dict.fromkeys(steps)) or f"{named(solvable)} cannot be installed",
-        needs=tuple(sorted(lacking)),
-        involved=tuple(
-            sorted({str(s.name) for s in seen} | {str(c.other.name) for c in causes if c.other is not None})
-        ),
-    )
 
 
 def _way(start: Any, goal: Any, needs: Iterable[Cause]) -> list[str]:
@@ -82,27 +102,54 @@ def _way(start: Any, goal: Any, needs: Iterable[Cause]) -> list[str]:
     return []
 
 
-def _nothing(state: State, cause: Cause) -> str:
-    words = f"{named(cause.solvable)} needs {cause.dependency}, which "
-    had = [s for s in state.pool.whatprovides(cause.dependency) if s.id not in state.fresh]
-    if not had:
-        return f"{words}nothing has"
-    who = _listed(named(s) for s in had)
-    return f"{words}only {who} {'has' if len(had) == 1 else 'have'}; {_fate(state, had)}"
+def lack(state: State, solvables: Sequence[Any], dependencies: Iterable[Any]) -> list[str]:
+    """What packages need and nothing has, a sentence for each that had it; the dependencies are theirs together."""
+    by_holder: dict[tuple[int, ...], dict[str, Any]] = {}
+    for dependency in dependencies:
+        by_holder.setdefault(holders(state, dependency), {})[str(dependency)] = dependency
+    verb, last = ("needs", "and") if len(solvables) == 1 else ("need", "or")
+    sentences = []
+    for had, needs in by_holder.items():
+        which = few(needs, last)
+        words = f"{few(map(named, solvables))} {verb} {which}, which "
+        if had:
+            old = [state.pool.id2solvable(number) for number in had]
+            words += f"only {few(map(named, old))} {'has' if len(old) == 1 else 'have'}; {_fate(state, old)}"
+        else:
+            words += "nothing has"
+        sentences.append(words)
+    return sentences
+
+
+def holders(state: State, dependency: Any) -> tuple[int, ...]:
+    """Numbers of the solvables that had what a dependency asks for, before."""
+    if (known := state.holders.get(dependency.id)) is None:
+        had = (s.id for s in state.pool.whatprovides(dependency))
+        known = state.holders[dependency.id] = tuple(sorted(number for number in had if number not in state.fresh))
+    return known
 
 
 def _fate(state: State, gone: Sequence[Any]) -> str:
     """What became of packages that were there."""
+    key = tuple(s.id for s in gone)
+    if key not in state.fates:
+        state.fates[key] = "; ".join(dict.fromkeys(_fates(state, gone)))
+    return state.fates[key]
+
+
+def _fates(state: State, gone: Sequence[Any]) -> Iterable[str]:
     fresh = [state.pool.id2solvable(number) for number in sorted(state.fresh)]
-    fates = []
-    for old in sorted(gone, key=str):
-        taking = [s for s in fresh if s.name == old.name] or [s for s in fresh if _takes_over(s, old)]
+    leaving = {s.id for s in state.gone}
+    shown = sorted(gone, key=str)[:SHOWN]
+    for old in shown:
         what = named(old) if len(gone) > 1 else "it"
+        taking = [s for s in fresh if s.name == old.name] or [s for s in fresh if _takes_over(s, old)]
         if taking:
-            fates.append(f"{_listed(map(named, taking))} {'replaces' if len(taking) == 1 else 'replace'} {what}")
-        else:
-            fates.append(f"nothing replaces {what}")
-    return "; ".join(dict.fromkeys(fates))
+            yield f"{few(map(named, taking))} {'replaces' if len(taking) == 1 else 'replace'} {what}"
+        elif old.id in leaving:
+            yield f"nothing replaces {what}"
+        else:  # it is there still, and a condition of a rich dependency is no longer met
+            yield f"{what} is there still"
 
 
 def _takes_over(fresh: Any, old: Any) -> bool:
@@ -115,7 +162,9 @@ def _takes_over(fresh: Any, old: Any) -> bool:
 def _conflict(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
     words = f"{named(cause.solvable)} conflicts with {cause.dependency}"
     other = cause.other
-    return words if other is None or other.name == str(cause.dependency) else f"{words}, which is {named(other)}"
+    if other is None or other.name == str(cause.dependency):
+        return words
+    return f"{words}, which it is itself" if other.id == cause.solvable.id else f"{words}, which is {named(other)}"
 
 
 def _obsoletes(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
@@ -129,10 +178,12 @@ def _same_name(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's si
 
 
 def _not_installable(state: State, cause: Cause) -> str:
-    return foreign_words(cause.solvable, state.arch)
+    return foreign_words([cause.solvable], state.arch)
 
 
-def _listed(words: Iterable[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+def few(words: Iterable[str], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 9,994 more``."""
     every = sorted(dict.fromkeys(words))
-    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1])))
+    if len(every) > SHOWN + 1:
+        every = [*every[:SHOWN], f"{len(every) - SHOWN:,} more"]
+    return f" {last} ".join(filter(None, (", ".join(every[:-1]), every[-1])))

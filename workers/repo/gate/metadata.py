@@ -10,7 +10,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,13 @@ def source_of(element: bytes) -> str:
     return unescape(named[1].decode()) if named else ""
 
 
-def replaced(before: Repositories, source: str, fresh: Iterable[bytes]) -> Repositories:
-    """The repositories after a source package's binary packages gave way to others."""
-    staying = (element for element in before.packages if source_of(element) != source)
-    return Repositories((*staying, *fresh), before.filelists)
+def replaced(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
+    """The repositories after the binary packages of source packages gave way to others.
+
+    :param fresh: source package → ``<package>`` elements of what comes.
+    """
+    staying = (element for element in before.packages if source_of(element) not in fresh)
+    return Repositories((*staying, *(element for each in fresh.values() for element in each)), before.filelists)
 
 
 def load(pool: Any, name: str, packages: Iterable[bytes]) -> Any:

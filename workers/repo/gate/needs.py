@@ -1,0 +1,207 @@
+"""Which packages fall with others: what needs one that cannot be installed, and has no other to turn to, cannot either.
+
+This is told from the needs alone, without a solve. It never accuses a sound package: each step is one that libsolv would
+take too. It does not find everything, since rich dependencies and what excludes what are libsolv's to judge.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Cause:
+    """One of libsolv's rules that together cannot be met. Its solvables end a process that compares them with None."""
+
+    kind: int
+    solvable: Any
+    other: Any
+    dependency: Any
+    providers: tuple[int, ...] = ()
+    """Numbers of the solvables that provide the dependency at that moment."""
+
+
+_BRANCHING = 8
+"""Packages told of on the way to a cause before only one of several alternatives is followed."""
+
+Chains = Mapping[int, tuple[int, int]]
+"""Number of a solvable → (dependency, the only one that meets it): ends at what all of them cannot do without."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a package cannot be installed."""
+
+    lacking: tuple[int, ...] = ()
+    """Dependencies that nothing provides."""
+    lost: tuple[int, ...] = ()
+    """Dependencies that only packages provide that cannot be installed: the first that was found."""
+    core: tuple[Cause, ...] = ()
+    """Rules that exclude it, by a solve."""
+    chains: tuple[Chains, ...] = ()
+    """Where the rules were found for another package: the needs that lead from this one to what they speak of."""
+
+
+class Needs:
+    """The needs of the packages that are enabled in a pool, and those packages that are known to be broken."""
+
+    def __init__(self, pool: Any, requires: Mapping[int, Sequence[int]], dependencies: Mapping[int, Any]) -> None:
+        """Look at every need once.
+
+        :param requires: number of each enabled solvable → its dependencies.
+        :param dependencies: number of a dependency → itself.
+        """
+        self._pool, self._requires, self._dependencies = pool, requires, dependencies
+        self._users: dict[int, list[int]] = {}
+        for number, listed in requires.items():
+            for need in listed:
+                self._users.setdefault(need, []).append(number)
+        self.providers = {
+            need: tuple(s.id for s in pool.whatprovides(dependencies[need]))
+            for need in self._users
+            if not is_conditional(dependencies[need])
+        }
+        self._offers: dict[int, list[int]] = {}
+        for need, numbers in self.providers.items():
+            for number in numbers:
+                self._offers.setdefault(number, []).append(need)
+        self._left = {need: len(numbers) for need, numbers in self.providers.items()}
+        self.reasons: dict[int, Reason] = {}
+        """Number of each broken solvable → why, in the order in which they fall."""
+        lacking: dict[int, list[int]] = {}
+        for need in (need for need, left in self._left.items() if not left):
+            for number in self._users[need]:
+                lacking.setdefault(number, []).append(need)
+        self._fall({number: Reason(lacking=tuple(needs)) for number, needs in sorted(lacking.items())})
+
+    def exclude(self, number: int, core: tuple[Cause, ...]) -> None:
+        """A solve has found a package broken: so is what cannot do without it, or without what excludes each other."""
+        self._fall({number: Reason(core=core)})
+        for cause in core:
+            if (pair := excluding(cause)) is not None:
+                chains = tuple(self._forcing(end) for end in pair)
+                both = set(chains[0]).intersection(*chains[1:]) - self.reasons.keys()
+                self._fall({fallen: Reason(core=(cause,), chains=chains) for fallen in sorted(both)})
+
+    def _fall(self, reasons: Mapping[int, Reason]) -> None:
+        queue = deque(number for number in reasons if number not in self.reasons)
+        self.reasons |= {number: reasons[number] for number in queue}
+        while queue:
+            for need in self._offers.get(queue.popleft(), ()):
+                self._left[need] -= 1
+                if self._left[need]:
+                    continue
+                for user in self._users[need]:
+                    if user not in self.reasons:
+                        self.reasons[user] = Reason(lost=(need,))
+                        queue.append(user)
+
+    def _forcing(self, goal: int) -> Chains:
+        """What cannot be installed without a package, each with its first step there; the package itself as well."""
+        chains, queue = {goal: (0, goal)}, deque([goal])
+        while queue:
+            here = queue.popleft()
+            for need in self._offers.get(here, ()):
+                if [n for n in self.providers[need] if n not in self.reasons or n == here] != [here]:
+                    continue
+                for user in self._users[need]:
+                    if user not in chains:
+                        chains[user] = (need, here)
+                        queue.append(user)
+        return chains
+
+    def order(self, numbers: Iterable[int]) -> list[int]:
+        """Solvables in an order in which what is needed comes before what needs it, where there are no circles."""
+        among, done, found = set(numbers), set[int](), list[int]()
+        for first in sorted(among):
+            stack = [(first, False)]
+            while stack:
+                number, below = stack.pop()
+                if below:
+                    found.append(number)
+                elif number in among and number not in done:
+                    done.add(number)
+                    stack.append((number, True))
+                    needed = {n for need in self._requires.get(number, ()) for n in self.providers.get(need, ())}
+                    stack += [(n, False) for n in sorted(needed & among - done)]
+        return found
+
+    def lost(self, number: int) -> tuple[int, ...]:
+        """All needs of a broken package that only broken packages provide."""
+        needs = self._requires.get(number, ())
+        return tuple(need for need in needs if self.providers.get(need) and not self._left[need])
+
+    def besides(self, number: int, core: tuple[Cause, ...]) -> None:
+        """A package that lacks something would not be installable if it had it: by these rules."""
+        self.reasons[number] = replace(self.reasons[number], core=core)
+
+    def own(self, number: int) -> tuple[tuple[Cause, ...], ...]:
+        """The causes, each by itself, that a package is broken by though what it needs may be sound."""
+        import solv
+
+        reason, me = self.reasons[number], self._pool.id2solvable(number)
+        if reason.lost:
+            return ()
+        kind = solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP
+        lacking = (*(Cause(kind, me, None, self._dependencies[need]) for need in reason.lacking),)
+        rules = (*reason.core, *(step for chains in reason.chains for step in self._steps(number, chains)))
+        return tuple(filter(None, (lacking, rules)))
+
+    def causes(self, number: int) -> tuple[Cause, ...]:
+        """Why a package is broken, as the rules that libsolv would give: of alternatives the first two, while few are told."""
+        found: list[Cause] = []
+        queue, seen = deque([number]), {number}
+        while queue:  # what a package fell with fell before it: this ends
+            here = queue.popleft()
+            found += [cause for causes in self.own(here) for cause in causes]
+            for need in self.reasons[here].lost:
+                found.append(self._need(here, need))
+                following = [n for n in self.providers[need] if n not in seen][: 2 if len(seen) < _BRANCHING else 1]
+                queue.extend(following)
+                seen.update(following)
+        return tuple(found)
+
+    def _steps(self, number: int, chains: Chains) -> Iterable[Cause]:
+        while chains[number][1] != number:
+            need, following = chains[number]
+            yield self._need(number, need)
+            number = following
+
+    def _need(self, number: int, need: int) -> Cause:
+        import solv
+
+        me, kind = self._pool.id2solvable(number), solv.Solver.SOLVER_RULE_PKG_REQUIRES
+        return Cause(kind, me, None, self._dependencies[need], self.providers[need])
+
+
+def is_rich(dependency: Any) -> bool:
+    """Whether a dependency is a rich one, ``(a if b)``."""
+    return str(dependency).startswith("(")
+
+
+def is_conditional(dependency: Any) -> bool:
+    """Whether more than one provider decides: of ``(a or b)`` and ``(a with b)`` any provider will do."""
+    return is_rich(dependency) and any(word in str(dependency) for word in (" and ", " if ", " unless ", " else "))
+
+
+def excluding(cause: Cause) -> tuple[int, ...] | None:
+    """Solvables that a rule keeps from being installed together, one or two of them; None of other rules."""
+    import solv
+
+    kinds = solv.Solver
+    if cause.solvable is None or (cause.dependency is not None and is_rich(cause.dependency)):
+        return None
+    if cause.kind in (kinds.SOLVER_RULE_PKG_SELF_CONFLICT, kinds.SOLVER_RULE_PKG_NOT_INSTALLABLE):
+        return (cause.solvable.id,)
+    pairs = (
+        kinds.SOLVER_RULE_PKG_CONFLICTS,
+        kinds.SOLVER_RULE_PKG_OBSOLETES,
+        kinds.SOLVER_RULE_PKG_IMPLICIT_OBSOLETES,
+        kinds.SOLVER_RULE_PKG_SAME_NAME,
+    )
+    if cause.kind in pairs and cause.other is not None:
+        return cause.solvable.id, cause.other.id
+    return None
