@@ -121,6 +121,7 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
         metadata.add_filelists(staying, before.filelists)
         metadata.add_filelists(leaving, before.filelists)
         metadata.add_filelists(coming, after.filelists)
+        pool.addfileprovides()
     promised = _promise(pool)  # before anything is disabled: libsolv's map of that does not grow with its pool
     state = State(pool, frozenset(s.id for s in coming.solvables), tuple(leaving.solvables), arch)
     foreign = [s for s in pool.solvables if s.arch not in (arch, "noarch")]
@@ -174,9 +175,8 @@ def source_of(solvable: Any) -> str:
 
 
 def _enable(pool: Any, without: Iterable[Any]) -> None:
-    """Make a pool's packages those of one moment."""
+    """Make a pool's packages those of one moment; who has the files that some need is known already."""
     pool.set_disabled_list([s.id for s in without])
-    pool.addfileprovides()
     pool.createwhatprovides()
 
 
@@ -187,7 +187,10 @@ def requirements(pool: Any) -> tuple[dict[int, tuple[int, ...]], dict[int, Any]]
     dependencies: dict[int, Any] = {}
     requires: dict[int, tuple[int, ...]] = {}
     for solvable in pool.solvables:
-        listed = {d.id: d for marker in (-1, 1) for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, marker)}
+        listed = {d.id: d for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, 0)}
+        listed.pop(
+            solv.SOLVABLE_PREREQMARKER, None
+        )  # it stands between those of the package and those of its scriptlets
         dependencies |= listed
         requires[solvable.id] = tuple(listed)
     return requires, dependencies
