@@ -257,9 +257,19 @@ def test_what_breaks_thousands_is_not_asked_of_each(monkeypatch: pytest.MonkeyPa
     (found,) = breakages([*many, other], [element("base-1-1")], [fresh])
     assert len(found.broken) == (1000 if conflict else 4000)
     assert len(asked) <= 16
+    deepest = max(found.broken, key=lambda broken: len(broken.words))
+    assert len(deepest.words) < 800
     ended = (
         "so it is with top0001 1-1, top0002 1-1, top0003 1-1 and 996 more"
         if conflict
         else ("nothing replaces it; app0005 1-1, app0006 1-1, app0007 1-1 and 2,992 more depend on these packages")
     )
     assert found.words.endswith(ended)
+
+
+def test_a_long_chain_is_told_by_its_ends() -> None:
+    many = [element(f"app{n:02}-1-1", requires=[f"app{n - 1:02}" if n else "base"]) for n in range(40)]
+    (found,) = breakages(many, [element("base-1-1")], [])
+    (last,) = (broken.words for broken in found.broken if broken.name == "app39")
+    assert last.startswith("app39 1-1 needs app38; app38 1-1 needs app37; ")
+    assert last.endswith("app28 1-1 needs app27; …; app00 1-1 needs base, which only base 1-1 has; nothing replaces it")

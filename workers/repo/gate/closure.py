@@ -121,6 +121,8 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
         metadata.add_filelists(staying, before.filelists)
         metadata.add_filelists(leaving, before.filelists)
         metadata.add_filelists(coming, after.filelists)
+        pool.addfileprovides()
+    promised = _promise(pool)  # before anything is disabled: libsolv's map of that does not grow with its pool
     state = State(pool, frozenset(s.id for s in coming.solvables), tuple(leaving.solvables), arch)
     foreign = [s for s in pool.solvables if s.arch not in (arch, "noarch")]
     look = _Look(pool, requires, dependencies)
@@ -129,11 +131,14 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
         return [s for s in repository.solvables if s.arch in (arch, "noarch")]
 
     now = [*ours(staying), *ours(coming)]
-    _enable(pool, [*leaving.solvables, *foreign])
+    _enable(pool, [*leaving.solvables, *foreign, promised])
     found = look.uninstallable(now, now)
-    promised = look.besides(found)
+    if any(reason.lacking for reason in found.reasons.values()):
+        look.promise(found, promised)
+        _enable(pool, [*leaving.solvables, *foreign])
+        look.besides(found, promised)
     # In the state before: what is broken there as well, and who had what nobody has any more.
-    _enable(pool, [*coming.solvables, *foreign, *promised])
+    _enable(pool, [*coming.solvables, *foreign, promised])
     was = [*ours(staying), *ours(leaving)]
     asked = ours(staying) if mended else [s for s in ours(staying) if s.id in found.reasons]
     already = {s.id for s in asked} & (look.uninstallable(asked, was).reasons.keys() if asked else set())
@@ -170,9 +175,8 @@ def source_of(solvable: Any) -> str:
 
 
 def _enable(pool: Any, without: Iterable[Any]) -> None:
-    """Make a pool's packages those of one moment."""
+    """Make a pool's packages those of one moment; who has the files that some need is known already."""
     pool.set_disabled_list([s.id for s in without])
-    pool.addfileprovides()
     pool.createwhatprovides()
 
 
@@ -183,10 +187,20 @@ def requirements(pool: Any) -> tuple[dict[int, tuple[int, ...]], dict[int, Any]]
     dependencies: dict[int, Any] = {}
     requires: dict[int, tuple[int, ...]] = {}
     for solvable in pool.solvables:
-        listed = {d.id: d for marker in (-1, 1) for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, marker)}
+        listed = {d.id: d for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, 0)}
+        listed.pop(
+            solv.SOLVABLE_PREREQMARKER, None
+        )  # it stands between those of the package and those of its scriptlets
         dependencies |= listed
         requires[solvable.id] = tuple(listed)
     return requires, dependencies
+
+
+def _promise(pool: Any) -> Any:
+    """A solvable that is to stand for what is missing; it provides nothing yet."""
+    promised = pool.add_repo("promised").add_solvable()
+    promised.name, promised.evr, promised.arch = "promised", "0-0", "noarch"
+    return promised
 
 
 def _lacks_files(pool: Any, dependencies: Mapping[int, Any]) -> bool:
@@ -225,28 +239,24 @@ class _Look:
         self._alone(needs, left, len(left))
         return needs
 
-    def besides(self, found: Needs) -> tuple[Any, ...]:
-        """Look for what else is wrong with some packages that lack something: what stands for that, which is to go again.
-
-        One solvable provides all that is missing; a rule that speaks of it is no rule of the repositories.
-        """
-        lacking = {number: reason.lacking for number, reason in found.reasons.items() if reason.lacking}
-        if not lacking:
-            return ()
-        promised = self._pool.add_repo("promised").add_solvable()
-        promised.name, promised.evr, promised.arch = "promised", "0-0", "noarch"
-        for need in {need for needs in lacking.values() for need in needs}:
+    def promise(self, found: Needs, promised: Any) -> None:
+        """Let one solvable provide all that is missing."""
+        for need in {need for reason in found.reasons.values() for need in reason.lacking}:
             if not self._is_rich(need):
                 promised.add_provides(self._dependencies[need])
-        self._pool.addfileprovides()
-        self._pool.createwhatprovides()
+
+    def besides(self, found: Needs, promised: Any) -> None:
+        """Look for what else is wrong with some packages that lack something, with that promised.
+
+        A rule that speaks of what promises it is no rule of the repositories.
+        """
+        lacking = {number: reason.lacking for number, reason in found.reasons.items() if reason.lacking}
         alone = (n for n, needs in lacking.items() if not found.lost(n) and not any(map(self._is_rich, needs)))
         for number in itertools.islice(alone, _LOOKED_AT):
             core = causes_of(self._pool, number) or ()
             told = {s.id for cause in core for s in (cause.solvable, cause.other) if s is not None}
             if core and promised.id not in told:
                 found.besides(number, core)
-        return (promised,)
 
     def _is_rich(self, need: int) -> bool:
         return is_rich(self._dependencies[need])

@@ -85,21 +85,24 @@ def _final() -> Mapping[int, Callable[[State, Cause], str]]:
 
 def _way(start: Any, goal: Any, needs: Iterable[Cause]) -> list[str]:
     """The needs that lead from one package to another, the shortest way."""
-    edges: dict[int, list[tuple[int, str]]] = {}
+    edges: dict[int, list[tuple[int, Cause]]] = {}
     for need in needs:
-        words = f"{named(need.solvable)} needs {need.dependency}"
-        edges.setdefault(need.solvable.id, []).extend((number, words) for number in need.providers)
-    ways: dict[int, list[str]] = {start.id: []}
+        edges.setdefault(need.solvable.id, []).extend((number, need) for number in need.providers)
+    came: dict[int, tuple[int, Cause] | None] = {start.id: None}
     queue = deque([start.id])
-    while queue:
+    while queue and goal.id not in came:
         here = queue.popleft()
-        if here == goal.id:
-            return ways[here]
-        for there, words in edges.get(here, ()):
-            if there not in ways:
-                ways[there] = [*ways[here], words]
+        for there, need in edges.get(here, ()):
+            if there not in came:
+                came[there] = here, need
                 queue.append(there)
-    return []
+    way: list[str] = []
+    step = came.get(goal.id)
+    while step is not None:
+        before, need = step
+        way[:0] = [f"{named(need.solvable)} needs {need.dependency}", *(["…"] if need.leaves_out else [])]
+        step = came[before]
+    return way
 
 
 def lack(state: State, solvables: Sequence[Any], dependencies: Iterable[Any]) -> list[str]:

@@ -21,7 +21,7 @@ from workers.errors import CannotRun
 MOST = 4 << 30
 """Bytes of one uncompressed file: ten times the file lists of a whole Enterprise Linux."""
 
-_ELEMENT = re.compile(rb"<package\b[^>]*>.*?</package>", re.DOTALL)
+_START = re.compile(rb"<package[\s>]")
 _HIDING = (b"<![CDATA[", b"<!--")
 _HEAD = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<metadata xmlns="http://linux.duke.edu/metadata/common"'
@@ -80,8 +80,12 @@ def elements(source: bytes | Path) -> tuple[bytes, ...]:
         raise CannotRun(
             "the metadata holds comments or CDATA sections, which createrepo_c never writes", "write it anew"
         )
-    found = tuple(match[0] for match in _ELEMENT.finditer(content))
-    if len(found) != content.count(b"</package>") or not content.rstrip().endswith(b"</metadata>"):
+    *parts, rest = content.split(b"</package>")  # a regular expression takes three times as long
+    starts = [_START.search(part) for part in parts]
+    found = tuple(
+        part[start.start() :] + b"</package>" for part, start in zip(parts, starts, strict=True) if start is not None
+    )
+    if len(found) != len(parts) or _START.search(rest) or not rest.rstrip().endswith(b"</metadata>"):
         raise CannotRun("the metadata is cut short", "write the repository's index anew")
     return found
 

@@ -21,11 +21,16 @@ class Cause:
     other: Any
     dependency: Any
     providers: tuple[int, ...] = ()
-    """Numbers of the solvables that provide the dependency at that moment."""
+    """Numbers of the solvables that provide the dependency at that moment; where packages are left out, whom they lead to."""
+    leaves_out: bool = False
+    """Whether packages are left out of a long chain."""
 
 
 _BRANCHING = 8
 """Packages told of on the way to a cause before only one of several alternatives is followed."""
+
+_LENGTH = 12
+"""Packages told of on the way to a cause before those in between are left out."""
 
 Chains = Mapping[int, tuple[int, int]]
 """Number of a solvable → (dependency, the only one that meets it): ends at what all of them cannot do without."""
@@ -71,6 +76,8 @@ class Needs:
         self._left = {need: len(numbers) for need, numbers in self.providers.items()}
         self.reasons: dict[int, Reason] = {}
         """Number of each broken solvable → why, in the order in which they fall."""
+        self._roots: dict[int, int] = {}
+        """Number of each broken solvable → the one that it fell with, at the end of the chain."""
         lacking: dict[int, list[int]] = {}
         for need in (need for need, left in self._left.items() if not left):
             for number in self._users[need]:
@@ -89,14 +96,17 @@ class Needs:
     def _fall(self, reasons: Mapping[int, Reason]) -> None:
         queue = deque(number for number in reasons if number not in self.reasons)
         self.reasons |= {number: reasons[number] for number in queue}
+        self._roots |= {number: number for number in queue}
         while queue:
-            for need in self._offers.get(queue.popleft(), ()):
+            fallen = queue.popleft()
+            for need in self._offers.get(fallen, ()):
                 self._left[need] -= 1
                 if self._left[need]:
                     continue
                 for user in self._users[need]:
                     if user not in self.reasons:
                         self.reasons[user] = Reason(lost=(need,))
+                        self._roots[user] = self._roots[fallen]
                         queue.append(user)
 
     def _forcing(self, goal: int) -> Chains:
@@ -158,8 +168,12 @@ class Needs:
             here = queue.popleft()
             found += [cause for causes in self.own(here) for cause in causes]
             for need in self.reasons[here].lost:
-                found.append(self._need(here, need))
                 following = [n for n in self.providers[need] if n not in seen][: 2 if len(seen) < _BRANCHING else 1]
+                step = self._need(here, need)
+                if len(seen) >= _LENGTH and (root := self._roots[here]) not in following:
+                    step = replace(step, providers=(root,), leaves_out=True)
+                    following = [root] if root not in seen else []
+                found.append(step)
                 queue.extend(following)
                 seen.update(following)
         return tuple(found)
