@@ -8,7 +8,8 @@ import pytest
 
 from tests.workers.repo.synthetic import element
 from workers.repo.gate import closure as module
-from workers.repo.gate.closure import Breakage, closure
+from workers.repo.gate.broken import Breakage
+from workers.repo.gate.closure import closure
 from workers.repo.gate.metadata import Repositories
 from workers.repo.gate.needs import Cause
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workers.repo.gate.closure import Breakage, Broken, State, source_of
+from workers.repo.gate.broken import Breakage, Broken, State, source_of
 from workers.repo.gate.explain import ends_of, explain, few, foreign_words, holders, lack, named
 from workers.repo.gate.needs import Cause, Needs
 

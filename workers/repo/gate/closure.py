@@ -14,10 +14,13 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from workers.repo.gate import metadata
+from workers.repo.gate.breakage import breakages, strange
+from workers.repo.gate.broken import Breakage, Broken, State
+from workers.repo.gate.explain import explain
 from workers.repo.gate.metadata import Repositories
 from workers.repo.gate.needs import Cause, Needs, is_rich
 
@@ -38,37 +41,6 @@ _LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A package that cannot be installed."""
-
-    package: str
-    """NEVRA."""
-    name: str
-    source: str
-    """Name of its source package."""
-    words: str
-    """Why, with the chain that leads there."""
-    needs: tuple[str, ...] = ()
-    """Dependencies that nothing provides."""
-    involved: tuple[str, ...] = ()
-    """Names of the binary packages that take part in it."""
-
-
-@dataclass(frozen=True)
-class Breakage:
-    """One cause, with all that it breaks."""
-
-    words: str
-    """What the matter is, the first packages that it breaks, and how many more."""
-    broken: tuple[Broken, ...]
-    """Those that it breaks itself first, then those that depend on them. One may be in several breakages."""
-    itself: int
-    """How many of them it breaks itself."""
-    roots: tuple[str, ...]
-    """Names of the binary packages at the end of the chain: who had what is missing, or who excludes whom."""
-
-
-@dataclass(frozen=True)
 class Closure:
     """The answer."""
 
@@ -82,22 +54,6 @@ class Closure:
     """NEVRAs that could not be installed before, of those that stay, and can be now."""
     checked: int
     """Packages there are after."""
-
-
-@dataclass(frozen=True)
-class State:
-    """The pool with the packages of one moment enabled."""
-
-    pool: Any
-    fresh: frozenset[int]
-    """Numbers of the solvables that come."""
-    gone: Sequence[Any]
-    """Solvables that go."""
-    arch: str
-    holders: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    """Number of a dependency → numbers of the solvables that had it before; each is looked up once."""
-    fates: dict[tuple[int, ...], str] = field(default_factory=dict)
-    """Numbers of solvables that had something → what became of them, in words."""
 
 
 def closure(before: Repositories, after: Repositories, arch: str, *, mended: bool = False) -> Closure:
@@ -148,9 +104,6 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
 def _told(
     state: State, found: Needs, now: Sequence[Any], already: Collection[int], strangers: Sequence[Any]
 ) -> Closure:
-    from workers.repo.gate.breakage import breakages, strange
-    from workers.repo.gate.explain import explain
-
     told = {s.id: explain(state, s, found.causes(s.id)) for s in now if s.id in found.reasons}
     news = {number: broken for number, broken in told.items() if number not in already}
     foreign = strange(state, strangers)
@@ -165,13 +118,6 @@ def _told(
 
 def _by_name(broken: Broken) -> str:
     return broken.package
-
-
-def source_of(solvable: Any) -> str:
-    """Name of a solvable's source package."""
-    import solv
-
-    return str(solvable.lookup_str(solv.SOLVABLE_SOURCENAME) or solvable.name)
 
 
 def _enable(pool: Any, without: Iterable[Any]) -> None:

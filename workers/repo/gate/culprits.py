@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from workers.repo.gate import metadata
-from workers.repo.gate.closure import Breakage
+from workers.repo.gate.broken import Breakage
 from workers.repo.gate.explain import few
 from workers.repo.gate.metadata import Repositories
 from workers.repo.gate.situation import Passing, Situation

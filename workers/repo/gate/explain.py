@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from config.nevra import Nevra
-from workers.repo.gate.closure import Broken, State, source_of
+from workers.repo.gate.broken import Broken, State, source_of
 from workers.repo.gate.needs import Cause, is_rich
 
 SHOWN = 3

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.repo.gate import metadata
-from workers.repo.gate.closure import Broken, Closure, closure
+from workers.repo.gate.broken import Broken
+from workers.repo.gate.closure import Closure, closure
 from workers.repo.gate.metadata import Repositories
 
 
