@@ -9,13 +9,13 @@ import click
 
 from workers import options
 from workers.errors import CannotRun, DidNotHold
+from workers.repo import command
 
 if TYPE_CHECKING:
     from config.models import Site, Stage
     from workers.repo.snapshot import Snapshots
 
 _MOST_TOLD = 20
-_stage = click.option("--stage", "stage_name", default="kitten", show_default=True, help="A signed one of stages.yaml.")
 
 
 @click.group()
@@ -29,7 +29,7 @@ def bucket() -> None:
 
 
 @bucket.command()
-@_stage
+@command.stage
 @click.option("--content", is_flag=True, help="Download every object and make its checksum, too.")
 @options.site
 @options.state
@@ -57,7 +57,7 @@ def verify(stage_name: str, content: bool, site_name: str, state_folder: Path | 
 
 
 @bucket.command()
-@_stage
+@command.stage
 @click.option("--everything", is_flag=True, help="Look at every object, not only at what is new; collect strays.")
 @options.site
 @options.state
@@ -71,7 +71,7 @@ def push(stage_name: str, everything: bool, site_name: str, state_folder: Path |
 
 
 @bucket.command("take-over")
-@_stage
+@command.stage
 @click.option("--yes", is_flag=True, help="Do it. Without, only tell whose the bucket is.")
 @options.site
 @options.state

@@ -10,6 +10,7 @@ import click
 
 from workers import options
 from workers.errors import CannotRun
+from workers.repo.command import ran
 
 if TYPE_CHECKING:
     from workers.repo.retention import Verdict
@@ -49,16 +50,15 @@ def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str
         for verdict in _matching(work.plan(site, state, time.time()), explain):
             click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
         return
-    begun = time.monotonic()
-    try:
+    verdicts: tuple[Verdict, ...] = ()
+
+    def go() -> CleanResult:
+        nonlocal verdicts
+        begun = time.monotonic()
         verdicts = work.plan(site, state, time.time()) if dry else work.clean(site, state)
-    except CannotRun as error:
-        if json_file:
-            CleanResult(outcome="cannot-run", summary=error.what, cause=error.what, dry=dry).write(json_file)
-        raise
-    result = _result(verdicts, dry, time.monotonic() - begun)
-    if json_file:
-        result.write(json_file)
+        return _result(verdicts, dry, time.monotonic() - begun)
+
+    result = ran(go, CleanResult, json_file, dry=dry)
     _table(verdict for verdict in verdicts if not verdict.stays)
     click.echo(result.summary)
 

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from workers import options
-from workers.errors import CannotRun, DidNotHold
-from workers.repo import overriding
+from workers.repo import command
+from workers.repo.command import console, ran, tell
 
 if TYPE_CHECKING:
     from config.models import Site
-    from workers.results import Result
+    from workers.repo.gate.override import Overrides
+    from workers.results import PublishResult
 
 _target = click.option("--target", "target_name", required=True, help="One of targets.yaml.")
-_stage = click.option(
-    "--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last, what users have]"
-)
 _build = click.option(
     "--build", "build_url", required=True, help="Folder that `kitten build` made: a path or fsspec URL."
 )
-
-
-def _report(work: Callable[[], Result], kind: type[Result], target: str, json_file: Path | None) -> None:
-    """Do the work, write its result file, tell its summary; one that could not run leaves a result file too."""
-    try:
-        result = work()
-    except CannotRun as error:
-        if json_file:
-            unknown = {"target": target, "package": "", "nevr": "", "stage": ""}
-            known = {name: value for name, value in unknown.items() if name in kind.model_fields}
-            words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what}
-            kind.model_validate({**known, **words}).write(json_file)
-        raise
-    if json_file:
-        result.write(json_file)
-    if result.outcome != "held":
-        raise DidNotHold(f"{result.summary}\n{result.cause}" if "\n" in result.cause else result.summary)
-    click.echo(result.summary)
 
 
 @click.command()
@@ -59,7 +38,8 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     from workers.results import StageResult
 
     site, state = options.opened(site_name, state_folder)
-    _report(lambda: work(site, state, target_name, build_url), StageResult, target_name, json_file)
+    done = ran(lambda: work(site, state, target_name, build_url), StageResult, json_file, target=target_name)
+    tell(done)
 
 
 @click.command()
@@ -71,7 +51,7 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     type=click.Path(path_type=Path),
     help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
-@overriding.options
+@command.overridable
 @options.json
 @options.site
 @options.state
@@ -80,9 +60,7 @@ def publish(
     build_url: str,
     stage_name: str,
     base_rpm: Path | None,
-    rules: tuple[str, ...],
-    reason: str,
-    user: str,
+    overrides: Overrides,
     json_file: Path | None,
     site_name: str,
     state_folder: Path | None,
@@ -97,7 +75,6 @@ def publish(
     from workers.repo.publish import publish as work
     from workers.results import PublishResult
 
-    overrides = overriding.given(rules, reason, user)
     site, state = options.opened(site_name, state_folder)
 
     def go() -> PublishResult:
@@ -106,7 +83,7 @@ def publish(
             site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides
         )
 
-    _report(go, PublishResult, target_name, json_file)
+    tell(ran(go, PublishResult, json_file, target=target_name))
 
 
 def _sandbox_base(site: Site, target_name: str) -> Path | None:
@@ -121,17 +98,15 @@ def _sandbox_base(site: Site, target_name: str) -> Path | None:
 
 @click.command()
 @click.argument("packages", nargs=-1)
-@_stage
-@overriding.options
+@command.stage
+@command.overridable
 @options.json
 @options.site
 @options.state
 def promote(
     packages: tuple[str, ...],
     stage_name: str,
-    rules: tuple[str, ...],
-    reason: str,
-    user: str,
+    overrides: Overrides,
     json_file: Path | None,
     site_name: str,
     state_folder: Path | None,
@@ -152,13 +127,12 @@ def promote(
     from workers.repo.promote import promote as work
     from workers.results import PromoteResult
 
-    overrides = overriding.given(rules, reason, user)
     site, state = options.opened(site_name, state_folder)
-    _report(lambda: work(site, state, stage_name, packages, overrides=overrides), PromoteResult, "", json_file)
+    tell(ran(lambda: work(site, state, stage_name, packages, overrides=overrides), PromoteResult, json_file))
 
 
 @click.command()
-@_stage
+@command.stage
 @click.option("--to", type=int, help="Number of the snapshot.  [default: the one before]")
 @options.site
 @options.state
@@ -175,7 +149,7 @@ def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path
 
 
 @click.command()
-@_stage
+@command.stage
 @click.option("--json", "as_json", is_flag=True, help="Print the records as a JSON list.")
 @options.site
 @options.state
@@ -190,24 +164,21 @@ def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path
 
         click.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a log has no width
+    terminal = console()
     table = Table("package", "target", "version", "commit", "snapshot", "published", box=None)
     for r in records:
         table.add_row(r.package, r.target, r.nevr, r.commit[:12], str(r.snapshot), r.published)
     if records:
-        console.print(table)
+        terminal.print(table)
     else:
         click.echo("nothing is published yet")
 
 
 @click.command("install-check")
 @_target
-@_stage
+@command.stage
 @click.argument("packages", nargs=-1)
 @options.site
 @options.state

@@ -9,6 +9,8 @@ import click
 
 from workers import options
 from workers.errors import CannotRun
+from workers.repo import command
+from workers.repo.command import ran, tell
 
 if TYPE_CHECKING:
     from config.models import Site
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last]")
+@command.stage
 @click.option(
     "--if-due", is_flag=True, help="Do nothing while the newest compose is younger than every_minutes, less a tenth."
 )
@@ -37,16 +39,7 @@ def compose(
     from workers.results import ComposeResult
 
     site, state = options.opened(site_name, state_folder)
-    try:
-        result = _composed(site, state, stage_name, if_due)
-    except CannotRun as error:
-        if json_file:
-            words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what, "stage": stage_name}
-            ComposeResult.model_validate(words).write(json_file)
-        raise
-    if json_file:
-        result.write(json_file)
-    click.echo(result.summary)
+    tell(ran(lambda: _composed(site, state, stage_name, if_due), ComposeResult, json_file, stage=stage_name))
 
 
 def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> ComposeResult:

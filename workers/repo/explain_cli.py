@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from workers import options
+from workers.repo import command
 
 
 @click.command()
 @click.argument("name", metavar="NEVRA|NAME")
 @click.option("--target", "target_name", default="", help="One of targets.yaml; needed where several have the package.")
-@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last]")
+@command.stage
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as one JSON document.")
 @options.site
 @options.state

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from workers import options
-from workers.errors import CannotRun, DidNotHold
-from workers.repo import overriding
+from workers.errors import DidNotHold
+from workers.repo import command
+from workers.repo.command import console, ran
 
 if TYPE_CHECKING:
+    from workers.repo.gate.override import Overrides
     from workers.results import GateResult
 
 
 @click.command()
 @click.argument("packages", nargs=-1)
-@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last]")
+@command.stage
 @click.option("--target", "target_name", help="Of the build: one of targets.yaml.")
 @click.option("--build", "build_url", help="Folder that `kitten build` made: ask about this build alone.")
-@overriding.options
+@command.overridable
 @options.json
 @options.site
 @options.state
@@ -29,9 +31,7 @@ def gate(
     stage_name: str,
     target_name: str | None,
     build_url: str | None,
-    rules: tuple[str, ...],
-    reason: str,
-    user: str,
+    overrides: Overrides,
     json_file: Path | None,
     site_name: str,
     state_folder: Path | None,
@@ -53,10 +53,10 @@ def gate(
     from workers.repo.gate.ask import ask
     from workers.results import GateResult
 
-    overrides = overriding.given(rules, reason, user)
     site, state = options.opened(site_name, state_folder)
-    try:
-        result = ask(
+
+    def work() -> GateResult:
+        return ask(
             site,
             state,
             stage_name=stage_name,
@@ -65,13 +65,8 @@ def gate(
             packages=packages,
             overrides=overrides,
         )
-    except CannotRun as error:
-        if json_file:
-            words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what, "stage": stage_name}
-            GateResult.model_validate(words).write(json_file)
-        raise
-    if json_file:
-        result.write(json_file)
+
+    result = ran(work, GateResult, json_file, stage=stage_name)
     _print(result)
     if result.outcome != "held":
         raise DidNotHold(result.summary)
@@ -80,18 +75,15 @@ def gate(
 
 def _print(result: GateResult) -> None:
     """The verdicts as a table, then what is refused in full: a table cuts long sentences into columns."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a log has no width
+    terminal = console()
     colours = {"held": "green", "refused": "red", "overridden": "yellow"}
     table = Table("rule", "package", "target", "says", box=None)
     said = dict.fromkeys((v.rule, v.nevr, v.target, v.outcome) for v in result.verdicts)
     for rule, nevr, target, outcome in said:
         table.add_row(rule, nevr, target, f"[{colours[outcome]}]{outcome}[/]")
-    console.print(table)
+    terminal.print(table)
     for verdict in (v for v in result.verdicts if v.outcome != "held"):
         click.echo(f"{verdict.outcome}: {verdict}")
     for line in result.joined:

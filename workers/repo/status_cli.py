@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers import options
+from workers.repo.command import console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,19 +37,16 @@ def repo_status(as_json: bool, site_name: str, state_folder: Path | None) -> Non
 
 
 def _print(stages: Sequence[StageStatus]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a log has no width
+    terminal = console()
     targets = list(dict.fromkeys(target for each in stages for target in each.packages))
     table = Table("stage", "snapshot", "made", "newest change", "one can go back to", *targets, box=None)
     for each in stages:
         kept = f"{each.kept[0]} to {each.kept[-1]}" if len(each.kept) > 1 else "nothing"
         counts = [str(each.packages.get(target, 0)) for target in targets]
         table.add_row(each.stage, str(each.snapshot) if each.snapshot else "none", each.made, each.what, kept, *counts)
-    console.print(table)
+    terminal.print(table)
     for each in stages:
         for wait in each.waiting:
             why = f"waits for {', '.join(wait.lacks)}" if wait.lacks else f"may pass: kitten promote {wait.package}"
