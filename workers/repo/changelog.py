@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from config.nevra import Nevra
+
+if TYPE_CHECKING:
+    from workers.repo.packages import Package
 
 # Both parts have a digit, else a double-barrelled surname would be a version.
 _ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")
@@ -32,12 +36,12 @@ class Entry:
             return None
 
 
-def changelog(package: object) -> tuple[Entry, ...]:
+def changelog(package: Package) -> tuple[Entry, ...]:
     """The entries of a package that ``createrepo_c`` read, the newest first.
 
-    :param package: of :func:`workers.repo.index.describe`, or one that an index names.
+    :param package: of :func:`workers.repo.index.describe` or :func:`workers.repo.index.recalled`.
     """
-    entries: Sequence[tuple[str, int, str]] = package.changelogs  # type: ignore[attr-defined]
+    entries: Sequence[tuple[str, int, str]] = package.changelogs
     # A package file's entries come oldest first, an index's may not. createrepo_c moves entries of one day a second
     # apart, so that their times tell the order.
     found = (Entry(author or "", int(time), text or "") for author, time, text in entries)

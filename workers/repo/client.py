@@ -57,7 +57,7 @@ def _changed(snapshots: Snapshots) -> str:
 
 
 def _everything(snapshots: Snapshots, target: Target) -> tuple[str, ...]:
-    from workers.repo.packages import is_debug, nevra_of_file
+    from workers.repo.packages import is_installed, nevra_of_file
 
     current = snapshots.current()
     names = {
@@ -65,9 +65,9 @@ def _everything(snapshots: Snapshots, target: Target) -> tuple[str, ...]:
         for (_, name), record in (current.published() if current else {}).items()
         if name == target.name
         for file in record.files
-        if not file.name.endswith(".src.rpm")
+        if is_installed(file.name)
     }
-    if not (wanted := tuple(sorted(name for name in names if not is_debug(name)))):
+    if not (wanted := tuple(sorted(names))):
         raise CannotRun(f"nothing is published for {target.name}", "kitten publish")
     return wanted
 

@@ -15,7 +15,7 @@ from workers.repo.documents import documents, home
 from workers.repo.errata import erratum, updated_files
 from workers.repo.evidence import evidence_at
 from workers.repo.packages import Package as Header
-from workers.repo.packages import is_debug_file, nevra_of_file
+from workers.repo.packages import is_installed, nevra_of_file
 from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.sign import Signer
 from workers.repo.snapshot import Draft
@@ -55,7 +55,7 @@ class Companions:
         for file in old.documents if old else ():
             if (file.repository, file.path) not in fresh:
                 draft.remove(file.repository, file.path)
-        self.tell(draft, target, record, headers, old)
+        tell_update(self.site, draft, target, record, headers, old)
         return record.model_copy(update={"documents": tuple(placed)})
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
@@ -86,58 +86,55 @@ class Companions:
             for file in files
         ]
 
-    def tell(
-        self,
-        draft: Draft,
-        target: Target,
-        record: PublishedRecord,
-        headers: Mapping[str, Header],
-        old: PublishedRecord | None,
-    ) -> None:
-        """Say what a package's update is to those who have the old version.
 
-        :param headers: file name → signed package.
-        :param old: what the target has of the package so far.
-        """
-        repositories = {file.repository for file in record.files if _is_installed(file)}
-        for file in old.files if old else ():
-            if _is_installed(file) and file.repository not in repositories:
-                draft.tell(file.repository, record.package, None)
-        binaries = [file for file in record.files if _is_installed(file)]
-        if not binaries:
-            return
-        epochs = {headers[file.name].name: int(headers[file.name].epoch or 0) for file in binaries}
-        first = headers[binaries[0].name]
-        entries = changelog(first)
-        before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
-        kept = draft.document(before.repository, before.path) if before else None
-        if old is not None and kept is not None and kept.metadata is not None:
-            entries = newer(changelog(index.recalled(kept.metadata)), entries, old.evr)
-        elif old is None:
-            entries = entries[:1]
-        source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)
-        for repository in sorted(repositories):
-            files = [file for file in binaries if file.repository == repository]
-            told = erratum(
-                f"{self.site.distribution.name}-{datetime.fromtimestamp(draft.now, UTC):%Y}:{record.nevr}",
-                record.package,
-                record.evr,
-                entries,
-                updated_files((*files, *((source,) if source else ())), epochs),
-                datetime.fromtimestamp(draft.now, UTC),
-                is_new=old is None,
-                old_version=old.evr if old else "",
-                release=self.site.distribution.title,
-                contact=self.site.build.bugurl,
-                collection=f"{repository.replace('/', '-')}-{target.name}",
-            )
-            draft.tell(repository, record.package, to_xml(told))
+def tell_update(
+    site: Site,
+    draft: Draft,
+    target: Target,
+    record: PublishedRecord,
+    headers: Mapping[str, Header],
+    old: PublishedRecord | None,
+) -> None:
+    """Say what a package's update is to those who have the old version.
+
+    :param headers: file name → signed package.
+    :param old: what the target has of the package so far.
+    """
+    repositories = {file.repository for file in record.files if is_installed(file.name)}
+    for file in old.files if old else ():
+        if is_installed(file.name) and file.repository not in repositories:
+            draft.tell(file.repository, record.package, None)
+    binaries = [file for file in record.files if is_installed(file.name)]
+    if not binaries:
+        return
+    epochs = {headers[file.name].name: int(headers[file.name].epoch or 0) for file in binaries}
+    first = headers[binaries[0].name]
+    entries = changelog(first)
+    before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
+    kept = draft.document(before.repository, before.path) if before else None
+    if old is not None and kept is not None and kept.metadata is not None:
+        entries = newer(changelog(index.recalled(kept.metadata)), entries, old.evr)
+    elif old is None:
+        entries = entries[:1]
+    source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)
+    for repository in sorted(repositories):
+        files = [file for file in binaries if file.repository == repository]
+        told = erratum(
+            f"{site.distribution.name}-{datetime.fromtimestamp(draft.now, UTC):%Y}:{record.nevr}",
+            record.package,
+            record.evr,
+            entries,
+            updated_files((*files, *((source,) if source else ())), epochs),
+            datetime.fromtimestamp(draft.now, UTC),
+            is_new=old is None,
+            old_version=old.evr if old else "",
+            release=site.distribution.title,
+            contact=site.build.bugurl,
+            collection=f"{repository.replace('/', '-')}-{target.name}",
+        )
+        draft.tell(repository, record.package, to_xml(told))
 
 
 def _file(repository: str, path: str, source: Path) -> File:
     content = source.read_bytes()
     return File(repository, path, sha256(content).hexdigest(), len(content))
-
-
-def _is_installed(file: PublishedFile) -> bool:
-    return not file.name.endswith(".src.rpm") and not is_debug_file(file.name)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from config.models import Package, Site, Target
 from workers.repo.evidence import Evidence
 from workers.repo.packages import Package as Header
-from workers.repo.packages import is_debug_file
+from workers.repo.packages import is_installed
 from workers.repo.placement import Place, place_in
 from workers.repo.provenance import statement
 from workers.repo.records import PublishedRecord
@@ -32,7 +32,7 @@ def home(record: PublishedRecord, file: str) -> Place:
 
     A package whose parts lie in several has its documents in the one that holds most of them.
     """
-    binaries = [file for file in record.files if not file.name.endswith(".src.rpm") and not is_debug_file(file.name)]
+    binaries = [file for file in record.files if is_installed(file.name)]
     repositories = [file.repository for file in binaries or record.files]
     most = min(set(repositories), key=lambda repository: (-repositories.count(repository), repository))
     return place_in(most, file)

@@ -28,6 +28,11 @@ def is_debug_file(name: str) -> bool:
     return is_debug(nevra_of_file(name).name)
 
 
+def is_installed(name: str) -> bool:
+    """Whether users install a package of that file name: neither a source package nor debuginfo."""
+    return not name.endswith(".src.rpm") and not is_debug_file(name)
+
+
 def nevra_of_file(name: str) -> Nevra:
     """NEVRA of a file name that build.json gives.
 

@@ -19,9 +19,9 @@ from workers import options
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.catalogue import Catalogue
-from workers.repo.companions import Companions
+from workers.repo.companions import tell_update
 from workers.repo.comps import groups_of
-from workers.repo.gate.ask import answer, refused_of, together
+from workers.repo.gate.ask import answer, refused_of, stopped_by_records, together
 from workers.repo.gate.evaluate import rules_of
 from workers.repo.gate.override import NONE, Overrides, overrides_of
 from workers.repo.gate.situation import Key, Passing, Situation
@@ -30,7 +30,7 @@ from workers.repo.gate.world import before, situation_of_waiting
 from workers.repo.placement import BASE, repositories_of
 from workers.repo.pushing import push_current
 from workers.repo.records import PublishedFile, PublishedRecord
-from workers.repo.sign import Signer, site_signer
+from workers.repo.sign import site_signer
 from workers.repo.snapshot import Draft, Snapshots, utc
 from workers.repo.state import named_stage, snapshots_of
 from workers.repo.tables import File
@@ -77,11 +77,13 @@ class _Promotion:
 
     def of_set(self, packages: Sequence[str], overrides: Overrides) -> PromoteResult:
         """What was asked for, together or not at all; then whatever may."""
-        whole = _level(self._situation)
-        joined = together(whole, packages)
-        asked = whole.only({*packages, *(each.package for each in joined)})
-        if not asked.passing:
+        whole = self._situation.level()
+        alone = whole.only(packages)
+        if not alone.passing:
             return self._had(packages)
+        # Most calls find that another target is still to come: who would have to join is not looked for then.
+        joined = () if stopped_by_records(alone, overrides) else together(whole, packages)
+        asked = whole.only({*packages, *(each.package for each in joined)})
         passed, answers = self._sifted(asked, overrides, together=True)
         refused = [verdict for each in answers[-1:] for verdict in refused_of(each.verdicts)]
         if not passed.passing:
@@ -106,8 +108,8 @@ class _Promotion:
 
     def of_whatever_may(self) -> PromoteResult:
         """The largest set that the gate lets pass, found by leaving out what it refuses."""
-        whole = _level(self._situation)
-        passed, answers = self._sifted(whole, Overrides(), together=False)
+        whole = self._situation.level()
+        passed, answers = self._sifted(whole, NONE, together=False)
         refused = [v for each in answers for v in refused_of(each.verdicts) if v.rule not in WAITING]
         if not passed.passing:
             return self._result((), _waits(whole), refused)
@@ -178,8 +180,6 @@ class _Promotion:
         """Publish what passed, by one switch."""
         assert self._previous is not None  # noqa: S101 - it came from there
         source = snapshots_of(self._site, self._state, self._previous)
-        current = self._snapshots.current()
-        published = current.published() if current else {}
         names = {p.nevr for p in passed.passing}
         targets = {p.target.name for p in passed.passing}
         what = f"{_listed(names)} on {len(targets)} {'target' if len(targets) == 1 else 'targets'}"
@@ -187,7 +187,7 @@ class _Promotion:
         with site_signer(self._site, self._state) as key, Catalogue.opened(source.catalogue) as catalogue:
             key.export(self._snapshots.root / f"RPM-GPG-KEY-{self._site.distribution.name}")
             with self._snapshots.draft(folders) as draft:
-                take = _Taking(self._site, draft, source, catalogue, key, dict(published))
+                take = _Taking(self._site, draft, source, catalogue, dict(passed.published))
                 for passing in passed.passing:
                     take.passing(passing, rules_of(self._stage), result)
                 take.bases(targets)
@@ -217,7 +217,6 @@ class _Taking:
         draft: Draft,
         source: Snapshots,
         catalogue: Catalogue,
-        key: Signer,
         published: dict[Key, PublishedRecord],
     ) -> None:
         """Begin.
@@ -227,8 +226,7 @@ class _Taking:
         self._site, self._draft, self._catalogue, self.published = site, draft, catalogue, published
         self._tree = source.root / source.top
         now = source.current()
-        self._there = now.published() if now else {}
-        self._companions = Companions(site, key, draft.tree)
+        self._bases = now.published_of(BASE) if now else {}
 
     def passing(self, passing: Passing, rules: Sequence[str], result: GateResult) -> None:
         """Take a package on one target."""
@@ -238,13 +236,13 @@ class _Taking:
         record = self._take(passing.record, held).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
         headers = {file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)}
-        self._companions.tell(self._draft, passing.target, record, headers, old)
+        tell_update(self._site, self._draft, passing.target, record, headers, old)
         self._note(record)
 
     def bases(self, targets: Collection[str]) -> None:
         """Take the packages that stand for the base system, where the site has them and they are news."""
         for target in sorted(targets):
-            record, old = self._there.get((BASE, target)), self.published.get((BASE, target))
+            record, old = self._bases.get(target), self.published.get((BASE, target))
             if record is not None and (old is None or old.nevr != record.nevr):
                 self._note(self._take(record, ()))
 
@@ -270,15 +268,6 @@ class _Taking:
 
 def _told(records: Iterable[PublishedRecord]) -> tuple[Promoted, ...]:
     return tuple(Promoted(package=r.package, target=r.target, nevr=r.nevr, commit=r.commit) for r in records)
-
-
-def _level(situation: Situation) -> Situation:
-    """The situation without builds of targets that may lag where they are not what required targets bring."""
-    brings: dict[str, set[str]] = {}
-    for passing in situation.passing:
-        if passing.target.required:
-            brings.setdefault(passing.package.name, set()).add(passing.nevr)
-    return situation.where(lambda p: p.target.required or p.nevr in brings.get(p.package.name, {p.nevr}))
 
 
 def _waits(situation: Situation) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.kills import killed_at
 from tests.workers.repo.test_publish import seen
 from workers.errors import CannotRun
+from workers.repo.gate import evaluate, sets
+from workers.repo.gate.ask import ask
 from workers.repo.gate.override import Overrides
 from workers.repo.promote import promote
 from workers.repo.publish import publish
@@ -132,6 +134,8 @@ def test_what_a_lagging_target_still_brings_of_an_old_version_stays_behind(
     publish(site, state, "s390x", str(make_build("s390x")))
     for target in ("aarch64", "x86_64_v2"):
         publish(site, state, target, str(make_build(target, version="2")))
+    asked = ask(site, state, stage_name="", packages=["tiny"])
+    assert (asked.outcome, asked.cause) == ("held", ""), "the gate, when asked, says what a promotion will find"
     result = promote(site, state, packages=["tiny"])
     assert {(p.target, p.nevr) for p in result.promoted} == {(t, "tiny-2-1.el10") for t in ("aarch64", "x86_64_v2")}
 
@@ -224,6 +228,17 @@ def test_a_promotion_killed_at_any_step_shows_all_of_it_or_nothing(
 
 
 # ------------------------------------------------------------------------------------------------- several packages
+
+
+def test_who_would_have_to_join_is_not_looked_for_while_a_required_target_is_to_come(
+    three: Site, state: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(evaluate, "closure", lambda *_, **__: looked.append("closure"))
+    monkeypatch.setattr(sets, "closure", lambda *_, **__: looked.append("set"))
+    publish(three, state, "aarch64", str(make_build("aarch64")))
+    assert promote(three, state, packages=["tiny"]).waits == ("tiny-1-1.el10 waits for s390x and x86_64_v2",)
+    assert looked == []
 
 
 def test_nothing_waits(three: Site, state: Path) -> None:

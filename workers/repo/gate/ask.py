@@ -46,7 +46,7 @@ def ask(
             raise CannotRun("what waits is asked about on all targets", "leave out --target, or add --build URL")
         for name in packages:
             options.named_package(site, name)
-        situation = situation_of_waiting(site, state, stage)
+        situation = situation_of_waiting(site, state, stage).level()
         _require_waiting(situation, packages)
         if packages:
             joined = together(situation, packages)
@@ -82,8 +82,7 @@ def answer(
     require_allowed(situation.site, situation.stage, overrides)
     every = rules_of(situation.stage)
     verdicts: tuple[RuleVerdict, ...] = ()
-    cheap = [name for name in every if name not in DEAR]
-    for names in [every] if thorough else [cheap, *([name] for name in DEAR if name in every)]:
+    for names in [every] if thorough else [_cheap(every), *([name] for name in DEAR if name in every)]:
         if refused_of(verdicts, overrides.rules):
             break
         verdicts += evaluate(situation, names)
@@ -100,6 +99,17 @@ def answer(
         joined=tuple(f"{each.package}: {each.why}" for each in joined),
         debts=tuple(f"{name}: {debt}" for name, package in packages.items() for debt in debts(situation, package)),
     )
+
+
+def stopped_by_records(situation: Situation, overrides: Overrides = NONE) -> bool:
+    """Whether a rule that only looks at records stops a build of a required target, whatever may join."""
+    required = {passing.key for passing in situation.passing if passing.target.required}
+    verdicts = evaluate(situation, _cheap(rules_of(situation.stage)))
+    return any((verdict.package, verdict.target) in required for verdict in refused_of(verdicts, overrides.rules))
+
+
+def _cheap(rules: Iterable[str]) -> list[str]:
+    return [name for name in rules if name not in DEAR]
 
 
 def refused_of(verdicts: Iterable[RuleVerdict], but: Collection[str] = ()) -> list[RuleVerdict]:

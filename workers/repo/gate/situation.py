@@ -97,6 +97,14 @@ class Situation:
         """The same question about some of the packages."""
         return self.where(lambda p: p.package.name in packages)
 
+    def level(self) -> Situation:
+        """The same question without builds of targets that may lag where they are not what required targets bring."""
+        brings: dict[str, set[str]] = {}
+        for passing in self.passing:
+            if passing.target.required:
+                brings.setdefault(passing.package.name, set()).add(passing.nevr)
+        return self.where(lambda p: p.target.required or p.nevr in brings.get(p.package.name, {p.nevr}))
+
     def of_target(self, target: Target) -> tuple[Passing, ...]:
         """What passes on a target."""
         return tuple(p for p in self.passing if p.target.name == target.name)

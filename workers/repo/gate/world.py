@@ -15,9 +15,9 @@ from workers.repo.builds import Build, open_build
 from workers.repo.catalogue import Catalogue
 from workers.repo.gate.metadata import Repositories, repositories_below
 from workers.repo.gate.situation import Key, Passing, Situation
-from workers.repo.packages import is_debug_file, nevra_of
+from workers.repo.packages import is_debug_file, is_installed, nevra_of
 from workers.repo.placement import BASE, place, published_repositories
-from workers.repo.records import PublishedFile, PublishedRecord
+from workers.repo.records import PublishedRecord
 from workers.repo.snapshot import Snapshot, Snapshots
 from workers.repo.state import snapshots_of
 from workers.results import BuildResult
@@ -55,7 +55,7 @@ class StageWorld:
         assert self.previous is not None  # noqa: S101 - the record is its own
         found = []
         with Catalogue.opened(self.previous.catalogue) as catalogue:
-            for file in (file for file in record.files if _for_users(file)):
+            for file in (file for file in record.files if is_installed(file.name)):
                 known = catalogue.known(file.repository, file.path)
                 if known is None or known.metadata is None:
                     raise CannotRun(f"nothing is known of {file.name} in {self.previous.root}", "publish it there again")
@@ -84,7 +84,7 @@ class StageWorld:
         if self.previous is None:
             raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
         files = (file for each in passing if each.record for file in each.record.files)
-        packages = sorted(file.name.removesuffix(".rpm") for file in files if _for_users(file))
+        packages = sorted(file.name.removesuffix(".rpm") for file in files if is_installed(file.name))
         if not packages:
             return ""
         key = self.previous.root / f"RPM-GPG-KEY-{self.site.distribution.name}"
@@ -108,10 +108,6 @@ class StageWorld:
             for r in published_repositories(self.site, target)
         }
         return {name: folder for name, folder in folders.items() if (folder / "repodata" / "repomd.xml").is_file()}
-
-
-def _for_users(file: PublishedFile) -> bool:
-    return not file.name.endswith(".src.rpm") and not is_debug_file(file.name)
 
 
 def elements_of(site: Site, passing: Passing) -> tuple[bytes, ...]:
