@@ -6,6 +6,7 @@ from buildbot.plugins import schedulers, util
 
 from config.models import Site
 from master.builders import PROMOTE, SOURCE
+from master.plain_form import plain_form, priority, reason
 from master.runs import PROMOTE_FORM
 
 
@@ -16,8 +17,8 @@ def build_form(site: Site) -> schedulers.ForceScheduler:
         builderNames=[SOURCE],
         label="Build a package",
         buttonName="Build a package",
-        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
-        priority=util.IntParameter(name="priority", default=0, hide=True),
+        reason=reason(),
+        priority=priority(),
         codebases=[
             util.CodebaseParameter(
                 codebase="",
@@ -61,18 +62,11 @@ def promote_form(site: Site) -> schedulers.ForceScheduler:
     """The form on the builder ``promote``: for who may override the gate (master.authz)."""
     first = next(number for number, stage in enumerate(site.stages) if stage.signed)
     rules = [rule for stage in site.stages[first + 1 :] for rule in stage.overridable]
-    nothing = {
-        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
-    }
-    return schedulers.ForceScheduler(
-        name=PROMOTE_FORM,
-        builderNames=[PROMOTE],
-        label="Let packages pass",
-        buttonName="Let packages pass",
-        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
-        priority=util.IntParameter(name="priority", default=0, hide=True),
-        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
-        properties=[
+    return plain_form(
+        PROMOTE_FORM,
+        PROMOTE,
+        "Let packages pass",
+        [
             util.ChoiceStringParameter(
                 name="packages",
                 label="Packages, together or not at all (none chosen: all that wait and may)",

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from config.models import Composes, Site, Stage
 from master.builds import factory
+from master.plain_form import plain_form
 from master.runs import CLEAN, COMPOSE
 from steps.house import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
 
@@ -99,7 +100,8 @@ def by_the_clock(site: Site) -> list[Any]:
 def forms(site: Site) -> list[Any]:
     """A form on each of the builders. Whoever may start builds may fill them in: what goes, retention.yaml says."""
     made = [
-        _form(
+        plain_form(
+            f"force-{CLEAN}",
             CLEAN,
             "Clean the artifact store",
             [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
@@ -109,21 +111,5 @@ def forms(site: Site) -> list[Any]:
         choice = util.ChoiceStringParameter(
             name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
         )
-        made.append(_form(COMPOSE, "Compose for mirrors", [choice]))
+        made.append(plain_form(f"force-{COMPOSE}", COMPOSE, "Compose for mirrors", [choice]))
     return made
-
-
-def _form(builder: str, label: str, properties: list[Any]) -> schedulers.ForceScheduler:
-    nothing = {
-        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
-    }
-    return schedulers.ForceScheduler(
-        name=f"force-{builder}",
-        builderNames=[builder],
-        label=label,
-        buttonName=label,
-        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
-        priority=util.IntParameter(name="priority", default=0, hide=True),
-        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
-        properties=properties,
-    )

@@ -15,6 +15,7 @@ from buildbot.util.twisted import async_to_deferred
 from twisted.internet.defer import succeed
 
 from config.models import Schedule, Site
+from master.plain_form import plain_form
 from master.pools import serves
 from master.runs import FORCE, LAB, possible
 
@@ -71,18 +72,11 @@ def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
 def force(site: Site) -> schedulers.ForceScheduler:
     """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
     able = possible(site)
-    nothing = {
-        name: util.FixedParameter(name=name, default="") for name in ("branch", "revision", "repository", "project")
-    }
-    return schedulers.ForceScheduler(
-        name=FORCE,
-        builderNames=[LAB],
-        label="Test a target",
-        buttonName="Test a target",
-        reason=util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200),
-        priority=util.IntParameter(name="priority", default=0, hide=True),
-        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
-        properties=[
+    return plain_form(
+        FORCE,
+        LAB,
+        "Test a target",
+        [
             util.ChoiceStringParameter(
                 name="target", label="Target", choices=list(able), default=next(iter(able)), strict=True, required=True
             ),

@@ -11,16 +11,9 @@ from typing import Any
 
 from buildbot.process.buildstep import BuildStep
 
-from steps.command import KittenCommand
+from steps.command import KittenCommand, ResultT
 from steps.released import released
 from workers.results import Artifact, Promoted, PromoteResult, PublishResult, StageResult
-
-
-def _released(has: Sequence[Promoted]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for each in has:
-        found.setdefault(released(each.package), []).append([each.target, each.commit])
-    return found
 
 
 def has_a_build(step: BuildStep) -> bool:
@@ -39,13 +32,10 @@ class StageStep(KittenCommand[StageResult]):
         return f"{len(result.staged)} RPM{'' if len(result.staged) == 1 else 's'} of {result.nevr} staged"
 
 
-class PublishStep(KittenCommand[PublishResult]):
-    """Gate, sign, index, switch. Safe to repeat: what is published already is found to be."""
+class _ToSignedStage(KittenCommand[ResultT]):
+    """A step to a signed stage, which tells what users have then where that stage is the last one."""
 
-    name = "gate, sign and publish"
-    result_type = PublishResult
     updateBuildSummaryPolicy = True
-    warnOnWarnings = True
 
     def __init__(self, *, to_users: bool, **kwargs: Any) -> None:
         """Make the step.
@@ -54,6 +44,21 @@ class PublishStep(KittenCommand[PublishResult]):
         """
         super().__init__(**kwargs)
         self.to_users = to_users
+
+    def released(self, has: Sequence[Promoted]) -> dict[str, Any]:
+        """The properties that tell it."""
+        found: dict[str, Any] = {}
+        for each in has if self.to_users else ():
+            found.setdefault(released(each.package), []).append([each.target, each.commit])
+        return found
+
+
+class PublishStep(_ToSignedStage[PublishResult]):
+    """Gate, sign, index, switch. Safe to repeat: what is published already is found to be."""
+
+    name = "gate, sign and publish"
+    result_type = PublishResult
+    warnOnWarnings = True
 
     def summary(self, result: PublishResult) -> str:
         """E.g. ``bzip2-1.0.8-1.el10 on s390x: published in kitten, snapshot 7``."""
@@ -70,27 +75,18 @@ class PublishStep(KittenCommand[PublishResult]):
         if result.outcome != "held":
             return {}
         known = {"snapshot": result.snapshot, "stage": result.stage}
-        return known | (_released(result.has) if self.to_users else {})
+        return known | self.released(result.has)
 
     def artifacts_of(self, result: PublishResult) -> Sequence[Artifact]:
         """The package's documents first, since a page links only so many; then the signed packages."""
         return (*result.documents, *result.packages)
 
 
-class PromoteStep(KittenCommand[PromoteResult]):
+class PromoteStep(_ToSignedStage[PromoteResult]):
     """Let packages pass to the next stage: the build's own, or those that a form names. Safe to repeat."""
 
     name = "promote"
     result_type = PromoteResult
-    updateBuildSummaryPolicy = True
-
-    def __init__(self, *, to_users: bool, **kwargs: Any) -> None:
-        """Make the step.
-
-        :param to_users: whether the stage is the last one.
-        """
-        super().__init__(**kwargs)
-        self.to_users = to_users
 
     async def prepare(self) -> list[str]:
         """The packages, and what a person lets them pass."""
@@ -114,4 +110,4 @@ class PromoteStep(KittenCommand[PromoteResult]):
 
     def properties_of(self, result: PromoteResult) -> Mapping[str, Any]:
         """What users have now."""
-        return _released(result.has) if self.to_users else {}
+        return self.released(result.has)
