@@ -298,7 +298,7 @@ def small_site(folder: Path, targets: int = 2) -> Path:
             "name": "release-engineer",
             "description": "any build",
             "users": ["release"],
-            "may": ["force", "stop", "rebuild", "try"],
+            "may": ["force", "stop", "rebuild", "try", "override-gate"],
         },
         {"name": "contributor", "description": "own", "users": ["contributor"], "may": ["try", "stop-own"]},
         {"name": "requester", "description": "starts, stops own", "users": ["asker"], "may": ["force", "stop-own"]},

@@ -27,6 +27,7 @@ ACTIONS = [
         {"builderNames": ["lab"], "target": "x86_64"},
         {"asker", "release", "admin"},
     ),
+    ("forceschedulers/promote", "force", {"builderNames": ["promote"]}, {"release", "admin"}),
     ("builds/{build}", "stop", {"reason": "x"}, {"release", "admin"}),
     ("builds/{build}", "rebuild", {}, {"release", "admin"}),
     ("buildrequests/{request}", "cancel", {"reason": "x"}, {"release", "admin"}),
