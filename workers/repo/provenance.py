@@ -23,7 +23,6 @@ from workers.repo.records import PublishedRecord
 from workers.results import BuildResult, TestResult, VerifyResult
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-MEDIA_TYPE = "application/vnd.in-toto+json"
 
 # Names, not addresses (RFC 4151): they need no server to stay true.
 _NAMES = "tag:almalinux.org,2026:kitten-ci"

@@ -109,15 +109,6 @@ def read(unit: Unit, signed: Mapping[str, Path]) -> dict[str, Signed]:
     return found
 
 
-def evr_of(packages: Mapping[str, Path]) -> str:
-    """``[epoch:]version-release`` of a unit's source package, from its header, or of its only package.
-
-    File names carry no epoch.
-    """
-    name = _telling(packages)
-    return nevra_of(index.describe(packages[name], name)).evr
-
-
 def add(
     draft: Draft, unit: Unit, signed: Mapping[str, Signed], published: Mapping[str, PublishedRecord]
 ) -> PublishedRecord:
