@@ -8,7 +8,7 @@ from config.checks.names import Sections, names_in, twice, unknown
 from config.problems import Problem, show
 
 # Rules over what users of all targets have: of a buildroot, which each target has for itself, they say nothing.
-_SIGNED_ONLY = ("required-targets", "lag", "noarch-parity", "same-newest", "dnf")
+_SIGNED_ONLY = ("required-targets", "lag", "noarch-parity", "same-newest", "provides", "dnf")
 
 
 def check(sections: Sections) -> Iterator[Problem]:

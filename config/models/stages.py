@@ -21,12 +21,14 @@ RuleName = Literal[
     "no-replaced-file",
     "not-taken-back",
     "one-source",
+    "provides",
     "installable",
     "dnf",
 ]
 Proof = Literal["built", "verified", "tested"]
-NEVER_OVERRIDDEN: tuple[RuleName, ...] = ("built", "no-replaced-file")
-"""Rules that nobody overrides: a build that is none, and a file that users have with other content under its name."""
+NEVER_OVERRIDDEN: tuple[RuleName, ...] = ("built", "no-replaced-file", "provides")
+"""Rules that nobody overrides: a build that is none, a file that users have with other content under its name, and a name
+of another's package: that one is decided in packages/NAME.yaml (``replaces``)."""
 
 
 class Composes(Model):
@@ -51,8 +53,8 @@ class GateRule(Model):
         "required-targets: every required target brings the same version. lag: no target is behind for longer than its "
         "lag_days. noarch-parity: what is of no architecture is the same on all targets. same-newest: targets end with "
         "the same version. no-downgrade, no-replaced-file, one-source: against what is there. not-taken-back: it was not "
-        "there before, and rolled back. installable: it makes nothing uninstallable. dnf: dnf installs, upgrades and "
-        "removes it"
+        "there before, and rolled back. provides: it does not newly claim the name of another's package. installable: it "
+        "makes nothing uninstallable. dnf: dnf installs, upgrades and removes it"
     )
     suites: tuple[Name, ...] = Field(
         default=(),

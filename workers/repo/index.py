@@ -81,11 +81,12 @@ def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
 
 
 def recalled(metadata: Metadata) -> Package:
-    """What the catalogue keeps of a package's changelog, as :func:`describe` reads it from the file."""
-    import createrepo_c
+    """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
+    import createrepo_c as c
 
-    package = createrepo_c.Package()
-    createrepo_c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
+    package = c.Package()
+    c.xml_parse_primary_snippet(metadata.xml[KINDS.index("primary")], newpkgcb=lambda *_: package, do_files=False)
+    c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
     return package
 
 

@@ -21,14 +21,12 @@ from config.models import Site, Stage, Target
 from config.placement import moves
 from workers import options
 from workers.errors import CannotRun
-from workers.repo import provides
 from workers.repo.builds import Build, remove_tree
 from workers.repo.companions import Companions
 from workers.repo.comps import groups_of
 from workers.repo.gate.ask import answer, refused_of
 from workers.repo.gate.evaluate import rules_of
 from workers.repo.gate.override import NONE, Overrides, overrides_of
-from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.situation import Passing, Situation
 from workers.repo.gate.versions import other_content
 from workers.repo.gate.world import situation_of_build
@@ -109,20 +107,15 @@ class _Publication:
         missing = set(repositories_of(self._site, passing.target)) - set(known)
         if old and old.unsigned == unit.unsigned and not base and not missing:
             return said.unchanged(old, f"{old.nevr} is already published on {passing.target.name}")
-        done = self._switch([unit, *([base] if base else [])], asked)
-        return said.published(done) if isinstance(done, PublishedRecord) else said.refused(done)
+        return said.published(self._switch([unit, *([base] if base else [])], asked))
 
-    def _switch(self, units: list[Unit], asked: GateResult) -> PublishedRecord | tuple[Refusal, ...]:
-        """Sign, draft, switch; the record of the first unit. Or why it may not stand for what others make."""
+    def _switch(self, units: list[Unit], asked: GateResult) -> PublishedRecord:
+        """Sign, draft, switch; the record of the first unit."""
         site, snapshots, current = self._site, self._snapshots, self._current
         records = []
         with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).opened() as pool:
-            brought = [pool.bring(list(unit.files.values()), unit.fetch) for unit in units]
-            passing = self._passing
-            if refusals := provides.against_repositories(
-                site, passing.target, passing.package, brought[0], current, snapshots.catalogue
-            ):
-                return refusals
+            for unit in units:
+                pool.bring(list(unit.files.values()), unit.fetch)
             pool.sign()
             key.export(snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
             companions = Companions(site, key, pool.work / "documents")
@@ -194,7 +187,7 @@ class _Answer:
         self._known = {"target": target.name, "package": build.result.package, "nevr": self._nevr, "stage": stage.name}
         self._flaky = build.test.flaky if build.test else ()
 
-    def refused(self, refusals: Iterable[RuleVerdict | Refusal]) -> PublishResult:
+    def refused(self, refusals: Iterable[RuleVerdict]) -> PublishResult:
         """Nothing was published: the first reason in the summary, all of them as the cause."""
         lines = [f"{refusal.rule}: {refusal.what} → {refusal.way_out}" for refusal in refusals]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -17,6 +17,7 @@ from workers.repo.builds import Build
 from workers.repo.gate.ask import Overrides, answer
 from workers.repo.gate.evaluate import evaluate
 from workers.repo.gate.metadata import Repositories
+from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.situation import Key, Passing, Situation
 from workers.repo.gate.targets import debts
 from workers.repo.records import PublishedFile, PublishedRecord
@@ -34,6 +35,7 @@ class MadeUp:
     brings: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     contents: Mapping[Key, str] = field(default_factory=dict)
     dnf_says: str = ""
+    taken: tuple[Refusal, ...] = ()
 
     def before(self, target: Target) -> Repositories:
         return self.there
@@ -43,6 +45,9 @@ class MadeUp:
 
     def content(self, package: str, target: str, file: str) -> str:
         return self.contents[package, target]
+
+    def takeovers(self, passing: Passing) -> tuple[Refusal, ...]:
+        return self.taken
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
         return self.dnf_says
@@ -235,6 +240,15 @@ def test_what_makes_another_package_uninstallable_is_stopped(site: Site) -> None
     ]
 
 
+def test_a_name_of_another_source_package_is_stopped(site: Site) -> None:
+    one = [passing(site, "x86_64")]
+    assert refused(asked(site, "provides", one)) == []
+    taken = MadeUp(taken=(Refusal("provides", "tiny-libs provides glibc", "take it out"),))
+    assert refused(asked(site, "provides", one, world=taken)) == [
+        "provides: tiny-2-1.el10 on x86_64 (/builds/x86_64): tiny-libs provides glibc → take it out"
+    ]
+
+
 def test_dnf_has_the_last_word_on_what_lies_in_a_signed_stage(site: Site) -> None:
     signed = [passing(site, "x86_64", record=record("x86_64", "2"))]
     assert refused(asked(site, "dnf", signed)) == []
@@ -273,6 +287,7 @@ def test_an_override_of_what_refused_nothing_leaves_no_record(site: Site) -> Non
         (Overrides(("same-newest",), REASON, ""), "nobody may not override the gate"),
         (Overrides(("same-newest",), "because  ", "release"), "the reason 'because' is too short"),
         (Overrides(("built",), REASON, "admin"), "nobody overrides the rule built"),
+        (Overrides(("provides",), REASON, "admin"), "nobody overrides the rule provides"),
         (Overrides(("no-replaced-file",), REASON, "admin"), "nobody overrides the rule no-replaced-file"),
         (Overrides(("lags",), REASON, "admin"), "the gate of kitten has no rule lags\n  → its rules: built, same-newest"),
     ],

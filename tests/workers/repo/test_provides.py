@@ -10,7 +10,8 @@ import pytest
 from config.models import Package, Site
 from tests.workers.repo.hostile import result_folder, rpms_of
 from workers.repo import index
-from workers.repo.provides import Claim, Owner, claims_of, judge
+from workers.repo.gate.provides import Claim, Owner, claims_of, judge
+from workers.repo.promote import promote
 from workers.repo.publish import publish
 from workers.repo.state import published
 
@@ -99,6 +100,19 @@ def test_a_publication_that_would_push_glibc_off_is_refused(
     assert ("evil", "aarch64") not in published(with_glibc, state)
 
 
+def test_what_came_to_testing_is_held_against_what_users_have(
+    with_glibc: Site, state: Path, tmp_path: Path
+) -> None:
+    """Of packages in a stage, the catalogue tells what they claim."""
+    first, kitten = with_glibc.stages
+    testing = kitten.model_copy(update={"name": "testing", "url": "testing", "gate": ()})
+    site = with_glibc.model_copy(update={"stages": (first, testing, kitten)})
+    assert publish(site, state, "aarch64", offered(tmp_path, "Provides: glibc")).outcome == "held"
+    result = promote(site, state, packages=["evil"])
+    assert result.outcome == "not-held"
+    assert "evil-1-1.el10.aarch64.rpm provides glibc, which users have from glibc" in result.cause
+
+
 def test_older_versions_and_names_of_no_package_are_no_takeover(with_glibc: Site, state: Path, tmp_path: Path) -> None:
     harmless = offered(tmp_path, "Obsoletes: glibc < 2\nProvides: bundled(glibc) = 2\nProvides: libc")
     assert publish(with_glibc, state, "aarch64", harmless).outcome == "held"
@@ -119,7 +133,11 @@ def test_what_a_header_claims_is_read(tmp_path: Path) -> None:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not installed: apt-get install rpm")
     rpm = rpms_of(tmp_path, "evil", "Epoch: 2\nProvides: glibc = 9\nObsoletes: glibc <= 1:3-4")[0]
-    claims = claims_of(index.describe(rpm, rpm.name))
+    described = index.describe(rpm, rpm.name)
+    claims = claims_of(described)
     assert claims[0] == Claim("is called", "evil")
     assert Claim("obsoletes", "glibc", "LE", ("1", "3", "4")) in claims
     assert Claim("provides", "glibc") in claims
+    kept = index.kept("BaseOS", described).metadata
+    assert kept is not None
+    assert claims_of(index.recalled(kept)) == claims, "the catalogue tells the same"

@@ -18,7 +18,7 @@ from workers.results import RuleVerdict
 Rule = Callable[[Situation, GateRule], Iterable[Refused]]
 
 
-DEAR = ("installable", "dnf")
+DEAR = ("provides", "installable", "dnf")
 """Rules that cost more than a look at records."""
 
 
@@ -118,6 +118,11 @@ def _one_source(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # 
                         yield passing, Refusal("one-source", words, "build both from one source package")
 
 
+def _provides(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
+    for passing in situation.passing:
+        yield from ((passing, refusal) for refusal in situation.world.takeovers(passing))
+
+
 def closure_of(situation: Situation, target: Target, passing: Iterable[Passing]) -> tuple[Repositories, Closure]:
     """What users of a target have now, and what builds would do to it."""
     before = situation.world.before(target)
@@ -164,6 +169,7 @@ RULES: Mapping[str, Rule] = {
     "no-replaced-file": _no_replaced_file,
     "not-taken-back": _not_taken_back,
     "one-source": _one_source,
+    "provides": _provides,
     "installable": _installable,
     "dnf": _dnf,
 }

@@ -14,6 +14,7 @@ from typing import Protocol
 from config.models import Package, Site, Stage, Target
 from workers.repo.builds import Build
 from workers.repo.gate.metadata import Repositories
+from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.versions import Candidate
 from workers.repo.records import Arrival, PublishedRecord
 
@@ -66,6 +67,9 @@ class World(Protocol):
 
     def content(self, package: str, target: str, file: str) -> str:
         """Digest of what a package file installs, asks for and runs: of a build that passes, or of what is at the stage."""
+
+    def takeovers(self, passing: Passing) -> tuple[Refusal, ...]:
+        """Names of other source packages that a build would newly claim, each refused by the rule ``provides``."""
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
         """Let dnf install, upgrade and remove what passes; its last words where it refuses, else nothing."""

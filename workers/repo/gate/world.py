@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,16 @@ from workers.errors import CannotRun, DidNotHold
 from workers.repo import index
 from workers.repo.builds import Build, open_build
 from workers.repo.catalogue import Catalogue
+from workers.repo.gate import provides
 from workers.repo.gate.metadata import Repositories, repositories_below
+from workers.repo.gate.refusal import Refusal
 from workers.repo.gate.situation import Key, Passing, Situation
-from workers.repo.packages import is_debug_file, is_installed, nevra_of
+from workers.repo.packages import Package, check, is_installed, nevra_of
 from workers.repo.placement import BASE, place, published_repositories
-from workers.repo.records import PublishedRecord
+from workers.repo.records import PublishedFile, PublishedRecord
 from workers.repo.snapshot import Snapshot, Snapshots
 from workers.repo.state import snapshots_of
+from workers.repo.tables import Metadata
 from workers.results import BuildResult
 
 
@@ -46,21 +49,13 @@ class StageWorld:
     def elements(self, passing: Passing) -> tuple[bytes, ...]:
         """What a build brings there; read once."""
         if passing.key not in self._elements:
-            described = self._kept(passing.record) if passing.record else elements_of(self.site, passing)
+            if passing.record:
+                kept = self._metadata(file for file in passing.record.files if is_installed(file.name))
+                described = tuple(metadata.xml[0].encode().strip() for metadata in kept)
+            else:
+                described = elements_of(self.site, passing)
             self._elements[passing.key] = described
         return self._elements[passing.key]
-
-    def _kept(self, record: PublishedRecord) -> tuple[bytes, ...]:
-        """The same, as the catalogue of the stage before has it."""
-        assert self.previous is not None  # noqa: S101 - the record is its own
-        found = []
-        with Catalogue.opened(self.previous.catalogue) as catalogue:
-            for file in (file for file in record.files if is_installed(file.name)):
-                known = catalogue.known(file.repository, file.path)
-                if known is None or known.metadata is None:
-                    raise CannotRun(f"nothing is known of {file.name} in {self.previous.root}", "publish it there again")
-                found.append(known.metadata.xml[0].encode().strip())
-        return tuple(found)
 
     def content(self, package: str, target: str, file: str) -> str:
         """Digest of what a package file installs, asks for and runs."""
@@ -76,6 +71,35 @@ class StageWorld:
         if there is None:  # of a repository that is not published
             return ""
         return content_of(snapshots.root / snapshots.top / there.repository / there.path)
+
+    def takeovers(self, passing: Passing) -> tuple[Refusal, ...]:
+        """What it would newly claim of what users have from other source packages."""
+        current = self.stage.current()
+        claims = self._claims_kept(passing.record) if passing.record else claims_of_build(self.site, passing)
+        return provides.against_repositories(
+            self.site, passing.target, passing.package, claims, current, self.stage.catalogue
+        )
+
+    def _claims_kept(self, record: PublishedRecord) -> dict[str, tuple[provides.Claim, ...]]:
+        """What a package claims, as the catalogue of the stage before has it."""
+        files = [file for file in record.files if not file.name.endswith(".src.rpm")]
+        described = zip(files, self._metadata(files), strict=True)
+        return {file.name: provides.claims_of(index.recalled(metadata)) for file, metadata in described}
+
+    def _metadata(self, files: Iterable[PublishedFile]) -> list[Metadata]:
+        """What the catalogue of the stage before has of files.
+
+        :raises CannotRun: when it has nothing of one.
+        """
+        assert self.previous is not None  # noqa: S101 - the files are its own
+        found = []
+        with Catalogue.opened(self.previous.catalogue) as catalogue:
+            for file in files:
+                known = catalogue.known(file.repository, file.path)
+                if known is None or known.metadata is None:
+                    raise CannotRun(f"nothing is known of {file.name} in {self.previous.root}", "publish it there again")
+                found.append(known.metadata)
+        return found
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
         """What dnf says against it."""
@@ -117,15 +141,30 @@ def elements_of(site: Site, passing: Passing) -> tuple[bytes, ...]:
     """
     import createrepo_c
 
-    found = []
+    described = (package for name, package in _described(site, passing) if is_installed(name))
+    return tuple(createrepo_c.xml_dump_primary(package).encode().strip() for package in described)
+
+
+def claims_of_build(site: Site, passing: Passing) -> dict[str, tuple[provides.Claim, ...]]:
+    """What each package claims that a build brings to published repositories, debuginfo included.
+
+    :raises CannotRun: when a package is missing or is none.
+    """
+    return {name: provides.claims_of(package) for name, package in _described(site, passing)}
+
+
+def _described(site: Site, passing: Passing) -> Iterator[tuple[str, Package]]:
+    """File name and metadata of each binary package that a build brings to published repositories.
+
+    :raises CannotRun: when one is missing, is no package, or is not what build.json says.
+    """
     with tempfile.TemporaryDirectory(prefix="kitten-gate-") as folder:
         for rpm in passing.build.result.rpms:
             where = place(site, passing.package, passing.target, rpm.name)
-            if where is None or is_debug_file(rpm.name):
-                continue
-            package = index.describe(passing.build.fetch(rpm, Path(folder), link=True), where.path)
-            found.append(createrepo_c.xml_dump_primary(package).encode().strip())
-    return tuple(found)
+            if where is not None:
+                package = index.describe(passing.build.fetch(rpm, Path(folder), link=True), where.path)
+                check(package, rpm, passing.target)  # what is looked at is what will be signed
+                yield rpm.name, package
 
 
 def content_of(rpm: Path) -> str:

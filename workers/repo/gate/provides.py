@@ -6,15 +6,13 @@ packages may newly be called, provide or obsolete the name of a binary package t
 another source package only where ``replaces`` in packages/NAME.yaml says so. What users already have them provide is
 no news, a name that nobody has any more is free, and so is one that is no package (``webserver``, ``bundled(zlib)``).
 
-Pure functions over what headers say; :func:`against_repositories` reads it from the files and the catalogue.
+Pure functions over what headers say; :func:`against_repositories` reads what users have from the catalogue.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from html import unescape
 from pathlib import Path
 
 from config.models import Package, Site, Target
@@ -26,8 +24,6 @@ from workers.repo.packages import Package as Described
 from workers.repo.placement import repositories_of
 from workers.repo.snapshot import Snapshot
 
-_LISTS = re.compile(r"<rpm:(provides|obsoletes)>(.*?)</rpm:\1>", re.DOTALL)
-_ENTRY = re.compile(r'<rpm:entry name="([^"]*)"')
 _HELD = {"EQ": (0,), "LT": (-1,), "LE": (-1, 0), "GT": (1,), "GE": (0, 1)}
 
 
@@ -103,18 +99,21 @@ def judge(
 
 
 def against_repositories(
-    site: Site, target: Target, package: Package, brought: Mapping[str, Path], current: Snapshot | None, catalogue: Path
+    site: Site,
+    target: Target,
+    package: Package,
+    new: Mapping[str, tuple[Claim, ...]],
+    current: Snapshot | None,
+    catalogue: Path,
 ) -> tuple[Refusal, ...]:
     """Hold packages about to be published against all that users of the target have.
 
-    :param brought: file name → package, signed or not.
+    :param new: file name → what it claims, source packages left out.
     :param current: what users see; nothing is refused before a first publication.
     :param catalogue: the stage's.
     """
-    binaries = {name: path for name, path in brought.items() if not name.endswith(".src.rpm")}
     if current is None:
         return ()
-    new = {name: claims_of(index.describe(path, name)) for name, path in binaries.items()}
     names = {claim.name for claims in new.values() for claim in claims}
     at, repositories = current.record.number, repositories_of(site, target)
     with Catalogue.opened(catalogue) as rows:
@@ -123,17 +122,8 @@ def against_repositories(
             return ()
         there = current.published_of(package.name).get(target.name)
         files = [rows.file(at, file.repository, file.path) for file in there.files] if there else []
-    xml = [file.metadata.xml[0] for file in files if file and file.metadata]
-    return judge(package, new, owners, frozenset(known for text in xml for known in _known(text)))
-
-
-def _known(primary: str) -> Iterator[tuple[str, str]]:
-    """(verb, name) of what a kept package's metadata claims."""
-    if called := re.search(r"<name>(.*?)</name>", primary):
-        yield "is called", unescape(called[1])
-    for verb, entries in _LISTS.findall(primary):
-        for name in _ENTRY.findall(entries):
-            yield verb, unescape(name)
+    before = [claim for file in files if file and file.metadata for claim in claims_of(index.recalled(file.metadata))]
+    return judge(package, new, owners, frozenset((claim.verb, claim.name) for claim in before))
 
 
 def _parts(evr: str) -> tuple[str, str, str]:
