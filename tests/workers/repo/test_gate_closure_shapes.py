@@ -274,3 +274,11 @@ def test_a_long_chain_is_told_by_its_ends() -> None:
     (last,) = (broken.words for broken in found.broken if broken.name == "app39")
     assert last.startswith("app39 1-1 needs app38; app38 1-1 needs app37; ")
     assert last.endswith("app28 1-1 needs app27; …; app00 1-1 needs base, which only base 1-1 has; nothing replaces it")
+
+
+def test_packages_that_differ_in_their_architecture_alone_are_told_as_one_and_both_counted() -> None:
+    new = [element("a-2-1", arch=arch, requires=["/usr/share/y"]) for arch in ("x86_64", "noarch")]
+    (one,) = breakages([], [], [*new, element("a-1-1", files=["/usr/share/y"])])
+    assert one.words == "a 2-1 needs /usr/share/y; a 1-1 and a 2-1 cannot be installed together"
+    assert [broken.package for broken in one.broken] == ["a-2-1.noarch", "a-2-1.x86_64"]
+    assert (one.itself, one.roots) == (2, ("a",))

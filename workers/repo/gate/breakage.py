@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.repo.gate.broken import Breakage, Broken, State, source_of
@@ -39,11 +39,11 @@ def breakages(state: State, found: Needs, news: Mapping[int, Broken]) -> tuple[B
         depending = sorted((group.depending & news.keys()) - group.itself.keys(), key=lambda n: news[n].package)
         if itself or depending:
             told.append(_breakage(state, group, itself, depending, news))
-    # Where only what was broken before stands between, several causes are told in the same words.
+    # Several causes are told in the same words where only what was broken before stands between, and where packages differ
+    # in their architecture alone.
     merged: dict[str, Breakage] = {}
     for each in told:
-        same = merged.get(each.words, each)
-        merged[each.words] = replace(each, roots=tuple(sorted({*each.roots, *same.roots})))
+        merged[each.words] = _together(merged[each.words], each) if each.words in merged else each
     return tuple(sorted(merged.values(), key=lambda b: (-len(b.broken), b.words)))
 
 
@@ -58,6 +58,14 @@ def strange(state: State, solvables: Iterable[Any]) -> tuple[Breakage, ...]:
         roots = tuple(sorted({each.name for each in broken}))
         found.append(Breakage(foreign_words(listed, state.arch), broken, len(broken), roots))
     return tuple(found)
+
+
+def _together(one: Breakage, other: Breakage) -> Breakage:
+    """Two causes told in the same words, as one."""
+    itself = {*one.broken[: one.itself], *other.broken[: other.itself]}
+    depending = {*one.broken, *other.broken} - itself
+    broken = (*sorted(itself, key=lambda b: b.package), *sorted(depending, key=lambda b: b.package))
+    return Breakage(one.words, broken, len(itself), tuple(sorted({*one.roots, *other.roots})))
 
 
 def _breakage(
