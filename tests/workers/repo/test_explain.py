@@ -106,7 +106,7 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: 
         "for ARMv8.0-A; 0 buildroot packages",
         "  let through of the rules of stage kitten held built: the build held and names its inputs; verified: the proof "
         "held and speaks of each package by checksum; tested: the tests held and speak of each package by checksum; "
-        "placement, no-downgrade, no-replaced-file, one-source",
+        "placement, no-downgrade, no-replaced-file, one-source, provides",
         "              no rule was overridden",
         "              verified: held; checks: 1 held, 0 violated, 0 skipped; proven",
         "              tested, suite packages: held; cases: 1 pass, 0 fail, 0 flaky, 0 skip",
