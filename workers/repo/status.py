@@ -20,7 +20,7 @@ class Waiting(Record):
     targets: tuple[str, ...]
     """Where it waits."""
     lacks: tuple[str, ...]
-    """Required targets that have not brought it; none: the gate may let it pass."""
+    """Required targets that have not brought it."""
 
 
 class StageStatus(Record):
