@@ -49,7 +49,8 @@ def _print(stages: Sequence[StageStatus]) -> None:
     terminal.print(table)
     for each in stages:
         for wait in each.waiting:
-            why = f"waits for {', '.join(wait.lacks)}" if wait.lacks else f"is on every required target; what the gate says: kitten gate {wait.package}"
+            gate = f"is on every required target; what the gate says: kitten gate {wait.package}"
+            why = f"waits for {', '.join(wait.lacks)}" if wait.lacks else gate
             click.echo(f"before {each.stage}: {wait.nevr} on {', '.join(wait.targets)}: {why}")
         for line in each.owed:
             click.echo(f"owed to {each.stage}: {line}")
