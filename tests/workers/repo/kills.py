@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 
 _KINDS = {
@@ -61,19 +62,23 @@ def _tell_of_sql() -> None:
 
 
 def _killer(step: int) -> Callable[[str, tuple[object, ...]], None]:
-    seen, row, last = 0, 0, ""
+    # A row is one of a thread: how threads take turns is another each time, and the steps after them keep their numbers.
+    rows: dict[int, tuple[str, int]] = {}
+    seen, counting = 0, threading.Lock()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal seen, row, last
+        nonlocal seen
         kind = _KINDS.get(event)
         if kind is None or (kind == "open" and not _writes(arguments)):
             return
-        row = row + 1 if kind == last else 1
-        last = kind
-        if row in (1, 3):
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+        with counting:
+            last, row = rows.get(threading.get_ident(), ("", 0))
+            row = row + 1 if kind == last else 1
+            rows[threading.get_ident()] = kind, row
+            if row in (1, 3):
+                seen += 1
+                if seen == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
     return hook
 
