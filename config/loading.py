@@ -146,7 +146,7 @@ def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
         base = document.at("extends")
         if not isinstance(base, str):
             return folders, not wrong
-        following = folders[-1].parent / base
+        following = folders[-1] / base if "/" in base else folders[-1].parent / base
         if not (following / "site.yaml").is_file():
             beside = {f.parent.name for f in folders[-1].parent.glob("*/site.yaml")} - {folders[-1].name}
             found = f"{show(base)}, which is no site's folder"

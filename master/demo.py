@@ -19,11 +19,12 @@ from config.models import Package
 from master.api import Api
 from master.errors import ServiceError
 from master.ports import Ports
-from master.progress import STAGES, Cell, lab_cells, matrix, settled
+from master.progress import LAB_ROW, STAGES, Cell, lab_cells, matrix, settled
 from master.revisions import head, published
 from master.runs import FORCE, quick, scheduled
 from master.service import Service
 from master.tables import clock, display, lab_table, result_table, under_way
+from master.target_setup import resume_words, set_up_targets, without
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
@@ -57,25 +58,29 @@ def run_demo(
     :raises ServiceError: with one clear line, when a part of it cannot run at all.
     """
     started = time.monotonic()
-    _made_once(service, console)
+    set_up = set_up_targets(service, console)
+    service = without(service, set_up.missing, console)
     ports = service.start(console.print, web_port)
     console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
     commits = push(service, packages)
     api = Api(ports.url, (package.name for package in packages))
-    runs = scheduled(service.site) if with_lab else {}
+    wanted = scheduled(service.site) if with_lab else {}
+    runs = {target: suites for target, suites in wanted.items() if target not in set_up.no_guest}
     before = lab_cells(api.snapshot(t.name for t in service.site.targets), runs)
     if nothing_to_do(service, packages, commits) and all(cell.state == "held" for cell in before.values()):
         lab = f", and {', '.join(sorted({name for suites in runs.values() for name in suites}))} held" if runs else ""
         said = f"{_names(packages)} are published on every target, from the commits in dist-git{lab}"
         console.print(f"[green]nothing to do[/green]: {said}")
         console.print(result_table(service, packages, _published_cells(service, packages)))
-        return True
+        console.print(resume_words(set_up.missing), end="")
+        return not set_up.missing
     asked = _Asked(service, ports, packages, runs)
     forgiven = try_again(asked, api, commits, console)
     cells = follow(asked, api, commits, console, forgiven)
+    cells |= {(LAB_ROW, t): Cell("failed", set_up.no_guest[t]) for t in wanted if t in set_up.no_guest}
     console.print(result_table(service, packages, cells))
-    if runs:
-        console.print(lab_table(runs, cells))
+    if wanted:
+        console.print(lab_table(wanted, cells))
     held = all(cell.state in ("published", "held") for cell in cells.values())
     for (package, target), cell in cells.items():
         if cell.state in ("failed", "testing") or cell.warned:
@@ -87,7 +92,8 @@ def run_demo(
         f"{'everything holds' if held else 'not everything holds'}, after {clock(time.monotonic() - started)}"
         "   (make stop ends the service)"
     )
-    return held
+    console.print(resume_words(set_up.missing), end="")
+    return held and not set_up.missing
 
 
 @dataclass(frozen=True)
@@ -123,14 +129,6 @@ class _Asked:
         answer = session.post(f"{self.ports.url}api/v2/forceschedulers/{form}", json=call, timeout=30)
         if not answer.ok:
             raise ServiceError(f"the master does not start {answers}: {answer.text.strip()[:300]}")
-
-
-def _made_once(service: Service, console: Console) -> None:
-    """The sandbox tree and the guests' kernels: slow to make, kept outside the checkout."""
-    for command in ("sandbox", "guests"):
-        if service.kitten(command).returncode != 0:
-            raise ServiceError(f"kitten {command} did not succeed (its words are above)")
-    console.print("sandbox and guests are ready")
 
 
 def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:

@@ -11,13 +11,14 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from config.identity import identity_of
 from config.models import Site
 from master import basedir
 from master.errors import ServiceError, tail
@@ -35,6 +36,8 @@ class Service:
     site: Site
     site_argument: str
     state: Path
+    waits_for_mirrors: bool = True
+    """Whether a build waits for a package mirror that contradicts itself, or fails at once."""
 
     @property
     def folder(self) -> Path:
@@ -50,6 +53,7 @@ class Service:
     def environment(self) -> dict[str, str]:
         """What every process of the service and every command it runs is told."""
         return {
+            **({} if self.waits_for_mirrors else {"KITTEN_MIRROR_WAIT": "0"}),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
             "KITTEN_SITE": self.site_argument,
             "KITTEN_STATE": str(self.state),
@@ -57,11 +61,16 @@ class Service:
             "TZ": "UTC",  # schedules.yaml speaks of UTC; Buildbot of the time of the process
         }
 
-    def kitten(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a worker command by hand, as this service would."""
+    def kitten(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a worker command by hand, as this service would.
+
+        :param environment: variables on top of the service's own.
+        """
         return subprocess.run(
             [sys.executable, "-m", "workers.cli", *arguments],
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **(environment or {})},
             text=True,
             check=False,
             **options,
@@ -78,16 +87,23 @@ class Service:
     def start(self, say: Callable[[str], None], web_port: int | None = None) -> Ports:
         """Start what does not run yet and wait until the web UI answers and the master says that it runs.
 
+        A service that runs with another configuration is started again with this one; what was building is retried.
+
         :raises ServiceError: a port in use, a configuration that the master refuses, a master that dies: with its words.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _one_at_a_time(self.folder / "lock"):
-            if self.processes() and (ports := self.ports()):
+            ports = self.ports()
+            if ports and self.processes() and self._runs_with() == self._configuration():
                 say(f"the service runs already: {ports.url}")
             else:
-                ports = choose(web_port or self.site.web.port, self.ports())
+                if self.processes():
+                    say("the service runs with another configuration: starting it again")
+                    self.supervisor.stop()
+                ports = choose(web_port or self.site.web.port, ports)
                 record(ports, self.folder / "ports.json")
                 self._prepare(ports)
+                basedir.write_whole(self._configuration_file, self._configuration())
                 self._launch(ports)
             self._wait_until_ready(ports)
         return ports
@@ -96,6 +112,20 @@ class Service:
         """End the supervisor and all it started. Nothing running is no error."""
         stopped = self.supervisor.stop()
         say(f"stopped: {', '.join(stopped)}" if stopped else "nothing runs")
+
+    @property
+    def _configuration_file(self) -> Path:
+        """What the service was started with last."""
+        return self.folder / "configuration"
+
+    def _runs_with(self) -> str:
+        file = self._configuration_file
+        return file.read_text() if file.is_file() else ""
+
+    def _configuration(self) -> str:
+        """What a running service has to be started again for, as a hash."""
+        site = self.site.model_dump(mode="json")
+        return identity_of({"site": site, "argument": self.site_argument, "waits": self.waits_for_mirrors})
 
     def _prepare(self, ports: Ports) -> None:
         basedir.ensure_secrets(self.site, self.state)

@@ -90,11 +90,14 @@ def result_table(service: Service, packages: Sequence[Package], cells: Mapping[t
     for stage in STAGES:
         table.add_column(stage, justify="center")
     table.add_column("s", justify="right")
+    if explains := any(cell.state in ("failed", "testing") for (row, _), cell in cells.items() if row != LAB_ROW):
+        table.add_column("why not", overflow="ellipsis", no_wrap=True)
     for package in packages:
         for target in service.site.targets_of(package):
             cell = cells.get((package.name, target.name), Cell())
+            why = [Text("" if cell.state == "published" else cell.words)] if explains else []
             marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in STAGES]
-            table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "")
+            table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "", *why)
         table.add_section()
     return table
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from config.models.base import Model, Name
+from config.models.base import Folder, Model, Name
 from config.models.build import Build
 from config.models.groups import Groups
 from config.models.packages import Package
@@ -31,8 +31,14 @@ class Distribution(Model):
     name: Name
     title: str
     description: str
-    extends: Name | None = Field(
-        default=None, description="Folder beside this one, whose section files stand where this one has none"
+    extends: Folder | None = Field(
+        default=None,
+        description="Folder whose section files stand where this one has none: the name of one beside it, or a path",
+    )
+    may_degrade: bool = Field(
+        default=False,
+        description="Nobody relies on what is published: `kitten demo` makes a target optional, in a copy of the site in "
+        "the state folder, when what it needs cannot be fetched. False: its packages wait for that target",
     )
     artifacts: str = Field(
         default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"

@@ -61,6 +61,30 @@ class Result(Record):
             raise ValueError(f"not a result of {cls.__name__}, version {VERSION}: {where}: {first['msg']}") from None
 
 
+class TargetSetUp(Record):
+    """What became of one target when what it needs was fetched."""
+
+    target: str
+    outcome: Outcome = "held"
+    reason: str = ""
+    """Why it cannot be used on this host, in one line."""
+
+
+class SetUpResult(Result):
+    """``kitten sandbox`` and ``kitten guests``: what builds and tests of the targets need is in the cache.
+
+    ``cannot-run`` where a target could not be set up; without any target where nothing could.
+    """
+
+    command: Literal["sandbox", "guests"]
+    targets: tuple[TargetSetUp, ...] = ()
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Target that cannot be used → why."""
+        return {found.target: found.reason for found in self.targets if found.outcome != "held"}
+
+
 class SourceResult(Result):
     """``kitten source``: a commit became an SRPM."""
 

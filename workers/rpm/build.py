@@ -100,13 +100,16 @@ def build(order: Order, backend: Backend) -> BuildResult:
         return _made(order, backend, given, configured, plan, known, url, began)
 
 
+_NOT_OF_THE_BUILD = {"machine", "suites", "description", "required", "lag_days"}
+"""Keys of a target that change nothing in its packages: who tests them later, and who waits for them."""
+
+
 def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
     """The build's name: SHA-256 of the SRPM, the target entry, build.yaml, the buildroot's packages and the tools."""
     return identity_of(
         {
             "srpm": srpm_sha256,
-            # What builds: the machine and the suites that test it later change nothing in the packages.
-            "target": order.target.model_dump(mode="json", exclude={"machine", "suites", "description", "required"}),
+            "target": order.target.model_dump(mode="json", exclude=_NOT_OF_THE_BUILD),
             "build": order.site.build.model_dump(mode="json", exclude={"timeout_minutes"}),
             "buildroot": sorted(package.sha256 for package in plan.packages),
             "tools": plan.tools,

@@ -1,0 +1,69 @@
+"""A copy of a site in the state folder, in which targets that cannot be set up on this machine are optional.
+
+The copy extends the site: everything but its targets is the site's own. The site's files are never changed, and a site
+that does not say ``may_degrade`` is never loosened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from config.loading import OWN, SECTIONS, load_site, site_folder
+from master.basedir import write_whole
+
+if TYPE_CHECKING:
+    from config.models import Site
+    from master.service import Service
+
+FOLDER = "site"
+"""Of the copy, below the state folder."""
+LAG_DAYS = 7
+"""How long an optional target may be behind before newer packages wait for it: a mirror is whole again within hours."""
+_BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section in sorted(OWN)))
+"""What a site never takes from the one it extends: the copy links to it."""
+
+
+def with_optional_targets(service: Service, reasons: Mapping[str, str]) -> Service:
+    """The service on a copy of its site in which these targets are optional; it is written first.
+
+    Builds of these targets are still tried, and then do not wait for a mirror: one that is whole again is enough.
+
+    :param reasons: target → why it cannot be set up.
+    """
+    folder, original = service.state / FOLDER, site_folder(service.site_argument).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _BESIDE:
+        _link(folder / name, original / name)
+    because = "".join(f"# {target}: {' '.join(reason.split())}\n" for target, reason in reasons.items())
+    head = f"# Written by `kitten demo`. These targets could not be set up, so nothing waits for them:\n{because}"
+    write_whole(folder / SECTIONS["targets"], head + _yaml(targets(service.site, reasons)))
+    own = service.site.distribution.model_dump(mode="json", exclude_unset=True) | {"extends": str(original)}
+    write_whole(folder / SECTIONS["distribution"], _yaml(own))
+    return replace(service, site=load_site(str(folder)), site_argument=str(folder), waits_for_mirrors=False)
+
+
+def targets(site: Site, optional: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The entries of a site's targets.yaml, with ``required: false`` for the named ones."""
+    return [
+        target.model_dump(mode="json", exclude_unset=True)
+        | ({"required": False, "lag_days": LAG_DAYS} if target.name in optional and target.required else {})
+        for target in site.targets
+    ]
+
+
+def _yaml(data: object) -> str:
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Let ``link`` lead to ``target`` if that exists, else be absent."""
+    if link.is_symlink() and target.exists() and link.readlink() == target:
+        return
+    link.unlink(missing_ok=True)
+    if target.exists():
+        link.symlink_to(target)

@@ -1,0 +1,113 @@
+"""What the demo does when the trees or guests of some targets cannot be had."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from config.loading import load_site
+from master.errors import ServiceError
+from master.service import Service
+from master.target_setup import resume_words, set_up_targets, without
+from workers.results import SetUpResult, TargetSetUp
+
+NAMES = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")
+
+
+@dataclass(frozen=True)
+class Mirror(Service):
+    """A service whose set-up commands find targets missing."""
+
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Command → target → why; ``*`` stands for whatever every target needs."""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def kitten(self, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any) -> Any:
+        command, _, file = arguments
+        self.calls.append((command, (environment or {}).get("KITTEN_MIRROR_WAIT", "as usual")))
+        missing = self.missing.get(command, {})
+        found = [
+            TargetSetUp(target=name, outcome="cannot-run" if name in missing else "held", reason=missing.get(name, ""))
+            for name in NAMES
+            if "*" not in missing
+        ]
+        outcome = "cannot-run" if missing else "held"
+        SetUpResult(command=command, outcome=outcome, summary="", targets=tuple(found)).write(Path(file))
+        return subprocess.CompletedProcess(arguments, 2 if missing else 0)
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KITTEN_MIRROR_WAIT", raising=False)
+
+
+def mirror(tmp_path: Path, missing: Mapping[str, Mapping[str, str]], **distribution: Any) -> Mirror:
+    site = load_site("demo")
+    site = site.model_copy(update={"distribution": site.distribution.model_copy(update=distribution)})
+    return Mirror(site, "demo", tmp_path, missing=missing)
+
+
+def printed() -> Console:
+    return Console(file=io.StringIO(), width=300)
+
+
+def test_what_some_targets_lack_is_not_waited_for_and_stops_no_other(tmp_path: Path) -> None:
+    service, console = mirror(tmp_path, {"guests": {"ppc64le": "404 of linux-image"}}), printed()
+    set_up = set_up_targets(service, console)
+    assert set_up.no_guest == {"ppc64le": "404 of linux-image"}
+    assert set_up.no_tree == {}
+    assert service.calls == [("sandbox", "0"), ("guests", "0")]
+    assert "ready for aarch64, s390x, x86_64, x86_64_v2\n" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_every_target_needs_is_waited_for_before_the_demo_gives_up(tmp_path: Path) -> None:
+    service = mirror(tmp_path, {"sandbox": {"*": "503"}})
+    with pytest.raises(ServiceError, match="kitten sandbox did not succeed"):
+        set_up_targets(service, printed())
+    assert service.calls == [("sandbox", "0"), ("sandbox", "as usual")]
+
+
+def test_a_wait_that_the_user_chose_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITTEN_MIRROR_WAIT", "5")
+    service = mirror(tmp_path, {"sandbox": {"s390x": "503"}})
+    assert set_up_targets(service, printed()).no_tree == {"s390x": "503"}
+    assert service.calls == [("sandbox", "as usual"), ("guests", "as usual")]
+
+
+def test_without_any_target_the_demo_ends_with_the_reason(tmp_path: Path) -> None:
+    half = dict.fromkeys(NAMES[:3], "no compiler"), dict.fromkeys(NAMES[3:], "no kernel")
+    with pytest.raises(ServiceError, match="no target can be set up: no kernel"):
+        set_up_targets(mirror(tmp_path, {"sandbox": half[0], "guests": half[1]}), printed())
+
+
+def test_a_site_that_may_degrade_goes_on_with_a_copy_and_says_how_to_resume(tmp_path: Path) -> None:
+    console = printed()
+    degraded = without(mirror(tmp_path, {}), {"ppc64le": "404 [of] linux-image"}, console)
+    assert not degraded.site.target("ppc64le").required
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "ppc64le cannot be set up: 404 [of] linux-image\n" in text
+    assert f"export KITTEN_SITE={tmp_path}/site" in text
+    assert "run the same command again" in resume_words({"ppc64le": ""})
+    assert resume_words({}) == ""
+
+
+def test_a_site_of_a_persons_own_is_never_loosened(tmp_path: Path) -> None:
+    service, console = mirror(tmp_path, {}, may_degrade=False), printed()
+    assert without(service, {"ppc64le": "404"}, console) is service
+    assert not (tmp_path / "site").exists()
+    assert "may_degrade" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_result_names_the_missing_targets_in_one_line_each() -> None:
+    found = (TargetSetUp(target="x86_64"), TargetSetUp(target="s390x", outcome="cannot-run", reason="404"))
+    result = SetUpResult(command="guests", outcome="cannot-run", summary="", targets=found)
+    assert result.missing == {"s390x": "404"}
+    assert json.loads(result.model_dump_json())["targets"][1]["reason"] == "404"
