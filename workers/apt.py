@@ -96,9 +96,10 @@ class AptRoot:
         except CommandFailed as error:
             words = [line for line in error.done.output.splitlines() if line.startswith(("E:", "Err:"))]
             said = "; ".join(words[-2:]) or error.done.output.strip()[-300:] or str(error)
+            call = [argument for argument in arguments if not argument.startswith("-")]
             raise CannotRun(
-                f"{tool} {' '.join(arguments)} ({self.suite}, {self.architecture}): {said}",
-                f"check the network and the mirror: {tool} -c {self.configuration} {arguments[0]}",
+                f"{tool} {' '.join(call)} ({self.suite}, {self.architecture}): {said}",
+                f"check the network and the mirror: {tool} -c {self.configuration} {call[0]}",
             ) from None
 
     def show(self, package: str) -> Mapping[str, str]:
@@ -108,12 +109,17 @@ class AptRoot:
         """
         return next(iter(paragraphs(self.apt("apt-cache", "show", "--no-all-versions", package).output)))
 
-    def closure(self, packages: list[str]) -> list[str]:
-        """These packages and all they depend on, as apt would install them on an empty system, without recommendations.
+    def closure(self, packages: list[str], status: Path | None = None) -> list[str]:
+        """These packages and all they depend on, as apt would install them without recommendations.
 
-        :raises CannotRun: when the suite lacks one of them.
+        :param status: dpkg's status file of a system that holds some of them already; none: an empty system.
+        :raises CannotRun: when the suite lacks one of them, or when a package of that system would have to go.
         """
-        done = self.apt("apt-get", "--simulate", "--no-install-recommends", "install", *packages)
+        # apt's cached index speaks of one status file: of another, it is made in memory.
+        known = [f"-oDir::State::status={status}", "-oDir::Cache::pkgcache="] if status else []
+        done = self.apt(
+            "apt-get", "--simulate", "--no-install-recommends", "--no-remove", "install", *known, *packages
+        )
         return re.findall(r"^Inst (\S+)", done.output, re.MULTILINE)
 
     def download(self, packages: list[str], into: Path) -> list[Path]:
@@ -123,10 +129,11 @@ class AptRoot:
         return sorted(into.glob("*.deb"))
 
 
-def private_root(suite: str, architecture: str, *, sources: bool = False) -> AptRoot:
+def private_root(suite: str, architecture: str, *, sources: bool = False, newer_than: float = 0.0) -> AptRoot:
     """The private root of a suite and architecture, its lists not older than a day.
 
     :param sources: with the lists of source packages as well (``apt-get source --download-only``).
+    :param newer_than: seconds since 1970; lists that were fetched before are fetched again.
     :raises CannotRun: no apt, no keys, no network.
     """
     folder = cache.root() / "apt" / f"{suite}-{architecture}{'-sources' if sources else ''}"
@@ -140,7 +147,8 @@ def private_root(suite: str, architecture: str, *, sources: bool = False) -> Apt
         file, stamp = folder / "etc" / "parts" / "debian.sources", folder / "updated"
         changed = _write(root.configuration, _configuration_text(folder, architecture))
         changed |= not file.exists() or file.read_text() not in texts.values()
-        if changed or not stamp.exists() or time.time() - stamp.stat().st_mtime > _LISTS_FRESH_SECONDS:
+        oldest = max(newer_than, time.time() - _LISTS_FRESH_SECONDS)
+        if changed or not stamp.exists() or stamp.stat().st_mtime < oldest:
             known = stamp.exists() and not changed
             before = file.read_text() if known else ""
             try:

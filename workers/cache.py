@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,8 +42,23 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         if final.is_dir():
             return final
         partial = root() / kind / f".{key}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         partial.mkdir(parents=True)
-        make(partial)
-        partial.rename(final)
+        try:
+            make(partial)
+            partial.rename(final)
+        except BaseException:
+            remove(partial)  # most of all when it failed because the disk is full
+            raise
     return final
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also if a package or overlayfs made a folder in it that nobody may enter."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                path = Path(parent, name)
+                if not path.is_symlink():
+                    path.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -86,11 +86,12 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
 def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
     from config.loading import load_site
     from workers.rpm import base, buildroot, sandbox
+    from workers.rpm.layer import target_tree
     from workers.rpm.sandboxed import Sandbox
-    from workers.rpm.tree import tree
+    from workers.rpm.tree import base_tree
 
     loaded = load_site(site)
-    made = tree(loaded)
+    plain, trees = base_tree(loaded), {t.name: target_tree(loaded, t) for t in loaded.targets}
     with contextlib.ExitStack() as stack:
         prepared = []
         for target in loaded.targets:
@@ -98,7 +99,7 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
             for srpm in sources:
                 folder = stack.enter_context(sandbox.scratch())
                 plan = backend.plan(buildroot.read_package(srpm))
-                over = sandbox.layers(folder, base.database_layer(loaded, target), made.path)
+                over = sandbox.layers(folder, base.database_layer(loaded, target), *trees[target.name].lower)
                 for name in ("builddir", "packages"):
                     (folder / name).mkdir()
                 binds = sandbox.rpm_configuration(folder, loaded, target)
@@ -110,16 +111,16 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
         def rebuild(job: tuple) -> None:  # type: ignore[type-arg]
             target, srpm, over, binds, folder = job
             argv = ["rpmbuild", "--rebuild", "--target", f"{target.rpm_arch}-linux", f"/mnt/{srpm.name}"]
-            sandbox.run_in(made, argv, binds=binds, target=target, over=over, log=folder / "log")
+            sandbox.run_in(trees[target.name], argv, binds=binds, target=target, over=over, log=folder / "log")
 
         def pack(srpm: Path) -> None:
             with sandbox.scratch() as folder:
                 binds = sandbox.rpm_configuration(folder, loaded, loaded.targets[0])
                 (folder / "builddir").mkdir()
                 binds |= {folder / "builddir": ("/builddir", True), srpm.parent: ("/mnt", False)}
-                sandbox.run_in(made, ["rpm", "-i", f"/mnt/{srpm.name}"], binds=binds, target=None)
+                sandbox.run_in(plain, ["rpm", "-i", f"/mnt/{srpm.name}"], binds=binds, target=None)
                 spec = f"/builddir/SPECS/{srpm.parent.parent.name}.spec"
-                sandbox.run_in(made, ["rpmbuild", "-bs", spec], binds=binds, target=None)
+                sandbox.run_in(plain, ["rpmbuild", "-bs", spec], binds=binds, target=None)
 
         workers = sum(len(pool.workers) * pool.max_builds for pool in loaded.workers if "build" in pool.roles)
         began = time.monotonic()

@@ -61,28 +61,37 @@ class Result(Record):
             raise ValueError(f"not a result of {cls.__name__}, version {VERSION}: {where}: {first['msg']}") from None
 
 
-class TargetSetUp(Record):
-    """What became of one target when what it needs was fetched."""
+class TargetTree(Record):
+    """The sandbox tree of one target: the base, and a layer over it where the host needs a cross compiler."""
 
     target: str
-    outcome: Outcome = "held"
-    reason: str = ""
-    """Why it cannot be used on this host, in one line."""
+    outcome: Literal["held", "cannot-run"] = "held"
+    cause: str = ""
+    """Why it could not be made."""
+    way_out: str = ""
+    identity: str = ""
+    """Of base and layer together: part of the identity of each build in it."""
+    path: str = ""
+    """Root folder of the layer; none: the tree is the base alone."""
+    packages: int = 0
+    """Packages of the layer."""
+    size: int = 0
+    """Bytes of the layer."""
 
 
-class SetUpResult(Result):
-    """``kitten sandbox`` and ``kitten guests``: what builds and tests of the targets need is in the cache.
+class SandboxResult(Result):
+    """``kitten sandbox``: which targets have a tree to build in on this host, and why others have none."""
 
-    ``cannot-run`` where a target could not be set up; without any target where nothing could.
-    """
-
-    command: Literal["sandbox", "guests"]
-    targets: tuple[TargetSetUp, ...] = ()
-
-    @property
-    def missing(self) -> Mapping[str, str]:
-        """Target that cannot be used → why."""
-        return {found.target: found.reason for found in self.targets if found.outcome != "held"}
+    command: Literal["sandbox"] = "sandbox"
+    base: str = ""
+    """Identity of the base; none: it could not be made, and so no tree."""
+    path: str = ""
+    """Root folder of the base."""
+    packages: int = 0
+    """Packages of the base."""
+    size: int = 0
+    """Bytes of the base."""
+    targets: tuple[TargetTree, ...] = ()
 
 
 class SourceResult(Result):
@@ -125,7 +134,7 @@ class BuildResult(Result):
     buildroot: tuple[str, ...] = ()
     """NEVRA and SHA-256 of each package installed on top of the tree, sorted: ``NEVRA sha256`` (mock: NEVRA)."""
     tree: str = ""
-    """Identity of the sandbox tree, or of mock's chroot."""
+    """Identity of the target's sandbox tree, or of mock's chroot."""
 
 
 class Place(Record):

@@ -15,7 +15,8 @@ from config.models import Site, Target
 from workers import cache
 from workers.errors import CannotRun
 from workers.rpm import flags, sandbox
-from workers.rpm.tree import Tree, tree
+from workers.rpm.layer import target_tree
+from workers.rpm.tree import Tree
 
 RECIPE = 1
 """Counted up whenever what is made here changes for the same inputs."""
@@ -45,15 +46,15 @@ def sandbox_base(site: Site, target: Target) -> Path:
 
     :raises CannotRun: when the tree cannot be made.
     """
-    made = tree(site)
+    made = target_tree(site, target)
     return next(
         cache.entry("sandbox-base", _key(site, target, made), lambda at: _make(site, target, made, at)).glob("*.rpm")
     )
 
 
 def database_layer(site: Site, target: Target) -> Path:
-    """A layer to lay over the tree: rpm's database with sandbox-base installed. Made first if it is not there."""
-    made, package = tree(site), sandbox_base(site, target)
+    """A layer to lay over the target's tree: rpm's database with sandbox-base installed. Made first if it is not there."""
+    made, package = target_tree(site, target), sandbox_base(site, target)
 
     def make(at: Path) -> None:
         database = at / "layer/var/lib/rpm"
@@ -77,17 +78,14 @@ def _key(site: Site, target: Target, made: Tree) -> str:
     return identity_of(inputs)[:16]
 
 
-def libraries(root: Path, debian_arch: str) -> list[str]:
+def libraries(made: Tree, debian_arch: str) -> list[str]:
     """Paths, inside the tree, of the libraries of an architecture that sandbox-base speaks for."""
     found = set()
     for name in _LIBRARIES:
         for listing in (f"{name}:{debian_arch}.list", f"{name}-{debian_arch}-cross.list"):
-            path = root / "var/lib/dpkg/info" / listing
-            for line in path.read_text().splitlines() if path.is_file() else []:
-                if (
-                    re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line)
-                    and (root / line.lstrip("/")).is_file()
-                ):
+            path = made.find(f"var/lib/dpkg/info/{listing}")
+            for line in path.read_text().splitlines() if path else []:
+                if re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line) and made.find(line.lstrip("/")):
                     found.add(line)
     return sorted(found)
 
@@ -115,7 +113,7 @@ def specification(provides: list[str], release: str) -> str:
 
 
 def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
-    paths = libraries(made.path, target.toolchain.debian_arch)
+    paths = libraries(made, target.toolchain.debian_arch)
     if not paths:
         raise CannotRun(f"the sandbox tree holds no C library of {target.name} ({target.toolchain.debian_arch})")
     for_each = 'for library; do echo "$library" | /usr/lib/rpm/elfdeps --provides; done'

@@ -11,6 +11,9 @@ from workers import options
 from workers.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.models import Site, Target
     from workers.results import BuildResult
 
 
@@ -74,15 +77,30 @@ def _build(
 
 
 @click.command()
+@click.option("--target", "target_names", metavar="NAME", multiple=True, help="Only its tree; may be given again.")
 @click.option("--shell", metavar="TARGET", help="Enter it as a build of TARGET sees it; what you write is thrown away.")
 @click.option("--base-rpm", metavar="TARGET", help="Print the path of the target's sandbox-base RPM.")
+@options.json
 @options.site
 @options.state
-def sandbox(shell: str | None, base_rpm: str | None, site_name: str, state_folder: Path | None) -> None:
-    """Make the sandbox tree that builds run in, or look into it.
+def sandbox(
+    target_names: tuple[str, ...],
+    shell: str | None,
+    base_rpm: str | None,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
+    """Make the sandbox trees that builds run in, or look into them.
 
-    A Debian userland with rpm and the compilers of every target, made once (about a minute and 1.6 GB) and kept in the cache.
+    A base, which is a Debian userland with rpm and the host's own compilers, and over it a layer of cross compilers for each
+    target that is foreign to this host. They are made once (about a minute and 1.6 GB) and kept in the cache. If one
+    target's layer cannot be made, the others are; the exit status is 2, and the result file has the reason of each.
     """
+    if (shell or base_rpm) and (target_names or json_file or (shell and base_rpm)):
+        raise CannotRun(
+            "--shell and --base-rpm go alone, without --target and --json", "name the target after --shell or --base-rpm"
+        )
     site, _ = options.opened(site_name, state_folder)
     if base_rpm:
         from workers.rpm.base import sandbox_base
@@ -93,6 +111,22 @@ def sandbox(shell: str | None, base_rpm: str | None, site_name: str, state_folde
 
         raise SystemExit(enter(site, options.named_target(site, shell)))
     else:
-        from workers.rpm.tree import describe
+        targets = [options.named_target(site, name) for name in dict.fromkeys(target_names)]
+        _make_trees(site, targets or site.targets, json_file)
 
-        click.echo(describe(site))
+
+def _make_trees(site: Site, targets: Sequence[Target], json_file: Path | None) -> None:
+    from workers.results import SandboxResult
+    from workers.rpm.trees import describe, failure, make_trees
+
+    try:
+        result = make_trees(site, targets)
+    except CannotRun as error:
+        if json_file is not None:
+            SandboxResult(outcome="cannot-run", summary=error.what, cause=error.what).write(json_file)
+        raise
+    if json_file is not None:
+        result.write(json_file)
+    click.echo(describe(site, result))
+    if result.outcome != "held":
+        raise failure(result)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import platform
 import secrets
-import shutil
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ from config.models import Site, Target
 from workers import cache
 from workers.errors import CannotRun
 from workers.rpm import flags
-from workers.rpm.tree import Tree, is_foreign, tree
+from workers.rpm.tree import Tree, base_tree, is_foreign
 from workers.run import CommandFailed, Completed, require, run
 
 Binds = Mapping[Path, tuple[str, bool]]
@@ -34,7 +31,7 @@ _REFUSED = 125  # enter.sh's own exit status
 
 @dataclass(frozen=True)
 class Layers:
-    """A writable view of the tree: read-only layers, topmost first, and the scratch folder that takes what is written."""
+    """A writable view of a tree: read-only folders, topmost first, and the scratch folder that takes what is written."""
 
     lower: tuple[Path, ...]
     upper: Path
@@ -43,18 +40,23 @@ class Layers:
 
     @property
     def options(self) -> str:
-        """Options of overlayfs in a user namespace (https://docs.kernel.org/filesystems/overlayfs.html)."""
-        paths = [*self.lower, self.upper, self.work]
-        if any(character in str(path) for path in paths for character in ",:\\"):
-            raise CannotRun(
-                f"overlayfs takes no comma, colon or backslash in {self.upper}", "choose another KITTEN_CACHE"
-            )
-        lower = ":".join(str(path) for path in self.lower)
-        return f"lowerdir={lower},upperdir={self.upper},workdir={self.work},userxattr"
+        """Options of overlayfs that mount it."""
+        return f"{_lower_option(self.lower)},upperdir={_named(self.upper)},workdir={_named(self.work)}"
+
+
+def _lower_option(lower: Sequence[Path]) -> str:
+    """Options of overlayfs in a user namespace (https://docs.kernel.org/filesystems/overlayfs.html)."""
+    return f"userxattr,lowerdir={':'.join(_named(path) for path in lower)}"
+
+
+def _named(path: Path) -> str:
+    if any(character in str(path) for character in ",:\\"):
+        raise CannotRun(f"overlayfs takes no comma, colon or backslash in {path}", "choose another KITTEN_CACHE")
+    return str(path)
 
 
 def layers(scratch: Path, *lower: Path) -> Layers:
-    """A writable view whose changes go below ``scratch``."""
+    """A writable view of folders, topmost first, whose changes go below ``scratch``."""
     made = Layers(lower, scratch / "upper", scratch / "work", scratch / "merged")
     for path in (made.upper, made.work, made.merged):
         path.mkdir(parents=True)
@@ -114,8 +116,9 @@ def command(
 def prepared(
     made: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
 ) -> list[str]:
-    """The command line that runs a program over the tree, or over layers that begin with it.
+    """The command line that runs a program over the tree, or over layers that end with it.
 
+    :param target: whose programs run, through an emulator if they are foreign; none: the host's own alone.
     :raises CannotRun: without bubblewrap, or without an emulator for a foreign target.
     """
     require("bwrap", "bubblewrap")
@@ -127,9 +130,18 @@ def prepared(
                 f"{target.name} is foreign to this {platform.machine()} host and names no emulator",
                 "set toolchain.user_emulator of the target in targets.yaml",
             )
-        configuration = (made.path / f"usr/lib/binfmt.d/{emulator}.conf").read_text()
-        handler = binfmt_handler(configuration, made.path / "usr/bin" / emulator)
-    root, overlay = (over.merged, over.options) if over else (made.path, "")
+        configuration, program = made.find(f"usr/lib/binfmt.d/{emulator}.conf"), made.find(f"usr/bin/{emulator}")
+        if configuration is None or program is None:
+            raise CannotRun(
+                f"{target.name} names the emulator {emulator}, which Debian's qemu-user does not have",
+                f"toolchain.user_emulator of the target in targets.yaml is one of: ls {made.base / 'usr/lib/binfmt.d'}",
+            )
+        handler = binfmt_handler(configuration.read_text(), program)
+    if over:
+        root, overlay = over.merged, over.options
+    else:
+        # In the command's own mount namespace, over the topmost folder: no empty folder is needed for it, and none is left.
+        root, overlay = made.lower[0], _lower_option(made.lower) if len(made.lower) > 1 else ""
     return command(root, argv, binds, target, writable=over is not None, handler=handler, overlay=overlay)
 
 
@@ -145,7 +157,7 @@ def run_in(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program over the tree, or over layers that begin with it.
+    """Run a program over the tree, or over layers that end with it.
 
     :raises CommandFailed: as ``workers.run.run``.
     :raises CannotRun: when this host cannot make the sandbox; says what is missing.
@@ -186,7 +198,7 @@ def _refusal(done: Completed) -> CannotRun | None:
     return None
 
 
-def run_in_tree(
+def run_in_base(
     site: Site,
     argv: Sequence[str],
     *,
@@ -197,18 +209,19 @@ def run_in_tree(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program in the site's tree, read-only but for ``binds``, with the site's rpm macros (the target's, if named).
+    """Run a program in the base of the site's trees, read-only but for ``binds``: what needs no compiler of a target.
 
+    :param target: whose rpm macros the program sees; none: the site's alone.
     :raises CommandFailed: on a non-zero exit (unless ``check`` is off) or when ``timeout`` seconds are over.
     :raises CannotRun: when the tree or the sandbox cannot be made on this host.
     """
-    made = tree(site)
+    made = base_tree(site)
     with scratch() as folder:
         configured = {**rpm_configuration(folder, site, target), **(binds or {})}
         if not any(inside == "/builddir" for inside, _ in configured.values()):
             (folder / "builddir").mkdir()
             configured[folder / "builddir"] = ("/builddir", True)
-        return run_in(made, argv, binds=configured, target=target, log=log, echo=echo, timeout=timeout, check=check)
+        return run_in(made, argv, binds=configured, target=None, log=log, echo=echo, timeout=timeout, check=check)
 
 
 def rpm_configuration(folder: Path, site: Site, target: Target | None) -> dict[Path, tuple[str, bool]]:
@@ -230,23 +243,12 @@ def scratch() -> Iterator[Path]:
             for other in home.glob("*.lock"):
                 with contextlib.suppress(OSError), other.open("a") as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(other.with_suffix(""))
+                    cache.remove(other.with_suffix(""))
                     other.unlink()
             fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
         folder.mkdir()
         try:
             yield folder
         finally:
-            remove(folder)
+            cache.remove(folder)
             lock.unlink(missing_ok=True)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, also where a package or overlayfs made a folder nobody may enter."""
-    if os.geteuid() != 0:
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                path = Path(parent, name)
-                if not path.is_symlink():
-                    path.chmod(stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,8 @@ from workers.errors import CannotRun, DidNotHold
 from workers.rpm import base, buildroot, logs, sandbox
 from workers.rpm.backend import Built, Plan
 from workers.rpm.buildroot import Package
-from workers.rpm.tree import is_foreign, tree
+from workers.rpm.layer import target_tree
+from workers.rpm.tree import is_foreign
 from workers.run import CommandFailed
 
 RECIPE = 1
@@ -32,7 +33,7 @@ class Sandbox:
 
     def plan(self, srpm: Package) -> Plan:
         """Resolve BuildRequires against sandbox-base and what the target has staged."""
-        made = tree(self.site)
+        made = target_tree(self.site, self.target)
         stands = buildroot.read_package(base.sandbox_base(self.site, self.target))
         staged = buildroot.read_repository(self.staged) if srpm.requires else []
         packages = buildroot.resolve(srpm.name, srpm.requires, stands, staged, self.target.rpm_arch)
@@ -40,11 +41,11 @@ class Sandbox:
 
     def build(self, srpm: Package, plan: Plan, into: Path) -> Built:
         """Install the plan's packages over the tree, run rpmbuild, keep what it made."""
-        made = tree(self.site)
+        made = target_tree(self.site, self.target)
         log = into / "build.log"
         minutes = self.site.build.timeout_minutes * (_EMULATED if is_foreign(self.target) else 1)
         with sandbox.scratch() as folder:
-            over = sandbox.layers(folder, base.database_layer(self.site, self.target), made.path)
+            over = sandbox.layers(folder, base.database_layer(self.site, self.target), *made.lower)
             builddir, packages = folder / "builddir", folder / "packages"
             builddir.mkdir()
             packages.mkdir()
@@ -82,7 +83,7 @@ class Sandbox:
             text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))
         try:
             sandbox.run_in(
-                tree(self.site),
+                target_tree(self.site, self.target),
                 argv,
                 binds={**binds, folder: ("/packages", False)},
                 target=self.target,

@@ -1,7 +1,8 @@
-"""The sandbox tree: a Debian userland with rpm and (cross) compilers for each target of a site, made once, then only read.
+"""Sandbox trees: a Debian userland that builds run in, made once, then only read.
 
-Its packages follow from ``targets.yaml`` alone; their exact versions are the tree's identity, which is part of the
-identity of every build made in it.
+A tree is a base, the same for every target, and on top of it what a foreign target needs: a layer (``workers.rpm.layer``).
+Their packages follow from ``targets.yaml`` alone; the exact versions of a target's are its tree's identity, which is part of
+the identity of every build made in it. Why there are two parts: docs/architecture.md, "Base and layers".
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from config.identity import identity_of
 from config.models import Site, Target
@@ -19,32 +23,49 @@ from workers import apt, cache
 from workers.errors import CannotRun
 from workers.run import CommandFailed, require, run
 
-RECIPE = 2
-"""Counted up whenever what is made here changes for the same list of packages."""
+RECIPE = 3
+"""Counted up whenever what is made here or in ``workers.rpm.layer`` changes for the same list of packages."""
 
 # What specs may take for granted, besides Debian's essential packages. qemu-user holds the static emulators, so that
 # they belong to the tree's identity; qemu-user-binfmt holds the magic numbers by which the kernel knows foreign programs.
-_PACKAGES = (
+PACKAGES = (
     *("rpm", "gcc", "g++", "binutils", "make", "perl", "patch", "file", "debugedit", "elfutils", "pkgconf"),
     *("zstd", "xz-utils", "bzip2", "unzip", "cpio", "gawk", "m4", "qemu-user", "qemu-user-binfmt"),
 )
+"""Debian packages of the base."""
+
+LEFT_OUT = tuple(f"--path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "lintian"))
+"""Options of dpkg that leave out what no build reads."""
+
 _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el", "s390x": "s390x", "riscv64": "riscv64"}
-_LEFT_OUT = ("man", "doc", "locale", "info", "lintian")
+_ALIASES = ("stable", "oldstable", "testing")  # under which a mirror serves some release as well
+
+# What apt prints if a mirror's index names files that it does not serve, or serves otherwise.
+_CONTRADICTION = re.compile(r"\s404\s|Hash Sum mismatch|File has unexpected size|Mirror sync in progress")
+FetchedT = TypeVar("FetchedT")
 
 
 @dataclass(frozen=True)
 class Tree:
     """A sandbox tree on this host."""
 
-    path: Path
-    """Its root folder."""
+    lower: tuple[Path, ...]
+    """Its folders, topmost first: what a folder does not have, the next one brings. The last is the base."""
     identity: str
     """Hash of the exact version of each of its packages and of the recipe."""
 
     @property
-    def packages(self) -> Path:
-        """File that lists its packages: ``NAME VERSION ARCHITECTURE`` lines."""
-        return self.path.with_name("packages")
+    def base(self) -> Path:
+        """Root folder of the base."""
+        return self.lower[-1]
+
+    def find(self, path: str) -> Path | None:
+        """A file of the tree, by its path without the leading slash."""
+        for folder in self.lower:
+            # What a layer removed from the base is there as a device file, overlayfs' mark.
+            if os.path.lexists(folder / path):
+                return folder / path if (folder / path).is_file() else None
+        return None
 
 
 def native_arch() -> str:
@@ -58,123 +79,134 @@ def is_foreign(target: Target) -> bool:
     return target.toolchain.debian_arch != native_arch()
 
 
-def package_list(site: Site) -> tuple[str, ...]:
-    """Debian packages of the site's tree, sorted. Cross C libraries are only recommended by compilers: asked for by name."""
-    names = set(_PACKAGES)
-    for target in filter(is_foreign, site.targets):
-        # Debian writes x86-64 in package names, where the triplet has x86_64.
-        triplet, arch = target.toolchain.triplet.replace("_", "-"), target.toolchain.debian_arch
-        names |= {f"gcc-{triplet}", f"g++-{triplet}", f"binutils-{triplet}", f"libc6-dev-{arch}-cross"}
-    return tuple(sorted(names))
-
-
-def installed_packages(status: str) -> tuple[str, ...]:
-    """``NAME VERSION ARCHITECTURE`` of each package that a dpkg status file calls installed, sorted."""
+def installed_packages(root: Path) -> tuple[str, ...]:
+    """``NAME VERSION ARCHITECTURE`` of each package that dpkg calls installed below ``root``, sorted."""
     found = []
-    for stanza in status.split("\n\n"):
+    for stanza in (root / "var/lib/dpkg/status").read_text().split("\n\n"):
         field = dict(re.findall(r"(?m)^(Package|Version|Architecture|Status): (.*)$", stanza))
         if field.get("Status", "").endswith(" installed"):
             found.append(f"{field['Package']} {field['Version']} {field['Architecture']}")
     return tuple(sorted(found))
 
 
-def key(site: Site) -> str:
-    """Name of the site's tree in the cache."""
-    packages = package_list(site)
-    return identity_of({"suite": site.build.suite, "packages": packages, "recipe": RECIPE, "on": native_arch()})[:16]
+def listed_packages(root: Path) -> tuple[str, ...]:
+    """``NAME VERSION ARCHITECTURE`` of each package that a part of a tree brings, sorted."""
+    return tuple(root.with_name("packages").read_text().splitlines())
 
 
-def folder(site: Site) -> Path:
-    """Where the site's tree lies, or will."""
-    return cache.root() / "trees" / key(site)
+def finish(partial: Path, packages: tuple[str, ...], *below: str) -> None:
+    """Write the list of packages and the identity of a part of a tree.
+
+    :param below: the packages that the part stands on.
+    """
+    (partial / "packages").write_text("".join(f"{line}\n" for line in packages))
+    identity = identity_of({"packages": packages, "recipe": RECIPE} | ({"on": below} if below else {}))
+    (partial / "identity").write_text(identity + "\n")
 
 
-def tree(site: Site) -> Tree:
-    """The site's sandbox tree; made first if it is not there (a minute or so, 1.6 GB).
+def base_key(site: Site) -> str:
+    """Name of the base in the cache: sites of one suite share it."""
+    return identity_of({"suite": site.build.suite, "packages": PACKAGES, "recipe": RECIPE, "on": native_arch()})[:16]
+
+
+def base_tree(site: Site) -> Tree:
+    """The base of the site's trees, which is the whole tree of a native target; made first if it is not there.
 
     :raises CannotRun: without a mirror or mmdebstrap, or when that fails.
     """
-    made = cache.entry("trees", key(site), lambda partial: _make(site, partial))
-    return Tree(made / "root", (made / "identity").read_text().strip())
+    made = cache.entry("trees", base_key(site), lambda partial: _make(site.build.suite, partial))
+    return Tree((made / "root",), (made / "identity").read_text().strip())
 
 
-def describe(site: Site) -> str:
-    """The site's tree in words; made first if it is not there."""
-    made = tree(site)
-    size = sum(path.lstat().st_size for path in made.path.rglob("*") if path.is_file() and not path.is_symlink())
-    days = (time.time() - made.packages.stat().st_mtime) / 86400
-    count = len(made.packages.read_text().splitlines())
-    return "\n".join(
-        (
-            f"path      {made.path}",
-            f"identity  {made.identity}",
-            f"packages  {count} of Debian {site.build.suite}: {made.packages}",
-            f"size      {size / 1e9:.1f} GB",
-            f"made      {days:.1f} days ago",
-        )
-    )
+def from_archive(suite: str, fetch: Callable[[str], FetchedT]) -> FetchedT:
+    """What ``fetch`` gets under the first name of the suite whose index and packages agree.
+
+    :param fetch: called with a name of the suite; again with another if the mirror contradicts itself.
+    :raises CannotRun: as ``fetch`` under the suite's own name.
+    """
+    first: CannotRun | None = None
+    for name in suite_names(suite):
+        if first:
+            say(f"{first.what}\nsandbox: the mirror contradicts itself about {suite}; trying its other name {name}")
+        try:
+            return fetch(name)
+        except CannotRun as error:
+            first = first or error
+            if not _CONTRADICTION.search(error.what):
+                break
+    assert first is not None  # noqa: S101 - the suite itself is one of its names
+    raise first
 
 
-def _make(site: Site, partial: Path) -> None:
+def suite_names(suite: str) -> Iterator[str]:
+    """Names under which to ask a mirror for a suite: its own, then those that are signed as the same release."""
+    yield suite
+    for alias in _ALIASES:
+        with suppress(CannotRun):
+            index = apt.private_root(alias, native_arch()).apt("apt-get", "indextargets", "--format", "$(CODENAME)")
+            if set(index.output.split()) == {suite}:
+                yield alias
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"sandbox: {text}", flush=True)  # noqa: T201 - progress for people
+
+
+def _make(suite: str, partial: Path) -> None:
     began = time.monotonic()
+    root = partial / "root"
+    from_archive(suite, lambda name: _bootstrap(name, root))
+    for folder in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for mount_point in ("etc/rpmrc", "etc/rpm/macros"):
+        (root / mount_point).touch()
+    # libtool writes an rpath for every folder that is not in here. The loader reads only its cache, which stays as it is.
+    (root / "etc/ld.so.conf.d/lib64.conf").write_text("/usr/lib64\n")
+    found = installed_packages(root)
+    if not any(line.startswith("rpm ") for line in found):
+        raise CannotRun(f"the sandbox's base of {suite} came out without rpm")
+    finish(partial, found)
+    say(f"base: {len(found)} packages in {time.monotonic() - began:.0f} s")
+
+
+def _bootstrap(suite: str, root: Path) -> None:
+    """Make a Debian tree in ``root``.
+
+    :raises CannotRun: with the words of apt or mmdebstrap.
+    """
+    cache.remove(root)
     mmdebstrap = require("mmdebstrap", "mmdebstrap")
     mirror, keyring = apt.mirror(), apt.keyring()
-    packages = package_list(site)
-    _say(f"Debian {site.build.suite}, {len(packages)} packages and what they need, from {mirror}")
-    root = partial / "root"
-    options = ["--variant=essential", "--components=main", f"--include={','.join(packages)}"]
-    options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
-    options += ["--dpkgopt=force-unsafe-io", *(f"--aptopt={line}" for line in _transport())]
-    archive = f"deb [signed-by={keyring}] {mirror} {site.build.suite} main"
+    say(f"base: Debian {suite}, {len(PACKAGES)} packages and what they need, from {mirror}")
+    options = ["--variant=essential", "--components=main", f"--include={','.join(PACKAGES)}"]
+    options += [f"--dpkgopt={option.removeprefix('--')}" for option in (*LEFT_OUT, "--force-unsafe-io")]
+    options += [f"--aptopt={line}" for line in _transport()]
+    archive = f"deb [signed-by={keyring}] {mirror} {suite} main"
     try:
         if os.geteuid() == 0:
             # Namespaces of our own: whatever ends this early takes mmdebstrap's mounts and processes along.
             alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
-            run([*alone, "--format=directory", *options, site.build.suite, root, archive], echo=True)
+            run([*alone, "--format=directory", *options, suite, root, archive], echo=True)
         else:
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
-            tar = partial / "root.tar"
-            run([mmdebstrap, "--mode=unshare", "--format=tar", *options, site.build.suite, tar, archive], echo=True)
+            tar = root.with_suffix(".tar")
+            run([mmdebstrap, "--mode=unshare", "--format=tar", *options, suite, tar, archive], echo=True)
             root.mkdir()
             run(["tar", "-x", "-f", tar, "-C", root, "--no-same-owner", "--exclude=./dev/*"])
             tar.unlink()
     except CommandFailed as error:
-        last = next((line for line in reversed(error.done.output.splitlines()) if line.startswith("E: ")), "see above")
+        lines = error.done.output.splitlines()
+        # What the mirror answered says more than mmdebstrap's last words, which name the program that failed.
+        why = next((line for line in lines if _CONTRADICTION.search(line)), "")
+        why = why or next((line for line in reversed(lines) if line.startswith("E: ")), "see above")
         raise CannotRun(
-            f"the sandbox tree could not be made: {last.removeprefix('E: ')}",
-            f"is {mirror} reachable, with suite {site.build.suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
+            f"the sandbox's base could not be made: {why.strip().removeprefix('E: ')}",
+            f"is {mirror} reachable, with suite {suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
         ) from error
-    _furnish(site, root)
-    found = installed_packages((root / "var/lib/dpkg/status").read_text())
-    if not any(line.startswith("rpm ") for line in found):
-        raise CannotRun(f"the sandbox tree of {site.build.suite} came out without rpm")
-    (partial / "packages").write_text("\n".join(found) + "\n")
-    (partial / "identity").write_text(identity_of({"packages": found, "recipe": RECIPE}) + "\n")
-    _say(f"{len(found)} packages in {time.monotonic() - began:.0f} s")
-
-
-def _say(text: str) -> None:
-    print(f"sandbox tree: {text}", flush=True)  # noqa: T201 - progress for people
 
 
 def _transport() -> list[str]:
     """How this host's apt reaches an archive (proxies, certificates), as apt.conf lines: mmdebstrap's own apt asks nobody."""
     dump = run(["apt-config", "dump", "--format", '%f "%v";%n']).output
     return [line for line in dump.splitlines() if re.match(r'Acquire::https?::[^"]*(Proxy|CAInfo)[^"]* "[^"]+";', line)]
-
-
-def _furnish(site: Site, root: Path) -> None:
-    """Add what Debian does not bring: mount points for our files, and the folder /usr/lib64 in every search path."""
-    for name in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    for name in ("etc/rpmrc", "etc/rpm/macros"):
-        (root / name).touch()
-    for target in filter(is_foreign, site.targets):
-        # Cross gcc looks there for libraries, and so does the emulated loader, which takes it for /lib/TRIPLET
-        # (QEMU_LD_PREFIX). Only packages of the target that is being built ever lie in /usr/lib64.
-        triplet = target.toolchain.triplet
-        link = root / "usr" / triplet / "lib" / triplet
-        if not link.is_symlink():
-            link.symlink_to("../../lib64")
-    # libtool writes an rpath for every folder that is not in here. The loader reads only its cache, which stays as it is.
-    (root / "etc/ld.so.conf.d/lib64.conf").write_text("/usr/lib64\n")

@@ -74,7 +74,7 @@ def source_of(request: Request) -> SourceResult:
 
 
 def _work_tree(request: Request, scratch: Path) -> _WorkTree:
-    from workers.rpm.tree import tree
+    from workers.rpm.tree import base_tree
 
     folder = scratch / "dist-git"
     folder.mkdir()
@@ -90,7 +90,7 @@ def _work_tree(request: Request, scratch: Path) -> _WorkTree:
             "tree": request.commit.tree,
             "patch": patch,
             "sources": {tarball.file: tarball.sha512 for tarball in tarballs},
-            "sandbox": tree(request.site).identity,
+            "sandbox": base_tree(request.site).identity,
             "macros": _macros(request),
             "recipe": srpm.RECIPE,
         }

@@ -75,7 +75,7 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
     :param seconds: time that each file of the source package carries, s since 1970.
     :raises DidNotHold: with the spec's own error, file and line first.
     """
-    from workers.rpm.sandbox import run_in_tree
+    from workers.rpm.sandbox import run_in_base
 
     spec = only_spec(folder)
     for name in ("SPECS", "SOURCES", "SRPMS", "answers"):
@@ -89,7 +89,7 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
     target = site.targets_of(package)[0]
     argv = ["sh", "-c", _SCRIPT, "source", spec.name, f"{target.rpm_arch}-linux"]
     try:
-        run_in_tree(site, argv, binds={scratch: ("/builddir", True)}, target=target, timeout=SECONDS)
+        run_in_base(site, argv, binds={scratch: ("/builddir", True)}, target=target, timeout=SECONDS)
     except CommandFailed as error:
         what = (
             f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)

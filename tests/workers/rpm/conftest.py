@@ -1,4 +1,4 @@
-"""Source packages made for the tests, with the real rpmbuild of the sandbox tree."""
+"""Source packages made for the tests, with the real rpmbuild of the sandbox's base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Package, Site
-from workers.rpm.sandbox import run_in_tree
+from workers.rpm.sandbox import run_in_base
 
 SPEC = """\
 Name: {name}
@@ -91,7 +91,7 @@ def make_srpm(site: Site, tmp_path: Path) -> MakeSource:
         (folder / "main.c").write_text(code)
         (folder / "it.spec").write_text(SPEC.format(name=name, **({"more": ""} | parts)))
         argv = ["rpmbuild", "-bs", "-D", "_sourcedir /builddir", "-D", "_srcrpmdir /builddir", "it.spec"]
-        run_in_tree(site, argv, binds={folder: ("/builddir", True)})
+        run_in_base(site, argv, binds={folder: ("/builddir", True)})
         return next(folder.glob("*.src.rpm"))
 
     return make

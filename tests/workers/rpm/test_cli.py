@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.results import BuildResult
+from workers.results import BuildResult, SandboxResult
 from workers.run import Completed, run
 
 
@@ -39,5 +39,25 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, arguments: list[str], said:
 
 
 def test_an_unknown_target_of_the_sandbox_is_named(tmp_path: Path) -> None:
-    done = kitten("sandbox", "--base-rpm", "vax", state=tmp_path)
-    assert (done.status, "unknown target 'vax'" in done.output) == (2, True)
+    for option in ("--base-rpm", "--shell", "--target"):
+        done = kitten("sandbox", option, "vax", state=tmp_path)
+        assert (done.status, "unknown target 'vax'" in done.output) == (2, True)
+
+
+def test_a_look_into_one_sandbox_takes_no_option_that_makes_some(tmp_path: Path) -> None:
+    for more in (["--target", "aarch64"], ["--json", str(tmp_path / "r.json")], ["--base-rpm", "s390x"]):
+        done = kitten("sandbox", "--shell", "s390x", *more, state=tmp_path)
+        assert (done.status, "go alone" in done.output) == (2, True)
+
+
+def test_without_a_base_there_is_one_line_and_a_result_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")  # discard: nobody listens
+    done = kitten("sandbox", "--json", str(tmp_path / "r.json"), state=tmp_path)
+    result = SandboxResult.read((tmp_path / "r.json").read_text())
+    assert (done.status, result.outcome, result.targets) == (2, "cannot-run", ())
+    assert f"kitten: {result.cause}\n  → is http://127.0.0.1:9/debian reachable" in done.output
+    assert "Traceback" not in done.output
+    assert not list((tmp_path / "cache/trees").glob("*.partial"))

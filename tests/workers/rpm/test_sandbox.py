@@ -11,6 +11,7 @@ from config.models import Site
 from workers import cache
 from workers.errors import CannotRun
 from workers.rpm import sandbox
+from workers.rpm.tree import Tree
 from workers.run import CommandFailed, Completed
 
 
@@ -38,6 +39,14 @@ def test_the_network_and_other_processes_are_out_of_sight() -> None:
 def test_a_folder_overlayfs_cannot_name_is_refused() -> None:
     with pytest.raises(CannotRun, match="no comma, colon or backslash"):
         _ = sandbox.Layers((Path("/tree"),), Path("/a:b/upper"), Path("/a:b/work"), Path("/a:b/merged")).options
+
+
+def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path) -> None:
+    target = site.target("s390x")
+    toolchain = target.toolchain.model_copy(update={"user_emulator": "qemu-vax"})
+    other = target.model_copy(update={"toolchain": toolchain})
+    with pytest.raises(CannotRun, match="s390x names the emulator qemu-vax"):
+        sandbox.prepared(Tree((tmp_path,), ""), ["true"], {}, other)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +87,11 @@ def test_scratch_of_a_dead_holder_is_swept_and_that_of_a_living_one_is_not(
 
 
 @pytest.mark.sandbox
-def test_the_tree_is_read_only_and_the_hosts_environment_does_not_leak(
+def test_the_base_is_read_only_and_the_hosts_environment_does_not_leak(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "x")
-    done = sandbox.run_in_tree(site, ["sh", "-c", "env; touch /usr/x"], check=False)
+    done = sandbox.run_in_base(site, ["sh", "-c", "env; touch /usr/x"], check=False)
     assert "SECRET" not in done.output
     assert "Read-only file system" in done.output
     assert done.status == 1
@@ -93,7 +102,7 @@ def test_when_the_time_is_up_everything_inside_is_gone(site: Site, tmp_path: Pat
     (tmp_path / "b").mkdir()
     argv = ["sh", "-c", "(setsid sleep 987654 &) ; sleep 987654"]
     with pytest.raises(CommandFailed) as caught:
-        sandbox.run_in_tree(site, argv, binds={tmp_path / "b": ("/builddir", True)}, timeout=2)
+        sandbox.run_in_base(site, argv, binds={tmp_path / "b": ("/builddir", True)}, timeout=2)
     assert caught.value.timed_out
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"987654" in _read(path)]
     assert not left
