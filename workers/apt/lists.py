@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,6 +31,9 @@ _DAY = 24 * 3600
 _KEPT = 3  # sets of lists, besides those in use
 _ALIASES = ("stable", "oldstable", "oldoldstable", "testing")
 _UPDATE_TIMEOUT = 600.0
+_RELEASE_ONLY = tuple(
+    f"-oAcquire::IndexTargets::{index}::DefaultEnabled=false" for index in ("deb::Packages", "deb-src::Sources")
+)
 
 
 class Lists:
@@ -86,16 +90,14 @@ class Lists:
 
     def _fetched(self, name: str, root: AptRoot) -> AptRoot:
         root.furnish(name, sources=self._sources)
-        if before := self._confirmed(name, 0):  # what did not change is not fetched again
-            for path in before.lists:
-                with contextlib.suppress(FileNotFoundError):
-                    shutil.copy2(path, root.folder / "lists" / path.name)
-        # Names move from one release to the next; whether this one fits is checked below.
-        words = ("update", "--error-on=any", "--allow-releaseinfo-change")
-        root.apt("apt-get", *words, timeout=_UPDATE_TIMEOUT)
+        self._update(root, *_RELEASE_ONLY)
         self._check_release(root)
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in _release_files(root))).hexdigest()
-        final = AptRoot(self.folder / f"lists-{digest[:16]}", self.suite, self.architecture)
+        final = self._final(root)
+        if not final.folder.is_dir():
+            self._update(root)
+            self._check_release(root)
+            self._check_indexes(root)
+            final = self._final(root)  # the mirror may have changed in between
         if not final.folder.is_dir():
             for path in root.folder.glob("*.bin"):  # apt's caches of the lists name the folder they were made in
                 path.unlink()
@@ -106,17 +108,28 @@ class Lists:
         _replace(self.folder / f"name-{name}", final.folder.name)
         return final
 
+    def _update(self, root: AptRoot, *options: str) -> None:
+        # Names move from one release to the next; whether this one fits is checked here, not by apt.
+        words = ("update", "--error-on=any", "--allow-releaseinfo-change")
+        root.apt("apt-get", *words, *options, timeout=_UPDATE_TIMEOUT)
+
+    def _final(self, root: AptRoot) -> AptRoot:
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in _release_files(root))).hexdigest()
+        return AptRoot(self.folder / f"lists-{digest[:16]}", self.suite, self.architecture)
+
     def _check_release(self, root: AptRoot) -> None:
-        """Compare the suite with what apt read in the signed Release: a name may be that of another release."""
-        targets = root.apt("apt-get", "indextargets", "--format", "$(CODENAME) $(SUITE)").output
-        found = {tuple(line.split()) for line in targets.splitlines() if line.strip()}
-        if not found:
+        """Compare the suite with the signed Release, which apt has verified: a name may be that of another release."""
+        fields = release(root)
+        names = [fields[key] for key in ("Codename", "Suite") if key in fields]
+        if self.suite not in names:
+            raise MirrorDisagrees(f"the release signed there is {names[0] if names else 'nameless'}", passing=False)
+
+    def _check_indexes(self, root: AptRoot) -> None:
+        if not any(re.search(r"_(Packages|Sources)(\.\w+)?$", path.name) for path in root.lists):
             raise CannotRun(
                 f"{self.mirror} has no lists of {self.suite} for {self.architecture}",
                 "check suite and architecture, or use another mirror: export KITTEN_DEBIAN_MIRROR=URL",
             )
-        if other := next((words for words in found if self.suite not in words), None):
-            raise MirrorDisagrees(f"the release signed there is {other[0] if other else 'nameless'}", passing=False)
 
     def _root(self, folder: str) -> AptRoot | None:
         path = self.folder / folder
@@ -146,12 +159,13 @@ def confirmed(root: AptRoot) -> float:
     return _time(root.folder / "confirmed")
 
 
-def release(root: AptRoot) -> dict[str, str]:
-    """The fields of the lists' Release: what apt has verified."""
+def release(root: AptRoot) -> Mapping[str, str]:
+    """The fields of the lists' Release, whose signature apt has verified."""
     for path in _release_files(root):
-        for fields in paragraphs(path.read_text(errors="replace")):
-            if "Codename" in fields or "Suite" in fields:
-                return dict(fields)
+        text = path.read_text(errors="replace")
+        if text.startswith("-----BEGIN PGP SIGNED MESSAGE-----"):
+            text = re.split(r"\n\s*\n", text, maxsplit=1)[-1]  # the armour's headers are not signed (RFC 9580, 7.1)
+        return next(paragraphs(text), {})
     return {}
 
 
