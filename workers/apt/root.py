@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,18 @@ from workers.run import CommandFailed, Completed, require, run
 
 _TIMEOUT = 1800.0  # s: of one call of apt, and so the bound on a mirror that sends little by little
 _STALL_SECONDS = 30
+_NO_SPACE = "No space left on device"
+_LEAST_FREE = 64 * 1024**2  # bytes; with less, apt cannot even read its lists, and seldom says why
 _SOURCES = "etc/parts/debian.sources"
 
-# apt's messages when index and pool do not agree. A 404 on InRelease itself is another message: no such suite.
+# Messages of apt (E:, since apt 3 in some modes Error:) when index and pool do not agree. A 404 on InRelease itself is another
+# message: no such suite.
 # https://salsa.debian.org/apt-team/apt/-/blob/main/apt-pkg/acquire-item.cc and methods/
 _CONTRADICTION = re.compile(
-    r"(?m)^[EW]: (.*(?:\s(?:404|429|5\d\d)\s|Hash Sum mismatch|unexpected size|Mirror sync in progress|Splitting up).*)$"
+    r"(?m)^(?:[EW]|Error|Warning): (.*(?:\s(?:404|429|5\d\d)\s|Hash Sum mismatch|unexpected size|Mirror sync in progress|Splitting up).*)$"
 )
-_EXPIRED = re.compile(r"(?m)^E: (Release file for .* is expired .*)$")
+_EXPIRED = re.compile(r"(?m)^(?:E|Error): (Release file for .* is expired .*)$")
+_COMPLAINT = re.compile(r"(?:E|Error|Err):|(?:W|Warning): (?:GPG error|OpenPGP signature)")
 
 
 class MirrorDisagrees(CannotRun):
@@ -35,7 +40,7 @@ class MirrorDisagrees(CannotRun):
 
 def contradiction(output: str) -> MirrorDisagrees | None:
     """The first contradiction between index and files in the output of an apt tool or of mmdebstrap, if there is one."""
-    if "No space left on device" in output:
+    if _NO_SPACE in output:
         return None
     if found := _CONTRADICTION.search(output):
         return MirrorDisagrees(_brief(found[1]))
@@ -101,12 +106,18 @@ class AptRoot:
             output = error.done.output
             if found := contradiction(output):
                 raise found from None
-            lines = [line for line in output.splitlines() if line.startswith(("E:", "Err:", "W: GPG error"))]
+            call = f"{tool} {' '.join(word for word in arguments if not word.startswith('-'))} ({self.suite}, {self.architecture})"
+            if _NO_SPACE in output or shutil.disk_usage(self.folder).free < _LEAST_FREE:
+                raise CannotRun(
+                    f"{call}: no space left on the device of {self.folder.parent}",
+                    "free some room and run the same command again: nothing is half done",
+                ) from None
+            lines = [line for line in output.splitlines() if _COMPLAINT.match(line)]
             words = "; ".join(lines[-2:]) or output.strip()[-300:] or str(error)
             if error.timed_out:
                 words = f"did not end within {timeout:.0f} s: {words}"
             raise CannotRun(
-                f"{tool} {' '.join(arguments)} ({self.suite}, {self.architecture}): {words}",
+                f"{call}: {words}",
                 "check the network and the mirror, or use another mirror: export KITTEN_DEBIAN_MIRROR=URL",
             ) from None
 

@@ -224,7 +224,7 @@ def test_a_release_without_a_valid_signature_is_refused(debian: Debian, signed: 
         key=debian.other_key,
         signed=signed == "by another",
     )
-    with pytest.raises(CannotRun, match="NO_PUBKEY" if signed == "by another" else "is not signed"):
+    with pytest.raises(CannotRun, match="NO_PUBKEY|Missing key" if signed == "by another" else "is not signed"):
         fetched("tool")
     assert not [path for path in debian.mirror.asked if path.startswith("pool")]
 
@@ -233,7 +233,7 @@ def test_another_name_without_a_valid_signature_is_refused(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "2")])
     debian.archive.release("stable", packages=[debian.archive.package("tool", "1")], key=debian.other_key)
     debian.mirror.faults = on("tool_2", 404)
-    with pytest.raises(CannotRun, match=r"tool_2.*as stable: .*NO_PUBKEY"):
+    with pytest.raises(CannotRun, match=r"tool_2.*as stable: .*(NO_PUBKEY|Missing key)"):
         fetched("tool")
     assert "pool/main/tool_1_s390x.deb" not in debian.mirror.asked
 
