@@ -91,19 +91,21 @@ def test(
 @click.option("--target", "names", metavar="NAME", multiple=True, help="Of this target only; may be given again.")
 @options.site
 @options.state
-def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None) -> None:
+@options.json
+def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, json_file: Path | None) -> None:
     """Fetch what the guests of the targets are made of, and find out how they can run on this host.
 
-    Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself.
+    Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself. A target that
+    fails does not stop the others; the exit status is 2 if any failed.
     """
-    from workers.lab import guest
+    from workers.lab.prepare import prepare
 
     site, _ = options.opened(site_name, state_folder)
-    for target in [options.named_target(site, name) for name in names] or site.targets:
-        base = guest.base(target)
-        click.echo(
-            f"guest of {target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})"
-        )
+    result = prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
+    if json_file:
+        result.write(json_file)
+    if result.failed:
+        raise CannotRun(result.cause, "what is ready stays ready; one target again: kitten guests --target NAME")
 
 
 @click.command()

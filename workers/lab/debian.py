@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from config.models import Target
-from workers.apt import private_root
+from workers.apt import AptRoot, with_lists
 from workers.errors import CannotRun
 from workers.lab.kernel import SUITE, deb_files
 from workers.verify.elf import MAGIC, Elf
@@ -31,17 +31,20 @@ def files_and_libraries(
     :param dependencies: of what they depend on, only the packages with such a name are worth fetching.
     :raises CannotRun: no apt, no network.
     """
-    root = private_root(SUITE, target.toolchain.debian_arch)
-    names = [
-        name
-        for name in root.closure([*packages])
-        if name in packages or dependencies is None or dependencies.match(name)
-    ]
     print(f"{', '.join(packages)}, and what they need, for guests of {target.name}, from {SUITE}", flush=True)  # noqa: T201
     files: dict[PurePosixPath, bytes] = {}
     libraries: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory(prefix="kitten-debs-") as folder:
-        for deb in root.download(names, Path(folder)):
+
+        def fetch(root: AptRoot) -> list[Path]:
+            names = [
+                name
+                for name in root.closure([*packages])
+                if name in packages or dependencies is None or dependencies.match(name)
+            ]
+            return root.download(names, Path(folder))
+
+        for deb in with_lists(SUITE, target.toolchain.debian_arch, fetch):
             for path, data in deb_files(deb):
                 if wanted(path):
                     files[path] = data()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from config.identity import identity_of
 from config.models import Target
 from workers import cache
-from workers.apt import AptRoot, private_root
+from workers.apt import AptRoot, with_lists
 from workers.errors import CannotRun
 from workers.run import PIPE, require, started
 
@@ -168,11 +168,15 @@ def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]
 
 
 def _make(target: Target, folder: Path) -> None:
-    root = private_root(SUITE, target.toolchain.debian_arch)
-    kernel = real_kernel(root.show(target.machine.kernel_package))
-    print(f"guest parts of {target.name}: {kernel} and {', '.join(PACKAGES)} from {SUITE}", flush=True)  # noqa: T201
     debs = folder / "debs"
-    root.download([kernel, *PACKAGES], debs)
+
+    def fetch(root: AptRoot) -> dict[str, str]:
+        kernel = real_kernel(root.show(target.machine.kernel_package))
+        print(f"guest parts of {target.name}: {kernel} and {', '.join(PACKAGES)} from {SUITE}", flush=True)  # noqa: T201
+        root.download([kernel, *PACKAGES], debs)
+        return _versions(root, [kernel, *PACKAGES])
+
+    versions = with_lists(SUITE, target.toolchain.debian_arch, fetch)
     for name in ("bin", "lib", "modules"):
         (folder / name).mkdir()
     for deb in sorted(debs.glob("*.deb")):
@@ -186,7 +190,7 @@ def _make(target: Target, folder: Path) -> None:
     debs.rmdir()
     _check(folder)
     release = re.sub(r"^vmlinu[xz]-", "", image)
-    parts = {"release": release, "modules": order, "packages": _versions(root, [kernel, *PACKAGES])}
+    parts = {"release": release, "modules": order, "packages": versions}
     (folder / "parts.json").write_text(json.dumps(parts, indent=1) + "\n")
 
 

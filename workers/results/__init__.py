@@ -284,6 +284,32 @@ class TestResult(Result):
         return tuple(case.name for case in self.cases if case.outcome == "flaky")
 
 
+class GuestOf(Record):
+    """Whether the guests of one target can be started on this host."""
+
+    target: str
+    outcome: Literal["held", "cannot-run"]
+    kernel: str = ""
+    """Its release, or the name of the cloud image."""
+    accelerator: str = ""
+    reason: str = ""
+    """Why that accelerator; or in one line why there is no guest."""
+    cause: str = ""
+    """Of a target without a guest: the reason and what to do."""
+
+
+class GuestsResult(Result):
+    """``kitten guests``: which targets have what their guests are made of."""
+
+    command: Literal["guests"] = "guests"
+    targets: tuple[GuestOf, ...] = ()
+
+    @property
+    def failed(self) -> tuple[GuestOf, ...]:
+        """The targets without a guest."""
+        return tuple(target for target in self.targets if target.outcome != "held")
+
+
 class StageResult(Result):
     """``kitten stage``: the RPMs are in the target's buildroot repository."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from config.identity import identity_of
 from config.models import Site, Target
 from workers import apt, cache
+from workers.apt import AptRoot, MirrorDisagrees
 from workers.errors import CannotRun
 from workers.rpm import sandbox
 from workers.rpm.tree import (
@@ -20,7 +21,6 @@ from workers.rpm.tree import (
     Tree,
     base_tree,
     finish,
-    from_archive,
     installed_packages,
     is_foreign,
     listed_packages,
@@ -65,7 +65,7 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
     below = listed_packages(base.base)
     renewal = f"does the base not fit the archive any more? While no build runs: rm -r {base.base.parent}, then kitten sandbox"
     try:
-        from_archive(site.build.suite, lambda name: _fetch(name, target, base, debs))
+        apt.with_lists(site.build.suite, native_arch(), lambda lists: _fetch(lists, target, base, debs))
         fetched = sorted(debs.iterdir())
         say(f"{what}: {len(fetched)} packages, {sum(path.stat().st_size for path in fetched) / 1e6:.0f} MB")
         argv = ["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-unsafe-io", "--log=/dev/null", *LEFT_OUT]
@@ -95,34 +95,25 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
     say(f"{what}: made in {time.monotonic() - began:.0f} s")
 
 
-def _fetch(suite: str, target: Target, base: Tree, debs: Path) -> None:
-    """Fetch what the base lacks of the target's packages to ``debs``; if that fails, again with new lists.
+def _fetch(lists: AptRoot, target: Target, base: Tree, debs: Path) -> None:
+    """Fetch what the base lacks of the target's packages to ``debs``.
 
-    Lists from before the base was made may name older packages than it has, which cannot be installed beside it.
+    If the archive has moved on since the base was made, newer versions of some of the base's packages may be among them
+    (binutils and its cross versions share a library of exactly one version). They go into this layer alone: the base, and
+    with it the identity of every other target, stays as it is.
 
-    :raises CannotRun: when the archive has not what is needed.
-    """
-    try:
-        _download(suite, target, base, debs, base.base.with_name("packages").stat().st_mtime)
-    except CannotRun:
-        # Lists are kept for a day: the archive may have moved on since, or been repaired.
-        _download(suite, target, base, debs, time.time())
-
-
-def _download(suite: str, target: Target, base: Tree, debs: Path, newer_than: float) -> None:
-    """Fetch with lists that were fetched after ``newer_than``.
-
-    If the archive has moved on since the base was made, newer versions of some of the base's packages may be among them (binutils
-    and its cross versions share a library of exactly one version). They go into this layer alone: the base, and with it the
-    identity of every other target, stays as it is.
+    :raises MirrorDisagrees: when the lists do not fit the base, or name what the mirror does not serve.
     """
     cache.remove(debs)
-    root = apt.private_root(suite, native_arch(), newer_than=newer_than)
-    wanted = root.closure(list(cross_packages(target)), base.base / "var/lib/dpkg/status")
+    try:
+        wanted = lists.closure(list(cross_packages(target)), base.base / "var/lib/dpkg/status")
+    except CannotRun as error:
+        # Lists from before the base was made may name older packages than it has, which cannot be installed beside it.
+        raise MirrorDisagrees(error.what, error.mend, passing=False) from None
     newer = sorted({line.split()[0] for line in listed_packages(base.base)} & set(wanted))
     if newer:
         say(f"layer of {target.name}: newer than in the base: {', '.join(newer)}")
-    root.download(wanted, debs)
+    lists.download(wanted, debs)
 
 
 def _link(root: Path, triplet: str) -> None:

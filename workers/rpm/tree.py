@@ -11,15 +11,13 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from config.identity import identity_of
 from config.models import Site, Target
 from workers import apt, cache
+from workers.apt import AptRoot
 from workers.errors import CannotRun
 from workers.run import CommandFailed, require, run
 
@@ -38,11 +36,6 @@ LEFT_OUT = tuple(f"--path-exclude=/usr/share/{name}/*" for name in ("man", "doc"
 """Options of dpkg that leave out what no build reads."""
 
 _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el", "s390x": "s390x", "riscv64": "riscv64"}
-_ALIASES = ("stable", "oldstable", "testing")  # under which a mirror serves some release as well
-
-# What apt prints if a mirror's index names files that it does not serve, or serves otherwise.
-_CONTRADICTION = re.compile(r"\s404\s|Hash Sum mismatch|File has unexpected size|Mirror sync in progress")
-FetchedT = TypeVar("FetchedT")
 
 
 @dataclass(frozen=True)
@@ -118,36 +111,6 @@ def base_tree(site: Site) -> Tree:
     return Tree((made / "root",), (made / "identity").read_text().strip())
 
 
-def from_archive(suite: str, fetch: Callable[[str], FetchedT]) -> FetchedT:
-    """What ``fetch`` gets under the first name of the suite whose index and packages agree.
-
-    :param fetch: called with a name of the suite; again with another if the mirror contradicts itself.
-    :raises CannotRun: as ``fetch`` under the suite's own name.
-    """
-    first: CannotRun | None = None
-    for name in suite_names(suite):
-        if first:
-            say(f"{first.what}\nsandbox: the mirror contradicts itself about {suite}; trying its other name {name}")
-        try:
-            return fetch(name)
-        except CannotRun as error:
-            first = first or error
-            if not _CONTRADICTION.search(error.what):
-                break
-    assert first is not None  # noqa: S101 - the suite itself is one of its names
-    raise first
-
-
-def suite_names(suite: str) -> Iterator[str]:
-    """Names under which to ask a mirror for a suite: its own, then those that are signed as the same release."""
-    yield suite
-    for alias in _ALIASES:
-        with suppress(CannotRun):
-            index = apt.private_root(alias, native_arch()).apt("apt-get", "indextargets", "--format", "$(CODENAME)")
-            if set(index.output.split()) == {suite}:
-                yield alias
-
-
 def say(text: str) -> None:
     """Print a line of progress."""
     print(f"sandbox: {text}", flush=True)  # noqa: T201 - progress for people
@@ -156,7 +119,7 @@ def say(text: str) -> None:
 def _make(suite: str, partial: Path) -> None:
     began = time.monotonic()
     root = partial / "root"
-    from_archive(suite, lambda name: _bootstrap(name, root))
+    apt.with_lists(suite, native_arch(), lambda lists: _bootstrap(lists, root))
     for folder in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for mount_point in ("etc/rpmrc", "etc/rpm/macros"):
@@ -170,39 +133,39 @@ def _make(suite: str, partial: Path) -> None:
     say(f"base: {len(found)} packages in {time.monotonic() - began:.0f} s")
 
 
-def _bootstrap(suite: str, root: Path) -> None:
+def _bootstrap(lists: AptRoot, root: Path) -> None:
     """Make a Debian tree in ``root``.
 
-    :raises CannotRun: with the words of apt or mmdebstrap.
+    :raises MirrorDisagrees: when the mirror does not serve what the lists name.
+    :raises CannotRun: with mmdebstrap's words.
     """
     cache.remove(root)
     mmdebstrap = require("mmdebstrap", "mmdebstrap")
-    mirror, keyring = apt.mirror(), apt.keyring()
-    say(f"base: Debian {suite}, {len(PACKAGES)} packages and what they need, from {mirror}")
+    say(f"base: Debian {lists.suite}, {len(PACKAGES)} packages and what they need, from {apt.mirror()}")
+    these_lists, archive = lists.for_mmdebstrap()
     options = ["--variant=essential", "--components=main", f"--include={','.join(PACKAGES)}"]
     options += [f"--dpkgopt={option.removeprefix('--')}" for option in (*LEFT_OUT, "--force-unsafe-io")]
-    options += [f"--aptopt={line}" for line in _transport()]
-    archive = f"deb [signed-by={keyring}] {mirror} {suite} main"
+    options += [*(f"--aptopt={line}" for line in _transport()), *these_lists]
     try:
         if os.geteuid() == 0:
             # Namespaces of our own: whatever ends this early takes mmdebstrap's mounts and processes along.
             alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
-            run([*alone, "--format=directory", *options, suite, root, archive], echo=True)
+            run([*alone, "--format=directory", *options, lists.suite, root, archive], echo=True)
         else:
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
             tar = root.with_suffix(".tar")
-            run([mmdebstrap, "--mode=unshare", "--format=tar", *options, suite, tar, archive], echo=True)
+            run([mmdebstrap, "--mode=unshare", "--format=tar", *options, lists.suite, tar, archive], echo=True)
             root.mkdir()
             run(["tar", "-x", "-f", tar, "-C", root, "--no-same-owner", "--exclude=./dev/*"])
             tar.unlink()
     except CommandFailed as error:
+        if contradiction := apt.contradiction(error.done.output):
+            raise contradiction from None
         lines = error.done.output.splitlines()
-        # What the mirror answered says more than mmdebstrap's last words, which name the program that failed.
-        why = next((line for line in lines if _CONTRADICTION.search(line)), "")
-        why = why or next((line for line in reversed(lines) if line.startswith("E: ")), "see above")
+        why = next((line for line in reversed(lines) if line.startswith("E: ")), "see above")
         raise CannotRun(
-            f"the sandbox's base could not be made: {why.strip().removeprefix('E: ')}",
-            f"is {mirror} reachable, with suite {suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
+            f"the sandbox's base could not be made: {why.removeprefix('E: ')}",
+            f"is {apt.mirror()} reachable, with suite {lists.suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
         ) from error
 
 

@@ -209,14 +209,19 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
         raise _NotThere(f"apt-source: packages/{package}.yaml names no upstream, a Debian source package")
     import tempfile
 
-    from workers.apt import private_root
+    from workers.apt import AptRoot, with_lists
 
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            root = private_root(site.build.suite, "amd64", sources=True)
+
+        def get(root: AptRoot) -> None:
             # The tarball alone: a mirror that lost Debian's own packaging of it is no reason to fail.
             words = ("--download-only", "--tar-only", "--only-source", upstream)
+            for left in Path(scratch).iterdir():  # of another version, by lists that did not serve
+                left.unlink()
             root.apt("apt-get", "source", *words, cwd=Path(scratch))
+
+        try:
+            with_lists(site.build.suite, "amd64", get, sources=True)
         except CannotRun as error:
             raise _NotThere(f"apt-source: {error.what}") from None
         # Whatever its name there; one of the name comes last, so that its checksum is the one to report.

@@ -7,19 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from config.loading import load_site
 from config.models import Site
-from tests.workers.rpm.archive import Archive, served
-from workers import apt, cache
+from tests.workers.debian import Debian
+from workers import cache
 from workers.errors import CannotRun
 from workers.results import SandboxResult
 from workers.rpm import sandbox, trees
 from workers.rpm.layer import cross_packages, target_tree
-from workers.rpm.tree import base_key, base_tree, is_foreign
+from workers.rpm.tree import base_key, base_tree, is_foreign, native_arch
 from workers.run import Completed, run
 
 pytestmark = pytest.mark.sandbox
@@ -27,11 +29,15 @@ pytestmark = pytest.mark.sandbox
 NewCache = Callable[[str], Path]
 
 
-@pytest.fixture
-def new_cache(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewCache:
-    """Change to a cache of a name, in which only the base of the trees is the user's."""
-    base = base_tree(site).base.parent
+@pytest.fixture(scope="session")
+def base() -> Path:
+    """The user's own base, made first if it is not there."""
+    return base_tree(load_site("demo")).base.parent
 
+
+@pytest.fixture
+def new_cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewCache:
+    """Change to a cache of a name, in which only the base of the trees is the user's."""
     def change(name: str) -> Path:
         folder = tmp_path / name
         (folder / "trees").mkdir(parents=True)
@@ -42,19 +48,36 @@ def new_cache(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ne
     return change
 
 
+@dataclass
+class Archive:
+    """An archive of small packages in place of the cross packages; nothing added is visible before ``publish``."""
+
+    debian: Debian
+    packages: dict[str, Path] = field(default_factory=dict)
+    """Name → file of its newest version."""
+
+    def add(self, name: str, version: str = "100", **how: str) -> None:
+        self.packages[name] = self.debian.archive.package(name, version, **how)
+
+    def deb(self, name: str, version: str = "100") -> Path:
+        """The file of a package in the pool."""
+        return self.packages[name].with_name(f"{name}_{version}_{native_arch()}.deb")
+
+    def publish(self, suite: str, codename: str) -> None:
+        self.debian.archive.release(suite, codename=codename, packages=[*self.packages.values()])
+
+
 @pytest.fixture
-def archive(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_cache: NewCache) -> Iterator[Archive]:
+def archive(site: Site, debian: Debian, new_cache: NewCache) -> Archive:
     """The site's suite with a small package in place of each cross package; the cache is the test's own."""
-    made = Archive(tmp_path / "archive")
+    debian.archive.architecture = native_arch()
+    made = Archive(debian)
     new_cache("cache")
     for target in site.targets:
         for name in cross_packages(target):
-            made.add(name, file=f"/usr/{target.toolchain.triplet}/lib/{name}")
+            made.add(name, program=f"/usr/{target.toolchain.triplet}/lib/{name}")
     made.publish(site.build.suite, site.build.suite)
-    with served(made) as address:
-        monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", address)
-        monkeypatch.setattr(apt, "keyring", lambda: made.key)
-        yield made
+    return made
 
 
 def compiler(site: Site, target: str) -> str:
@@ -67,19 +90,12 @@ def change(archive: Archive, site: Site, name: str, version: str = "100", **how:
     archive.publish(site.build.suite, site.build.suite)
 
 
-def kitten(archive: Archive, *arguments: str) -> list[str]:
-    """The command line of a ``kitten`` that trusts the archive's key."""
-    code = f"""import pathlib, sys
-from workers import apt, cli
-apt.keyring = lambda: pathlib.Path({str(archive.key)!r})
-sys.argv[0] = "kitten"
-cli.main()
-"""
-    return [sys.executable, "-c", code, *arguments]
+def kitten(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "workers.cli", *arguments]
 
 
-def kitten_sandbox(archive: Archive, *arguments: str) -> Completed:
-    return run(kitten(archive, "sandbox", "--site", "demo", *arguments), check=False)
+def kitten_sandbox(*arguments: str) -> Completed:
+    return run(kitten("sandbox", "--site", "demo", *arguments), check=False)
 
 
 def entries() -> set[str]:
@@ -132,7 +148,7 @@ def test_a_layer_that_cannot_be_made_leaves_the_others_usable_and_is_named(
 ) -> None:
     missing = compiler(site, "s390x")
     archive.deb(missing).unlink()
-    done = kitten_sandbox(archive, "--json", str(tmp_path / "r.json"))
+    done = kitten_sandbox("--json", str(tmp_path / "r.json"))
     assert (done.status, "Traceback" in done.output) == (2, False)
     result = SandboxResult.read((tmp_path / "r.json").read_text())
     assert result.outcome == "cannot-run"
@@ -146,11 +162,11 @@ def test_a_layer_that_cannot_be_made_leaves_the_others_usable_and_is_named(
     assert len(entries()) == 3, "the base, the layers of aarch64 and ppc64le, nothing half made"
     assert target_tree(site, site.target("aarch64")).identity in {tree.identity for tree in result.targets}
     change(archive, site, missing)
-    assert kitten_sandbox(archive, "--target", "s390x").status == 0
+    assert kitten_sandbox("--target", "s390x").status == 0
 
 
 def test_only_the_named_targets_are_made(site: Site, archive: Archive, tmp_path: Path) -> None:
-    done = kitten_sandbox(archive, "--target", "ppc64le", "--target", "x86_64", "--json", str(tmp_path / "r.json"))
+    done = kitten_sandbox("--target", "ppc64le", "--target", "x86_64", "--json", str(tmp_path / "r.json"))
     assert done.status == 0, done.output
     result = SandboxResult.read((tmp_path / "r.json").read_text())
     assert [(tree.target, tree.packages) for tree in result.targets] == [("ppc64le", 4), ("x86_64", 0)]
@@ -167,7 +183,7 @@ def test_a_script_that_fails_is_named_with_its_package(site: Site, archive: Arch
 def test_a_runner_that_is_killed_leaves_nothing_half_made(site: Site, archive: Archive) -> None:
     name = compiler(site, "s390x")
     change(archive, site, name, postinst="touch /usr/reached\nsleep 987655")
-    argv = kitten(archive, "sandbox", "--site", "demo", "--target", "s390x")
+    argv = kitten("sandbox", "--site", "demo", "--target", "s390x")
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not list((cache.root() / "trees").glob(".*.partial/overlay/upper/usr/reached")):
             assert process.poll() is None, "it ended before it installed the package"
@@ -191,8 +207,8 @@ def _read(path: Path) -> bytes:
 
 
 def test_newer_packages_of_an_archive_that_moved_on_stay_in_the_layer(site: Site, archive: Archive) -> None:
-    archive.add("unzip", "99", file="/usr/bin/unzip")
-    change(archive, site, compiler(site, "s390x"), control="Depends: unzip (= 99)")
+    archive.add("unzip", "99", program="/usr/bin/unzip")
+    change(archive, site, compiler(site, "s390x"), depends="unzip (= 99)")
     made, other = (target_tree(site, site.target(name)) for name in ("s390x", "aarch64"))
     layer = trees.make_trees(site, [site.target("s390x")]).targets[0]
     assert layer.packages == len(cross_packages(site.target("s390x"))) + 1
@@ -206,7 +222,7 @@ def test_newer_packages_of_an_archive_that_moved_on_stay_in_the_layer(site: Site
 
 
 def test_a_layer_takes_no_package_of_the_base_away(site: Site, archive: Archive) -> None:
-    change(archive, site, compiler(site, "s390x"), control="Conflicts: rpm")
+    change(archive, site, compiler(site, "s390x"), conflicts="rpm")
     with pytest.raises(CannotRun, match=r"layer of s390x could not be made: .*[Rr]emove"):
         target_tree(site, site.target("s390x"))
 
@@ -221,5 +237,5 @@ def test_a_mirror_that_contradicts_itself_is_asked_for_the_releases_other_name(
     archive.deb(name, "101").unlink()
     assert f"{name} 100 " in (target_tree(site, site.target("s390x")).lower[0].parent / "packages").read_text()
     printed = capsys.readouterr().out
-    assert "trying its other name oldstable" in printed
-    assert "name stable" not in printed
+    assert "using the lists that the mirror serves as oldstable" in printed
+    assert "serves as stable" not in printed

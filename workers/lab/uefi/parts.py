@@ -18,7 +18,7 @@ import zstandard
 from config.identity import identity_of
 from config.models import Machine, Target
 from workers import cache
-from workers.apt import private_root
+from workers.apt import with_lists
 from workers.errors import CannotRun
 from workers.lab import rpms
 from workers.lab.initramfs import Archive
@@ -254,7 +254,7 @@ def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
 
     def make(folder: Path) -> None:
         print(f"{package} of {SUITE} for {architecture}", flush=True)  # noqa: T201
-        (deb,) = private_root(SUITE, architecture).download([package], folder / "deb")
+        (deb,) = with_lists(SUITE, architecture, lambda root: root.download([package], folder / "deb"))
         for path, data in deb_files(deb):
             if str(path) in paths:
                 (folder / str(paths.index(str(path)))).write_bytes(data())

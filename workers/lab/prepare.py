@@ -1,0 +1,54 @@
+"""The guests of several targets, fetched ahead of time: what fails for one target does not stop the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from config.models import Target
+from workers.errors import CannotRun
+from workers.lab import guest
+from workers.lab.launch import LaunchFailedError
+from workers.results import GuestOf, GuestsResult
+
+
+def prepare(targets: Iterable[Target]) -> GuestsResult:
+    """Make the base of each target's guests; each line that it prints is one target.
+
+    :returns: which targets are ready, and why the others are not.
+    """
+    began = time.monotonic()
+    found = tuple(_prepared(target) for target in targets)
+    failed = [one for one in found if one.outcome != "held"]
+    reasons = "".join(f"\n  {one.target}: {one.cause}".replace("\n  →", "\n    →") for one in failed)
+    return GuestsResult(
+        outcome="cannot-run" if failed else "held",
+        summary=f"guests of {len(found) - len(failed)} of {len(found)} targets are ready",
+        seconds=time.monotonic() - began,
+        cause=f"no guests for {len(failed)} of {len(found)} targets:{reasons}" if failed else "",
+        targets=found,
+    )
+
+
+def _prepared(target: Target) -> GuestOf:
+    try:
+        base = guest.base(target)
+    except (CannotRun, LaunchFailedError) as error:
+        reason = error.what if isinstance(error, CannotRun) else str(error)
+        one = GuestOf(target=target.name, outcome="cannot-run", reason=reason.splitlines()[0], cause=str(error))
+        _say(f"no guest of {one.target}: {one.reason}")
+        return one
+    chosen = base.accelerator
+    one = GuestOf(
+        target=target.name,
+        outcome="held",
+        kernel=base.parts.release,
+        accelerator=chosen.name,
+        reason=chosen.reason,
+    )
+    _say(f"guest of {one.target}: kernel {one.kernel}, {one.accelerator} ({one.reason})")
+    return one
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - progress for people
