@@ -128,12 +128,17 @@ class AptRoot:
         """
         return next(iter(paragraphs(self.apt("apt-cache", "show", "--no-all-versions", package).output)))
 
-    def closure(self, packages: list[str]) -> list[str]:
-        """These packages and all they depend on, as apt would install them on an empty system, without recommendations.
+    def closure(self, packages: list[str], status: Path | None = None) -> list[str]:
+        """These packages and all they depend on, as apt would install them without recommendations.
 
-        :raises CannotRun: when the suite lacks one of them.
+        :param status: dpkg's status file of a system that holds some of them already; none: an empty system.
+        :raises CannotRun: when the suite lacks one of them, or when a package of that system would have to go.
         """
-        done = self.apt("apt-get", "--simulate", "--no-install-recommends", "install", *packages)
+        # apt's cached index speaks of one status file: of another, it is made in memory.
+        known = [f"-oDir::State::status={status}", "-oDir::Cache::pkgcache="] if status else []
+        done = self.apt(
+            "apt-get", "--simulate", "--no-install-recommends", "--no-remove", "install", *known, *packages
+        )
         return re.findall(r"^Inst (\S+)", done.output, re.MULTILINE)
 
     def download(self, packages: list[str], into: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from workers.apt.host import whole_number
-from workers.apt.lists import Lists, last_day, release, valid_until
+from workers.apt.lists import Lists, confirmed, last_day, release, valid_until
 from workers.apt.root import AptRoot, MirrorDisagrees
 from workers.errors import CannotRun
 
@@ -42,28 +42,37 @@ class Patience:
 patience = Patience()
 
 
-def private_root(suite: str, architecture: str, *, sources: bool = False) -> AptRoot:
+def private_root(suite: str, architecture: str, *, sources: bool = False, newer_than: float = 0.0) -> AptRoot:
     """The private root of a suite and architecture, its lists not older than a day if the mirror has whole ones.
 
     For questions to the lists alone. To fetch what they name, use ``with_lists``.
 
     :param sources: with the lists of source packages as well (``apt-get source --download-only``).
+    :param newer_than: seconds since 1970; the mirror is asked if it confirmed the lists before.
     :raises CannotRun: no apt, no keys, no network, no lists that can be trusted.
     """
-    return with_lists(suite, architecture, lambda root: root, sources=sources)
+    return with_lists(suite, architecture, lambda root: root, sources=sources, newer_than=newer_than)
 
 
-def with_lists(suite: str, architecture: str, work: Callable[[AptRoot], _T], *, sources: bool = False) -> _T:
+def with_lists(
+    suite: str,
+    architecture: str,
+    work: Callable[[AptRoot], _T],
+    *,
+    sources: bool = False,
+    newer_than: float = 0.0,
+) -> _T:
     """Do work with a private root whose lists and packages agree; repeat it with other lists while they do not.
 
     :param work: asks and fetches all that must be of the same lists. It raises ``MirrorDisagrees``, as ``AptRoot`` does and
         ``contradiction`` finds in another program's output, and is then called again: it must cope with what it left.
+    :param newer_than: as for ``private_root``.
     :raises CannotRun: what ``work`` raises; no apt, no keys, no network; or a mirror that stays inconsistent.
     """
     lists = Lists(suite, architecture, sources=sources)
     number = 0
     while True:
-        attempt = _Attempt(lists, first=number == 0)
+        attempt = _Attempt(lists, newer_than if number == 0 else None)
         for root in attempt.roots():
             (root.folder / "used").touch()  # nobody removes it for a day
             try:
@@ -84,9 +93,9 @@ def with_lists(suite: str, architecture: str, work: Callable[[AptRoot], _T], *, 
 class _Attempt:
     """One walk through all lists with which the work may succeed, and why each did not serve."""
 
-    def __init__(self, lists: Lists, *, first: bool) -> None:
+    def __init__(self, lists: Lists, newer_than: float | None) -> None:
         self._lists = lists
-        self._ask_usual = first
+        self._newer_than = newer_than
         self._began = time.time()
         self._errors: list[tuple[str, CannotRun]] = []
         self._older: set[AptRoot] = set()
@@ -104,7 +113,8 @@ class _Attempt:
     def roots(self) -> Iterator[AptRoot]:
         """Private roots to do the work with, the best first; each is asked for only if the work failed with those before."""
         seen = set()
-        if self._ask_usual and (usual := self._lists.usual()):
+        usual = self._lists.usual() if self._newer_than is not None else None
+        if usual and confirmed(usual) >= (self._newer_than or 0):
             seen.add(usual)
             yield usual
         for name in self._lists.names:

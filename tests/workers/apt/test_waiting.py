@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,6 +99,14 @@ def test_runners_side_by_side_fetch_the_lists_once(debian: Debian):
         found = list(runners.map(lambda _: fetched("tool"), range(4)))
     assert found == [["tool_1"]] * 4
     assert len([path for path in debian.mirror.asked if "by-hash" in path]) == 1
+
+
+def test_lists_may_be_asked_for_that_are_newer_than_a_moment(debian: Debian):
+    debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
+    apt.private_root("trixie", ARCHITECTURE)
+    debian.archive.release("trixie", packages=[debian.archive.package("tool", "2")])
+    assert apt.private_root("trixie", ARCHITECTURE, newer_than=1.0).show("tool")["Version"] == "1"
+    assert apt.private_root("trixie", ARCHITECTURE, newer_than=time.time()).show("tool")["Version"] == "2"
 
 
 def test_lists_in_use_stay_while_another_runner_fetches_newer_ones(debian: Debian):
