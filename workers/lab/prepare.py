@@ -20,7 +20,9 @@ def prepare(targets: Iterable[Target]) -> GuestsResult:
     began = time.monotonic()
     found = tuple(_prepared(target) for target in targets)
     failed = [one for one in found if one.outcome != "held"]
-    reasons = "".join(f"\n  {one.target}: {one.cause}".replace("\n  →", "\n    →") for one in failed)
+    reasons = "".join(
+        f"\n  {one.target}: {one.cause}" + (f"\n    → {one.way_out}" if one.way_out else "") for one in failed
+    )
     return GuestsResult(
         outcome="cannot-run" if failed else "held",
         summary=f"guests of {len(found) - len(failed)} of {len(found)} targets are ready",
@@ -34,9 +36,9 @@ def _prepared(target: Target) -> GuestOf:
     try:
         base = guest.base(target)
     except (CannotRun, LaunchFailedError) as error:
-        reason = error.what if isinstance(error, CannotRun) else str(error)
-        one = GuestOf(target=target.name, outcome="cannot-run", reason=reason.splitlines()[0], cause=str(error))
-        _say(f"no guest of {one.target}: {one.reason}")
+        cause, way_out = (error.what, error.mend) if isinstance(error, CannotRun) else (str(error), "")
+        one = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], way_out=way_out)
+        _say(f"no guest of {one.target}: {one.cause}")
         return one
     chosen = base.accelerator
     one = GuestOf(

@@ -293,9 +293,10 @@ class GuestOf(Record):
     """Its release, or the name of the cloud image."""
     accelerator: str = ""
     reason: str = ""
-    """Why that accelerator; or in one line why there is no guest."""
+    """Why that accelerator."""
     cause: str = ""
-    """Of a target without a guest: the reason and what to do."""
+    """In one line: why there is no guest."""
+    way_out: str = ""
 
 
 class GuestsResult(Result):

@@ -29,11 +29,11 @@ def test_each_target_that_fails_is_named_with_its_reason(debian: Debian, tmp_pat
     assert isinstance(done.exception, CannotRun)
     assert result.outcome == "cannot-run"
     assert [target.target for target in result.failed] == ["s390x", "ppc64le"]
-    assert "No packages found" in result.targets[0].reason
-    assert "has no lists of trixie for ppc64el" in result.targets[1].reason
+    assert "No packages found" in result.targets[0].cause
+    assert "has no lists of trixie for ppc64el" in result.targets[1].cause
     for target in result.targets:
-        assert f"no guest of {target.target}: {target.reason}\n" in done.output
-        assert f"\n  {target.target}: {target.cause.splitlines()[0]}" in str(done.exception)
+        assert f"no guest of {target.target}: {target.cause}\n" in done.output
+        assert f"\n  {target.target}: {target.cause}\n    → {target.way_out}" in str(done.exception)
 
 
 @pytest.mark.guest
@@ -53,5 +53,5 @@ def test_a_mirror_without_the_packages_of_one_architecture_stops_only_that_targe
         done, result = guests(tmp_path / "guests.json", "ppc64le", "aarch64")
     assert isinstance(done.exception, CannotRun)
     assert [(target.target, target.outcome) for target in result.targets] == [("ppc64le", "cannot-run"), ("aarch64", "held")]
-    assert f"the mirror {mirror.url} is inconsistent for trixie, ppc64el: " in result.targets[0].reason
+    assert f"the mirror {mirror.url} is inconsistent for trixie, ppc64el: " in result.targets[0].cause
     assert "guest of aarch64: kernel " in done.output
