@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import platform
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import cache
+from workers import cache, namespace
 from workers.errors import CannotRun
 from workers.rpm import flags
 from workers.rpm.tree import Tree, is_foreign, tree
@@ -177,13 +175,7 @@ def _refusal(done: Completed) -> CannotRun | None:
                 f"overlayfs refuses {cache.root()} (Linux {platform.release()})",
                 "export KITTEN_CACHE=FOLDER on a local file system such as ext4, xfs or btrfs; Linux 5.11 or later",
             )
-    first = done.output.splitlines()[0] if done.output else ""
-    if first.startswith(("unshare:", "bwrap:")):
-        return CannotRun(
-            f"the sandbox could not be made: {first}",
-            "user namespaces are needed: sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0",
-        )
-    return None
+    return namespace.refusal(done)
 
 
 def run_in_tree(
@@ -230,23 +222,24 @@ def scratch() -> Iterator[Path]:
             for other in home.glob("*.lock"):
                 with contextlib.suppress(OSError), other.open("a") as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(other.with_suffix(""))
-                    other.unlink()
+                    if remove(other.with_suffix("")):
+                        other.unlink()
             fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
         folder.mkdir()
         try:
             yield folder
         finally:
-            remove(folder)
-            lock.unlink(missing_ok=True)
+            if remove(folder):
+                lock.unlink(missing_ok=True)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder, also where a package or overlayfs made a folder nobody may enter."""
-    if os.geteuid() != 0:
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                path = Path(parent, name)
-                if not path.is_symlink():
-                    path.chmod(stat.S_IRWXU)
+def remove(folder: Path) -> bool:
+    """Remove a folder, whatever is in it: folders nobody may enter (overlayfs, packages), files of subordinate ids (dnf).
+
+    Returns whether it is gone.
+    """
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        with contextlib.suppress(CannotRun):  # it stays, and its lock with it: a later sweep tries again
+            run([*namespace.as_root(), "rm", "-rf", "--", folder], check=False)
+    return not folder.exists()
