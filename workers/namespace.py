@@ -17,8 +17,8 @@ from workers.run import Completed, require, run
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")  # Ubuntu 23.10 and later
 _MAKERS = ("unshare:", "bwrap:", "newuidmap:", "newgidmap:")
 
-_ONE_ID = ("unshare", "--user", "--map-root-user")
-_ALL_IDS = (*_ONE_ID, "--map-auto")
+_ONE_ID = ("--user", "--map-root-user")
+_OTHER_IDS = "--map-auto"
 
 
 @functools.cache
@@ -33,12 +33,13 @@ def as_root() -> tuple[str, ...]:
     if os.geteuid() == 0:
         return ()
     unshare = require("unshare", "util-linux")
-    for words in (_ALL_IDS, _ONE_ID):
-        # Tried, not guessed: it needs newuidmap, that setuid works, a range of ids, and util-linux 2.38.
-        done = run([unshare, *words[1:], "true"], check=False, timeout=60)
-        if done.status == 0:
-            return (unshare, *words[1:])
-    raise refusal(done) or CannotRun(f"no user namespace can be made: {done.output.strip() or done.status}")
+    one, every = (unshare, *_ONE_ID), (unshare, *_ONE_ID, _OTHER_IDS)
+    # First the one: where no namespace can be made, unshare 2.38 waits for ever with the other.
+    done = run([*one, "true"], check=False)
+    if done.status != 0:
+        raise refusal(done) or CannotRun(f"no user namespace can be made: {done.output.strip() or done.status}")
+    # Tried, not guessed: it needs newuidmap, that setuid works, a range of ids, and util-linux 2.38.
+    return every if run([*every, "true"], check=False).status == 0 else one
 
 
 def has_other_ids() -> bool:
@@ -47,7 +48,7 @@ def has_other_ids() -> bool:
     :raises CannotRun: as `as_root`.
     """
     words = as_root()
-    return not words or _ALL_IDS[-1] in words
+    return not words or _OTHER_IDS in words
 
 
 def need_of_other_ids(what: str) -> CannotRun:

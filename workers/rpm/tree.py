@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Site, Target
-from workers import apt, cache
+from workers import apt, cache, namespace
 from workers.errors import CannotRun
 from workers.run import CommandFailed, require, run
 
@@ -132,6 +132,8 @@ def _make(site: Site, partial: Path) -> None:
             alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
             run([*alone, "--format=directory", *options, site.build.suite, root, archive], echo=True)
         else:
+            if not namespace.has_other_ids():
+                raise namespace.need_of_other_ids("the sandbox tree is made by mmdebstrap from files of several owners")
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
             tar = partial / "root.tar"
             run([mmdebstrap, "--mode=unshare", "--format=tar", *options, site.build.suite, tar, archive], echo=True)

@@ -47,7 +47,8 @@ class Client:
             "x.repo_gpgcheck": "1",
             "x.gpgkey": self.key or f"{self.served}/KEY",
         }
-        command = [*namespace.as_root(), "dnf", "--assumeyes", "--noplugins", "--config", str(self.folder / "dnf.conf"), "--releasever", "10"]
+        command = [*namespace.as_root(), "dnf", "--assumeyes", "--noplugins", "--releasever", "10"]
+        command += ["--config", str(self.folder / "dnf.conf")]
         command += ["--forcearch", "aarch64", "--installroot", str(self.folder / "root"), "--refresh"]
         command += [
             "--repofrompath",
