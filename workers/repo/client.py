@@ -22,7 +22,7 @@ from workers.rpm.sandbox import scratch
 from workers.run import require, run
 
 _PYTHON = "/usr/bin/python3"  # the one that has dnf; ours lives in an environment of its own
-_NOT_UNPACKED = re.compile(r"^Error (?:unpacking|in cpio payload of) rpm package (\S+)$", re.MULTILINE)
+_NOT_UNPACKED = re.compile(r"Error (?:unpacking|in cpio payload of) rpm package (\S+)")  # in a line with others
 
 
 def install(
