@@ -29,7 +29,17 @@ case $purpose in
 esac
 
 as_root=()
-[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo)
+    { : </dev/tty; } 2>/dev/null || as_root+=(-n) # without a terminal nobody can type a password
+fi
+
+# ask_administrator REASON COMMAND…
+ask_administrator() {
+    echo "host-packages: $1; ask an administrator to run:" >&2
+    echo "  ${*:2}" >&2
+    exit 2
+}
 
 if command -v apt-get >/dev/null; then
     missing=()
@@ -38,9 +48,7 @@ if command -v apt-get >/dev/null; then
     done
     [ ${#missing[@]} -eq 0 ] && exit 0
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        echo "host-packages: not root, and no sudo; ask an administrator to run:" >&2
-        echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
-        exit 2
+        ask_administrator "not root, and no sudo" apt-get install --no-install-recommends "${missing[@]}"
     fi
     echo "setup: installing ${missing[*]}"
     log=$(mktemp)
@@ -49,12 +57,16 @@ if command -v apt-get >/dev/null; then
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get -q install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
+        if grep -qiE '^(sudo:|sorry, user)' "$log"; then
+            ask_administrator "sudo refused" apt-get install --no-install-recommends "${missing[@]}"
+        fi
         echo "host-packages: apt-get could not install: ${missing[*]}" >&2
         exit 2
     fi
 elif command -v dnf >/dev/null; then
     [ "$purpose" = demo ] || demo_dnf+=(chromium cpio gcc ShellCheck)
-    rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}"
+    rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}" ||
+        ask_administrator "dnf could not install what is missing" dnf install "${demo_dnf[@]}"
 else
     echo "host-packages: this host has neither apt-get nor dnf; install by hand: ${wanted[*]}" >&2
     exit 2

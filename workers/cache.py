@@ -9,9 +9,12 @@ import contextlib
 import fcntl
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from workers import namespace
+from workers.errors import CannotRun
+from workers.run import run
 
 
 def root() -> Path:
@@ -53,12 +56,13 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder, also if a package or overlayfs made a folder in it that nobody may enter."""
-    if os.geteuid() != 0:
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                path = Path(parent, name)
-                if not path.is_symlink():
-                    path.chmod(stat.S_IRWXU)
+def remove(folder: Path) -> bool:
+    """Remove a folder, whatever is in it: folders nobody may enter (overlayfs, packages), files of subordinate ids (dnf).
+
+    Returns whether it is gone.
+    """
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        with contextlib.suppress(CannotRun):  # it stays; whoever sweeps later tries again
+            run([*namespace.as_root(), "rm", "-rf", "--", folder], check=False)
+    return not folder.exists()

@@ -60,10 +60,16 @@ def require(tool: str, package: str) -> str:
 
     :raises CannotRun: naming the Debian package that brings it.
     """
-    path = shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    path = shutil.which(tool, path=_search_path(os.environ))
     if path is None:
         raise CannotRun(f"{tool} is not installed", f"apt-get install {package}   (or: make setup)")
     return path
+
+
+def _search_path(environment: Mapping[str, str]) -> str:
+    """PATH with the folders of system tools (dosfstools, e2fsprogs …), which an ordinary user's has not on Debian."""
+    found = environment.get("PATH", os.defpath)
+    return ":".join([found, *(folder for folder in ("/usr/sbin", "/sbin") if folder not in found.split(":"))])
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -89,11 +95,13 @@ def started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program for the length of a block; whatever happens in it, the program's whole process group is gone after."""
     words = [os.fspath(word) for word in argv]
+    environment = dict(os.environ if env is None else env)
+    environment["PATH"] = _search_path(environment)
     try:
         process = subprocess.Popen(
             words,
             cwd=cwd,
-            env=None if env is None else dict(env),
+            env=environment,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from workers.run import run
+
 
 @pytest.mark.parametrize(
     ("parent", "status", "said"),
@@ -18,3 +20,14 @@ def test_who_has_lost_its_parent_already_ends(parent: str, status: int, said: st
     script = f"import os\nfrom workers.run import die_with_parent\ndie_with_parent({parent})\nprint('lives')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (status, said)
+
+
+@pytest.mark.parametrize("given", [None, {"PATH": "/usr/bin:/bin"}, {}])
+def test_system_tools_are_found_where_an_ordinary_users_path_lacks_them(
+    given: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert run(["chroot", "--version"], env=given).status == 0
+    assert run(["sh", "-c", "chroot --version"], env=given).status == 0
+    path = run(["sh", "-c", "echo $PATH"], env={"PATH": "/usr/sbin:/usr/bin"}).output.strip()
+    assert path == "/usr/sbin:/usr/bin:/sbin"

@@ -1,22 +1,28 @@
-"""dnf as a user runs it, against what is published: into an empty root, both signature checks on."""
+"""dnf as a user runs it, against what is published: into an empty root, both signature checks on.
+
+dnf and ``rpm --root`` must be root: where this process is not, they are in a user namespace (`workers.namespace`).
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, Target
+from workers import namespace
 from workers.errors import CannotRun, DidNotHold
 from workers.repo.placement import published_repositories
 from workers.repo.snapshot import Snapshots
 from workers.repo.state import named_stage, snapshots_of
+from workers.rpm.sandbox import scratch
 from workers.run import require, run
 
 _PYTHON = "/usr/bin/python3"  # the one that has dnf; ours lives in an environment of its own
+_NOT_UNPACKED = re.compile(r"Error (?:unpacking|in cpio payload of) rpm package (\S+)")  # in a line with others
 
 
 def install(
@@ -27,7 +33,7 @@ def install(
     Scriptlets are not run: on a foreign architecture nothing could run them.
 
     :param packages: what to install; by default everything published but debuginfo.
-    :raises CannotRun: when dnf is missing, or nothing is published for the target.
+    :raises CannotRun: when dnf is missing, nothing is published for the target, or this user cannot be root in a namespace.
     :raises DidNotHold: when dnf refuses, with its last words.
     """
     require("dnf", "dnf")
@@ -37,9 +43,9 @@ def install(
         raise CannotRun(str(error.args[0])) from None
     snapshots = snapshots_of(site, state, named_stage(site, stage_name))
     wanted = tuple(packages) or _everything(snapshots, target)
-    with tempfile.TemporaryDirectory(prefix="kitten-install-") as folder:
+    with scratch() as folder:
         try:
-            return _install(Path(folder), site, target, snapshots.root, wanted)
+            return _install(folder, site, target, snapshots.root, wanted)
         except DidNotHold as refusal:
             if why := _changed(snapshots):
                 raise DidNotHold(f"{why}\n{refusal}") from None
@@ -111,15 +117,15 @@ def check_life(
     :param before: name → signed repository folder, as users have them configured.
     :param after: name → signed repository folder that the new packages, and nothing else, are taken from.
     :param key: the public key that packages and indexes are signed with.
-    :raises CannotRun: when dnf is missing.
+    :raises CannotRun: when dnf is missing, or this user cannot be root in a namespace.
     :raises DidNotHold: when dnf refuses, or does something else, with its last words.
     """
     from config.nevra import Nevra
 
     require("dnf", "dnf")
     names = tuple(sorted({Nevra.parse(package).name for package in packages}))
-    with tempfile.TemporaryDirectory(prefix="kitten-life-") as folder:
-        root = _Root(Path(folder), target, key)
+    with scratch() as folder:
+        root = _Root(folder, target, key)
         root.show({name: Source(place) for name, place in before.items()})
         old = tuple(sorted(set(names) & _names_in(before.values())))
         if old:
@@ -158,6 +164,11 @@ def _names_in(repositories: Iterable[Path]) -> set[str]:
     return set(names(repositories_below(repositories).packages))
 
 
+def _url(path: Path) -> str:
+    """A path as dnf reads it where it takes several, apart by spaces."""
+    return path.absolute().as_uri()
+
+
 class _Root:
     """An empty root for a target's packages, and dnf for it."""
 
@@ -168,17 +179,19 @@ class _Root:
         (folder / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n", encoding="utf-8")
         (folder / "dnf.conf").write_text("[main]\n", encoding="utf-8")
         (folder / "log").mkdir()
+        self._sources: tuple[Source, ...] = ()
         self._environment = {**os.environ, "HOME": str(folder), "LC_ALL": "C.UTF-8"}
 
     def show(self, sources: Mapping[str, Source]) -> None:
         """Let dnf see these repositories and no others."""
         shutil.rmtree(self._repositories, ignore_errors=True)
         self._repositories.mkdir()
+        self._sources = tuple(sources.values())
         for name, source in sources.items():
             only = f"includepkgs={','.join(source.only)}\n" if source.only else ""
             (self._repositories / f"{name}.repo").write_text(
-                f"[{name}]\nname={name}\nbaseurl=file://{source.folder}\nenabled=1\n"
-                f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://{self._key}\n{only}",
+                f"[{name}]\nname={name}\nbaseurl={_url(source.folder)}\nenabled=1\n"
+                f"gpgcheck=1\nrepo_gpgcheck=1\ngpgkey={_url(self._key)}\n{only}",
                 encoding="utf-8",
             )
 
@@ -186,9 +199,10 @@ class _Root:
         """Let dnf do it.
 
         :raises DidNotHold: when it refuses, with its last words.
+        :raises CannotRun: when this user cannot be root in a namespace, or not as far as the packages' files ask for.
         """
         options = {
-            "reposdir": self._repositories,
+            "reposdir": self._repositories.name,  # in the working folder: dnf splits a path at spaces
             "cachedir": self._folder / "cache",
             "persistdir": self._folder / "persist",
             "logdir": self._folder / "log",
@@ -200,18 +214,35 @@ class _Root:
             "repo_gpgcheck": "1",
         }
         arch = self._target.rpm_arch
-        command: list[str | Path] = [_PYTHON, Path(__file__).with_name("dnf_for_arch.py"), arch]
+        command: list[str | Path] = [*namespace.as_root(), _PYTHON, Path(__file__).with_name("dnf_for_arch.py"), arch]
         command += ["--assumeyes", "--noplugins", "--forcearch", arch, "--releasever", "10"]
         command += ["--config", self._folder / "dnf.conf", "--installroot", self._root]
         command += [f"--setopt={name}={value}" for name, value in options.items()]
-        done = run([*command, verb, *packages], env=self._environment, check=False, timeout=600)
+        done = run([*command, verb, *packages], cwd=self._folder, env=self._environment, check=False, timeout=600)
         if done.status != 0:
+            if cannot := namespace.refusal(done):
+                raise cannot
+            for package in _NOT_UNPACKED.findall(done.output):
+                if not namespace.has_other_ids() and (owners := self._other_owners(package)):
+                    raise namespace.need_of_other_ids(f"{package} has files of {', '.join(owners)}")
             words = [line for line in done.output.splitlines() if line.strip()]
             what = f"dnf refused to {verb} {' '.join(packages)} for {self._target.name}"
             raise DidNotHold(f"{what}:\n" + "\n".join(words[-12:]))
 
+    def _other_owners(self, package: str) -> list[str]:
+        """The users and groups other than root that a package of the repositories has files of, sorted."""
+        from config.nevra import Nevra
+
+        name = Nevra.parse(package).file
+        query = ["rpm", "--query", "--package", "--nosignature", "--queryformat", "[%{FILEUSERNAME}\n%{FILEGROUPNAME}\n]"]
+        found: set[str] = set()
+        for source in self._sources:
+            for file in source.folder.rglob(name):
+                found |= set(run([*query, file], env=self._environment, check=False).output.splitlines())
+        return sorted(found - {"root"})
+
     def installed(self) -> tuple[str, ...]:
         """NEVRAs in the root, sorted."""
-        query: list[str | Path] = ["rpm", "--root", self._root, "--query", "--all", "--queryformat", "%{NEVRA}\n"]
+        query: list[str | Path] = [*namespace.as_root(), "rpm", "--root", self._root, "--query", "--all", "--queryformat", "%{NEVRA}\n"]
         names = run(query, env=self._environment).output.split()
         return tuple(sorted(name for name in names if not name.startswith("gpg-pubkey-")))

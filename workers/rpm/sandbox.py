@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import cache
+from workers import cache, namespace
 from workers.errors import CannotRun
 from workers.rpm import flags
 from workers.rpm.tree import Tree, base_tree, is_foreign
@@ -189,13 +189,7 @@ def _refusal(done: Completed) -> CannotRun | None:
                 f"overlayfs refuses {cache.root()} (Linux {platform.release()})",
                 "export KITTEN_CACHE=FOLDER on a local file system such as ext4, xfs or btrfs; Linux 5.11 or later",
             )
-    first = done.output.splitlines()[0] if done.output else ""
-    if first.startswith(("unshare:", "bwrap:")):
-        return CannotRun(
-            f"the sandbox could not be made: {first}",
-            "user namespaces are needed: sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0",
-        )
-    return None
+    return namespace.refusal(done)
 
 
 def run_in_base(
@@ -243,12 +237,12 @@ def scratch() -> Iterator[Path]:
             for other in home.glob("*.lock"):
                 with contextlib.suppress(OSError), other.open("a") as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    cache.remove(other.with_suffix(""))
-                    other.unlink()
+                    if cache.remove(other.with_suffix("")):
+                        other.unlink()
             fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
         folder.mkdir()
         try:
             yield folder
         finally:
-            cache.remove(folder)
-            lock.unlink(missing_ok=True)
+            if cache.remove(folder):
+                lock.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Site, Target
-from workers import apt, cache
+from workers import apt, cache, namespace
 from workers.apt import AptRoot
 from workers.errors import CannotRun
 from workers.run import CommandFailed, require, run
@@ -152,6 +152,8 @@ def _bootstrap(lists: AptRoot, root: Path) -> None:
             alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
             run([*alone, "--format=directory", *options, lists.suite, root, archive], echo=True)
         else:
+            if not namespace.has_other_ids():
+                raise namespace.need_of_other_ids("the sandbox tree is made by mmdebstrap from files of several owners")
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
             tar = root.with_suffix(".tar")
             run([mmdebstrap, "--mode=unshare", "--format=tar", *options, lists.suite, tar, archive], echo=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from config.models import Site
 from tests.workers.repo.conftest import BuildFactory, write_index
+from workers import cache, namespace
 from workers.errors import CannotRun, DidNotHold
+from workers.repo import index
 from workers.repo.client import check_life, install
 from workers.repo.publish import publish
 from workers.repo.rollback import rollback
+from workers.repo.sign import signer
 
 pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
 
@@ -62,9 +66,6 @@ def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_
 def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
     site: Site, state: Path, make_build: BuildFactory
 ) -> None:
-    from workers.repo import index
-    from workers.repo.sign import signer
-
     build = make_build()
     result = publish(site, state, "aarch64", str(build))
     (rpm,) = (Path(p.url) for p in result.packages if p.name.startswith("tiny-libs-1"))
@@ -121,3 +122,84 @@ def test_an_older_version_is_no_upgrade(lax: Site, state: Path, make_build: Buil
     packages = ["tiny-libs-1-1.el10.aarch64"]
     with pytest.raises(DidNotHold, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"):
         check_life(lax.target("aarch64"), packages, before, after, state / "published/RPM-GPG-KEY-demo")
+
+
+ONE_ID = ("unshare", "--user", "--map-root-user")
+
+
+@pytest.fixture
+def one_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without subordinate ids: of users there is root alone."""
+    monkeypatch.setattr(namespace, "as_root", lambda: ONE_ID)
+
+
+OTHERS = """
+Name: others
+Version: 1
+Release: 1
+Summary: A folder of another user than root
+License: MIT
+BuildArch: noarch
+Requires: others-users
+%description
+A folder of another user than root.
+%package users
+Summary: The users of a system
+%description users
+The users of a system.
+%install
+mkdir -p %{buildroot}/etc %{buildroot}/var/spool/others
+echo mail:x:8:12::/:/bin/false > %{buildroot}/etc/passwd
+echo mail:x:12: > %{buildroot}/etc/group
+%files users
+/etc/passwd
+/etc/group
+%files
+%attr(0700,mail,mail) %dir /var/spool/others
+"""
+
+
+@pytest.fixture
+def others(tmp_path: Path, key_home: Path) -> tuple[dict[str, Path], Path]:
+    """A signed repository with a package whose folder is not root's, and its key."""
+    folder = tmp_path / "others"
+    folder.mkdir()
+    (tmp_path / "others.spec").write_text(OTHERS)
+    places = {"_topdir": tmp_path / "top", "_rpmdir": folder, "_dbpath": tmp_path / "db"}
+    defines = [word for name, value in places.items() for word in ("--define", f"{name} {value}")]
+    words = ["rpmbuild", *defines, "-bb", str(tmp_path / "others.spec")]
+    subprocess.run(words, capture_output=True, text=True, check=True)
+    rpms = sorted(folder.glob("noarch/*.rpm"))
+    with signer(key_home, "Tests") as key:
+        key.sign_packages(rpms)
+        described = [index.describe(rpm, str(rpm.relative_to(folder))) for rpm in rpms]
+        key.sign_detached(write_index(folder, described, 2_000_000_000))
+        (folder / "KEY").write_text(key.public_key)
+    return {"others": folder}, folder / "KEY"
+
+
+def test_dnf_needs_no_more_than_a_namespace_of_one_user(
+    site: Site, state: Path, make_build: BuildFactory, one_id: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITTEN_CACHE", str(state / "cache" / ("a long name " * 12)))
+    publish(site, state, "s390x", str(make_build("s390x")))
+    assert install(site, state, "s390x") == ("tiny-doc-0:1-1.el10.noarch", "tiny-libs-0:1-1.el10.s390x")
+    assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
+
+
+def test_a_package_with_files_of_other_owners_is_installed_and_nothing_of_it_stays(
+    site: Site, others: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not namespace.has_other_ids():
+        pytest.skip("this user has no subordinate ids: usermod --add-subuids")
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
+    check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)
+    assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
+
+
+def test_a_package_that_needs_more_users_than_there_are_is_one_line_with_the_way_out(
+    site: Site, others: tuple[dict[str, Path], Path], one_id: None
+) -> None:
+    with pytest.raises(CannotRun, match=r"others-1-1.noarch has files of mail, and this user has no subordinate ids") as refusal:
+        check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)
+    assert "usermod --add-subuids" in refusal.value.mend

@@ -22,6 +22,7 @@ from config.models import Site
 from tests.workers.repo import s3
 from tests.workers.repo.conftest import BuildFactory
 from tests.workers.repo.test_signing_dnf import Client
+from workers import namespace
 from workers.repo import draft, remote
 from workers.repo.publish import publish
 from workers.repo.state import published
@@ -119,7 +120,8 @@ def test_a_client_in_a_loop_is_never_refused_while_versions_are_published(
         done = client.dnf(*words)
         assert done.status == 0, done.output
         assert not re.search(r"(?i)error|mismatch|bad gpg", done.output), done.output
-        query = ["rpm", "--root", str(client.folder / "root"), "--query", "--queryformat", "%{VERSION}", "tiny-libs"]
+        query = [*namespace.as_root(), "rpm", "--root", str(client.folder / "root")]
+        query += ["--query", "--queryformat", "%{VERSION}", "tiny-libs"]
         versions.append(int(run(query, env={**os.environ, "HOME": str(client.folder)}).output))
 
     def work() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from config.models import Groups
 from tests.workers.repo.conftest import RpmFactory
+from workers import namespace
 from workers.repo.comps import comps_xml
 
 GROUPS = Groups.model_validate(
@@ -70,7 +71,8 @@ def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -
     (tmp_path / "comps.xml").write_bytes(text)
     subprocess.run(["createrepo_c", "--groupfile", tmp_path / "comps.xml", repository], check=True, capture_output=True)
     (tmp_path / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
-    command = ["dnf", "--noplugins", "--assumeyes", "--forcearch", "aarch64", "--releasever", "10", "--installroot", str(tmp_path / "root")]
+    command = [*namespace.as_root(), "dnf", "--noplugins", "--assumeyes", "--forcearch", "aarch64"]
+    command += ["--releasever", "10", "--installroot", str(tmp_path / "root")]
     command += [f"--setopt={name}={tmp_path / name}" for name in ("cachedir", "persistdir", "logdir")]
     command += ["--setopt=reposdir=/nowhere", "--setopt=gpgcheck=0", f"--repofrompath=tiny,file://{repository}"]
     (tmp_path / "logdir").mkdir()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from config.nevra import Nevra
 from tests.workers.repo.conftest import RpmFactory, write_index
+from workers import namespace
 from workers.repo import errata, index, updateinfo
 from workers.repo.changelog import Entry, changelog, newer
 from workers.repo.errata import Erratum, Updated
@@ -164,9 +165,10 @@ def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Pat
     repomd.set_record(record)
     (repository / "repodata" / "repomd.xml").write_text(repomd.xml_dump())
     database = ["--define", "_dbpath /var/lib/rpm"]
-    subprocess.run(["rpm", *database, "--root", root, "-i", "--nodeps", "--noscripts", "--ignorearch", old], check=True)
+    options = ["--root", root, "-i", "--nodeps", "--noscripts", "--ignorearch"]
+    subprocess.run([*namespace.as_root(), "rpm", *database, *options, old], check=True)
     dnf = [
-        "dnf", "-q", f"--installroot={root}", "--noplugins", "--forcearch=x86_64", "--releasever=10",
+        *namespace.as_root(), "dnf", "-q", f"--installroot={root}", "--noplugins", "--forcearch=x86_64", "--releasever=10",
         f"--setopt=cachedir={tmp_path / 'cache'}", f"--setopt=reposdir={tmp_path}", f"--repofrompath=kitten,{repository}",
         "--nogpgcheck", "updateinfo",
     ]  # fmt: skip

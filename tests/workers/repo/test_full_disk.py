@@ -20,6 +20,8 @@ from workers.repo.publish import publish
 from workers.repo.rollback import rollback
 from workers.repo.stage import stage
 
+pytestmark = pytest.mark.mounts
+
 SIZE = 4 << 20
 STEP = 48 << 10
 
@@ -30,8 +32,7 @@ def small(state: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     folder = state / request.param
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
+    subprocess.run(words, check=True)
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 

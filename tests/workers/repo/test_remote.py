@@ -18,6 +18,7 @@ import pytest
 from config.models import Site
 from tests.workers.repo import s3
 from tests.workers.repo.conftest import BuildFactory, RpmFactory, write_index
+from workers import namespace
 from workers.errors import CannotRun
 from workers.repo import index
 from workers.repo.bucket import Bucket
@@ -492,7 +493,8 @@ def test_dnf_installs_from_the_bucket_with_both_checks(
     (tmp_path / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
     places = {"reposdir": repositories, "cachedir": tmp_path / "c", "persistdir": tmp_path / "d", "logdir": tmp_path}
     options = [f"--setopt={name}={path}" for name, path in places.items()]
-    words = ["dnf", "-y", "--config", str(tmp_path / "dnf.conf"), "--installroot", str(tmp_path / "root"), *options]
+    words = [*namespace.as_root(), "dnf", "-y", "--config", str(tmp_path / "dnf.conf")]
+    words += ["--installroot", str(tmp_path / "root"), *options]
     words += ["--releasever", "10", "--forcearch", "x86_64", "install", "tiny-doc"]
     environment = {"HOME": str(tmp_path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)

@@ -166,8 +166,12 @@ def test_no_agent_outlives_a_killed_process(state: Path, tmp_path: Path, meanwhi
     assert gone_soon(served)
 
 
-def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
-    home = tmp_path / ("long" * 20) / "gnupg"
+@pytest.mark.parametrize("length", [105, 106, 107, 108, 160])
+def test_a_long_path_is_no_hindrance(tmp_path: Path, length: int) -> None:
+    """At and around the length from which on no socket fits: as long as the agent's longest name is."""
+    rest = length - len(f"{tmp_path}//gnupg/S.gpg-agent.browser")
+    assert rest > 0
+    home = tmp_path / ("d" * rest) / "gnupg"
     file = tmp_path / "file"
     file.write_text("content")
     with signer(home, "Tests") as key:

@@ -17,6 +17,7 @@ from tests.workers.repo.conftest import RpmFactory, write_index
 from tests.workers.repo.test_sign import copies
 from tests.workers.repo.test_signing import MadeKey, make_key, secret_file
 from tests.workers.repo.test_signing_token import new_token, ready, section
+from workers import namespace
 from workers.repo import index
 from workers.repo.sign import signer_of
 from workers.run import Completed, run
@@ -46,7 +47,8 @@ class Client:
             "x.repo_gpgcheck": "1",
             "x.gpgkey": self.key or f"{self.served}/KEY",
         }
-        command = ["dnf", "--assumeyes", "--noplugins", "--config", str(self.folder / "dnf.conf"), "--releasever", "10"]
+        command = [*namespace.as_root(), "dnf", "--assumeyes", "--noplugins", "--releasever", "10"]
+        command += ["--config", str(self.folder / "dnf.conf")]
         command += ["--forcearch", "aarch64", "--installroot", str(self.folder / "root"), "--refresh"]
         command += [
             "--repofrompath",
@@ -117,7 +119,7 @@ def publish(folder: Path, state: Path, signing: Signing, rpms: list[Path], now: 
 
 
 def installed(client: Client) -> list[str]:
-    query = ["rpm", "--root", str(client.folder / "root"), "--query", "--all", "--queryformat", "%{NAME}\n"]
+    query = [*namespace.as_root(), "rpm", "--root", str(client.folder / "root"), "--query", "--all", "--queryformat", "%{NAME}\n"]
     return sorted(run(query, env={**os.environ, "HOME": str(client.folder)}).output.split())
 
 

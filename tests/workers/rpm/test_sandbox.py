@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from config.models import Site
-from workers import cache
+from workers import cache, namespace
 from workers.errors import CannotRun
 from workers.rpm import sandbox
 from workers.rpm.tree import Tree
-from workers.run import CommandFailed, Completed
+from workers.run import CommandFailed, Completed, run
 
 
 def test_an_emulators_handler_opens_the_trees_own_file_once() -> None:
@@ -55,8 +55,7 @@ def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path
         (125, "kitten-sandbox: binfmt", "needs Linux 6.7 or later"),
         (125, "kitten-sandbox: overlay", "local file system"),
         (125, "kitten-sandbox: register", "noexec"),
-        (1, "unshare: unshare failed: Operation not permitted", "user namespaces are needed"),
-        (1, "bwrap: setting up uid map: Permission denied", "user namespaces are needed"),
+        (1, "unshare: unshare failed: No space left on device", "user namespaces are needed"),
     ],
 )
 def test_a_host_that_cannot_make_a_sandbox_is_told_why(status: int, output: str, said: str) -> None:
@@ -84,6 +83,20 @@ def test_scratch_of_a_dead_holder_is_swept_and_that_of_a_living_one_is_not(
             assert mine.is_dir()
             assert sorted(path.name for path in home.iterdir() if path.is_dir()) == sorted(["alive", mine.name])
     assert sorted(path.name for path in home.iterdir()) == ["alive", "alive.lock", "sweep"]
+
+
+def test_scratch_goes_with_folders_nobody_may_enter_and_files_of_other_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
+    with sandbox.scratch() as mine:
+        (mine / "work").mkdir()
+        (mine / "work/file").touch()
+        (mine / "work").chmod(0)
+        if namespace.has_other_ids():
+            script = f"mkdir -m 0700 {mine}/of-another && touch {mine}/of-another/file && chown -R 8:12 {mine}/of-another"
+            run([*namespace.as_root(), "sh", "-ec", script])
+    assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
 
 
 @pytest.mark.sandbox

@@ -25,6 +25,7 @@ from typing import Any
 import fmf
 import yaml
 
+from workers import namespace
 from workers.lab import gating, guest, login, rpmtools, saved
 from workers.lab.guest import Base
 from workers.lab.judge import judge
@@ -32,7 +33,7 @@ from workers.lab.launch import Guest, LaunchFailedError
 from workers.lab.login import Login
 from workers.lab.suites import Report, Request, packages
 from workers.results import Case
-from workers.run import STDOUT, require, started
+from workers.run import STDOUT, Completed, require, started
 from workers.verify.payload import Entry
 
 CONTEXT = {"distro": "centos-stream-10,almalinux-kitten-10", "trigger": "commit"}
@@ -356,11 +357,18 @@ def _run_tmt(argv: Sequence[str], log: Path, running: Guest, until: float) -> st
             if time.monotonic() > until:
                 return "tmt did not end in time"
             time.sleep(_POLL_SECONDS)
+    if cannot := namespace.refusal(Completed(tuple(argv), process.returncode, _head(log))):
+        raise cannot
     # Its manual: 0 passed, 1 failed, 2 an error, 3 nothing ran, 4 everything was skipped.
     if process.returncode in (0, 1, 4):
         return ""
     failures = [line.split("fail: ", 1)[1] for line in _tail(log, 10_000).splitlines() if " fail: " in line]
     return f"tmt: {failures[-1]}" if failures else f"tmt ended with exit status {process.returncode}"
+
+
+def _head(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(1000)
 
 
 def _tail(path: Path, lines: int = _TAIL_LINES) -> str:

@@ -1,0 +1,43 @@
+"""Tests marked ``mounts`` for an ordinary user: each runs in a user namespace of its own, where it is root and may mount."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+_PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
+
+
+class InNamespace(pytest.Item):
+    """A test by its id, run by pytest as root of a namespace. What it mounts is gone with its last process."""
+
+    def runtest(self) -> None:
+        words = [*_PRIVATE, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", self.nodeid]
+        done = subprocess.run(words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        last = done.stdout.splitlines()[-1] if done.stdout else ""
+        if done.returncode == 0 and "1 passed" in last:
+            return
+        if done.returncode == 0 and "1 skipped" in last:
+            pytest.skip(next((line for line in done.stdout.splitlines() if line.startswith("SKIPPED")), last))
+        pytest.fail(f"in a user namespace ({' '.join(_PRIVATE)}):\n{output[-8000:]}", pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for number, item in enumerate(items):
+        if item.get_closest_marker("mounts") is None:
+            continue
+        kept: Any = InNamespace.from_parent(item.parent, name=item.name)
+        kept.own_markers.extend(item.iter_markers())
+        items[number] = kept
