@@ -50,7 +50,11 @@ def main(
         print(f"bench: no benchmark {', '.join(unknown)}; choose from: {', '.join(benchmarks)}", file=sys.stderr)
         return 2
     chosen = {name: benchmarks[name] for name in asked.names or benchmarks}
-    rows, interrupted = run_all(chosen, asked.report)
+    try:
+        rows, interrupted = run_all(chosen, asked.report)
+    except OSError as error:
+        print(f"bench: {asked.report} cannot be written: {error.strerror}; choose another: --report FILE", file=sys.stderr)
+        return 2
     print(f"{summary(rows)}\nreport: {asked.report}", flush=True)
     return 130 if interrupted else 1 if short(rows) else 0
 

@@ -28,27 +28,34 @@ def run_all(benchmarks: Mapping[str, Benchmark], report: Path) -> tuple[list[Row
     """Run the benchmarks; what came of them, and whether an interrupt ended them early.
 
     :param report: JSON file, whole at each moment, with every row so far.
+    :raises OSError: when it cannot be written at all. Should the disk become full later, the run goes on: its rows are printed.
     """
     rows: list[Row] = []
     write(rows, report)
+
+    def keep(row: Row) -> None:
+        rows.append(row)
+        try:
+            write(rows, report)
+        except OSError as error:
+            print(f"{report} stays as it was: {error}", flush=True)
+
     for name, benchmark in benchmarks.items():
         print(f"--- {name}: {first_line(benchmark.__doc__ or '')}", flush=True)
         begun, before = time.monotonic(), len(rows)
         try:
             for figure in benchmark():
-                rows.append(figure)
-                write(rows, report)
+                keep(figure)
                 print(figure, flush=True)
             if len(rows) == before:
                 print(f"{name}: no figure on this host", flush=True)
         except KeyboardInterrupt:
-            rows.append(Failure(name, "interrupted"))
-            write(rows, report)
+            keep(Failure(name, "interrupted"))
             return rows, True
         except (Exception, SystemExit) as error:
-            rows.append(Failure(name, one_line(error)))
-            write(rows, report)
-            print(f"{name}: {rows[-1].error}", flush=True)
+            failure = Failure(name, one_line(error))
+            keep(failure)
+            print(f"{name}: {failure.error}", flush=True)
         print(f"    {name} took {time.monotonic() - begun:.0f} s", flush=True)
     return rows, False
 

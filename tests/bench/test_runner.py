@@ -91,3 +91,26 @@ def test_the_list_shows_what_each_compares(capsys: pytest.CaptureFixture[str]) -
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("closure ") for line in lines)
     assert all(len(line.split()) > 3 for line in lines), "a benchmark without a docstring"
+
+
+def test_a_disk_that_becomes_full_stops_no_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "build" / "bench.json"
+
+    def filling() -> Iterator[Figure]:
+        yield GOOD
+        report.unlink()
+        report.mkdir()  # a rename onto it fails, as one on a full disk does
+        yield GOOD
+
+    assert main([], {"one": filling, "two": benchmark(GOOD)}, report) == 0
+    out = capsys.readouterr().out
+    assert "bench.json stays as it was" in out
+    assert "3 figures, all within their bars" in out
+
+
+def test_a_report_that_cannot_be_written_is_refused_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([], {"one": benchmark(GOOD)}, tmp_path / "file" / "bench.json") == 2
+    assert "choose another: --report FILE" in capsys.readouterr().err
