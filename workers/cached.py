@@ -210,7 +210,7 @@ def _entry(path: Path, busy: str) -> Entry | None:
         user = _holder(mark) or _holder(making)
     else:
         return None
-    leftover = not user if kind == _SCRATCH else left is not None
+    leftover = not user and (kind == _SCRATCH or left is not None)
     return Entry(kind, path.name, path, cache.occupied(path), used, user, leftover)
 
 

@@ -81,9 +81,11 @@ def test_an_entry_that_is_being_made_stays() -> None:
     """
     with living(body) as process:
         (entry,) = cached.entries()
-        assert (entry.name, entry.user, entry.leftover) == (".abc.partial", f"process {process.pid}", True)
+        assert (entry.name, entry.user, entry.leftover) == (".abc.partial", f"process {process.pid}", False)
         assert cached.remove(entry) == f"in use by process {process.pid}"
         assert entry.path.is_dir()
+    (entry,) = cached.entries()
+    assert (entry.user, entry.leftover) == ("", True)
 
 
 def test_what_a_killed_maker_left_goes_and_the_whole_entry_beside_it_stays(root: Path) -> None:
