@@ -1,10 +1,12 @@
 # Everything a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo stop test lint bench requirements
+.PHONY: help setup host demo stop clean test lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
+FORCE ?=
 ONLY ?=
+YES ?=
 PYTEST ?=
 
 help: ## this list
@@ -16,11 +18,14 @@ host: ## install the operating system's packages that are missing (Debian, Ubunt
 setup: ## make the Python environment in .venv
 	@tools/setup.sh
 
-demo: host setup ## build, prove, test and publish real packages on five targets (PACKAGES=all: six packages)
-	@$(KITTEN) demo --packages '$(PACKAGES)'
+demo: host setup ## build, prove, test and publish real packages on five targets (PACKAGES=all: six packages; FORCE=1: whatever the host lacks)
+	@$(KITTEN) demo --packages '$(PACKAGES)' $(if $(FORCE),--force)
 
 stop: ## end everything `make demo` started
 	@if [ -x $(KITTEN) ]; then $(KITTEN) down; else echo 'nothing runs: there is no .venv'; fi
+
+clean: ## show the caches, the state folders, build/ and .venv with their sizes, and remove them (YES=1: without a question)
+	@python3 tools/clean.py $(if $(YES),--yes)
 
 test: setup ## run the tests, and set up what they need (PYTEST='-k name' for some)
 	@tools/host-packages.sh test
@@ -39,8 +44,9 @@ lint: setup ## ruff, mypy, the import rules, yamllint, shellcheck
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
-bench: setup ## time us against the alternative, in the same run (ONLY=name for one)
-	@tools/host-packages.sh test
+bench: ## time us against the alternative, in the same run (ONLY='name …' for some; ONLY=--list lists them)
+	@tools/host-packages.sh bench
+	@tools/setup.sh
 	@.venv/bin/python -m tests.bench $(ONLY)
 
 requirements: ## compile requirements.txt anew from pyproject.toml (needs uv)

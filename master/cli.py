@@ -122,17 +122,20 @@ def status(site: str, state: Path | None) -> None:
     "--lab/--no-lab", "with_lab", default=True, help="Run the suites of the site's schedules too, once.  [default: yes]"
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI.")
-def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int | None) -> None:
+@click.option("--force", is_flag=True, help="Go on although the host lacks disk, memory or another thing that is needed.")
+def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int | None, force: bool) -> None:
     """Start the service, push the demo's packages and follow them into the repositories.
 
     Exit status 0 only if each package is built, verified, tested and published on each of its targets, and the suites
     that schedules run on the targets themselves hold.
     """
     from master import demo as pipeline
+    from master import preflight
     from master.tables import terminal
 
     service = _service(site, state)
     chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
+    _guarded(lambda: preflight.check(service, click.echo, force=force))
     held = _guarded(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
     sys.stdout.flush()
     sys.exit(0 if held else 1)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs the operating system's packages that a purpose needs and this host lacks; says nothing where none is missing.
-#   tools/host-packages.sh demo|test|lint
+#   tools/host-packages.sh demo|test|bench|lint
 # Debian 12 and 13 and Ubuntu 24.04 with apt; Enterprise Linux and Fedora with dnf are written but not yet tried.
 set -euo pipefail
 
-purpose=${1:?usage: tools/host-packages.sh demo|test|lint}
+purpose=${1:?usage: tools/host-packages.sh demo|test|bench|lint}
 
 # bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
 # binutils*: the decoders of the proof      dnf: the installing client      dpkg-dev: source packages with the tarballs
@@ -17,6 +17,8 @@ demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-i
 # chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks      e2fsprogs: a cloud image to boot      gnupg-pkcs11-scd, opensc, softhsm2: a key in a token
 extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go
     libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
+# dnf-plugins-core: repoclosure      gcc, lld: cc1, and libLLVM of whichever version is the host's, to be disassembled
+extra_bench=(dnf-plugins-core gcc lld)
 extra_lint=(shellcheck)
 # QEMU's SPICE server has been a package of its own since Debian 13.
 grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release || demo+=(qemu-system-modules-spice)
@@ -24,8 +26,9 @@ grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release || demo+=(qemu-system-mod
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${demo[@]}" "${extra_test[@]}") ;;
+    bench) wanted=("${demo[@]}" "${extra_bench[@]}") ;;
     lint) wanted=("${extra_lint[@]}") ;;
-    *) echo "host-packages: unknown purpose $purpose; there are: demo test lint" >&2; exit 2 ;;
+    *) echo "host-packages: unknown purpose $purpose; there are: demo test bench lint" >&2; exit 2 ;;
 esac
 
 as_root=()

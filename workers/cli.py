@@ -47,7 +47,8 @@ _SHORT_HELP = {
     "compose": "Make an immutable tree of a stage for mirrors.",
     "bucket": "Look at a stage's bucket: verify it, bring it up to date, take it over.",
     "token-key": "Make the OpenPGP key of a PKCS#11 token, for signing.yaml.",
-    "clean": "Tell what nobody needs any more, and why; remove it.",
+    "clean": "Show artifacts and packages that nobody needs any more, and why; remove them.",
+    "cache": "Show what this host keeps because it is slow to make; remove it.",
     "install-check": "Install what is published with dnf, signatures checked.",
 }
 

@@ -28,6 +28,7 @@ from tests.bench.add import REPOSITORY, TOP, add
 from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
 from workers import cache
 from workers.repo import index
+from workers.repo.draft import STEADY
 from workers.repo.records import PublishedRecord
 from workers.repo.snapshot import Snapshots
 from workers.results import Artifact, BuildResult
@@ -179,10 +180,19 @@ def growing() -> Iterator[Figure]:
         times: dict[int, list[tuple[float, float]]] = {size: [] for size in roots}
         for rpm in packages[PACKAGES : PACKAGES + 3 * RUNS]:
             for size, root in roots.items():  # in turn: what else the machine does falls on both
+                _await_steady(root)
                 times[size].append(_added(root, rpm))
     for place, what, bar in ((0, "all of it", PACKAGES / FEWER), (1, "without writing the index", 1.5)):
         few, many = (statistics.median(added[place] for added in times[size]) for size in (FEWER, PACKAGES))
         yield Figure(f"publishing into {PACKAGES}, {what}", 1000 * many, 1000 * few, f"into {FEWER}", bar, "ms")
+
+
+def _await_steady(root: Path) -> None:
+    """Wait until the next index may follow the last one at once: the work is timed, not the wait that readers are owed."""
+    current = Snapshots(root, TOP).current()
+    if current is None:
+        raise SystemExit(f"nothing is published in {root}")
+    time.sleep(max(0.0, max(current.record.shown.values()) + STEADY - time.time()))
 
 
 def _filled(root: Path, packages: list[Path]) -> None:

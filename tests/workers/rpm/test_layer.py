@@ -100,7 +100,7 @@ def kitten_sandbox(*arguments: str) -> Completed:
 
 def entries() -> set[str]:
     """Whole entries of the cache's trees, and what is left of half made ones."""
-    return {path.name for path in (cache.root() / "trees").iterdir() if path.suffix != ".lock"}
+    return {path.name for path in (cache.root() / "trees").iterdir() if path.suffix not in (".lock", ".used")}
 
 
 def test_what_another_targets_packages_do_does_not_change_a_tree(

@@ -1,0 +1,252 @@
+"""What a demo needs of its host, looked at before it starts: disk, memory, user namespaces, Linux, QEMU.
+
+:func:`shortages` decides and reads nothing; :func:`look` reads and decides nothing. The figures are measured, with a margin,
+by ``tools/measure-demo.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.models import Site
+from master.errors import ServiceError
+from master.service import Service
+
+MIB, GB = 1 << 20, 10**9
+
+CACHE = {"trees": 1_700_000_000, "guests": 500_000_000, "apt": 500_000_000, "saved": 700_000_000, "": 600_000_000}
+"""Bytes of each large kind of the cache after a demo; "" stands for all others together."""
+STATE = 500_000_000
+"""Bytes of the state folder after a demo."""
+BESIDES = 1_000_000_000
+"""Bytes that come and go while it runs: build folders, packages on their way."""
+MEMORY = 3_000 * MIB
+"""Bytes that the processes of a demo take at their peak: two builds, or guests."""
+GUESTS_SHARE = 0.75
+"""Of the memory, for guests (workers/lab/leases.py)."""
+GUEST_OVERHEAD = 256 * MIB
+FOREIGN_LINUX = (6, 7)
+"""From this Linux on a sandbox may have emulators of its own (binfmt_misc of a user namespace)."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """A file system that the demo writes to."""
+
+    folder: Path
+    device: int
+    free: int
+    """Bytes that this user may still write."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is there."""
+
+    cache: Room
+    state: Room
+    cached: Mapping[str, int] = field(default_factory=dict)
+    """Kind of the cache → bytes it has already."""
+    stated: int = 0
+    """Bytes the state folder has already."""
+    memory: int = 1 << 62
+    """Bytes of the host, or of the control group this process is confined to."""
+    available: int = 1 << 62
+    """Bytes that are not in use."""
+    linux: tuple[int, int] = FOREIGN_LINUX
+    machine: str = "x86_64"
+    namespaces: str = ""
+    """Why a user namespace cannot be made; empty: it can."""
+    programs: frozenset[str] = frozenset()
+    """Programs of those the site names that are installed."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """One thing that the host lacks."""
+
+    what: str
+    do: str
+    stops: bool
+    """Whether a demo without it cannot succeed."""
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  → {self.do}"
+
+
+def shortages(site: Site, host: Host) -> list[Shortage]:
+    """All that a host lacks for a demo of the site."""
+    return [*_disk(host), *_memory(site, host), *_sandbox(site, host), *_guests(site, host)]
+
+
+def check(service: Service, say: Callable[[str], object], *, force: bool = False) -> None:
+    """Look at this host before a demo; show what is short.
+
+    :param force: go on whatever is short.
+    :raises ServiceError: when something is short without which the demo cannot succeed, one line for each.
+    """
+    found = shortages(service.site, look(service))
+    stops = [shortage for shortage in found if shortage.stops and not force]
+    for shortage in found:
+        if shortage not in stops:
+            say(f"warning: {shortage}")
+    if stops:
+        lines = "\n".join(map(str, stops))
+        raise ServiceError(f"this host cannot run the demo:\n{lines}\nto try it all the same: make demo FORCE=1, kitten demo --force")
+
+
+def look(service: Service) -> Host:
+    """What this host has."""
+    root, cached = _cache(service)
+    return Host(
+        cache=_room(root),
+        state=_room(service.state),
+        cached=cached,
+        stated=_size(service.state),
+        memory=_memory_of_host(),
+        available=_meminfo("MemAvailable"),
+        linux=linux_version(platform.release()),
+        machine=platform.machine(),
+        namespaces=_namespaces(),
+        programs=frozenset(name for name in _emulators(service.site) if _installed(name)),
+    )
+
+
+def linux_version(release: str) -> tuple[int, int]:
+    """The first two numbers of a kernel's release; (0, 0) of one that names none."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _disk(host: Host) -> list[Shortage]:
+    named = {kind: size for kind, size in CACHE.items() if kind}
+    others = sum(size for kind, size in host.cached.items() if kind not in named)
+    there = {**{kind: host.cached.get(kind, 0) for kind in named}, "": others}
+    cache = sum(max(0, size - there[kind]) for kind, size in CACHE.items()) + BESIDES
+    state = max(0, STATE - host.stated)
+    if host.cache.device == host.state.device:
+        wanted = [(host.cache, cache + state, f"the cache ({host.cache.folder}) and the state ({host.state.folder})")]
+    else:
+        wanted = [
+            (host.cache, cache, f"the cache ({host.cache.folder})"),
+            (host.state, state, f"the state ({host.state.folder})"),
+        ]
+    do = "free some (kitten cache and make clean show what is ours), or set KITTEN_CACHE or KITTEN_STATE to a larger file system"
+    return [
+        Shortage(f"disk: {room.free / GB:.1f} GB are free for {what}; {size / GB:.1f} GB are needed", do, stops=True)
+        for room, size, what in wanted
+        if room.free < size
+    ]
+
+
+def _memory(site: Site, host: Host) -> list[Shortage]:
+    needed = max(MEMORY, *(int((size + GUEST_OVERHEAD) / GUESTS_SHARE) for size in _guest_sizes(site)))
+    there, free, wanted = (f"{size / MIB:,.0f} MiB" for size in (host.memory, host.available, needed))
+    if host.memory < needed:
+        do = "run it on a larger machine, or raise the limit of the machine or control group"
+        return [Shortage(f"memory: this host has {there}; {wanted} are needed", do, stops=True)]
+    if host.available < MEMORY:
+        do = "end other programs; else the demo is slow, or the kernel ends a part of it"
+        return [Shortage(f"memory: {free} are free; {MEMORY / MIB:,.0f} MiB are needed at the peak", do, stops=False)]
+    return []
+
+
+def _sandbox(site: Site, host: Host) -> list[Shortage]:
+    found = []
+    if host.namespaces:
+        do = "allow user namespaces: sysctl user.max_user_namespaces=10000, kernel.apparmor_restrict_unprivileged_userns=0"
+        found.append(Shortage(f"sandbox: no user namespace can be made: {host.namespaces}", do, stops=True))
+    foreign = [target.name for target in site.targets if target.machine_arch != host.machine]
+    if foreign and host.linux < FOREIGN_LINUX:
+        needed, there = (".".join(map(str, version)) for version in (FOREIGN_LINUX, host.linux))
+        what = f"sandbox: Linux {there}; builds for {', '.join(foreign)} need Linux {needed}"
+        found.append(Shortage(what, f"install a kernel of {needed} or later; the other targets are built", stops=False))
+    return found
+
+
+def _guests(site: Site, host: Host) -> list[Shortage]:
+    found = []
+    for program, targets in _emulators(site).items():
+        if program not in host.programs:
+            what = f"guests: {program} is not installed; nothing is tested on {', '.join(targets)}"
+            found.append(Shortage(what, "make host installs it", stops=False))
+    return found
+
+
+def _guest_sizes(site: Site) -> list[int]:
+    machines = [target.machine for target in site.targets]
+    variants = [variant.memory_mib or 0 for machine in machines for variant in machine.variants.values()]
+    return [size * MIB for size in (*(machine.memory_mib for machine in machines), *variants)]
+
+
+def _emulators(site: Site) -> dict[str, list[str]]:
+    """QEMU's program → the targets that need it."""
+    found: dict[str, list[str]] = {}
+    for target in site.targets:
+        found.setdefault(target.machine.emulator, []).append(target.name)
+    return found
+
+
+def _cache(service: Service) -> tuple[Path, dict[str, int]]:
+    """The cache folder, and what is in it."""
+    done = service.kitten("cache", "--json", capture_output=True)
+    if done.returncode != 0:
+        raise ServiceError((done.stderr or done.stdout).strip().removeprefix("kitten: "))
+    known = json.loads(done.stdout)
+    sizes: dict[str, int] = {}
+    for entry in known["entries"]:
+        sizes[entry["kind"]] = sizes.get(entry["kind"], 0) + entry["size"]
+    return Path(known["root"]), sizes
+
+
+def _room(folder: Path) -> Room:
+    """The file system a folder is on, or will be."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    found = os.statvfs(there)
+    return Room(folder, there.stat().st_dev, found.f_bavail * found.f_frsize)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += Path(parent, name).lstat().st_blocks * 512
+    return total
+
+
+def _memory_of_host() -> int:
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        return min(host, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return host
+
+
+def _meminfo(name: str) -> int:
+    with contextlib.suppress(OSError):
+        if found := re.search(rf"^{name}:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE):
+            return int(found[1]) * 1024
+    return 1 << 62
+
+
+def _namespaces() -> str:
+    """Why no user namespace can be made, in the words of the program that tried."""
+    try:
+        words = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+
+
+def _installed(program: str) -> bool:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/libexec") is not None
