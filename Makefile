@@ -31,11 +31,11 @@ else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
 
-lint: setup ## ruff, mypy, the import rules, yamllint, shellcheck
+lint: setup ## ruff, mypy, the rules of imports and patterns, yamllint, shellcheck
 	@tools/host-packages.sh lint
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest -q tests/test_imports.py
+	@.venv/bin/python -m pytest -q tests/test_imports.py tests/test_patterns.py
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
