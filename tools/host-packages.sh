@@ -1,32 +1,38 @@
 #!/usr/bin/env bash
 # Installs the operating system's packages that a purpose needs and this host lacks; says nothing where none is missing.
-#   tools/host-packages.sh demo|test|lint
+#   tools/host-packages.sh setup|demo|test|lint
+# What the Python environment needs is among them: it is made afterwards.
 # Debian 12 and 13 and Ubuntu 24.04 with apt; Enterprise Linux and Fedora with dnf are written but not yet tried.
 set -euo pipefail
 
-purpose=${1:?usage: tools/host-packages.sh demo|test|lint}
+purpose=${1:?usage: tools/host-packages.sh setup|demo|test|lint}
 
 # bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
 # binutils*: the decoders of the proof      dnf: the installing client      dpkg-dev: source packages with the tarballs
 # qemu-*: the guests      sbsigntool: UEFI signatures      spice-client-gtk: the real SPICE client
 # openssh-client, rsync: tmt in a guest      qemu-utils: overlays of cloud images
-demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client python3-venv qemu-system-arm
+demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client qemu-system-arm
     qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils zstd)
 demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc
     qemu-system-s390x qemu-system-x86 rpm-build rpm-sign rsync spice-gtk-tools xz zstd)
 # chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks      e2fsprogs: a cloud image to boot      gnupg-pkcs11-scd, opensc, softhsm2: a key in a token
 extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go
     libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
-extra_lint=(shellcheck)
+extra_lint=(git shellcheck)
 # QEMU's SPICE server has been a package of its own since Debian 13.
 grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release || demo+=(qemu-system-modules-spice)
 
 case $purpose in
+    setup) wanted=() ;;
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${demo[@]}" "${extra_test[@]}") ;;
     lint) wanted=("${extra_lint[@]}") ;;
-    *) echo "host-packages: unknown purpose $purpose; there are: demo test lint" >&2; exit 2 ;;
+    *) echo "host-packages: unknown purpose $purpose; there are: setup demo test lint" >&2; exit 2 ;;
 esac
+python=$(cd "$(dirname "$0")/.." && tools/interpreter.sh --needs)
+mapfile -t -O ${#wanted[@]} wanted < <(printf '%s' "$python")
+
+[ ${#wanted[@]} -eq 0 ] && exit 0
 
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
@@ -37,9 +43,10 @@ if command -v apt-get >/dev/null; then
         dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] && exit 0
-    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        echo "host-packages: not root, and no sudo; ask an administrator to run:" >&2
-        echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+    command="apt-get install --no-install-recommends ${missing[*]}"
+    # sudo that must ask for a password needs a terminal to ask at.
+    if [ "$(id -u)" -ne 0 ] && { ! command -v sudo >/dev/null || { [ ! -t 0 ] && ! sudo -n true 2>/dev/null; }; }; then
+        echo "host-packages: this user may not install packages; ask an administrator to run: $command" >&2
         exit 2
     fi
     echo "setup: installing ${missing[*]}"
@@ -49,11 +56,13 @@ if command -v apt-get >/dev/null; then
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get -q install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
-        echo "host-packages: apt-get could not install: ${missing[*]}" >&2
+        echo "host-packages: apt-get failed, see above; to repeat it by hand: $command" >&2
         exit 2
     fi
 elif command -v dnf >/dev/null; then
-    [ "$purpose" = demo ] || demo_dnf+=(chromium cpio gcc ShellCheck)
+    [ "$purpose" != setup ] || demo_dnf=(python3)
+    [ -z "$python" ] || demo_dnf+=(gcc libxcrypt-devel python3-devel)
+    case $purpose in test | lint) demo_dnf+=(chromium cpio gcc ShellCheck) ;; esac
     rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}"
 else
     echo "host-packages: this host has neither apt-get nor dnf; install by hand: ${wanted[*]}" >&2
