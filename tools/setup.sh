@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Makes the Python environment in .venv: exactly the versions and hashes of requirements.txt, then this checkout, editable.
+# Makes the Python environment in .venv, or in $KITTEN_VENV: exactly the versions and hashes of requirements.txt, then this checkout, editable.
 # Done again only when requirements.txt, pyproject.toml or the interpreter changed, or when it was killed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stamp=.venv/.made-from
+venv=${KITTEN_VENV:-.venv}
+stamp=$venv/.made-from
 found=$(tools/interpreter.sh)
 python=${found#* }
 want="$(cat requirements.txt pyproject.toml | sha256sum | cut -d ' ' -f 1) $found"
-made() { [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && [ -x .venv/bin/python ]; }
+made() { [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && [ -x "$venv/bin/python" ]; }
 made && exit 0
 
 # A second set-up of this checkout waits for the first. The kernel drops the lock when its holder ends, however it ends.
@@ -21,22 +22,23 @@ if ! command -v uv >/dev/null && ! missing=$("$python" -I -c 'import ensurepip, 
     exit 2
 fi
 
-echo "setup: the Python environment in .venv (Python ${found%% *})"
+echo "setup: the Python environment in $venv (Python ${found%% *})"
 failed() {
-    echo "setup: the environment in .venv is not complete, see above; once that is solved, run the same command again" >&2
+    echo "setup: the environment in $venv is not complete, see above; once that is solved, run the same command again" >&2
     exit 2
 }
-rm -rf .venv
+rm -rf "$venv"
+mkdir -p "$venv"
 if command -v uv >/dev/null; then
     {
-        uv venv --quiet --python "$python" .venv &&
-            VIRTUAL_ENV=$PWD/.venv uv pip install --quiet --require-hashes -r requirements.txt &&
-            VIRTUAL_ENV=$PWD/.venv uv pip install --quiet --no-deps --no-build-isolation -e .
+        uv venv --quiet --clear --python "$python" "$venv" &&
+            uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.txt &&
+            uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
     } || failed
 else
-    pip=(.venv/bin/pip install -qq --disable-pip-version-check)
+    pip=("$venv/bin/pip" install -qq --disable-pip-version-check)
     {
-        "$python" -m venv .venv &&
+        "$python" -m venv "$venv" &&
             "${pip[@]}" --require-hashes -r requirements.txt &&
             "${pip[@]}" --no-deps --no-build-isolation -e .
     } || failed
