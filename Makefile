@@ -1,6 +1,6 @@
 # Everything a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo stop clean test lint bench requirements
+.PHONY: help setup host demo stop clean test test-pythons lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -10,15 +10,18 @@ YES ?=
 PYTEST ?=
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 host: ## install the operating system's packages that are missing (Debian, Ubuntu; root or sudo)
 	@tools/host-packages.sh demo
 
-setup: ## make the Python environment in .venv
+# The operating system's packages come first in each target: the environment is made with some of them.
+setup: ## make the Python environment in .venv, and install what it needs (PYTHON=/path/to/python3 to choose)
+	@tools/host-packages.sh setup
 	@tools/setup.sh
 
-demo: host setup ## build, prove, test and publish real packages on five targets (PACKAGES=all: six packages; FORCE=1: whatever the host lacks)
+demo: host ## build, prove, test and publish real packages on five targets (PACKAGES=all: six packages; FORCE=1: whatever the host lacks)
+	@tools/setup.sh
 	@$(KITTEN) demo --packages '$(PACKAGES)' $(if $(FORCE),--force)
 
 stop: ## end everything `make demo` started
@@ -27,8 +30,9 @@ stop: ## end everything `make demo` started
 clean: ## show the caches, the state folders, build/ and .venv with their sizes, and remove them (YES=1: without a question)
 	@python3 tools/clean.py $(if $(YES),--yes)
 
-test: setup ## run the tests, and set up what they need (PYTEST='-k name' for some)
+test: ## run the tests, and set up what they need (PYTEST='-k name' for some)
 	@tools/host-packages.sh test
+	@tools/setup.sh
 ifeq ($(PYTEST),)
 	@.venv/bin/python -m pytest -q -n 2 --ignore=tests/end_to_end
 	@.venv/bin/python -m pytest tests/end_to_end
@@ -36,11 +40,12 @@ else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
 
-lint: setup ## ruff, mypy, the import rules, yamllint, shellcheck
+lint: ## ruff, mypy, the rules of imports and patterns, yamllint, shellcheck
 	@tools/host-packages.sh lint
+	@tools/setup.sh
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest -q tests/test_imports.py
+	@.venv/bin/python -m pytest -q tests/test_imports.py tests/test_patterns.py
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
@@ -49,7 +54,11 @@ bench: ## time us against the alternative, in the same run (ONLY='name …' for 
 	@tools/setup.sh
 	@.venv/bin/python -m tests.bench $(ONLY)
 
-requirements: ## compile requirements.txt anew from pyproject.toml (needs uv)
-	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-		--python-version 3.11 --extra dev pyproject.toml -o requirements.txt
-	@! grep -n '://' requirements.txt
+requirements: ## compile requirements.txt from pyproject.toml, and check it for each supported Python and architecture
+	@tools/host-packages.sh setup
+	@tools/requirements.sh
+
+test-pythons: ## run the quick tests on each supported Python that is found (KITTEN_PYTHONS=PATH:PATH for further ones)
+	@tools/host-packages.sh demo
+	@tools/setup.sh
+	@.venv/bin/python tools/test_pythons.py

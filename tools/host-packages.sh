@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Installs the operating system's packages that a purpose needs and this host lacks; says nothing where none is missing.
-#   tools/host-packages.sh demo|test|bench|lint
+#   tools/host-packages.sh setup|demo|test|bench|lint
+# What the Python environment needs is among them: it is made afterwards.
 # Debian 12 and 13 and Ubuntu 24.04 with apt; Enterprise Linux and Fedora with dnf are written but not yet tried.
 set -euo pipefail
 
-purpose=${1:?usage: tools/host-packages.sh demo|test|bench|lint}
+purpose=${1:?usage: tools/host-packages.sh setup|demo|test|bench|lint}
 
 # bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
 # binutils*: the decoders of the proof      dnf: the installing client      dpkg-dev: source packages with the tarballs
 # qemu-*: the guests      sbsigntool: UEFI signatures      spice-client-gtk: the real SPICE client
 # openssh-client, rsync: tmt in a guest      qemu-utils: overlays of cloud images
-demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client python3-venv qemu-system-arm
+demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client qemu-system-arm
     qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils zstd)
 demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc
     qemu-system-s390x qemu-system-x86 rpm-build rpm-sign rsync spice-gtk-tools xz zstd)
@@ -19,17 +20,22 @@ extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aa
     libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
 # dnf-plugins-core: repoclosure      gcc, lld: cc1, and libLLVM of whichever version is the host's, to be disassembled
 extra_bench=(dnf-plugins-core gcc lld)
-extra_lint=(shellcheck)
+extra_lint=(git shellcheck)
 # QEMU's SPICE server has been a package of its own since Debian 13.
 grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release || demo+=(qemu-system-modules-spice)
 
 case $purpose in
+    setup) wanted=() ;;
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${demo[@]}" "${extra_test[@]}") ;;
     bench) wanted=("${demo[@]}" "${extra_bench[@]}") ;;
     lint) wanted=("${extra_lint[@]}") ;;
-    *) echo "host-packages: unknown purpose $purpose; there are: demo test bench lint" >&2; exit 2 ;;
+    *) echo "host-packages: unknown purpose $purpose; there are: setup demo test bench lint" >&2; exit 2 ;;
 esac
+python=$(cd "$(dirname "$0")/.." && tools/interpreter.sh --needs)
+mapfile -t -O ${#wanted[@]} wanted < <(printf '%s' "$python")
+
+[ ${#wanted[@]} -eq 0 ] && exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -63,11 +69,13 @@ if command -v apt-get >/dev/null; then
         if grep -qiE '^(sudo:|sorry, user)' "$log"; then
             ask_administrator "sudo refused" apt-get install --no-install-recommends "${missing[@]}"
         fi
-        echo "host-packages: apt-get could not install: ${missing[*]}" >&2
+        echo "host-packages: apt-get failed, see above; to repeat it by hand: apt-get install --no-install-recommends ${missing[*]}" >&2
         exit 2
     fi
 elif command -v dnf >/dev/null; then
-    [ "$purpose" = demo ] || demo_dnf+=(chromium cpio gcc ShellCheck)
+    [ "$purpose" != setup ] || demo_dnf=(python3)
+    [ -z "$python" ] || demo_dnf+=(gcc libxcrypt-devel python3-devel)
+    case $purpose in test | bench | lint) demo_dnf+=(chromium cpio gcc ShellCheck) ;; esac
     rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}" ||
         ask_administrator "dnf could not install what is missing" dnf install "${demo_dnf[@]}"
 else

@@ -1,28 +1,46 @@
 #!/usr/bin/env bash
-# Makes the Python environment in .venv: exactly the versions and hashes of requirements.txt, then this checkout, editable.
-# Done again only when requirements.txt or pyproject.toml changed.
+# Makes the Python environment in .venv, or in $KITTEN_VENV: exactly the versions and hashes of requirements.txt, then this checkout, editable.
+# Done again only when requirements.txt, pyproject.toml or the interpreter changed, or when it was killed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stamp=.venv/.made-from
-want=$(cat requirements.txt pyproject.toml | sha256sum)
-[ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && exit 0
+venv=${KITTEN_VENV:-.venv}
+stamp=$venv/.made-from
+found=$(tools/interpreter.sh)
+python=${found#* }
+want="$(cat requirements.txt pyproject.toml | sha256sum | cut -d ' ' -f 1) $found"
+made() { [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && [ -x "$venv/bin/python" ]; }
+made && exit 0
 
-python=${PYTHON:-python3}
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "setup: $python is missing or older than Python 3.11; install one, or name it: make setup PYTHON=python3.12" >&2
+# A second set-up of this checkout waits for the first. The kernel drops the lock when its holder ends, however it ends.
+exec 9<.
+flock 9
+made && exit 0
+
+if ! command -v uv >/dev/null && ! missing=$("$python" -I -c 'import ensurepip, venv' 2>&1); then
+    echo "setup: $python cannot make environments (${missing##*$'\n'}); make setup installs what Debian's and Ubuntu's interpreters lack, else name another: make setup PYTHON=/usr/bin/python3" >&2
     exit 2
 fi
 
-echo "setup: the Python environment in .venv"
-rm -rf .venv
+echo "setup: the Python environment in $venv (Python ${found%% *})"
+failed() {
+    echo "setup: the environment in $venv is not complete, see above; once that is solved, run the same command again" >&2
+    exit 2
+}
+rm -rf "$venv"
+mkdir -p "$venv"
 if command -v uv >/dev/null; then
-    uv venv --quiet --python "$python" .venv
-    VIRTUAL_ENV=$PWD/.venv uv pip install --quiet --require-hashes -r requirements.txt
-    VIRTUAL_ENV=$PWD/.venv uv pip install --quiet --no-deps --no-build-isolation -e .
+    {
+        uv venv --quiet --clear --python "$python" "$venv" &&
+            uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.txt &&
+            uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+    } || failed
 else
-    "$python" -m venv .venv
-    .venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt
-    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+    pip=("$venv/bin/pip" install -qq --disable-pip-version-check)
+    {
+        "$python" -m venv "$venv" &&
+            "${pip[@]}" --require-hashes -r requirements.txt &&
+            "${pip[@]}" --no-deps --no-build-isolation -e .
+    } || failed
 fi
-echo "$want" > "$stamp"
+{ echo "$want" >"$stamp.new" && mv "$stamp.new" "$stamp"; } || failed

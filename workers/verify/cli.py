@@ -103,10 +103,12 @@ def _verify(
 
     from config.loading import load_exemptions
     from workers.results import proof as report
+    from workers.verify import known_answers
     from workers.verify.evidence import files_in
     from workers.verify.parallel import cores
     from workers.verify.prove import Request, prove
 
+    known_answers.check()
     site, state = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
     exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()

@@ -25,7 +25,7 @@ _FRAME = 16  # bytes of the marks before and behind the settings
 
 _TABLE_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro")
 _TABLE_MAGICS = {0xFFFFFFFA: 116, 0xFFFFFFF0: 118, 0xFFFFFFF1: 120}
-_NAME = re.compile(rb"[^\x00]{0,65536}+\x00")
+_NAME = re.compile(rb"[^\x00]{0,65536}\x00")
 _MODULE_TEXT = 22  # runtime.moduledata.text, in pointers from its beginning (Go 1.26)
 
 

@@ -11,7 +11,6 @@ Format: DWARF 5, section 6.4.2 (call frame instructions) and 7.24 (their codes);
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from itertools import islice
 from operator import length_hint
 from typing import NamedTuple
 
+from workers.verify.epilogues import only_undoes
 from workers.verify.header import MalformedError
 
 EXPRESSION = -1
@@ -26,11 +26,6 @@ EXPRESSION = -1
 
 _LEB128_BITS = 63  # ten bytes hold the 64 bits that any number here can have
 _LAST_REGISTER = 127  # general registers have lower numbers everywhere; no mask grows with what a hostile file says
-
-# What undoes a frame, and what comes between: advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset.
-_EPILOGUES = re.compile(
-    rb"(?s:[\x40-\x7f\xc0-\xff\x00\x0a\x0b]|\x0e[\x80-\xff]{0,8}[\x00-\x7f]|\x02.|\x03..|\x04....)*+\Z"
-)
 
 # Operands of the instructions that only have to be stepped over: a digit is a number of bytes, "a" an address, "u" a LEB128
 # number, "b" a block.
@@ -148,7 +143,7 @@ def run(program: bytes, common: Common) -> Unwinding:
 
     :raises MalformedError: on an instruction that is cut or that nobody defined.
     """
-    return _shared(*_run(program, common, _EPILOGUES)[2:], common.is_signal_frame)
+    return _shared(*_run(program, common, skip_epilogue=True)[2:], common.is_signal_frame)
 
 
 def run_exactly(program: bytes, common: Common) -> Unwinding:
@@ -160,11 +155,11 @@ def run_exactly(program: bytes, common: Common) -> Unwinding:
 _shared = functools.lru_cache(maxsize=1 << 12)(Unwinding)
 
 
-def _run(program: bytes, common: Common, epilogues: re.Pattern[bytes] | None = None) -> _State:
+def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _State:
     """Run a program to its end.
 
-    :param epilogues: once the frame is made and begins to be undone, the rest is skipped if it is nothing but these
-        instructions: nothing can be learnt from them. The rule of the state returned is then not the last.
+    :param skip_epilogue: once the frame is made and begins to be undone, the rest is skipped if it does nothing else:
+        nothing can be learnt from that. The rule of the state returned is then not the last.
     """
     entry, data_alignment, address_size = common.entry, common.data_alignment, common.address_size
     at_entry = (entry.register, entry.offset)
@@ -184,10 +179,10 @@ def _run(program: bytes, common: Common, epilogues: re.Pattern[bytes] | None = N
                     moves = True
                     lowers = lowers or offset != entry.offset
                     continues = continues or not advanced
-                if offset < before and epilogues and lowers:
-                    if epilogues.match(program, len(program) - length_hint(stream)):
+                if offset < before and skip_epilogue and lowers:
+                    if only_undoes(program, len(program) - length_hint(stream)):
                         break
-                    epilogues = None  # one look ahead: more could take quadratic time
+                    skip_epilogue = False  # one look ahead: more could take quadratic time
             elif code >= 0xC0 or not code:  # restore, nop
                 pass
             elif code >= 0x80:  # offset
@@ -196,10 +191,10 @@ def _run(program: bytes, common: Common, epilogues: re.Pattern[bytes] | None = N
                     _leb128(stream)
             elif code == 0x0A:  # remember_state
                 remembered.append((register, offset))
-                if epilogues and lowers:
-                    if epilogues.match(program, len(program) - length_hint(stream)):
+                if skip_epilogue and lowers:
+                    if only_undoes(program, len(program) - length_hint(stream)):
                         break
-                    epilogues = None
+                    skip_epilogue = False
             elif code == 0x0B:  # restore_state
                 register, offset = remembered.pop()
             elif code in _DEFINES_CFA:

@@ -14,13 +14,19 @@ from workers.verify.header import MalformedError
 
 FORM_IMPLICIT_CONST = 0x21
 
-# code, tag, has children, pairs of attribute and form (an implicit constant adds its value), two NUL. Every repetition is
-# possessive: the expression never goes back, so its time is the length of what it passes.
-_LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
-_DECLARATION = re.compile(
-    rb"(?P<code>%(leb)s)(?P<tag>%(leb)s)[\x00\x01](?:(?!\x00\x00)%(leb)s(?>\x21%(leb)s|%(leb)s))*+\x00\x00"
-    % {b"leb": _LEB}
-)
+# No repeat is possessive and no group atomic: Python up to 3.11.4, Debian 12's among them, loses matches of those
+# (https://github.com/python/cpython/issues/106052). Alternatives exclude each other, and nothing that may fail follows a
+# repeat of pairs: the expression never goes back over pairs, and its time is the length of what it passes.
+_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
+# An attribute and its form, but not the two zeros of the end; the form of an implicit constant adds its value.
+_PAIR = (
+    rb"(?:[\x01-\x7f]|(?!\x80*\x00\x80*\x00)%(leb)s)"
+    rb"(?:[^\x21\x80-\xff]|\x21%(leb)s|\xa1\x80*\x00%(leb)s|(?!\xa1\x80*\x00)[\x80-\xff]+[\x00-\x7f])"
+) % {b"leb": _LEB}
+# A repeat keeps a record of each round: it is bounded, and goes on in the next match.
+_PAIRS = rb"(?:%s){0,1000}(?P<end>\x80*\x00\x80*\x00)?" % _PAIR
+_DECLARATION = re.compile(rb"%(leb)s(?P<tag>%(leb)s)[\x00\x01]%(pairs)s" % {b"leb": _LEB, b"pairs": _PAIRS})
+_FURTHER_PAIRS = re.compile(_PAIRS)
 _MAX_TABLE = 1 << 22  # bytes of one table that are searched; compilers' have some ten thousand
 _MAX_SEARCHED = 1 << 28  # bytes of all of them together
 
@@ -59,15 +65,17 @@ class Abbreviations:
         end = min(len(data), table + min(self._budget, _MAX_TABLE))
         position = table
         match = _DECLARATION.match
-        wanted = _encoded(code)
         while position < end and (found := match(data, position, end)) is not None:
-            written = found["code"]
-            if written == wanted or (len(written) > 1 and self._section.uleb(position)[0] == code):
-                self._budget -= found.end() - table
-                return self._declared(found.start("tag"), found.end())
-            if written == b"\0":
+            behind = found.end()
+            if found["end"] is None and (behind := _behind_pairs(data, behind, end)) < 0:
                 break
-            position = found.end()
+            number = self._section.uleb(position)[0]
+            if number == code:
+                self._budget -= behind - table
+                return self._declared(found.start("tag"), behind)
+            if not number:
+                break
+            position = behind
         raise MalformedError(f"damaged debug data: no abbreviation {code} in the table at offset {table:#x}")
 
     def _declared(self, position: int, end: int) -> Abbreviation:
@@ -89,10 +97,10 @@ class Abbreviations:
         return Abbreviation(tag, tuple(attributes))
 
 
-def _encoded(number: int) -> bytes:
-    """A number as LEB128, in its shortest form."""
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*encoded, number))
+def _behind_pairs(data: memoryview, position: int, end: int) -> int:
+    """Where a declaration with more pairs than one match passes ends; -1 if it does not."""
+    while (found := _FURTHER_PAIRS.match(data, position, end)) is not None and found.end() > position:
+        position = found.end()
+        if found["end"] is not None:
+            return position
+    return -1

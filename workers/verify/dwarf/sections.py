@@ -13,7 +13,7 @@ from workers.verify.header import MalformedError
 
 _MAX_LEB = 10  # bytes: what 64 bits need
 _MAX_TEXT = 1 << 20  # bytes of one text; the longest command lines that compilers record have some ten thousand
-_TEXT = re.compile(rb"[^\x00]*+\x00")
+_TEXT = re.compile(rb"[^\x00]*\x00")
 
 # Bytes that an absolute relocation fills, by machine and type: the psABI of each. Others have no place in debug data of
 # a compile unit's own attributes, and are left alone.
