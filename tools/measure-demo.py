@@ -199,11 +199,11 @@ def main() -> int:
                 finally:
                     if what == "all there" or not runs or runs[-1].status != 0:
                         down(enter, environment)
+                print(table(runs, own_network=own), flush=True)  # so far: the next run may be interrupted
+                if asked.json:
+                    asked.json.write_text(json.dumps([asdict(run) for run in runs], indent=1) + "\n")
                 if runs[-1].status != 0:
                     break
-            print(table(runs, own_network=own))
-            if asked.json:
-                asked.json.write_text(json.dumps([asdict(run) for run in runs], indent=1) + "\n")
     finally:
         if asked.keep:
             print(f"kept: {folder}")
@@ -218,4 +218,7 @@ def down(enter: list[str], environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
