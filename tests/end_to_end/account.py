@@ -22,7 +22,7 @@ from workers import cache
 
 CHECKOUT = Path(__file__).parents[2]
 _NAME = re.compile(r"kitten-e2e-(\d+)")
-_SHARED = ("trees", "guests", "guest-programs", "initramfs")
+_SHARED = ("trees", "guests", "guest-*", "initramfs")
 """Of the cache: what takes a mirror or a minute to make, and holds no path of its own."""
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
@@ -176,7 +176,7 @@ def _share_caches(made: Account) -> None:
     """Copy the sandbox tree and the parts of guests, as files of the account: it can read nothing of root's cache."""
     there = made.home / ".cache/kitten-ci"
     there.mkdir(parents=True)
-    names = [name for name in _SHARED if (cache.root() / name).is_dir()]
+    names = [path.name for pattern in _SHARED for path in sorted(cache.root().glob(pattern)) if path.is_dir()]
     if names:
         left_out = ["--exclude=trees/*/root/dev/*", "--exclude=.*.partial", "--exclude=.*.lock"]
         with subprocess.Popen(
