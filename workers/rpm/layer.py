@@ -6,6 +6,7 @@ are the real ones. Targets of one triplet share it. No other target's build sees
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -28,6 +29,11 @@ from workers.rpm.tree import (
     say,
 )
 from workers.run import CommandFailed
+
+# What apt and dpkg print if the base has packages that those of a layer cannot stand beside.
+_UNFIT = re.compile(
+    r"need to be removed|held broken packages|unmet dependencies|pkgProblemResolver|dependency problems"
+)
 
 
 def cross_packages(target: Target) -> tuple[str, ...]:
@@ -63,7 +69,6 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
     what = f"layer of {target.name}"
     debs, over = partial / "debs", sandbox.layers(partial / "overlay", *base.lower)
     below = listed_packages(base.base)
-    renewal = f"does the base not fit the archive any more? While no build runs: rm -r {base.base.parent}, then kitten sandbox"
     try:
         apt.with_lists(site.build.suite, native_arch(), lambda lists: _fetch(lists, target, base, debs))
         fetched = sorted(debs.iterdir())
@@ -77,14 +82,16 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
             over=over,
         )
     except CannotRun as error:
-        raise CannotRun(f"the {what} could not be made: {error.what}", f"{error.mend}; {renewal}") from error
+        raise CannotRun(
+            f"the {what} could not be made: {error.what}", _way_out(error.what, base, error.mend)
+        ) from error
     except CommandFailed as error:
         lines = error.done.output.splitlines()
         # dpkg names the package in one line and the reason in the next one, indented.
         first = next((i for i, line in enumerate(lines) if line.startswith("dpkg: error")), len(lines) - 1)
         raise CannotRun(
             f"the {what} could not be made: {' '.join(line.strip() for line in lines[first : first + 2])}",
-            f"is there room in {cache.root()}? {renewal}",
+            _way_out(error.done.output, base, "the package is broken in the archive: wait for its next version"),
         ) from error
     over.upper.rename(partial / "root")
     for folder in (debs, partial / "overlay"):
@@ -93,6 +100,16 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
     packages = tuple(line for line in installed_packages(partial / "root") if line not in set(below))
     finish(partial, packages, *below)
     say(f"{what}: made in {time.monotonic() - began:.0f} s")
+
+
+def _way_out(output: str, base: Tree, otherwise: str) -> str:
+    if "No space left on device" in output:
+        return f"free some room in {cache.root()}"
+    if _UNFIT.search(output):
+        return (
+            f"the base does not fit the archive any more; while no build runs: rm -r {base.base.parent}; kitten sandbox"
+        )
+    return otherwise
 
 
 def _fetch(lists: AptRoot, target: Target, base: Tree, debs: Path) -> None:

@@ -124,7 +124,7 @@ def _make(suite: str, partial: Path) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for mount_point in ("etc/rpmrc", "etc/rpm/macros"):
         (root / mount_point).touch()
-    # libtool writes an rpath for every folder that is not in here. The loader reads only its cache, which stays as it is.
+    # libtool writes an rpath for every folder that is not in here. The loader reads only its cache, which no build changes.
     (root / "etc/ld.so.conf.d/lib64.conf").write_text("/usr/lib64\n")
     found = installed_packages(root)
     if not any(line.startswith("rpm ") for line in found):
