@@ -15,6 +15,7 @@ from workers.run import CommandFailed, Completed, require, run
 
 _TIMEOUT = 1800.0  # s: of one call of apt, and so the bound on a mirror that sends little by little
 _STALL_SECONDS = 30
+_WORTH_A_LINE = 10  # MB: a larger download takes long enough for people to wonder
 _NO_SPACE = "No space left on device"
 _LEAST_FREE = 64 * 1024**2  # bytes; with less, apt cannot even read its lists, and seldom says why
 _SOURCES = "etc/parts/debian.sources"
@@ -147,10 +148,14 @@ class AptRoot:
         What an earlier call left there is taken up or removed.
         """
         into.mkdir(parents=True, exist_ok=True)
-        self.apt("apt-get", "download", *packages, cwd=into)
         # Of files that are in the current folder it prints nothing.
         named = self.apt("apt-get", "download", "--print-uris", *packages, cwd=self.folder / "archives").output
-        wanted = {into / name for name in re.findall(r"(?m)^'[^']*' (\S+) \d+ ", named)}
+        found = re.findall(r"(?m)^'[^']*' (\S+) (\d+) ", named)
+        megabytes = sum(int(size) for _, size in found) / 1e6
+        if megabytes >= _WORTH_A_LINE:
+            print(f"apt: fetching {len(found)} packages for {self.architecture}, {megabytes:,.0f} MB", flush=True)  # noqa: T201
+        self.apt("apt-get", "download", *packages, cwd=into)
+        wanted = {into / name for name, _ in found}
         for path in set(into.iterdir()) - wanted:
             path.unlink()
         return sorted(wanted)
