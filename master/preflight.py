@@ -32,7 +32,7 @@ BESIDES = 1_000_000_000
 MEMORY = 3_000 * MIB
 """Bytes that the processes of a demo take at their peak: two builds, or guests."""
 GUESTS_SHARE = 0.75
-"""Of the memory, for guests (workers/lab/leases.py)."""
+"""Of the memory, for guests (workers/lab/machine/leases.py)."""
 GUEST_OVERHEAD = 256 * MIB
 FOREIGN_LINUX = (6, 7)
 """From this Linux on a sandbox may have emulators of its own (binfmt_misc of a user namespace)."""

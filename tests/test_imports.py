@@ -62,11 +62,11 @@ def test_imports_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "source"),
     [
-        ("config", "import workers.run"),
+        ("config", "import workers.base.run"),
         ("config", "import subprocess"),
         ("workers", "from steps import command"),
         ("workers", "from buildbot.plugins import util"),
-        ("steps", "from workers.run import run"),
+        ("steps", "from workers.base.run import run"),
         ("steps", "from master import builders"),
         ("master", "from workers.results import Result"),
         ("workers", "def late():\n    import master"),
@@ -86,6 +86,6 @@ def starts_programs(source: str) -> bool:
 
 def test_only_one_module_of_the_workers_starts_programs() -> None:
     callers = [p for p in sorted((CHECKOUT / "workers").rglob("*.py")) if starts_programs(p.read_text())]
-    assert [str(p.relative_to(CHECKOUT)) for p in callers] == ["workers/run.py"]
+    assert [str(p.relative_to(CHECKOUT)) for p in callers] == ["workers/base/run.py"]
     assert not starts_programs("import subprocess\nx = subprocess.PIPE")
     assert starts_programs("import os\nos.system('x')")

@@ -18,8 +18,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from workers import cache, cached  # noqa: E402
-from workers.errors import CannotRun  # noqa: E402
+from workers.base import cache, cached  # noqa: E402
+from workers.base.errors import CannotRun  # noqa: E402
 
 _TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache")
 

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workers.cache import occupied
-from workers.cached import remove_folder
+from workers.base.cache import occupied
+from workers.base.cached import remove_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KITTEN = CHECKOUT / ".venv" / "bin" / "kitten"

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, distribution
 import click
 
 from config.problems import ConfigError
-from workers.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, DidNotHold
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -85,7 +85,7 @@ def main() -> None:
     """Entry point of the ``kitten`` script."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `finally` runs when a worker ends a step
     if os.environ.get("KITTEN_DIE_WITH_PARENT"):
-        from workers.run import die_with_parent
+        from workers.base.run import die_with_parent
 
         die_with_parent()
     # A command lives for seconds and makes many records that live as long: to look for cycles among them takes a tenth of it.

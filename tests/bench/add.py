@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from workers.repo import index
-from workers.repo.snapshot import Snapshots
+from workers.repository import index
+from workers.repository.snapshot import Snapshots
 
 TOP, REPOSITORY = "10-bench", "os"
 

@@ -26,11 +26,11 @@ from unittest import mock
 
 from tests.bench.add import REPOSITORY, TOP, add
 from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
-from workers import cache
-from workers.repo import index
-from workers.repo.draft import STEADY
-from workers.repo.records import PublishedRecord
-from workers.repo.snapshot import Snapshots
+from workers.base import cache
+from workers.repository import index
+from workers.repository.draft import STEADY
+from workers.repository.records import PublishedRecord
+from workers.repository.snapshot import Snapshots
 from workers.results import Artifact, BuildResult
 
 PACKAGES, MOST = 10_000, 100

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from config.loading import load_site
 from config.models import Site, Suite, Target
 from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
-from workers.lab import guest, rpmtools, saved
-from workers.lab.initramfs import Archive
-from workers.lab.launch import Guest, anonymous
-from workers.lab.machine import Boot, arguments
+from workers.formats.cpio import Archive
+from workers.lab.guest import file_system, rpmtools, saved
+from workers.lab.machine.command_line import Boot, arguments
+from workers.lab.machine.launch import Guest, anonymous
 from workers.lab.testing import run_suites
 from workers.results import BuildResult, SourceResult
 
@@ -57,20 +57,20 @@ def saved_start() -> Iterator[Figure]:
 
 
 def _each_target(
-    name: str, other_is: str, ours: Callable[[guest.Base], float], other: Callable[[guest.Base], float], bar: float
+    name: str, other_is: str, ours: Callable[[file_system.Base], float], other: Callable[[file_system.Base], float], bar: float
 ) -> Iterator[Figure]:
     for target in load_site("demo").targets:
-        base = guest.base(target)
+        base = file_system.base(target)
         _ours(base)  # so that a saved guest is there, and everything is in the page cache
         pairs = [(ours(base), other(base)) for _ in range(ROUNDS)]
         medians = [statistics.median(times) for times in zip(*pairs, strict=True)]
         yield Figure(f"{name}, {target.name}", medians[0], medians[1], other_is, bar)
 
 
-def _ours(base: guest.Base, *, fresh: bool = False) -> tuple[float, float]:
+def _ours(base: file_system.Base, *, fresh: bool = False) -> tuple[float, float]:
     """Seconds until the guest has answered "go", and until the test's first result."""
     begun = time.monotonic()
-    with saved.ready(base, guest.payload_archive(tests={"a.sh": _TEST}), fresh=fresh) as running:
+    with saved.ready(base, file_system.payload_archive(tests={"a.sh": _TEST}), fresh=fresh) as running:
         answered = time.monotonic() - begun
         _await(running)
         return answered, time.monotonic() - begun
@@ -81,7 +81,7 @@ def _await(running: Guest) -> None:
         raise SystemExit(f"no result: {ending}\n{running.talk.console.decode(errors='replace')}")
 
 
-def _bare(base: guest.Base) -> float:
+def _bare(base: file_system.Base) -> float:
     """QEMU by hand, its console read through a pipe until the result is there."""
     archive = Archive()
     archive.file("/init", _BARE_INIT, 0o755)
@@ -168,7 +168,7 @@ def _commands(site: Site, target: Target, rpms: Sequence[Path], tests: Path) -> 
     begun = time.monotonic()
     files: dict[str, bytes | Path] = {f"/kitten/packages/{rpm.name}": rpm for rpm in rpms}
     files["/kitten/tests/own/smoke.sh"] = tests / "smoke.sh"
-    payload = guest.payload_archive(tests={"commands.sh": _COMMANDS}, files=files)
+    payload = file_system.payload_archive(tests={"commands.sh": _COMMANDS}, files=files)
     with saved.ready(rpmtools.root_base(site, target), payload) as running:
         talk = running.finish(_LIMIT)
     if b"\nok 1 - commands.sh" not in talk.tap:

@@ -85,10 +85,11 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
 
 def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
     from config.loading import load_site
-    from workers.rpm import base, buildroot, sandbox
-    from workers.rpm.layer import target_tree
+    from workers.repository import buildroot
     from workers.rpm.sandboxed import Sandbox
-    from workers.rpm.tree import base_tree
+    from workers.sandbox import base_package, bubblewrap
+    from workers.sandbox.layer import target_tree
+    from workers.sandbox.tree import base_tree
 
     loaded = load_site(site)
     plain, trees = base_tree(loaded), {t.name: target_tree(loaded, t) for t in loaded.targets}
@@ -97,12 +98,12 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
         for target in loaded.targets:
             backend = Sandbox(loaded, target, state / "staged" / target.name)
             for srpm in sources:
-                folder = stack.enter_context(sandbox.scratch())
+                folder = stack.enter_context(bubblewrap.scratch())
                 plan = backend.plan(buildroot.read_package(srpm))
-                over = sandbox.layers(folder, base.database_layer(loaded, target), *trees[target.name].lower)
+                over = bubblewrap.layers(folder, base_package.database_layer(loaded, target), *trees[target.name].lower)
                 for name in ("builddir", "packages"):
                     (folder / name).mkdir()
-                binds = sandbox.rpm_configuration(folder, loaded, target)
+                binds = bubblewrap.rpm_configuration(folder, loaded, target)
                 binds |= {folder / "builddir": ("/builddir", True), srpm.parent: ("/mnt", False)}
                 if plan.packages:
                     backend._install(plan, folder / "packages", over, binds, folder / "log")
@@ -111,16 +112,16 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
         def rebuild(job: tuple) -> None:  # type: ignore[type-arg]
             target, srpm, over, binds, folder = job
             argv = ["rpmbuild", "--rebuild", "--target", f"{target.rpm_arch}-linux", f"/mnt/{srpm.name}"]
-            sandbox.run_in(trees[target.name], argv, binds=binds, target=target, over=over, log=folder / "log")
+            bubblewrap.run_in(trees[target.name], argv, binds=binds, target=target, over=over, log=folder / "log")
 
         def pack(srpm: Path) -> None:
-            with sandbox.scratch() as folder:
-                binds = sandbox.rpm_configuration(folder, loaded, loaded.targets[0])
+            with bubblewrap.scratch() as folder:
+                binds = bubblewrap.rpm_configuration(folder, loaded, loaded.targets[0])
                 (folder / "builddir").mkdir()
                 binds |= {folder / "builddir": ("/builddir", True), srpm.parent: ("/mnt", False)}
-                sandbox.run_in(plain, ["rpm", "-i", f"/mnt/{srpm.name}"], binds=binds, target=None)
+                bubblewrap.run_in(plain, ["rpm", "-i", f"/mnt/{srpm.name}"], binds=binds, target=None)
                 spec = f"/builddir/SPECS/{srpm.parent.parent.name}.spec"
-                sandbox.run_in(plain, ["rpmbuild", "-bs", spec], binds=binds, target=None)
+                bubblewrap.run_in(plain, ["rpmbuild", "-bs", spec], binds=binds, target=None)
 
         workers = sum(len(pool.workers) * pool.max_builds for pool in loaded.workers if "build" in pool.roles)
         began = time.monotonic()

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.figure import Benchmark, Figure
-from tests.workers.repo.synthetic import element, primary
-from workers.repo.gate.closure import closure
-from workers.repo.gate.metadata import repositories_below
-from workers.run import require
+from tests.workers.repository.synthetic import element, primary
+from workers.base.run import require
+from workers.promotion.gate.closure import closure
+from workers.repository.primary import repositories_below
 
 ROUNDS = 3
 PACKAGES = 10_000

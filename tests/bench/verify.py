@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.figure import KITTEN, Benchmark, Figure, kitten
-from workers.verify.elf import Elf
+from workers.formats.elf import Elf
 from workers.verify.evidence import mapped
 
 RUNS = 3
@@ -120,8 +120,8 @@ def _large_files() -> list[Path]:
 
 def _foreign(architecture: str, folder: Path) -> Path | None:
     """LLVM's library of another architecture, out of the distribution's package."""
-    from workers.apt import private_root
-    from workers.errors import CannotRun
+    from workers.base.errors import CannotRun
+    from workers.sandbox.apt import private_root
 
     try:
         (package,) = private_root("bookworm", architecture).download(["libllvm14"], folder)

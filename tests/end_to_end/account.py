@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers import cache
+from workers.base import cache
 
 CHECKOUT = Path(__file__).parents[2]
 _NAME = re.compile(r"kitten-e2e-(\d+)")

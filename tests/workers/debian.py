@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.mirror import Mirror, serving
-from workers.apt import patience
-from workers.run import run
+from workers.base.run import run
+from workers.sandbox.apt import patience
 
 ARCHITECTURE = "s390x"
 _DATE = "%a, %d %b %Y %H:%M:%S UTC"

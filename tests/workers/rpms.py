@@ -10,7 +10,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Site, Target
-from workers.run import run
+from workers.base.run import run
 
 MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"
 HALF = "int half(int value) { return value / 2; }\n"

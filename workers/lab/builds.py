@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import artifacts, subject
-from workers.errors import CannotRun
+from workers.artifacts import artifact_store, subject
+from workers.base.errors import CannotRun
 from workers.lab.testfiles import read_tests
 from workers.results import BuildResult
 
@@ -19,7 +19,7 @@ def builds_of(site: Site, state: Path, target: Target) -> Mapping[str, BuildResu
     """
     import fsspec
 
-    store = artifacts.store(site, state)
+    store = artifact_store.store(site, state)
     try:
         files, root = fsspec.url_to_fs(store)
         found = files.glob(f"{root}/builds/{target.name}/*/build.json")
@@ -28,7 +28,7 @@ def builds_of(site: Site, state: Path, target: Target) -> Mapping[str, BuildResu
     builds: dict[str, BuildResult] = {}
     for path in sorted(found):
         url = files.unstrip_protocol(path)
-        build = artifacts.read_result(url, BuildResult)
+        build = artifact_store.read_result(url, BuildResult)
         if build is not None:
             folder = url.rpartition("/")[0]
             builds |= dict.fromkeys((rpm.sha256 for rpm in build.rpms), build.model_copy(update={"url": folder}))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import options, subject
-from workers.errors import CannotRun, DidNotHold
+from workers.artifacts import subject
+from workers.base import options
+from workers.base.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from config.models import Site, Suite, Target
@@ -98,7 +99,7 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, js
     Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself. A target that
     fails does not stop the others; the exit status is 2 if any failed.
     """
-    from workers.lab.prepare import prepare
+    from workers.lab.guest.prepare import prepare
 
     site, _ = options.opened(site_name, state_folder)
     result = prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
@@ -121,13 +122,13 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
     """
     import tempfile
 
-    from workers.lab import guest, interactive
-    from workers.lab.launch import LaunchFailedError
+    from workers.lab.guest import file_system, interactive
+    from workers.lab.machine.launch import LaunchFailedError
     from workers.lab.suites.packages import laid_out
 
     site, state = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
-    base = guest.base(target)
+    base = file_system.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
         packages = laid_out(site, target, state, subject.packages_in(paths), Path(folder)) if paths else ()
         click.echo(f"{target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})")
@@ -153,7 +154,7 @@ def _usual_suites(site: Site, target: Target, build_url: str | None, state: Path
     """What the service runs: the target's suites, and with a build those of its package."""
     if not build_url:
         return site.suites_of(target)
-    from workers.repo.builds import open_build
+    from workers.artifacts.builds import open_build
 
     name = open_build(build_url, state).result.package
     return site.suites_of(target, next((package for package in site.packages if package.name == name), None))
@@ -163,7 +164,7 @@ def _embedded(result: TestResult) -> dict[str, str]:
     """The pictures that lie on this host, by name, as addresses that hold them."""
     import base64
 
-    from workers.artifacts import is_local, local_path
+    from workers.artifacts.artifact_store import is_local, local_path
 
     found = {}
     for log in (log for suite in result.suites for log in suite.logs):

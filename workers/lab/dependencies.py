@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.rpm.buildroot import Package, add, dep
+from workers.repository.buildroot import Package, add, dep
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from workers.lab import console, tap
-from workers.lab.launch import Talk
+from workers.lab.machine import console, tap
+from workers.lab.machine.launch import Talk
 from workers.results import Case
 
 MARK = "lab: begin "

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workers.lab.guest import APPLETS
-from workers.lab.initramfs import MERGED
-from workers.rpm.buildroot import Package
+from workers.formats.cpio import MERGED
+from workers.lab.guest.file_system import APPLETS
+from workers.repository.buildroot import Package
 
 TESTS = "/kitten/own"
 """Where a package's test files lie in the guest, in a folder for each package that brings some."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.models import Target
-from workers.errors import CannotRun
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import Entry, unpack
+from workers.base.errors import CannotRun
+from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.formats.rpm_payload import Entry, unpack
 
 _MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
 _MEND = "build the package again"

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from config.models import Site
-from workers import cache
-from workers.lab import accelerator, leases
+from workers.base import cache
+from workers.lab.guest import accelerator
+from workers.lab.machine import leases
 
 
 def show(site: Site, state: Path) -> None:

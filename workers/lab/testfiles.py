@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
 
 _MAX_TESTS = 256 * 1024 * 1024  # bytes
 FMF_ROOT = ".fmf/version"

@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from config.models import Site, Suite, Target
-from workers import cache, subject
-from workers.errors import CannotRun
+from workers.artifacts import subject
+from workers.base import cache
+from workers.base.errors import CannotRun
 from workers.lab import junit
 from workers.lab.builds import carried_tests
-from workers.lab.launch import LaunchFailedError
+from workers.lab.machine.launch import LaunchFailedError
 from workers.lab.suites import Report, Request, runner
 from workers.lab.testfiles import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult

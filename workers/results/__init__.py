@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from workers.record import Record as Record
+from workers.base.record import Record as Record
 
 VERSION: Literal[1] = 1
 

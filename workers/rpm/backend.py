@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from workers.rpm.buildroot import Package
+from workers.repository.buildroot import Package
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 from config.identity import identity_of
 from config.models import Package as Configured
 from config.models import Site, Target
-from workers import artifacts, cache, reuse
-from workers.errors import CannotRun, DidNotHold
+from workers.artifacts import artifact_store, reuse
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
+from workers.repository import buildroot
+from workers.repository.buildroot import Package
 from workers.results import Artifact, BuildResult, SourceResult
-from workers.rpm import buildroot
 from workers.rpm.backend import Backend, Built, Plan
-from workers.rpm.buildroot import Package
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def build(order: Order, backend: Backend) -> BuildResult:
             "buildroot": tuple(sorted(f"{package.nevra} {package.sha256}" for package in plan.packages)),
         }
     )
-    url = f"{artifacts.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
+    url = f"{artifact_store.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
     with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
         made = reuse.found_again(f"{url}/build.json", BuildResult)
         if made is not None:
@@ -120,13 +121,13 @@ def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
 
 def _input(order: Order) -> _Input:
     if order.source:
-        folder, source = artifacts.source_at(order.source, order.state)
+        folder, source = artifact_store.source_at(order.source, order.state)
         assert source.srpm is not None  # noqa: S101 - source_at refuses that
-        path = artifacts.fetch(folder, source.srpm)
+        path = artifact_store.fetch(folder, source.srpm)
         return _Input(buildroot.read_package(path), source.srpm, folder, source)
-    path = artifacts.fetch_url(order.srpm)
+    path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_package(path)
-    return _Input(package, artifacts.described(path, str(path.parent), package.sha256))
+    return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
 
 
 def _configured(order: Order, given: _Input) -> Configured:
@@ -153,7 +154,7 @@ def _made(
     url: str,
     began: float,
 ) -> BuildResult:
-    partial = artifacts.partial_folder(url)
+    partial = artifact_store.partial_folder(url)
     try:
         built = backend.build(given.package, plan, partial)
     except DidNotHold as error:
@@ -163,17 +164,17 @@ def _made(
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
         for path in built.rpms:
             path.unlink()
-        partial = partial.rename(artifacts.partial_folder(url))
-    logs = tuple(artifacts.described(_compressed(partial / path.name), url) for path in built.logs)
+        partial = partial.rename(artifact_store.partial_folder(url))
+    logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
         result = _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {cause}", cause=cause)
     else:
-        rpms = tuple(artifacts.described(path, url) for path in built.rpms)
+        rpms = tuple(artifact_store.described(path, url) for path in built.rpms)
         many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
         summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
         result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
-    artifacts.publish(partial, result)
+    artifact_store.publish(partial, result)
     return result
 
 
@@ -203,8 +204,8 @@ def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
     if given.source is None or given.source.tests is None:
         return None
     path = partial / given.source.tests.name
-    shutil.copyfile(artifacts.fetch(given.folder, given.source.tests), path)
-    return artifacts.described(path, url)
+    shutil.copyfile(artifact_store.fetch(given.folder, given.source.tests), path)
+    return artifact_store.described(path, url)
 
 
 def _compressed(log: Path) -> Path:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import options
-from workers.errors import CannotRun, DidNotHold
+from workers.base import options
+from workers.base.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,11 +103,11 @@ def sandbox(
         )
     site, _ = options.opened(site_name, state_folder)
     if base_rpm:
-        from workers.rpm.base import sandbox_base
+        from workers.sandbox.base_package import sandbox_base
 
         click.echo(sandbox_base(site, options.named_target(site, base_rpm)))
     elif shell:
-        from workers.rpm.shell import enter
+        from workers.sandbox.shell import enter
 
         raise SystemExit(enter(site, options.named_target(site, shell)))
     else:
@@ -117,7 +117,7 @@ def sandbox(
 
 def _make_trees(site: Site, targets: Sequence[Target], json_file: Path | None) -> None:
     from workers.results import SandboxResult
-    from workers.rpm.trees import describe, failure, make_trees
+    from workers.sandbox.trees import describe, failure, make_trees
 
     try:
         result = make_trees(site, targets)

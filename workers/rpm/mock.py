@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import artifacts, cache
-from workers.errors import CannotRun
+from workers.artifacts import artifact_store
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.base.run import CommandFailed, require, run
+from workers.repository.buildroot import Package
 from workers.rpm import logs
 from workers.rpm.backend import Built, Plan
-from workers.rpm.buildroot import Package
-from workers.run import CommandFailed, require, run
 
 RECIPE = 1
 """Counted up whenever the same inputs would build another way."""
@@ -142,7 +143,7 @@ class Mock:
             "recipe": str(RECIPE),
             "mock": "".join(version),
             "configuration": _digest(base, self._configuration()),
-            "staged": artifacts.sha256(index) if index.is_file() else "",
+            "staged": artifact_store.sha256(index) if index.is_file() else "",
         }
         return Plan((), inputs["configuration"], tuple(sorted(inputs.items())))
 

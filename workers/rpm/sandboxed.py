@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 
 from config.models import Site, Target
-from workers import cache
-from workers.errors import CannotRun, DidNotHold
-from workers.rpm import base, buildroot, logs, sandbox
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
+from workers.base.run import CommandFailed
+from workers.repository import buildroot
+from workers.repository.buildroot import Package
+from workers.rpm import logs
 from workers.rpm.backend import Built, Plan
-from workers.rpm.buildroot import Package
-from workers.rpm.layer import target_tree
-from workers.rpm.tree import is_foreign
-from workers.run import CommandFailed
+from workers.sandbox import base_package, bubblewrap
+from workers.sandbox.layer import target_tree
+from workers.sandbox.tree import is_foreign
 
 RECIPE = 1
 """Counted up whenever the same inputs would build another way."""
@@ -34,7 +36,7 @@ class Sandbox:
     def plan(self, srpm: Package) -> Plan:
         """Resolve BuildRequires against sandbox-base and what the target has staged."""
         made = target_tree(self.site, self.target)
-        stands = buildroot.read_package(base.sandbox_base(self.site, self.target))
+        stands = buildroot.read_package(base_package.sandbox_base(self.site, self.target))
         staged = buildroot.read_repository(self.staged) if srpm.requires else []
         packages = buildroot.resolve(srpm.name, srpm.requires, stands, staged, self.target.rpm_arch)
         return Plan(tuple(packages), made.identity, (("backend", "sandbox"), ("recipe", str(RECIPE))))
@@ -44,12 +46,12 @@ class Sandbox:
         made = target_tree(self.site, self.target)
         log = into / "build.log"
         minutes = self.site.build.timeout_minutes * (_EMULATED if is_foreign(self.target) else 1)
-        with sandbox.scratch() as folder:
-            over = sandbox.layers(folder, base.database_layer(self.site, self.target), *made.lower)
+        with bubblewrap.scratch() as folder:
+            over = bubblewrap.layers(folder, base_package.database_layer(self.site, self.target), *made.lower)
             builddir, packages = folder / "builddir", folder / "packages"
             builddir.mkdir()
             packages.mkdir()
-            binds = sandbox.rpm_configuration(folder, self.site, self.target)
+            binds = bubblewrap.rpm_configuration(folder, self.site, self.target)
             for package in plan.packages:
                 print(f"buildroot: {package.nevra}", flush=True)  # noqa: T201 - the log as it comes
             binds |= {builddir: ("/builddir", True), srpm.path.parent: ("/mnt", False)}
@@ -58,7 +60,7 @@ class Sandbox:
                     self._install(plan, packages, over, binds, log)
                 # The kernel's name of the file is what the person knows it by; the folder may hold other things.
                 argv = ["rpmbuild", "--rebuild", "--target", f"{self.target.rpm_arch}-linux", f"/mnt/{srpm.path.name}"]
-                sandbox.run_in(
+                bubblewrap.run_in(
                     made, argv, binds=binds, target=self.target, over=over, log=log, echo=True, timeout=minutes * 60
                 )
             except CommandFailed as error:
@@ -69,7 +71,7 @@ class Sandbox:
             return Built(tuple(Path(shutil.move(path, into / path.name)) for path in found), (log,))
 
     def _install(
-        self, plan: Plan, folder: Path, over: sandbox.Layers, binds: dict[Path, tuple[str, bool]], log: Path
+        self, plan: Plan, folder: Path, over: bubblewrap.Layers, binds: dict[Path, tuple[str, bool]], log: Path
     ) -> None:
         for package in plan.packages:
             data = package.path.read_bytes()
@@ -82,7 +84,7 @@ class Sandbox:
         with log.open("a") as text:
             text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))
         try:
-            sandbox.run_in(
+            bubblewrap.run_in(
                 target_tree(self.site, self.target),
                 argv,
                 binds={**binds, folder: ("/packages", False)},

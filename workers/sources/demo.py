@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site
-from workers import cache
-from workers.errors import CannotRun
+from workers.base import cache
+from workers.base.errors import CannotRun
 from workers.sources.git import checked_branch, create, first_line, git
 from workers.sources.srpm import changelog_seconds, only_spec
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from config.models import Site
-from workers import cache
-from workers.errors import CannotRun, DidNotHold
-from workers.run import DEVNULL, PIPE, CommandFailed, require, run, started
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
+from workers.base.run import DEVNULL, PIPE, CommandFailed, require, run, started
 from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
 
 LARGEST = 256 * 1024 * 1024

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workers.errors import CannotRun
-from workers.run import Completed, run
+from workers.base.errors import CannotRun
+from workers.base.run import Completed, run
 
 # ext:: and fd:: run programs, so nothing is allowed that is not named here. See git-config(1), protocol.allow.
 TRANSPORTS = ("file", "git", "http", "https", "ssh")
@@ -35,7 +35,7 @@ _SETTINGS = (
 def git(*words: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True) -> Completed:
     """Run git on a bare repository.
 
-    :raises workers.run.CommandFailed: when it fails, unless ``check`` is off.
+    :raises workers.base.run.CommandFailed: when it fails, unless ``check`` is off.
     """
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return run(

@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from config.models import Lookaside, Site
-from workers import cache
-from workers.errors import CannotRun, DidNotHold
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
 
 LARGEST = 4 * 1024**3
 """Bytes of one file from the network; a server that sends more is not sending a tarball."""
@@ -209,7 +209,7 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
         raise _NotThere(f"apt-source: packages/{package}.yaml names no upstream, a Debian source package")
     import tempfile
 
-    from workers.apt import AptRoot, with_lists
+    from workers.sandbox.apt import AptRoot, with_lists
 
     with tempfile.TemporaryDirectory() as scratch:
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Package, Site
-from workers import artifacts, cache, reuse
-from workers.errors import DidNotHold
+from workers.artifacts import artifact_store, reuse
+from workers.base import cache
+from workers.base.errors import DidNotHold
 from workers.results import SourceResult
 from workers.sources import distgit, lookaside, srpm, store
 
@@ -48,12 +49,12 @@ def source_of(request: Request) -> SourceResult:
     :raises DidNotHold: what the commit, the patch or a tarball says cannot become a source package of this site.
     :raises CannotRun: a tarball cannot be had, or the sandbox cannot be made.
     """
-    from workers.rpm.sandbox import scratch
+    from workers.sandbox.bubblewrap import scratch
 
     with scratch() as folder:
         tree = _work_tree(request, folder)
         trial = request.trial or request.patch is not None
-        where = artifacts.store(request.site, request.state, trial=trial)
+        where = artifact_store.store(request.site, request.state, trial=trial)
         url = f"{where}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         result = _found(url)
@@ -74,7 +75,7 @@ def source_of(request: Request) -> SourceResult:
 
 
 def _work_tree(request: Request, scratch: Path) -> _WorkTree:
-    from workers.rpm.tree import base_tree
+    from workers.sandbox.tree import base_tree
 
     folder = scratch / "dist-git"
     folder.mkdir()
@@ -100,7 +101,7 @@ def _work_tree(request: Request, scratch: Path) -> _WorkTree:
 
 def _macros(request: Request) -> str:
     """What the configuration tells rpm when it reads a spec: %dist and the vendor end up in the source package."""
-    from workers.rpm import flags
+    from workers.sandbox import flags
 
     target = request.site.targets_of(request.package)[0]
     return identity_of({"rpmrc": flags.rpmrc(request.site, target), "macros": flags.macros(request.site, target)})
@@ -135,14 +136,14 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     tests = None
     if srpm.pack_tests(tree.folder, out / "tests.tar", seconds):
         files.append(out / "tests.tar")
-        tests = artifacts.described(out / "tests.tar", url)
+        tests = artifact_store.described(out / "tests.tar", url)
     result = SourceResult(
         summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
         branch=request.commit.branch,
         commit=request.commit.commit,
         nevr=made.nevr,
-        srpm=artifacts.described(made.path, url),
+        srpm=artifact_store.described(made.path, url),
         tests=tests,
         build_requires=made.build_requires,
         binaries=made.binaries,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from config.models import Package, Site
 from config.placement import decide, way_out
-from workers.errors import DidNotHold
-from workers.run import CommandFailed
+from workers.base.errors import DidNotHold
+from workers.base.run import CommandFailed
 
 RECIPE = 2
 """Part of each source's key: counted up whenever what is made here changes for the same input."""
@@ -75,7 +75,7 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
     :param seconds: time that each file of the source package carries, s since 1970.
     :raises DidNotHold: with the spec's own error, file and line first.
     """
-    from workers.rpm.sandbox import run_in_base
+    from workers.sandbox.bubblewrap import run_in_base
 
     spec = only_spec(folder)
     for name in ("SPECS", "SOURCES", "SRPMS", "answers"):

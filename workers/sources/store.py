@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from workers.artifacts import is_local, local_path
-from workers.errors import CannotRun
+from workers.artifacts.artifact_store import is_local, local_path
+from workers.base.errors import CannotRun
 
 DOCUMENT = "source.json"
 

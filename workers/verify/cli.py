@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import options, subject
-from workers.errors import CannotRun, DidNotHold
+from workers.artifacts import subject
+from workers.base import options
+from workers.base.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from workers.results import VerifyResult

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from workers.formats.facts import FileFacts, Framing, IsaFacts
 from workers.results import Check
-from workers.verify.facts import FileFacts, Framing, IsaFacts
 
 RULE = "regression"
 

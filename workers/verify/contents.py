@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from config.models import Site, Target
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
+from workers.formats.compression import unpacked
+from workers.formats.rpm_header import MalformedError
 from workers.results import Check
-from workers.verify.compressed import unpacked
-from workers.verify.header import MalformedError
 
 RULE = "required-package"
 _MAX_REPOMD = 4 << 20
@@ -49,7 +49,7 @@ def addresses(site: Site, target: Target, root: str) -> dict[str, str]:
 
     :param root: folder or address that holds the layout's own root (``10-kitten``).
     """
-    from workers.repo.placement import published_repositories
+    from workers.repository.placement import published_repositories
 
     layout = site.repositories.layout
     return {

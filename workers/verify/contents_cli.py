@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers import options, subject
-from workers.errors import CannotRun, DidNotHold
+from workers.artifacts import subject
+from workers.base import options
+from workers.base.errors import CannotRun, DidNotHold
 
 if TYPE_CHECKING:
     from config.models import Site, Target
@@ -132,8 +133,8 @@ def _hardware(hardware_list: Path, paths: Sequence[Path]) -> tuple[Check, ...]:
 
 def _files(paths: Sequence[Path], scratch: Path) -> list[tuple[str, Path]]:
     """Path as installed and place of each file: of packages, of folders, and those given themselves."""
-    from workers.verify.header import MalformedError, read_header
-    from workers.verify.payload import unpack
+    from workers.formats.rpm_header import MalformedError, read_header
+    from workers.formats.rpm_payload import unpack
 
     files: list[tuple[str, Path]] = []
     for path in paths:

@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from workers.errors import CannotRun
+from workers.artifacts.subject import sha256_of
+from workers.base.errors import CannotRun
+from workers.formats import ar
+from workers.formats.compression import unpacked
+from workers.formats.elf import MAGIC as ELF_MAGIC
+from workers.formats.elf import Elf
+from workers.formats.pe import MAGIC as PE_MAGIC
+from workers.formats.rpm_header import LEAD_MAGIC as RPM_MAGIC
+from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.formats.rpm_payload import unpack
 from workers.results import Check
-from workers.subject import sha256_of
-from workers.verify import archive
-from workers.verify.compressed import unpacked
-from workers.verify.elf import MAGIC as ELF_MAGIC
-from workers.verify.elf import Elf
-from workers.verify.header import LEAD_MAGIC as RPM_MAGIC
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import unpack
-from workers.verify.pe import MAGIC as PE_MAGIC
 from workers.verify.spec import spec_of
 
 _PACKED_MODULES = (".ko.xz", ".ko.zst", ".ko.gz")
@@ -94,8 +94,8 @@ def files_in(paths: Sequence[Path]) -> tuple[Path, ...]:
 def kind_of(path: Path) -> str:
     """``rpm``, ``elf``, ``pe``, ``archive``, ``module`` (a compressed kernel module), or an empty text."""
     with path.open("rb") as file:
-        head = file.read(max(len(archive.MAGIC), 8))
-    kinds = {RPM_MAGIC: "rpm", ELF_MAGIC: "elf", archive.MAGIC: "archive", PE_MAGIC: "pe"}
+        head = file.read(max(len(ar.MAGIC), 8))
+    kinds = {RPM_MAGIC: "rpm", ELF_MAGIC: "elf", ar.MAGIC: "archive", PE_MAGIC: "pe"}
     found = next((kind for magic, kind in kinds.items() if head.startswith(magic)), "")
     if not found and path.suffix == ".rpm":
         return "rpm"  # or nothing any more: cut short to nothing, it is a damaged package all the same
@@ -173,7 +173,7 @@ class _Collection:
             elif only_debug:
                 return
             elif kind == "archive":
-                members = archive.members(content)
+                members = ar.members(content)
                 self._items += (Item(f"{name}({m.name})", path, content, package, m.offset, m.size) for m in members)
             elif kind == "module":
                 self._modules.append((path, content))

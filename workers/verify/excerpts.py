@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from workers.formats.elf import Code, Elf
+from workers.formats.pe import MAGIC as PE_MAGIC
+from workers.formats.pe import Pe
+from workers.formats.rpm_header import MalformedError
 from workers.results import Check, Place
-from workers.verify.elf import Code, Elf
 from workers.verify.evidence import Item, mapped
-from workers.verify.header import MalformedError
 from workers.verify.isa import excerpt
-from workers.verify.pe import MAGIC as PE_MAGIC
-from workers.verify.pe import Pe
 from workers.verify.rules import frames, isa
 
 SHOWN = 20

@@ -21,12 +21,13 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from workers.verify import cfi, go, prologues
-from workers.verify.cfi import Frame
-from workers.verify.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
-from workers.verify.facts import Framing, Function, Unframed
+from workers.formats import cfi
+from workers.formats.cfi import Frame
+from workers.formats.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
+from workers.formats.facts import Framing, Function, Unframed
+from workers.formats.rpm_header import MalformedError
+from workers.verify import go, prologues
 from workers.verify.functions import FunctionTable
-from workers.verify.header import MalformedError
 from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, keeps_pointer
 
 _RBP, _X29 = 6, 29  # DWARF's numbers (AMD64 psABI figure 3.36; DWARF for the Arm 64-bit Architecture, table 1)

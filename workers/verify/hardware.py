@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from config.hardware import PciDevice
+from workers.formats.compression import unpacked
+from workers.formats.elf import Elf
+from workers.formats.rpm_header import MalformedError
 from workers.results import Check
-from workers.verify.compressed import unpacked
-from workers.verify.elf import Elf
-from workers.verify.header import MalformedError
 
 RULE = "hardware"
 MAX_MODULE = 256 << 20

@@ -6,21 +6,21 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from config.models import Target
-from workers.errors import CannotRun
-from workers.subject import sha256_of
+from workers.artifacts.subject import sha256_of
+from workers.base.errors import CannotRun
+from workers.formats.dwarf import supplementary_link
+from workers.formats.elf import MAGIC, Elf
+from workers.formats.facts import FileFacts
+from workers.formats.pe import MAGIC as PE_MAGIC
+from workers.formats.rpm_header import MalformedError
+from workers.formats.traits import BUILD_FOLDERS
 from workers.verify import remembered
-from workers.verify.dwarf import supplementary_link
-from workers.verify.elf import MAGIC, Elf
 from workers.verify.evidence import Evidence, Item, digest, mapped
-from workers.verify.facts import FileFacts
-from workers.verify.header import MalformedError
 from workers.verify.isa import decoder
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import Debug, observe
 from workers.verify.parallel import spread, within
-from workers.verify.pe import MAGIC as PE_MAGIC
 from workers.verify.promise import Observed
-from workers.verify.traits import BUILD_FOLDERS
 
 _LARGE = 4 * 1024**2  # bytes; a file from here on may be decoded by all processes together
 _BATCH = 256  # files between two words on how far it is: a kernel has some thousands of modules

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from workers.verify.dwarf import read_units
-from workers.verify.elf import Code, Elf
-from workers.verify.facts import AboveLevel, FileFacts, Function, Hit, IsaFacts, Traits, Unit
+from workers.formats.dwarf import read_units
+from workers.formats.elf import Code, Elf
+from workers.formats.facts import AboveLevel, FileFacts, Function, Hit, IsaFacts, Traits, Unit
+from workers.formats.pe import MAGIC as PE_MAGIC
+from workers.formats.pe import Pe
+from workers.formats.rpm_header import MalformedError
+from workers.formats.traits import is_kernel_module, read_traits
 from workers.verify.frame_pointers import framing
 from workers.verify.functions import FunctionTable
 from workers.verify.go import build_settings
-from workers.verify.header import MalformedError
 from workers.verify.isa import scan
 from workers.verify.isa.levels import Level
 from workers.verify.parallel import spread
-from workers.verify.pe import MAGIC as PE_MAGIC
-from workers.verify.pe import Pe
-from workers.verify.traits import is_kernel_module, read_traits
 
 _STRETCH = 2 * 1024**2  # bytes of code one process decodes at a time
 _Answer = TypeVar("_Answer")

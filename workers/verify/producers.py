@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from workers.verify.facts import Unit
+from workers.formats.facts import Unit
 
 # How producers begin, the longer first. GCC's front ends for D, Go, Ada, Fortran, Rust … record flags like that for C.
 _BEGINNINGS = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from config.models import Site, Target
+from workers.formats.dwarf.table import UnitTable
+from workers.formats.facts import FileFacts
 from workers.results import Check, Place
-from workers.verify.dwarf.table import UnitTable
 from workers.verify.evidence import Item
 from workers.verify.exceptions import Exceptions
-from workers.verify.facts import FileFacts
 
 LISTED = 1000
 """Functions that a check lists; its detail tells how many there are."""

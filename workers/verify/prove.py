@@ -10,17 +10,17 @@ from pathlib import Path
 
 from config.loading import hardware_list
 from config.models import Exemption, Site, Target
-from workers.errors import CannotRun
+from workers.artifacts.subject import Subject
+from workers.base.errors import CannotRun
+from workers.formats.facts import FileFacts
+from workers.formats.rpm_header import MalformedError
 from workers.results import Check, VerifyResult
 from workers.results import proof as report
-from workers.subject import Subject
 from workers.verify.compare import compare
 from workers.verify.evidence import Evidence, files_in, gather
 from workers.verify.exceptions import Exceptions
 from workers.verify.excerpts import with_excerpts
-from workers.verify.facts import FileFacts
 from workers.verify.hardware import Kernel, judge_hardware, kernels_of
-from workers.verify.header import MalformedError
 from workers.verify.judge import judge
 from workers.verify.look import look
 from workers.verify.promise import Observed, Promise
@@ -120,7 +120,7 @@ def _published(request: Request, about: Subject) -> Sequence[Path]:
     """The packages users of the target have from the same source; none where none is published here."""
     if about.build is None:
         return ()
-    from workers.repo.state import published, snapshots_of
+    from workers.repository.state import published, snapshots_of
 
     stage = request.site.stages[-1]
     if not stage.signed:

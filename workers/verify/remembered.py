@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.identity import identity_of
-from workers import cache
-from workers.verify.facts import FileFacts
+from workers.base import cache
+from workers.formats.facts import FileFacts
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

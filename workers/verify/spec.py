@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from workers.verify.header import MalformedError
-from workers.verify.payload import Entry
+from workers.formats.rpm_header import MalformedError
+from workers.formats.rpm_payload import Entry
 
 _MAX_SPEC = 1 << 24  # bytes; the kernel's spec has some hundred thousand
 _MAX_DEPTH = 100  # nested conditions

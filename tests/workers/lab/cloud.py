@@ -10,10 +10,10 @@ import os
 import struct
 from pathlib import Path
 
-from workers import apt, cache
-from workers.lab.kernel import SUITE
-from workers.rpm import tree
-from workers.run import run
+from workers.base import cache
+from workers.base.run import run
+from workers.lab.guest.kernel import SUITE
+from workers.sandbox import apt, tree
 
 _PACKAGES = "systemd-sysv,udev,kmod,cloud-init,linux-image-cloud-amd64,initramfs-tools,grub-pc-bin"
 _LEFT_OUT = ("doc", "locale", "man", "info")

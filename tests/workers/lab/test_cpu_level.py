@@ -11,8 +11,9 @@ import pytest
 from config.loading import load_site
 from config.models import Target
 from tests.workers.lab import asking
-from workers.errors import CannotRun
-from workers.lab import console, programs
+from workers.base.errors import CannotRun
+from workers.lab.guest import programs
+from workers.lab.machine import console
 from workers.lab.suites import Request, cpu_level, packages
 from workers.lab.suites.cpu_level import LEVELS, SIGILL, Level, cases, console_case, expectations
 

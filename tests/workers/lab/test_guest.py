@@ -16,16 +16,17 @@ import pytest
 from config.loading import load_site
 from config.models import Target
 from tests.workers.lab.asking import wait_for
-from workers.errors import CannotRun
-from workers.lab import guest, launch, saved
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.formats.rpm_payload import Entry
+from workers.lab.guest import file_system, saved
+from workers.lab.guest.kernel import further_modules, guest_parts
 from workers.lab.judge import judge
-from workers.lab.kernel import further_modules, guest_parts
-from workers.lab.launch import Talk
-from workers.lab.machine import Boot
-from workers.lab.qmp import QmpError
+from workers.lab.machine import launch
+from workers.lab.machine.command_line import Boot
+from workers.lab.machine.launch import Talk
+from workers.lab.machine.qmp import QmpError
 from workers.results import Case
-from workers.run import run
-from workers.verify.payload import Entry
 
 pytestmark = pytest.mark.guest
 
@@ -51,7 +52,7 @@ exit 1
 def guest_run(
     target: Target, tests: Mapping[str, bytes], entries: list[Entry] | None = None, logs: Path | None = None
 ) -> Talk:
-    with saved.ready(guest.base(target), guest.payload_archive([entries or []], tests), logs) as running:
+    with saved.ready(file_system.base(target), file_system.payload_archive([entries or []], tests), logs) as running:
         return running.finish(LIMIT)
 
 
@@ -109,7 +110,7 @@ def test_a_guest_that_is_brought_back_has_its_own_randomness_and_names():
 
 
 def test_a_state_that_does_not_fit_is_thrown_away_and_the_guest_boots(monkeypatch, tmp_path, capsys):
-    base = guest.base(QUICK)
+    base = file_system.base(QUICK)
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
     broken = []
 
@@ -120,7 +121,7 @@ def test_a_state_that_does_not_fit_is_thrown_away_and_the_guest_boots(monkeypatc
         broken.append(folder)
 
     monkeypatch.setattr(saved, "_save", save)
-    with saved.ready(base, guest.payload_archive(tests={"a.sh": b"true\n"})) as running:
+    with saved.ready(base, file_system.payload_archive(tests={"a.sh": b"true\n"})) as running:
         talk = running.finish(LIMIT)
     assert failures(judge(talk, LIMIT)) == {}
     assert "does not fit, booting" in capsys.readouterr().out
@@ -130,8 +131,8 @@ def test_a_state_that_does_not_fit_is_thrown_away_and_the_guest_boots(monkeypatc
 
 def test_a_test_that_hangs_is_ended_and_named():
     """With a limit that the guest decides: it hangs when it has said so."""
-    payload = guest.payload_archive(tests={"a.sh": b"echo 1..2\necho ok 1 - fine\nsleep 10000\n"})
-    with saved.ready(guest.base(QUICK), payload) as running:
+    payload = file_system.payload_archive(tests={"a.sh": b"echo 1..2\necho ok 1 - fine\nsleep 10000\n"})
+    with saved.ready(file_system.base(QUICK), payload) as running:
         assert running.wait(lambda talk: b"ok 1 - fine" in talk.tap, LIMIT) == ""
         talk = running.finish(0.2)
     found = failures(judge(talk, 5))
@@ -173,13 +174,13 @@ def test_a_guest_that_never_stops_talking_is_ended(what, monkeypatch):
 
 def test_a_guest_that_never_speaks_is_named(monkeypatch):
     """A kernel that starts nothing: the limit for getting ready is what ends it."""
-    base = guest.base(QUICK)
+    base = file_system.base(QUICK)
     monkeypatch.setattr(saved, "_BOOT_SECONDS", 0.1)
     with (
         pytest.raises(
             launch.LaunchFailedError, match=r"was not ready within 1 s \(timeout: (.|\n)*qemu-system-aarch64"
         ),
-        saved.ready(base, guest.payload_archive(), fresh=True),
+        saved.ready(base, file_system.payload_archive(), fresh=True),
     ):
         pytest.fail("it was ready")
 
@@ -188,8 +189,8 @@ def test_kernel_modules_come_with_what_they_need():
     modules = further_modules(QUICK, ["virtio-rng"])
     assert [module.stem for module in modules][-1] == "virtio_rng"
     loads = b"".join(b"insmod /kitten/modules/%s\n" % module.name.encode() for module in modules)
-    payload = guest.payload_archive(tests={"a.sh": loads + b"grep ^virtio_rng /proc/modules\n"}, modules=modules)
-    with saved.ready(guest.base(QUICK), payload) as running:
+    payload = file_system.payload_archive(tests={"a.sh": loads + b"grep ^virtio_rng /proc/modules\n"}, modules=modules)
+    with saved.ready(file_system.base(QUICK), payload) as running:
         assert failures(judge(running.finish(LIMIT), LIMIT)) == {}
     with pytest.raises(CannotRun, match="has no module no_such_module"):
         further_modules(QUICK, ["no-such-module"])

@@ -22,12 +22,13 @@ from config.loading import load_site
 from config.models import Image
 from tests.workers.lab import cloud
 from tests.workers.lab.test_tmt import request_for
-from workers import cache
-from workers.errors import CannotRun
-from workers.lab import guest, images, saved, seed
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.lab.guest import file_system, saved, seed
 from workers.lab.judge import judge
+from workers.lab.machine import cloud_images
 from workers.lab.suites import tmt
-from workers.run import run
 
 SITE = load_site("demo")
 CONTENT = os.urandom(3_000_000)
@@ -70,7 +71,7 @@ def asked() -> list[int]:
 @pytest.fixture
 def mirror(tmp_path, monkeypatch) -> Iterator[Image]:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(images, "_PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(cloud_images, "_PAUSES_SECONDS", (0.0, 0.0))
     Mirror.faults, Mirror.asked = [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -81,27 +82,27 @@ def mirror(tmp_path, monkeypatch) -> Iterator[Image]:
 
 
 def test_an_image_is_fetched_once_and_cannot_be_written(mirror):
-    path = images.fetched(mirror)
+    path = cloud_images.fetched(mirror)
     assert path.read_bytes() == CONTENT
     assert path.name == "Kitten-GenericCloud-10-20260101.0.x86_64.qcow2"
     assert path.stat().st_mode & 0o777 == 0o444
-    assert images.fetched(mirror) == path
+    assert cloud_images.fetched(mirror) == path
     assert Mirror.asked == [""]
     assert sorted(entry.name for entry in path.parent.parent.iterdir()) == [f".{mirror.sha256}.lock", mirror.sha256]
 
 
 def test_a_lost_connection_is_taken_up_where_it_was(mirror):
     Mirror.faults = ["breaks off", "breaks off", ""]
-    assert images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
     assert [begin // 1_000_000 for begin in asked()] == [0, 1, 2]  # half of it, three quarters, the rest
 
 
 def test_a_download_of_another_run_goes_on_and_a_server_without_ranges_begins_anew(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
-        images.fetched(mirror)
+        cloud_images.fetched(mirror)
     Mirror.faults = ["no ranges"]
-    assert images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
     begins = asked()
     assert begins[0] == 0 < begins[1] == begins[2]
 
@@ -109,11 +110,11 @@ def test_a_download_of_another_run_goes_on_and_a_server_without_ranges_begins_an
 def test_a_server_that_brings_nothing_is_given_up_and_what_is_there_stays(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
-        images.fetched(mirror)
+        cloud_images.fetched(mirror)
     nobody = mirror.model_copy(update={"url": "http://127.0.0.1:1/image"})
     with pytest.raises(CannotRun, match="cannot be fetched"):
-        images.fetched(nobody)
-    assert images.fetched(mirror).read_bytes() == CONTENT
+        cloud_images.fetched(nobody)
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
     begins = asked()
     assert begins[0] == 0 < begins[1] == begins[2]
 
@@ -121,14 +122,14 @@ def test_a_server_that_brings_nothing_is_given_up_and_what_is_there_stays(mirror
 def test_what_is_not_the_image_is_refused_and_not_kept(mirror, tmp_path):
     wrong = mirror.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(CannotRun, match=rf"its SHA-256 is {mirror.sha256}, not 000"):
-        images.fetched(wrong)
+        cloud_images.fetched(wrong)
     assert [path.name for path in (tmp_path / "cache/images").rglob("*") if path.is_file()] == [f".{'0' * 64}.lock"]
 
 
 def test_the_beginning_of_something_else_is_fetched_anew(mirror, tmp_path):
     (tmp_path / "cache/images").mkdir(parents=True)
     (tmp_path / f"cache/images/.{mirror.sha256}.download").write_bytes(b"x" * 10_000)
-    assert images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
     assert Mirror.asked == ["bytes=10000-", ""]
 
 
@@ -137,8 +138,8 @@ def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind
     image = tmp_path / "image"
     run(["qemu-img", "create", "-q", "-f", kind, image, "64M"])
     image.chmod(0o444)
-    before = images.checksum(image)
-    descriptor = images.overlay(image)
+    before = cloud_images.checksum(image)
+    descriptor = cloud_images.overlay(image)
     try:
         assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith("(deleted)")
         told = json.loads(run(["qemu-img", "info", "--output=json", f"/proc/{os.getpid()}/fd/{descriptor}"]).output)
@@ -146,7 +147,7 @@ def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind
         assert (told["full-backing-filename"], told["backing-filename-format"]) == (str(image), kind)
     finally:
         os.close(descriptor)
-    assert images.checksum(image) == before
+    assert cloud_images.checksum(image) == before
     assert list(tmp_path.iterdir()) == [image]
 
 
@@ -196,7 +197,7 @@ def published(monkeypatch) -> Iterator[Image]:
     handler = partial(SimpleHTTPRequestHandler, directory=str(path.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sha256 = images.checksum(path)
+        sha256 = cloud_images.checksum(path)
         yield Image(url=f"http://127.0.0.1:{server.server_port}/{path.name}", sha256=sha256)
         server.shutdown()
     shutil.rmtree(cache.root() / "images" / sha256)  # a copy of what the tests have already
@@ -210,9 +211,9 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     target = SITE.target("x86_64")
     machine = target.machine.model_copy(update={"image": published, "memory_mib": 1024})
     target = target.model_copy(update={"machine": machine})
-    base = guest.base(target)
+    base = file_system.base(target)
     assert base.image
-    with saved.ready(base, guest.payload_archive(tests={"first.sh": FIRST.encode()}), tmp_path) as running:
+    with saved.ready(base, file_system.payload_archive(tests={"first.sh": FIRST.encode()}), tmp_path) as running:
         talk = running.finish(900)
     assert [(case.name, case.outcome, case.reason) for case in judge(talk, 900)] == [
         (f"first.sh: {name}", "pass", "")
@@ -229,4 +230,4 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     first, second = (who.findall(text) for text in (talk.tap.decode(), said["/plans/all: /tests/second"].detail))
     assert (len(first), len(second)) == (2, 2)
     assert not set(first) & set(second)
-    assert images.checksum(base.image) == published.sha256
+    assert cloud_images.checksum(base.image) == published.sha256

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.lab.asking import wait_for
-from workers.errors import CannotRun
-from workers.lab import leases
+from workers.base.errors import CannotRun
+from workers.lab.machine import leases
 
 
 @pytest.fixture(autouse=True)

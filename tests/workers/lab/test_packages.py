@@ -9,12 +9,13 @@ import pytest
 
 from config.loading import load_site
 from tests.workers.lab import asking
-from workers.lab import dependencies, lifecycle, rpmtools
-from workers.lab.launch import Talk
+from workers.base.run import run
+from workers.lab import dependencies, lifecycle
+from workers.lab.guest import rpmtools
+from workers.lab.machine.launch import Talk
 from workers.lab.suites import Request, packages
+from workers.repository.buildroot import Dependency, Package, read_package
 from workers.results import Case
-from workers.rpm.buildroot import Dependency, Package, read_package
-from workers.run import run
 
 SITE = load_site("demo")
 

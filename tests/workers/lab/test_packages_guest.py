@@ -12,13 +12,13 @@ import pytest
 from config.loading import load_site
 from config.models import GateRule, Package, Site
 from tests.workers.lab import asking
+from workers.artifacts.subject import artifact
+from workers.base.run import run
 from workers.lab import lifecycle
 from workers.lab.suites import Request, packages
-from workers.repo.publish import publish
-from workers.repo.stage import stage
+from workers.promotion.publish import publish
+from workers.promotion.stage import stage
 from workers.results import BuildResult, Case
-from workers.run import run
-from workers.subject import artifact
 
 pytestmark = pytest.mark.guest
 

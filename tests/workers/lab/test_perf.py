@@ -11,10 +11,10 @@ from config.loading import load_site
 from config.models import Target
 from tests.workers.lab import asking
 from tests.workers.rpms import split_debug
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
+from workers.base.run import run
 from workers.lab.suites import Request, perf
 from workers.lab.suites.perf import Frame, Profile, case, is_inside, profiles, stacks_of, within
-from workers.run import run
 
 SITE = load_site("demo")
 

@@ -10,12 +10,13 @@ import pytest
 
 from config.loading import load_site
 from tests.workers.lab import asking
-from workers.errors import CannotRun
-from workers.lab import guest, kernel, nested, packaged, saved, tap
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.lab.guest import file_system, kernel, nested, packaged, saved
 from workers.lab.judge import by_test, judge
+from workers.lab.machine import tap
 from workers.lab.suites import Request, power_kvm
 from workers.results import Case
-from workers.run import run
 
 SITE = load_site("demo")
 POWER = SITE.target("ppc64le")
@@ -237,7 +238,7 @@ def test_a_guest_inside_that_goes_wrong_is_named():
         "hangs.sh": nested.script(HANGS, 1),
         "silent.sh": nested.script(FALLS_SILENT, 60),
     }
-    with saved.ready(guest.base(QUICK), guest.payload_archive(tests=tests)) as running:
+    with saved.ready(file_system.base(QUICK), file_system.payload_archive(tests=tests)) as running:
         talk = running.finish(LIMIT)
     found = failures(judge(talk, LIMIT))
     assert {"refuses.sh: guest", "hangs.sh: guest", "silent.sh: guest"} <= found.keys()

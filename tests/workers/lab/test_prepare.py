@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 from config.loading import load_site
 from tests.workers.debian import Debian
 from tests.workers.mirror import serving
-from workers import apt, cache
-from workers.errors import CannotRun
+from workers.base import cache
+from workers.base.errors import CannotRun
 from workers.lab import cli
-from workers.lab.kernel import guest_parts
+from workers.lab.guest.kernel import guest_parts
 from workers.results import GuestsResult
+from workers.sandbox import apt
 
 
 def guests(result_file: Path, *targets: str) -> tuple[Result, GuestsResult]:

@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from workers.errors import CannotRun
-from workers.lab import accelerator, console, saved, testfiles
-from workers.lab.guest import APPLETS, Base, payload_archive
-from workers.lab.initramfs import Archive
+from workers.artifacts.builds import Build
+from workers.artifacts.subject import Subject, artifact
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.formats.cpio import Archive
+from workers.formats.rpm_header import Header
+from workers.formats.rpm_payload import Entry
+from workers.lab import testfiles
+from workers.lab.guest import accelerator, saved
+from workers.lab.guest.file_system import APPLETS, Base, payload_archive
+from workers.lab.guest.kernel import PROGRAMS, GuestParts, load_order, module_dependencies, real_kernel
 from workers.lab.judge import judge
-from workers.lab.kernel import PROGRAMS, GuestParts, load_order, module_dependencies, real_kernel
-from workers.lab.launch import Talk
-from workers.lab.machine import Boot, arguments
+from workers.lab.machine import console
+from workers.lab.machine.command_line import Boot, arguments
+from workers.lab.machine.launch import Talk
 from workers.lab.suites import packages
 from workers.lab.testing import _tests
-from workers.repo.builds import Build
 from workers.results import BuildResult
-from workers.run import run
-from workers.subject import Subject, artifact
-from workers.verify.header import Header
-from workers.verify.payload import Entry
 
 SITE = load_site("demo")
 TARGETS = [target.name for target in SITE.targets]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
 from config.loading import load_site
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
 from workers.lab import cli, junit, suites
 from workers.lab.suites import Report, Request
 from workers.lab.testing import compared, run_suites

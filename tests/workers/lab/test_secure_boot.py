@@ -17,19 +17,20 @@ from hypothesis import strategies as st
 
 from config.loading import load_site
 from config.models import Machine
-from workers.errors import CannotRun
-from workers.lab import guest
-from workers.lab.accelerator import Accelerator
-from workers.lab.kernel import GuestParts
-from workers.lab.launch import Talk
-from workers.lab.machine import Boot, arguments
+from workers.base.errors import CannotRun
+from workers.base.run import CommandFailed, run
+from workers.formats import fat
+from workers.formats.pe import Pe
+from workers.formats.rpm_header import MalformedError
+from workers.lab.guest import file_system
+from workers.lab.guest.accelerator import Accelerator
+from workers.lab.guest.kernel import GuestParts
+from workers.lab.machine.command_line import Boot, arguments
+from workers.lab.machine.launch import Talk
 from workers.lab.suites import secure_boot
 from workers.lab.suites.secure_boot import CHECKS, LOADED, Lab, Trial, refusal, reported, signed_at_all, trials, verdict
-from workers.lab.uefi import esp, images, parts, signing, variables
+from workers.lab.uefi import images, parts, signing, variables
 from workers.results import Case
-from workers.run import CommandFailed, run
-from workers.verify.header import MalformedError
-from workers.verify.pe import Pe
 
 SITE = load_site("demo")
 TARGET = SITE.target("x86_64")
@@ -50,7 +51,7 @@ READY = b"# READY 4.52\n"
 
 def read_back(tmp_path: Path, files: Mapping[str, bytes]) -> tuple[str, dict[str, bytes]]:
     """What fsck.fat says of the image, and its files as mtools reads them."""
-    data, size = esp.image(files)
+    data, size = fat.image(files)
     disk = tmp_path / "esp"
     disk.write_bytes(data)
     with disk.open("r+b") as file:
@@ -77,7 +78,7 @@ def test_a_system_partition_is_what_others_read(tmp_path):
     said, listed = read_back(tmp_path, files)
     assert "32 bit entries" in said  # and no word of a mistake, of which fsck.fat would have made an exit status
     assert set(listed) == set(files)
-    assert esp.image(files) == esp.image(files)
+    assert fat.image(files) == fat.image(files)
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,12 +101,12 @@ def test_any_files_come_back(tmp_path_factory, files):
 @pytest.mark.parametrize("path", ["", "/", "../x", "EFI/../x", "EFI/naïve", "a\nb"])
 def test_a_path_that_firmware_does_not_find_is_refused(path):
     with pytest.raises(ValueError, match="no path"):
-        esp.image({path: b""})
+        fat.image({path: b""})
 
 
 def test_two_names_that_differ_in_case_alone_are_refused():
     with pytest.raises(ValueError, match="case alone"):
-        esp.image({"EFI/BOOT/x": b"", "EFI/boot/y": b""})
+        fat.image({"EFI/BOOT/x": b"", "EFI/boot/y": b""})
 
 
 # ----------------------------------------------------------------------------------------------------------- signatures
@@ -255,7 +256,7 @@ def test_a_stub_without_room_for_the_headers_is_malformed(program):
 def lab(program, keys, twice, tmp_path) -> Lab:
     (tmp_path / "base.cpio").write_bytes(b"base")
     return Lab(
-        base=guest.Base(TARGET, GuestParts(tmp_path), tmp_path / "base.cpio", Accelerator("tcg", "")),
+        base=file_system.Base(TARGET, GuestParts(tmp_path), tmp_path / "base.cpio", Accelerator("tcg", "")),
         machine=TARGET.machine.variant("secure-boot"),
         firmware=(tmp_path, tmp_path),
         chain=parts.Chain(

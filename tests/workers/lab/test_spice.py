@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from config.loading import load_site
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
+from workers.formats.rpm_payload import Entry
 from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
 from workers.lab.spice import certificates, inside, pattern, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface, ticket
 from workers.lab.spice.wire import LinkError, ProtocolError
 from workers.lab.suites import spice
-from workers.verify.payload import Entry
 
 SITE = load_site("demo")
 KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505 - what the protocol has room for

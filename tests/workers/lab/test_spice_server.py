@@ -9,12 +9,12 @@ import pytest
 
 from config.loading import load_site
 from tests.workers.lab import asking
-from workers.lab import guest, saved
-from workers.lab.launch import LaunchFailedError
+from workers.base.run import require
+from workers.lab.guest import file_system, saved
+from workers.lab.machine.launch import LaunchFailedError
 from workers.lab.pictures import read_ppm
 from workers.lab.spice import inside, pattern, server
 from workers.lab.suites import Report, spice
-from workers.run import require
 
 pytestmark = pytest.mark.guest
 
@@ -94,7 +94,7 @@ def inside_a_guest(
     folder: Path, emulator: inside.Emulator, keys: server.Keys
 ) -> AbstractContextManager[server.Running]:
     machine = TARGET.machine.variant("spice-virtio")
-    return inside.running(guest.base(TARGET), machine, emulator, keys, guest.payload_archive(), folder, "inner")
+    return inside.running(file_system.base(TARGET), machine, emulator, keys, file_system.payload_archive(), folder, "inner")
 
 
 def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):

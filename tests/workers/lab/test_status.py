@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from workers.lab import leases, status
+from workers.lab import status
+from workers.lab.machine import leases
 
 
 def test_guests_targets_and_what_is_kept_are_told(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.lab import tap
+from workers.lab.machine import tap
 
 WHOLE = """TAP version 14
 # kernel 6.12 on s390x, up 3.78 s

@@ -10,12 +10,13 @@ import yaml
 
 from config.loading import load_site
 from tests.workers.lab import asking
-from workers import cache
-from workers.errors import CannotRun
-from workers.lab import debian, gating, login, testfiles
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.lab import gating, testfiles
+from workers.lab.guest import debian, login
 from workers.lab.suites import Request, tmt
 from workers.results import Case
-from workers.run import run
 from workers.sources import srpm
 
 SITE = load_site("demo")

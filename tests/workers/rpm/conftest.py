@@ -9,7 +9,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Package, Site
-from workers.rpm.sandbox import run_in_base
+from workers.sandbox.bubblewrap import run_in_base
 
 SPEC = """\
 Name: {name}

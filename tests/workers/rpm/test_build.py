@@ -16,12 +16,13 @@ import pytest
 
 from config.models import Site
 from tests.workers.rpm.conftest import LIBRARY, PROGRAM, MakeSource
-from workers import artifacts, cache
-from workers.errors import CannotRun
+from workers.artifacts import artifact_store
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.base.run import run
 from workers.results import BuildResult, SourceResult
-from workers.rpm import sandbox
 from workers.rpm.build import Order, backend, build
-from workers.run import run
+from workers.sandbox import bubblewrap
 
 pytestmark = pytest.mark.sandbox
 
@@ -92,8 +93,8 @@ def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path
     folder.mkdir(parents=True)
     srpm = Path(shutil.copy(make_srpm("greet", GREET, **LIBRARY), folder))
     (folder / "tests.tar").write_bytes(b"tests")
-    tests = artifacts.described(folder / "tests.tar", str(folder))
-    package = artifacts.described(srpm, str(folder))
+    tests = artifact_store.described(folder / "tests.tar", str(folder))
+    package = artifact_store.described(srpm, str(folder))
     made = SourceResult(summary="", package="greet", branch="b", commit="abc", srpm=package, tests=tests)
     made.write(folder / "source.json")
     entry = site.target("x86_64")
@@ -170,7 +171,7 @@ def test_a_killed_build_leaves_no_process_and_the_next_run_clears_its_scratch(
             process.send_signal(signal.SIGKILL)
             process.wait()
     wait_for(lambda: not running(marker))
-    with sandbox.scratch():
+    with bubblewrap.scratch():
         assert not any(path.exists() or path.with_suffix("").exists() for path in mine)
     assert not any("/scratch/" in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.base.run import Completed, run
 from workers.results import BuildResult, SandboxResult
-from workers.run import Completed, run
 
 
 def kitten(*arguments: str, state: Path) -> Completed:

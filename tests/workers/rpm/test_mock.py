@@ -11,8 +11,9 @@ import pytest
 from config.loading import load_site
 from config.models import Site, Target
 from tests.workers.rpm.conftest import LIBRARY, MakeSource
-from workers.errors import CannotRun
-from workers.rpm import buildroot, mock
+from workers.base.errors import CannotRun
+from workers.repository import buildroot
+from workers.rpm import mock
 from workers.rpm.build import Order, backend, build
 
 SITE = load_site("kitten-10")

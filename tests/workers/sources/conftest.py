@@ -19,7 +19,7 @@ import yaml
 
 from config.loading import FOLDER, load_site
 from config.models import Site
-from workers import cache
+from workers.base import cache
 
 SPEC = """\
 Name:           hello

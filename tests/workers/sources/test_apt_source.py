@@ -10,7 +10,7 @@ import pytest
 
 from tests.workers.debian import Debian
 from tests.workers.sources.conftest import Place, tarball
-from workers.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, DidNotHold
 from workers.sources.lookaside import Tarball, fetch
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this host has no apt")

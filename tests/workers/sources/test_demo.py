@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import FOLDER, load_site
 from config.models import Site
-from workers.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, DidNotHold
 from workers.sources import demo
 
 CONTENT = FOLDER / "demo" / "dist-git"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.sources.conftest import Repository
-from workers.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, DidNotHold
 from workers.sources import distgit
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.sources.conftest import Place, Server, tarball, whole
-from workers import cache
-from workers.errors import CannotRun, DidNotHold
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
 from workers.sources import lookaside
 from workers.sources.lookaside import Tarball, fetch
 

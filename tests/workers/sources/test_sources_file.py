@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.errors import DidNotHold
+from workers.base.errors import DidNotHold
 from workers.sources.lookaside import Tarball, parse
 
 SUM = "0123456789abcdef" * 8

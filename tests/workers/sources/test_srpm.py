@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.models import Package
-from workers.errors import DidNotHold
+from workers.base.errors import DidNotHold
 from workers.sources import srpm
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
-from workers.run import run
+from workers.base.run import run
 
 SITE = load_site("demo")
 HARDENED = ("-Wl,-z,relro,-z,now",)  # as the distribution links, whatever this compiler does by itself

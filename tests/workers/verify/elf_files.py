@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from workers.verify.elf import Elf
+from workers.formats.elf import Elf
 
 
 def elf_file(*sections: tuple[str, int, int, bytes], order: str = "<") -> Elf:

@@ -7,10 +7,10 @@ from datetime import date
 from pathlib import Path
 
 from tests.workers.verify.compilers import SITE, target
+from workers.formats.facts import FileFacts, Unit
 from workers.results import Check
 from workers.verify.evidence import Item
 from workers.verify.exceptions import Exceptions
-from workers.verify.facts import FileFacts, Unit
 from workers.verify.promise import Observed, Promise
 from workers.verify.rules.declared import judge_declared, verdicts
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags
+from workers.formats.elf import Elf
+from workers.formats.facts import AboveLevel, FileFacts, Framing, Function, IsaFacts, Traits, Unframed
+from workers.formats.traits import read_traits
 from workers.results import Check
 from workers.verify.compare import compare
-from workers.verify.elf import Elf
-from workers.verify.facts import AboveLevel, FileFacts, Framing, Function, IsaFacts, Traits, Unframed
-from workers.verify.traits import read_traits
 
 GOOD = Traits("ab" * 20, False, "full", True, False, ("/usr/lib64/it",), ())
 FILE = FileFacts("elf", "EM_X86_64", "ET_DYN", True, traits=GOOD)

@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config.models import Site, Target
-from tests.workers.repo.conftest import write_index
+from tests.workers.publishing import write_index
 from tests.workers.rpms import BuildRpm
-from workers.errors import CannotRun, DidNotHold
-from workers.repo import index
+from workers.base.errors import CannotRun, DidNotHold
+from workers.repository import index
 from workers.results import ContentsResult
 from workers.verify import contents
 from workers.verify.contents_cli import contents as command

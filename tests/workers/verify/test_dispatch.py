@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import compiled, tool
-from workers.run import run
-from workers.verify.elf import Elf
-from workers.verify.facts import AboveLevel, Hit
+from workers.base.run import run
+from workers.formats.elf import Elf
+from workers.formats.facts import AboveLevel, Hit
+from workers.formats.rpm_header import MalformedError
 from workers.verify.functions import FunctionTable
-from workers.verify.header import MalformedError
 from workers.verify.isa import x86
 from workers.verify.isa.dispatch import explain
 from workers.verify.isa.levels import LEVELS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.workers.verify.compilers import compiled
+from workers.formats.elf import Elf
 from workers.results import Check, Place
 from workers.verify import excerpts
-from workers.verify.elf import Elf
 from workers.verify.evidence import Item
 from workers.verify.excerpts import LISTED_IN_ALL, SHOWN, with_excerpts
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from config.models import Target
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
-from workers.run import run
-from workers.verify.elf import Elf
-from workers.verify.facts import Framing
+from workers.base.run import run
+from workers.formats.elf import Elf
+from workers.formats.facts import Framing
+from workers.formats.rpm_header import MalformedError
 from workers.verify.frame_pointers import START_UP_FUNCTIONS, framing
-from workers.verify.header import MalformedError
 
 # Every shape a compiler gives a frame. What each is called says what it is.
 SHAPES = """

@@ -20,15 +20,15 @@ from config.hardware import PciDevice, parse
 from config.loading import FOLDER, hardware_list
 from tests.workers.rpms import BuildRpm
 from tests.workers.verify.compilers import TARGETS, tool
-from workers import cache
-from workers.apt import private_root
-from workers.errors import CannotRun, DidNotHold
+from workers.base import cache
+from workers.base.errors import CannotRun, DidNotHold
+from workers.base.run import run
+from workers.formats.rpm_header import MalformedError
 from workers.results import Check, ContentsResult
-from workers.run import run
+from workers.sandbox.apt import private_root
 from workers.verify import hardware
 from workers.verify.contents_cli import contents as command
 from workers.verify.hardware import Kernel, covers, is_kernel_file, judge_hardware, kernels_of, modules_of
-from workers.verify.header import MalformedError
 
 ANY = "pci:v{v}d{d}sv{sv}sd{sd}bc{bc}sc{sc}i*"
 LSI = "pci:v00001000d00000050sv*sd*bc*sc*i*"

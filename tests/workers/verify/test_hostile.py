@@ -13,11 +13,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.verify import archive
-from workers.verify.dwarf import read_units
-from workers.verify.elf import Elf
-from workers.verify.header import Header, MalformedError, read_header
-from workers.verify.payload import unpack
+from workers.formats import ar as archive
+from workers.formats.dwarf import read_units
+from workers.formats.elf import Elf
+from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.formats.rpm_payload import unpack
 
 HEADER = Header("n", "1", "1", "x86_64", "", "", (), (), (), "cpio", "gzip", 0)
 

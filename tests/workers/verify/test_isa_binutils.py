@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import compiled, flags, target, tool
-from workers.errors import CannotRun
-from workers.run import run
-from workers.verify.elf import Code, Elf
+from workers.base.errors import CannotRun
+from workers.base.run import run
+from workers.formats.elf import Code, Elf
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
 from workers.verify.isa.levels import LEVELS

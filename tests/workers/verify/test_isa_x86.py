@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from iced_x86 import CpuidFeature, Decoder, EncodingKind, OpCodeInfo, OpCodeTableKind
 
 from tests.workers.verify.compilers import compiled
-from workers.run import run
-from workers.verify.elf import Code, Elf
-from workers.verify.facts import Hit
+from workers.base.run import run
+from workers.formats.elf import Code, Elf
+from workers.formats.facts import Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import x86
 from workers.verify.isa.levels import LEVELS, Level

@@ -10,10 +10,10 @@ import pytest
 
 from config.loading import load_site
 from config.models import Exemption
+from workers.formats.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
 from workers.results import Check, FileProof
 from workers.verify.evidence import Evidence, Item
 from workers.verify.exceptions import Exceptions
-from workers.verify.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
 from workers.verify.judge import judge, judge_file
 from workers.verify.producers import missing_flags
 from workers.verify.promise import LISTED, Observed, Promise

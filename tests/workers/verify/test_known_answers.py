@@ -9,11 +9,12 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
+from workers.formats import epilogues
+from workers.formats.dwarf import abbreviations, sections
 from workers.results import VerifyResult
-from workers.verify import epilogues, known_answers
+from workers.verify import known_answers
 from workers.verify.cli import verify
-from workers.verify.dwarf import abbreviations, sections
 
 NO_MATCH = re.compile(rb"(?!)")
 PLACES = [

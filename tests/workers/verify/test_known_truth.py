@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.workers.verify.compilers import HARDENED, TARGETS, compiled, flags, target, tool
-from workers.errors import DidNotHold
+from workers.base.errors import DidNotHold
+from workers.base.run import run
 from workers.results import Check, VerifyResult
-from workers.run import run
 from workers.verify.cli import verify
 
 # walk and twice make a frame on every target: they call through a pointer, and keep something over the call.

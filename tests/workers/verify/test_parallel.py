@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from workers.errors import CannotRun
-from workers.verify.header import MalformedError
+from workers.base.errors import CannotRun
+from workers.formats.rpm_header import MalformedError
 from workers.verify.parallel import spread, within
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
 from tests.workers.verify.judging import declared
-from workers.run import run
-from workers.verify.dwarf import UnitTable, read_units
-from workers.verify.elf import Elf
-from workers.verify.facts import Unit
+from workers.base.run import run
+from workers.formats.dwarf import UnitTable, read_units
+from workers.formats.elf import Elf
+from workers.formats.facts import Unit
 from workers.verify.producers import UnitVerdict, family, flags_of, judged
 
 MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"

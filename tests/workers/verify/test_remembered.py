@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from workers import cache
+from workers.base import cache
+from workers.formats.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
 from workers.verify import remembered
-from workers.verify.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
 
 FACTS = FileFacts(
     "elf", "EM_X86_64", "ET_DYN", True,

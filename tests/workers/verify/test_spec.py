@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.run import run
-from workers.verify.header import MalformedError
-from workers.verify.payload import Entry
+from workers.base.run import run
+from workers.formats.rpm_header import MalformedError
+from workers.formats.rpm_payload import Entry
 from workers.verify.spec import OptOut, opt_outs, spec_of
 
 HEAD = "Name: t\nVersion: 1\nRelease: 1\nSummary: t\nLicense: MIT\nURL: https://example.org\n"

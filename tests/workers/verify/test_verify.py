@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from config.models import Site, Target
 from tests.workers.rpms import BuildRpm, compile_program, split_debug
-from workers.errors import CannotRun, DidNotHold
+from workers.artifacts.subject import artifact
+from workers.base.errors import CannotRun, DidNotHold
+from workers.base.run import run
 from workers.results import BuildResult, Check, VerifyResult
-from workers.run import run
-from workers.subject import artifact
 from workers.verify.cli import verify
 
 

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from config.models import Machine, Target
-from workers.errors import CannotRun
-from workers.lab import guest, nested, saved
-from workers.lab.guest import Base
-from workers.lab.kernel import further_modules
-from workers.lab.launch import Guest, LaunchFailedError, Talk, anonymous, launched
-from workers.lab.machine import Boot, Drive, arguments
-from workers.lab.qmp import QmpError
+from workers.base.errors import CannotRun
+from workers.formats.rpm_payload import Entry
+from workers.lab.guest import file_system, nested, saved
+from workers.lab.guest.file_system import Base
+from workers.lab.guest.kernel import further_modules
+from workers.lab.machine.command_line import Boot, Drive, arguments
+from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous, launched
+from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates, server
 from workers.lab.spice.server import Keys, Running
 from workers.lab.spice.wire import ProtocolError
-from workers.verify.payload import Entry
 
 _ADDRESS = "10.0.2.15"  # in QEMU's user network
 _PLAIN, _TLS = 5900, 5901
@@ -150,7 +150,7 @@ def running(
         str(_PLACE / "certificate"): keys.certificates.server,
         str(_PLACE / "key"): keys.certificates.server_key,
     }
-    archive = guest.payload_archive(emulator.packages, {"1-server.sh": script.encode()}, files, modules)
+    archive = file_system.payload_archive(emulator.packages, {"1-server.sh": script.encode()}, files, modules)
     with contextlib.ExitStack() as stack:
         drive = anonymous(archive)
         stack.callback(os.close, drive)

@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from workers.base.run import CommandFailed, require, run
 from workers.lab.pictures import Picture, read_ppm
 from workers.lab.spice import certificates
-from workers.run import CommandFailed, require, run
 
 TOOL, PACKAGE = "spicy-screenshot", "spice-client-gtk"
 

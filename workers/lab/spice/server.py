@@ -21,11 +21,11 @@ from secrets import token_hex
 from typing import Protocol
 
 from config.models import Machine
-from workers.lab import saved
-from workers.lab.guest import Base
-from workers.lab.launch import Guest, anonymous, launched
-from workers.lab.machine import Boot, Drive
-from workers.lab.qmp import QmpError
+from workers.lab.guest import saved
+from workers.lab.guest.file_system import Base
+from workers.lab.machine.command_line import Boot, Drive
+from workers.lab.machine.launch import Guest, anonymous, launched
+from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates
 from workers.lab.spice.wire import ProtocolError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self, cast
 
 from config.models import Site, Suite, Target
-from workers.lab.guest import Base
+from workers.lab.guest.file_system import Base
 from workers.results import Case
 
 RUNNERS: Mapping[str, str] = {

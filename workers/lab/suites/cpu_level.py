@@ -23,14 +23,15 @@ from typing import Literal
 import click
 
 from config.models import Target
-from workers.errors import CannotRun
-from workers.lab import console, guest, programs, saved
-from workers.lab.accelerator import Accelerator
+from workers.base.errors import CannotRun
+from workers.lab.guest import file_system, programs, saved
+from workers.lab.guest.accelerator import Accelerator
+from workers.lab.guest.kernel import guest_parts
 from workers.lab.judge import judge
-from workers.lab.kernel import guest_parts
-from workers.lab.launch import Talk
+from workers.lab.machine import console
+from workers.lab.machine.launch import Talk
+from workers.lab.machine.tap import describe_status
 from workers.lab.suites import Report, Request
-from workers.lab.tap import describe_status
 from workers.results import Case
 
 Place = Literal["own", "below", "above"]
@@ -188,7 +189,7 @@ def run(request: Request) -> Report:
         )
     level, machine = LEVELS[target.isa_level], target.machine
     parts = guest_parts(target)
-    base = guest.Base(target, parts, guest.base_archive(target, parts), _TCG)
+    base = file_system.Base(target, parts, file_system.base_archive(target, parts), _TCG)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     found: list[Case] = []
     cpus: tuple[tuple[Place, str | None], ...] = (
@@ -203,7 +204,7 @@ def run(request: Request) -> Report:
         click.echo(f"{place}: {cpu}")
         other = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
         on = dataclasses.replace(base, target=other)
-        payload = guest.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
+        payload = file_system.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
         with saved.ready(on, payload, request.logs, place, fresh=place != "own") as running:
             talk = running.finish(limit)
         judged = _judged(talk, limit, level, place)

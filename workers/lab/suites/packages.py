@@ -15,18 +15,20 @@ import click
 
 from config.models import Site, Target
 from config.nevra import Nevra
-from workers.errors import CannotRun
-from workers.lab import console, dependencies, guest, lifecycle, rpms, rpmtools, saved
+from workers.base.errors import CannotRun
+from workers.formats.elf import MAGIC, Elf
+from workers.formats.rpm_header import Header, MalformedError
+from workers.formats.rpm_payload import Entry
+from workers.lab import dependencies, lifecycle, rpms
+from workers.lab.guest import file_system, rpmtools, saved
+from workers.lab.guest.kernel import guest_parts
 from workers.lab.judge import by_test, judge
-from workers.lab.kernel import guest_parts
-from workers.lab.launch import Talk
+from workers.lab.machine import console
+from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.lab.testfiles import tests_folder
+from workers.repository.buildroot import Package, read_package, read_repository
 from workers.results import Case
-from workers.rpm.buildroot import Package, read_package, read_repository
-from workers.verify.elf import MAGIC, Elf
-from workers.verify.header import Header, MalformedError
-from workers.verify.payload import Entry
 
 
 def scripts(tests: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def run(request: Request) -> Report:
     base = rpmtools.root_base(request.site, target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
-    payload = guest.payload_archive(tests=life.scripts(), files=life.files)
+    payload = file_system.payload_archive(tests=life.scripts(), files=life.files)
     with saved.ready(base, payload, request.logs, room=_room(plan)) as running:
         talk = running.finish(limit)
     cases = [*judged(life, talk, limit), *cases]
@@ -228,8 +230,8 @@ def _staged(request: Request) -> tuple[Package, ...]:
 
 def _published(request: Request) -> tuple[Package, ...]:
     """What users of the target have, in the last signed stage; nothing where it lies on another host."""
-    from workers.repo.placement import published_repositories
-    from workers.repo.state import snapshots_of
+    from workers.repository.placement import published_repositories
+    from workers.repository.state import snapshots_of
 
     site, target = request.site, request.target
     stage = next((stage for stage in reversed(site.stages) if stage.signed and "://" not in stage.url), None)
@@ -297,10 +299,10 @@ def _rpaths(
     """One case: no program looks for its libraries where it should not. The rule, and what is excused, are the proof's."""
     from datetime import UTC, datetime
 
+    from workers.formats.facts import FileFacts
+    from workers.formats.traits import read_traits
     from workers.verify.exceptions import Exceptions
-    from workers.verify.facts import FileFacts
     from workers.verify.rules.link import judge_traits
-    from workers.verify.traits import read_traits
 
     sources = {header.source for header in headers.values()}
     entered = [package for package in site.packages if package.name in sources]

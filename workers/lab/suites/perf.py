@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Target
-from workers.errors import CannotRun
-from workers.lab import guest, profiler, programs, rpms, saved
+from workers.base.errors import CannotRun
+from workers.formats.rpm_payload import Entry
+from workers.lab import rpms
+from workers.lab.guest import file_system, profiler, programs, saved
 from workers.lab.judge import judge
 from workers.lab.suites import Report, Request
 from workers.lab.suites.packages import laid_out
 from workers.results import Case
-from workers.verify.payload import Entry
 
 PLACE = "perf/"
 """Where a package's scripts for the profiler lie in its tests."""
@@ -38,7 +39,7 @@ _CONTROL = ("main", "middle", "leaf")
 _SHARE_OF_CONTROL = 0.9  # it spends its time in one loop
 _SHARE = 0.5
 _FEWEST = 30  # samples from which a share says something; a hundred milliseconds of work give a hundred
-_SCRIPT = Path(__file__).parents[1] / "profile.sh"
+_SCRIPT = Path(__file__).parents[1] / "guest" / "profile.sh"
 _STACK = re.compile(r"^\s*#\s*kitten:\s*stack\s+(.*\S)\s*$", re.MULTILINE)
 
 
@@ -159,9 +160,9 @@ def run(request: Request) -> Report:
     files = {entry.path for payload in payloads for entry in payload if entry.kind == "file"}
     symbols = _symbols(request) if wanted else ()
     tests = {name: data for name, data in request.tests.items() if name.startswith(PLACE)} if wanted else {}
-    base = guest.base(target)
+    base = file_system.base(target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
-    archive = guest.payload_archive([*payloads, symbols], {**tests, _SCRIPT.name: _SCRIPT.read_bytes()}, _tools(target))
+    archive = file_system.payload_archive([*payloads, symbols], {**tests, _SCRIPT.name: _SCRIPT.read_bytes()}, _tools(target))
     with saved.ready(base, archive, request.logs) as running:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.models import Machine
-from workers.errors import CannotRun
-from workers.lab import guest, nested, packaged, programs, saved
-from workers.lab.accelerator import Accelerator
-from workers.lab.guest import Base
+from workers.base.errors import CannotRun
+from workers.lab.guest import file_system, nested, packaged, programs, saved
+from workers.lab.guest.accelerator import Accelerator
+from workers.lab.guest.file_system import Base
+from workers.lab.guest.kernel import NoModuleError, further_modules
+from workers.lab.guest.packaged import Kernel
 from workers.lab.judge import judge
-from workers.lab.kernel import NoModuleError, further_modules
-from workers.lab.launch import Talk, anonymous, launched
-from workers.lab.machine import Boot
-from workers.lab.packaged import Kernel
+from workers.lab.machine.command_line import Boot
+from workers.lab.machine.launch import Talk, anonymous, launched
 from workers.lab.suites import Report, Request
 from workers.results import Case
 
@@ -99,7 +99,7 @@ def run(request: Request) -> Report:
     """
     under_test = packaged.kernel(request.target, request.packages, request.scratch)
     parts = packaged.parts(request.target, under_test, request.scratch) if under_test else None
-    base = dataclasses.replace(guest.base(request.target, parts), accelerator=TCG)
+    base = dataclasses.replace(file_system.base(request.target, parts), accelerator=TCG)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     modules = kvm_modules(request, under_test)
     hosts = HOSTS[:1] if request.quick else HOSTS
@@ -157,12 +157,12 @@ def _payload(base: Base, host: Host, modules: Sequence[Path], limit: float) -> b
         tests["3-linux.sh"] = nested.script(_qemu(inside), limit)
         files |= nested.emulator(base.target, ["/usr/share/qemu/vof.bin"])
         files |= {"/kitten/nested/kernel": base.parts.kernel, "/kitten/nested/initrd": _initrd(base, host)}
-    return guest.payload_archive(tests=tests, files=files, modules=modules)
+    return file_system.payload_archive(tests=tests, files=files, modules=modules)
 
 
 def _initrd(base: Base, host: Host) -> bytes:
     script = _LINUX.replace("RELEASE", base.parts.release).replace("PROCESSOR", host.processor)
-    return base.archive.read_bytes() + guest.payload_archive(tests={"report.sh": script.encode()})
+    return base.archive.read_bytes() + file_system.payload_archive(tests={"report.sh": script.encode()})
 
 
 def _qemu(inside: Machine) -> Sequence[str]:

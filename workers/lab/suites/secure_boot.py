@@ -20,15 +20,17 @@ import click
 from cryptography import x509
 
 from config.models import Machine
-from workers.errors import CannotRun
-from workers.lab import console, guest, saved
+from workers.base.errors import CannotRun
+from workers.formats import fat
+from workers.formats.rpm_header import MalformedError
+from workers.lab.guest import file_system, saved
 from workers.lab.judge import judge
-from workers.lab.launch import Talk, anonymous, launched
-from workers.lab.machine import Boot, Drive, kernel_command_line
+from workers.lab.machine import console
+from workers.lab.machine.command_line import Boot, Drive, kernel_command_line
+from workers.lab.machine.launch import Talk, anonymous, launched
 from workers.lab.suites import Report, Request
-from workers.lab.uefi import esp, images, parts, signing, variables
+from workers.lab.uefi import images, parts, signing, variables
 from workers.results import Case
-from workers.verify.header import MalformedError
 
 LOADED = "GRUB-CFG-LOADED"
 """What the boot loader says once the firmware has started the shim, and the shim it."""
@@ -103,7 +105,7 @@ class Trial:
 class Lab:
     """What the trials share."""
 
-    base: guest.Base
+    base: file_system.Base
     machine: Machine
     firmware: tuple[Path, Path]
     chain: parts.Chain
@@ -150,7 +152,7 @@ def _lab(request: Request) -> Lab:
         machine = target.machine.variant("secure-boot")
     except KeyError as error:
         raise CannotRun(f"{target.name}: {error.args[0]}", "add it to targets.yaml") from None
-    base = guest.base(target)
+    base = file_system.base(target)
     staged = request.state / "staged" / target.name
     chain = parts.chain(target, (*request.packages, *request.extra), staged, request.scratch / "packages")
     return Lab(
@@ -161,7 +163,7 @@ def _lab(request: Request) -> Lab:
         owner=signing.made("owner", request.scratch),
         stranger=signing.made("stranger", request.scratch),
         microsoft=variables.microsoft(),
-        payload=guest.payload_archive(
+        payload=file_system.payload_archive(
             tests={_SCRIPT_NAME: _SCRIPT.encode()},
             files={
                 "/kitten/unsigned.ko": chain.unsigned_module,
@@ -310,7 +312,7 @@ def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
 def _boot(lab: Lab, trial: Trial, stack: contextlib.ExitStack) -> Boot:
     code, template = lab.firmware
     store = template if trial.trusted is None else variables.trusting(template, lab.owner.certificate, trial.trusted)
-    partition, size = esp.image(trial.files)
+    partition, size = fat.image(trial.files)
     files = []
     for content, least in ((store, 0), (partition, size), (lab.payload, 0)):
         files.append(anonymous(content, size=least))

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Machine, Site, Target
-from workers.errors import CannotRun
-from workers.lab import guest, saved
-from workers.lab.guest import Base
+from workers.base.errors import CannotRun
+from workers.lab.guest import file_system as guest
+from workers.lab.guest import saved
+from workers.lab.guest.file_system import Base
+from workers.lab.guest.kernel import further_modules
 from workers.lab.judge import judge
-from workers.lab.kernel import further_modules
-from workers.lab.launch import Guest, LaunchFailedError
+from workers.lab.machine.launch import Guest, LaunchFailedError
+from workers.lab.machine.qmp import QmpError
 from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
-from workers.lab.qmp import QmpError
 from workers.lab.spice import certificates, inside, pattern, screenshot, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface
 from workers.lab.spice.inside import Emulator

@@ -25,16 +25,17 @@ from typing import Any
 import fmf
 import yaml
 
-from workers import namespace
-from workers.lab import gating, guest, login, rpmtools, saved
-from workers.lab.guest import Base
+from workers.base import namespace
+from workers.base.run import STDOUT, Completed, require, started
+from workers.formats.rpm_payload import Entry
+from workers.lab import gating
+from workers.lab.guest import file_system, login, rpmtools, saved
+from workers.lab.guest.file_system import Base
+from workers.lab.guest.login import Login
 from workers.lab.judge import judge
-from workers.lab.launch import Guest, LaunchFailedError
-from workers.lab.login import Login
+from workers.lab.machine.launch import Guest, LaunchFailedError
 from workers.lab.suites import Report, Request, packages
 from workers.results import Case
-from workers.run import STDOUT, Completed, require, started
-from workers.verify.payload import Entry
 
 CONTEXT = {"distro": "centos-stream-10,almalinux-kitten-10", "trigger": "commit"}
 """What plans may ask for in ``adjust: when:``. Kitten's dist-git is CentOS Stream's, with what it changes."""
@@ -114,7 +115,7 @@ def _run(request: Request) -> Report:
     limit = request.suite.timeout_seconds * factor
     with login.login(request.target, request.scratch) as entry:
         files = {**entry.files, **installed.files, "/kitten/login/dnf": _STAND_IN}
-        payload = guest.payload_archive(installed.laid_out, {**installed.scripts, **entry.tests}, files)
+        payload = file_system.payload_archive(installed.laid_out, {**installed.scripts, **entry.tests}, files)
         with saved.ready(
             base,
             payload,
@@ -270,7 +271,7 @@ class _Installed:
 def _installation(request: Request) -> _Installed:
     """In the root guest rpm installs the packages; in a cloud image, which is another's system, they are laid out as files."""
     if request.target.machine.image is not None:
-        base = guest.base(request.target)
+        base = file_system.base(request.target)
         entries = packages.laid_out(
             request.site, request.target, request.state, request.packages, request.scratch, request.extra
         )

@@ -1,6 +1,6 @@
 """PE images in memory: their signatures, and a unified kernel image made of them.
 
-Reading a package's image is ``workers.verify.pe``; here copies of images are made that differ on purpose.
+Reading a package's image is ``workers.formats.pe``; here copies of images are made that differ on purpose.
 Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 32.2.2 (signatures); UAPI Group, "Unified Kernel Image".
 """
 
@@ -10,8 +10,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.verify.header import MalformedError
-from workers.verify.pe import Pe
+from workers.formats.pe import Pe
+from workers.formats.rpm_header import MalformedError
 
 _WIN_CERT_REVISION, _WIN_CERT_TYPE_PKCS_SIGNED_DATA = 0x0200, 0x0002
 _CERTIFICATE_TABLE = 4  # of the data directories

@@ -17,13 +17,13 @@ import zstandard
 
 from config.identity import identity_of
 from config.models import Machine, Target
-from workers import cache
-from workers.apt import with_lists
-from workers.errors import CannotRun
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.formats.cpio import Archive
+from workers.formats.rpm_header import Header
 from workers.lab import rpms
-from workers.lab.initramfs import Archive
-from workers.lab.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
-from workers.verify.header import Header
+from workers.lab.guest.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
+from workers.sandbox.apt import with_lists
 
 PROBE_MODULE = "dummy"
 """A module that needs nothing and does nothing: one is loaded as it is, one without its signature."""

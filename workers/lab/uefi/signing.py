@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from workers.base.run import require, run
+from workers.formats.rpm_header import MalformedError
 from workers.lab.uefi.images import signatures
-from workers.run import require, run
-from workers.verify.header import MalformedError
 
 _TIMEOUT = 60.0
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from virt.firmware.efi import certs, guids
 from virt.firmware.varstore.edk2 import Edk2VarStore
 
-from workers.errors import CannotRun
+from workers.base.errors import CannotRun
 
 _OWNER = guids.OvmfEnrollDefaultKeys
 

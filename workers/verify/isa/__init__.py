@@ -10,9 +10,9 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.errors import CannotRun
-from workers.verify.elf import Code
-from workers.verify.facts import Hit, ScanResult
+from workers.base.errors import CannotRun
+from workers.formats.elf import Code
+from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa.levels import LEVELS, Level
 
 MARK = "=> "
@@ -32,7 +32,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
         from workers.verify.isa import x86
 
         return x86.scan(codes, starts, level, _X86[machine])
-    from workers.run import CommandFailed
+    from workers.base.run import CommandFailed
     from workers.verify.isa import binutils
 
     try:

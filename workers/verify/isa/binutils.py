@@ -10,8 +10,8 @@ import functools
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from workers.verify.elf import Code
-from workers.verify.facts import Hit, ScanResult
+from workers.formats.elf import Code
+from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa import aarch64, ppc64, s390x
 from workers.verify.isa.gnu import Tools, disassembled, listed, tools_for
 from workers.verify.isa.levels import Level

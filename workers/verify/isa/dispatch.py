@@ -27,8 +27,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
-from workers.verify.elf import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, Elf
-from workers.verify.facts import AboveLevel, Function, Hit
+from workers.formats.elf import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, Elf
+from workers.formats.facts import AboveLevel, Function, Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.go_dispatch import GoDispatch
 from workers.verify.isa.levels import Level

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.errors import CannotRun
-from workers.run import Completed, require, run
+from workers.base.errors import CannotRun
+from workers.base.run import Completed, require, run
 
 _BATCH = 200_000  # encodings for one objdump: bounds what is held of its listing, about 20 MB
 _TIMEOUT = 300.0  # seconds for one program; the largest batch takes one

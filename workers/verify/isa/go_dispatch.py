@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from workers.formats.elf import Elf
+from workers.formats.facts import Function
 from workers.verify import go
-from workers.verify.elf import Elf
-from workers.verify.facts import Function
 
 _COMPILED = {"EM_X86_64": frozenset(["POPCNT", "SSE4_1", "FMA", "AVX"]), "EM_AARCH64": frozenset(["lse"])}
 """Features that Go's compiler uses behind a test. VFMADD231SD needs FMA, whose encoding is AVX's."""

@@ -11,8 +11,8 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
-from workers.verify.elf import Elf
-from workers.verify.facts import Function, Hit
+from workers.formats.elf import Elf
+from workers.formats.facts import Function, Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.pointers import Pointers
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 
-from workers.verify.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_RELA, Elf, Relocation, Symbol
+from workers.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_RELA, Elf, Relocation, Symbol
 
 # Relocations of each machine's psABI: a symbol's address; the load address plus an addend; what a resolver there returns.
 _SYMBOLIC = {

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from workers.verify.elf import SHT_DYNSYM, Elf
-from workers.verify.facts import Function
+from workers.formats.elf import SHT_DYNSYM, Elf
+from workers.formats.facts import Function
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.bodies import LARGEST
 from workers.verify.isa.guards import Guards

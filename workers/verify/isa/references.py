@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workers.verify.elf import PT_LOAD, Elf
+from workers.formats.elf import PT_LOAD, Elf
 
 if TYPE_CHECKING:
     import numpy as np

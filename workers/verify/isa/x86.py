@@ -31,8 +31,8 @@ from iced_x86 import (
     OpCodeInfo,
 )
 
-from workers.verify.elf import Code
-from workers.verify.facts import Hit, ScanResult
+from workers.formats.elf import Code
+from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa.encodings import pattern
 from workers.verify.isa.levels import Level
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence, Set
 
 from iced_x86 import Decoder
 
-from workers.verify.elf import Elf
-from workers.verify.facts import Function, Hit
+from workers.formats.elf import Elf
+from workers.formats.facts import Function, Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.guards import Guards
 from workers.verify.isa.pointers import Pointers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from workers.formats.facts import Unframed, Unit
 from workers.results import Check, Place
-from workers.verify.facts import Unframed, Unit
 from workers.verify.promise import LISTED, Observed, Promise, functions, skipped
 
 RULE = "frame-pointers"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from workers.formats.rpm_header import Header
 from workers.results import Check
-from workers.verify.header import Header
 from workers.verify.producers import missing_flags
 from workers.verify.promise import Promise, answer
 

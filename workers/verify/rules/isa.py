@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from workers.formats.facts import AboveLevel
 from workers.results import Check, Place
-from workers.verify.facts import AboveLevel
 from workers.verify.promise import LISTED, Observed, Promise, functions, skipped
 
 RULE = "isa-level"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.models import Target
+from workers.formats.facts import FileFacts
 from workers.results import Check
-from workers.verify.facts import FileFacts
 
 RULES = ("build-id", "executable-stack", "relro", "pie", "text-relocations", "rpath", "build-path")
 

@@ -1,0 +1,91 @@
+"""Artifacts come from and go to any fsspec URL, whole and with the checksum that was promised."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from workers.artifacts import artifact_store
+from workers.base.errors import CannotRun
+from workers.results import Artifact, BuildResult, SourceResult
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
+
+
+def source(folder: Path, data: bytes = b"rpm") -> SourceResult:
+    folder.mkdir(parents=True)
+    (folder / "a-1-1.src.rpm").write_bytes(data)
+    srpm = artifact_store.described(folder / "a-1-1.src.rpm", str(folder))
+    result = SourceResult(summary="", package="a", branch="b", commit="c", srpm=srpm)
+    result.write(folder / "source.json")
+    return result
+
+
+def result(url: str) -> BuildResult:
+    return BuildResult(summary="", target="x86_64", package="a", nevr="a-1-1", url=url)
+
+
+def test_a_source_is_found_below_the_state_folder(tmp_path: Path) -> None:
+    made = source(tmp_path / "artifacts/sources/a/k")
+    url, found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
+    assert (url, found) == (str(tmp_path / "artifacts/sources/a/k"), made)
+    assert found.srpm is not None
+    assert artifact_store.fetch(url, found.srpm).read_bytes() == b"rpm"
+
+
+def test_a_remote_source_is_copied_once_and_checked() -> None:
+    with fsspec.open("memory://sources/a/a-1-1.src.rpm", "wb") as stream:
+        stream.write(b"rpm")
+    promised = Artifact(name="a-1-1.src.rpm", url="", sha256=hashlib.sha256(b"rpm").hexdigest(), size=3)
+    first = artifact_store.fetch("memory://sources/a", promised)
+    fsspec.filesystem("memory").rm("/sources/a/a-1-1.src.rpm")
+    assert artifact_store.fetch("memory://sources/a", promised) == first
+    assert first.read_bytes() == b"rpm"
+
+
+def test_a_changed_srpm_is_refused(tmp_path: Path) -> None:
+    made = source(tmp_path / "s")
+    (tmp_path / "s/a-1-1.src.rpm").write_bytes(b"other")
+    assert made.srpm is not None
+    with pytest.raises(CannotRun, match="SHA-256"):
+        artifact_store.fetch(str(tmp_path / "s"), made.srpm)
+
+
+def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="not a file name"):
+        artifact_store.fetch(str(tmp_path), Artifact(name="../../etc/passwd", url="", sha256="", size=0))
+
+
+@pytest.mark.parametrize("where", ["nowhere", "memory://nowhere"])
+def test_no_source_is_one_clear_line(tmp_path: Path, where: str) -> None:
+    with pytest.raises(CannotRun, match="there is no source at"):
+        artifact_store.source_at(where, tmp_path)
+
+
+def test_a_finished_folder_appears_whole_and_replaces_a_former_one(tmp_path: Path) -> None:
+    url = str(tmp_path / "builds/x86_64/i")
+    for text in ("one", "two"):
+        partial = artifact_store.partial_folder(url)
+        (partial / "a.rpm").write_text(text)
+        assert not (partial / "build.json").exists()
+        artifact_store.publish(partial, result(url))
+        assert sorted(path.name for path in Path(url).iterdir()) == ["a.rpm", "build.json"]
+        assert Path(url, "a.rpm").read_text() == text
+    assert [path.name for path in Path(url).parent.iterdir()] == ["i"]
+
+
+def test_a_remote_folder_has_its_result_last() -> None:
+    url = "memory://builds/x86_64/i"
+    partial = artifact_store.partial_folder(url)
+    (partial / "z.rpm").write_text("z")
+    assert artifact_store.read_result(f"{url}/build.json", BuildResult) is None
+    artifact_store.publish(partial, result(url))
+    assert artifact_store.read_result(f"{url}/build.json", BuildResult) == result(url)
+    assert fsspec.filesystem("memory").cat("/builds/x86_64/i/z.rpm") == b"z"
+    assert not partial.exists()

@@ -1,0 +1,455 @@
+"""How files were linked: real linkers of all five targets, told to do it right and wrong."""
+
+from __future__ import annotations
+
+import functools
+import random
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
+from workers.base.run import CommandFailed, run
+from workers.formats import traits as reader
+from workers.formats.elf import Elf
+from workers.formats.facts import FileFacts, Traits, Unit
+from workers.formats.rpm_header import MalformedError
+from workers.formats.traits import is_kernel_module, read_traits
+from workers.results import Check
+from workers.verify.rules.link import RULES, judge_traits
+
+MAIN = {"main.c": 'int puts(const char *); int main(void) { return puts("hello"); }\n'}
+LIBRARY = {"lib.c": 'int puts(const char *); int value; int *half(void) { puts("half"); return &value; }\n'}
+HARDENED = ("-pie", "-Wl,-z,relro,-z,now")
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Compile and link once for each way of calling."""
+
+    @functools.cache
+    def once(name: str, sources: tuple[tuple[str, str], ...], options: tuple[str, ...], link: tuple[str, ...]) -> Path:
+        return compiled(name, tmp_path_factory.mktemp("traits"), dict(sources), [*flags(name), *options], link)
+
+    def call(
+        name: str,
+        link: Sequence[str] = HARDENED,
+        sources: Mapping[str, str] = MAIN,
+        options: Sequence[str] = ("-fPIE",),
+    ) -> Path:
+        return once(name, tuple(sources.items()), tuple(options), tuple(link))
+
+    return call
+
+
+def traits(path: Path, build_folders: Sequence[str] = reader.BUILD_FOLDERS) -> Traits:
+    return read_traits(Elf(path.read_bytes()), build_folders)
+
+
+def facts(path: Path) -> FileFacts:
+    elf = Elf(path.read_bytes())
+    return FileFacts(
+        "elf", elf.machine, elf.type, bool(elf.code), is_module=is_kernel_module(elf), traits=read_traits(elf)
+    )
+
+
+def judged(name: str, of: FileFacts, file: str = "it:/usr/bin/it", owned: Sequence[str] = ()) -> dict[str, Check]:
+    checks = judge_traits(target(name), file, of, frozenset(owned))
+    assert tuple(check.rule for check in checks) == RULES, "every rule answers once"
+    return {check.rule: check for check in checks}
+
+
+def said(
+    name: str, of: FileFacts, rule: str, file: str = "it:/usr/bin/it", owned: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Outcome, and grade of a finding or reason of a skip."""
+    check = judged(name, of, file, owned)[rule]
+    if check.outcome == "violated":
+        assert check.detail
+        return check.outcome, check.grade
+    return (check.outcome, check.reason) if check.outcome == "skipped" else (check.outcome,)
+
+
+# ------------------------------------------------------------------------------------------------- as it should be
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_hardened_program_holds_everything(make: Make, name: str) -> None:
+    found = traits(make(name))
+    assert len(found.build_id) == 40
+    assert found == Traits(found.build_id, False, "full", True, False, (), ())
+    assert {check.outcome for check in judged(name, facts(make(name))).values()} == {"held"}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_hardened_library_is_asked_everything_but_pie(make: Make, name: str) -> None:
+    path = make(name, ("-shared", "-Wl,-z,relro,-z,now"), LIBRARY, ("-fPIC",))
+    found = traits(path)
+    assert found == Traits(found.build_id, False, "full", None, False, (), ())
+    outcomes = {rule: check.outcome for rule, check in judged(name, facts(path)).items()}
+    assert outcomes == dict.fromkeys(RULES, "held") | {"pie": "skipped"}
+    assert said(name, facts(path), "pie") == ("skipped", "library")
+
+
+# ---------------------------------------------------------------------------------------------- each rule, violated
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_missing_build_id(make: Make, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    run([tool(name, "objcopy"), "--remove-section", ".note.gnu.build-id", make(name), path])
+    assert said(name, facts(path), "build-id") == ("violated", "BAD")
+    assert said(name, replace(facts(path), has_code=False), "build-id") == ("skipped", "no-code")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_executable_stack(make: Make, name: str) -> None:
+    path = make(name, (*HARDENED, "-Wl,-z,execstack"))
+    assert traits(path).executable_stack is True
+    assert said(name, facts(path), "executable-stack") == ("violated", "BAD")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_assembler_source_that_says_nothing_of_the_stack(name: str, tmp_path: Path) -> None:
+    by_default = name not in ("aarch64", "ppc64le")
+    for text, executable in (
+        (".text\nnop\n", by_default),
+        ('.text\nnop\n.section .note.GNU-stack,"",@progbits\n', False),
+    ):
+        source = text.replace("nop", "nopr" if name == "s390x" else "nop")
+        (tmp_path / "it.s").write_text(source)
+        run([tool(name, "gcc"), "-c", "it.s"], cwd=tmp_path)
+        of = facts(tmp_path / "it.o")
+        assert of.traits.executable_stack is executable
+        expected = ("violated", "BAD") if executable else ("held",)
+        assert said(name, of, "executable-stack", "it:/usr/lib64/libit.a(it.o)") == expected
+        assert said(name, of, "executable-stack", "it:/usr/lib64/it.o") == expected
+        assert said(name, of, "executable-stack", "it:/usr/lib/grub/it.mod") == ("skipped", "object")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    ("link", "relro", "verdict"),
+    [
+        (("-Wl,-z,norelro",), "none", ("violated", "BAD")),
+        (("-Wl,-z,relro,-z,lazy",), "partial", ("violated", "VERIFY")),
+        (("-Wl,-z,relro,-z,now",), "full", ("held",)),
+    ],
+)
+def test_relro(make: Make, name: str, link: tuple[str, ...], relro: str, verdict: tuple[str, ...]) -> None:
+    path = make(name, ("-pie", *link))
+    assert traits(path).relro == relro
+    assert said(name, facts(path), "relro") == verdict
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_left_to_bind_so_relro_is_full_without_now(make: Make, name: str) -> None:
+    sources = {"lib.c": "int value; int *half(void) { return &value; }\n"}
+    path = make(name, ("-shared", "-nostdlib", "-Wl,-z,relro,-z,lazy"), sources, ("-fPIC",))
+    assert traits(path).relro == "full"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_program_at_a_fixed_address(make: Make, name: str) -> None:
+    path = make(name, ("-no-pie", "-Wl,-z,relro,-z,now"), options=("-fno-pie",))
+    assert traits(path).pie is False
+    assert said(name, facts(path), "pie") == ("violated", "VERIFY")
+    assert said(name, facts(path), "relro") == ("held",)
+    assert said(name, facts(path), "pie", "kernel:/boot/vmlinux") == ("skipped", "kernel-image")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_static_program(make: Make, name: str) -> None:
+    of = facts(make(name, ("-static",), options=()))
+    assert (of.traits.pie, of.traits.relro, of.traits.text_relocations) == (False, "", None)
+    assert said(name, of, "pie") == ("violated", "VERIFY")
+    for rule in ("relro", "text-relocations", "rpath"):
+        assert said(name, of, rule) == ("skipped", "static")
+    assert said(name, of, "executable-stack") == ("held",)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_static_pie(make: Make, name: str) -> None:
+    try:
+        path = make(name, ("-static-pie", "-Wl,-z,relro"))
+    except CommandFailed as error:
+        pytest.skip(f"{name}: no static-pie here: {str(error).splitlines()[-1]}")
+    if Elf(path.read_bytes()).type != "ET_DYN":
+        pytest.skip(f"{name}: this gcc makes a program at a fixed address of -static-pie")
+    of = facts(path)
+    assert (of.traits.pie, of.traits.relro) == (True, "full")
+    assert {said(name, of, rule) for rule in RULES} == {("held",)}
+
+
+def test_text_relocations_by_the_linkers_word(make: Make) -> None:
+    sources = {"lib.c": "static int value; int *half(void) { return &value; }\n"}
+    path = make("x86_64", ("-shared", "-Wl,-z,notext"), sources, ("-fno-pic", "-mcmodel=large"))
+    assert traits(path).text_relocations is True
+    assert said("x86_64", facts(path), "text-relocations") == ("violated", "BAD")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_text_relocation_the_linker_kept_quiet_about(make: Make, name: str) -> None:
+    path = make(name, ("-shared", "-Wl,-z,relro,-z,now"), LIBRARY, ("-fPIC",))
+    data = bytearray(path.read_bytes())
+    elf = Elf(bytes(data))
+    assert read_traits(elf).text_relocations is False
+    rela = dict(elf.dynamic)[7]
+    segment = next(s for s in elf.segments if s.type == 1 and s.address <= rela < s.address + s.file_size)
+    code = elf.code[0].address
+    order = "<" if elf.little_endian else ">"
+    struct.pack_into(f"{order}Q", data, segment.offset + rela - segment.address, code)
+    assert read_traits(Elf(bytes(data))).text_relocations is True
+
+
+# ------------------------------------------------------------------------------------------------------------ rpath
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("tags", ["--enable-new-dtags", "--disable-new-dtags"])
+def test_rpath_is_read_from_either_tag(make: Make, name: str, tags: str) -> None:
+    path = make(name, (*HARDENED, f"-Wl,{tags},-rpath,/usr/lib64/it:$ORIGIN/../x"))
+    assert traits(path).rpath == ("/usr/lib64/it", "$ORIGIN/../x")
+
+
+def test_empty_entry_is_kept_and_an_empty_rpath_is_none(make: Make) -> None:
+    assert traits(make("x86_64", (*HARDENED, "-Wl,-rpath,/usr/lib64/it:"))).rpath == ("/usr/lib64/it", "")
+    data = make("x86_64", (*HARDENED, "-Wl,-rpath,/usr/lib64/it")).read_bytes()
+    assert read_traits(Elf(data.replace(b"/usr/lib64/it\0", bytes(14)))).rpath == ()
+
+
+@pytest.mark.parametrize(
+    ("entries", "owned", "verdict", "grade"),
+    [
+        (["/usr/lib64/it"], [], "held", "OK"),
+        (["/lib64/it"], [], "held", "OK"),
+        (["/usr/libexec/it"], [], "held", "OK"),
+        (["$ORIGIN/../lib64/it", "${ORIGIN}/../lib/it"], [], "held", "OK"),
+        (["/usr/$LIB/it"], [], "held", "OK"),
+        (["/opt/it/lib"], ["/opt/it/lib/libit.so"], "held", "OK"),
+        (["/opt/it/lib/deeper"], ["/opt/it/lib"], "held", "OK"),
+        (["/usr/lib64"], [], "held", "INFO"),
+        (["/lib64/"], [], "held", "INFO"),
+        (["$ORIGIN/../lib64"], [], "held", "INFO"),
+        (["/opt/it/lib"], ["/opt/other/libit.so"], "violated", "BAD"),
+        (["/opt"], ["/opt/libit.so"], "violated", "BAD"),
+        (["/tmp/lib"], ["/tmp/x"], "violated", "BAD"),
+        (["/builddir/build/BUILD/it-1/.libs"], [], "violated", "BAD"),
+        (["/usr/lib64/it", "/home/me/lib"], [], "violated", "BAD"),
+        (["/usr/lib64/../../tmp"], [], "violated", "BAD"),
+        (["$ORIGIN"], [], "violated", "BAD"),
+        (["$ORIGIN"], ["/usr/bin/it"], "violated", "BAD"),
+        (["$ORIGIN/../../../../../../srv/x"], [], "violated", "BAD"),
+        (["/usr/lib64/$ORIGIN"], [], "violated", "BAD"),
+        (["$ORIGINS/x"], [], "violated", "BAD"),
+        (["$LIB/x"], [], "violated", "BAD"),
+        ([""], [], "violated", "BAD"),
+        (["."], [], "violated", "BAD"),
+        (["lib"], [], "violated", "BAD"),
+        (["../lib"], [], "violated", "BAD"),
+    ],
+)
+def test_rpath_that_leads(entries: list[str], owned: list[str], verdict: str, grade: str, make: Make) -> None:
+    of = facts(make("x86_64"))
+    of = replace(of, traits=replace(of.traits, rpath=tuple(entries)))
+    check = judged("x86_64", of, owned=owned)["rpath"]
+    assert (check.outcome, check.grade) == (verdict, grade), check.detail
+
+
+def test_private_library_finds_its_siblings_beside_it(make: Make) -> None:
+    of = facts(make("x86_64", ("-shared", "-Wl,-rpath,$ORIGIN"), LIBRARY, ("-fPIC",)))
+    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so", ["/opt/it/libit.so"]) == ("held",)
+    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so") == ("violated", "BAD")
+    assert said("x86_64", of, "rpath", "it:/usr/lib64/it/libit.so") == ("held",)
+
+
+def test_second_rpath_is_damage(make: Make) -> None:
+    """The dynamic linker knows one of each; very many of them would be a very large answer."""
+    data = bytearray(make("x86_64", (*HARDENED, "-Wl,-rpath,/usr/lib64/it")).read_bytes())
+    elf = Elf(bytes(data))
+    table = next(s for s in elf.segments if s.type == 2)
+    value = dict(elf.dynamic)[29]
+    struct.pack_into("<QQ", data, table.offset, 29, value)
+    with pytest.raises(MalformedError, match="more than one DT_RPATH or DT_RUNPATH"):
+        read_traits(Elf(bytes(data)))
+
+
+# ------------------------------------------------------------------------------------------------------- build paths
+
+NAMES_ITSELF = {"main.c": "int puts(const char *); int main(void) { return puts(__FILE__); }\n"}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_build_path_in_what_is_loaded(make: Make, name: str) -> None:
+    found = facts(
+        make(
+            name, sources=NAMES_ITSELF, options=("-fPIE", "-fmacro-prefix-map=main.c=/builddir/build/BUILD/it-1/main.c")
+        )
+    )
+    assert found.traits.build_paths == ("/builddir/build/BUILD/it-1/main.c",)
+    check = judged(name, found)["build-path"]
+    assert (check.outcome, check.grade) == ("violated", "VERIFY")
+    assert "/builddir/build/BUILD/it-1/main.c" in check.detail
+
+
+def test_build_path_in_debug_data_is_lawful(make: Make) -> None:
+    path = make("x86_64", sources=NAMES_ITSELF, options=("-fPIE", "-fdebug-prefix-map=/=/builddir/build/BUILD/"))
+    assert b"/builddir/build/BUILD/" in path.read_bytes()
+    assert said("x86_64", facts(path), "build-path") == ("held",)
+
+
+def test_build_path_in_a_stripped_file_without_section_headers(make: Make) -> None:
+    path = make("x86_64", sources=NAMES_ITSELF, options=("-fPIE", "-fmacro-prefix-map=main.c=/builddir/it/main.c"))
+    data = bytearray(path.read_bytes())
+    data[0x28:0x30] = bytes(8)  # e_shoff
+    data[0x3C:0x3E] = bytes(2)  # e_shnum
+    assert read_traits(Elf(bytes(data))).build_paths == ("/builddir/it/main.c",)
+
+
+def test_build_path_across_pieces_and_no_more_than_the_first_few(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ", ".join(f'"/builddir/{number:03}/{"x" * (number % 7)}"' for number in range(100))
+    sources = {"main.c": f"const char *const all[] = {{{texts}}}; int main(int n, char **w) {{ return all[n][n]; }}\n"}
+    path = make("x86_64", sources=sources)
+    whole = traits(path).build_paths
+    assert len(whole) == 16
+    assert whole[0] == "/builddir/000/"
+    monkeypatch.setattr(reader, "_CHUNK", 20)
+    assert traits(path).build_paths == whole
+    assert traits(make("x86_64")).build_paths == ()
+    assert traits(path, ["/nowhere/"]).build_paths == ()
+
+
+# ---------------------------------------------------------------------------- what is out of scope, other languages
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        ("it-debuginfo:/usr/lib/debug/usr/bin/it.debug", {}, "debuginfo"),
+        ("it:/usr/lib/debug/usr/bin/it.debug", {}, "debuginfo"),
+        ("it:/boot/efi/it.efi", {"format": "efi"}, "efi"),
+        ("it:/usr/share/qemu/firmware", {"machine": "EM_BPF"}, "other-machine"),
+    ],
+)
+def test_out_of_scope(make: Make, file: str, change: dict[str, str], reason: str) -> None:
+    of = replace(facts(make("x86_64", ("-no-pie", "-Wl,-z,execstack"))), **change)  # type: ignore[arg-type]
+    assert {said("x86_64", of, rule, file) for rule in RULES} == {("skipped", reason)}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_kernel_module_is_asked_for_its_build_id_only(name: str, tmp_path: Path) -> None:
+    text = '__attribute__((section(".modinfo"), used)) static const char info[] = "name=it"; int init(void) { return 1; }\n'
+    (tmp_path / "it.c").write_text(text)
+    gcc = tool(name, "gcc")
+    run([gcc, *flags(name), "-fno-pic", "-c", "it.c"], cwd=tmp_path)
+    run([gcc, "-nostdlib", "-no-pie", "-r", "-Wl,--build-id=sha1", "it.o", "-o", "it.ko"], cwd=tmp_path)
+    of = facts(tmp_path / "it.ko")
+    assert of.is_module
+    file = "kernel-modules:/lib/modules/6.12/kernel/it.ko"
+    for rule in RULES:
+        expected = ("held",) if rule in ("build-id", "build-path") else ("skipped", "kernel-module")
+        assert said(name, of, rule, file) == expected
+
+
+def test_object_is_not_linked_yet(tmp_path: Path) -> None:
+    (tmp_path / "it.c").write_text("int it(void) { return 1; }\n")
+    run([tool("x86_64", "gcc"), *flags("x86_64"), "-c", "it.c"], cwd=tmp_path)
+    of = facts(tmp_path / "it.o")
+    for rule in ("build-id", "relro", "pie", "text-relocations", "rpath"):
+        assert said("x86_64", of, rule, "it:/usr/lib64/it.o") == ("skipped", "object")
+        assert said("x86_64", of, rule, "it:/usr/lib64/libit.a(it.o)") == ("skipped", "static-library")
+
+
+def test_go_program_is_told_what_go_needs() -> None:
+    settings_of_go = (("GOAMD64", "v3"),)
+    bare = Traits(relro="none", pie=False, text_relocations=False, executable_stack=False, go_settings=settings_of_go)
+    of = FileFacts("elf", "EM_X86_64", "ET_EXEC", True, traits=replace(bare, build_paths=("/builddir/build/x.go",)))
+    checks = judged("x86_64", of)
+    assert (checks["relro"].grade, checks["pie"].grade, checks["build-id"].grade) == ("VERIFY", "VERIFY", "BAD")
+    assert "-linkmode=external" in checks["relro"].detail
+    assert "-buildmode=pie" in checks["pie"].detail
+    assert "-ldflags=-B" in checks["build-id"].detail
+    assert (checks["build-path"].outcome, checks["build-path"].reason) == ("skipped", "language-go")
+    assert "-trimpath" in checks["build-path"].detail
+
+
+def test_rust_program_is_judged_like_any_but_for_the_paths_of_its_panics() -> None:
+    paths = ("/builddir/build/BUILD/it/vendor/x/src/lib.rs",)
+    weak = Traits("ab", True, "none", False, True, (), paths)
+    of = FileFacts("elf", "EM_X86_64", "ET_EXEC", True, traits=weak, units=(Unit("main.rs", "rustc", "rust"),))
+    grades = {rule: check.grade for rule, check in judged("x86_64", of).items() if check.outcome == "violated"}
+    assert grades == {"executable-stack": "BAD", "relro": "BAD", "pie": "VERIFY", "text-relocations": "BAD"}
+    assert said("x86_64", of, "build-path") == ("skipped", "language-rust")
+    of = replace(of, traits=replace(weak, build_paths=(*paths, "/builddir/build/BUILD/it/main.c")))
+    check = judged("x86_64", of)["build-path"]
+    assert (check.outcome, check.grade) == ("violated", "VERIFY")
+    assert "main.c" in check.detail
+    assert "lib.rs" not in check.detail
+
+
+# ---------------------------------------------------------------------------------------------------- hostile input
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_mutated_file_is_read_or_refused(make: Make, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - damage, no secret
+    name = chance.choice(["x86_64", "s390x", "ppc64le"])
+    data = bytearray(make(name, (*HARDENED, "-Wl,-rpath,/usr/lib64/it"), NAMES_ITSELF).read_bytes())
+    headers = [*range(64), *range(64, 64 + 56 * 13)]
+    for _ in range(chance.randint(1, 12)):
+        place = chance.choice(headers) if chance.random() < 0.7 else chance.randrange(len(data))
+        data[place] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+    if chance.random() < 0.2:
+        del data[chance.randrange(len(data)) :]
+    try:
+        found = read_traits(Elf(bytes(data)))
+    except MalformedError as error:
+        text = str(error)
+    else:
+        text = found.relro
+        assert found.relro in ("", "none", "partial", "full")
+        assert len(found.build_paths) <= 16
+    assert "\n" not in text
+
+
+def test_ten_thousand_sections_over_the_same_bytes_are_looked_through_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(make("x86_64").read_bytes())
+    count = 10_000
+    header = struct.pack("<IIQQQQIIQQ", 0, 1, 2, 0, 0, len(data), 0, 0, 0, 0)
+    struct.pack_into("<Q", data, 0x28, len(data))
+    struct.pack_into("<HHH", data, 0x3A, 64, count, 0)
+    hostile = bytes(data) + header * count
+    looked_at = []
+    searched = reader._next
+    monkeypatch.setattr(reader, "_next", lambda *of: looked_at.append(of[2] - of[1]) or searched(*of))
+    assert read_traits(Elf(hostile)).build_paths == ()
+    assert sum(looked_at) <= len(hostile)
+
+
+def test_file_full_of_build_paths_is_copied_about_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"/builddir/it\0" * 20_000
+    copied = []
+
+    class Counted:
+        """The file's bytes, as far as the search takes them; it counts what is copied."""
+
+        def __getitem__(self, part: slice) -> memoryview:
+            copied.append(part.stop - part.start)
+            return memoryview(text)[part]
+
+    position, found = 0, set()
+    while (place := reader._next(Counted(), position, len(text), (b"/builddir/",))) is not None:  # type: ignore[arg-type]
+        one, position = reader._text_around(memoryview(text), 0, place, len(text))
+        found.add(one)
+    assert found == {"/builddir/it"}
+    assert sum(copied) < 30 * len(text)

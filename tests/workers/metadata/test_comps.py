@@ -1,0 +1,91 @@
+"""Groups: what a repository's comps.xml holds, and that dnf lists and installs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from config.models import Groups
+from tests.workers.publishing import RpmFactory
+from workers.base import namespace
+from workers.metadata.comps import comps_xml
+
+GROUPS = Groups.model_validate(
+    {
+        "groups": [
+            {"name": "parts", "title": "Parts", "mandatory": ["tiny-libs"], "default": ["tiny-doc"], "optional": ["huge"]},
+            {"name": "hidden", "title": "Hidden", "visible": False, "optional": ["tiny-doc"]},
+            {"name": "elsewhere", "title": "Elsewhere", "default": ["huge"]},
+        ],
+        "categories": [{"name": "all", "title": "All", "groups": ["elsewhere", "parts"]}],
+        "environments": [
+            {"name": "system", "title": "System", "groups": ["parts", "elsewhere"], "optional": ["hidden"]},
+            {"name": "none", "title": "None", "groups": ["elsewhere"]},
+        ],
+    }
+)
+
+
+def read(text: bytes) -> object:
+    import libcomps
+
+    comps = libcomps.Comps()
+    assert comps.fromxml_str(text.decode()) == 0, comps.get_last_errors()
+    return comps
+
+
+def test_only_groups_and_members_that_are_there() -> None:
+    text = comps_xml(GROUPS, {"tiny-libs", "tiny-doc"})
+    assert text is not None
+    comps = read(text)
+    groups = {g.id: ([p.name for p in g.packages], g.uservisible) for g in comps.groups}  # type: ignore[attr-defined]
+    assert groups == {"parts": (["tiny-libs", "tiny-doc"], True), "hidden": (["tiny-doc"], False)}
+    assert [[i.name for i in c.group_ids] for c in comps.categories] == [["parts"]]  # type: ignore[attr-defined]
+    environments = {e.id: [[i.name for i in e.group_ids], [i.name for i in e.option_ids]] for e in comps.environments}  # type: ignore[attr-defined]
+    assert environments == {"system": [["parts"], ["hidden"]]}
+
+
+def test_a_repository_without_members_has_no_comps() -> None:
+    assert comps_xml(GROUPS, {"other"}) is None
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    assert comps_xml(GROUPS, ["tiny-doc", "tiny-libs"]) == comps_xml(GROUPS, ["tiny-libs", "tiny-doc", "other"])
+
+
+def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -> None:
+    for tool in ("dnf", "createrepo_c"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed: apt-get install {tool.replace('_', '-')}")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    for rpm in make_rpms("aarch64"):
+        if not rpm.name.endswith(".src.rpm"):
+            shutil.copy(rpm, repository)
+    text = comps_xml(GROUPS, {"tiny-libs", "tiny-doc"})
+    assert text is not None
+    (tmp_path / "comps.xml").write_bytes(text)
+    subprocess.run(["createrepo_c", "--groupfile", tmp_path / "comps.xml", repository], check=True, capture_output=True)
+    (tmp_path / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    command = [*namespace.as_root(), "dnf", "--noplugins", "--assumeyes", "--forcearch", "aarch64"]
+    command += ["--releasever", "10", "--installroot", str(tmp_path / "root")]
+    command += [f"--setopt={name}={tmp_path / name}" for name in ("cachedir", "persistdir", "logdir")]
+    command += ["--setopt=reposdir=/nowhere", "--setopt=gpgcheck=0", f"--repofrompath=tiny,file://{repository}"]
+    (tmp_path / "logdir").mkdir()
+    environment = {**os.environ, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+
+    def dnf(*words: str) -> str:
+        done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    listed = [line.strip() for line in dnf("group", "list").splitlines()]
+    assert {"System", "Parts"} <= set(listed)
+    assert not {"Hidden", "Elsewhere", "None"} & set(listed)
+    installed = dnf("group", "install", "parts")
+    assert "tiny-libs" in installed
+    assert "tiny-doc" in installed

@@ -1,0 +1,335 @@
+"""Composes: whole, immutable, switched by one rename, and copied by real rsync while others are made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from config.models import Composes, Site
+from tests.workers.promotion.kills import killed_at
+from tests.workers.publishing import BuildFactory
+from workers.base.errors import CannotRun
+from workers.mirrors import compose as work
+from workers.mirrors import compose_metadata
+from workers.mirrors.compose_tree import Content, RepositoryView, content_of
+from workers.promotion.publish import publish
+from workers.repository import index
+from workers.repository.state import snapshots_of
+from workers.results import ComposeResult
+from workers.signing.sign import signer
+
+POLICY = Composes(every_minutes=60, keep=2)
+NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
+DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def stage(site: Site, state: Path, make_build: BuildFactory) -> Path:
+    """A stage with one publication."""
+    publish(site, state, "aarch64", str(make_build()))
+    return state / "published"
+
+
+def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.Made:
+    def read() -> Content:
+        current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
+        assert current is not None
+        return content_of(current)
+
+    return work.compose(stage, site, POLICY, read, now=now, **{"images": stage / "images", **more})  # type: ignore[arg-type]
+
+
+def whole(root: Path) -> dict[str, set[str]]:
+    """Repository → its packages; fails unless everything an index names is there, byte for byte, and no link is."""
+    import createrepo_c
+
+    assert not [path for path in root.rglob("*") if path.is_symlink()]
+    found = {}
+    for repomd in sorted(root.rglob("repodata/repomd.xml")):
+        repository = repomd.parents[1]
+        assert repomd.with_name("repomd.xml.asc").is_file()
+        for record in createrepo_c.Repomd(str(repomd)).records:
+            assert hashlib.sha256((repository / record.location_href).read_bytes()).hexdigest() == record.checksum
+        packages = index.load(repository)
+        for package in packages:
+            assert hashlib.sha256((repository / package.location_href).read_bytes()).hexdigest() == package.pkgId
+        found[str(repository.relative_to(root))] = {Path(package.location_href).name for package in packages}
+    return found
+
+
+def test_a_compose_is_the_publication_without_links(site: Site, stage: Path) -> None:
+    made = compose(site, stage)
+    assert work.told(made) == "compose kitten-10-20270115.0 of snapshot 1, made 2027-01-15T08:00:00Z: mirrors see it"
+    assert (stage / "mirror").readlink() == Path("composes/kitten-10-20270115.0")
+    found = whole(stage / "mirror" / "10-kitten")
+    assert found["BaseOS/aarch64/os"] == {"tiny-libs-1-1.el10.aarch64.rpm"}
+    assert found["BaseOS/debug/aarch64"] == {"tiny-libs-debuginfo-1-1.el10.aarch64.rpm"}
+    assert found["BaseOS/Source"] == {"tiny-1-1.el10.src.rpm"}
+    package = "10-kitten/BaseOS/aarch64/os/Packages/t/tiny-libs-1-1.el10.aarch64.rpm"
+    assert (stage / "mirror" / package).samefile(stage / package)
+
+
+def test_composing_again_changes_nothing(site: Site, stage: Path) -> None:
+    compose(site, stage)
+    again = compose(site, stage, NOON + 60)
+    assert not again.new
+    assert work.told(again).startswith("nothing is new: mirrors see compose kitten-10-20270115.0 of snapshot 1")
+    assert [path.name for path in (stage / "composes").iterdir()] == ["kitten-10-20270115.0"]
+
+
+def test_metadata_is_what_productmd_reads(site: Site, stage: Path) -> None:
+    from productmd.compose import Compose
+    from productmd.treeinfo import TreeInfo
+
+    images = stage / "images" / "isos" / "x86_64_v2"
+    images.mkdir(parents=True)
+    (images / "Kitten-10-x86_64_v2-boot.iso").write_bytes(b"boots")
+    (images / ".copying.iso").write_bytes(b"half")
+    compose(site, stage)
+    tree = stage / "mirror" / "10-kitten"
+    read = Compose(str(stage / "mirror"))
+    assert read.info.compose.id == "kitten-10-20270115.0"
+    paths = read.info.variants["BaseOS"].paths
+    assert (tree / paths.repository["aarch64"] / "repodata/repomd.xml").is_file()
+    assert paths.source_repository["aarch64"] == "BaseOS/Source"
+    rpms = read.rpms.rpms["BaseOS"]["aarch64"]["tiny-0:1-1.el10.src"]
+    assert {name: entry["category"] for name, entry in rpms.items()} == {
+        "tiny-0:1-1.el10.src": "source",
+        "tiny-libs-0:1-1.el10.aarch64": "binary",
+        "tiny-libs-debuginfo-0:1-1.el10.aarch64": "debug",
+    }
+    assert all((tree / entry["path"]).is_file() for entry in rpms.values())
+    (image,) = read.images["BaseOS"]["x86_64_v2"]
+    assert (image.path, image.type, image.size) == ("isos/x86_64_v2/Kitten-10-x86_64_v2-boot.iso", "boot", 5)
+    info = TreeInfo()
+    info.load(str(tree / "BaseOS/aarch64/os/.treeinfo"))
+    assert info.tree.arch == "aarch64"
+    assert info.variants["AppStream"].paths.repository == "../../../AppStream/aarch64/os"
+    for folder in (tree / "isos/x86_64_v2", tree / "metadata"):
+        subprocess.run(["sha256sum", "--check", "--strict", "CHECKSUM"], cwd=folder, check=True, capture_output=True)
+    assert [path.name for path in sorted((tree / "isos/x86_64_v2").iterdir())] == ["CHECKSUM", "Kitten-10-x86_64_v2-boot.iso"]
+
+
+def test_checksums_are_signed(site: Site, stage: Path, state: Path) -> None:
+    with signer(state / "secrets" / "gnupg", "Tests") as key:
+        compose(site, stage, sign=key.sign_detached)
+    signature = stage / "mirror" / "10-kitten" / "metadata" / "CHECKSUM.asc"
+    assert signature.read_text().startswith("-----BEGIN PGP SIGNATURE-----")
+
+
+def test_a_new_image_alone_makes_a_compose(site: Site, stage: Path) -> None:
+    compose(site, stage)
+    (stage / "images" / "cloud").mkdir(parents=True)
+    (stage / "images" / "cloud" / "Kitten-aarch64.qcow2").write_bytes(b"cloud")
+    assert compose(site, stage, NOON + 60).record.id == "kitten-10-20270115.1"
+
+
+def test_composes_stay_while_a_mirror_may_copy_them(site: Site, stage: Path) -> None:
+    def another(now: float) -> work.Made:
+        image = stage / "images" / "live" / f"{now}.iso"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(b"live")
+        return compose(site, stage, now)
+
+    ids = [another(NOON + minute * 60).record.id for minute in range(4)]
+    assert len(list((stage / "composes").iterdir())) == 4  # more than are to be kept, but shown within the last day
+    made = another(NOON + DAY + 150)
+    # The third was replaced 24 h before, less 30 s; the fourth is among the last two.
+    assert made.collected == tuple(ids[:2])
+    assert {path.name for path in (stage / "composes").iterdir()} == {*ids[2:], made.record.id}
+
+
+def test_a_clock_that_was_set_back_makes_no_older_compose(site: Site, stage: Path) -> None:
+    compose(site, stage)
+    (stage / "images" / "live").mkdir(parents=True)
+    (stage / "images" / "live" / "a.iso").write_bytes(b"live")
+    assert compose(site, stage, NOON - 3 * DAY).record.id == "kitten-10-20270115.1"
+
+
+def test_a_package_that_was_changed_by_hand_is_refused(site: Site, stage: Path) -> None:
+    package = stage / "10-kitten/BaseOS/aarch64/os/Packages/t/tiny-libs-1-1.el10.aarch64.rpm"
+    copy = package.read_bytes()
+    package.unlink()
+    package.write_bytes(copy + b"x")
+    with pytest.raises(CannotRun, match=r"tiny-libs-1-1\.el10\.aarch64\.rpm has \d+ bytes, its index says \d+"):
+        compose(site, stage)
+    assert list((stage / "composes").iterdir()) == []
+    assert not (stage / "mirror").exists()
+
+
+def test_a_publication_that_is_collected_meanwhile_is_read_again(site: Site, stage: Path) -> None:
+    current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
+    assert current is not None
+    good = content_of(current)
+    gone = Content(0, tuple(RepositoryView(v.folder, stage / "gone", stage / "gone") for v in good.repositories))
+    answers = [gone, good]
+    made = work.compose(stage, site, POLICY, lambda: answers.pop(0), now=NOON)
+    assert made.record.snapshot == 1
+    with pytest.raises(CannotRun, match=r"snapshot 0 lacks .*/gone/repomd\.xml"):
+        work.compose(stage, site, POLICY, lambda: gone, now=NOON)
+
+
+def test_a_mirror_folder_of_somebody_else_is_left_alone(site: Site, stage: Path) -> None:
+    (stage / "mirror").mkdir()
+    with pytest.raises(CannotRun, match="mirror is not a link to a compose"):
+        compose(site, stage)
+
+
+def test_killed_at_any_step_mirrors_see_the_old_or_the_new(site: Site, stage: Path, make_build: BuildFactory) -> None:
+    compose(site, stage)
+    publish(site, stage.parent, "aarch64", str(make_build(version="2")))
+    step = 1
+    while killed_at(step, lambda: compose(site, stage, NOON + 60)):
+        assert (stage / "mirror").readlink().name in {"kitten-10-20270115.0", "kitten-10-20270115.1"}
+        whole(stage / "mirror" / "10-kitten")
+        if (stage / "composes" / "kitten-10-20270115.1").exists():  # the rest is to begin before it
+            compose(site, stage, NOON + 60)
+            assert (stage / "mirror").readlink().name == "kitten-10-20270115.1"
+            shutil.rmtree(stage / "composes" / "kitten-10-20270115.1")
+            (stage / "mirror").unlink()
+            (stage / "mirror").symlink_to("composes/kitten-10-20270115.0")
+        step += 1
+    assert step > 10
+    assert [path.name for path in sorted((stage / "composes").iterdir())] == ["kitten-10-20270115.0", "kitten-10-20270115.1"]
+    assert "tiny-libs-2-1.el10.aarch64.rpm" in whole(stage / "mirror" / "10-kitten")["BaseOS/aarch64/os"]
+
+
+def _switch_composes(site: Site, stage: Path, stop: object) -> None:
+    number = 0
+    while not stop.is_set():  # type: ignore[attr-defined]
+        # What is published alternates by a new image and the two snapshots' indexes.
+        live = stage / "images" / "live"
+        live.mkdir(parents=True, exist_ok=True)
+        for old in live.glob("*"):
+            old.unlink()
+        (live / f"{number}.iso").write_bytes(b"live")
+        snapshots = snapshots_of(site, stage.parent, site.stage("kitten"))
+        content = content_of(snapshots.get(1 + number % 2))
+        work.compose(stage, site, POLICY, lambda c=content: c, images=stage / "images", now=NOON + number)  # type: ignore[misc]
+        number += 1
+        stop.wait(0.05)  # type: ignore[attr-defined]
+
+
+def test_every_mirror_that_rsync_finishes_is_whole(site: Site, stage: Path, make_build: BuildFactory, tmp_path: Path) -> None:
+    if shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed: apt-get install rsync")
+    publish(site, stage.parent, "aarch64", str(make_build(version="2")))
+    compose(site, stage, NOON - 1)
+    context = get_context("fork")
+    stop = context.Event()
+    switching = context.Process(target=_switch_composes, args=(site, stage, stop))
+    switching.start()
+    mirror, seen = tmp_path / "mirror", set()
+    try:
+        for _ in range(12):
+            command = ["rsync", "-a", "--delete", f"{stage}/mirror/10-kitten/", f"{mirror}/"]
+            subprocess.run(command, check=True, capture_output=True)
+            whole(mirror)
+            subprocess.run(["sha256sum", "--check", "--strict", "CHECKSUM"], cwd=mirror / "metadata", check=True, capture_output=True)
+            seen.add((mirror / "COMPOSE_ID").read_text())
+    finally:
+        stop.set()
+        switching.join()
+    assert switching.exitcode == 0
+    assert len(seen) > 1, "no compose was switched while mirrors were made: the test showed nothing"
+    if shutil.which("dnf"):
+        command = ["dnf", "--noplugins", f"--setopt=cachedir={tmp_path}/cache", f"--setopt=logdir={tmp_path}"]
+        command += ["--setopt=reposdir=/nowhere", f"--repofrompath=tiny,file://{mirror}/BaseOS/aarch64/os", "makecache"]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
+
+
+def test_by_hand(site_path: Path, stage: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.mirrors.compose_cli import compose as command
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert run().startswith("compose kitten-10-")
+    assert run().startswith("nothing is new: mirrors see compose kitten-10-")
+    assert run("--if-due") == "no compose is due: the newest is younger than 60 min\n"
+    assert (stage / "mirror/10-kitten/metadata/CHECKSUM.asc").is_file()
+
+
+def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
+    site_path: Path, site: Site, state: Path, make_build: BuildFactory
+) -> None:
+    from click.testing import CliRunner
+
+    from workers.mirrors.compose_cli import compose as command
+
+    result = state / "result.json"
+
+    def run(*words: str) -> ComposeResult:
+        where = ["--site", str(site_path), "--state", str(state), "--json", str(result)]
+        done = CliRunner().invoke(command, [*where, *words])
+        told = ComposeResult.read(result.read_text())
+        assert (done.exit_code, done.output) == (0, f"{told.summary}\n")
+        return told
+
+    assert run("--if-due").summary == "no compose is due: nothing is published yet"
+    publish(site, state, "aarch64", str(make_build()))
+    first = run("--if-due", "--stage", "kitten")
+    assert (first.new, first.stage, first.snapshot, first.collected) == (True, "kitten", 1, ())
+    assert first.url == str(state / "published" / "composes" / first.id)
+    assert Path(first.url, "compose.json").is_file()
+    shutil.rmtree(state / "secrets")  # where a key would be made anew
+    again = run()
+    assert (again.new, again.id) == (False, first.id)
+    assert again.summary.startswith("nothing is new: mirrors see compose kitten-10-")
+    assert not (state / "secrets").exists()
+    waits = run("--if-due")
+    assert (waits.new, waits.id) == (False, "")
+    assert waits.summary == "no compose is due: the newest is younger than 60 min"
+
+
+def test_what_cannot_be_composed_is_in_the_result_file_too(site_path: Path, state: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.mirrors.compose_cli import compose as command
+
+    words = ["--site", str(site_path), "--state", str(state), "--json", str(state / "result.json")]
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, CannotRun)
+    told = ComposeResult.read((state / "result.json").read_text())
+    assert (told.outcome, told.cause) == ("cannot-run", "nothing is published yet")
+
+
+def test_a_clock_that_ticks_a_moment_early_makes_its_compose(site: Site, stage: Path) -> None:
+    compose(site, stage)
+    assert not work.due(stage, POLICY, NOON + 50 * 60)
+    assert work.due(stage, POLICY, NOON + 60 * 60 - 5)
+
+
+def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> None:
+    from click.testing import CliRunner
+
+    from workers.mirrors.compose_cli import compose as command
+
+    done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), "--stage", "staged"])
+    assert isinstance(done.exception, CannotRun)
+    assert done.exception.what == "stage staged is not a signed one"
+
+
+def test_disk_full_leaves_the_old_compose(site: Site, stage: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose(site, stage)
+    publish(site, stage.parent, "aarch64", str(make_build(version="2")))
+    before = whole(stage / "mirror" / "10-kitten")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compose_metadata, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        compose(site, stage, NOON + 60)
+    assert whole(stage / "mirror" / "10-kitten") == before
+    assert [path.name for path in (stage / "composes").iterdir()] == ["kitten-10-20270115.0"]

@@ -1,0 +1,104 @@
+"""What a worker that was taken over may leave: packages of rpmbuild under any name, bytes changed in real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.workers.publishing import artifact
+from workers.results import BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
+
+SPEC = """
+Name: {name}
+Version: {version}
+Release: 1.el10
+Summary: {name}
+License: MIT
+{head}
+%description
+A package of the tests.
+%install
+mkdir -p %{{buildroot}}/usr/share/{name}
+echo {name} {version} > %{{buildroot}}/usr/share/{name}/file
+%files
+/usr/share/{name}/file
+"""
+
+
+def rpms_of(folder: Path, name: str, head: str = "", *, version: str = "1", arch: str = "aarch64") -> list[Path]:
+    """A package of one file and its source package.
+
+    :param head: further lines of the spec: Provides, Obsoletes …
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = folder / f"{name}.spec"
+    spec.write_text(SPEC.format(name=name, version=version, head=head))
+    places = {"_topdir": folder / "top", "_rpmdir": folder, "_srcrpmdir": folder, "_dbpath": folder, "_buildhost": "b"}
+    defines = [word for key, value in places.items() for word in ("--define", f"{key} {value}")]
+    subprocess.run(["rpmbuild", *defines, "-ba", "--target", f"{arch}-linux", spec], check=True, capture_output=True)
+    return [*folder.glob("*/*.rpm"), *folder.glob("*.src.rpm")]
+
+
+def result_folder(folder: Path, package: str, files: Sequence[Path], target: str = "aarch64", commit: str = "c") -> Path:
+    """A build's folder with proofs that hold, of packages that lie anywhere; it has copies of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        (folder / file.name).write_bytes(file.read_bytes())
+    known = [artifact(folder / file.name) for file in files]
+    rpms = tuple(one for one in known if not one.name.endswith(".src.rpm"))
+    srpm = next((one for one in known if one.name.endswith(".src.rpm")), None)
+    nevr = srpm.name.removesuffix(".src.rpm") if srpm else package
+    identity = hashlib.sha256(repr([one.sha256 for one in known]).encode()).hexdigest()
+    words = {"target": target, "package": package, "nevr": nevr, "commit": commit * 40, "identity": identity}
+    BuildResult(summary="built", url=str(folder), srpm=srpm, rpms=rpms, **words).write(folder / "build.json")
+    checks = (Check(rule="header", file=package, outcome="held"),)
+    VerifyResult(summary="proven", target=target, checked=rpms, checks=checks).write(folder / "verify.json")
+    suite = SuiteResult(suite="packages", outcome="held", summary="", cases=(Case(name="runs", outcome="pass"),))
+    TestResult(summary="tested", target=target, checked=rpms, suites=(suite,)).write(folder / "test.json")
+    return folder
+
+
+def header_at(content: bytes) -> int:
+    """Where a package's header begins: after its signature header."""
+    entries, data = struct.unpack(">II", content[104:112])
+    end = 112 + 16 * entries + data
+    return int(end + -end % 8)
+
+
+def payload_at(content: bytes) -> int:
+    """Where its header ends."""
+    start = header_at(content)
+    entries, data = struct.unpack(">II", content[start + 8 : start + 16])
+    return int(start + 16 + 16 * entries + data)
+
+
+def edited(rpm: Path, old: bytes, new: bytes) -> Path:
+    """Change bytes of a package's header in place: as many as there were."""
+    assert len(old) == len(new)
+    content = rpm.read_bytes()
+    start, end = header_at(content), payload_at(content)
+    assert old in content[start:end], f"{rpm.name} has no {old!r} in its header"
+    header = content[start:end].replace(old, new)
+    rpm.write_bytes(content[:start] + header + content[end:])
+    return rpm
+
+
+def claiming(rpm: Path, *, entries: int | None = None, data: int | None = None, signature: bool = False) -> Path:
+    """Let a package's header claim another size."""
+    content = bytearray(rpm.read_bytes())
+    at = 96 if signature else header_at(bytes(content))
+    there = struct.unpack(">II", content[at + 8 : at + 16])
+    sizes = (there[0] if entries is None else entries, there[1] if data is None else data)
+    content[at + 8 : at + 16] = struct.pack(">II", *sizes)
+    rpm.write_bytes(content)
+    return rpm
+
+
+def with_signature_of(rpm: Path, other: Path) -> Path:
+    """Put the signature header of another package before a package's own header and payload."""
+    content, theirs = rpm.read_bytes(), other.read_bytes()
+    rpm.write_bytes(theirs[: header_at(theirs)] + content[header_at(content) :])
+    return rpm

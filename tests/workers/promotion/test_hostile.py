@@ -1,0 +1,439 @@
+"""What a taken-over worker may hand over: each is refused in one line that names the file, before anything is signed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from config.models import Package, Site, Target
+from tests.workers.promotion import hostile
+from tests.workers.promotion.test_publish import seen
+from tests.workers.publishing import artifact
+from workers.base.errors import CannotRun
+from workers.formats import rpm_file
+from workers.promotion.publish import POOL, publish
+from workers.promotion.stage import stage
+from workers.repository import index
+from workers.repository.packages import check_header
+from workers.signing.sign import signer
+
+pytestmark = pytest.mark.skipif(shutil.which("rpmbuild") is None, reason="rpmbuild is not installed: apt-get install rpm")
+
+NAME = "odd-1-1.el10.aarch64.rpm"
+COUNT = 53
+"""Entries of that package's header."""
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A package and its source package."""
+    return hostile.rpms_of(tmp_path_factory.mktemp("good"), "odd")
+
+
+@pytest.fixture
+def odd(site: Site) -> Site:
+    entry = Package(name="odd", binaries=("odd",), repository="BaseOS")
+    return site.model_copy(update={"packages": (*site.packages, entry)})
+
+
+@pytest.fixture
+def rpm(good: list[Path], tmp_path: Path) -> Path:
+    """The package, to be changed."""
+    (tmp_path / "rpm").mkdir()
+    return Path(shutil.copy(good[0], tmp_path / "rpm"))
+
+
+@pytest.fixture
+def refused(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> Callable[..., tuple[str, str]]:
+    """(RPM) → what staging and publishing it both say, and the way out. Nothing is staged, signed or published."""
+
+    def refuse(rpm: Path | None, folder: Path | None = None) -> tuple[str, str]:
+        if folder is None:
+            assert rpm is not None
+            folder = hostile.result_folder(tmp_path / "build", "odd", [rpm, good[1]])
+        answers = set()
+        for work in (stage, publish):
+            with pytest.raises(CannotRun) as caught:
+                work(odd, state, "aarch64", str(folder))
+            assert "\n" not in caught.value.what
+            assert caught.value.mend
+            answers.add((caught.value.what, caught.value.mend))
+        assert not index.load(state / "staged/aarch64")
+        assert not list((state / "staged").glob("*/packages/*"))
+        assert not seen(state)
+        assert not list((state / "published" / POOL).rglob("*.rpm")), "and nothing was signed"
+        (answer,) = answers
+        return answer
+
+    return refuse
+
+
+Refused = Callable[..., tuple[str, str]]
+
+
+def test_what_the_hostile_cases_are_made_of_is_published(
+    odd: Site, state: Path, tmp_path: Path, good: list[Path]
+) -> None:
+    build = str(hostile.result_folder(tmp_path / "build", "odd", good))
+    assert stage(odd, state, "aarch64", build).outcome == "held"
+    assert publish(odd, state, "aarch64", build).outcome == "held"
+    assert NAME in seen(state)["BaseOS/aarch64/os"]
+
+
+# ------------------------------------------------------------------------------------------- what the header says
+
+
+def test_a_foreign_architecture(refused: Refused, tmp_path: Path) -> None:
+    rpm = hostile.rpms_of(tmp_path / "s390x", "odd", arch="s390x")[0]
+    assert refused(rpm) == (
+        "odd-1-1.el10.s390x.rpm is of architecture s390x, and target aarch64 takes aarch64 and noarch",
+        "give the build of this target",
+    )
+
+
+@pytest.mark.parametrize("name", ["glibc-1-1.el10.aarch64.rpm", "odd-2-1.el10.aarch64.rpm", "odd-1-1.el10.noarch.rpm"])
+def test_another_name_than_the_header_says(refused: Refused, rpm: Path, name: str, odd: Site) -> None:
+    if name.startswith("glibc"):  # whose name nothing places: the header is not even looked at
+        (entry,) = (package for package in odd.packages if package.name == "odd")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(entry.__dict__, "binaries", ("odd", "glibc"))
+            answer = refused(rpm.rename(rpm.with_name(name)))
+    else:
+        answer = refused(rpm.rename(rpm.with_name(name)))
+    assert answer == (
+        f"{name} holds another package: odd-1-1.el10.aarch64",
+        "build it again; a file name must be the package's NEVRA",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (b"/usr/../../etc/", "which leads elsewhere"),
+        (b"/usr//share/od/", "which leads elsewhere"),
+        (b"/usr/sh/./odd1/", "which leads elsewhere"),
+        (b"./usr/share/od/", "which is not absolute"),
+        (b"/usr/share/\nod/", "which has a control character"),
+        (b"/usr/shar\x1b[2Jo/", "which has a control character"),
+        (b"/usr/share/\xc2\x9bx/", "which has a control character"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_or_that_no_index_can_carry(
+    refused: Refused, rpm: Path, path: bytes, why: str
+) -> None:
+    shown = ascii(path.decode() + "file")
+    assert refused(hostile.edited(rpm, b"/usr/share/odd/", path)) == (
+        f"{NAME} has a file {shown}, {why}",
+        "mend %files in its spec, then build it again",
+    )
+
+
+def test_a_source_package_whose_files_lie_in_folders(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> None:
+    source = Path(shutil.copy(good[1], tmp_path))
+    hostile.edited(source, b"odd.spec\0", b"../.spec\0")
+    build = hostile.result_folder(tmp_path / "build", "odd", [good[0], source])
+    with pytest.raises(CannotRun) as caught:
+        publish(odd, state, "aarch64", str(build))
+    assert caught.value.what == (
+        "odd-1-1.el10.src.rpm has a file '../.spec', and a source package holds plain files, without folders"
+    )
+    assert not seen(state)
+
+
+def test_a_source_package_that_is_none(refused: Refused, rpm: Path) -> None:
+    hostile.edited(rpm, b"odd-1-1.el10.src.rpm", b"odd.1.1.el10.src/../")
+    assert refused(rpm) == (
+        "odd says it was made from 'odd.1.1.el10.src/../', which is no source package",
+        "build it again",
+    )
+
+
+# --------------------------------------------------------------------------------------------------- signatures
+
+
+@pytest.fixture
+def signed(rpm: Path, tmp_path: Path, key_home: Path, request: pytest.FixtureRequest) -> Path:
+    """A package somebody has signed already."""
+    kind = request.param
+    home = tmp_path / "unknown" if kind == "an unknown key" else key_home
+    with signer(home, "Somebody") as key:
+        if kind == "a signature of another package":
+            other = hostile.rpms_of(tmp_path / "other", "odd", "Vendor: another")[0]
+            key.sign_packages([other])
+            return hostile.with_signature_of(rpm, other)
+        key.sign_packages([rpm])
+    if kind == "our key over other content":
+        hostile.edited(rpm, b"/usr/share/odd/", b"/usr/share/odt/")
+    return rpm
+
+
+FORGED = ["an unknown key", "our key over other content", "a signature of another package", "our key"]
+
+
+@pytest.mark.parametrize("signed", FORGED, indirect=True)
+def test_a_build_that_carries_a_signature(refused: Refused, signed: Path) -> None:
+    assert refused(signed) == (
+        f"{NAME} carries a signature already, and no worker that builds holds a key",
+        "give the package as it was built: the publishing worker signs it",
+    )
+
+
+@pytest.mark.parametrize("signed", FORGED[:3], indirect=True)
+def test_a_forged_signature_among_the_signed_packages_is_found_and_signed_anew(
+    odd: Site, state: Path, tmp_path: Path, good: list[Path], signed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was signed once is kept and used again: after a kill, and for the next target's source package."""
+    build = hostile.result_folder(tmp_path / "build", "odd", good)
+    with signer(state / "secrets/gnupg", "Tests") as key:
+        place = state / "published" / POOL / key.fingerprint / artifact(good[0]).sha256
+    place.mkdir(parents=True)
+    shutil.copy(signed, place)
+    result = publish(odd, state, "aarch64", str(build))
+    assert result.outcome == "held"
+    assert capsys.readouterr().err == (
+        f"warning: {NAME} among the signed packages is not signed by the distribution's key; it is signed anew\n"
+    )
+    (published,) = (Path(package.url) for package in result.packages if package.name == NAME)
+    from workers.signing.sign import verify_packages
+
+    verify_packages([published], (state / "published/RPM-GPG-KEY-demo").read_text())
+    assert published.read_bytes() != signed.read_bytes()
+
+
+# ------------------------------------------------------------------------------------- files that are none, and paths
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil-1-1.aarch64.rpm",
+        "/etc/passwd.rpm",
+        "-rf-1-1.aarch64.rpm",
+        "--root=x-1-1.aarch64.rpm",
+        "a\nb-1-1.aarch64.rpm",
+        "a\x1b[31m-1-1.aarch64.rpm",
+        "a b-1-1.aarch64.rpm",
+        ".hidden-1-1.aarch64.rpm",
+        "odd-1-1.el10.aarch64.rpm\n",
+        "a\0b-1-1.aarch64.rpm",
+        "%{lua:x}-1-1.aarch64.rpm",
+    ],
+)
+def test_a_file_name_that_is_none(refused: Refused, good: list[Path], tmp_path: Path, name: str) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    document = json.loads((folder / "build.json").read_text())
+    document["rpms"][0]["name"] = name
+    (folder / "build.json").write_text(json.dumps(document))
+    checksum = document["rpms"][0]["sha256"]
+    assert refused(None, folder) == (
+        f"{folder}/build.json: {name!r} with checksum {checksum!r} is no package file",
+        "build the package again",
+    )
+
+
+@pytest.mark.parametrize("nevr", ["glibc-2.39-1.el10", "odd-1-1.el10\n\x1b[2Jpublished", "", "../odd-1-1.el10"])
+def test_a_build_that_calls_itself_something_else(
+    refused: Refused, good: list[Path], tmp_path: Path, nevr: str
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    document = json.loads((folder / "build.json").read_text()) | {"nevr": nevr}
+    (folder / "build.json").write_text(json.dumps(document))
+    assert refused(None, folder) == (
+        f"{folder}/build.json: {nevr!a} is not the name of odd-1-1.el10.src.rpm",
+        "build the package again",
+    )
+
+
+def test_a_symbolic_link_in_place_of_a_package(refused: Refused, good: list[Path], tmp_path: Path) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    elsewhere = (folder / NAME).rename(tmp_path / "elsewhere")
+    (folder / NAME).symlink_to(elsewhere)
+    assert refused(None, folder) == (f"{folder}/{NAME} is a symbolic link, not a package", "build it again")
+
+
+def test_a_folder_a_pipe_or_nothing_in_place_of_a_package(
+    refused: Refused, good: list[Path], tmp_path: Path
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    (folder / NAME).unlink()
+    assert refused(None, folder)[0] == f"{folder}/{NAME} is missing"
+    os.mkfifo(folder / NAME)
+    assert refused(None, folder) == (f"{folder}/{NAME} is no plain file", "build it again")
+    (folder / NAME).unlink()
+    (folder / NAME).mkdir()
+    assert refused(None, folder) == (f"{folder}/{NAME} is no plain file", "build it again")
+
+
+def test_a_file_outside_under_the_name_of_a_missing_one(
+    refused: Refused, good: list[Path], tmp_path: Path
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    (folder / NAME).unlink()
+    document = json.loads((folder / "build.json").read_text())
+    for url in ("http://169.254.169.254/latest/meta-data/", "memory://x/y", "ftp://localhost/x"):
+        document["rpms"][0]["url"] = url
+        (folder / "build.json").write_text(json.dumps(document))
+        assert refused(None, folder)[0] == f"{folder}/{NAME} is missing", "another store is never asked"
+    document["rpms"][0]["url"] = "/dev/zero"
+    (folder / "build.json").write_text(json.dumps(document))
+    assert refused(None, folder) == ("/dev/zero is no plain file", "build it again")
+
+
+def test_a_package_that_somebody_else_has_a_link_to_is_copied(
+    odd: Site, state: Path, tmp_path: Path, good: list[Path]
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    os.link(folder / NAME, tmp_path / "kept")
+    stage(odd, state, "aarch64", str(folder))
+    (staged,) = (state / "staged/aarch64/packages").glob(f"*/{NAME}")
+    with (tmp_path / "kept").open("r+b") as file:
+        file.write(b"changed through the link")
+    assert staged.stat().st_nlink == 1
+    assert staged.read_bytes() == good[0].read_bytes()
+
+
+@pytest.mark.parametrize("document", ["build.json", "verify.json", "test.json"])
+def test_a_result_file_that_is_none(
+    odd: Site, state: Path, good: list[Path], tmp_path: Path, document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hostile.result_folder(tmp_path / "build", "odd", good)
+    (folder / document).unlink()
+    (folder / document).symlink_to("/dev/zero")
+    with pytest.raises(CannotRun) as caught:
+        publish(odd, state, "aarch64", str(folder))
+    assert caught.value.what == f"{folder}/{document} is no plain file"
+    (folder / document).unlink()
+    (folder / document).write_bytes(b"[" * 100_000)
+    with pytest.raises(CannotRun) as caught:
+        publish(odd, state, "aarch64", str(folder))
+    assert caught.value.what.startswith(f"{folder}/{document}: not a result of ")
+    assert "\n" not in caught.value.what
+    with (folder / document).open("wb") as file:
+        file.truncate(1 << 40)  # takes no room
+    with pytest.raises(CannotRun) as caught:
+        publish(odd, state, "aarch64", str(folder))
+    assert caught.value.what == f"{folder}/{document} has more than 256 MiB"
+
+
+# ---------------------------------------------------------------------------------------------------- huge headers
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"data": 0xFFFFFFFF}, f"the header of {NAME} claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read"),
+        ({"data": 0x0FFFFFFF}, f"the header of {NAME} claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read"),
+        ({"entries": 1 << 30}, f"the header of {NAME} claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read"),
+        (
+            {"data": 0xFFFFFFFF, "signature": True},
+            f"the signature header of {NAME} claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
+        ),
+    ],
+)
+def test_a_header_that_claims_gigabytes(refused: Refused, rpm: Path, sizes: dict[str, int], says: str) -> None:
+    assert refused(hostile.claiming(rpm, **sizes))[0] == says
+
+
+def test_a_header_that_claims_more_than_the_file_has(refused: Refused, rpm: Path) -> None:
+    end = hostile.header_at(rpm.read_bytes()) + 16 + 16 * COUNT + (60 << 20)
+    size = rpm.stat().st_size
+    hostile.claiming(rpm, data=60 << 20)
+    assert refused(rpm)[0] == f"{NAME} is cut short: its header ends after {end} bytes, the file after {size}"
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Bytes of memory that a process had more than at its start, at most."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the process before
+        words = Path("/proc/self/status").read_text
+        before = _kib(words(), "VmRSS")
+        try:
+            work()
+        finally:
+            os.write(writing, str(_kib(words(), "VmHWM") - before).encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return int(told.read()) << 10
+
+
+def _kib(status: str, name: str) -> int:
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
+
+
+def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> None:
+    content = rpm.read_bytes()
+    start, end = hostile.header_at(content), hostile.payload_at(content)
+    with rpm.open("wb") as file:
+        file.write(content[:end])
+        file.seek(300 << 20, os.SEEK_CUR)  # of zeros: text that never ends
+        file.write(content[end:])
+    hostile.claiming(rpm, data=end - start - 16 - 16 * COUNT + (300 << 20))
+
+    def work() -> None:
+        with pytest.raises(CannotRun, match=f"claims {COUNT} entries and 300 MiB"):
+            rpm_file.look(rpm)
+
+    assert peak_of(work) < 8 << 20
+    assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
+    assert refused(rpm)[0] == f"the header of {NAME} claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
+
+
+# ------------------------------------------------------------------------------------------------------------- fuzz
+
+FLIPS = int(os.environ.get("KITTEN_FLIPS", "400"))
+
+
+def test_no_byte_of_lead_signature_and_header_leads_to_a_traceback_or_memory(
+    odd: Site, rpm: Path, tmp_path: Path
+) -> None:
+    """Bytes are changed at random, one to eight of them; the answer is a package or one line. KITTEN_FLIPS for more."""
+    process = get_context("fork").Process(target=flip, args=(rpm, odd.target("aarch64"), tmp_path / "told"))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "told").read_text()
+    accepted, refusals = map(int, (tmp_path / "told").read_text().split())
+    assert accepted > FLIPS / 100
+    assert refusals > FLIPS / 100
+    assert accepted + refusals == FLIPS
+
+
+def flip(rpm: Path, target: Target, told: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))  # what asks for gigabytes fails
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # librpm speaks of what it finds
+    content, chance = rpm.read_bytes(), random.Random(10)  # noqa: S311
+    end, counts = hostile.payload_at(content), [0, 0]
+    for _ in range(FLIPS):
+        changed = bytearray(content)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            changed[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        rpm.write_bytes(changed)
+        try:
+            rpm_file.look(rpm)
+            described = index.describe(rpm, rpm.name)
+            check_header(described, rpm.name, target)
+            index.kept("", described)
+        except CannotRun as error:
+            if "\n" in error.what or not error.mend:
+                told.write_text(f"not one line: {error!r}")
+                os._exit(1)
+            counts[1] += 1
+        except BaseException as error:
+            told.write_text(f"{type(error).__name__}: {error}")
+            rpm.rename(told.with_name("kept.rpm"))
+            os._exit(1)
+        else:
+            counts[0] += 1
+    told.write_text(f"{counts[0]} {counts[1]}")
+    os._exit(0)

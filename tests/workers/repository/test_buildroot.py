@@ -1,0 +1,72 @@
+"""BuildRequires are resolved against sandbox-base and what is staged, and refused in words a person understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from workers.base.errors import DidNotHold
+from workers.repository.buildroot import Dependency, Package, resolve
+
+
+def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: object) -> Package:
+    return Package(name, evr, arch, Path(f"/staged/{name}.rpm"), **more)  # type: ignore[arg-type]
+
+
+BASE = package("sandbox-base", provides=(Dependency("gcc"), Dependency("libc.so.6()(64bit)"), Dependency("/bin/sh")))
+ZLIB = package(
+    "zlib", "1.3.1-1.el10", provides=(Dependency("libz.so.1()(64bit)"),), requires=(Dependency("libc.so.6()(64bit)"),)
+)
+DEVEL = package(
+    "zlib-devel", "1.3.1-1.el10", requires=(Dependency("zlib", "EQ", "1.3.1-1.el10"),), files=("/usr/include/zlib.h",)
+)
+
+
+def names(*requires: Dependency, staged: tuple[Package, ...] = (ZLIB, DEVEL)) -> list[str]:
+    return [found.name for found in resolve("pigz", requires, BASE, staged, "s390x")]
+
+
+def test_what_the_tree_brings_needs_no_package() -> None:
+    assert names(Dependency("gcc"), Dependency("/bin/sh")) == []
+
+
+def test_what_a_staged_package_needs_comes_along() -> None:
+    assert names(Dependency("gcc"), Dependency("zlib-devel", "GE", "1.3")) == ["zlib", "zlib-devel"]
+
+
+def test_a_file_may_be_asked_for() -> None:
+    assert names(Dependency("/usr/include/zlib.h")) == ["zlib", "zlib-devel"]
+
+
+def test_a_rich_dependency_is_understood() -> None:
+    assert names(Dependency("(zlib-ng-devel or zlib-devel)")) == ["zlib", "zlib-devel"]
+
+
+def test_of_two_versions_the_newer_is_taken() -> None:
+    newer = package("zlib", "1.3.2-1.el10", provides=(Dependency("libz.so.1()(64bit)"),))
+    found = resolve("pigz", [Dependency("libz.so.1()(64bit)")], BASE, [ZLIB, newer], "s390x")
+    assert found == [newer]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Dependency("zlib-ng-devel"), "pigz needs zlib-ng-devel, which nothing staged on s390x provides"),
+        (Dependency("zlib-devel", "GE", "1.4"), "pigz needs zlib-devel >= 1.4, which nothing staged on s390x provides"),
+    ],
+)
+def test_what_nothing_provides_is_named(asked: Dependency, words: str) -> None:
+    with pytest.raises(DidNotHold) as caught:
+        names(asked)
+    assert str(caught.value) == words
+
+
+def test_a_staged_package_that_lacks_something_is_named() -> None:
+    with pytest.raises(DidNotHold, match=r"nothing provides zlib = 1\.3\.1-1\.el10 needed by zlib-devel"):
+        names(Dependency("zlib-devel"), staged=(DEVEL,))
+
+
+def test_another_architectures_packages_do_not_count() -> None:
+    with pytest.raises(DidNotHold, match="nothing staged on s390x"):
+        names(Dependency("zlib-devel"), staged=(ZLIB, package("zlib-devel", "1.3.1-1.el10", "aarch64")))

@@ -1,0 +1,35 @@
+"""The mirror of the tests in front of another one, as it is started by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import requests
+
+from tests.workers.debian import Debian
+from tests.workers.mirror import serving
+from workers.base.run import PIPE, started
+
+
+def test_it_passes_on_what_it_does_not_refuse(debian: Debian):
+    debian.archive.package("big", "1")
+    debian.archive.package("other", "1")
+    words = ["--upstream", debian.mirror.url, "--refuse", r"/pool/.*other_.*\.deb$"]
+    argv = [sys.executable, "-m", "tests.workers.mirror", *words]
+    with started(argv, cwd=Path(__file__).parents[2], stdout=PIPE) as process:
+        assert process.stdout is not None
+        name, url = process.stdout.readline().decode().strip().split("=")
+        assert name == "export KITTEN_DEBIAN_MIRROR"
+        kept = requests.get(f"{url}/pool/main/big_1_s390x.deb", timeout=60)
+        assert kept.content == (debian.archive.folder / "pool/main/big_1_s390x.deb").read_bytes()
+        assert requests.get(f"{url}/pool/main/other_1_s390x.deb", timeout=60).status_code == 404
+        assert requests.get(f"{url}/pool/main/nothing.deb", timeout=60).status_code == 404
+
+
+def test_paths_do_not_leave_the_archive(debian: Debian, tmp_path: Path):
+    (tmp_path / "secret").write_text("secret")
+    with requests.Session() as session, serving(debian.archive.folder) as mirror:
+        request = requests.Request("GET", mirror.url).prepare()
+        request.url = f"{mirror.url}/%2e%2e/secret"
+        assert session.send(request, timeout=60).status_code == 404

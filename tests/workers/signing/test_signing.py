@@ -1,0 +1,428 @@
+"""signing.yaml: where the secret comes from, which keys count, programs that sign elsewhere."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from config.models import Secret, Signing, VaultSecret
+from tests.workers.publishing import RpmFactory
+from tests.workers.signing.test_sign import agents, copies, gone_soon
+from workers.base.errors import CannotRun
+from workers.signing.agent import agent, gpg
+from workers.signing.sign import Signer, signer_of, verify_packages
+
+
+@dataclass(frozen=True)
+class MadeKey:
+    home: Path
+    fingerprint: str
+    public: str
+    secret: str
+
+
+@pytest.fixture(scope="session")
+def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeKey]:
+    """(name, passphrase, expires) → a small key, made once."""
+    made: dict[tuple[str, ...], MadeKey] = {}
+
+    def make(name: str, passphrase: str = "", expires: str = "never") -> MadeKey:
+        if (name, passphrase, expires) not in made:
+            home = tmp_path_factory.mktemp("key") / "gnupg"
+            home.mkdir(mode=0o700)
+            with agent(home):
+                words = ("--pinentry-mode", "loopback", "--passphrase", passphrase)
+                gpg(home, *words, "--quick-generate-key", name, "rsa2048", "sign", expires)
+                listing = gpg(home, "--with-colons", "--list-keys").output
+                fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+                secret = gpg(home, *words, "--armor", "--export-secret-keys").output
+                public = gpg(home, "--armor", "--export").output
+            made[name, passphrase, expires] = MadeKey(home, fingerprint, public, secret)
+        return made[name, passphrase, expires]
+
+    return make
+
+
+def secret_file(folder: Path, content: str, name: str = "key") -> Secret:
+    path = folder / name
+    path.write_text(content)
+    path.chmod(0o600)
+    return Secret(file=str(path))
+
+
+def homes_in_memory() -> set[str]:
+    return {
+        p.name for base in ("/dev/shm", "/run", f"/run/user/{os.getuid()}") for p in Path(base).glob("kitten-key-*")
+    }
+
+
+def refused(signing: Signing, state: Path) -> str:
+    with pytest.raises(CannotRun) as refusal, signer_of(signing, state, "Tests"):
+        pass
+    assert "\n" not in refusal.value.what
+    assert refusal.value.mend
+    return refusal.value.what
+
+
+def signs(key: Signer, rpm: Path, into: Path) -> None:
+    (package,) = copies((rpm,), into)
+    key.sign_packages([package])
+    verify_packages([package], key.public_key)
+    assert package.read_bytes() != rpm.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------ secrets, and memory
+
+
+@pytest.mark.parametrize("passphrase", ["", "correct horse"])
+def test_a_secret_of_a_file_signs_and_leaves_no_home(
+    tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey], passphrase: str
+) -> None:
+    made, before = make_key("one", passphrase), homes_in_memory()
+    word = secret_file(tmp_path, passphrase + "\n", "word") if passphrase else None
+    with signer_of(Signing(secret=secret_file(tmp_path, made.secret), passphrase=word), tmp_path, "") as key:
+        assert key.fingerprint == made.fingerprint
+        assert len(homes_in_memory() - before) == 1
+        signs(key, make_rpms("aarch64")[0], tmp_path)
+    assert homes_in_memory() <= before
+
+
+def test_a_wrong_passphrase_is_found_before_anything_is_signed(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
+    made = make_key("one", "correct horse")
+    what = refused(
+        Signing(secret=secret_file(tmp_path, made.secret), passphrase=secret_file(tmp_path, "wrong", "word")), tmp_path
+    )
+    assert what.startswith(f"the key {made.fingerprint} does not sign: gpg failed: gpg: signing failed: ")
+
+
+def test_a_passphrase_that_is_not_given_is_not_asked_for(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+    made = make_key("one", "correct horse")
+    what = refused(Signing(secret=secret_file(tmp_path, made.secret)), tmp_path)
+    assert what.startswith(f"the key {made.fingerprint} does not sign: ")
+
+
+def test_a_systemd_credential_signs(
+    tmp_path: Path, make_key: Callable[..., MadeKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_key("one")
+    secret_file(tmp_path, made.secret, "signing-key")
+    signing = Signing(secret=Secret(credential="signing-key"))
+    assert (
+        refused(signing, tmp_path) == "the signing key: no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)"
+    )
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with signer_of(signing, tmp_path, "") as key:
+        assert key.fingerprint == made.fingerprint
+    other = Signing(secret=Secret(credential="other"))
+    assert refused(other, tmp_path) == "the signing key: there is no credential other"
+
+
+def test_a_secret_that_others_may_read_or_that_is_none_is_refused(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
+    secret = secret_file(tmp_path, make_key("one").secret)
+    (tmp_path / "key").chmod(0o640)
+    assert refused(Signing(secret=secret), tmp_path) == f"the signing key: others may read {tmp_path}/key"
+    assert (
+        refused(Signing(secret=Secret(file="nowhere")), tmp_path)
+        == f"the signing key: there is no file {tmp_path}/nowhere"
+    )
+    empty = secret_file(tmp_path, " \n", "empty")
+    assert refused(Signing(secret=empty), tmp_path) == f"the signing key: {tmp_path}/empty is empty"
+    before = homes_in_memory()
+    rubbish = secret_file(tmp_path, "rubbish", "rubbish")
+    assert refused(Signing(secret=rubbish), tmp_path) == "the signing key is not a secret key that GnuPG can read"
+    assert homes_in_memory() <= before
+
+
+def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
+    signing, before = Signing(secret=secret_file(tmp_path, make_key("one").secret)), homes_in_memory()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with signer_of(signing, tmp_path, ""):
+            os.write(tell, b"x")
+            time.sleep(60)
+    os.read(told, 1)
+    (home,) = homes_in_memory() - before
+    place = next(p for base in ("/dev/shm", "/run", f"/run/user/{os.getuid()}") if (p := Path(base, home)).is_dir())
+    served = agents(place)
+    assert served
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for _ in range(100):
+        if not place.exists():
+            break
+        time.sleep(0.1)
+    assert not place.exists()
+    assert gone_soon(served)
+
+
+# ------------------------------------------------------------------------------------------------------------ Vault
+
+
+class _Vault(http.server.BaseHTTPRequestHandler):
+    """Vault's KV version 2 as its HTTP interface is documented; not Vault itself."""
+
+    secrets: dict[str, dict[str, object]] = {}  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        if self.headers.get("X-Vault-Token") != "s.right":
+            return self.answer(403, {"errors": ["permission denied"]})
+        if self.path not in self.secrets:
+            return self.answer(404, {"errors": []})
+        return self.answer(200, {"data": {"data": self.secrets[self.path], "metadata": {"version": 1}}})
+
+    def answer(self, status: int, document: dict[str, object]) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def vault(make_key: Callable[..., MadeKey]) -> Iterator[str]:
+    _Vault.secrets = {"/v1/secret/data/kitten/signing": {"key": make_key("one").secret, "number": 1}}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Vault)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_secret_of_vault_signs(
+    vault: str, tmp_path: Path, make_key: Callable[..., MadeKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_file(tmp_path, "s.right\n", "token")
+    secret = VaultSecret(path="kitten/signing", field="key", address=vault, token_file="token")
+    with signer_of(Signing(secret=Secret(vault=secret)), tmp_path, "") as key:
+        assert key.fingerprint == make_key("one").fingerprint
+    monkeypatch.setenv("VAULT_ADDR", vault + "/")
+    monkeypatch.setenv("VAULT_TOKEN", "s.right")
+    secret = VaultSecret(path="kitten/signing", field="key")
+    with signer_of(Signing(secret=Secret(vault=secret)), tmp_path, "") as key:
+        assert key.fingerprint == make_key("one").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "token", "expected"),
+    [
+        ("kitten/signing", "key", "s.wrong", "Vault answered 403 for {url}: the token may not read it, or has expired"),
+        ("kitten/other", "key", "s.right", "Vault answered 404 for {url}: no such secret"),
+        ("kitten/signing", "other", "s.right", "{url} has no field other"),
+        ("kitten/signing", "number", "s.right", "the field number of {url} is no text"),
+        ("kitten/signing", "key", "", "no token for Vault"),
+    ],
+)
+def test_what_vault_does_not_give_is_told_in_a_line_without_the_token(
+    vault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, field: str, token: str, expected: str
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", token)
+    secret = VaultSecret(path=path, field=field, address=vault)
+    what = refused(Signing(secret=Secret(vault=secret)), tmp_path)
+    assert what == "the signing key: " + expected.format(url=f"{vault}/v1/secret/data/{path}")
+
+
+def test_a_vault_that_does_not_answer_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "s.right")
+    secret = VaultSecret(path="a", field="b", address="http://127.0.0.1:9")
+    what = refused(Signing(secret=Secret(vault=secret)), tmp_path)
+    assert what == "the signing key: Vault at http://127.0.0.1:9 does not answer (ConnectionError)"
+    monkeypatch.delenv("VAULT_ADDR", raising=False)
+    nowhere = Secret(vault=VaultSecret(path="a", field="b"))
+    assert refused(Signing(secret=nowhere), tmp_path) == "the signing key: no address of Vault"
+
+
+# ----------------------------------------------------------------------------------------------------- key rotation
+
+
+def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
+    tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey]
+) -> None:
+    old, new, foreign = make_key("old"), make_key("new"), make_key("foreign")
+    rpms = make_rpms("aarch64")
+    by = {}
+    for name, made in {"old": old, "foreign": foreign}.items():
+        (tmp_path / name).mkdir()
+        with signer_of(Signing(secret=secret_file(tmp_path, made.secret)), tmp_path, "") as key:
+            by[name] = copies(rpms[:1], tmp_path / name)
+            key.sign_packages(by[name])
+    rotated = Signing(
+        key=new.fingerprint,
+        earlier=(old.fingerprint,),
+        secret=secret_file(tmp_path, new.secret),
+        public_keys=(old.public,),
+    )
+    with signer_of(rotated, tmp_path, "") as key:
+        assert (key.fingerprint, key.earlier) == (new.fingerprint, (old.fingerprint,))
+        assert key.public_key.count("-----BEGIN PGP PUBLIC KEY BLOCK-----") == 2
+        fresh = copies(rpms[:1], tmp_path)
+        key.sign_packages(fresh)
+        verify_packages([*by["old"], *fresh], key.public_key)
+        with pytest.raises(CannotRun, match="not signed by the distribution's key"):
+            verify_packages(by["foreign"], key.public_key)
+        with pytest.raises(CannotRun, match="not signed by the distribution's key"):
+            verify_packages(fresh, old.public)
+
+
+def test_an_earlier_key_whose_public_part_is_missing_is_told_of(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
+    old, new = make_key("old"), make_key("new")
+    signing = Signing(key=new.fingerprint, earlier=(old.fingerprint,), secret=secret_file(tmp_path, new.secret))
+    assert refused(signing, tmp_path) == f"the public key {old.fingerprint} is missing"
+
+
+def test_the_secret_of_another_key_than_the_one_named_is_refused(
+    tmp_path: Path, make_key: Callable[..., MadeKey]
+) -> None:
+    old, new = make_key("old"), make_key("new")
+    signing = Signing(key=new.fingerprint, secret=secret_file(tmp_path, old.secret), public_keys=(new.public,))
+    assert refused(signing, tmp_path) == (
+        f"the secret part of the key {new.fingerprint} is missing: there is {old.fingerprint}"
+    )
+
+
+def test_an_expired_key_signs_nothing(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+    made = make_key("short", "", "seconds=1")
+    time.sleep(2)
+    what = refused(Signing(secret=secret_file(tmp_path, made.secret)), tmp_path)
+    assert what.startswith(f"the key {made.fingerprint} expired on 2")
+
+
+@pytest.mark.parametrize("role", ["current", "earlier"])
+def test_a_revoked_key_is_refused(tmp_path: Path, make_key: Callable[..., MadeKey], role: str) -> None:
+    made, other = make_key("revoked"), make_key("new")
+    (certificate,) = (made.home / "openpgp-revocs.d").glob("*.rev")
+    home = tmp_path / "copy"
+    shutil.copytree(made.home, home, ignore=shutil.ignore_patterns("S.*"))
+    revocation = tmp_path / "revocation"
+    revocation.write_text(certificate.read_text().replace(":-----BEGIN", "-----BEGIN"))
+    gpg(home, "--import", revocation)
+    public = gpg(home, "--armor", "--export").output
+    signing = Signing(secret=secret_file(tmp_path, made.secret), public_keys=(public,))
+    if role == "earlier":
+        signing = Signing(
+            key=other.fingerprint,
+            earlier=(made.fingerprint,),
+            secret=secret_file(tmp_path, other.secret),
+            public_keys=(public,),
+        )
+    assert refused(signing, tmp_path) == f"the key {made.fingerprint} was revoked"
+
+
+# ------------------------------------------------------------------------------------------- programs that sign elsewhere
+
+
+@pytest.fixture
+def program(tmp_path: Path, make_key: Callable[..., MadeKey]) -> Callable[[str], Signing]:
+    """Shell text ($1 key, $2 file, $3 signature) → a section with it as the command; its key is "one"."""
+    made = make_key("one")
+
+    def section(text: str, timeout: int = 60) -> Signing:
+        path = tmp_path / "sign-elsewhere"
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return Signing(
+            backend="command",
+            key=made.fingerprint,
+            public_keys=(made.public,),
+            command=(str(path), "{key}", "{file}", "{signature}"),
+            timeout_seconds=timeout,
+        )
+
+    return section
+
+
+def _by(made: MadeKey, *words: str) -> str:
+    return (
+        f"exec gpg --homedir {made.home} --batch --yes {' '.join(words)} --pinentry-mode loopback --passphrase '' "
+        f'-u {made.fingerprint} -o "$3" --detach-sign "$2"'
+    )
+
+
+@pytest.fixture
+def ended(make_key: Callable[..., MadeKey]) -> Iterator[None]:
+    """The agents that the programs' own gpg started end."""
+    yield
+    for name in ("one", "foreign"):
+        subprocess.run(["gpgconf", "--homedir", make_key(name).home, "--kill", "gpg-agent"], check=True)
+
+
+@pytest.mark.parametrize("words", [(), ("--armor",)], ids=["binary", "armored"])
+def test_a_program_signs_packages_and_indexes(
+    tmp_path: Path,
+    make_rpms: RpmFactory,
+    make_key: Callable[..., MadeKey],
+    program: Callable[..., Signing],
+    ended: None,
+    words: tuple[str, ...],
+) -> None:
+    file = tmp_path / "repomd.xml"
+    file.write_text("index")
+    packages = copies(make_rpms("aarch64"), tmp_path)
+    with signer_of(program(_by(make_key("one"), *words)), tmp_path, "") as key:
+        key.sign_packages(packages)
+        signature = key.sign_detached(file)
+    verify_packages(packages, make_key("one").public)
+    assert signature.read_text().startswith("-----BEGIN PGP SIGNATURE-----\n\n")
+    gpg(make_key("one").home, "--verify", signature, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sleep 60", "did not end within 1 s"),
+        ('echo garbage > "$3"', "what the signing program sign-elsewhere wrote is no OpenPGP signature"),
+        ("true", "the signing program sign-elsewhere wrote no signature"),
+        ("echo no bridge >&2; exit 3", "the signing program sign-elsewhere ended with 3: no bridge"),
+        ("FOREIGN", "the signing program sign-elsewhere signed with "),
+        ("CHANGED", "the signing program sign-elsewhere signed something else than it was given"),
+    ],
+)
+def test_a_program_that_does_not_sign_well_changes_nothing(
+    tmp_path: Path,
+    make_rpms: RpmFactory,
+    make_key: Callable[..., MadeKey],
+    program: Callable[..., Signing],
+    ended: None,
+    text: str,
+    expected: str,
+) -> None:
+    text = text.replace("FOREIGN", _by(make_key("foreign")))
+    text = text.replace("CHANGED", 'echo more >> "$2"; ' + _by(make_key("one")))
+    if "echo more" in text:  # what it signs must be another file than the one that is checked
+        text = text.replace('"$2"; ', '"$3.other"; ').replace('--detach-sign "$2"', '--detach-sign "$3.other"')
+    file = tmp_path / "repomd.xml"
+    file.write_text("index")
+    packages = copies(make_rpms("aarch64"), tmp_path)
+    before = {package: package.read_bytes() for package in packages}
+    with signer_of(program(text, 1 if "sleep" in text else 60), tmp_path, "") as key:
+        with pytest.raises(CannotRun) as refusal:
+            key.sign_packages(packages)
+        assert expected in refusal.value.what
+        assert "\n" not in refusal.value.what
+        with pytest.raises(CannotRun) as refusal:
+            key.sign_detached(file)
+        assert expected in refusal.value.what
+    assert {package: package.read_bytes() for package in packages} == before
+    assert not list(tmp_path.glob("*.asc")) + list(tmp_path.glob(".*.next")) + list(tmp_path.glob(".signing-*"))

@@ -1,0 +1,194 @@
+"""The artifact store as a build sees it: inputs from it, and a finished folder that appears in it whole.
+
+A store is any fsspec URL. On a local one a folder appears by one rename; elsewhere ``build.json`` is written last, and a
+folder without it is no build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+from config.models import Site
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.results import Artifact, BuildResult, Result, SourceResult
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
+MAX_RESULT = 256 << 20
+"""Bytes of a result file that are read. The proof of a package with ten thousand files has a tenth of this."""
+_Result = TypeVar("_Result", bound=Result)
+
+
+def store(site: Site, state: Path, *, trial: bool = False) -> str:
+    """URL of the site's artifacts.
+
+    :param trial: of those that try-builds made. They are never taken for a build's own, however equal their inputs: the
+        workers they come from run what anybody sends.
+    """
+    url = site.distribution.artifacts.replace("{state}", str(state))
+    url = url.rstrip("/") if "://" in url else str(state / url)
+    return f"{url}/try" if trial else url
+
+
+def is_local(url: str) -> bool:
+    """Whether the URL is a path of this host."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """The path of a local URL."""
+    return Path(url.removeprefix("file://")).absolute()
+
+
+def read_result(url: str, kind: type[_Result]) -> _Result | None:
+    """A result file of the store, or None where there is none.
+
+    :raises CannotRun: when the store cannot be read, or it is no such result.
+    """
+    try:
+        if is_local(url):
+            if (path := local_path(url)).exists() and not path.is_file():
+                raise CannotRun(f"{url} is no plain file", "it is no result file of this kitten")
+            stream = path.open("rb")
+        else:
+            import fsspec
+
+            stream = fsspec.open(url, "rb").open()
+        with stream:
+            content = stream.read(MAX_RESULT + 1)
+        if len(content) > MAX_RESULT:
+            raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "it is no result file of this kitten")
+        text = content.decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, ImportError, OSError) as error:
+        raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
+    try:
+        return kind.read(text)
+    except ValueError as error:
+        raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
+
+
+def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
+    """A source folder's absolute URL and its result.
+
+    :raises CannotRun: when there is no source, or it holds no SRPM.
+    """
+    if "://" not in url and not Path(url).is_absolute():
+        url = str(Path(url).absolute()) if Path(url, "source.json").is_file() else str(state / url)
+    url = url.rstrip("/")
+    result = read_result(f"{url}/source.json", SourceResult)
+    if result is None:
+        raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
+    if result.outcome != "held" or result.srpm is None:
+        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "mend it and run kitten source again")
+    return url, result
+
+
+def fetch(folder: str, artifact: Artifact) -> Path:
+    """A file of an artifact folder as a local one: itself where it is local, else from the cache; its checksum holds.
+
+    :raises CannotRun: when it is missing or is not what its result file says.
+    """
+    if not _PLAIN_NAME.fullmatch(artifact.name):
+        raise CannotRun(f"{folder}: {artifact.name!r} is not a file name")
+    url = f"{folder}/{artifact.name}"
+    if is_local(url):
+        path = local_path(url)
+        if not path.is_file():
+            raise CannotRun(f"{path} is missing", "make the source again: kitten source")
+    else:
+        path = cache.entry("fetched", artifact.sha256, lambda at: _download(url, at / artifact.name)) / artifact.name
+    if (found := sha256(path)) != artifact.sha256:
+        raise CannotRun(
+            f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again"
+        )
+    return path
+
+
+def fetch_url(url: str) -> Path:
+    """An SRPM given by path or URL as a local file.
+
+    :raises CannotRun: when it cannot be had.
+    """
+    if is_local(url):
+        if not local_path(url).is_file():
+            raise CannotRun(f"there is no file {url}")
+        return local_path(url)
+    name = url.rsplit("/", 1)[-1]
+    if not _PLAIN_NAME.fullmatch(name):
+        raise CannotRun(f"{url} names no file")
+    into = cache.root() / "fetched" / hashlib.sha256(url.encode()).hexdigest()
+    with cache.locked(into.with_name(f".{into.name}.lock")):
+        into.mkdir(parents=True, exist_ok=True)
+        _download(url, into / name)
+    return into / name
+
+
+def _download(url: str, path: Path) -> None:
+    import fsspec
+
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with fsspec.open(url, "rb") as source, partial.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(f"cannot fetch {url}: {error}", "check the address, the network and its credentials") from None
+    partial.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def described(path: Path, folder: str, digest: str = "") -> Artifact:
+    """A file as it will lie in ``folder``."""
+    return Artifact(
+        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256(path), size=path.stat().st_size
+    )
+
+
+def partial_folder(url: str) -> Path:
+    """An empty folder from which ``publish`` can rename: beside the final one where that is local."""
+    if is_local(url):
+        final = local_path(url)
+        partial = final.with_name(f".{final.name}.partial")
+    else:
+        partial = cache.root() / "outgoing" / hashlib.sha256(url.encode()).hexdigest()
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def publish(partial: Path, result: BuildResult) -> None:
+    """Let a finished folder appear in the store as ``result.url``; one of that name is replaced.
+
+    :raises CannotRun: when a remote store refuses.
+    """
+    result.write(partial / "build.json")
+    if is_local(result.url):
+        final = local_path(result.url)
+        if final.exists():
+            old = final.with_name(f".{final.name}.old.{os.getpid()}")
+            final.rename(old)
+            partial.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.rename(final)
+        return
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(result.url)
+        for file in sorted(partial.iterdir(), key=lambda file: (file.name == "build.json", file.name)):
+            system.put_file(str(file), f"{path}/{file.name}")
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(f"cannot write {result.url}: {error}", "check the address and its credentials") from None
+    shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""A build as ``kitten build`` left it: build.json and the proofs beside it, and its packages, by fsspec URL.
+
+build.json is input from another machine. A file name in it that is a path, or a file that is not what its checksum
+says, is refused here, before anything else looks at it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+from config.nevra import Nevra
+from workers.artifacts.artifact_store import read_result
+from workers.base.errors import CannotRun
+from workers.formats import rpm_file
+from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*\.rpm")
+_OURS = 2
+"""Links of a file that nobody but the build's folder and we have."""
+_CHECKSUM = re.compile(r"[0-9a-f]{64}")
+_Result = TypeVar("_Result", bound=Result)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build and what is known of it."""
+
+    url: str
+    result: BuildResult
+    verify: VerifyResult | None
+    test: TestResult | None
+
+    def fetch(self, artifact: Artifact, into: Path, *, link: bool = False) -> Path:
+        """Bring a package into a folder and return its path.
+
+        :param link: a hard link will do, where the build lies on the same file system and nobody else has a link to the
+            file: the caller never changes it and checks its checksum itself. Else it is copied, and its checksum checked.
+        :raises CannotRun: when the file is missing, not what build.json says, or no package that may be read
+            (:mod:`workers.formats.rpm_file`).
+        """
+        path = into / artifact.name
+        if not (link and self._linked(artifact, path)):
+            self._copied(artifact, path)
+        try:
+            rpm_file.look(path)
+        except CannotRun:
+            path.unlink()
+            raise
+        return path
+
+    def _linked(self, artifact: Artifact, path: Path) -> bool:
+        try:
+            os.link(_local(f"{self.url}/{artifact.name}"), path, follow_symlinks=False)
+        except OSError:  # remote, or another file system
+            return False
+        status = path.lstat()
+        # What has one more link could be changed through it, wherever that lies; a symbolic link leads elsewhere.
+        if alone := stat.S_ISREG(status.st_mode) and status.st_nlink == _OURS:
+            return alone
+        path.unlink()
+        return False
+
+    def _copied(self, artifact: Artifact, path: Path) -> None:
+        beside = f"{self.url}/{artifact.name}"
+        digest = hashlib.sha256()
+        with self._open(beside, artifact.url) as source, path.open("wb") as copy:
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+                copy.write(chunk)
+        if digest.hexdigest() != artifact.sha256:
+            path.unlink()
+            raise CannotRun(
+                f"{beside} is not what build.json says: SHA-256 {digest.hexdigest()}, expected {artifact.sha256}",
+                "the artifact was changed or cut short; build it again",
+            )
+
+    def _open(self, beside: str, named: str) -> IO[bytes]:
+        """The file beside build.json, or the one that build.json names in the same store: a source package's."""
+        import fsspec
+
+        for url in dict.fromkeys((beside, named)):
+            if not url or _store_of(url) != _store_of(self.url):
+                continue
+            try:
+                if "://" not in url or url.startswith("file://"):
+                    return _plain(_local(url))
+                stream: IO[bytes] = fsspec.open(url, "rb").open()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise CannotRun(f"cannot read {url}: {error.strerror or error}", "check it, or build it again") from None
+            return stream
+        raise CannotRun(f"{beside} is missing", "the build's folder is incomplete; build it again")
+
+
+def open_build(url: str, state: Path) -> Build:
+    """Read a build's results.
+
+    :param url: fsspec URL or path of the folder; a relative one lies below the state folder, or the working folder.
+    :raises CannotRun: when there is no build, a result of another version, or a file name in it that is a path.
+    """
+    if "://" not in url and not Path(url).is_absolute():
+        url = str(Path(url).absolute()) if Path(url, "build.json").is_file() else str(state.absolute() / url)
+    url = url.rstrip("/")
+    result = read_result(f"{url}/build.json", BuildResult)
+    if result is None:
+        raise CannotRun(f"there is no build at {url}: no build.json", "give the folder that `kitten build` named")
+    for artifact in (*result.rpms, *((result.srpm,) if result.srpm else ())):
+        if not _PLAIN_NAME.fullmatch(artifact.name) or not _CHECKSUM.fullmatch(artifact.sha256):
+            what = f"{artifact.name[:200]!r} with checksum {artifact.sha256[:80]!r} is no package file"
+            raise CannotRun(f"{url}/build.json: {what}", "build the package again")
+    _require_name(url, result)
+    return Build(
+        url, result, read_result(f"{url}/verify.json", VerifyResult), read_result(f"{url}/test.json", TestResult)
+    )
+
+
+def _require_name(url: str, result: BuildResult) -> None:
+    """See that the name under which a build is told of everywhere is that of its source package."""
+    if result.srpm is None:
+        return
+    try:
+        same = Nevra.parse(f"{result.nevr}.src").file == result.srpm.name
+    except ValueError:
+        same = False
+    if not same:
+        what = f"{url}/build.json: {result.nevr[:200]!a} is not the name of {result.srpm.name}"
+        raise CannotRun(what, "build the package again")
+
+
+def _local(url: str) -> Path:
+    if "://" in url and not url.startswith("file://"):
+        raise OSError(f"{url} is not a local file")
+    return Path(url.removeprefix("file://"))
+
+
+def _store_of(url: str) -> str:
+    """Protocol and host of a URL; of paths, none."""
+    protocol, there, rest = url.removeprefix("file://").partition("://")
+    return f"{protocol}://{rest.partition('/')[0]}" if there else ""
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """A file, opened; never a link's target, a pipe or a device.
+
+    :raises CannotRun: when it is one of those.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        if path.is_symlink():
+            raise CannotRun(f"{path} is a symbolic link, not a package", "build it again") from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CannotRun(f"{path} is no plain file", "build it again")
+    return os.fdopen(handle, "rb")
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that may not be there."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""What ``kitten verify`` and ``kitten test`` are asked about: package files by path, or a build by its address."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from workers.base import options as options_of_all
+from workers.base.errors import CannotRun, DidNotHold
+from workers.base.options import CommandT
+
+if TYPE_CHECKING:
+    from config.models import Target
+    from workers.artifacts.builds import Build
+    from workers.results import Artifact, Result
+
+_ResultKind = TypeVar("_ResultKind", bound="Result")
+
+
+def options(command: CommandT) -> CommandT:
+    """The options both commands take."""
+    for decorate in (
+        click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path)),
+        options_of_all.json,
+        options_of_all.state,
+        options_of_all.site,
+        click.option("--build", "build_url", metavar="URL", help="Folder that `kitten build` made, instead of PATHs."),
+        click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml."),
+    ):
+        command = decorate(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The packages a command speaks of."""
+
+    name: str
+    packages: tuple[Path, ...]
+    artifacts: tuple[Artifact, ...]
+    """The same packages by checksum, in the same order."""
+    build: Build | None = None
+
+    def keep(self, name: str, content: Path) -> Artifact:
+        """Store a file in the build's folder, by temporary file and rename."""
+        assert self.build is not None  # noqa: S101 - only a build has a folder
+        store(self.build.url, name, content)
+        return artifact(content, f"{self.build.url}/{name}", name)
+
+
+def subject(
+    target: Target,
+    state: Path,
+    paths: Sequence[Path],
+    build_url: str | None,
+    scratch: Path,
+    find: Callable[[Sequence[Path]], tuple[Path, ...]] | None = None,
+) -> Subject:
+    """Find the packages; those of a build are brought to ``scratch`` if they are not on this file system.
+
+    :param find: what is taken of the paths, if not the packages only.
+    :raises CannotRun: no package, no build, another target's build, a package that is not what build.json says.
+    """
+    if bool(paths) == bool(build_url):
+        raise CannotRun("name either packages or a build", "give PATHs, or --build URL")
+    if build_url is None:
+        packages = (find or packages_in)(paths)
+        return Subject(packages[0].name, packages, tuple(artifact(path, str(path.absolute())) for path in packages))
+    from workers.artifacts.builds import open_build
+
+    build = open_build(build_url, state)
+    if build.result.target != target.name:
+        raise CannotRun(f"{build.url} was built for {build.result.target}, not {target.name}", "give its own --target")
+    if not build.result.rpms:
+        raise CannotRun(f"{build.url} holds no packages", "build it again")
+    scratch.mkdir(parents=True, exist_ok=True)
+    packages = tuple(build.fetch(rpm, scratch, link=True) for rpm in build.result.rpms)
+    found = tuple(artifact(path, rpm.url) for path, rpm in zip(packages, build.result.rpms, strict=True))
+    for ours, named in zip(found, build.result.rpms, strict=True):
+        if ours.sha256 != named.sha256:
+            raise CannotRun(f"{build.url}/{named.name} is not what build.json says", "it was changed; build it again")
+    return Subject(build.result.nevr or build.result.package, packages, found, build)
+
+
+def packages_in(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Package files, and those in the folders among the paths."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(path.glob("*.rpm"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise CannotRun(f"{path} is not there", "give package files or folders of them")
+    if not found:
+        raise CannotRun(f"no packages in {', '.join(map(str, paths))}", "give package files or folders of them")
+    if len({path.name for path in found}) != len(found):
+        raise CannotRun("two of the packages have the same file name", "give each package once")
+    return tuple(found)
+
+
+def artifact(path: Path, url: str, name: str = "") -> Artifact:
+    """A file by its checksum."""
+    from workers.results import Artifact
+
+    return Artifact(name=name or path.name, url=url, sha256=sha256_of(path), size=path.stat().st_size)
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file; one that did not change is read once."""
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _sha256(path: Path, _size: int, _modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def store(folder_url: str, name: str, content: Path) -> None:
+    """Put a file into an artifact folder: a reader sees the whole of it or what was there before."""
+    from workers.artifacts.artifact_store import is_local, local_path
+
+    temporary = f".{name}.{os.getpid()}"
+    if is_local(folder_url):
+        folder = local_path(folder_url)
+        partial = folder / temporary
+        try:
+            shutil.copyfile(content, partial)
+            partial.replace(folder / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        return
+    import fsspec
+
+    files, remote = fsspec.url_to_fs(folder_url)
+    files.put_file(str(content), f"{remote}/{temporary}")
+    files.mv(f"{remote}/{temporary}", f"{remote}/{name}")
+
+
+def failed(kind: type[_ResultKind], target_name: str, error: Exception) -> _ResultKind:
+    """The result of a command that ended early."""
+    first = str(error).splitlines()[0]
+    outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
+    fields = {"target": target_name, "outcome": outcome, "summary": first, "cause": str(error)}
+    return kind.model_validate(fields)

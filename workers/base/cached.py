@@ -1,0 +1,244 @@
+"""What the cache holds, who uses it, and its removal: the work of ``kitten cache`` and of ``make clean``.
+
+Nothing here needs more than Python: `make clean` runs it without the Python environment.
+
+Two sorts of entries. Those of :func:`workers.base.cache.entry` have locks of their own: each goes or stays by itself. All else
+(apt's lists, mirrors of dist-git, remembered facts …) goes only when no command at all uses the cache. An entry is renamed
+under its lock and removed afterwards: killed in between, it is found as a leftover the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.base import cache
+from workers.base.errors import CannotRun
+
+KINDS = {
+    "trees": "the sandbox trees that builds run in",
+    "sandbox-base": "the package that stands for a tree",
+    "sandbox-database": "a tree's rpm database",
+    "scratch": "folders of builds that run, or were killed",
+    "staged": "copies of buildroot repositories",
+    "fetched": "artifacts from other hosts",
+    "outgoing": "artifacts on their way to other hosts",
+    "lookaside": "tarballs of sources",
+    "dist-git": "mirrors of dist-git repositories",
+    "apt": "apt's lists for guests and trees",
+    "facts": "what was observed in files, to be recalled by verify",
+    "guests": "kernels and programs of guests",
+    "guest-modules": "further kernel modules of guests",
+    "guest-programs": "programs compiled for guests",
+    "guest-rpm": "rpm for guests",
+    "guest-stand-in": "packages that stand for a guest's own files",
+    "guest-provides": "what a guest's files provide",
+    "guest-database": "rpm databases of guests",
+    "guest-emulators": "emulators for guests in guests",
+    "guest-perf": "profilers for guests",
+    "initramfs": "archives that guests boot",
+    "login": "userlands to log in to",
+    "saved": "saved guests: memory and state",
+    "images": "cloud images",
+    "uefi": "firmware and boot loaders",
+    "kvm": "whether KVM works on this host",
+    "leases": "who has guests on this host",
+    "locks": "who builds what at this moment",
+    "bench": "packages of the benchmarks",
+}
+_PLAIN = frozenset({"staged", "fetched", "outgoing", "dist-git", "apt", "facts", "kvm", "leases", "locks"})
+"""Kinds without locks of their own."""
+_SCRATCH = "scratch"
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
+_LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?:partial|gone-[0-9a-f]{8})")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in the cache that stays or goes as a whole."""
+
+    kind: str
+    name: str
+    path: Path
+    size: int
+    """Bytes on the disk."""
+    used: float
+    """When it was used last, seconds since 1970; of a kind without locks, when it changed last."""
+    user: str = ""
+    """Who uses it at this moment; empty: nobody."""
+    leftover: bool = False
+    """What a killed command left."""
+
+
+def entries(kinds: Sequence[str] = ()) -> list[Entry]:
+    """All entries of some kinds, or of all.
+
+    :raises CannotRun: when no kind has that name.
+    """
+    root = checked_root()
+    there = sorted(path.name for path in root.iterdir() if _is_folder(path)) if root.is_dir() else []
+    if unknown := [kind for kind in kinds if kind not in KINDS and kind not in there]:
+        raise CannotRun(f"the cache has no kind {', '.join(unknown)}", f"choose from: {', '.join({**KINDS, **dict.fromkeys(there)})}")
+    busy = _holder(cache.mark())
+    return [found for kind in there if not kinds or kind in kinds for found in _of_kind(root / kind, busy)]
+
+
+def remove(found: Entry) -> str:
+    """Remove an entry; why it stays, or nothing when it is gone."""
+    root = checked_root()
+    with contextlib.ExitStack() as held:
+        left = _LEFTOVER.fullmatch(found.path.name)
+        name = left["key"] if left else found.name
+        making = found.path.with_name(f".{name}.lock")
+        if found.kind in _PLAIN:
+            wanted = [cache.mark()]
+        elif found.kind == _SCRATCH:
+            # A build makes its lock and takes it while it holds this one.
+            held.enter_context(cache.lock(root / _SCRATCH / "sweep"))
+            wanted = [found.path.with_name(f"{found.name}.lock")]
+        else:
+            wanted = [making] if left else [making, cache.mark_of(found.path)]
+        for path in wanted:
+            try:
+                held.enter_context(cache.lock(path, _AT_ONCE))
+            except BlockingIOError:
+                return f"in use by {_holder(path) or 'a command that runs'}"
+            except OSError as error:
+                return f"{path}: {error.strerror}"
+        gone = found.path.with_name(f".{name}.gone-{secrets.token_hex(4)}")
+        try:
+            found.path.rename(gone)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"{found.path}: {error.strerror}"
+        if found.kind not in _PLAIN and not (left and found.path.with_name(name).exists()):
+            for path in wanted:
+                path.unlink(missing_ok=True)  # who waits for it sees that it is another file (workers.base.cache.lock)
+    return remove_folder(gone)
+
+
+def tidy() -> None:
+    """Remove lock files that nobody holds and folders that are empty; nothing while a command uses the cache."""
+    root = checked_root()
+    if not root.is_dir():
+        return
+    with contextlib.suppress(OSError), cache.lock(cache.mark(), _AT_ONCE):
+        for kind in filter(_is_folder, sorted(root.iterdir())):
+            for path in list(kind.iterdir()):
+                if not _is_folder(path) and (_is_lock(path) or kind.name in ("locks", "leases")):
+                    with contextlib.suppress(OSError), cache.lock(path, _AT_ONCE):
+                        path.unlink()
+            with contextlib.suppress(OSError):
+                kind.rmdir()
+        if list(root.iterdir()) == [cache.mark()]:
+            cache.mark().unlink()
+            root.rmdir()
+
+
+def remove_folder(folder: Path) -> str:
+    """Remove a file or a folder, whatever modes are in it; why something stays, or nothing.
+
+    What belongs to this user's subordinate ids (a tree that was half made in a user namespace) is removed from such a namespace.
+    """
+    if not folder.is_dir() or folder.is_symlink():
+        with contextlib.suppress(FileNotFoundError):
+            folder.unlink()
+        return ""
+    if cache.remove(folder):
+        return ""
+    errors: list[str] = []
+    shutil.rmtree(folder, onerror=lambda _function, path, info: errors.append(f"{path}: {info[1]}"))
+    return errors[0] if errors else ""
+
+
+def checked_root() -> Path:
+    """The cache folder.
+
+    :raises CannotRun: when it is a folder that surely holds something else.
+    """
+    root = cache.root()
+    for other in (Path.home().resolve(), Path(__file__).resolve().parents[1]):
+        if other.is_relative_to(root.resolve()):
+            raise CannotRun(f"{root} cannot be a cache of ours: {other} is in it", "set KITTEN_CACHE to a folder of its own")
+    return root
+
+
+def _of_kind(folder: Path, busy: str) -> Iterator[Entry]:
+    paths: list[Path] = []
+    with contextlib.suppress(FileNotFoundError):
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            if found := _entry(path, busy):
+                yield found
+
+
+def _entry(path: Path, busy: str) -> Entry | None:
+    """What a file or folder of a kind is; none for locks, and for what is not the cache's."""
+    folder, kind, left = path.parent, path.parent.name, _LEFTOVER.fullmatch(path.name)
+    used, user = path.lstat().st_mtime, ""
+    if kind in _PLAIN:
+        if kind in ("leases", "locks") or _is_lock(path):
+            return None
+        used, user = _newest(path), busy
+    elif not _is_folder(path):
+        return None
+    elif kind == _SCRATCH:
+        user = _holder(folder / f"{path.name}.lock")
+    elif left:
+        user = _holder(folder / f".{left['key']}.lock")
+    elif (making := folder / f".{path.name}.lock").exists():
+        mark = cache.mark_of(path)
+        used = mark.lstat().st_mtime if mark.exists() else used
+        user = _holder(mark) or _holder(making)
+    else:
+        return None
+    leftover = not user and (kind == _SCRATCH or left is not None)
+    return Entry(kind, path.name, path, cache.occupied(path), used, user, leftover)
+
+
+def _newest(path: Path) -> float:
+    """When a file or folder changed last; of a folder also one level down, where its files are replaced."""
+    inside = list(path.iterdir()) if _is_folder(path) else []
+    return max(one.lstat().st_mtime for one in (path, *inside))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_lock(path: Path) -> bool:
+    return path.name.endswith((".lock", ".used")) or path.name == "sweep"
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, shared or not: ``process N``; nothing when it is free."""
+    try:
+        with path.open("r") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                inode = os.fstat(handle.fileno()).st_ino
+            else:
+                return ""
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            if found := re.search(rf"FLOCK\s+\S+\s+\S+\s+(\d+)\s+\S+:{inode}\s", line):
+                return f"process {found[1]}"
+    return "a command that runs"
+
+
+def unused_for(found: Entry, days: float) -> bool:
+    """Whether nobody used an entry for so many days; what a killed command left counts as unused."""
+    return found.leftover or time.time() - found.used >= days * 86400

@@ -1,0 +1,214 @@
+"""The one subprocess helper. Nothing a command starts outlives the command, however it ends.
+
+A child leads a process group of its own and asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG), so that
+``kill -9`` of a worker takes rpmbuild and QEMU along; a time limit or an interruption ends the whole group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from workers.base.errors import CannotRun
+
+# For ``started``, so that nobody else has a reason to import subprocess.
+PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What came of one program."""
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+    """Standard output and error together, unless they went to a file."""
+
+    @property
+    def command_line(self) -> str:
+        """The call as a shell would take it."""
+        return shlex.join(self.argv)
+
+
+class CommandFailed(Exception):
+    """A program that should have succeeded did not; the text carries its command line and its last words."""
+
+    def __init__(self, done: Completed, timeout: float | None = None) -> None:
+        how = f"did not end within {timeout:.0f} s" if timeout is not None else f"exited with {done.status}"
+        tail = "\n".join(done.output.splitlines()[-15:])
+        super().__init__(f"{done.argv[0]} {how}: {done.command_line}" + (f"\n{tail}" if tail else ""))
+        self.done = done
+        self.timed_out = timeout is not None
+
+
+def require(tool: str, package: str) -> str:
+    """Path of a program on PATH.
+
+    :raises CannotRun: naming the Debian package that brings it.
+    """
+    path = shutil.which(tool, path=_search_path(os.environ))
+    if path is None:
+        raise CannotRun(f"{tool} is not installed", f"apt-get install {package}   (or: make setup)")
+    return path
+
+
+def _search_path(environment: Mapping[str, str]) -> str:
+    """PATH with the folders of system tools (dosfstools, e2fsprogs …), which an ordinary user's has not on Debian."""
+    found = environment.get("PATH", os.defpath)
+    return ":".join([found, *(folder for folder in ("/usr/sbin", "/sbin") if folder not in found.split(":"))])
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent goes (for ``preexec_fn`` and for commands run by a worker).
+
+    :param parent: its process id. A parent that went before the kernel was asked is told of by no signal: then, end at once.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program for the length of a block; whatever happens in it, the program's whole process group is gone after."""
+    words = [os.fspath(word) for word in argv]
+    environment = dict(os.environ if env is None else env)
+    environment["PATH"] = _search_path(environment)
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
+        )
+    except FileNotFoundError:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise CannotRun(f"{words[0]} is not installed", "make setup installs what this host lacks") from None
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+@contextlib.contextmanager
+def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
+    """Run a program that cleans up after this one, ``kill -9`` included: the only kind that outlives its command.
+
+    :param argv: a program that waits for the end of its standard input, then does its work. The end comes with the end
+        of the block, or of this process. It is given ``patience`` seconds.
+    """
+    ours = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert ours.stdin is not None  # noqa: S101 - a PIPE was asked for
+        ours.stdin.close()
+        try:
+            ours.wait(patience)
+        except subprocess.TimeoutExpired:
+            end(ours, patience)
+
+
+def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+    """End a program started here and its process group: TERM, at most ``patience`` seconds, KILL."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    echo: bool = False,
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program to its end.
+
+    :param log: file that receives its output (appended).
+    :param echo: pass the output on to our own standard output as it comes: progress for a person or a build log.
+    :param timeout: seconds, after which its process group is killed.
+    :raises CommandFailed: on a non-zero exit (unless ``check`` is off) or when the time is up.
+    :raises CannotRun: when the program is not installed.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    kept: list[bytes] = []
+    sink = log.open("ab") if log else None
+    expired = threading.Event()
+    try:
+        with started(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+
+            def expire() -> None:
+                expired.set()
+                _signal_group(process.pid, signal.SIGKILL)
+
+            timer = threading.Timer(timeout or 0, expire)
+            timer.daemon = True
+            if timeout is not None:
+                timer.start()
+            try:
+                assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
+                for line in process.stdout:
+                    kept.append(line)
+                    if sink:
+                        sink.write(line)
+                    if echo:
+                        os.write(1, line)
+                status = process.wait()
+            finally:
+                timer.cancel()
+    finally:
+        if sink:
+            sink.close()
+    done = Completed(words, status, b"".join(kept).decode(errors="replace"))
+    if expired.is_set():
+        raise CommandFailed(done, timeout)
+    if check and status != 0:
+        raise CommandFailed(done)
+    return done

@@ -1,0 +1,264 @@
+"""Call frame information: which functions a file has and what its unwind tables say of each one's frame.
+
+``.eh_frame`` is loaded with the program and survives stripping; what is compiled without it has ``.debug_frame`` beside its
+debug data. Both are the same list of entries: a CIE holds what many functions share, an FDE belongs to one function.
+
+Formats: DWARF 5, section 6.4.1; Linux Standard Base Core 5.0, section 10.6 (``.eh_frame``).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from workers.formats import unwinding
+from workers.formats.elf import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
+from workers.formats.encodings import ABSOLUTE, OMITTED, PC_RELATIVE, Pointers, fixed_format, leb128, signed_leb128
+from workers.formats.rpm_header import MalformedError
+from workers.formats.unwinding import Common, Unwinding
+
+_NOT_ZERO = re.compile(rb"[^\0]")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One function, or one partition of a function, that an unwind table covers."""
+
+    start: int
+    """Address of its first byte; in an ET_REL file made like its section's."""
+    size: int
+    """Bytes."""
+    unwinding: Unwinding
+    """What its unwind program says; shared among the functions that have the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cie:
+    """A common information entry."""
+
+    encoding: int
+    """DW_EH_PE of its functions' addresses."""
+    is_augmented: bool
+    """Whether each FDE holds augmentation data."""
+    common: Common
+    pair: struct.Struct | None
+    """Start and size of a function where these can be read as they stand."""
+    known: dict[bytes, Unwinding] = field(default_factory=dict)
+    """Unwind programs already run: of a large program's functions most share theirs with others."""
+
+
+def read_frames(elf: Elf) -> tuple[Frame, ...]:
+    """What the unwind tables cover, in their order: ``.eh_frame``, and of ``.debug_frame`` what that leaves out.
+
+    Start-up files bring a few functions with ``.eh_frame`` into programs that have none otherwise, so one does not exclude
+    the other. The linker's own stubs are among the frames, and whatever an entry names that the linker discarded.
+
+    :raises MalformedError: when a table is damaged.
+    """
+    tables = {
+        name: [s for s in elf.sections if s.name == name and s.type != SHT_NOBITS and s.size]
+        for name in (".eh_frame", ".debug_frame")
+    }
+    if sum(section.size for sections in tables.values() for section in sections) > len(elf.data):
+        raise MalformedError("damaged unwind table: its sections overlap")
+    frames = [frame for section in tables[".eh_frame"] for frame in _Table(elf, section).frames()]
+    if tables[".debug_frame"]:
+        covered = {frame.start for frame in frames}
+        for section in tables[".debug_frame"]:
+            frames += [frame for frame in _Table(elf, section).frames() if frame.start not in covered]
+    return tuple(frames)
+
+
+class _Table:
+    """One section of call frame information."""
+
+    def __init__(self, elf: Elf, section: Section) -> None:
+        self._name = section.name
+        self._address = section.address
+        self._is_eh = section.name == ".eh_frame"
+        self._data = bytes(elf.content(section))
+        self._order = "<" if elf.little_endian else ">"
+        self._bits, self._machine = elf.bits, elf.machine
+        self._relocated = _relocated(elf, section) if elf.type == "ET_REL" else {}
+        self._pointers = Pointers(elf, self._data, section.address)
+        self._cies: dict[int, _Cie] = {}
+        self._unread = len(self._data)
+
+    def frames(self) -> Iterator[Frame]:
+        """Every FDE of the section, in order."""
+        data, is_eh, base, mask = self._data, self._is_eh, self._address, (1 << self._bits) - 1
+        for place, identity, body, end in self._entries():
+            if identity == self._cie_identity(body - place):
+                continue
+            if is_eh:  # the way back from here, in 4 bytes; forth where the CIE stands behind
+                cie = self._cie(place - (identity if identity < 1 << 31 else identity - (1 << 32)))
+            else:
+                cie = self._cie(self._relocated.get(place, identity))
+            if cie.pair is None:
+                start, size, body = self._range(cie, body, end)
+            else:
+                if body + cie.pair.size > end:
+                    raise self._damaged("holds an entry too short for its function")
+                start, size = cie.pair.unpack_from(data, body)
+                if cie.encoding & 0x70 == PC_RELATIVE:
+                    start = start + base + body & mask
+                body += cie.pair.size
+            if cie.is_augmented:
+                skipped, body = leb128(data, body) if body < end and data[body] >= 0x80 else (data[body], body + 1)
+                body += skipped
+                if body > end:
+                    raise self._damaged("holds augmentation data that ends outside its entry")
+            program = data[body:end]
+            unwound = cie.known.get(program)
+            if unwound is None:
+                unwound = cie.known[program] = unwinding.run(program, cie.common)
+            yield Frame(start, size, unwound)
+
+    def _entries(self) -> Iterator[tuple[int, int, int, int]]:
+        """Of each entry: the place of its identity, the identity, where its contents begin and end.
+
+        A terminator ends what one object brought: another's entries may follow it.
+        """
+        data = self._data
+        words = struct.Struct(self._order + "II")
+        position = 0
+        while position + 8 <= len(data):
+            length, identity = words.unpack_from(data, position)
+            if not length:
+                more = _NOT_ZERO.search(data, position)
+                if more is None:
+                    return
+                position += (more.start() - position) // 4 * 4
+                continue
+            if length == 0xFFFFFFFF:
+                place, identity, body, end = self._long(position)
+            else:
+                place, body, end = position + 4, position + 8, position + 4 + length
+            if body > end or end > len(data):
+                raise self._damaged("holds an entry that ends outside of it")
+            yield place, identity, body, end
+            position = end
+        if _NOT_ZERO.search(data, position):
+            raise self._damaged("ends within an entry")
+
+    def _long(self, position: int) -> tuple[int, int, int, int]:
+        """The same of an entry in the 64-bit format; in ``.eh_frame`` the identity keeps its 4 bytes."""
+        form = struct.Struct(self._order + ("QI" if self._is_eh else "QQ"))
+        if position + 4 + form.size > len(self._data):
+            raise self._damaged("ends within an entry")
+        length, identity = form.unpack_from(self._data, position + 4)
+        return position + 12, identity, position + 4 + form.size, position + 12 + length
+
+    def _cie_identity(self, width: int) -> int:
+        """What a CIE has in place of the way to its CIE."""
+        return 0 if self._is_eh else (1 << 8 * width) - 1
+
+    # ------------------------------------------------------------------------------------ common information
+
+    def _cie(self, offset: int) -> _Cie:
+        found = self._cies.get(offset)
+        if found is None:
+            found = self._cies[offset] = self._read_cie(offset)
+        return found
+
+    def _read_cie(self, offset: int) -> _Cie:
+        data = self._data
+        if not 0 <= offset <= len(data) - 8:
+            raise self._damaged("names a CIE outside of it")
+        length, identity = struct.unpack_from(self._order + "II", data, offset)
+        place, body, end = offset + 4, offset + 8, offset + 4 + length
+        if length == 0xFFFFFFFF:
+            place, identity, body, end = self._long(offset)
+        if end > len(data) or body >= end or identity != self._cie_identity(body - place):
+            raise self._damaged("names a CIE where none is")
+        self._unread -= end - offset  # each CIE is read once, so together they cannot be longer than the section
+        if self._unread < 0:
+            raise self._damaged("holds CIEs that overlap")
+        version, text_end = data[body], data.find(b"\0", body + 1, end)
+        if version not in (1, 3, 4) or text_end < 0:
+            raise self._damaged(f"holds a CIE of version {version}")
+        augmentation = data[body + 1 : text_end].decode("latin-1")
+        body = text_end + 1
+        address_size = self._bits // 8
+        if version == 4:
+            address_size, segment_size = data[body : body + 2].ljust(2, b"\0")
+            body += 2
+            if address_size not in (4, 8) or segment_size:
+                raise self._damaged(f"holds a CIE with addresses of {address_size} bytes")
+        _, body = leb128(data, body)  # code alignment factor: of no interest, places are not
+        data_alignment, body = signed_leb128(data, body)
+        body = body + 1 if version == 1 else leb128(data, body)[1]  # the return address's register
+        encoding, is_augmented, is_signal_frame = ABSOLUTE, augmentation.startswith("z"), False
+        if is_augmented:
+            size, body = leb128(data, body)
+            if size > end - body:
+                raise self._damaged("holds augmentation data that ends outside its entry")
+            encoding, is_signal_frame = self._augmentation(augmentation[1:], body, body + size)
+            body += size
+        elif augmentation:
+            raise self._damaged(f"holds a CIE of unknown augmentation {augmentation!r}")
+        if body > end:
+            raise self._damaged("holds a CIE that is cut")
+        common = unwinding.common(
+            data[body:end], self._machine, data_alignment, address_size, is_signal_frame=is_signal_frame
+        )
+        form = fixed_format(encoding, address_size)
+        plain = form and not self._relocated and encoding & 0xF0 in (ABSOLUTE, PC_RELATIVE)
+        if encoding & 0xF0 == ABSOLUTE:
+            plain = plain and form.isupper()  # an absolute address is the number as it stands
+        pair = struct.Struct(self._order + form + form.upper()) if plain else None
+        return _Cie(encoding, is_augmented, common, pair)
+
+    def _augmentation(self, letters: str, position: int, end: int) -> tuple[int, bool]:
+        """Encoding of addresses, and whether the frames are signal frames, by the augmentation string behind its z."""
+        encoding, is_signal_frame = ABSOLUTE, False
+        for letter in letters:
+            if letter in "RLP" and position >= end:
+                raise self._damaged("holds a CIE that is cut")
+            if letter == "R":
+                encoding, position = self._data[position], position + 1
+            elif letter == "L":  # encoding of an address in each FDE's augmentation data
+                position += 1
+            elif letter == "P":  # the personality routine, which need not lie in this file: no step through a pointer
+                _, position = self._pointers.read(self._data[position] & 0x7F, position + 1, end, self._bits // 8)
+            elif letter == "S":
+                is_signal_frame = True
+            elif letter not in "BG":  # return addresses signed with key B, memory tagging: both AArch64's
+                raise self._damaged(f"holds a CIE of unknown augmentation {'z' + letters!r}")
+        if encoding == OMITTED:
+            raise self._damaged("holds functions without addresses")
+        return encoding, is_signal_frame
+
+    def _range(self, cie: _Cie, position: int, end: int) -> tuple[int, int, int]:
+        """Start and size of a function, and the position behind both."""
+        place = position
+        start, position = self._pointers.read(cie.encoding, position, end, cie.common.address_size)
+        size, position = self._pointers.read(cie.encoding & 0x0F, position, end, cie.common.address_size)
+        # A relocation names the function itself, whether the linker then writes its address or the way to it.
+        return self._relocated.get(place, start) & (1 << self._bits) - 1, size, position
+
+    def _damaged(self, what: str) -> MalformedError:
+        return MalformedError(f"damaged unwind table: {self._name} {what}")
+
+
+def _relocated(elf: Elf, section: Section) -> Mapping[int, int]:
+    """Of an ET_REL file: what each relocated place of a section refers to, as an address.
+
+    A reference to the section itself (from an FDE of ``.debug_frame`` to its CIE) is an offset in it.
+    """
+    for table in elf.sections:  # a section has one table of relocations
+        if table.type in (SHT_RELA, SHT_REL) and table.info == section.index and table.link < len(elf.sections):
+            if elf.sections[table.link].type != SHT_SYMTAB:
+                continue
+            symbols = list(elf.symbols_of(elf.sections[table.link]))
+            places: dict[int, int] = {}
+            for relocation in elf.relocations_of(table):
+                if relocation.symbol >= len(symbols):
+                    raise MalformedError(f"damaged unwind table: {table.name} names a symbol that is none")
+                symbol = symbols[relocation.symbol]
+                origin = section.address if symbol.section == section.index else 0
+                places[relocation.offset] = symbol.address + relocation.addend - origin
+            return places
+    return {}

@@ -1,0 +1,116 @@
+"""The addresses of a unit's code: low and high, or a list (DWARF 5, 2.17 and 7.25; DWARF 4, 2.17.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from workers.formats.dwarf.sections import DebugSection
+from workers.formats.rpm_header import MalformedError
+
+Ranges = tuple[tuple[int, int], ...]
+
+_END, _BASE_INDEX, _INDEX_INDEX, _INDEX_LENGTH, _OFFSETS, _BASE, _START_END, _START_LENGTH = range(8)  # DW_RLE_…
+_MAX_RANGES = 2_000_000  # of one file; the largest libraries in use have some hundred thousand functions
+
+
+class RangeLists:
+    """The lists of one file, within a budget: a hostile file has every unit point to the same long list."""
+
+    def __init__(self, pairs: DebugSection | None, lists: DebugSection | None) -> None:
+        """Take ``.debug_ranges`` (up to DWARF 4) and ``.debug_rnglists`` (DWARF 5)."""
+        self._pairs = pairs
+        self._lists = lists
+        self._budget = _MAX_RANGES
+
+    def old(self, offset: int, base: int, size: int) -> Iterator[tuple[int, int]]:
+        """The ranges of the list at ``offset`` of ``.debug_ranges``.
+
+        :param size: bytes of an address.
+        """
+        section = _there(self._pairs, ".debug_ranges")
+        selects_base = (1 << 8 * size) - 1
+        while True:
+            self._spend()
+            start, start_is_real = section.relocated(offset, size)
+            end, end_is_real = section.relocated(offset + size, size)
+            offset += 2 * size
+            if start == selects_base:
+                base = end
+            elif start or end or start_is_real or end_is_real:
+                # What a relocation fills is an address as it stands, wherever the base lies.
+                yield (start if start_is_real else base + start), (end if end_is_real else base + end)
+            else:
+                return
+
+    def indexed(self, table: int, index: int, offset_size: int) -> int:
+        """The offset of the list that a DW_FORM_rnglistx names.
+
+        :param table: DW_AT_rnglists_base.
+        """
+        section = _there(self._lists, ".debug_rnglists")
+        return table + section.number(table + index * offset_size, offset_size)
+
+    def new(self, offset: int, base: int, size: int, address: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+        """The ranges of the list at ``offset`` of ``.debug_rnglists``.
+
+        :param address: the entry of ``.debug_addr`` with an index.
+        """
+        section = _there(self._lists, ".debug_rnglists")
+        while True:
+            self._spend()
+            kind, offset = section.number(offset, 1), offset + 1
+            if kind == _END:
+                return
+            if kind == _BASE:
+                base, offset = section.number(offset, size), offset + size
+                continue
+            if kind in (_START_END, _START_LENGTH):
+                first, offset = section.number(offset, size), offset + size
+            elif kind in (_BASE_INDEX, _INDEX_INDEX, _INDEX_LENGTH, _OFFSETS):
+                first, offset = section.uleb(offset)
+                first = base + first if kind == _OFFSETS else address(first)
+            else:
+                raise section.damage(offset - 1)
+            if kind == _BASE_INDEX:
+                base = first
+                continue
+            if kind == _START_END:
+                second, offset = section.number(offset, size), offset + size
+            else:
+                second, offset = section.uleb(offset)
+            if kind in (_INDEX_LENGTH, _START_LENGTH):
+                second += first
+            elif kind == _OFFSETS:
+                second += base
+            elif kind == _INDEX_INDEX:
+                second = address(second)
+            yield first, second
+
+    def _spend(self) -> None:
+        self._budget -= 1
+        if self._budget < 0:
+            raise MalformedError(f"damaged debug data: more than {_MAX_RANGES} address ranges")
+
+
+def _there(section: DebugSection | None, name: str) -> DebugSection:
+    if section is None:
+        raise MalformedError(f"damaged debug data: a unit refers to {name}, which is not there")
+    return section
+
+
+def merged(ranges: Iterator[tuple[int, int]] | Ranges, size: int) -> Ranges:
+    """Ranges in order, those that touch made one.
+
+    What linkers leave of functions they dropped is left out: empty ranges and such as begin at 0 or at the very end of
+    the address space (GNU ld writes 0 or 1, LLVM's -1 or -2).
+
+    :param size: bytes of an address.
+    """
+    tombstone = (1 << 8 * size) - 2
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(r for r in ranges if 0 < r[0] < r[1] and r[0] < tombstone):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)

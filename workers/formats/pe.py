@@ -1,0 +1,265 @@
+"""PE/COFF files over bytes, as EFI firmware loads them: boot loaders, shims, capsule updaters, kernels with an EFI stub.
+
+A pure reader like :mod:`workers.formats.elf`: every count, size and offset is held against the file before it is used.
+Addresses are the image base plus the address relative to it, as disassemblers print them.
+
+Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 2.1 "Images"; of kernel images Linux,
+Documentation/arch/x86/boot.rst, Documentation/arch/arm64/booting.rst and drivers/firmware/efi/libstub/zboot-header.S.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from workers.formats.elf import Code
+from workers.formats.facts import Function
+from workers.formats.rpm_header import MalformedError
+
+MAGIC = b"MZ"
+
+# "Machine Types", by the ELF name of the same machine.
+_MACHINES = {
+    0x014C: "EM_386", 0x8664: "EM_X86_64", 0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0xAA64: "EM_AARCH64",
+    0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH",
+}  # fmt: skip
+_EFI_SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM image"}
+
+_IMAGE_SCN_MEM_EXECUTE, _IMAGE_SCN_MEM_WRITE = 0x20000000, 0x80000000
+_IMAGE_DLLCHARACTERISTICS_NX_COMPAT = 0x0100
+_EXCEPTION_TABLE = 3  # of the data directories
+_RUNTIME_FUNCTION_SIZES = {"EM_X86_64": 12, "EM_AARCH64": 8}  # bytes
+_DTYPE_FUNCTION, _C_EXTERNAL = 0x20, 2  # of a COFF symbol: its type, its storage class
+_SYMBOL_SIZE = 18  # bytes
+_MAX_NAME = 1 << 12  # bytes of a symbol's name
+
+
+@dataclass(frozen=True, slots=True)
+class PeSection:
+    """One section header."""
+
+    name: str
+    address: int
+    """Where it is loaded, the image base included."""
+    size: int
+    """Bytes in memory; 0 in files of linkers that leave it out."""
+    offset: int
+    file_size: int
+    flags: int
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it holds instructions."""
+        return bool(self.flags & _IMAGE_SCN_MEM_EXECUTE and self.file_size)
+
+
+class Pe:
+    """A PE/COFF image, PE32 or PE32+."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        """Read the headers.
+
+        :param data: the whole file; a ``memoryview`` of an ``mmap`` is best for a large one.
+        :raises MalformedError: when this is no PE image, or is cut within its headers.
+        """
+        self.data = memoryview(data).cast("B")
+        if bytes(self.data[:2]) != MAGIC:
+            raise MalformedError("not a PE file")
+        (start,) = self._unpack("I", 0x3C)
+        if bytes(self.data[start : start + 4]) != b"PE\0\0":
+            raise MalformedError("not a PE file: a DOS header, and no PE header")
+        machine, self._count, _, self._symbols_at, self._symbol_count, optional_size, _ = self._unpack(
+            "HHIIIHH", start + 4
+        )
+        self.machine = _MACHINES.get(machine, f"PE_{machine:#06x}")
+        optional = start + 24
+        (magic,) = self._unpack("H", optional)
+        if magic not in (0x10B, 0x20B) or optional_size < 72:
+            raise MalformedError("damaged PE file: no optional header of an image")
+        wide = magic == 0x20B
+        (self._entry,) = self._unpack("I", optional + 16)
+        (self.image_base,) = self._unpack("Q", optional + 24) if wide else self._unpack("I", optional + 28)
+        self.subsystem, self.dll_characteristics = self._unpack("HH", optional + 68)
+        self._directories = optional + (112 if wide else 96)
+        self._directories_end = optional + optional_size
+        self._sections_at = optional + optional_size
+
+    def _unpack(self, form: str, offset: int) -> tuple[int, ...]:
+        try:
+            return struct.unpack_from("<" + form, self.data, offset)
+        except struct.error:
+            raise MalformedError(f"truncated PE file: nothing at offset {offset}") from None
+
+    def _slice(self, offset: int, size: int, what: str) -> memoryview:
+        if offset > len(self.data) or size > len(self.data) - offset:
+            raise MalformedError(f"damaged PE file: {what}, {size} bytes at {offset}, lies outside the file")
+        return self.data[offset : offset + size]
+
+    # ------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def efi_type(self) -> str:
+        """What it is to EFI firmware: ``application``, ``boot service driver`` …; empty where it is not for EFI."""
+        return _EFI_SUBSYSTEMS.get(self.subsystem, "")
+
+    @property
+    def is_efi(self) -> bool:
+        """Whether EFI firmware starts it."""
+        return bool(self.efi_type)
+
+    @property
+    def nx_compatible(self) -> bool:
+        """Whether it says that it runs with data pages that are not executable."""
+        return bool(self.dll_characteristics & _IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
+
+    @cached_property
+    def kernel_image(self) -> str:
+        """Which kind of Linux kernel image it is: ``bzImage``, ``arm64 Image`` …; empty where it is none.
+
+        Most of what such a file calls code is the compressed kernel, or code that patches itself to the processor.
+        """
+        data = self.data
+        if bytes(data[0x1FE:0x200]) == b"\x55\xaa" and bytes(data[0x202:0x206]) == b"HdrS":
+            return "bzImage"
+        if bytes(data[4:8]) == b"zimg":
+            return "EFI zboot"
+        return {b"ARM\x64": "arm64 Image", b"RSC\x05": "riscv Image"}.get(bytes(data[0x38:0x3C]), "")
+
+    @property
+    def is_kernel_image(self) -> bool:
+        """Whether it is a Linux kernel image with an EFI stub."""
+        return bool(self.kernel_image)
+
+    # ------------------------------------------------------------------------------------------------- its content
+
+    @cached_property
+    def sections(self) -> tuple[PeSection, ...]:
+        """The section headers.
+
+        :raises MalformedError: when they lie outside the file.
+        """
+        table = self._slice(self._sections_at, 40 * self._count, "the section headers")
+        rows = struct.iter_unpack("<8sIIII12xI", table)
+        return tuple(
+            PeSection(self._section_name(name), self._loaded(address), size, offset, file_size, flags)
+            for name, size, address, file_size, offset, flags in rows
+        )
+
+    def _section_name(self, name: bytes) -> str:
+        """A name longer than 8 bytes lies in the string table: ``/4``."""
+        text = _text(name)
+        if text[:1] == "/" and text[1:].isdecimal() and self._symbols_at:
+            return self._string(int(text[1:]))
+        return text
+
+    def _string(self, offset: int) -> str:
+        """Of the string table, which lies behind the symbols."""
+        start = self._symbols_at + _SYMBOL_SIZE * self._symbol_count + offset
+        return _text(bytes(self.data[start : start + _MAX_NAME]))
+
+    def _loaded(self, address: int) -> int:
+        return (self.image_base + address) % 2**64
+
+    def content(self, section: PeSection) -> memoryview:
+        """The bytes of a section, as far as they are loaded.
+
+        :raises MalformedError: outside the file.
+        """
+        size = min(section.file_size, section.size or section.file_size)
+        return self._slice(section.offset, size, section.name or "a section")
+
+    @cached_property
+    def code(self) -> tuple[Code, ...]:
+        """Everything executable, by address.
+
+        :raises MalformedError: outside the file, or more than it holds.
+        """
+        found = [Code(s.name, s.address, self.content(s)) for s in self.sections if s.is_code]
+        if sum(len(code.data) for code in found) > len(self.data):
+            raise MalformedError("damaged PE file: its code sections overlap")
+        return tuple(sorted(found, key=lambda code: code.address))
+
+    @property
+    def writable_and_executable(self) -> tuple[str, ...]:
+        """Names of the sections that can be written and executed."""
+        both = _IMAGE_SCN_MEM_EXECUTE | _IMAGE_SCN_MEM_WRITE
+        return tuple(section.name for section in self.sections if section.flags & both == both)
+
+    # ---------------------------------------------------------------------------------------------------- functions
+
+    @cached_property
+    def functions(self) -> tuple[Function, ...]:
+        """The functions that the unwind table, the symbols and the entry point speak of, by address.
+
+        :raises MalformedError: when a table lies outside the file.
+        """
+        sizes = dict(self._unwound())
+        names: dict[int, str] = {}
+        room = len(self.data)  # each name lies in the file once; overlapping ones could fill any memory
+        for address, name in self._symbols():
+            if address not in names:
+                names[address] = name
+                room -= len(name)
+            if room < 0:
+                raise MalformedError("damaged PE file: the names of its symbols overlap")
+        starts = {*sizes, *names, *([self._loaded(self._entry)] if self._entry else [])}
+        return tuple(
+            Function(start, sizes.get(start, 0), names.get(start, ""), section)
+            for start in sorted(starts)
+            if (section := self._section_of(start)) is not None
+        )
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each function begins, in order."""
+        return tuple(function.address for function in self.functions)
+
+    def _section_of(self, address: int) -> str | None:
+        index = bisect_right(self.code, address, key=lambda code: code.address) - 1
+        return self.code[index].section if index >= 0 and address < self.code[index].end else None
+
+    def _unwound(self) -> Iterator[tuple[int, int]]:
+        """(address, size) of each RUNTIME_FUNCTION; the size is 0 where the table does not tell it (aarch64)."""
+        step = _RUNTIME_FUNCTION_SIZES.get(self.machine)
+        entry = self._directories + 8 * _EXCEPTION_TABLE
+        if step is None or entry + 8 > self._directories_end:
+            return
+        (count,) = self._unpack("I", self._directories - 4)
+        address, size = self._unpack("II", entry)
+        if count <= _EXCEPTION_TABLE or not size:
+            return
+        for row in struct.iter_unpack("<" + "I" * (step // 4), self._at(address, size // step * step)):
+            if row[0]:
+                yield self._loaded(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
+
+    def _at(self, address: int, size: int) -> memoryview:
+        """The bytes at an address relative to the image base."""
+        start = self._loaded(address)
+        for section in self.sections:
+            content = self.content(section)
+            if section.address <= start and start + size <= section.address + len(content):
+                return content[start - section.address :][:size]
+        raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, lies in no section")
+
+    def _symbols(self) -> Iterator[tuple[int, str]]:
+        """(address, name) of each COFF symbol that may be a function: objcopy keeps no types, but what is global."""
+        if not self._symbols_at or not self._symbol_count:
+            return
+        size = _SYMBOL_SIZE * self._symbol_count
+        table = self._slice(self._symbols_at, size, "the symbol table")
+        auxiliary = 0
+        for name, value, section, kind, storage, behind in struct.iter_unpack("<8sIhHBB", table):
+            if auxiliary:
+                auxiliary -= 1
+                continue
+            auxiliary = behind
+            if (kind == _DTYPE_FUNCTION or storage == _C_EXTERNAL) and 0 < section <= len(self.sections):
+                address = (self.sections[section - 1].address + value) % 2**64
+                yield address, _text(name) if name[:4] != bytes(4) else self._string(int.from_bytes(name[4:], "little"))
+
+
+def _text(name: bytes) -> str:
+    return name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""What runs inside a guest: kernel, file system, programs, saved states."""

@@ -1,0 +1,269 @@
+"""What every guest of a target needs, of the target's architecture: kernel, modules, busybox, shell and C library.
+
+They are Debian's, fetched through a private apt root; ``machine.kernel_package`` is a metapackage whose kernel changes
+with each update and is resolved when it is fetched. Of each package only the files a guest needs are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from config.identity import identity_of
+from config.models import Target
+from workers.base import cache
+from workers.base.errors import CannotRun
+from workers.base.run import PIPE, require, started
+from workers.sandbox.apt import AptRoot, with_lists
+
+SUITE = "trixie"
+"""Its kernel series, 6.12, is that of Enterprise Linux 10."""
+
+PACKAGES = ("busybox-static", "bash", "coreutils", "libtinfo6", "libc6", "libgcc-s1", "libstdc++6")
+PROGRAMS = ("busybox", "bash", "env", "timeout")
+"""busybox's shell and its env, timeout and the like run busybox's own bzip2 before they look for a program of that
+name: a package's test must never meet them."""
+
+_SONAME = re.compile(
+    r"((?:ld64|ld-linux[^/]*|lib(?:c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|tinfo))\.so\.\d+)(?:\.\d+)*"
+)
+_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data stays below
+BASE_MODULES = ("virtio_blk",)
+"""What any guest loads: the payload is on a disk."""
+
+File = tuple[PurePosixPath, Callable[[], bytes]]
+"""A file of a package, by its path when installed; its content is read by the call."""
+Files = Callable[[], Iterable[File]]
+"""All files of a package, as they come; may be asked again."""
+
+_IMAGE = re.compile(r"/boot/vmlinu[xz]-.*|(?:/usr)?/lib/modules/[^/]+/vmlinuz")  # Debian's; Enterprise Linux's
+_KERNEL_DEB = "kernel.deb"
+_FORMAT = 2  # changes when what is kept of the packages changes
+
+
+class NoModuleError(CannotRun):
+    """The kernel has no such module."""
+
+
+@dataclass(frozen=True)
+class GuestParts:
+    """A folder of the cache: ``kernel``, ``modules/``, ``bin/``, ``lib/`` and ``parts.json``."""
+
+    folder: Path
+    image: str = ""
+    """Name of the cloud image that the guest boots in place of the kernel here."""
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel image, as the target's machine boots it."""
+        return self.folder / "kernel"
+
+    @property
+    def programs(self) -> tuple[Path, ...]:
+        """``PROGRAMS``."""
+        return tuple(sorted((self.folder / "bin").iterdir()))
+
+    @property
+    def libraries(self) -> tuple[Path, ...]:
+        """The C and C++ run-time libraries, the program interpreter among them."""
+        return tuple(sorted((self.folder / "lib").iterdir()))
+
+    @property
+    def modules(self) -> tuple[Path, ...]:
+        """Kernel modules, in the order in which they load."""
+        return tuple(self.folder / "modules" / f"{name}.ko" for name in self._read()["modules"])
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Package → version of everything in here."""
+        return dict(self._read()["packages"])
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` says in the guest; of an image its name: what is in it is seen when it has booted."""
+        return self.image or str(self._read()["release"])
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        return dict(json.loads((self.folder / "parts.json").read_text()))
+
+
+def guest_parts(target: Target) -> GuestParts:
+    """The parts of a target's guests, fetched on first use.
+
+    :raises CannotRun: no apt, no network, or a module the kernel does not have.
+    """
+    wanted = {
+        "suite": SUITE,
+        "architecture": target.toolchain.debian_arch,
+        "kernel": target.machine.kernel_package,
+        "modules": [*BASE_MODULES, *target.machine.kernel_modules],
+        "packages": PACKAGES,
+        "format": _FORMAT,
+    }
+    key = f"{target.toolchain.debian_arch}-{identity_of(wanted)[:16]}"
+    return GuestParts(cache.entry("guests", key, lambda folder: _make(target, folder)))
+
+
+def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
+    """Modules of the guests' kernel, and all they need, each after what it needs; taken from its package on first use.
+
+    Those that every guest loads anyway are left out.
+
+    :raises NoModuleError: when the kernel has no such module.
+    """
+    parts = guest_parts(target)
+    wanted = tuple(sorted(name.replace("-", "_") for name in names))
+
+    def make(folder: Path) -> None:
+        (folder / "modules").mkdir()
+        order = keep_modules(_KERNEL_DEB, partial(deb_files, parts.folder / _KERNEL_DEB), wanted, folder)[1]
+        (folder / "order.json").write_text(json.dumps(order))
+
+    key = f"{parts.folder.name}-{identity_of({'modules': wanted})[:16]}"
+    folder = cache.entry("guest-modules", key, make)
+    loaded = {module.name for module in parts.modules}
+    order = [f"{name}.ko" for name in json.loads((folder / "order.json").read_text())]
+    return tuple(folder / "modules" / name for name in order if name not in loaded)
+
+
+def real_kernel(metapackage: Mapping[str, str]) -> str:
+    """The kernel package behind a metapackage, from its paragraph of a Packages file.
+
+    :raises CannotRun: when the package depends on no kernel image.
+    """
+    for dependency in metapackage.get("Depends", "").split(","):
+        if found := re.match(r"linux-image-\S+", dependency.strip()):
+            return found.group()
+    raise CannotRun(
+        f"{metapackage.get('Package', 'the kernel package')} depends on no linux-image package",
+        "name a kernel metapackage in targets.yaml, machine.kernel_package",
+    )
+
+
+def module_dependencies(module: bytes) -> tuple[str, ...]:
+    """The modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
+    found = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
+    return tuple(name.decode().replace("-", "_") for name in found.group(1).split(b",") if name) if found else ()
+
+
+def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Modules and all they need, each after what it needs."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            for needed in dependencies[name]:
+                visit(needed)
+            order.append(name)
+
+    for name in names:
+        visit(name)
+    return tuple(order)
+
+
+def _make(target: Target, folder: Path) -> None:
+    debs = folder / "debs"
+
+    def fetch(root: AptRoot) -> dict[str, str]:
+        kernel = real_kernel(root.show(target.machine.kernel_package))
+        print(f"guest parts of {target.name}: {kernel} and {', '.join(PACKAGES)} from {SUITE}", flush=True)  # noqa: T201
+        root.download([kernel, *PACKAGES], debs)
+        return _versions(root, [kernel, *PACKAGES])
+
+    versions = with_lists(SUITE, target.toolchain.debian_arch, fetch)
+    for name in ("bin", "lib", "modules"):
+        (folder / name).mkdir()
+    for deb in sorted(debs.glob("*.deb")):
+        if deb.name.startswith("linux-image-"):
+            wanted = (*BASE_MODULES, *target.machine.kernel_modules)
+            image, order = keep_modules(deb.name, partial(deb_files, deb), wanted, folder, "")
+            deb.rename(folder / _KERNEL_DEB)
+        else:
+            _keep_programs(deb, folder)
+            deb.unlink()
+    debs.rmdir()
+    _check(folder)
+    release = re.sub(r"^vmlinu[xz]-", "", image)
+    parts = {"release": release, "modules": order, "packages": versions}
+    (folder / "parts.json").write_text(json.dumps(parts, indent=1) + "\n")
+
+
+def _versions(root: AptRoot, packages: list[str]) -> dict[str, str]:
+    return {package: root.show(package)["Version"] for package in packages}
+
+
+def keep_modules(
+    name: str, files: Files, modules: Sequence[str], folder: Path, image: str = "is there already"
+) -> tuple[str, tuple[str, ...]]:
+    """Keep modules of a kernel and all they need, as ``modules/NAME.ko``; with an empty ``image`` also its image, as ``kernel``.
+
+    What is built into the kernel needs no module.
+
+    :param name: for people: what the files are of.
+    :returns: the image's name, and the modules in load order.
+    :raises NoModuleError: when the kernel has no such module.
+    :raises CannotRun: when there is no image.
+    """
+    dependencies: dict[str, tuple[str, ...]] = {}
+    built_in: set[str] = set()
+    missing = {module.replace("-", "_") for module in modules}
+    while missing or not image:
+        before = len(dependencies) + bool(image)
+        for path, data in files():
+            module = path.name.split(".ko")[0].replace("-", "_")
+            if not image and _IMAGE.fullmatch(str(path)):
+                image = path.name
+                (folder / "kernel").write_bytes(data())
+            elif path.name == "modules.builtin":
+                built_in |= {PurePosixPath(line).stem.replace("-", "_") for line in data().decode().split()}
+            elif ".ko" in path.suffixes[-2:] and module in missing:
+                content = lzma.decompress(data()) if path.suffix == ".xz" else data()
+                (folder / "modules" / f"{module}.ko").write_bytes(content)
+                dependencies[module] = module_dependencies(content)
+        missing = {needed for of in dependencies.values() for needed in of} | set(missing)
+        missing -= set(dependencies) | built_in
+        if (missing or not image) and len(dependencies) + bool(image) == before:
+            what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
+            mend = "see machine.kernel_package and kernel_modules in targets.yaml"
+            raise (NoModuleError if image else CannotRun)(f"{name} {what}", mend)
+    wanted = (module.replace("-", "_") for module in modules)
+    return image, load_order((module for module in wanted if module not in built_in), dependencies)
+
+
+def _keep_programs(deb: Path, folder: Path) -> None:
+    for path, data in deb_files(deb):
+        if path.name in PROGRAMS and path.parent.name == "bin":
+            (folder / "bin" / path.name).write_bytes(data())
+        elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
+            (folder / "lib" / found.group(1)).write_bytes(data())
+
+
+def deb_files(deb: Path) -> Iterator[File]:
+    """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
+    require("dpkg-deb", "dpkg")
+    with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for member in archive:
+                if member.isreg():
+                    yield PurePosixPath("/", member.name), partial(_read_member, archive, member)
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    source = archive.extractfile(member)
+    if source is None or member.size > _LARGEST_FILE:
+        raise CannotRun(f"{member.name}: {member.size} bytes are more than a guest's part may have", "report it")
+    return source.read()
+
+
+def _check(folder: Path) -> None:
+    names = {path.name for part in ("bin", "lib") for path in (folder / part).iterdir()}
+    for wanted in (*PROGRAMS, "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
+        if wanted not in names:
+            raise CannotRun(f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/guest/kernel.py")

@@ -1,0 +1,1 @@
+"""QEMU machines: their start and end, what they say, and how many a host takes."""

@@ -1,0 +1,1 @@
+"""What accompanies a package: provenance, bills of materials, errata, groups."""

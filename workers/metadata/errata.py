@@ -1,0 +1,195 @@
+"""Errata: what ``dnf updateinfo`` tells users of an update, read from the changelog entries that are new in it.
+
+Pure: the new entries, the packages → an :class:`Erratum`; ``workers.metadata.changelog`` says which entries are new,
+``workers.repository.updateinfo`` writes it.
+
+A changelog is written by many hands, upstream's among them. Its text is cut to what XML 1.0 can carry and to a bounded
+length, and only identifiers of a fixed form become references.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from config.nevra import Nevra
+from workers.metadata.changelog import Entry
+
+if TYPE_CHECKING:
+    from workers.repository.records import PublishedFile
+
+Kind = Literal["security", "bugfix", "enhancement", "newpackage"]
+
+DESCRIPTION_CHARACTERS = 32_000
+"""A description is for people: what exceeds this is cut, and says so."""
+REFERENCES = 500
+
+REBOOT = frozenset(
+    (
+        "kernel", "kernel-core", "kernel-rt", "kernel-rt-core", "kernel-64k", "kernel-64k-core", "glibc",
+        "linux-firmware", "systemd", "dbus", "dbus-broker", "dbus-daemon", "microcode_ctl",
+    )
+)  # fmt: skip
+"""Packages that take effect when the machine starts again: those ``needs-restarting --reboothint`` of dnf-plugins-core
+looks for, and the names Enterprise Linux gives its kernel's flavours."""
+
+# What XML 1.0 cannot carry, even escaped (section 2.2 of its specification); \r would become \n on the way.
+_NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CVE = re.compile(r"\bCVE-(?:19|20)\d{2}-\d{4,19}\b", re.IGNORECASE)
+_BUGZILLA = re.compile(r"\b(?:rhbz|bz|bug)\s{0,3}#?\s{0,3}(\d{5,9})\b|(?<![\w#])#(\d{6,9})\b", re.IGNORECASE)
+_JIRA = re.compile(r"\bRHEL-\d{1,9}\b")
+_RFE = re.compile(
+    r"\b(?:rfe|enhancements?|new features?|rebase[ds]?(?: to)?|(?:add|enable)s? support)\b", re.IGNORECASE
+)
+_FIX = re.compile(r"\b(?:resolves?|related|fix(?:e[ds])?)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where to read more."""
+
+    kind: Literal["cve", "bugzilla", "other"]
+    id: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Updated:
+    """One binary package of an erratum: what to install."""
+
+    nevra: Nevra
+    sha256: str
+    """As published, signature included."""
+    source: str
+    """File name of its source package."""
+
+    @property
+    def reboot_suggested(self) -> bool:
+        """Whether it takes effect only when the machine starts again."""
+        return self.nevra.name in REBOOT
+
+
+@dataclass(frozen=True)
+class Erratum:
+    """One update of a package, for users."""
+
+    id: str
+    kind: Kind
+    title: str
+    description: str
+    issued: datetime
+    references: tuple[Reference, ...]
+    packages: tuple[Updated, ...]
+    release: str = ""
+    """The distribution in words: AlmaLinux OS Kitten 10."""
+    contact: str = ""
+    """``from`` of the update: where to report a mistake."""
+    collection: str = ""
+    """Short name of the collection of packages: ``kitten-10-x86_64``."""
+
+
+def erratum(
+    id: str,  # noqa: A002 - the field's name in updateinfo
+    package: str,
+    evr: str,
+    entries: Sequence[Entry],
+    packages: Iterable[Updated],
+    issued: datetime,
+    *,
+    is_new: bool = False,
+    old_version: str = "",
+    release: str = "",
+    contact: str = "",
+    collection: str = "",
+) -> Erratum:
+    """Tell users of one published update.
+
+    :param id: stable and unique, e.g. ``ALKITTEN-2026:0042``.
+    :param package: name of the source package; ``evr`` its ``[epoch:]version-release``.
+    :param entries: of :func:`workers.metadata.changelog.newer`; of a new package, its newest.
+    :param is_new: nothing of the package was published before.
+    :param old_version: upstream version that was published before; another one makes an update without a named reason
+        an enhancement.
+    """
+    text = _plain("\n".join(entry.text for entry in entries))
+    references = _references(text)
+    version = Nevra.parse(f"x-{evr}.src").version
+    kind = _kind(text, references, is_new=is_new, is_rebase=bool(old_version) and old_version != version)
+    return Erratum(
+        id=id,
+        kind=kind,
+        title=f"{package}-{evr}: {_WORDS[kind]}",
+        description=_description(entries) or f"{package} {evr} is {'new' if is_new else 'built again'}.",
+        issued=issued.astimezone(UTC),
+        references=references,
+        packages=tuple(sorted(packages, key=lambda updated: (updated.nevra, updated.sha256))),
+        release=_plain(release),
+        contact=_plain(contact),
+        collection=_plain(collection),
+    )
+
+
+_WORDS: dict[Kind, str] = {
+    "security": "security update",
+    "bugfix": "bug fix update",
+    "enhancement": "enhancement update",
+    "newpackage": "new package",
+}
+
+
+def updated_files(files: Iterable[PublishedFile], epochs: dict[str, int] | None = None) -> tuple[Updated, ...]:
+    """The binary packages of a published record; debuginfo comes with the package it belongs to and is left out.
+
+    :param epochs: package name → epoch, for those that have one: file names carry none.
+    """
+    listed = tuple(files)
+    source = next((file.name for file in listed if file.name.endswith(".src.rpm")), "")
+    found = []
+    for file in listed:
+        nevra = Nevra.from_file(file.name)
+        if nevra.arch == "src" or nevra.name.endswith(("-debuginfo", "-debugsource")):
+            continue
+        epoch = (epochs or {}).get(nevra.name, 0)
+        found.append(Updated(Nevra(nevra.name, epoch, nevra.version, nevra.release, nevra.arch), file.sha256, source))
+    return tuple(found)
+
+
+def _kind(text: str, references: Sequence[Reference], *, is_new: bool, is_rebase: bool) -> Kind:
+    if is_new:
+        return "newpackage"
+    if any(reference.kind == "cve" for reference in references):
+        return "security"
+    if _RFE.search(text):
+        return "enhancement"
+    named_fix = _FIX.search(text) or references
+    return "enhancement" if is_rebase and not named_fix else "bugfix"
+
+
+def _references(text: str) -> tuple[Reference, ...]:
+    """What the text names, CVEs first, each once; nothing but digits and fixed words reaches an address."""
+    cves = sorted({match.upper() for match in _CVE.findall(text)})
+    bugs = sorted({number for pair in _BUGZILLA.findall(text) for number in pair if number}, key=int)
+    issues = sorted(set(_JIRA.findall(text)), key=lambda key: int(key.removeprefix("RHEL-")))
+    found = [Reference("cve", cve, f"https://www.cve.org/CVERecord?id={cve}") for cve in cves]
+    found += [Reference("bugzilla", bug, f"https://bugzilla.redhat.com/show_bug.cgi?id={bug}") for bug in bugs]
+    found += [Reference("other", issue, f"https://issues.redhat.com/browse/{issue}") for issue in issues]
+    return tuple(found[:REFERENCES])
+
+
+def _description(entries: Sequence[Entry]) -> str:
+    lines = []
+    for entry in entries:
+        day = datetime.fromtimestamp(max(0, min(entry.time, 253_402_300_799)), UTC).date().isoformat()
+        evr = entry.evr
+        lines.append(f"{day}{f', {evr.evr}' if evr else ''}:\n{_plain(entry.text).strip()}")
+    text = _plain("\n\n".join(lines))
+    if len(text) > DESCRIPTION_CHARACTERS:
+        text = f"{text[:DESCRIPTION_CHARACTERS].rstrip()}\n… (cut; the package's changelog has the rest)"
+    return text
+
+
+def _plain(text: str) -> str:
+    return _NOT_XML.sub("", text.replace("\r\n", "\n"))

@@ -1,0 +1,91 @@
+"""What is known of a published build beyond its record: its result files, byte for byte, as they lie beside it.
+
+Statements name these files by checksum, so they are read once and judged, hashed and quoted from the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import TypeVar
+
+from workers.artifacts.artifact_store import MAX_RESULT
+from workers.base.errors import CannotRun
+from workers.results import BuildResult, Result, SourceResult, TestResult, VerifyResult
+
+_Result = TypeVar("_Result", bound=Result)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The result files of one build; those that are not there are empty."""
+
+    build_json: bytes = b""
+    verify_json: bytes = b""
+    test_json: bytes = b""
+    source: SourceResult | None = None
+    """Of the source the build was made from, where the caller knows it."""
+
+    @cached_property
+    def build(self) -> BuildResult | None:
+        """What was built.
+
+        :raises CannotRun: when the file is no such result; so do the others.
+        """
+        return _parsed("build.json", self.build_json, BuildResult)
+
+    @cached_property
+    def verify(self) -> VerifyResult | None:
+        """The proof."""
+        return _parsed("verify.json", self.verify_json, VerifyResult)
+
+    @cached_property
+    def test(self) -> TestResult | None:
+        """What the guests said."""
+        return _parsed("test.json", self.test_json, TestResult)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Name → content of those that are there."""
+        named = {"build.json": self.build_json, "verify.json": self.verify_json, "test.json": self.test_json}
+        return {name: content for name, content in named.items() if content}
+
+    def sha256(self, name: str) -> str:
+        """Checksum of one of the files."""
+        return sha256(self.files[name]).hexdigest()
+
+
+def evidence_at(url: str) -> Evidence:
+    """Read a build's result files.
+
+    :param url: fsspec URL or absolute path of the build's folder.
+    :return: nothing at all where the folder is gone: retention removes builds, not what they published.
+    :raises CannotRun: when the store cannot be read, or a file is beyond all reason.
+    """
+    build, verify, test = (_read(f"{url.rstrip('/')}/{name}.json") for name in ("build", "verify", "test"))
+    return Evidence(build, verify, test)
+
+
+def _read(url: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as stream:
+            content: bytes = stream.read(MAX_RESULT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
+    if len(content) > MAX_RESULT:
+        raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "it is no result file of this kitten")
+    return content
+
+
+def _parsed(name: str, content: bytes, kind: type[_Result]) -> _Result | None:
+    if not content:
+        return None
+    try:
+        return kind.read(content.decode("utf-8"))
+    except ValueError as error:
+        raise CannotRun(f"{name}: {error}", "make it again with this version of kitten") from None

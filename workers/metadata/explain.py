@@ -1,0 +1,168 @@
+"""Where a published package comes from and why it was let through; ``explained.py`` puts it in words.
+
+Told by the statement of provenance that lies beside the package; where there is none, by the result files of the build;
+where those are gone too, by the record of the publication alone. What nothing tells is said to be unknown.
+
+Signatures are not verified here: ``gpg --verify`` of the document does that, and the answer says where it lies.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from config.models import Site
+from config.nevra import Nevra
+from workers.base.errors import CannotRun
+from workers.base.record import Record
+from workers.metadata import documents, provenance
+from workers.metadata.evidence import evidence_at
+from workers.repository.records import PublishedFile, PublishedRecord
+from workers.repository.state import named_stage, published
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+Told = Literal["statement", "build", "record"]
+
+
+class Document(Record):
+    """A document beside a package."""
+
+    path: str
+    """Below the distribution's root."""
+    signature: str = ""
+    """The same of its detached signature; empty where there is none."""
+
+
+class Explanation(Record):
+    """All that is known of one published package on one target."""
+
+    version: Literal[1] = 1
+    stage: str
+    told_by: Told
+    remarks: tuple[str, ...] = ()
+    """What kept a better source from telling, or what does not fit together."""
+    record: PublishedRecord
+    provenance: Mapping[str, Any] = {}
+    """The predicate (SLSA provenance v1); empty when only the record tells."""
+    documents: tuple[Document, ...] = ()
+
+
+def explain(site: Site, state: Path, name: str, *, target: str = "", stage: str = "") -> Explanation:
+    """Tell of a published package.
+
+    :param name: source or binary package, by name, NEVRA or file name.
+    :param target: needed where several have it.
+    :raises CannotRun: when nothing of that name is published, with near names, or more than one thing is.
+    """
+    chosen = named_stage(site, stage)
+    record = find(published(site, state, stage).values(), name, target)
+    root = (state / chosen.url).absolute() / site.repositories.layout.root
+    told, predicate, remarks = _told(site, root, record)
+    return Explanation(
+        stage=chosen.name,
+        told_by=told,
+        remarks=tuple(remarks),
+        record=record,
+        provenance=predicate,
+        documents=_documents(site, root, record),
+    )
+
+
+def find(records: Iterable[PublishedRecord], name: str, target: str = "") -> PublishedRecord:
+    """The one published package that a name means.
+
+    :raises CannotRun: with near names, or the targets to choose from.
+    """
+    listed = sorted(records, key=lambda record: (record.package, record.target))
+    if not listed:
+        raise CannotRun("nothing is published yet", "kitten publish")
+    found = [record for record in listed if name in _names(record)]
+    if not found:
+        near = _near(name, listed)
+        way_out = f"near it: {', '.join(near)}" if near else "kitten published lists what there is"
+        raise CannotRun(f"no published package is named {plain(name)[:200]}", way_out)
+    if target and not (of_target := [record for record in found if record.target == target]):
+        raise CannotRun(f"{name} is not published on {target}", f"it is on {_targets(found)}")
+    found = of_target if target else found
+    if len(found) > 1 and len({record.package for record in found}) == 1:
+        raise CannotRun(f"{name} is published on {len(found)} targets", f"name one: --target {_targets(found, ' | ')}")
+    if len(found) > 1:
+        packages = ", ".join(f"{record.nevr} on {record.target}" for record in found)
+        raise CannotRun(f"{name} belongs to more than one package: {packages}", "give the NEVRA, and --target")
+    return found[0]
+
+
+def _names(record: PublishedRecord) -> set[str]:
+    """Everything a person may call the package: its own names, and those of its files, with and without the epoch."""
+    epoch = int(record.evr.partition(":")[0]) if ":" in record.evr else 0
+    names = {record.package, record.nevr, f"{record.package}-{record.evr}"}
+    for file in record.files:
+        nevra = Nevra.from_file(file.name)
+        with_epoch = Nevra(nevra.name, epoch, nevra.version, nevra.release, nevra.arch)
+        names |= {nevra.name, file.name, str(nevra), str(with_epoch), f"{nevra.name}-{nevra.evr}"}
+    return names
+
+
+def _near(name: str, records: Iterable[PublishedRecord]) -> list[str]:
+    known = sorted({known for record in records for known in _names(record) if not known.endswith(".rpm")})
+    stem = re.sub(r"-(?:\d+:)?\d.*$", "", name)  # a version that is not there: the package may be
+    near = [*difflib.get_close_matches(name[:200], known, 3), *difflib.get_close_matches(stem[:200], known, 3)]
+    return list(dict.fromkeys(near))[:5]
+
+
+def _targets(records: Iterable[PublishedRecord], between: str = ", ") -> str:
+    return between.join(record.target for record in records)
+
+
+def _told(site: Site, root: Path, record: PublishedRecord) -> tuple[Told, dict[str, Any], list[str]]:
+    """Who tells, the predicate, and what kept the others from it."""
+    remarks: list[str] = []
+    target = next((t for t in site.targets if t.name == record.target), None)
+    package = next((p for p in site.packages if p.name == record.package), None)
+    if target is None or package is None:
+        missing = f"target {record.target}" if target is None else f"package {record.package}"
+        return "record", {}, [f"the site has no {missing} any more"]
+    file = documents.names(record, target)[0]
+    try:
+        place = documents.home(record, file)
+        document = provenance.validated((root / place.repository / place.path).read_bytes())
+        if _speaks_of(document, record.files):
+            return "statement", document["predicate"], remarks
+        remarks.append(f"{file} does not speak of the published files: trust neither before you know why")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        remarks.append(f"{file} cannot be read: {plain(str(error))}")
+    try:
+        evidence = evidence_at(record.build) if record.build else None
+        if evidence and evidence.build_json:
+            document = provenance.validated(provenance.statement(site, target, package, record, evidence))
+            return "build", document["predicate"], remarks
+    except CannotRun as error:
+        remarks.append(plain(error.what))
+    return "record", {}, remarks
+
+
+def _speaks_of(document: Mapping[str, Any], files: Iterable[PublishedFile]) -> bool:
+    subjects = {(subject.get("name"), subject["digest"].get("sha256")) for subject in document["subject"]}
+    return subjects == {(file.name, file.sha256) for file in files}
+
+
+def _documents(site: Site, root: Path, record: PublishedRecord) -> tuple[Document, ...]:
+    target = next((t for t in site.targets if t.name == record.target), None)
+    found = []
+    for name in documents.names(record, target) if target else ():
+        place = documents.home(record, name)
+        path = f"{place.repository}/{place.path}"
+        if (root / path).is_file():
+            signature = f"{path}.asc" if (root / f"{path}.asc").is_file() else ""
+            found.append(Document(path=path, signature=signature))
+    return tuple(found)
+
+
+def plain(text: str) -> str:
+    """The text without control characters, those that turn its direction included."""
+    return _CONTROL.sub(" ", text)

@@ -1,0 +1,1 @@
+"""What is published, for others to copy: composes for rsync mirrors, buckets of object storage."""

@@ -1,0 +1,95 @@
+"""``kitten compose``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.base import options
+from workers.base.errors import CannotRun
+from workers.promotion import command
+from workers.promotion.command import ran, tell
+
+if TYPE_CHECKING:
+    from config.models import Site
+    from workers.results import ComposeResult
+
+
+@click.command()
+@command.stage
+@click.option(
+    "--if-due", is_flag=True, help="Do nothing while the newest compose is younger than every_minutes, less a tenth."
+)
+@options.json
+@options.site
+@options.state
+def compose(
+    stage_name: str, if_due: bool, json_file: Path | None, site_name: str, state_folder: Path | None
+) -> None:
+    """Make an immutable tree of what a stage publishes, for mirrors that copy it by rsync.
+
+    STAGE/composes/ID/ holds it, made of hard links: Packages and repodata, metadata of productmd, CHECKSUM files. What
+    lies in STAGE/images/isos, live and cloud is part of it; put an image there by a rename, and never change it. Serve
+    STAGE/mirror/, which links to the newest. A compose that mirrors may still copy stays; `composes` in stages.yaml says
+    how many and how often: the service runs this by the clock. Composing again what is composed changes nothing, and
+    needs no key.
+    """
+    from workers.results import ComposeResult
+
+    site, state = options.opened(site_name, state_folder)
+    tell(ran(lambda: _composed(site, state, stage_name, if_due), ComposeResult, json_file, stage=stage_name))
+
+
+def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> ComposeResult:
+    import time
+    from contextlib import ExitStack
+
+    from workers.mirrors import compose as work
+    from workers.mirrors.compose_tree import Content, content_of
+    from workers.repository.state import named_stage, snapshots_of
+    from workers.results import ComposeResult
+    from workers.signing.sign import Signer, site_signer
+
+    begun = time.monotonic()
+    stage = named_stage(site, stage_name)
+    snapshots = snapshots_of(site, state, stage)
+    if stage.composes is None:
+        raise CannotRun(
+            f"stage {stage.name} makes no composes", "add composes: {every_minutes: 60, keep: 8} to it in stages.yaml"
+        )
+    if if_due and snapshots.current() is None:
+        return ComposeResult(summary="no compose is due: nothing is published yet", stage=stage.name)
+    if if_due and not work.due(snapshots.root, stage.composes, time.time()):
+        summary = f"no compose is due: the newest is younger than {stage.composes.every_minutes} min"
+        return ComposeResult(summary=summary, stage=stage.name)
+
+    def read() -> Content:
+        current = snapshots.current()
+        if current is None:
+            raise CannotRun("nothing is published yet", "kitten publish")
+        return content_of(current)
+
+    read()
+    keys: list[Signer] = []
+    with ExitStack() as stack:
+
+        def sign(checksums: Path) -> None:
+            """Sign; the key is opened when there is something to sign, which most times there is not."""
+            if not keys:
+                keys.append(stack.enter_context(site_signer(site, state)))
+            keys[0].sign_detached(checksums)
+
+        images = snapshots.root / "images"
+        made = work.compose(snapshots.root, site, stage.composes, read, images=images, sign=sign)
+    return ComposeResult(
+        summary=work.told(made),
+        seconds=time.monotonic() - begun,
+        stage=stage.name,
+        id=made.record.id,
+        snapshot=made.record.snapshot,
+        url=str(snapshots.root / "composes" / made.record.id),
+        new=made.new,
+        collected=made.collected,
+    )

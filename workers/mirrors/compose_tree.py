@@ -1,0 +1,221 @@
+"""One compose on the disk: hard links to one publication, and the few files that it has for itself.
+
+It is made under a name that begins with a dot and gets its own by one rename, when everything in it is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from config.models import Site
+from workers.base.errors import CannotRun
+from workers.base.record import Record
+from workers.mirrors import compose_metadata
+from workers.mirrors.compose_metadata import ImageFile, Release
+from workers.repository.index import flush
+from workers.repository.snapshot import Snapshot
+
+IMAGES = ("isos", "live", "cloud")
+"""Folders of the layout that hold images."""
+
+
+@dataclass(frozen=True)
+class RepositoryView:
+    """One repository at one publication."""
+
+    folder: str
+    """Below the distribution's root: ``BaseOS/aarch64/os``."""
+    repodata: Path
+    """Folder with its repomd.xml and everything that names."""
+    packages: Path
+    """Folder that the places of its packages are relative to."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is composed: one publication, whose files do not change."""
+
+    snapshot: int
+    repositories: tuple[RepositoryView, ...]
+
+
+class ComposeRecord(Record):
+    """``compose.json`` of a compose."""
+
+    version: Literal[1] = 1
+    id: str
+    date: str
+    respin: int
+    snapshot: int
+    made: int
+    """Seconds since 1970."""
+    images: tuple[ImageFile, ...] = ()
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """Sort key: the later, the greater."""
+        return self.date, self.respin
+
+
+def content_of(snapshot: Snapshot) -> Content:
+    """A snapshot as it is to be composed.
+
+    :raises CannotRun: when one of its indexes was changed by hand: no mirror is to copy it.
+    """
+    snapshot.require_unchanged()
+    views = tuple(
+        RepositoryView(folder, snapshot.folder / folder / "repodata", snapshot.tree / folder)
+        for folder in snapshot.record.repositories
+    )
+    return Content(snapshot.record.number, views)
+
+
+def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[ImageFile]:
+    """The images there are, by path. One that is the same file as in the last compose is not read again."""
+    known: Mapping[str, ImageFile] = {file.path: file for file in (before.images if before else ())}
+    for kind in IMAGES if folder else ():
+        assert folder is not None  # noqa: S101
+        for path in sorted((folder / kind).rglob("*")):
+            relative = path.relative_to(folder)
+            if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in relative.parts):
+                continue  # a name that begins with a dot is still being copied there
+            if path.name in ("CHECKSUM", "CHECKSUM.asc"):
+                continue  # written here, of everything that is there
+            stat = path.stat()
+            file = known.get(str(relative))
+            if file and (file.size, file.mtime, file.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino):
+                yield file
+                continue
+            with path.open("rb") as stream:
+                digest = file_digest(stream, "sha256").hexdigest()
+            yield ImageFile(str(relative), stat.st_size, stat.st_mtime_ns, stat.st_ino, digest)
+
+
+@dataclass(frozen=True)
+class ComposeTree:
+    """One compose being made, in the folder of all composes.
+
+    rsync takes a file of the same size and second of modification for the same file. So whatever comes under the same
+    name with other content carries the second of its compose, and no two composes have the same: two publications
+    within a second would else leave mirrors with an index of one and data of the other.
+    """
+
+    folder: Path
+    site: Site
+    release: Release
+    before: ComposeRecord | None
+
+    def make(
+        self, content: Content, images: Path | None, files: tuple[ImageFile, ...], sign: Callable[[Path], object] | None
+    ) -> ComposeRecord:
+        """The whole compose, under its name when this returns; nothing of it when this raises.
+
+        :param images: folder that the paths of ``files`` are below.
+        :param sign: writes the detached signature of a CHECKSUM file beside it.
+        :raises CannotRun: when a package is not as its index says.
+        :raises FileNotFoundError: when a file of the publication was collected meanwhile.
+        """
+        release = self.release
+        partial = self.folder / f".{release.id}.partial"
+        try:
+            tree = partial / self.site.repositories.layout.root
+            tree.mkdir(parents=True)
+            indexes = {view.folder: self._link_repository(view, tree / view.folder) for view in content.repositories}
+            for file in files:
+                assert images is not None  # noqa: S101 - they are from there
+                _link(images / file.path, tree / file.path)
+            for checksums in compose_metadata.write(tree, self.site, release, indexes, files):
+                if sign:
+                    sign(checksums)
+            for path in _written(tree):
+                os.utime(path, (release.made, release.made))
+            record = ComposeRecord(
+                id=release.id,
+                date=release.date,
+                respin=release.respin,
+                snapshot=content.snapshot,
+                made=release.made,
+                images=files,
+            )
+            (partial / "compose.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _flush(partial)
+            partial.rename(self.folder / release.id)
+            flush(self.folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return record
+
+    def _link_repository(self, view: RepositoryView, into: Path) -> list[Any]:
+        """Link the index and all it names; its packages."""
+        import createrepo_c
+
+        repodata = into / "repodata"
+        repodata.mkdir(parents=True)
+        self._bring_index(view, repodata)
+        records = {record.type: record for record in createrepo_c.Repomd(str(repodata / "repomd.xml")).records}
+        for record in records.values():
+            name = PurePosixPath(record.location_href).name
+            _link(view.repodata / name, repodata / name)
+        packages = _packages(into / records["primary"].location_href)
+        made: set[Path] = set()
+        for package in packages:
+            href = PurePosixPath(package.location_href)
+            if href.is_absolute() or ".." in href.parts:
+                raise CannotRun(f"the index of {view.folder} names {href}, outside of it", "publish the repository again")
+            _link(view.packages / href, into / href, made)
+            if (size := (into / href).stat().st_size) != package.size_package:
+                what = f"{view.folder}/{href} has {size} bytes, its index says {package.size_package}"
+                raise CannotRun(what, "it was changed by hand: kitten rollback, or publish a new release")
+        return packages
+
+    def _bring_index(self, view: RepositoryView, repodata: Path) -> None:
+        """repomd.xml, and its signature where the stage has one."""
+        for name in ("repomd.xml", "repomd.xml.asc"):
+            source = view.repodata / name
+            if name == "repomd.xml" or source.exists():
+                self._same_name(source, repodata / name, f"{view.folder}/repodata/{name}")
+
+    def _same_name(self, source: Path, into: Path, path: str) -> None:
+        """Bring a file whose name does not change with its content."""
+        old = self.folder / self.before.id / self.site.repositories.layout.root / path if self.before else None
+        if old and old.is_file() and old.read_bytes() == source.read_bytes():
+            os.link(old, into)
+        else:
+            shutil.copyfile(source, into)
+            os.utime(into, (self.release.made, self.release.made))
+
+
+def _packages(primary: Path) -> list[Any]:
+    import createrepo_c
+
+    packages: list[Any] = []
+    createrepo_c.xml_parse_primary(str(primary), pkgcb=packages.append, do_files=False)
+    return packages
+
+
+def _link(source: Path, to: Path, made: set[Path] | None = None) -> None:
+    if made is None or to.parent not in made:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if made is not None:
+            made.add(to.parent)
+    os.link(source, to)
+
+
+def _written(folder: Path) -> Iterator[Path]:
+    """The files that were written here; what is linked was on the disk before."""
+    for parent, _, files in os.walk(folder):
+        yield from (path for name in files if (path := Path(parent, name)).stat().st_nlink == 1)
+
+
+def _flush(folder: Path) -> None:
+    for path in _written(folder):
+        flush(path)
+    for parent, _, _ in os.walk(folder):
+        flush(Path(parent))

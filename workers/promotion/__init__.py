@@ -1,0 +1,1 @@
+"""From a build to users: stages, the gate between them, publishing, going back, cleaning."""

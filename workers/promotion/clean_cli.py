@@ -1,0 +1,128 @@
+"""``kitten clean``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.base import options
+from workers.base.errors import CannotRun
+from workers.promotion.command import ran
+
+if TYPE_CHECKING:
+    from workers.repository.retention import Verdict
+    from workers.results import CleanResult
+
+
+@click.command()
+@click.option(
+    "--dry-run/--yes", "dry", default=True, help="Only tell what would go, or remove it.  [default: --dry-run]"
+)
+@click.option("--explain", metavar="PATH", help="Tell why a folder stays or goes: a path, a URL or the end of one.")
+@options.json
+@options.site
+@options.state
+def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
+    """Tell which builds and sources nobody needs any more, and why; with --yes, remove them.
+
+    \b
+    retention.yaml of the site says how long what stays. Whatever its age says, a folder stays while
+      - a kept snapshot of any signed stage shows packages of it (keep_published)
+      - the buildroot of a target holds packages of it
+      - it is so young that a running or waiting build may read it: made, proven or found again of late
+      - it is one of the newest builds of its package on its target
+      - it is a source that a build which stays was made from
+    What is not understood stays, too.
+
+    A publication waits while folders are put out of sight, a matter of a moment, and never loses one it reads; nor does
+    a build that finds one again. Killed, it leaves nothing half removed; run it again. The service runs it each night.
+    """  # noqa: D301 - click's own mark for lines that stay as they are
+    import time
+
+    from workers.promotion import clean as work
+    from workers.results import CleanResult
+
+    site, state = options.opened(site_name, state_folder)
+    if explain is not None:
+        for verdict in _matching(work.plan(site, state, time.time()), explain):
+            click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
+        return
+    verdicts: tuple[Verdict, ...] = ()
+
+    def go() -> CleanResult:
+        nonlocal verdicts
+        begun = time.monotonic()
+        verdicts = work.plan(site, state, time.time()) if dry else work.clean(site, state)
+        return _result(verdicts, dry, time.monotonic() - begun)
+
+    result = ran(go, CleanResult, json_file, dry=dry)
+    _table(verdict for verdict in verdicts if not verdict.stays)
+    click.echo(result.summary)
+
+
+def _result(verdicts: Sequence[Verdict], dry: bool, seconds: float) -> CleanResult:
+    from workers.results import CleanResult, StoreFolder
+
+    going = [verdict for verdict in verdicts if not verdict.stays]
+    staying = [verdict for verdict in verdicts if verdict.stays]
+    folders = tuple(
+        StoreFolder(path=f.path, kind=f.kind, what=f.nevr or f.package, size=f.size, why=verdict.why)
+        for verdict in going
+        for f in (verdict.found,)
+    )
+    if not going:
+        summary = f"{'nothing would go' if dry else 'nothing to remove'}; {_many(staying)} stay"
+    elif dry:
+        summary = f"{_many(going)} would go, {_many(staying)} stay; remove them: kitten clean --yes"
+    else:
+        summary = f"removed {_many(going)}; {_many(staying)} stay"
+    return CleanResult(
+        summary=summary,
+        seconds=seconds,
+        dry=dry,
+        folders=folders,
+        size=sum(folder.size for folder in folders),
+        staying=len(staying),
+        staying_size=sum(verdict.found.size for verdict in staying),
+    )
+
+
+def _matching(verdicts: Iterable[Verdict], path: str) -> list[Verdict]:
+    """The folders that a person may mean by a path.
+
+    :raises CannotRun: when there is none.
+    """
+    asked = path.rstrip("/")
+    found = [
+        v
+        for v in verdicts
+        if asked and (asked == v.found.path or asked.endswith(f"/{v.found.path}") or v.found.path.endswith(asked))
+    ]
+    if not found:
+        raise CannotRun(f"the artifact store holds no folder {path}", "kitten clean lists what would go")
+    return found
+
+
+def _table(verdicts: Iterable[Verdict]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)  # a log has no width
+    table = Table("folder", "what", "package", "MB", "why", box=None)
+    for one in verdicts:
+        size = f"{one.found.size / 1e6:.1f}"
+        what = escape(one.found.nevr or one.found.package)
+        table.add_row(escape(ascii(one.found.path)[1:-1]), one.found.kind, what, size, escape(one.why))
+    if table.row_count:
+        console.print(table)
+
+
+def _many(verdicts: Iterable[Verdict]) -> str:
+    sizes = [verdict.found.size for verdict in verdicts]
+    return f"{len(sizes)} {'folder' if len(sizes) == 1 else 'folders'} ({sum(sizes) / 1e6:.1f} MB)"

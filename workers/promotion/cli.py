@@ -1,0 +1,196 @@
+"""``kitten stage``, ``publish``, ``promote``, ``published``, ``rollback`` and ``install-check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.base import options
+from workers.promotion import command
+from workers.promotion.command import console, ran, tell
+
+if TYPE_CHECKING:
+    from config.models import Site
+    from workers.promotion.gate.override import Overrides
+    from workers.results import PublishResult
+
+_target = click.option("--target", "target_name", required=True, help="One of targets.yaml.")
+_build = click.option(
+    "--build", "build_url", required=True, help="Folder that `kitten build` made: a path or fsspec URL."
+)
+
+
+@click.command()
+@_target
+@_build
+@options.json
+@options.site
+@options.state
+def stage(target_name: str, build_url: str, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
+    """Put a build into the buildroot repository of its target.
+
+    It replaces what was staged of the same package; debuginfo packages are left out. Staging a build again changes
+    nothing.
+    """
+    from workers.promotion.stage import stage as work
+    from workers.results import StageResult
+
+    site, state = options.opened(site_name, state_folder)
+    done = ran(lambda: work(site, state, target_name, build_url), StageResult, json_file, target=target_name)
+    tell(done)
+
+
+@click.command()
+@_target
+@_build
+@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the first of them]")
+@click.option(
+    "--base-rpm",
+    type=click.Path(path_type=Path),
+    help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
+)
+@command.overridable
+@options.json
+@options.site
+@options.state
+def publish(
+    target_name: str,
+    build_url: str,
+    stage_name: str,
+    base_rpm: Path | None,
+    overrides: Overrides,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
+    """Gate, sign and publish a build.
+
+    The build is held against the gate of the stage (see kitten gate). What passes is signed with the distribution's
+    key, which is made on first use, and shown to users by one rename. Publishing a build again changes nothing.
+
+    From the first signed stage, kitten promote lets packages pass to the next.
+    """
+    from workers.promotion.publish import publish as work
+    from workers.results import PublishResult
+
+    site, state = options.opened(site_name, state_folder)
+
+    def go() -> PublishResult:
+        stands = base_rpm or _sandbox_base(site, target_name)
+        return work(
+            site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides
+        )
+
+    tell(ran(go, PublishResult, json_file, target=target_name))
+
+
+def _sandbox_base(site: Site, target_name: str) -> Path | None:
+    """The package that stands for the base system, where the site publishes it."""
+    from workers.repository.placement import BASE
+    from workers.sandbox.base_package import sandbox_base
+
+    if not any(repository.name == BASE for repository in site.repositories.repositories):
+        return None
+    return next((sandbox_base(site, target) for target in site.targets if target.name == target_name), None)
+
+
+@click.command()
+@click.argument("packages", nargs=-1)
+@command.stage
+@command.overridable
+@options.json
+@options.site
+@options.state
+def promote(
+    packages: tuple[str, ...],
+    stage_name: str,
+    overrides: Overrides,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
+    """Let packages pass from the signed stage before to a stage, when its gate over all targets passes.
+
+    PACKAGES go as one set, with what they need to come along, by one switch; without any, all that waits and may. What
+    waits for a target that has not brought it yet is told, and is no failure. Nothing is signed again: users get the
+    files that were tested.
+
+    \b
+      kitten promote                     everything that may
+      kitten promote spice spice-gtk     these together, or neither
+      kitten promote spice --override same-newest --reason "s390x has no SPICE" --as release
+
+    Exit status: 0 passed, there already, or waiting; 1 refused (rule, build, target and way out are told).
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    from workers.promotion.promote import promote as work
+    from workers.results import PromoteResult
+
+    site, state = options.opened(site_name, state_folder)
+    tell(ran(lambda: work(site, state, stage_name, packages, overrides=overrides), PromoteResult, json_file))
+
+
+@click.command()
+@command.stage
+@click.option("--to", type=int, help="Number of the snapshot.  [default: the one before]")
+@options.site
+@options.state
+def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path | None) -> None:
+    """Switch a stage's repositories back to an earlier snapshot.
+
+    That is a publication like any other: it gets a number, and can be rolled back. With the rule not-taken-back in its
+    gate, what was taken back does not come again by itself.
+    """
+    from workers.promotion.rollback import rollback as work
+
+    site, state = options.opened(site_name, state_folder)
+    click.echo(work(site, state, to, stage_name=stage_name))
+
+
+@click.command()
+@command.stage
+@click.option("--json", "as_json", is_flag=True, help="Print the records as a JSON list.")
+@options.site
+@options.state
+def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path | None) -> None:
+    """Tell which build of each package users of each target see."""
+    from workers.repository.state import published as read
+
+    site, state = options.opened(site_name, state_folder)
+    records = [record for _, record in sorted(read(site, state, stage_name).items())]
+    if as_json:
+        import json
+
+        click.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
+        return
+    from rich.table import Table
+
+    terminal = console()
+    table = Table("package", "target", "version", "commit", "snapshot", "published", box=None)
+    for r in records:
+        table.add_row(r.package, r.target, r.nevr, r.commit[:12], str(r.snapshot), r.published)
+    if records:
+        terminal.print(table)
+    else:
+        click.echo("nothing is published yet")
+
+
+@click.command("install-check")
+@_target
+@command.stage
+@click.argument("packages", nargs=-1)
+@options.site
+@options.state
+def install_check(
+    target_name: str, stage_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path | None
+) -> None:
+    """Install published packages with dnf into an empty root, both signature checks on.
+
+    Without PACKAGES: everything published for the target except debuginfo. The root is removed afterwards.
+    """
+    from workers.repository.client import install
+
+    site, state = options.opened(site_name, state_folder)
+    installed = install(site, state, target_name, packages, stage_name=stage_name)
+    click.echo(f"dnf installed {len(installed)} packages for {target_name}: {' '.join(installed)}")

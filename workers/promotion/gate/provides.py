@@ -1,0 +1,132 @@
+"""Who may stand for whom: the rule ``provides`` of the gate.
+
+dnf installs what provides a name, and removes what is obsoleted. So a package that provides or obsoletes the name of
+another's binary package can push that one off every machine, by mistake or by intent. The rule: a source package's
+packages may newly be called, provide or obsolete the name of a binary package that users of the target have from
+another source package only where ``replaces`` in packages/NAME.yaml says so. What users already have them provide is
+no news, a name that nobody has any more is free, and so is one that is no package (``webserver``, ``bundled(zlib)``).
+
+Pure functions over what headers say; :func:`against_repositories` reads what users have from the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.models import Package, Site, Target
+from config.nevra import compare_versions
+from workers.promotion.gate.refusal import Refusal
+from workers.repository import index
+from workers.repository.catalogue import Catalogue
+from workers.repository.packages import Package as Described
+from workers.repository.placement import repositories_of
+from workers.repository.snapshot import Snapshot
+
+_HELD = {"EQ": (0,), "LT": (-1,), "LE": (-1, 0), "GT": (1,), "GE": (0, 1)}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A name that a binary package claims."""
+
+    verb: str
+    """"is called", "provides" or "obsoletes"."""
+    name: str
+    flag: str = ""
+    """EQ, LT, LE, GT or GE; of an Obsoletes with a version."""
+    version: tuple[str, str, str] = ("", "", "")
+    """Epoch, version, release of it, as far as they are given."""
+
+    def meets(self, evr: str) -> bool:
+        """Whether it speaks of a package of this ``[epoch:]version-release``. Only an Obsoletes minds the version."""
+        if self.verb != "obsoletes" or not self.flag:
+            return True
+        epoch, version, release = _parts(evr)
+        theirs, ours = [(epoch or "0"), version], [(self.version[0] or "0"), self.version[1]]
+        if self.version[2] and release:  # rpm compares releases only where both have one
+            theirs.append(release)
+            ours.append(self.version[2])
+        orders = (compare_versions(their, our) for their, our in zip(theirs, ours, strict=True))
+        return next((order for order in orders if order), 0) in _HELD.get(self.flag, (-1, 0, 1))
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a binary package is that users have."""
+
+    source: str
+    evr: str
+
+
+def claims_of(described: Described) -> tuple[Claim, ...]:
+    """What a described package (createrepo_c) claims; its name first."""
+    provided = (Claim("provides", name) for name, *_ in described.provides)
+    obsoleted = (
+        Claim("obsoletes", name, flag or "", (epoch or "", version or "", release or ""))
+        for name, flag, epoch, version, release, *_ in described.obsoletes
+    )
+    return (Claim("is called", described.name), *provided, *obsoleted)
+
+
+def judge(
+    package: Package,
+    new: Mapping[str, Iterable[Claim]],
+    owners: Mapping[str, Owner],
+    known: frozenset[tuple[str, str]] = frozenset(),
+) -> tuple[Refusal, ...]:
+    """Refuse claims to names of other source packages that ``replaces`` does not allow.
+
+    :param new: file name → what it claims.
+    :param owners: binary package → whose it is, of all that users of the target have.
+    :param known: (verb, name) that users already have the package claim.
+    """
+
+    def refused(file: str, claim: Claim) -> Iterator[Refusal]:
+        owner = owners.get(claim.name)
+        allowed = claim.name in package.replaces or (claim.verb, claim.name) in known
+        if owner is None or owner.source == package.name or allowed or not claim.meets(owner.evr):
+            return
+        yield Refusal(
+            "provides",
+            f"{file} {claim.verb} {claim.name}, which users have from {owner.source}",
+            f"take it out of the spec, or add it to replaces: in packages/{package.name}.yaml",
+        )
+
+    every = (refusal for file, claims in sorted(new.items()) for claim in claims for refusal in refused(file, claim))
+    return tuple(dict.fromkeys(every))
+
+
+def against_repositories(
+    site: Site,
+    target: Target,
+    package: Package,
+    new: Mapping[str, tuple[Claim, ...]],
+    current: Snapshot | None,
+    catalogue: Path,
+) -> tuple[Refusal, ...]:
+    """Hold packages about to be published against all that users of the target have.
+
+    :param new: file name → what it claims, source packages left out.
+    :param current: what users see; nothing is refused before a first publication.
+    :param catalogue: the stage's.
+    """
+    if current is None:
+        return ()
+    names = {claim.name for claims in new.values() for claim in claims}
+    at, repositories = current.record.number, repositories_of(site, target)
+    with Catalogue.opened(catalogue) as rows:
+        owners = {name: Owner(source, evr) for name, source, evr in rows.owners(at, repositories, sorted(names))}
+        if all(owner.source == package.name for owner in owners.values()):
+            return ()
+        there = current.published_of(package.name).get(target.name)
+        files = [rows.file(at, file.repository, file.path) for file in there.files] if there else []
+    before = [claim for file in files if file and file.metadata for claim in claims_of(index.recalled(file.metadata))]
+    return judge(package, new, owners, frozenset((claim.verb, claim.name) for claim in before))
+
+
+def _parts(evr: str) -> tuple[str, str, str]:
+    epoch, _, rest = evr.rpartition(":")
+    version, _, release = rest.partition("-")
+    return epoch, version, release

@@ -1,0 +1,150 @@
+"""Packages that need each other go as one set: what has to come along, and why.
+
+A set begins with what was asked for. Where it would make something uninstallable, a build that waits in the stage before
+joins if it has what is missing, or if it is the broken package made anew; until nothing breaks or nothing helps. A build
+that joined and did not help in the end stays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.promotion.gate.broken import Broken
+from workers.promotion.gate.closure import Closure, closure
+from workers.repository import primary
+from workers.repository.primary import Repositories
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A source package that waits in the stage before, as it is on one target."""
+
+    package: str
+    nevr: str
+    elements: tuple[bytes, ...]
+    """``<package>`` elements of its binary packages."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A package that came along, and why."""
+
+    package: str
+    why: str
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """The packages that go together on a target."""
+
+    packages: tuple[str, ...]
+    joined: tuple[Joined, ...]
+    closure: Closure
+    """Of the whole set; what it still breaks, no waiting build mends."""
+
+
+def extend(asked: Sequence[str], waiting: Mapping[str, Waiting], before: Repositories, arch: str) -> PackageSet:
+    """The smallest set we find that holds what was asked for and breaks nothing, by adding what helps.
+
+    :param asked: source packages; those that do not wait on this target change nothing here.
+    :param waiting: source package → what waits of it on this target.
+    :param before: what users of the target have at the stage.
+    """
+    chosen = [name for name in asked if name in waiting]
+    first = found = _closure(chosen, waiting, before, arch)
+    joined: list[Joined] = []
+    while found.broken:
+        helping = _helping(found.broken, [w for name, w in waiting.items() if name not in chosen], arch)
+        if not helping:
+            break
+        joined += helping
+        chosen += [each.package for each in helping]
+        found = _closure(chosen, waiting, before, arch)
+    if len(found.broken) >= len(first.broken) and joined:
+        return PackageSet(tuple(n for n in asked if n in waiting), (), first)
+    joined, found = _without_idle(
+        asked, joined, found, lambda names: _closure([n for n in names if n in waiting], waiting, before, arch)
+    )
+    together = (*(n for n in asked if n in waiting), *(each.package for each in joined))
+    return PackageSet(tuple(together), tuple(joined), found)
+
+
+def _closure(names: Iterable[str], waiting: Mapping[str, Waiting], before: Repositories, arch: str) -> Closure:
+    after = primary.replaced(before, {name: waiting[name].elements for name in names})
+    return closure(before, after, arch)
+
+
+def _helping(broken: Sequence[Broken], candidates: Sequence[Waiting], arch: str) -> list[Joined]:
+    """The candidates that have something to do with what is broken, each once, with the first reason."""
+    makes = {
+        binary: waiting for waiting in candidates for binary in primary.names(waiting.elements)
+    }  # a binary package is made by one source package
+    has = _providers({need for each in broken for need in each.needs}, candidates, arch)
+    found: dict[str, Joined] = {}
+    for each in broken:
+        providers = [w for need in each.needs for w in has.get(need, ())]
+        anew = makes.get(each.name)
+        if providers:
+            for need in each.needs:
+                for provider in has.get(need, ()):
+                    why = f"{provider.nevr} joins: it has {need}, which {each.package} needs"
+                    found.setdefault(provider.package, Joined(provider.package, why))
+        elif anew is not None:
+            why = f"{anew.nevr} joins: it takes the place of {each.package}, which breaks ({each.words})"
+            found.setdefault(anew.package, Joined(anew.package, why))
+        else:
+            for name in each.involved:
+                if (other := makes.get(name)) is not None:
+                    why = f"{other.nevr} joins: it takes the place of {name}, by which {each.package} breaks ({each.words})"
+                    found.setdefault(other.package, Joined(other.package, why))
+    return list(found.values())
+
+
+def _providers(needs: Iterable[str], candidates: Sequence[Waiting], arch: str) -> dict[str, list[Waiting]]:
+    """Dependency → the candidates that have it, as libsolv reads it: versions, rich dependencies and files included."""
+    import solv
+
+    pool = solv.Pool()
+    pool.setarch(arch)
+    owner: dict[int, Waiting] = {}
+    for waiting in candidates:
+        repository = primary.load(pool, waiting.package, waiting.elements)
+        owner |= {solvable.id: waiting for solvable in repository.solvables}
+    ids: dict[str, Any] = {need: dependency(pool, need) for need in needs}
+    asking = pool.add_repo("needs").add_solvable()
+    asking.name, asking.evr, asking.arch = "needs", "0-0", "noarch"
+    for known in ids.values():  # libsolv looks through file lists only for paths that some package requires
+        asking.add_requires(known)
+    pool.addfileprovides()
+    pool.createwhatprovides()
+    return {
+        need: list({owner[s.id].package: owner[s.id] for s in pool.whatprovides(known)}.values())
+        for need, known in ids.items()
+    }
+
+
+def dependency(pool: Any, text: str) -> Any:
+    """A dependency as libsolv prints it, in a pool: ``name``, ``name >= evr`` or ``(a or b)``."""
+    import solv
+
+    if text.startswith("("):
+        return pool.parserpmrichdep(text)
+    name, _, rest = text.partition(" ")
+    sign, _, evr = rest.partition(" ")
+    signs = {"<": solv.REL_LT, "=": solv.REL_EQ, ">": solv.REL_GT}
+    known = pool.Dep(name)
+    return known.Rel(sum(signs[letter] for letter in sign), pool.Dep(evr)) if evr else known
+
+
+def _without_idle(
+    asked: Sequence[str], joined: list[Joined], found: Closure, judge: Callable[[Sequence[str]], Closure]
+) -> tuple[list[Joined], Closure]:
+    """Leave out, the last first, what the set does without."""
+    for each in reversed(joined.copy()):
+        fewer = [other for other in joined if other is not each]
+        without = judge([*asked, *(other.package for other in fewer)])
+        if len(without.broken) <= len(found.broken):
+            joined, found = fewer, without
+    return joined, found

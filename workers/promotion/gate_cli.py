@@ -1,0 +1,94 @@
+"""``kitten gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.base import options
+from workers.base.errors import DidNotHold
+from workers.promotion import command
+from workers.promotion.command import console, ran
+
+if TYPE_CHECKING:
+    from workers.promotion.gate.override import Overrides
+    from workers.results import GateResult
+
+
+@click.command()
+@click.argument("packages", nargs=-1)
+@command.stage
+@click.option("--target", "target_name", help="Of the build: one of targets.yaml.")
+@click.option("--build", "build_url", help="Folder that `kitten build` made: ask about this build alone.")
+@command.overridable
+@options.json
+@options.site
+@options.state
+def gate(
+    packages: tuple[str, ...],
+    stage_name: str,
+    target_name: str | None,
+    build_url: str | None,
+    overrides: Overrides,
+    json_file: Path | None,
+    site_name: str,
+    state_folder: Path | None,
+) -> None:
+    """Tell what each rule of a stage's gate says, changing nothing.
+
+    PACKAGES are those that wait in the stage before (default: all that wait, as one set); what they need to come along
+    is found and told. With --target and --build a build is asked about before it is anywhere.
+
+    \b
+      kitten gate                            may what is in testing go to users?
+      kitten gate spice                      may spice, and what has to go with it?
+      kitten gate --stage testing --target s390x --build artifacts/builds/s390x/1f…
+      kitten gate spice --override same-newest --reason "s390x has no SPICE" --as release
+
+    Exit status: 0 all may pass, 1 something is refused (rule, build, target and way out are told), 2 the question could
+    not be asked.
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    from workers.promotion.gate.ask import ask
+    from workers.results import GateResult
+
+    site, state = options.opened(site_name, state_folder)
+
+    def work() -> GateResult:
+        return ask(
+            site,
+            state,
+            stage_name=stage_name,
+            target_name=target_name,
+            build_url=build_url,
+            packages=packages,
+            overrides=overrides,
+        )
+
+    result = ran(work, GateResult, json_file, stage=stage_name)
+    _print(result)
+    if result.outcome != "held":
+        raise DidNotHold(result.summary)
+    click.echo(result.summary)
+
+
+def _print(result: GateResult) -> None:
+    """The verdicts as a table, then what is refused in full: a table cuts long sentences into columns."""
+    from rich.table import Table
+
+    terminal = console()
+    colours = {"held": "green", "refused": "red", "overridden": "yellow"}
+    table = Table("rule", "package", "target", "says", box=None)
+    said = dict.fromkeys((v.rule, v.nevr, v.target, v.outcome) for v in result.verdicts)
+    for rule, nevr, target, outcome in said:
+        table.add_row(rule, nevr, target, f"[{colours[outcome]}]{outcome}[/]")
+    terminal.print(table)
+    for verdict in (v for v in result.verdicts if v.outcome != "held"):
+        click.echo(f"{verdict.outcome}: {verdict}")
+    for line in result.joined:
+        click.echo(f"joins: {line}")
+    for line in result.debts:
+        click.echo(f"owed: {line}")
+    for record in result.overrides:
+        click.echo(f"overridden: {record.rule} by {record.user}, {record.when}: {record.reason}")

@@ -1,0 +1,222 @@
+"""Gate a build, sign it, and show it to users by one rename. Runs on the publishing worker alone.
+
+In order: the gate over its proofs; its packages, checked against build.json; the gate against what is published;
+signatures; a snapshot drafted beside the current one; the switch. Whatever fails or is killed before the switch
+leaves users' view as it was, and the next call begins again with what is already signed.
+
+A build whose files are published already changes nothing. The same commit built again under the same NEVRA, with other
+content (its buildroot moved on), is not published: a file that users have is never replaced. That is no failure of the
+build: it holds, and its summary says what is published instead. Another commit under a published NEVRA is refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import click
+
+from config.models import Site, Stage, Target
+from config.placement import moves
+from workers.artifacts.builds import Build, remove_tree
+from workers.base import options
+from workers.base.errors import CannotRun
+from workers.metadata.comps import groups_of
+from workers.mirrors.pushing import push_current
+from workers.promotion.companions import Companions
+from workers.promotion.gate.ask import answer, refused_of
+from workers.promotion.gate.evaluate import rules_of
+from workers.promotion.gate.override import NONE, Overrides, overrides_of
+from workers.promotion.gate.situation import Passing, Situation
+from workers.promotion.gate.versions import other_content
+from workers.promotion.gate.world import situation_of_build
+from workers.promotion.pool import WORK, Pool
+from workers.promotion.unit import Unit, add, base_unit, read, unit_of
+from workers.repository.placement import BASE, published_in, repositories_of
+from workers.repository.records import PublishedRecord
+from workers.repository.snapshot import Snapshot, Snapshots
+from workers.repository.state import first_signed, named_stage, snapshots_of
+from workers.results import Artifact, GateResult, Promoted, PublishResult, RuleVerdict
+from workers.signing.sign import site_signer
+
+POOL = ".signed"
+"""Folder of a stage that keeps its signed packages."""
+
+
+def publish(
+    site: Site,
+    state: Path,
+    target_name: str,
+    build_url: str,
+    *,
+    stage_name: str = "",
+    base_rpm: Path | None = None,
+    overrides: Overrides = NONE,
+) -> PublishResult:
+    """Publish a build on a target, or say why not (outcome ``not-held``).
+
+    :param stage_name: by default the first signed one.
+    :param base_rpm: the package that stands for the base system, for sites with a repository for it.
+    :raises CannotRun: when input is missing or is not what it says, an override is not allowed, or signing failed.
+        Nothing is published then.
+    """
+    begun = time.monotonic()
+    stage = named_stage(site, stage_name) if stage_name else first_signed(site)
+    snapshots = snapshots_of(site, state, stage)
+    base = base_unit(site, options.named_target(site, target_name), base_rpm) if base_rpm else None
+    with snapshots.lock():
+        # Under the lock: what the gate looks at stays as it is up to the switch.
+        situation = situation_of_build(site, state, stage, target_name, build_url)
+        result = _Publication(site, state, snapshots, situation, base).result(overrides)
+    if result.outcome == "held":
+        push_current(site, stage, snapshots)
+    return result.model_copy(update={"seconds": time.monotonic() - begun})
+
+
+class _Publication:
+    """One call, under the stage's lock."""
+
+    def __init__(
+        self, site: Site, state: Path, snapshots: Snapshots, situation: Situation, base: Unit | None
+    ) -> None:
+        self._site, self._state, self._snapshots, self._situation, self._base = site, state, snapshots, situation, base
+        self._current = snapshots.current()
+        (self._passing,) = situation.passing
+        self._published = {target: record for (_, target), record in situation.published.items()}
+
+    def result(self, overrides: Overrides) -> PublishResult:
+        """Publish it, or say why not."""
+        passing, stage = self._passing, self._situation.stage
+        said = _Answer(self._snapshots, stage, passing.target, passing.build, self._published)
+        old = self._published.get(passing.target.name)
+        asked = answer(self._situation, overrides, thorough=False)
+        refused = refused_of(asked.verdicts)
+        same_commit = old is not None and old.nevr == passing.nevr and old.commit == passing.build.result.commit != ""
+        if old and same_commit and {verdict.rule for verdict in refused} == {"no-replaced-file"}:
+            return said.unchanged(old, _instead(old, passing))
+        if refused:
+            return said.refused(refused)
+        remove_tree(self._snapshots.root / POOL / WORK)  # of a call that was killed after its switch
+        there = published_in(self._site, passing.target, self._published.values())
+        for move in moves(self._site.repositories, passing.package, passing.target.name, there):
+            click.echo(move)
+        unit = unit_of(self._site, passing.package, passing.target, passing.build, there)
+        base = self._base if self._base and _is_news(self._base, self._current) else None
+        known = self._current.record.repositories if self._current else ()
+        missing = set(repositories_of(self._site, passing.target)) - set(known)
+        if old and old.unsigned == unit.unsigned and not base and not missing:
+            return said.unchanged(old, f"{old.nevr} is already published on {passing.target.name}")
+        return said.published(self._switch([unit, *([base] if base else [])], asked))
+
+    def _switch(self, units: list[Unit], asked: GateResult) -> PublishedRecord:
+        """Sign, draft, switch; the record of the first unit."""
+        site, snapshots, current = self._site, self._snapshots, self._current
+        records = []
+        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).opened() as pool:
+            for unit in units:
+                pool.bring(list(unit.files.values()), unit.fetch)
+            pool.sign()
+            key.export(snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}")
+            companions = Companions(site, key, pool.work / "documents")
+            with snapshots.draft(repositories_of(site, units[0].target)) as draft:
+                for unit in units:
+                    files = read(unit, pool.bring(list(unit.files.values()), unit.fetch))
+                    published = current.published_of(unit.package) if current else {}
+                    record = add(draft, unit, files, published)
+                    if unit.package != BASE:
+                        record = self._let_through(record, asked)
+                        old = published.get(unit.target.name)
+                        record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
+                    draft.note(record)
+                    records.append(record)
+                draft.finish(
+                    f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site)
+                )
+            snapshots.prune(site.retention, pool.forget)
+        return records[0]
+
+    def _let_through(self, record: PublishedRecord, asked: GateResult) -> PublishedRecord:
+        """The record with what the gate said.
+
+        :raises CannotRun: when the gate was told another version: its source package was exchanged meanwhile.
+        """
+        if record.evr != self._passing.evr:
+            raise CannotRun(
+                f"the source package of {record.nevr} is of version {record.evr}, and was of {self._passing.evr} at the gate",
+                "the artifact was changed; build it again",
+            )
+        overrides = overrides_of(asked, self._passing)
+        let_pass = {override.rule for override in overrides}
+        passed = tuple(rule for rule in rules_of(self._situation.stage) if rule not in let_pass)
+        return record.model_copy(update={"passed": passed, "overrides": overrides})
+
+
+def _is_news(base: Unit, current: Snapshot | None) -> bool:
+    """Whether the base package is to be published.
+
+    It is made from the sandbox tree, not from a commit: under a published NEVRA, the published one stays.
+    """
+    old = current.published_of(base.package).get(base.target.name) if current else None
+    return old is None or old.nevr != base.nevr
+
+
+def _instead(old: PublishedRecord, passing: Passing) -> str:
+    changed = other_content(passing.unsigned, old.unsigned)
+    count = f"{len(changed)} of {len(passing.unsigned)} packages differ"
+    return (
+        f"{old.nevr} is already published on {passing.target.name} from build {old.identity[:12]} of the same commit; "
+        f"{count} in build {passing.build.result.identity[:12]}, which stays unpublished until its Release is raised"
+    )
+
+
+class _Answer:
+    """The result file's common part."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        stage: Stage,
+        target: Target,
+        build: Build,
+        published: Mapping[str, PublishedRecord],
+    ) -> None:
+        self._there = published
+        self._root = snapshots.root / snapshots.top
+        self._target, self._nevr = target, build.result.nevr
+        self._known = {"target": target.name, "package": build.result.package, "nevr": self._nevr, "stage": stage.name}
+        self._flaky = build.test.flaky if build.test else ()
+
+    def refused(self, refusals: Iterable[RuleVerdict]) -> PublishResult:
+        """Nothing was published: the first reason in the summary, all of them as the cause."""
+        lines = [f"{refusal.rule}: {refusal.what} → {refusal.way_out}" for refusal in refusals]
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        summary = f"{self._nevr} is not published on {self._target.name}: {lines[0]}{more}"
+        return self._result(outcome="not-held", summary=summary, cause="\n".join(lines))
+
+    def unchanged(self, record: PublishedRecord, summary: str) -> PublishResult:
+        """Nothing was to be done."""
+        return self._shown(record, summary, unchanged=True)
+
+    def published(self, record: PublishedRecord) -> PublishResult:
+        """Users see it."""
+        count = len(record.files)
+        summary = f"{record.nevr}: {count} packages published on {self._target.name}, snapshot {record.snapshot}"
+        return self._shown(record, summary)
+
+    def _shown(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
+        packages, documents = (
+            tuple(Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size) for f in files)
+            for files in (record.files, record.documents)
+        )
+        if self._flaky:
+            summary += f"; flaky in its tests: {', '.join(self._flaky)}"
+        now = {**self._there, record.target: record}
+        has = tuple(
+            Promoted(package=r.package, target=r.target, nevr=r.nevr, commit=r.commit) for _, r in sorted(now.items())
+        )
+        known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky, "has": has}
+        return self._result(packages=packages, documents=documents, **known, **fields)
+
+    def _result(self, **fields: object) -> PublishResult:
+        return PublishResult.model_validate({**self._known, **fields})

@@ -1,0 +1,89 @@
+"""What each signed stage shows, what waits before it, and what slow targets owe: for ``kitten repo-status``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.models import Site, Stage
+from workers.base.record import Record
+from workers.promotion.gate.targets import debts, lacking
+from workers.promotion.gate.world import before, situation_of_waiting
+from workers.repository.state import snapshots_of
+
+
+class Waiting(Record):
+    """A package in the stage before that this one does not have."""
+
+    package: str
+    nevr: str
+    targets: tuple[str, ...]
+    """Where it waits."""
+    lacks: tuple[str, ...]
+    """Required targets that have not brought it."""
+
+
+class StageStatus(Record):
+    """A signed stage."""
+
+    stage: str
+    description: str
+    url: str
+    snapshot: int = 0
+    """0: nothing was published yet."""
+    made: str = ""
+    """When: ISO 8601, UTC."""
+    what: str = ""
+    """What the newest publication changed, in words."""
+    kept: tuple[int, ...] = ()
+    """Numbers of the snapshots one can go back to."""
+    packages: Mapping[str, int] = {}
+    """Target → source packages."""
+    waiting: tuple[Waiting, ...] = ()
+    owed: tuple[str, ...] = ()
+    """What targets that may lag owe, in words."""
+
+
+def status(site: Site, state: Path) -> tuple[StageStatus, ...]:
+    """Every signed stage, in the order packages pass them.
+
+    :raises CannotRun: when a stage cannot be read.
+    """
+    return tuple(_status(site, state, stage) for stage in site.stages if stage.signed)
+
+
+def _status(site: Site, state: Path, stage: Stage) -> StageStatus:
+    snapshots = snapshots_of(site, state, stage)
+    found = StageStatus(stage=stage.name, description=stage.description, url=str(snapshots.root))
+    waiting: tuple[Waiting, ...] = ()
+    owed: tuple[str, ...] = ()
+    if before(site, stage) is not None:
+        situation = situation_of_waiting(site, state, stage)
+        together: dict[tuple[str, str], list[str]] = {}
+        lacks: dict[tuple[str, str], dict[str, None]] = {}
+        for passing in situation.passing:
+            key = (passing.package.name, passing.nevr)
+            together.setdefault(key, []).append(passing.target.name)
+            lacks.setdefault(key, {}).update(dict.fromkeys(lacking(situation, passing)))
+        waiting = tuple(
+            Waiting(package=key[0], nevr=key[1], targets=tuple(targets), lacks=tuple(lacks[key]))
+            for key, targets in together.items()
+        )
+        owed = tuple(f"{p.name}: {debt}" for p in site.packages for debt in debts(situation, p))
+    current = snapshots.current()
+    if current is None:
+        return found.model_copy(update={"waiting": waiting})
+    counts = {target.name: 0 for target in site.targets}
+    for _, target in current.published():
+        counts[target] = counts.get(target, 0) + 1
+    return found.model_copy(
+        update={
+            "snapshot": current.record.number,
+            "made": current.record.made,
+            "what": current.record.what,
+            "kept": tuple(snapshots.numbers()),
+            "packages": counts,
+            "waiting": waiting,
+            "owed": owed,
+        }
+    )

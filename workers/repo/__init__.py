@@ -1,1 +1,0 @@
-"""RPMs → repositories: stage, gate, sign, index, publish, roll back."""

@@ -1,1 +1,0 @@
-"""What :mod:`workers.repo.sign` stands on: the agent, homes in memory, secrets, public keys, signers elsewhere."""

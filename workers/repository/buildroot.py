@@ -1,0 +1,177 @@
+"""BuildRequires of an SRPM → the packages to install in its buildroot, resolved with libsolv.
+
+Installed already: sandbox-base. Available: the target's ``staged`` repository. Pure but for reading these files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workers.base.errors import CannotRun, DidNotHold
+
+_LEAD = b"\xed\xab\xee\xdb"  # rpm's file format, rpmlead.h
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """``zlib-devel >= 1.3``, or a rich dependency (``(a or b)``) with nothing but a name."""
+
+    name: str
+    relation: str = ""
+    evr: str = ""
+
+    def __str__(self) -> str:
+        signs = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
+        return f"{self.name} {signs[self.relation]} {self.evr}" if self.relation else self.name
+
+
+@dataclass(frozen=True)
+class Package:
+    """An RPM as resolving sees it."""
+
+    name: str
+    evr: str
+    arch: str
+    path: Path
+    sha256: str = ""
+    provides: tuple[Dependency, ...] = ()
+    requires: tuple[Dependency, ...] = ()
+    conflicts: tuple[Dependency, ...] = ()
+    obsoletes: tuple[Dependency, ...] = ()
+    files: tuple[str, ...] = ()
+    source: str = ""
+    """File name of the source package it was built from."""
+    installed_bytes: int = 0
+
+    @property
+    def nevra(self) -> str:
+        """NAME-[EPOCH:]VERSION-RELEASE.ARCH."""
+        return f"{self.name}-{self.evr}.{self.arch}"
+
+
+def read_package(path: Path) -> Package:
+    """Read an RPM's header (and checksum).
+
+    :raises CannotRun: when the file is no RPM.
+    """
+    with path.open("rb") as stream:
+        if stream.read(4) != _LEAD:
+            raise CannotRun(f"{path} is not an RPM", "give a file that rpmbuild wrote")
+    import createrepo_c
+
+    try:
+        return _package(createrepo_c.package_from_rpm(str(path), changelog_limit=0), path)
+    except Exception as error:
+        raise CannotRun(f"{path} is damaged: {error}", "make it again") from None
+
+
+def read_repository(folder: Path) -> list[Package]:
+    """The packages of a repository: of its index, or of the folder where there is no index yet.
+
+    :raises CannotRun: when the index cannot be read.
+    """
+    if not (folder / "repodata/repomd.xml").is_file():
+        return [read_package(path) for path in sorted(folder.glob("*.rpm"))]
+    import createrepo_c
+
+    try:
+        reader = createrepo_c.RepositoryReader.from_path(str(folder))
+        return [_package(found, folder / found.location_href) for found in reader.iter_packages(warningcb=None)]
+    except Exception as error:
+        raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
+
+
+def _package(found: Any, path: Path) -> Package:
+    def dependencies(tuples: Iterable[tuple[Any, ...]]) -> tuple[Dependency, ...]:
+        return tuple(Dependency(t[0], t[1] or "", _evr(t[2], t[3], t[4]) if t[1] else "") for t in tuples)
+
+    return Package(
+        found.name,
+        _evr(found.epoch, found.version, found.release),
+        found.arch,
+        path,
+        found.pkgId,
+        dependencies(found.provides),
+        dependencies(r for r in found.requires if not r[0].startswith("rpmlib(")),
+        dependencies(found.conflicts),
+        dependencies(found.obsoletes),
+        tuple(f"{file[1]}{file[2]}" for file in found.files),
+        found.rpm_sourcerpm or "",
+        found.size_installed or 0,
+    )
+
+
+def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
+    text = f"{version or ''}-{release}" if release else version or ""
+    return f"{epoch}:{text}" if epoch and epoch != "0" else text
+
+
+def resolve(
+    what: str, requires: Sequence[Dependency], base: Package, staged: Sequence[Package], arch: str
+) -> list[Package]:
+    """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
+
+    :param what: whose dependencies these are, for the message.
+    :param base: what is installed already.
+    :param arch: RPM architecture of the target.
+    :raises DidNotHold: in words a person understands, when there is no such set.
+    """
+    import solv
+
+    pool = solv.Pool()
+    pool.setarch(arch)
+    installed, available = pool.add_repo("sandbox-base"), pool.add_repo("staged")
+    pool.installed = installed
+    add(pool, installed, base)
+    by_id = {add(pool, available, package): package for package in staged if package.arch in {arch, "noarch"}}
+    pool.createwhatprovides()
+    wanted = [(dependency, dep(pool, dependency)) for dependency in requires]
+    missing = [str(d) for d, known in wanted if not d.name.startswith("(") and not pool.whatprovides(known)]
+    if missing:
+        raise DidNotHold(f"{what} needs {', '.join(missing)}, which nothing staged on {arch} provides")
+    solver = pool.Solver()
+    problems = solver.solve(
+        [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, known.id) for _, known in wanted]
+    )
+    if problems:
+        raise DidNotHold(f"the buildroot of {what} on {arch} cannot be made: {'; '.join(str(p) for p in problems)}")
+    return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
+
+
+def add(pool: Any, repository: Any, package: Package) -> int:
+    """Add a package to a repository of libsolv's pool; its number there."""
+    solvable = repository.add_solvable()
+    solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
+    solvable.add_provides(dep(pool, Dependency(package.name, "EQ", package.evr)))
+    for dependency in package.provides:
+        solvable.add_provides(dep(pool, dependency))
+    for path in package.files:
+        solvable.add_provides(pool.Dep(path))
+    for dependency in package.requires:
+        solvable.add_requires(dep(pool, dependency))
+    for dependency in package.conflicts:
+        solvable.add_conflicts(dep(pool, dependency))
+    for dependency in package.obsoletes:
+        solvable.add_obsoletes(dep(pool, dependency))
+    identity: int = solvable.id
+    return identity
+
+
+def dep(pool: Any, dependency: Dependency) -> Any:
+    """A dependency as libsolv's pool knows it."""
+    import solv
+
+    if dependency.name.startswith("("):
+        return pool.parserpmrichdep(dependency.name)
+    signs = {
+        "EQ": solv.REL_EQ,
+        "LT": solv.REL_LT,
+        "GT": solv.REL_GT,
+        "LE": solv.REL_LT | solv.REL_EQ,
+        "GE": solv.REL_GT | solv.REL_EQ,
+    }
+    name = pool.Dep(dependency.name)
+    return name.Rel(signs[dependency.relation], pool.Dep(dependency.evr)) if dependency.relation else name

@@ -1,0 +1,214 @@
+"""repodata of one repository folder: read it, and write it anew from kept metadata.
+
+Data files carry their checksum in their name and repomd.xml, which names them, is written last, so that a reader sees
+the old index or the new one. They are zstd streams of the catalogue's frames, one after another: dnf 4, libsolv and
+createrepo_c read them as one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from workers.base.errors import CannotRun
+from workers.repository.catalogue import Catalogue
+from workers.repository.frames import compressed
+from workers.repository.packages import Package, nevra_of, source_of
+from workers.repository.tables import KINDS, File, Frame, Metadata
+
+_BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
+_NUMBER = "kitten-snapshot-"
+_SAID = (
+    *("name", "epoch", "version", "release", "arch", "rpm_sourcerpm", "rpm_license", "rpm_vendor", "rpm_packager"),
+    *("rpm_group", "rpm_buildhost", "summary", "description", "url", "files", "changelogs"),
+    *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
+)
+"""What is read of a described package somewhere."""
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
+_COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
+_ROOTS = {
+    "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),
+    "filelists": ("filelists", 'xmlns="http://linux.duke.edu/metadata/filelists"'),
+    "other": ("otherdata", 'xmlns="http://linux.duke.edu/metadata/other"'),
+}
+
+
+def describe(rpm: Path, href: str) -> Package:
+    """Metadata of one package file; ``pkgId`` is the SHA-256 of its content.
+
+    :param href: where the package lies, relative to its repository.
+    :raises CannotRun: when it is no RPM package.
+    """
+    import createrepo_c
+
+    try:
+        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        for said in _SAID:  # text is decoded when it is asked for
+            getattr(package, said)
+    except UnicodeDecodeError:
+        raise CannotRun(f"the header of {rpm.name} holds text that is not UTF-8", "mend its spec") from None
+    except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
+    return package
+
+
+def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
+    """A described package as the catalogue keeps it.
+
+    :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
+        repository.
+    """
+    import createrepo_c as c
+
+    file = package.location_href.rpartition("/")[2]
+    try:
+        xml = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+    except (c.CreaterepoCError, ValueError) as error:
+        raise CannotRun(f"{file} cannot be put into an index: {error}", "build it again") from None
+    if any(_NOT_XML.search(text) for text in xml):
+        raise CannotRun(f"the header of {file} holds control characters", "mend its spec, then build it again")
+    nevra = nevra_of(package)
+    metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
+    path, size = package.location_href, package.size_package
+    return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
+
+
+def recalled(metadata: Metadata) -> Package:
+    """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
+    import createrepo_c as c
+
+    package = c.Package()
+    c.xml_parse_primary_snippet(metadata.xml[KINDS.index("primary")], newpkgcb=lambda *_: package, do_files=False)
+    c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
+    return package
+
+
+def load(repository: Path) -> list[Package]:
+    """The packages a repository folder's index names; none when it has no index yet."""
+    import createrepo_c
+
+    if not (repository / "repodata" / "repomd.xml").is_file():
+        return []
+    return list(createrepo_c.RepositoryReader.from_path(str(repository)).iter_packages())
+
+
+def data_files(repository: Path) -> set[str]:
+    """Names in ``repodata/`` that repomd.xml speaks of, itself and its signature included."""
+    import createrepo_c
+
+    repomd = repository / "repodata" / "repomd.xml"
+    if not repomd.is_file():
+        return set()
+    records = createrepo_c.Repomd(str(repomd)).records
+    return {Path(record.location_href).name for record in records} | {"repomd.xml", "repomd.xml.asc"}
+
+
+def number(repository: Path) -> int:
+    """The number that an index was written with; 0 where it has none."""
+    import createrepo_c
+
+    repomd = repository / "repodata" / "repomd.xml"
+    tags = createrepo_c.Repomd(str(repomd)).repo_tags if repomd.is_file() else []
+    return next((int(tag.removeprefix(_NUMBER)) for tag in tags if re.fullmatch(_NUMBER + "[0-9]{1,15}", tag)), 0)
+
+
+def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now: int) -> bytes:
+    """Write the data files of a repository's next index into a folder, flushed; the repomd.xml that names them.
+
+    :param folder: what is there already stays; equal content has an equal name.
+    :param number: of the snapshot, which repomd.xml then tells.
+    :param now: seconds since 1970, for revision and time stamps: clients ignore an index older than the one they have.
+    """
+    import createrepo_c
+
+    repomd = createrepo_c.Repomd()
+    repomd.set_revision(str(now))
+    repomd.add_repo_tag(f"{_NUMBER}{number}")
+    # Most of the time goes into checksums, which other threads make while the next file is read.
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        written = [
+            (kind, pool.submit(_data, folder, name, content)) for kind, name, content in _files(catalogue, repository)
+        ]
+    for kind, data in written:
+        repomd.set_record(_record(kind, data.result(), now))
+    text: str = repomd.xml_dump()
+    return text.encode()
+
+
+def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, bytes]]:
+    """Kind, name and compressed content of each data file."""
+    for kind in KINDS:
+        yield kind, f"{kind}.xml", _framed(kind, catalogue.frames.read(repository, kind))
+    for kind, content in catalogue.extras(repository).items():
+        yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), compressed(content)
+    if errata := catalogue.errata(repository):
+        from workers.repository.updateinfo import updateinfo
+
+        yield "updateinfo", "updateinfo.xml", compressed(updateinfo(errata))
+
+
+def _framed(kind: str, frames: Sequence[Frame]) -> bytes:
+    tag, names = _ROOTS[kind]
+    count = sum(frame.packages for frame in frames)
+    head = f'<?xml version="1.0" encoding="UTF-8"?>\n<{tag} {names} packages="{count}">\n'
+    return b"".join((compressed(head.encode()), *(frame.data for frame in frames), compressed(f"</{tag}>\n".encode())))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A data file that was written."""
+
+    name: str
+    checksum: str
+    checksum_open: str
+    size: int
+    size_open: int
+
+
+def _data(folder: Path, name: str, content: bytes) -> _Data:
+    import zstandard
+
+    opened, size_open, block = sha256(), 0, memoryview(bytearray(_BLOCK))
+    with zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True) as stream:
+        while count := stream.readinto(block):
+            opened.update(block[:count])
+            size_open += count
+    checksum = sha256(content).hexdigest()
+    path = folder / f"{checksum}-{name}.zst"
+    if not path.is_file():
+        # By a rename: under its name it is whole, or a call after a kill would take half of it for all.
+        partial = folder / f".{name}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
+
+
+def _record(kind: str, data: _Data, now: int) -> Any:
+    import createrepo_c
+
+    record = createrepo_c.RepomdRecord(kind, None)
+    record.location_href = f"repodata/{data.name}"
+    record.checksum_type = record.checksum_open_type = "sha256"
+    record.checksum, record.checksum_open = data.checksum, data.checksum_open
+    record.size, record.size_open = data.size, data.size_open
+    record.timestamp = now
+    return record
+
+
+def flush(path: Path) -> None:
+    """Make a file, or the entries of a folder, outlive a power cut (fsync)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

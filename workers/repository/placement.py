@@ -1,0 +1,110 @@
+"""Where each file of a package lies below the distribution's root. Pure: configuration in, paths out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from config.models import Package, Repository, Site, Target
+from config.placement import decide, way_out
+from workers.base.errors import CannotRun
+from workers.repository.packages import is_debug, nevra_of_file
+from workers.repository.records import PublishedRecord
+
+BASE = "sandbox-base"
+"""Repository of the one package that stands for the base system, where a site has it; its record is named so too."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A file's place."""
+
+    repository: str
+    """Folder below the distribution's root: ``BaseOS/aarch64/os``."""
+    path: str
+    """Path in it: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
+
+
+def place(
+    site: Site, package: Package, target: Target, file: str, published: Mapping[str, str] | None = None
+) -> Place | None:
+    """Place one file of a package; None where its repository is not published (``devel``).
+
+    A source package lies where a binary package of its name does, debuginfo with the binary package it belongs to.
+
+    :param published: binary package → repository in which users of the target have it (:func:`published_in`).
+    :raises CannotRun: when nothing places it, or the repository does not exist, or not for this target.
+    """
+    nevra = nevra_of_file(file)
+    binary = package.name if nevra.arch == "src" else nevra.name
+    decision = decide(site.repositories, package, binary, target.name, published)
+    if decision is None:
+        raise CannotRun(
+            f"nothing says to which repository {binary} of {package.name} belongs on {target.name}",
+            f"add {way_out(package.name, binary)}",
+        )
+    repository = _repository(site, decision.repository, package, target)
+    if not repository.published:
+        return None
+    layout = site.repositories.layout
+    template = layout.source if nevra.arch == "src" else layout.debuginfo if is_debug(nevra.name) else layout.packages
+    return place_in(template.format(repository=repository.name, arch=target.rpm_arch), file)
+
+
+def published_in(site: Site, target: Target, records: Iterable[PublishedRecord]) -> dict[str, str]:
+    """Binary package → name of the repository in which users of a target have it, from what is published of a package.
+
+    :param records: the package's, of any targets. What another target has counts where this one has nothing, so that a
+        package lies in the same repository everywhere.
+    """
+    layout = site.repositories.layout
+    there = {repository.name for repository in published_repositories(site, target)}
+    arches = {each.name: each.rpm_arch for each in site.targets}
+    found: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: (record.target != target.name, record.target)):
+        folders = {
+            layout.packages.format(repository=name, arch=arches[record.target]): name
+            for name in there
+            if record.target in arches
+        }
+        for file in record.files:
+            if file.repository in folders:
+                found.setdefault(nevra_of_file(file.name).name, folders[file.repository])
+    return found
+
+
+def place_in(repository: str, file: str) -> Place:
+    """A file's place in a repository folder: by its first letter, as mirrors can serve long listings only slowly."""
+    return Place(repository, f"Packages/{file[0].lower()}/{file}")
+
+
+def repositories_of(site: Site, target: Target) -> tuple[str, ...]:
+    """Every folder a target's users may have configured, debuginfo and source companions included."""
+    layout = site.repositories.layout
+    return tuple(
+        sorted(
+            template.format(repository=repository.name, arch=target.rpm_arch)
+            for repository in published_repositories(site, target)
+            for template in (layout.packages, layout.debuginfo, layout.source)
+        )
+    )
+
+
+def published_repositories(site: Site, target: Target) -> tuple[Repository, ...]:
+    """The repositories users of a target can have."""
+    return tuple(r for r in site.repositories.repositories if r.published and _exists_for(r, target))
+
+
+def _repository(site: Site, name: str, package: Package, target: Target) -> Repository:
+    for repository in site.repositories.repositories:
+        if repository.name == name:
+            if _exists_for(repository, target):
+                return repository
+            raise CannotRun(
+                f"repository {name} does not exist for target {target.name}", f"see packages/{package.name}.yaml"
+            )
+    raise CannotRun(f"{package.name} belongs to repository {name}, which there is not", "see repositories.yaml")
+
+
+def _exists_for(repository: Repository, target: Target) -> bool:
+    return repository.targets == "all" or target.name in repository.targets

@@ -1,0 +1,183 @@
+"""A repository's primary metadata as its packages' XML elements: what two publications share is never parsed twice.
+
+The elements are compared as bytes. The same package spelt in two ways is one that goes and one that comes, which costs
+time and changes no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import unescape
+
+from workers.base.errors import CannotRun
+
+MOST = 4 << 30
+"""Bytes of one uncompressed file: ten times the file lists of a whole Enterprise Linux."""
+
+_START = re.compile(rb"<package[\s>]")
+_HIDING = (b"<![CDATA[", b"<!--")
+_HEAD = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<metadata xmlns="http://linux.duke.edu/metadata/common"'
+    b' xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="%d">\n'
+)
+_SOURCE = re.compile(rb"<rpm:sourcerpm>([^<]*)</rpm:sourcerpm>")
+_NAME = re.compile(rb"<name>([^<]*)</name>")
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """What dnf would see of a target: the packages of all its repositories together."""
+
+    packages: tuple[bytes, ...]
+    """``<package>`` elements of primary.xml."""
+    filelists: tuple[bytes | Path, ...] = ()
+    """filelists.xml of the repositories: read only where a package needs a file that primary.xml does not name."""
+
+
+def plain(source: bytes | Path) -> bytes:
+    """A metadata file's uncompressed content: of bytes that are XML, or of a file ``.xml``, ``.xml.gz``, ``.xml.zst``.
+
+    Several frames in one file, as an index that grows by appending has, are read to the end.
+
+    :raises CannotRun: when it cannot be read, or is larger than :data:`MOST`.
+    """
+    if isinstance(source, bytes):
+        return source
+    import gzip
+    import zlib
+
+    import zstandard
+
+    try:
+        with contextlib.ExitStack() as open_files:
+            stream: Any = open_files.enter_context(source.open("rb"))
+            if source.suffix == ".gz":
+                stream = open_files.enter_context(gzip.open(stream))
+            elif source.suffix == ".zst":
+                stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+            content: bytes = stream.read(MOST + 1)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise CannotRun(f"{source} is no readable metadata: {error}", "write the repository's index anew") from None
+    if len(content) > MOST:
+        raise CannotRun(f"{source} holds more than {MOST:,} bytes", "that is no repository's metadata; write it anew")
+    return content
+
+
+def elements(source: bytes | Path) -> tuple[bytes, ...]:
+    """The ``<package>`` elements of a primary.xml.
+
+    :raises CannotRun: when it cannot be read, or is not of the form that createrepo_c writes.
+    """
+    content = plain(source)
+    if any(word in content for word in _HIDING):
+        raise CannotRun(
+            "the metadata holds comments or CDATA sections, which createrepo_c never writes", "write it anew"
+        )
+    *parts, rest = content.split(b"</package>")  # a regular expression takes three times as long
+    starts = [_START.search(part) for part in parts]
+    found = tuple(
+        part[start.start() :] + b"</package>" for part, start in zip(parts, starts, strict=True) if start is not None
+    )
+    if len(found) != len(parts) or _START.search(rest) or not rest.rstrip().endswith(b"</metadata>"):
+        raise CannotRun("the metadata is cut short", "write the repository's index anew")
+    return found
+
+
+def repositories_below(folders: Iterable[Path]) -> Repositories:
+    """What repository folders hold, as their repomd.xml names it.
+
+    :raises CannotRun: when a folder's index cannot be read.
+    """
+    import createrepo_c
+
+    packages: list[bytes] = []
+    filelists: list[bytes | Path] = []
+    for folder in folders:
+        repomd = folder / "repodata" / "repomd.xml"
+        if not repomd.is_file():
+            continue
+        try:
+            records = {record.type: record.location_href for record in createrepo_c.Repomd(str(repomd)).records}
+        except createrepo_c.CreaterepoCError as error:
+            raise CannotRun(f"{repomd} is no index: {error}", "publish again, or roll back") from None
+        if "primary" in records:
+            packages += elements(folder / records["primary"])
+        if "filelists" in records:
+            filelists.append(folder / records["filelists"])
+    return Repositories(tuple(packages), tuple(filelists))
+
+
+def source_of(element: bytes) -> str:
+    """Name of the source package that an element's package was made from; its own where it does not say."""
+    found = _SOURCE.search(element)
+    file = unescape(found[1].decode()) if found else ""
+    if file:
+        return file.rsplit("-", 2)[0]
+    named = _NAME.search(element)
+    return unescape(named[1].decode()) if named else ""
+
+
+def replaced(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
+    """The repositories after the binary packages of source packages gave way to others.
+
+    :param fresh: source package → ``<package>`` elements of what comes.
+    """
+    staying = (element for element in before.packages if source_of(element) not in fresh)
+    return Repositories((*staying, *(element for each in fresh.values() for element in each)), before.filelists)
+
+
+def load(pool: Any, name: str, packages: Iterable[bytes]) -> Any:
+    """A repository of libsolv's pool with these packages.
+
+    :raises CannotRun: when an element is not XML.
+    """
+    listed = tuple(packages)
+    repository = pool.add_repo(name)
+    if listed:
+        content = _HEAD % len(listed) + b"\n".join(listed) + b"\n</metadata>\n"
+        if not _feed(content, lambda stream: repository.add_rpmmd(stream, None)) or repository.nsolvables < len(listed):
+            raise CannotRun(f"the metadata of what is {name} is no XML that libsolv reads", "write the index anew")
+    return repository
+
+
+def add_filelists(repository: Any, files: Iterable[bytes | Path]) -> None:
+    """Let the packages of a repository have all their files, not only those that primary.xml names."""
+    import solv
+
+    for source in files:
+        content = plain(source)
+        _feed(content, lambda stream: repository.add_rpmmd(stream, None, solv.Repo.REPO_EXTEND_SOLVABLES))
+
+
+def _feed(content: bytes, read: Any) -> bool:
+    """Hand bytes to a reader of libsolv, which takes file handles only and no zstd."""
+    import solv
+
+    handle = os.memfd_create("metadata")
+    try:
+        with io.FileIO(handle, "wb", closefd=False) as memory:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[memory.write(rest) or 0 :]
+        os.lseek(handle, 0, os.SEEK_SET)
+        stream = solv.xfopen_fd("metadata.xml", handle)
+        try:
+            return bool(read(stream))
+        finally:
+            stream.close()
+    finally:
+        os.close(handle)
+
+
+def names(packages: Iterable[bytes]) -> Iterator[str]:
+    """The names of packages."""
+    for element in packages:
+        if named := _NAME.search(element):
+            yield unescape(named[1].decode())

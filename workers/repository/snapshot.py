@@ -1,0 +1,142 @@
+"""Numbered snapshots of all that is published, and the one rename that shows users another one.
+
+``10-kitten/`` holds the packages, each where it stays. A repository's ``repodata`` there is a symbolic link through
+``.snapshots/current``, itself a link to the snapshot that users see: ``.snapshots/NNNN/`` has the ``repodata`` of every
+repository as of that publication. So one rename of ``current`` switches all repositories at once, and a publication
+costs its change. No file below a snapshot changes after it appeared. What packages a snapshot names is in the
+catalogue (:mod:`workers.repository.catalogue`).
+
+A caller that alters anything holds :meth:`Snapshots.lock`. When it is killed, a draft, a snapshot that was never
+switched to, and packages that no index names may be left; the next draft removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers.base.cache import locked
+from workers.base.errors import CannotRun
+from workers.repository.catalogue import Catalogue
+from workers.repository.draft import Draft, Groups, Sign
+from workers.repository.shown import READABLE, Snapshot, SnapshotRecord, seconds, utc
+
+if TYPE_CHECKING:
+    from config.models import Retention
+    from workers.repository.records import Arrival
+
+__all__ = ["READABLE", "Draft", "Groups", "Sign", "Snapshot", "SnapshotRecord", "Snapshots", "utc"]
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """All publications below one folder."""
+
+    root: Path
+    top: str
+    """The distribution's root in it: ``10-kitten``."""
+
+    @property
+    def catalogue(self) -> Path:
+        """What each of them holds."""
+        return self.root / ".catalogue.sqlite"
+
+    def arrivals(self, package: str | None = None) -> dict[tuple[str, str], tuple[Arrival, ...]]:
+        """(package, target) → every version that ever came there, the oldest first, kept snapshots or not."""
+        current = self.current()
+        if current is None:
+            return {}
+        from workers.repository.records import Arrival
+
+        found: dict[tuple[str, str], tuple[Arrival, ...]] = {}
+        with Catalogue.opened(self.catalogue) as catalogue:
+            for name, target, nevr, evr, came in catalogue.arrivals(current.record.number, package):
+                found[name, target] = (*found.get((name, target), ()), Arrival(name, nevr, evr, came))
+        return found
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """One publisher at a time."""
+        return locked(self.root / ".lock")
+
+    def current(self) -> Snapshot | None:
+        """What users see; None before the first publication.
+
+        :raises CannotRun: when something else lies there.
+        """
+        if (self.root / self.top).is_symlink():
+            raise CannotRun(
+                f"{self.root / self.top} is a link: an earlier version laid it out",
+                f"move {self.root} away; what was built is published again without being built again",
+            )
+        link = self.root / ".snapshots" / "current"
+        return self.get(int(link.readlink().name)) if link.is_symlink() else None
+
+    def numbers(self) -> list[int]:
+        """Numbers of the snapshots there are, up to the current one."""
+        current = self.current()
+        folders = (self.root / ".snapshots").glob("[0-9]*")
+        return sorted(int(f.name) for f in folders if current is not None and int(f.name) <= current.record.number)
+
+    def get(self, number: int) -> Snapshot:
+        """The snapshot of a number.
+
+        :raises CannotRun: when it is not kept.
+        """
+        folder = self._folder(number)
+        try:
+            record = SnapshotRecord(**json.loads((folder / "snapshot.json").read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise CannotRun(f"{folder}/snapshot.json cannot be read: {error}", "restore it from a backup") from None
+        except FileNotFoundError:
+            kept = ", ".join(f.name.lstrip("0") for f in sorted(folder.parent.glob("[0-9]*"))) or "none"
+            raise CannotRun(f"there is no snapshot {number}", f"kept are: {kept}") from None
+        return Snapshot(folder, self.root / self.top, record, self.catalogue)
+
+    @contextlib.contextmanager
+    def draft(self, repositories: tuple[str, ...]) -> Iterator[Draft]:
+        """Begin a publication on top of the current one; what is not finished is gone.
+
+        :param repositories: folders that must exist in it, empty ones included.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        current = self.current()
+        number = current.record.number + 1 if current else 1
+        for stale in (self.root / ".snapshots").glob("*"):
+            if stale.name.startswith(".") or (stale.name.isdigit() and int(stale.name) >= number):
+                shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
+        with Catalogue.opened(self.catalogue) as catalogue:
+            for repository, path in catalogue.recover(number - 1):
+                (self.root / self.top / repository / path).unlink(missing_ok=True)
+            yield Draft(self.root, self.top, catalogue, current, repositories)
+
+    def _folder(self, number: int) -> Path:
+        return self.root / ".snapshots" / f"{number:04}"
+
+    def prune(self, policy: Retention, forget: Callable[[str], None] = lambda _unsigned: None) -> None:
+        """Remove snapshots that a policy does not keep, and packages that only they named and nobody still reads.
+
+        :param forget: told of each package of which nothing is left, by its checksum before signing.
+        """
+        from workers.repository.retention import keep_snapshots
+
+        made = {number: seconds(self.get(number).record.made) for number in self.numbers()}
+        kept = keep_snapshots(policy, made, time.time())
+        for number in made.keys() - kept:
+            # Renamed first: a folder with a number is always whole.
+            gone = self.root / ".snapshots" / f".{number:04}.gone"
+            self._folder(number).rename(gone)
+            shutil.rmtree(gone)
+        with Catalogue.opened(self.catalogue) as catalogue:
+            gone_packages = []
+            for repository, path, unsigned in catalogue.prune(min(kept), time.time() - READABLE):
+                (self.root / self.top / repository / path).unlink(missing_ok=True)
+                gone_packages.append((path, unsigned))
+            for path, unsigned in gone_packages:
+                if unsigned and not catalogue.holds(path, unsigned):
+                    forget(unsigned)

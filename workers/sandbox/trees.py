@@ -1,0 +1,91 @@
+"""All trees of a site, as ``kitten sandbox`` makes and shows them: one target's failure leaves the others usable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.models import Site, Target
+from workers.base.errors import CannotRun
+from workers.results import SandboxResult, TargetTree
+from workers.sandbox.layer import target_tree
+from workers.sandbox.tree import base_tree, listed_packages
+
+
+def make_trees(site: Site, targets: Sequence[Target]) -> SandboxResult:
+    """The trees of these targets; those that are not there are made first.
+
+    :raises CannotRun: when the base cannot be made, on which every target's tree stands.
+    """
+    began = time.monotonic()
+    base = base_tree(site)
+    made = tuple(_made(site, target) for target in targets)
+    failed = [tree for tree in made if tree.outcome != "held"]
+    usable = ", ".join(tree.target for tree in made if tree.outcome == "held") or "none"
+    missing = f"; none for {', '.join(tree.target for tree in failed)}" if failed else ""
+    return SandboxResult(
+        outcome="cannot-run" if failed else "held",
+        summary=f"sandbox trees ready: {usable}{missing}",
+        cause=failed[0].cause if failed else "",
+        seconds=time.monotonic() - began,
+        base=base.identity,
+        path=str(base.base),
+        packages=len(listed_packages(base.base)),
+        size=_size(base.base),
+        targets=made,
+    )
+
+
+def _made(site: Site, target: Target) -> TargetTree:
+    try:
+        made = target_tree(site, target)
+    except (CannotRun, OSError) as error:
+        what, way_out = (error.what, error.mend) if isinstance(error, CannotRun) else (str(error), "")
+        return TargetTree(target=target.name, outcome="cannot-run", cause=what, way_out=way_out)
+    layers = made.lower[:-1]
+    return TargetTree(
+        target=target.name,
+        identity=made.identity,
+        path=str(layers[0]) if layers else "",
+        packages=sum(len(listed_packages(layer)) for layer in layers),
+        size=sum(_size(layer) for layer in layers),
+    )
+
+
+def describe(site: Site, result: SandboxResult) -> str:
+    """The trees in words, a line each."""
+    days = (time.time() - Path(result.path).with_name("packages").stat().st_mtime) / 86400
+    wide = max(len(name) for name in ("base", *(tree.target for tree in result.targets)))
+    lines = [
+        f"{'base':{wide}}  {result.base[:12]}  {result.packages:4} packages of Debian {site.build.suite}, "
+        f"{_megabytes(result.size)}, made {days:.1f} days ago: {result.path}"
+    ]
+    for tree in result.targets:
+        if tree.outcome != "held":
+            what = "none: see below"
+        elif tree.path:
+            what = f"{tree.identity[:12]}  {tree.packages:4} packages more, {_megabytes(tree.size)}: {tree.path}"
+        else:
+            what = f"{tree.identity[:12]}  the base alone"
+        lines.append(f"{tree.target:{wide}}  {what}")
+    return "\n".join(lines)
+
+
+def failure(result: SandboxResult) -> CannotRun:
+    """What could not be made and why, target by target."""
+    failed = [tree for tree in result.targets if tree.outcome != "held"]
+    lines = [result.summary]
+    for tree in failed:
+        lines += [f"  {tree.target}: {tree.cause}", *([f"    → {tree.way_out}"] if tree.way_out else [])]
+    again = " ".join(f"--target {tree.target}" for tree in failed)
+    return CannotRun("\n".join(lines), f"the other targets can be built; make these again: kitten sandbox {again}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
+
+
+def _size(root: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,1 @@
+"""Keys, and signatures on packages and indexes."""

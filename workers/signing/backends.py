@@ -1,0 +1,188 @@
+"""Homes ready to sign, one function for each way the secret may be kept. All yield a running agent's home."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from config.models import Signing
+from workers.base.cache import locked
+from workers.base.errors import CannotRun
+from workers.base.run import require
+from workers.repository.index import flush
+from workers.signing import secrets
+from workers.signing.agent import agent, ask, gpg, reachable
+from workers.signing.memory import home_in_memory
+
+# GnuPG asks for the PIN by this program. It answers once: a token locks itself after a few wrong ones.
+_PINENTRY = """#!/bin/sh
+echo 'OK'
+while read -r command rest; do
+    case $command in
+        GETPIN) if mv '{pin}' '{pin}.given' 2>/dev/null; then printf 'D '; cat '{pin}.given'; echo; rm -f '{pin}.given'; echo OK
+                else echo 'ERR 83886179 asked before'; fi ;;
+        BYE) echo OK; exit 0 ;;
+        *) echo OK ;;
+    esac
+done
+"""
+
+
+@contextlib.contextmanager
+def kept_home(home: Path, owner: str, *, make: bool = True) -> Iterator[tuple[Path, Path]]:
+    """A home on disk; made with a new key if it is not there. Yields its path and the agent's socket.
+
+    One at a time: an agent that is started ends the one before, which may be at work for a compose or another stage.
+
+    :raises CannotRun: when others may enter it.
+    """
+    require("gpg", "gnupg")
+    if not make and not home.is_dir():
+        raise CannotRun(f"there is no GnuPG home {home}", "restore it from a backup, or see signing.yaml")
+    with locked(home.with_name(f".{home.name}.lock")):
+        if make:
+            _make_key(home, owner)
+        if home.stat().st_mode & 0o077:
+            raise CannotRun(f"{home} holds the signing key and others may enter it", f"chmod 700 {home}")
+        with reachable(home) as near, agent(near) as listening:
+            yield near, listening
+
+
+@contextlib.contextmanager
+def imported(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
+    """A home in memory with the secret key of ``signing.secret``."""
+    require("gpg", "gnupg")
+    assert signing.secret is not None  # noqa: S101 - the caller looked
+    secret = secrets.read(signing.secret, state, "the signing key")
+    with home_in_memory() as home, agent(home) as listening:
+        file = home / "secret"
+        file.write_bytes(secret)
+        try:
+            gpg(home, "--import", file)
+        except CannotRun:
+            raise CannotRun(
+                "the signing key is not a secret key that GnuPG can read", "gpg --armor --export-secret-keys"
+            ) from None
+        finally:
+            file.unlink()
+        yield home, listening
+
+
+@contextlib.contextmanager
+def token(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
+    """A home in memory whose key is in a PKCS#11 token, which alone does the arithmetic.
+
+    gpg-agent reaches it by gnupg-pkcs11-scd, which finds keys by their certificates: the token holds one for the key.
+    """
+    require("gpg", "gnupg")
+    module = Path(signing.module or "")
+    if not module.is_file():
+        raise CannotRun(f"there is no PKCS#11 library {module}", "install it, or set module in signing.yaml")
+    daemon = require("gnupg-pkcs11-scd", "gnupg-pkcs11-scd")
+    assert signing.passphrase is not None  # noqa: S101 - config.checks refuses a token without
+    pin = secrets.read(signing.passphrase, state, "the token's PIN").strip()
+    with home_in_memory() as home:
+        _prepare_token(home, daemon, module, pin)
+        with agent(home) as listening:
+            for public in signing.public_keys:
+                import_public(home, public)
+            if (answer := ask(listening, "LEARN")[0]).startswith("ERR"):
+                raise CannotRun(
+                    f"the token of {module} cannot be read: {answer}", "is it plugged in, and its certificate on it?"
+                )
+            yield home, listening
+
+
+def _prepare_token(home: Path, daemon: str, module: Path, pin: bytes) -> None:
+    pinentry = home / "pinentry"
+    (home / "pin").write_bytes(pin)
+    pinentry.write_text(_PINENTRY.format(pin=home / "pin"), encoding="utf-8")
+    pinentry.chmod(0o700)
+    (home / "gpg-agent.conf").write_text(f"scdaemon-program {daemon}\npinentry-program {pinentry}\n", encoding="utf-8")
+    provider = f"providers token\nprovider-token-library {module}\n"
+    (home / "gnupg-pkcs11-scd.conf").write_text(provider, encoding="utf-8")
+
+
+def new_token_key(signing: Signing, state: Path, owner: str) -> tuple[str, str]:
+    """Make the OpenPGP key of the one RSA key that a token holds: (fingerprint, armored public key) for signing.yaml.
+
+    Once in a key's life: the fingerprint covers the time it was made.
+
+    :raises CannotRun: when the token holds no key with a certificate, or several.
+    """
+    with token(signing, state) as (home, _):
+        grips = [file.stem for file in (home / "private-keys-v1.d").glob("*.key")]
+        if len(grips) != 1:
+            raise CannotRun(
+                f"the token shows {len(grips)} keys that have a certificate", "leave the one that is to sign"
+            )
+        recipe = home / "recipe"
+        what = f"Key-Type: RSA\nKey-Grip: {grips[0]}\nKey-Usage: sign\nName-Real: {owner}\nExpire-Date: 0\n"
+        recipe.write_text(f"%no-protection\n{what}%commit\n", encoding="utf-8")
+        gpg(home, "--generate-key", recipe)
+        listing = gpg(home, "--with-colons", "--list-secret-keys").output
+        fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+        return fingerprint, gpg(home, "--armor", "--export", fingerprint).output
+
+
+def import_public(home: Path, public: str) -> None:
+    """Import an armored public key of signing.yaml.
+
+    :raises CannotRun: when it is none.
+    """
+    file = home / "public"
+    file.write_text(public, encoding="utf-8")
+    try:
+        gpg(home, "--import", file)
+    except CannotRun:
+        raise CannotRun(
+            "one of public_keys in signing.yaml is no public key", "gpg --armor --export FINGERPRINT"
+        ) from None
+    finally:
+        file.unlink()
+
+
+def unlock(home: Path, listening: Path, passphrase: bytes) -> None:
+    """Give the agent the passphrase of every key of the home, for as long as it runs."""
+    listing = gpg(home, "--with-colons", "--with-keygrip", "--list-secret-keys").output
+    grips = [line.split(":")[9] for line in listing.splitlines() if line.startswith("grp:")]
+    word = passphrase.rstrip(b"\r\n").hex().upper()
+    for answer in ask(listening, *(f"PRESET_PASSPHRASE {grip} -1 {word}" for grip in grips)):
+        if answer.startswith("ERR"):
+            raise CannotRun(f"gpg-agent does not take the passphrase: {answer}", "see gpg-agent.conf of the home")
+
+
+def try_out(home: Path, fingerprint: str, way_out: str, *, asks: bool) -> None:
+    """Sign something of no meaning, so that a wrong passphrase is found before anything is begun.
+
+    :param asks: whether the home's own pinentry answers for the PIN; no other is ever asked.
+    """
+    probe = home / f".probe.{fingerprint}"
+    probe.write_bytes(b"")
+    signature = probe.with_suffix(".sig")
+    try:
+        pinentry = () if asks else ("--pinentry-mode", "cancel")
+        gpg(home, *pinentry, "--local-user", fingerprint, "--output", signature, "--detach-sign", probe)
+    except CannotRun as error:
+        raise CannotRun(f"the key {fingerprint} does not sign: {error.what}", way_out) from None
+    finally:
+        probe.unlink()
+        signature.unlink(missing_ok=True)
+
+
+def _make_key(home: Path, owner: str) -> None:
+    if home.is_dir():
+        return
+    partial = home.with_name(f".{home.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, mode=0o700)
+    home.parent.chmod(0o700)
+    with reachable(partial) as near, agent(near):
+        gpg(near, "--passphrase", "", "--quick-generate-key", owner, "rsa4096", "sign", "never")
+    for file in partial.iterdir():
+        if file.is_socket():
+            file.unlink()
+    partial.rename(home)
+    flush(home.parent)
