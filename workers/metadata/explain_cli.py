@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from workers.base import options
-from workers.promotion import command
+from workers.repository import command
 
 
 @click.command()

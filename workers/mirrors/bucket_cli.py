@@ -9,7 +9,7 @@ import click
 
 from workers.base import options
 from workers.base.errors import CannotRun, DidNotHold
-from workers.promotion import command
+from workers.repository import command
 
 if TYPE_CHECKING:
     from config.models import Site, Stage

@@ -22,10 +22,10 @@ from pathlib import Path
 from config.models import Composes, Site
 from workers.base.cache import locked
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import Release
 from workers.mirrors.compose_tree import ComposeRecord, ComposeTree, Content, images_below
-from workers.repository.index import flush
 from workers.repository.snapshot import READABLE, utc
 
 _ATTEMPTS = 5

@@ -9,8 +9,8 @@ import click
 
 from workers.base import options
 from workers.base.errors import CannotRun
-from workers.promotion import command
-from workers.promotion.command import ran, tell
+from workers.repository import command
+from workers.repository.command import ran, tell
 
 if TYPE_CHECKING:
     from config.models import Site

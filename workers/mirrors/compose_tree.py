@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from config.models import Site
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
-from workers.repository.index import flush
 from workers.repository.snapshot import Snapshot
 
 IMAGES = ("isos", "live", "cloud")

@@ -10,7 +10,7 @@ import click
 
 from workers.base import options
 from workers.base.errors import CannotRun
-from workers.promotion.command import ran
+from workers.repository.command import ran
 
 if TYPE_CHECKING:
     from workers.repository.retention import Verdict

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.promotion import command
-from workers.promotion.command import console, ran, tell
+from workers.promotion.command import overridable
+from workers.repository import command
+from workers.repository.command import console, ran, tell
 
 if TYPE_CHECKING:
     from config.models import Site
@@ -51,7 +52,7 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     type=click.Path(path_type=Path),
     help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
 )
-@command.overridable
+@overridable
 @options.json
 @options.site
 @options.state
@@ -99,7 +100,7 @@ def _sandbox_base(site: Site, target_name: str) -> Path | None:
 @click.command()
 @click.argument("packages", nargs=-1)
 @command.stage
-@command.overridable
+@overridable
 @options.json
 @options.site
 @options.state

@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from config.models import Package, Site, Target
+from workers.base.files import flush
 from workers.metadata.changelog import changelog, newer
 from workers.metadata.documents import documents, home
-from workers.metadata.errata import erratum, updated_files
+from workers.metadata.errata import erratum, to_xml, updated_files
 from workers.metadata.evidence import evidence_at
 from workers.promotion.unit import Signed
 from workers.repository import index
@@ -20,7 +21,6 @@ from workers.repository.packages import is_installed, nevra_of_file
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft
 from workers.repository.tables import File
-from workers.repository.updateinfo import to_xml
 from workers.signing.sign import Signer
 
 
@@ -69,7 +69,7 @@ class Companions:
             self.work.mkdir(parents=True, exist_ok=True)
             document = self.work / name
             document.write_bytes(content)
-            index.flush(document)
+            flush(document)
             sources = [document, self.key.sign_detached(document)]
             files = [_file(place.repository, path, s) for path, s in zip((place.path, signature), sources, strict=True)]
         for file, source in zip(files, sources, strict=True):

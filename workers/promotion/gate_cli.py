@@ -9,8 +9,9 @@ import click
 
 from workers.base import options
 from workers.base.errors import DidNotHold
-from workers.promotion import command
-from workers.promotion.command import console, ran
+from workers.promotion.command import overridable
+from workers.repository import command
+from workers.repository.command import console, ran
 
 if TYPE_CHECKING:
     from workers.promotion.gate.override import Overrides
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @command.stage
 @click.option("--target", "target_name", help="Of the build: one of targets.yaml.")
 @click.option("--build", "build_url", help="Folder that `kitten build` made: ask about this build alone.")
-@command.overridable
+@overridable
 @options.json
 @options.site
 @options.state

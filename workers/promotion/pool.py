@@ -15,7 +15,7 @@ import click
 
 from workers.artifacts.builds import remove_tree
 from workers.base.errors import CannotRun
-from workers.repository.index import flush
+from workers.base.files import flush
 from workers.results import Artifact
 from workers.signing.sign import Signer, verify_packages
 

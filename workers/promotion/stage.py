@@ -25,6 +25,7 @@ from config.nevra import Nevra
 from workers.artifacts.builds import Build, open_build, remove_tree
 from workers.base.cache import locked
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
 from workers.repository.packages import Package, check, is_debug_file, nevra_of, nevra_of_file
@@ -180,13 +181,13 @@ def _replace(
         if (repodata / name).exists():
             os.utime(repodata / name)  # its time to stay begins now
     content = index.write(repodata, catalogue, "", number, now)
-    index.flush(repodata)
+    flush(repodata)
     fresh_index = repository / INCOMING / "repomd.xml"
     fresh_index.parent.mkdir(exist_ok=True)
     fresh_index.write_bytes(content)
-    index.flush(fresh_index)
+    flush(fresh_index)
     fresh_index.replace(repodata / "repomd.xml")
-    index.flush(repodata)
+    flush(repodata)
 
 
 def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> Package:
@@ -198,7 +199,7 @@ def _described(repository: Path, build: Build, artifact: Artifact, target: Targe
         remove_tree(folder)
         folder.mkdir(parents=True)
         path = build.fetch(artifact, folder, link=True)
-        index.flush(path)
+        flush(path)
     package = index.describe(path, href)
     check(package, artifact, target)
     return package
@@ -210,7 +211,7 @@ def _place_package(repository: Path, artifact: Artifact) -> None:
         remove_tree(folder)
         folder.parent.mkdir(exist_ok=True)
         (repository / INCOMING / artifact.sha256).rename(folder)
-        index.flush(folder.parent)
+        flush(folder.parent)
 
 
 def _clear(repository: Path, catalogue: Catalogue, number: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.promotion.command import console
+from workers.repository.command import console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

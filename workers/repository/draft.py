@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
 from workers.repository.shown import READABLE, Snapshot, SnapshotRecord, seconds, utc
@@ -117,7 +118,7 @@ class Draft:
         )
         path = self._folder / "snapshot.json"
         path.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-        index.flush(path)
+        flush(path)
         time.sleep(max(0.0, at - time.time()))
         self._switch()
 
@@ -178,7 +179,7 @@ class Draft:
                 folders.add(link.parent)
         above = {parent for folder in folders for parent in folder.parents if parent.is_relative_to(self.tree)}
         for folder in folders | above:
-            index.flush(folder)
+            flush(folder)
 
     def _write_indexes(self, changed: set[str], sign: Sign) -> None:
         self._folder.mkdir(parents=True)
@@ -197,7 +198,7 @@ class Draft:
                 path.write_bytes(repomd)
                 self._fresh.append(repository)
                 self._indexes[repository] = sha256(repomd).hexdigest()
-                index.flush(path)
+                flush(path)
                 sign(path)
                 for file in (path, path.with_name("repomd.xml.asc")):
                     if file.is_file():
@@ -216,15 +217,15 @@ class Draft:
     def _switch(self) -> None:
         """Show users what is finished: the one rename."""
         for path in (self._folder, *(p for p in self._folder.rglob("*") if p.is_dir())):
-            index.flush(path)
+            flush(path)
         folder = self._snapshots / f"{self.number:04}"
         self._folder.rename(folder)
         fresh = self._snapshots / ".current.next"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(folder.name)
-        index.flush(self._snapshots)
+        flush(self._snapshots)
         fresh.replace(self._snapshots / "current")
-        index.flush(self._snapshots)
+        flush(self._snapshots)
 
     @property
     def _before(self) -> dict[str, float]:
@@ -240,5 +241,5 @@ def _link(source: Path, place: Path) -> None:
     except OSError:
         partial = place.with_name(f".{place.name}.partial")
         shutil.copyfile(source, partial)
-        index.flush(partial)
+        flush(partial)
         partial.replace(place)

@@ -203,12 +203,3 @@ def _record(kind: str, data: _Data, now: int) -> Any:
     record.size, record.size_open = data.size, data.size_open
     record.timestamp = now
     return record
-
-
-def flush(path: Path) -> None:
-    """Make a file, or the entries of a folder, outlive a power cut (fsync)."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

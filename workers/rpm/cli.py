@@ -67,8 +67,8 @@ def _build(
 ) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
+    from workers.repository.staged import staged_folder
     from workers.rpm.build import Order, backend, build
-    from workers.rpm.sandboxed import staged_folder
 
     site, folder = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)

@@ -10,8 +10,8 @@ from pathlib import Path
 from config.models import Signing
 from workers.base.cache import locked
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.base.run import require
-from workers.repository.index import flush
 from workers.signing import secrets
 from workers.signing.agent import agent, ask, gpg, reachable
 from workers.signing.memory import home_in_memory

@@ -26,8 +26,8 @@ from typing import Protocol
 
 from config.models import Signing, Site
 from workers.base.errors import CannotRun
+from workers.base.files import flush
 from workers.base.run import CommandFailed, require, run
-from workers.repository.index import flush
 from workers.signing import backends, remote, secrets
 from workers.signing.agent import call, gpg
 from workers.signing.keys import armored, blocks, keys_of, require_usable

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from workers.results import Check, FileProof
 from workers.verify.evidence import Evidence
+from workers.verify.exceptions import exemption_checks
 from workers.verify.promise import Observed, Promise, answer
 from workers.verify.rules import declared, frames, isa
 from workers.verify.rules.headers import judge_header
@@ -37,7 +38,7 @@ def judge(
         proofs.append(proof)
     if all(check.outcome == "skipped" for check in checks):
         checks.append(Check(rule="proof", file="", outcome="violated", detail="nothing was checked"))
-    checks += promise.exceptions.checks()
+    checks += exemption_checks(promise.exceptions)
     if promise.opted_out:
         opted = Check(rule=frames.RULE, file="", outcome="skipped", reason="opted-out-in-spec", detail=promise.opted_out)
         checks.append(opted)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from config.exemptions import Exemptions
 from config.models import Site, Target
 from workers.formats.dwarf.table import UnitTable
 from workers.formats.facts import FileFacts
 from workers.results import Check, Place
 from workers.verify.evidence import Item
-from workers.verify.exceptions import Exceptions
 
 LISTED = 1000
 """Functions that a check lists; its detail tells how many there are."""
@@ -23,7 +23,7 @@ class Promise:
 
     site: Site
     target: Target
-    exceptions: Exceptions
+    exceptions: Exemptions
     opted_out: str = ""
     """Where the spec turns frame pointers off: "line 12: %undefine _include_frame_pointers"; empty where it does not."""
 

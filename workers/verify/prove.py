@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from config.exemptions import Exemptions
 from config.loading import hardware_list
 from config.models import Exemption, Site, Target
 from workers.artifacts.subject import Subject
@@ -18,7 +19,6 @@ from workers.results import Check, VerifyResult
 from workers.results import proof as report
 from workers.verify.compare import compare
 from workers.verify.evidence import Evidence, files_in, gather
-from workers.verify.exceptions import Exceptions
 from workers.verify.excerpts import with_excerpts
 from workers.verify.hardware import Kernel, judge_hardware, kernels_of
 from workers.verify.judge import judge
@@ -75,12 +75,12 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     )
 
 
-def _exceptions(request: Request, about: Subject, evidence: Evidence) -> Exceptions:
+def _exceptions(request: Request, about: Subject, evidence: Evidence) -> Exemptions:
     """Those of the packages' own files, and of the file given by hand."""
     sources = {header.source for header in evidence.headers.values()} - {""}
     own = [entry for package in request.site.packages if package.name in sources for entry in package.exemptions]
     name = " ".join(sorted(sources)) or about.name
-    return Exceptions(name, (*own, *request.exemptions), datetime.now(UTC).date())
+    return Exemptions(name, (*own, *request.exemptions), datetime.now(UTC).date())
 
 
 def _opted_out(request: Request, spec: str) -> tuple[str, Sequence[Check]]:

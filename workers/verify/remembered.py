@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 @functools.cache
 def _readers() -> str:
     """Identity of the code that observes: another reader may see other things."""
-    folder = Path(__file__).parent
-    sources = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*.py"))}
+    workers = Path(__file__).parents[1]
+    folders = (workers / "formats", workers / "verify")
+    sources = {str(p.relative_to(workers)): _digest(p) for folder in folders for p in sorted(folder.rglob("*.py"))}
     return identity_of(sources)
 
 

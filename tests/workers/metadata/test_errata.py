@@ -104,20 +104,20 @@ def test_a_kernel_asks_for_a_reboot_and_debuginfo_is_left_out() -> None:
         "kernel-core-2:6-1.x86_64", "1" * 64, "kernel-6-1.src.rpm", True,
     )  # fmt: skip
     assert not LIBS.reboot_suggested
-    xml = ET.fromstring(updateinfo.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED)))  # noqa: S314 - our own
+    xml = ET.fromstring(errata.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED)))  # noqa: S314 - our own
     assert xml.find(".//package/reboot_suggested").text == "True"  # type: ignore[union-attr]
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))
 def test_no_changelog_breaks_the_xml_or_makes_markup(text: str) -> None:
-    root = ET.fromstring(updateinfo.updateinfo([updateinfo.to_xml(said(text))]))  # noqa: S314 - our own
+    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(said(text))]))  # noqa: S314 - our own
     assert [child.tag for child in root] == ["update"]
     assert root.findtext("update/id") == "KITTEN-2026:0001"
 
 
 def test_markup_and_control_characters_stay_text() -> None:
     made = said("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
-    root = ET.fromstring(updateinfo.updateinfo([updateinfo.to_xml(made)]))  # noqa: S314 - our own
+    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
     assert [node.text for node in root.iter("id")] == ["KITTEN-2026:0001"]
     assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>[31m"
 
@@ -138,8 +138,8 @@ def test_a_time_beyond_all_calendars_is_a_day() -> None:
 
 def test_equal_input_gives_equal_xml_in_utc() -> None:
     made = said("- Resolves: RHEL-1")
-    assert updateinfo.to_xml(made) == updateinfo.to_xml(said("- Resolves: RHEL-1"))
-    assert '<issued date="2026-11-25 08:30:00"/>' in updateinfo.to_xml(made)
+    assert errata.to_xml(made) == errata.to_xml(said("- Resolves: RHEL-1"))
+    assert '<issued date="2026-11-25 08:30:00"/>' in errata.to_xml(made)
 
 
 def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Pat
     updated = Updated(nevra, package.pkgId, package.rpm_sourcerpm)
     made = errata.erratum("KITTEN-2026:0042", "tiny", "2-1.el10", [entry], [updated], ISSUED)
     data = repository / "repodata" / "updateinfo.xml"
-    data.write_bytes(updateinfo.updateinfo([updateinfo.to_xml(made)]))
+    data.write_bytes(updateinfo.updateinfo([errata.to_xml(made)]))
     repomd = createrepo_c.Repomd(str(repository / "repodata" / "repomd.xml"))
     record = createrepo_c.RepomdRecord("updateinfo", str(data))
     record.fill(createrepo_c.SHA256)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from config.exemptions import Exemptions
 from config.loading import load_site
 from config.models import Exemption
 from workers.formats.facts import AboveLevel, FileFacts, Framing, Function, Hit, IsaFacts, Traits, Unframed, Unit
 from workers.results import Check, FileProof
 from workers.verify.evidence import Evidence, Item
-from workers.verify.exceptions import Exceptions
 from workers.verify.judge import judge, judge_file
 from workers.verify.producers import missing_flags
 from workers.verify.promise import LISTED, Observed, Promise
@@ -46,7 +46,7 @@ def unit(switches: str, compiler: str = "GNU C17 14.2.0") -> Unit:
 
 def promise(name: str = "x86_64", *entries: tuple[str, str, str], opted_out: str = "") -> Promise:
     made = [Exemption(rule=rule, where=where, reason="a reason of some length", until=until) for rule, where, until in entries]
-    return Promise(SITE, SITE.target(name), Exceptions("p", made, date(2026, 11, 24)), opted_out)
+    return Promise(SITE, SITE.target(name), Exemptions("p", made, date(2026, 11, 24)), opted_out)
 
 
 MACHINES = {target.name: target.elf_machine for target in SITE.targets}

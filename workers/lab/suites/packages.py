@@ -47,7 +47,7 @@ def run(request: Request) -> Report:
     headers = _headers(target, request.packages)
     asked = _Asked(request, headers)
     cases, plan = asked.plan()
-    cases += _rpaths(request.site, target, asked.entries, headers)
+    cases += _rpaths(request.site, asked.entries, headers)
     if not scripts(request.tests):
         why = "it has no tests/*.sh: its programs were not run. Add tests/smoke.sh to its dist-git repository"
         cases.append(Case(name="tests", outcome="fail", reason=why))
@@ -222,7 +222,7 @@ def _read(path: Path) -> Package:
 
 
 def _staged(request: Request) -> tuple[Package, ...]:
-    from workers.rpm.sandboxed import staged_folder
+    from workers.repository.staged import staged_folder
 
     found = read_repository(staged_folder(request.site, request.state, request.target))
     return tuple(package for package in found if not _is_debug(package.name) and package.arch != "src")
@@ -294,30 +294,26 @@ def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry,
 
 
 def _rpaths(
-    site: Site, target: Target, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]
+    site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]
 ) -> list[Case]:
-    """One case: no program looks for its libraries where it should not. The rule, and what is excused, are the proof's."""
+    """One case: no program looks for its libraries where it should not. What is right, and what is exempt, is what the proof says."""
     from datetime import UTC, datetime
 
-    from workers.formats.facts import FileFacts
+    from config.exemptions import Exemptions
+    from workers.formats import rpath
     from workers.formats.traits import read_traits
-    from workers.verify.exceptions import Exceptions
-    from workers.verify.rules.link import judge_traits
 
     sources = {header.source for header in headers.values()}
     entered = [package for package in site.packages if package.name in sources]
     exemptions = [exemption for package in entered for exemption in package.exemptions]
-    excused = Exceptions(", ".join(sources), exemptions, datetime.now(UTC).date())
+    excused = Exemptions(", ".join(sources), exemptions, datetime.now(UTC).date())
     files = frozenset(path for header in headers.values() for path in header.files)
-    wrong = []
-    for entry, elf in _elf_files(entries):
-        facts = FileFacts("elf", elf.machine, elf.type, has_code=True, traits=read_traits(elf, ()))
-        checks = judge_traits(target, f"package:{entry.path}", facts, files)
-        wrong += [
-            f"{entry.path}: {check.detail}"
-            for check in checks
-            if check.rule == "rpath" and check.outcome == "violated" and not excused.cover("rpath", entry.path)
-        ]
+    wrong = [
+        f"{entry.path}: {folder or '(empty)'}: {why}"
+        for entry, elf in _elf_files(entries)
+        for folder in read_traits(elf, ()).rpath
+        if (why := rpath.why_not(folder, str(entry.path), files)) and not excused.cover("rpath", str(entry.path))
+    ]
     return [
         Case(
             name="rpath", outcome="fail" if wrong else "pass", reason=wrong[0] if wrong else "", detail="\n".join(wrong)
@@ -403,7 +399,7 @@ def laid_out(
 
     :raises CannotRun: another target's package, a damaged one, a library nobody brings.
     """
-    from workers.rpm.sandboxed import staged_folder
+    from workers.repository.staged import staged_folder
 
     paths = [*_headers(target, packages), *_headers(target, extra)]
     available = [

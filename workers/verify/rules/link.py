@@ -6,29 +6,18 @@ a user is exposed, VERIFY where a person must look and, if it is right so, write
 
 from __future__ import annotations
 
-import functools
-import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from config.models import Target
+from workers.formats import rpath
 from workers.formats.facts import FileFacts
 from workers.results import Check
 
 RULES = ("build-id", "executable-stack", "relro", "pie", "text-relocations", "rpath", "build-path")
 
-# Where the dynamic linker of a 64-bit RPM distribution looks by itself; /lib64 is a link to /usr/lib64.
-_SEARCHED = "/usr/lib64"
-# Only packages write below these: a private folder there is some package's own, as rpm's check-rpaths has it.
-_SYSTEM = ("/usr/lib64/", "/usr/lib/", "/usr/libexec/")
-# Every package may place something in these: that this one does makes none of them its own.
-_SHARED = frozenset(
-    ["/", "/usr", "/usr/bin", "/usr/sbin", "/usr/share", "/usr/local", "/usr/src", "/etc", "/home", "/opt", "/root", "/run",
-     "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/tmp"]  # noqa: S108 - nothing is put there
-)  # fmt: skip
-_MERGED = re.compile(r"^/(lib64|lib|bin|sbin)(?=/|$)")
 _KERNEL = re.compile(r"^(?:/usr)?/lib/modules/|^/boot/")
 _LINKABLE = re.compile(r"\.l?o$")
 _MOST_SHOWN = 3
@@ -183,11 +172,11 @@ def _rpath(file: _File) -> _Answer:
     if file.is_static:
         return _Answer("skipped", "static")
     entries = file.facts.traits.rpath
-    wrong = [f"{entry or '(empty)'}: {why}" for entry in entries if (why := _why_not(entry, file))]
+    wrong = [f"{entry or '(empty)'}: {why}" for entry in entries if (why := rpath.why_not(entry, file.path, file.package_files))]
     if wrong:
         how = "configure without rpath, or remove it in %install (chrpath -d)"
         return _Answer("violated", f"{'; '.join(wrong)}: {how}")
-    superfluous = [entry for entry in entries if _resolved(entry, file) == _SEARCHED]
+    superfluous = [entry for entry in entries if rpath.resolved(entry, file.path) == rpath.SEARCHED]
     if superfluous:
         return _Answer("held", f"{', '.join(superfluous)}: searched anyway", "INFO")
     return _Answer("held", ", ".join(entries))
@@ -223,48 +212,6 @@ def _unlinked(file: _File) -> _Answer | None:
     if file.facts.type != "ET_REL":
         return None
     return _Answer("skipped", "static-library" if file.in_archive else "object")
-
-
-def _merged(path: str) -> str:
-    return _MERGED.sub(r"/usr/\1", path)
-
-
-def _resolved(entry: str, file: _File) -> str:
-    """The folder an entry means to the dynamic linker (ld.so(8), "Rpath token expansion")."""
-    text = re.sub(r"\$(?:LIB\b|\{LIB\})", "lib64", entry)
-    text = re.sub(r"^\$(?:ORIGIN\b|\{ORIGIN\})", lambda _: posixpath.dirname(file.path), text)
-    return _merged(posixpath.normpath(text)).replace("//", "/")
-
-
-def _why_not(entry: str, file: _File) -> str:
-    """What is wrong with an rpath entry, or an empty text."""
-    if not entry.startswith(("/", "$ORIGIN", "${ORIGIN}")):
-        return "looked up in the folder the user is in" if not entry or "$" not in entry else "begins with no folder"
-    folder = _resolved(entry, file)
-    if "$ORIGIN" in folder or "${ORIGIN}" in folder:
-        return "$ORIGIN makes sense at the beginning only"
-    inside = [folder, *_parents(folder)]
-    if folder == _SEARCHED or f"{folder}/".startswith(_SYSTEM):
-        return ""
-    if any(place in _folders(file.package_files) for place in inside):
-        return ""
-    meant = f"is {folder}, " if entry != folder else ""
-    return f"{meant}no folder of this package's or the system's"
-
-
-@functools.lru_cache(maxsize=4)
-def _folders(package_files: frozenset[str]) -> frozenset[str]:
-    """The folders that are the packages' own, made once for all of a package's files."""
-    names = {_merged(name) for name in package_files}
-    return frozenset(names | {posixpath.dirname(name) for name in names}) - _SHARED
-
-
-def _parents(folder: str) -> list[str]:
-    found = []
-    while folder not in ("/", ""):
-        folder = posixpath.dirname(folder)
-        found.append(folder)
-    return found
 
 
 _ASK: dict[str, Callable[[_File], _Answer]] = {
