@@ -20,3 +20,7 @@ class CannotRun(Exception):
 
 class DidNotHold(Exception):
     """The work ran and its answer is no: a compile error, a failed test, a violated rule. Exit 1."""
+
+
+class MalformedError(Exception):
+    """A package file, its payload or an ELF file in it is not what it says it is. One line."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import MAGIC as ELF_MAGIC
-from workers.formats.rpm_header import MalformedError
 
 MAGIC = b"!<arch>\n"
 _MAX_MEMBERS = 200_000

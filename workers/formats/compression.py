@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, cast
 
-from workers.formats.rpm_header import MalformedError
+from workers.base.errors import MalformedError
 
 _CHUNK = 1 << 20
 _MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from workers.formats.rpm_header import MalformedError
+from workers.base.errors import MalformedError
 
 MAGIC = b"\x7fELF"
 

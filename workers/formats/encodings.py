@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from functools import cached_property
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import MalformedError
 
 # DW_EH_PE: the format of a pointer in its low half, what it is relative to above that.
 ABSOLUTE, PC_RELATIVE, OMITTED = 0x00, 0x10, 0xFF

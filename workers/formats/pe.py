@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import Code
 from workers.formats.facts import Function
-from workers.formats.rpm_header import MalformedError
 
 MAGIC = b"MZ"
 

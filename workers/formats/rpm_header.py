@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from workers.base.errors import MalformedError
+
 LEAD_MAGIC = b"\xed\xab\xee\xdb"
 _HEADER_MAGIC = b"\x8e\xad\xe8\x01"
 _LEAD_SIZE = 96
@@ -39,10 +41,6 @@ _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N = rang
 _INTEGERS = {_INT16: "H", _INT32: "I", _INT64: "Q"}
 
 Value = tuple[str, ...] | tuple[int, ...]
-
-
-class MalformedError(Exception):
-    """A package file, its payload or an ELF file in it is not what it says it is. One line."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
+from workers.base.errors import MalformedError
 from workers.formats.compression import damage_told, reader
-from workers.formats.rpm_header import Header, MalformedError
+from workers.formats.rpm_header import Header
 
 MAX_BYTES = 8 * 1024**3
 """Bytes a payload may unpack to, unless the caller says otherwise: above the largest debuginfo package in use."""

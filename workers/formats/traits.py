@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import (
     PF_W,
     PF_X,
@@ -24,7 +25,6 @@ from workers.formats.elf import (
     Elf,
 )
 from workers.formats.facts import Traits
-from workers.formats.rpm_header import MalformedError
 
 BUILD_FOLDERS = ("/builddir/", "/rpmbuild/BUILD/", "/BUILDROOT/")
 """Texts that only a build's own tree has in its paths: %_topdir of mock and of the sandbox, rpmbuild's by hand, and

@@ -18,8 +18,8 @@ from itertools import islice
 from operator import length_hint
 from typing import NamedTuple
 
+from workers.base.errors import MalformedError
 from workers.formats.epilogues import only_undoes
-from workers.formats.rpm_header import MalformedError
 
 EXPRESSION = -1
 """In place of a CFA's register: the CFA is computed by a DWARF expression."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.models import Target
-from workers.base.errors import CannotRun
-from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.base.errors import CannotRun, MalformedError
+from workers.formats.rpm_header import Header, read_header
 from workers.formats.rpm_payload import Entry, unpack
 
 _MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest

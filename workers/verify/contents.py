@@ -14,9 +14,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from config.models import Site, Target
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats.compression import unpacked
-from workers.formats.rpm_header import MalformedError
 from workers.results import Check
 
 RULE = "required-package"

@@ -133,7 +133,8 @@ def _hardware(hardware_list: Path, paths: Sequence[Path]) -> tuple[Check, ...]:
 
 def _files(paths: Sequence[Path], scratch: Path) -> list[tuple[str, Path]]:
     """Path as installed and place of each file: of packages, of folders, and those given themselves."""
-    from workers.formats.rpm_header import MalformedError, read_header
+    from workers.base.errors import MalformedError
+    from workers.formats.rpm_header import read_header
     from workers.formats.rpm_payload import unpack
 
     files: list[tuple[str, Path]] = []

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from workers.artifacts.subject import sha256_of
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats import ar
 from workers.formats.compression import unpacked
 from workers.formats.elf import MAGIC as ELF_MAGIC
 from workers.formats.elf import Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.rpm_header import LEAD_MAGIC as RPM_MAGIC
-from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.formats.rpm_header import Header, read_header
 from workers.formats.rpm_payload import unpack
 from workers.results import Check
 from workers.verify.spec import spec_of

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import Code, Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import MalformedError
 from workers.results import Check, Place
 from workers.verify.evidence import Item, mapped
 from workers.verify.isa import excerpt

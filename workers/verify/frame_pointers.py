@@ -21,11 +21,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from workers.base.errors import MalformedError
 from workers.formats import cfi
 from workers.formats.cfi import Frame
 from workers.formats.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
 from workers.formats.facts import Framing, Function, Unframed
-from workers.formats.rpm_header import MalformedError
 from workers.verify import go, prologues
 from workers.verify.functions import FunctionTable
 from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, keeps_pointer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Code, Elf, text_at
 from workers.formats.facts import Function
-from workers.formats.rpm_header import MalformedError
 
 
 class FunctionTable:

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from config.models import Target
+from workers.base.errors import MalformedError
 from workers.formats.elf import PF_W, PT_LOAD, SHT_NOBITS, Elf
 from workers.formats.facts import Function
-from workers.formats.rpm_header import MalformedError
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNMENT, _HEADER_SIZE = 16, 32

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from config.hardware import PciDevice
+from workers.base.errors import MalformedError
 from workers.formats.compression import unpacked
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import MalformedError
 from workers.results import Check
 
 RULE = "hardware"

@@ -7,12 +7,11 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Target
 from workers.artifacts.subject import sha256_of
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats.dwarf import supplementary_link
 from workers.formats.elf import MAGIC, Elf
 from workers.formats.facts import FileFacts
 from workers.formats.pe import MAGIC as PE_MAGIC
-from workers.formats.rpm_header import MalformedError
 from workers.formats.traits import BUILD_FOLDERS
 from workers.verify import remembered
 from workers.verify.evidence import Evidence, Item, digest, mapped

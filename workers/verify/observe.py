@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf import read_units
 from workers.formats.elf import Code, Elf
 from workers.formats.facts import AboveLevel, FileFacts, Function, Hit, IsaFacts, Traits, Unit
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import MalformedError
 from workers.formats.traits import is_kernel_module, read_traits
 from workers.verify.frame_pointers import framing
 from workers.verify.functions import FunctionTable

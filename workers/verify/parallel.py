@@ -15,9 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.base.run import die_with_parent
-from workers.formats.rpm_header import MalformedError
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")

@@ -12,9 +12,8 @@ from config.exemptions import Exemptions
 from config.loading import hardware_list
 from config.models import Exemption, Site, Target
 from workers.artifacts.subject import Subject
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats.facts import FileFacts
-from workers.formats.rpm_header import MalformedError
 from workers.results import Check, VerifyResult
 from workers.results import proof as report
 from workers.verify.compare import compare

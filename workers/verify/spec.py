@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from workers.formats.rpm_header import MalformedError
+from workers.base.errors import MalformedError
 from workers.formats.rpm_payload import Entry
 
 _MAX_SPEC = 1 << 24  # bytes; the kernel's spec has some hundred thousand

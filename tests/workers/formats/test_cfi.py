@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, tool
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats import unwinding
 from workers.formats.cfi import read_frames
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import MalformedError
 from workers.formats.unwinding import registers_of
 
 REAL = [

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
 from tests.workers.verify.elf_files import elf_file
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import UnitTable, ranges, read_units
 from workers.formats.dwarf import units as reader
 from workers.formats.dwarf.ranges import merged
 from workers.formats.elf import STT_FUNC, Elf
 from workers.formats.facts import Unit
-from workers.formats.rpm_header import MalformedError
 
 SOURCES = {
     "main.c": "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n",

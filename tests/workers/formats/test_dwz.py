@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.workers.rpms import compile_program
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import read_units, supplementary_link
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import MalformedError
 
 pytestmark = pytest.mark.skipif(shutil.which("dwz") is None, reason="dwz is not installed")
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.abbreviations import FORM_IMPLICIT_CONST, Abbreviation, Abbreviations
 from workers.formats.dwarf.sections import DebugSection
 from workers.formats.epilogues import only_undoes
-from workers.formats.rpm_header import MalformedError
 
 # ------------------------------------------------------------------------------------------------ abbreviation tables
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import tool
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import MalformedError
 
 CODE, DATA, BOTH = 0x60000020, 0xC0000040, 0xE0000020
 

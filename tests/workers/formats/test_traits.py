@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
+from workers.base.errors import MalformedError
 from workers.base.run import CommandFailed, run
 from workers.formats import traits as reader
 from workers.formats.elf import Elf
 from workers.formats.facts import FileFacts, Traits, Unit
-from workers.formats.rpm_header import MalformedError
 from workers.formats.traits import is_kernel_module, read_traits
 from workers.results import Check
 from workers.verify.rules.link import RULES, judge_traits

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 from config.loading import load_site
 from config.models import Machine
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.base.run import CommandFailed, run
 from workers.formats import fat
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import MalformedError
 from workers.lab.guest import file_system
 from workers.lab.guest.accelerator import Accelerator
 from workers.lab.guest.kernel import GuestParts

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import compiled, tool
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.elf import Elf
 from workers.formats.facts import AboveLevel, Hit
-from workers.formats.rpm_header import MalformedError
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import x86
 from workers.verify.isa.dispatch import explain

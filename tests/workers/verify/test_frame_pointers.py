@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from config.models import Target
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.elf import Elf
 from workers.formats.facts import Framing
-from workers.formats.rpm_header import MalformedError
 from workers.verify.frame_pointers import START_UP_FUNCTIONS, framing
 
 # Every shape a compiler gives a frame. What each is called says what it is.

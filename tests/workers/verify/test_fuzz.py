@@ -14,9 +14,9 @@ import struct
 import pytest
 
 from tests.workers.verify.compilers import TARGETS, compiled, target, tool
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.facts import FileFacts
-from workers.formats.rpm_header import MalformedError
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import observe
 from workers.verify.parallel import within

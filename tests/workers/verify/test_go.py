@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.workers.verify.compilers import SITE, TARGETS, target
 from tests.workers.verify.elf_files import elf_file
 from tests.workers.verify.judging import declared
+from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import STT_FUNC, Elf
-from workers.formats.rpm_header import MalformedError
 from workers.verify import go
 from workers.verify.producers import judged
 

@@ -21,9 +21,8 @@ from config.loading import FOLDER, hardware_list
 from tests.workers.rpms import BuildRpm
 from tests.workers.verify.compilers import TARGETS, tool
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, DidNotHold, MalformedError
 from workers.base.run import run
-from workers.formats.rpm_header import MalformedError
 from workers.results import Check, ContentsResult
 from workers.sandbox.apt import private_root
 from workers.verify import hardware

@@ -13,10 +13,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.base.errors import MalformedError
 from workers.formats import ar as archive
 from workers.formats.dwarf import read_units
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import Header, MalformedError, read_header
+from workers.formats.rpm_header import Header, read_header
 from workers.formats.rpm_payload import unpack
 
 HEADER = Header("n", "1", "1", "x86_64", "", "", (), (), (), "cpio", "gzip", 0)

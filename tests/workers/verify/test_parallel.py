@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from workers.base.errors import CannotRun
-from workers.formats.rpm_header import MalformedError
+from workers.base.errors import CannotRun, MalformedError
 from workers.verify.parallel import spread, within
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.base.errors import MalformedError
 from workers.base.run import run
-from workers.formats.rpm_header import MalformedError
 from workers.formats.rpm_payload import Entry
 from workers.verify.spec import OptOut, opt_outs, spec_of
 

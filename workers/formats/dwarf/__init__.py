@@ -2,19 +2,19 @@
 
 ``read_units`` goes from unit to unit and reads the topmost entry of each: who made it, with which flags, from which
 source, in which language, and where its code lies. Nothing below is read, and nothing is believed: what lies outside its
-section, does not end, or would cost more than a lawful file can, raises :class:`workers.formats.rpm_header.MalformedError`.
+section, does not end, or would cost more than a lawful file can, raises :class:`workers.base.errors.MalformedError`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.sections import DebugSection, debug_sections
 from workers.formats.dwarf.table import UnitTable
 from workers.formats.dwarf.units import UnitReader
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
-from workers.formats.rpm_header import MalformedError
 
 __all__ = ["Supplementary", "Unit", "UnitTable", "read_units", "supplementary_link"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.rpm_header import MalformedError
 
 FORM_IMPLICIT_CONST = 0x21
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.abbreviations import FORM_IMPLICIT_CONST, Abbreviation
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.rpm_header import MalformedError
 
 FORM_ADDR, FORM_STRING, FORM_STRP, FORM_SEC_OFFSET, FORM_LINE_STRP = 0x01, 0x08, 0x0E, 0x17, 0x1F
 FORM_STRP_SUP, FORM_GNU_STRP_ALT, FORM_RNGLISTX = 0x1D, 0x1F21, 0x23

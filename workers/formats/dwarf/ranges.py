@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.rpm_header import MalformedError
 
 Ranges = tuple[tuple[int, int], ...]
 

@@ -8,8 +8,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
 
+from workers.base.errors import MalformedError
 from workers.formats.elf import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
-from workers.formats.rpm_header import MalformedError
 
 _MAX_LEB = 10  # bytes: what 64 bits need
 _MAX_TEXT = 1 << 20  # bytes of one text; the longest command lines that compilers record have some ten thousand

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.base.errors import MalformedError
 from workers.formats.dwarf.abbreviations import Abbreviations
 from workers.formats.dwarf.attributes import (
     ADDRX_FORMS,
@@ -27,7 +28,6 @@ from workers.formats.dwarf.ranges import RangeLists, Ranges, merged
 from workers.formats.dwarf.sections import DebugSection, debug_sections
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
-from workers.formats.rpm_header import MalformedError
 
 _TAG_COMPILE_UNIT, _TAG_SKELETON_UNIT = 0x11, 0x4A
 _NAME, _LOW_PC, _HIGH_PC, _LANGUAGE, _FOLDER, _PRODUCER, _RANGES = 0x03, 0x11, 0x12, 0x13, 0x1B, 0x25, 0x55

@@ -15,9 +15,9 @@ import click
 
 from config.models import Site, Target
 from config.nevra import Nevra
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats.elf import MAGIC, Elf
-from workers.formats.rpm_header import Header, MalformedError
+from workers.formats.rpm_header import Header
 from workers.formats.rpm_payload import Entry
 from workers.lab import dependencies, lifecycle, rpms
 from workers.lab.guest import file_system, rpmtools, saved

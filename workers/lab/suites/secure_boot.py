@@ -20,9 +20,8 @@ import click
 from cryptography import x509
 
 from config.models import Machine
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.formats import fat
-from workers.formats.rpm_header import MalformedError
 from workers.lab.guest import file_system, saved
 from workers.lab.judge import judge
 from workers.lab.machine import console

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workers.base.errors import MalformedError
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import MalformedError
 
 _WIN_CERT_REVISION, _WIN_CERT_TYPE_PKCS_SIGNED_DATA = 0x0200, 0x0002
 _CERTIFICATE_TABLE = 4  # of the data directories

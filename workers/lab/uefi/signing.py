@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from workers.base.errors import MalformedError
 from workers.base.run import require, run
-from workers.formats.rpm_header import MalformedError
 from workers.lab.uefi.images import signatures
 
 _TIMEOUT = 60.0

@@ -172,7 +172,8 @@ def content_of(rpm: Path) -> str:
 
     :raises CannotRun: when the file is no package.
     """
-    from workers.formats.rpm_header import MalformedError, content_digest
+    from workers.base.errors import MalformedError
+    from workers.formats.rpm_header import content_digest
 
     try:
         return content_digest(rpm)
