@@ -40,12 +40,13 @@ else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
 
-lint: ## ruff, mypy, the rules of imports and patterns, yamllint, shellcheck
+lint: ## ruff, mypy, the layers, the rules of patterns, yamllint, shellcheck
 	@tools/host-packages.sh lint
 	@tools/setup.sh
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest -q tests/test_imports.py tests/test_patterns.py
+	@.venv/bin/lint-imports --no-cache
+	@.venv/bin/python -m pytest -q tests/test_patterns.py
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
