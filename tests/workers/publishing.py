@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -86,6 +87,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
     """(arch, version …) → RPMs and SRPM, each combination built once; the SRPM is the same for every arch."""
+    return _rpm_factory(tmp_path_factory)
+
+
+@functools.cache  # once in a session, in however many folders of tests
+def _rpm_factory(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not installed: apt-get install rpm")
     top = tmp_path_factory.mktemp("rpmbuild")
@@ -181,6 +187,11 @@ def site(site_path: Path) -> Site:
 @pytest.fixture(scope="session")
 def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signing key; making one takes a second or two."""
+    return _key_home(tmp_path_factory)
+
+
+@functools.cache
+def _key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("key") / "gnupg"
     with signer(home, "Tests"):
         pass
