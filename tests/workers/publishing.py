@@ -87,14 +87,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
     """(arch, version …) → RPMs and SRPM, each combination built once; the SRPM is the same for every arch."""
-    return _rpm_factory(tmp_path_factory)
+    return _rpm_factory(tmp_path_factory.getbasetemp() / "rpmbuild")
 
 
 @functools.cache  # once in a session, in however many folders of tests
-def _rpm_factory(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
+def _rpm_factory(top: Path) -> RpmFactory:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not installed: apt-get install rpm")
-    top = tmp_path_factory.mktemp("rpmbuild")
+    top.mkdir()
     (top / "rpmrc").write_text(RPMRC)
     made: dict[tuple[str, ...], tuple[Path, ...]] = {}
 
@@ -187,12 +187,12 @@ def site(site_path: Path) -> Site:
 @pytest.fixture(scope="session")
 def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signing key; making one takes a second or two."""
-    return _key_home(tmp_path_factory)
+    return _key_home(tmp_path_factory.getbasetemp() / "key" / "gnupg")
 
 
 @functools.cache
-def _key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("key") / "gnupg"
+def _key_home(home: Path) -> Path:
+    home.parent.mkdir()
     with signer(home, "Tests"):
         pass
     return home
