@@ -20,7 +20,8 @@ CHECKOUT = Path(__file__).parents[1]
 def checkout(tmp_path: Path) -> Path:
     """What the script needs of a checkout, with a state, a cache and an environment."""
     made = tmp_path / "checkout"
-    for name in ("tools/clean.py", *(f"workers/{name}.py" for name in ("__init__", "cache", "cached", "errors", "run"))):
+    modules = ("__init__", *(f"base/{name}" for name in ("__init__", "cache", "cached", "errors", "namespace", "run")))
+    for name in ("tools/clean.py", *(f"workers/{name}.py" for name in modules)):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, made / name)
     for name in ("var/demo/secrets/key", "var/demo/closed/file", "build/bench.json", ".venv/bin/tool", ".ruff_cache/x"):
@@ -100,7 +101,7 @@ def test_nothing_goes_while_a_program_of_the_environment_runs(checkout: Path) ->
 
 
 def test_an_entry_that_another_checkout_uses_stays_and_is_named(checkout: Path) -> None:
-    use = "import sys; from workers import cache; cache.entry('trees', 'abc', lambda at: None); print(flush=True); sys.stdin.read()"
+    use = "import sys; from workers.base import cache; cache.entry('trees', 'abc', lambda at: None); print(flush=True); sys.stdin.read()"
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache")}
     argv = [sys.executable, "-c", use]
     with subprocess.Popen(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,13 @@ from config.loading import load_site
 from master.errors import ServiceError
 from master.service import Service
 from master.target_setup import resume_words, set_up_targets, without
-from workers.results import SetUpResult, TargetSetUp
+from workers.results import GuestOf, GuestsResult, SandboxResult, TargetTree
 
 NAMES = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")
+
+
+def _found(why: str | None) -> Any:
+    return {"outcome": "held"} if why is None else {"outcome": "cannot-run", "cause": why}
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class Mirror(Service):
         command, _, file = arguments
         self.calls.append((command, (environment or {}).get("KITTEN_MIRROR_WAIT", "as usual")))
         missing = self.missing.get(command, {})
-        found = [
-            TargetSetUp(target=name, outcome="cannot-run" if name in missing else "held", reason=missing.get(name, ""))
-            for name in NAMES
-            if "*" not in missing
-        ]
         outcome = "cannot-run" if missing else "held"
-        SetUpResult(command=command, outcome=outcome, summary="", targets=tuple(found)).write(Path(file))
+        names = () if "*" in missing else NAMES
+        if command == "sandbox":
+            trees = tuple(TargetTree(target=name, **_found(missing.get(name))) for name in names)
+            SandboxResult(outcome=outcome, summary="", targets=trees).write(Path(file))
+        else:
+            guests = tuple(GuestOf(target=name, **_found(missing.get(name))) for name in names)
+            GuestsResult(outcome=outcome, summary="", targets=guests).write(Path(file))
         return subprocess.CompletedProcess(arguments, 2 if missing else 0)
 
 
@@ -104,10 +108,3 @@ def test_a_site_of_a_persons_own_is_never_loosened(tmp_path: Path) -> None:
     assert without(service, {"ppc64le": "404"}, console) is service
     assert not (tmp_path / "site").exists()
     assert "may_degrade" in console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_a_result_names_the_missing_targets_in_one_line_each() -> None:
-    found = (TargetSetUp(target="x86_64"), TargetSetUp(target="s390x", outcome="cannot-run", reason="404"))
-    result = SetUpResult(command="guests", outcome="cannot-run", summary="", targets=found)
-    assert result.missing == {"s390x": "404"}
-    assert json.loads(result.model_dump_json())["targets"][1]["reason"] == "404"

@@ -8,7 +8,7 @@ import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,14 +126,17 @@ class Archive:
                 by_hash.parent.mkdir(parents=True, exist_ok=True)
                 by_hash.write_bytes(data)
                 (suite / file).write_bytes(data)
-            self._sign(suite, text, (key or self.key) if signed else None)
+            (suite / "InRelease").unlink(missing_ok=True)
+            (suite / "Release").write_text(text)
+        if signed:
+            self._sign([self.folder / "dists" / name for name in names], key or self.key)
 
-    def _sign(self, suite: Path, text: str, key: Key | None) -> None:
-        (suite / "InRelease").unlink(missing_ok=True)
-        (suite / "Release").write_text(text)
-        if key is not None:
-            gpg = ["gpg", "--homedir", key.home, "--batch", "--quiet", "--passphrase", "", "--digest-algo", "SHA256"]
-            run([*gpg, "--output", suite / "InRelease", "--clearsign", suite / "Release"])
+    def _sign(self, suites: Sequence[Path], key: Key) -> None:
+        """Sign the Release of the first, and give all the same: another signature of another second is another file."""
+        gpg = ["gpg", "--homedir", key.home, "--batch", "--quiet", "--passphrase", "", "--digest-algo", "SHA256"]
+        run([*gpg, "--output", suites[0] / "InRelease", "--clearsign", suites[0] / "Release"])
+        for suite in suites[1:]:
+            shutil.copy(suites[0] / "InRelease", suite / "InRelease")
 
     def _stanza(self, path: Path) -> str:
         data = path.read_bytes()

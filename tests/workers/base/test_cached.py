@@ -30,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def script(body: str) -> list[str]:
-    head = "import os, sys, time, signal\nfrom pathlib import Path\nfrom workers import cache\n"
+    head = "import os, sys, time, signal\nfrom pathlib import Path\nfrom workers.base import cache\n"
     make = "def make(folder):\n    (folder / 'file').write_bytes(b'x' * 5000)\n"
     return [sys.executable, "-c", head + make + textwrap.dedent(body)]
 
@@ -118,7 +118,7 @@ def test_a_build_folder_of_a_killed_build_goes_and_that_of_a_living_one_stays(ro
 def test_removal_killed_in_the_middle_is_finished_by_the_next(root: Path) -> None:
     made()
     body = """
-    from workers import cached
+    from workers.base import cached
     cached.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
     cached.remove(cached.entries()[0])
     """
@@ -144,7 +144,7 @@ def test_who_waits_for_a_lock_that_is_removed_gets_that_of_the_same_name(root: P
             sys.exit('the entry vanished in use')
     """
     remover = """
-    from workers import cached
+    from workers.base import cached
     while not Path(sys.argv[1]).exists():
         for found in cached.entries():
             cached.remove(found)
@@ -181,7 +181,7 @@ def test_use_makes_an_entry_young_again(root: Path) -> None:
 
 def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tmp_path: Path) -> None:
     body = """
-    from workers import cached
+    from workers.base import cached
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
     for name in ('work/work', 'upper/a/b'):

@@ -106,7 +106,7 @@ def test_a_host_without_namespaces_is_one_line() -> None:
     """A limit of none, in a user namespace of its own: as an administrator sets it, without harm to this host."""
     script = (
         "echo 0 >/proc/sys/user/max_user_namespaces && exec "
-        f"{sys.executable} -c 'from workers import namespace as n; n.os.geteuid = lambda: 1000; n.as_root()'"
+        f"{sys.executable} -c 'from workers.base import namespace as n; n.os.geteuid = lambda: 1000; n.as_root()'"
     )
     words = ["unshare", "--user", "--map-root-user", "sh", "-ec", script]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
@@ -122,7 +122,7 @@ def test_without_other_ids_the_administrators_command_is_shown() -> None:
 
 
 _CALLER = """
-from workers import namespace
+from workers.base import namespace
 from workers.base.run import run
 print("asking", flush=True)
 run([*namespace.as_root(), "sh", "-c", "echo $$ >{file}; exec sleep 987655"])

@@ -17,7 +17,7 @@ from workers.base.errors import CannotRun
 from workers.base.run import started
 from workers.sandbox import apt
 
-RUNNER = f"from workers import apt; apt.private_root('trixie', '{ARCHITECTURE}')"
+RUNNER = f"from workers.sandbox import apt; apt.private_root('trixie', '{ARCHITECTURE}')"
 
 
 def test_a_wait_helps_when_the_pool_catches_up(
