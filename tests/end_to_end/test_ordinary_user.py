@@ -1,4 +1,6 @@
-"""The way of one small package for a user who is not root, on a throw-away account. About ten minutes on two cores.
+"""The way of one small package for a user who is not root, on a throw-away account.
+
+On two busy cores the demo took eight minutes, and the environment before it two.
 
 Root's other end-to-end tests show the rest; an ordinary user who runs these tests has shown it by then.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -284,12 +286,19 @@ def test_plans_run_in_a_guest_and_the_gate_decides(tmp_path):
     assert (report.accelerator, report.cpu) == ("tcg", "cortex-a57")
 
 
-def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tmp_path, monkeypatch):
+@pytest.fixture
+def short():
+    """A folder whose path leaves room for a socket, however long the name of the user who runs the tests is."""
+    with tempfile.TemporaryDirectory(prefix="kitten-") as folder:
+        yield Path(folder)
+
+
+def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tmp_path, short, monkeypatch):
     monkeypatch.setenv("KITTEN_CACHE", str(cache.root()))
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     (tmp_path / "user").mkdir()
     (tmp_path / "user/.netrc").write_text("secret")
-    request = request_for(tmp_path, {})
+    request = dataclasses.replace(request_for(tmp_path, {}), scratch=short)
     (request.state / "key").write_text("secret")
     with login.login(QUICK, request.scratch) as entry:
         script = (

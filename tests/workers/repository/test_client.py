@@ -191,7 +191,7 @@ def test_a_package_with_files_of_other_owners_is_installed_and_nothing_of_it_sta
     site: Site, others: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not namespace.has_other_ids():
-        pytest.skip("this user has no subordinate ids: usermod --add-subuids")
+        pytest.skip("needs-subordinate-ids: usermod --add-subuids")
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
     check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)
     assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
