@@ -76,7 +76,7 @@ def interpreters(supported: Sequence[str]) -> tuple[dict[str, str], list[Row]]:
             done = subprocess.run([name, "-I", "-c", DESCRIBE], capture_output=True, text=True, check=False)
         if done is None or done.returncode:
             # A version manager's shim ends so for a version that is not chosen; what is named must run.
-            words = done.stderr.strip().splitlines()[-1:] if done else ["no such program"]
+            words = done.stderr.strip().splitlines()[:1] if done else ["no such program"]
             if name in named:
                 rows.append(Row(name, "", f"failed: {words[0] if words else 'does not run'}"))
             continue
