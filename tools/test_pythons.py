@@ -93,7 +93,7 @@ def tested(path: str, version: str, folder: Path) -> Row:
     venv = folder / f"{version}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     command = f'tools/setup.sh && exec "$KITTEN_VENV/bin/python" {QUICK}'
     environment = {**os.environ, "PYTHON": path, "KITTEN_VENV": str(venv)}
-    return outcome(path, version, ["bash", "-c", command], venv.with_suffix(".log"), environment)
+    return outcome(path, version, ["bash", "-c", command], Path(f"{venv}.log"), environment)
 
 
 def tested_in_debian13(folder: Path) -> Row:
