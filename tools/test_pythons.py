@@ -76,7 +76,7 @@ def interpreters(supported: Sequence[str]) -> tuple[dict[str, str], list[Row]]:
             done = subprocess.run([name, "-I", "-c", DESCRIBE], capture_output=True, text=True, check=False)
         if done is None or done.returncode:
             # A version manager's shim ends so for a version that is not chosen; what is named must run.
-            words = done.stderr.strip().splitlines()[-1:] if done else ["no such program"]
+            words = done.stderr.strip().splitlines()[:1] if done else ["no such program"]
             if name in named:
                 rows.append(Row(name, "", f"failed: {words[0] if words else 'does not run'}"))
             continue
@@ -93,7 +93,7 @@ def tested(path: str, version: str, folder: Path) -> Row:
     venv = folder / f"{version}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     command = f'tools/setup.sh && exec "$KITTEN_VENV/bin/python" {QUICK}'
     environment = {**os.environ, "PYTHON": path, "KITTEN_VENV": str(venv)}
-    return outcome(path, version, ["bash", "-c", command], venv.with_suffix(".log"), environment)
+    return outcome(path, version, ["bash", "-c", command], Path(f"{venv}.log"), environment)
 
 
 def tested_in_debian13(folder: Path) -> Row:
