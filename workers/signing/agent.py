@@ -18,6 +18,7 @@ from pathlib import Path
 from workers.base.errors import CannotRun
 from workers.base.run import PIPE, CommandFailed, Completed, require, run, started
 
+_LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long an agent that was told to end is waited for
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes
 
 
@@ -92,9 +93,16 @@ def _end(listening: Path) -> None:
             stream.readline()  # its greeting
             stream.write(b"GETINFO pid\n")
             process = os.pidfd_open(int(stream.readline().split()[1]))
+            stream.readline()  # OK
             stream.write(b"KILLAGENT\n")
+            stream.readline()
         connection.close()
-        if not select.select([process], [], [], 5)[0]:
+        # It may have seen its end coming while this connection was open, and then looks again only after seconds.
+        for _ in range(_LOOKS):
+            if select.select([process], [], [], _LOOK_SECONDS)[0]:
+                break
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        else:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         os.close(process)
 
