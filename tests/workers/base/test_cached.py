@@ -20,7 +20,7 @@ from workers.base import cached
 from workers.base.cache_cli import cache as command
 from workers.base.errors import CannotRun, DidNotHold
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -109,7 +109,7 @@ def test_a_host_without_namespaces_is_one_line() -> None:
         f"{sys.executable} -c 'from workers.base import namespace as n; n.os.geteuid = lambda: 1000; n.as_root()'"
     )
     words = ["unshare", "--user", "--map-root-user", "sh", "-ec", script]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     last = done.stderr.splitlines()[-2:]
     assert last[0].endswith("the sandbox could not be made: unshare: unshare failed: No space left on device")
     assert "sysctl -w user.max_user_namespaces" in last[1]
@@ -132,7 +132,7 @@ run([*namespace.as_root(), "sh", "-c", "echo $$ >{file}; exec sleep 987655"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_what_runs_in_a_namespace_ends_with_its_caller(tmp_path: Path, how: signal.Signals) -> None:
     file = tmp_path / "pid"
-    caller = subprocess.Popen([sys.executable, "-c", _CALLER.format(file=file)], cwd=Path(__file__).parents[2])
+    caller = subprocess.Popen([sys.executable, "-c", _CALLER.format(file=file)], cwd=Path(__file__).parents[3])
     try:
         _until(lambda: file.exists() and file.read_text().strip() != "")
         pid = int(file.read_text())

@@ -246,7 +246,7 @@ def test_shell_lines_of_a_pipe_are_typed_in_a_guest(tmp_path):
 
 _CALLER = """
 from config.loading import load_site
-from workers.lab import guest, saved
+from workers.lab.guest import file_system as guest, saved
 target = load_site("demo").target("aarch64")
 payload = guest.payload_archive(tests={"a.sh": b"sleep 10000\\n"})
 print("asking", flush=True)

@@ -102,7 +102,7 @@ def test_a_setting_that_is_no_number_is_told(value, monkeypatch):
 
 def test_the_lease_of_a_killed_holder_ends_with_it():
     script = (
-        "from workers.lab import leases\nimport time\n"
+        "from workers.lab.machine import leases\nimport time\n"
         "with leases.held(3000, 2, 'doomed'):\n    print('has it', flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:

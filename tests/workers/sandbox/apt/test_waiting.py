@@ -82,7 +82,7 @@ def test_a_runner_killed_in_the_middle_of_an_update_leaves_nothing(debian: Debia
         return "stalled"
 
     debian.mirror.faults = stalled
-    with started([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[3]) as runner:
+    with started([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[4]) as runner:
         assert asked.wait(60)
         runner.send_signal(signal.SIGKILL)
         runner.wait()
