@@ -91,7 +91,7 @@ def result_table(service: Service, packages: Sequence[Package], cells: Mapping[t
         table.add_column(stage, justify="center")
     table.add_column("s", justify="right")
     if explains := any(cell.state in ("failed", "testing") for (row, _), cell in cells.items() if row != LAB_ROW):
-        table.add_column("why not", overflow="ellipsis", no_wrap=True)
+        table.add_column("why not", overflow="ellipsis", no_wrap=True, max_width=60)
     for package in packages:
         for target in service.site.targets_of(package):
             cell = cells.get((package.name, target.name), Cell())

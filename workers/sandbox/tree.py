@@ -120,7 +120,10 @@ def say(text: str) -> None:
 def _make(suite: str, partial: Path) -> None:
     began = time.monotonic()
     root = partial / "root"
-    apt.with_lists(suite, native_arch(), lambda lists: _bootstrap(lists, root))
+    try:
+        apt.with_lists(suite, native_arch(), lambda lists: _bootstrap(lists, root))
+    except CannotRun as error:
+        raise CannotRun(f"the sandbox's base could not be made: {error.what}", error.mend) from error
     for folder in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for mount_point in ("etc/rpmrc", "etc/rpm/macros"):
@@ -167,7 +170,7 @@ def _bootstrap(lists: AptRoot, root: Path) -> None:
         lines = error.done.output.splitlines()
         why = next((line for line in reversed(lines) if line.startswith("E: ")), "see above")
         raise CannotRun(
-            f"the sandbox's base could not be made: {why.removeprefix('E: ')}",
+            f"mmdebstrap: {why.removeprefix('E: ')}",
             f"is {apt.mirror()} reachable, with suite {lists.suite}? Another mirror: export KITTEN_DEBIAN_MIRROR=URL",
         ) from error
 
