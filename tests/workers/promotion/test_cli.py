@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from config.loading import load_site
 from tests.workers.publishing import BuildFactory
 from workers.results import PublishResult, StageResult
+from workers.sandbox.base_package import sandbox_base
 
 
 def kitten(site: Path, state: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -21,6 +23,8 @@ def kitten(site: Path, state: Path, *words: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.sandbox
 def test_the_way_of_a_build(site_path: Path, state: Path, make_build: BuildFactory, tmp_path: Path) -> None:
+    site = load_site(str(site_path))
+    sandbox_base(site, site.target("aarch64"))  # made once for the cache, with lines of its own
     build = str(make_build())
     result = tmp_path / "result.json"
     done = kitten(site_path, state, "stage", "--target", "aarch64", "--build", build, "--json", str(result))
