@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from config.identity import identity_of
 from config.models import Site, Target
-from workers.base import cache
+from workers.base import cache, namespace
 from workers.base.errors import CannotRun
 from workers.base.run import PIPE, CommandFailed, require, run, started
 from workers.formats.cpio import Archive
@@ -222,7 +222,8 @@ def _database(stand_in: Path) -> Path:
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="kitten-rpm-") as root:
             options = ["--root", root, "--dbpath", DATABASE, "--define", "_db_backend sqlite"]
-            _on_host(["rpm", *options, "--justdb", "--noscripts", "--notriggers", "-i", stand_in])
+            # rpm 4.20, unlike 4.18, changes its root folder for that, which only root may.
+            _on_host([*namespace.as_root(), "rpm", *options, "--justdb", "--noscripts", "--notriggers", "-i", stand_in])
             for path in Path(root + DATABASE).iterdir():
                 if path.is_file() and not path.name.startswith("."):
                     (folder / path.name).write_bytes(path.read_bytes())
