@@ -18,6 +18,7 @@ from rich.text import Text
 from config.models import Package
 from master.api import Api
 from master.errors import ServiceError
+from master.overlay import original
 from master.ports import Ports
 from master.progress import LAB_ROW, STAGES, Cell, lab_cells, matrix, settled
 from master.revisions import head, published
@@ -58,6 +59,7 @@ def run_demo(
     :raises ServiceError: with one clear line, when a part of it cannot run at all.
     """
     started = time.monotonic()
+    service = original(service)
     set_up = set_up_targets(service, console)
     service = without(service, set_up.missing, console)
     ports = service.start(console.print, web_port)

@@ -28,6 +28,14 @@ _BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section i
 """What a site never takes from the one it extends: the copy links to it."""
 
 
+def original(service: Service) -> Service:
+    """The service on the site itself, if it was asked for on the copy: a demo makes the copy only from the site."""
+    base = service.site.distribution.extends
+    if base is None or site_folder(service.site_argument).resolve() != (service.state / FOLDER).resolve():
+        return service
+    return replace(service, site=load_site(base), site_argument=base)
+
+
 def with_optional_targets(service: Service, reasons: Mapping[str, str]) -> Service:
     """The service on a copy of its site in which these targets are optional; it is written first.
 

@@ -105,7 +105,7 @@ def remove(folder: Path) -> bool:
     """
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        with contextlib.suppress(CannotRun):  # it stays; whoever sweeps later tries again
+        with contextlib.suppress(CannotRun):  # it stays; the next sweep tries again
             run([*namespace.as_root(), "rm", "-rf", "--", folder], check=False)
     return not folder.exists()
 

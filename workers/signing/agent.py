@@ -18,7 +18,7 @@ from pathlib import Path
 from workers.base.errors import CannotRun
 from workers.base.run import PIPE, CommandFailed, Completed, require, run, started
 
-_LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long an agent that was told to end is waited for
+_LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long we wait for an agent that was asked to end
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes
 
 

@@ -2,7 +2,7 @@
 
 ``read_units`` goes from unit to unit and reads the topmost entry of each: who made it, with which flags, from which
 source, in which language, and where its code lies. Nothing below is read, and nothing is believed: what lies outside its
-section, does not end, or would cost more than a lawful file can, raises :class:`workers.base.errors.MalformedError`.
+section, does not end, or would cost more than a valid file can, raises :class:`workers.base.errors.MalformedError`.
 """
 
 from __future__ import annotations
