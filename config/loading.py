@@ -194,12 +194,16 @@ def load_exemptions(path: Path) -> tuple[Exemption, ...]:
     listed = isinstance(document.data, list)
     data = document.data if listed else document.at("exemptions")
     if not problems and not isinstance(data, list):
-        problems.append(document.problem((), "no exemptions", "a list of them, or a package's file with the key exemptions"))
+        problems.append(
+            document.problem((), "no exemptions", "a list of them, or a package's file with the key exemptions")
+        )
     if problems:
         raise ConfigError(problems)
     # As the file of some package, so that what is wrong is told in the same words.
     where: tuple[str, ...] = () if listed else ("exemptions",)
-    lines = {("exemptions", *key[len(where) :]): line for key, line in document.lines.items() if key[: len(where)] == where}
+    lines = {
+        ("exemptions", *key[len(where) :]): line for key, line in document.lines.items() if key[: len(where)] == where
+    }
     package = Document(document.file, "packages", {"name": "given", "exemptions": data}, lines)
     try:
         return Package.model_validate(package.data).exemptions

@@ -74,9 +74,7 @@ def way_out(package: str, binary: str) -> str:
     return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
 
 
-def moves(
-    repositories: Repositories, package: Package, target: str, published: Mapping[str, str]
-) -> Iterator[str]:
+def moves(repositories: Repositories, package: Package, target: str, published: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each binary package that would leave the repository in which users have it.
 
     :param published: binary package of this package → name of the repository in which users of the target have it.

@@ -122,7 +122,9 @@ def status(site: str, state: Path | None) -> None:
     "--lab/--no-lab", "with_lab", default=True, help="Run the suites of the site's schedules too, once.  [default: yes]"
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI.")
-@click.option("--force", is_flag=True, help="Go on although the host lacks disk, memory or another thing that is needed.")
+@click.option(
+    "--force", is_flag=True, help="Go on although the host lacks disk, memory or another thing that is needed."
+)
 def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int | None, force: bool) -> None:
     """Start the service, push the demo's packages and follow them into the repositories.
 

@@ -113,7 +113,11 @@ def _read_house(connection: Any, model: Any) -> list[dict[str, Any]]:
     )
     return [
         {
-            "what": f"compose {json.loads(row.stage)}" if row.stage else "clean" if row.remove == "true" else "clean, dry run",
+            "what": f"compose {json.loads(row.stage)}"
+            if row.stage
+            else "clean"
+            if row.remove == "true"
+            else "clean, dry run",
             "builder": row.builder,
             "number": row.number,
             "results": "" if row.results is None else Results[row.results],

@@ -101,7 +101,9 @@ def check(service: Service, say: Callable[[str], object], *, force: bool = False
             say(f"warning: {shortage}")
     if stops:
         lines = "\n".join(map(str, stops))
-        raise ServiceError(f"this host cannot run the demo:\n{lines}\nto try it all the same: make demo FORCE=1, kitten demo --force")
+        raise ServiceError(
+            f"this host cannot run the demo:\n{lines}\nto try it all the same: make demo FORCE=1, kitten demo --force"
+        )
 
 
 def look(service: Service) -> Host:

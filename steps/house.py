@@ -41,7 +41,10 @@ class ComposeStep(KittenCommand[ComposeResult]):
     async def prepare(self) -> list[str]:
         """The stage, and whether to leave a young compose alone."""
         stage = self.getProperty(STAGE)
-        return [*(["--stage", str(stage)] if stage else []), *(["--if-due"] if self.getProperty(IF_DUE) is True else [])]
+        return [
+            *(["--stage", str(stage)] if stage else []),
+            *(["--if-due"] if self.getProperty(IF_DUE) is True else []),
+        ]
 
     async def show(self, result: ComposeResult) -> None:
         """Link the tree that mirrors see."""

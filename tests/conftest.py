@@ -18,8 +18,21 @@ class InNamespace(pytest.Item):
     """A test by its id, run by pytest as root of a namespace. What it mounts is gone with its last process."""
 
     def runtest(self) -> None:
-        words = [*_PRIVATE, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", self.nodeid]
-        done = subprocess.run(words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        words = [
+            *_PRIVATE,
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            self.nodeid,
+        ]
+        done = subprocess.run(
+            words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         output = done.stdout + done.stderr
         last = done.stdout.splitlines()[-1] if done.stdout else ""
         if done.returncode == 0 and "1 passed" in last:

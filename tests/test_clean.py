@@ -39,7 +39,9 @@ def clean(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """As make runs it: by a Python that has none of the environment's packages."""
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache"), "HOME": str(checkout.parent / "home")}
     argv = [sys.executable, "-S", "tools/clean.py", *words]
-    return subprocess.run(argv, cwd=checkout, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        argv, cwd=checkout, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def left(checkout: Path) -> set[str]:
@@ -104,7 +106,9 @@ def test_an_entry_that_another_checkout_uses_stays_and_is_named(checkout: Path) 
     use = "import sys; from workers.base import cache; cache.entry('trees', 'abc', lambda at: None); print(flush=True); sys.stdin.read()"
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache")}
     argv = [sys.executable, "-c", use]
-    with subprocess.Popen(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        argv, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
         assert running.stdout is not None
         running.stdout.readline()
         done = clean(checkout, "--yes")

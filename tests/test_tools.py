@@ -38,7 +38,9 @@ def test_each_supported_python_has_one_version_of_each_dependency(pythons):
         pins = [Requirement(line.split(" --hash=")[0]) for line in pythons.pinned(version)]
         counted = Counter(canonicalize_name(pin.name) for pin in pins)
         assert set(counted.values()) == {1}, version
-        assert {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *extra]} <= set(counted)
+        assert {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *extra]} <= set(
+            counted
+        )
         assert ("crypt-r" in counted) == (version not in ("3.11", "3.12"))
 
 
@@ -66,7 +68,9 @@ def interpreter(tmp_path):
     def call(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name != "PYTHON"}
         script = tmp_path / "tools/interpreter.sh"
-        return subprocess.run([script, *words], env={**clean, **environment}, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [script, *words], env={**clean, **environment}, capture_output=True, text=True, check=False
+        )
 
     return call
 

@@ -54,7 +54,9 @@ def main(words: list[str]) -> int:
     print(table(found))
     if not asked.yes:
         if not sys.stdin.isatty():
-            print("clean: nothing is removed without a question; to remove all of it: make clean YES=1", file=sys.stderr)
+            print(
+                "clean: nothing is removed without a question; to remove all of it: make clean YES=1", file=sys.stderr
+            )
             return 2
         if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing is removed")

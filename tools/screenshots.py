@@ -20,12 +20,16 @@ def main() -> None:
     port = json.loads((state / "service" / "ports.json").read_text())["web"]
     url = f"http://127.0.0.1:{port}/"
     builder = requests.get(f"{url}api/v2/builders/s390x", timeout=30).json()["builders"][0]["builderid"]
-    builds = requests.get(f"{url}api/v2/builders/{builder}/builds", params={"results": 0, "order": "-number"}, timeout=30).json()["builds"]
+    builds = requests.get(
+        f"{url}api/v2/builders/{builder}/builds", params={"results": 0, "order": "-number"}, timeout=30
+    ).json()["builds"]
     build = f"#/builders/{builder}/builds/{builds[0]['number']}"
     steps = requests.get(f"{url}api/v2/builds/{builds[0]['buildid']}/steps", timeout=30).json()["steps"]
     proof = next(step["number"] for step in steps if step["name"] == "verify code and flags")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 760})
         for name, address, wait in (
             ("build", build, "hand to promote"),

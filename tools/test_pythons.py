@@ -55,7 +55,10 @@ def main() -> int:
         rows.append(tested_in_debian13(folder))
     have = {".".join(row.version.split(".")[:2]) for row in rows if row.passed}
     rows += [downloaded(version) for version in supported if version not in have]
-    table = [("interpreter", "version", "result", "tests passed"), *((r.interpreter, r.version, r.result, r.passed) for r in rows)]
+    table = [
+        ("interpreter", "version", "result", "tests passed"),
+        *((r.interpreter, r.version, r.result, r.passed) for r in rows),
+    ]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     print()
     for row in table:
@@ -102,7 +105,9 @@ def tested_in_debian13(folder: Path) -> Row:
     if os.geteuid() or not shutil.which("mmdebstrap"):
         return Row(label, "", "skipped: tools/debian13.sh needs root and mmdebstrap")
     # The tests read packages and programs with the tools of the demo.
-    command = f".venv/bin/python -c 'import platform; print(\"Python\", platform.python_version())'; .venv/bin/python {QUICK}"
+    command = (
+        f".venv/bin/python -c 'import platform; print(\"Python\", platform.python_version())'; .venv/bin/python {QUICK}"
+    )
     command = f"tools/host-packages.sh demo && tools/setup.sh && {command}"
     log = folder / "debian13.log"
     row = outcome(label, "3.13", ["tools/debian13.sh", command], log, dict(os.environ))
@@ -115,7 +120,13 @@ def outcome(label: str, version: str, argv: Sequence[str], log: Path, environmen
     print(f"Python {version} ({label}): {log}", flush=True)
     with log.open("w") as file:
         done = subprocess.run(
-            argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, check=False
+            argv,
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     lines = log.read_text(errors="replace").splitlines()
     last = next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), "")
@@ -145,7 +156,12 @@ def downloaded(version: str) -> Row:
     """Download what would be installed on a Python that is not here."""
     print(f"Python {version}: not found; downloading what it would install", flush=True)
     machine = os.uname().machine
-    tags = [f"manylinux_2_{minor}" for minor in range(5, GLIBC + 1)] + ["manylinux2014", "manylinux2010", "manylinux1", "linux"]
+    tags = [f"manylinux_2_{minor}" for minor in range(5, GLIBC + 1)] + [
+        "manylinux2014",
+        "manylinux2010",
+        "manylinux1",
+        "linux",
+    ]
     options = [f"--platform={tag}_{machine}" for tag in tags]
     options += [f"--abi={abi}" for abi in (f"cp{version.replace('.', '')}", "abi3", "none")]
     with tempfile.TemporaryDirectory(prefix="kitten-pythons-") as name:

@@ -20,7 +20,9 @@ def check(sections: Mapping[str, Document], packages: Sequence[Document]) -> Ite
 
 
 def _rules(repositories: Document, targets: Iterable[str]) -> Iterator[Problem]:
-    known = {item["name"]: item for _, item in repositories.mappings("repositories") if isinstance(item.get("name"), str)}
+    known = {
+        item["name"]: item for _, item in repositories.mappings("repositories") if isinstance(item.get("name"), str)
+    }
     seen: dict[tuple[str, ...], int] = {}
     for place, item in repositories.mappings("rules"):
         if item.get("binary", "*") == "*" and item.get("source", "*") == "*":

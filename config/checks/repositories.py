@@ -36,7 +36,9 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         for where, word in words:
             if word not in known:
                 continue
-            if missing := chosen_targets(package, (), all_targets) - chosen_targets(repositories, known[word], all_targets):
+            if missing := chosen_targets(package, (), all_targets) - chosen_targets(
+                repositories, known[word], all_targets
+            ):
                 yield package.problem(
                     where,
                     f"{show(word)}, which has no {', '.join(sorted(missing))}",

@@ -38,7 +38,9 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
         return
     known, all_targets = names_in(suites), names_in(targets)
     alone = {
-        name: chosen_targets(suites, at, all_targets) for name, at in known.items() if not suites.at(*at, "needs_package")
+        name: chosen_targets(suites, at, all_targets)
+        for name, at in known.items()
+        if not suites.at(*at, "needs_package")
     }
     chosen, words = chosen_targets(schedules, place, all_targets), list(schedules.words(*where))
     yield from unknown(schedules, words, known, "suite")

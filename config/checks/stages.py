@@ -22,7 +22,9 @@ def check(sections: Sections) -> Iterator[Problem]:
         yield from twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
         if stage.get("composes") is not None and stage.get("signed") is not True:
             found = "composes of a stage that is not signed"
-            yield stages.problem((*place, "composes"), found, "signed: true, or no composes: mirrors carry signed packages")
+            yield stages.problem(
+                (*place, "composes"), found, "signed: true, or no composes: mirrors carry signed packages"
+            )
         for where, entry in rules:
             if entry.get("suites") and entry.get("rule") != "tested":
                 found = f"suites beside the rule {show(entry.get('rule'))}"

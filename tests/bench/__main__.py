@@ -28,7 +28,9 @@ until then is in the report in any case."""
 
 
 def main(
-    words: Sequence[str], benchmarks: Mapping[str, Benchmark] = BENCHMARKS, report: Path = CHECKOUT / "build" / "bench.json"
+    words: Sequence[str],
+    benchmarks: Mapping[str, Benchmark] = BENCHMARKS,
+    report: Path = CHECKOUT / "build" / "bench.json",
 ) -> int:
     """Run the named benchmarks, or all; the exit status."""
     parser = argparse.ArgumentParser(
@@ -53,7 +55,9 @@ def main(
     try:
         rows, interrupted = run_all(chosen, asked.report)
     except OSError as error:
-        print(f"bench: {asked.report} cannot be written: {error.strerror}; choose another: --report FILE", file=sys.stderr)
+        print(
+            f"bench: {asked.report} cannot be written: {error.strerror}; choose another: --report FILE", file=sys.stderr
+        )
         return 2
     print(f"{summary(rows)}\nreport: {asked.report}", flush=True)
     return 130 if interrupted else 1 if short(rows) else 0

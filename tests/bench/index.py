@@ -129,7 +129,11 @@ def _same(ours: Path, theirs: Path) -> None:
         for package in index.load(repository):
             package.time_file = 0  # of the file, not of what is in it
             package.location_href = Path(package.location_href).name
-            found[package.pkgId] = (c.xml_dump_primary(package), c.xml_dump_filelists(package), c.xml_dump_other(package))
+            found[package.pkgId] = (
+                c.xml_dump_primary(package),
+                c.xml_dump_filelists(package),
+                c.xml_dump_other(package),
+            )
         return found
 
     mine, other = told(ours), told(theirs)
@@ -255,7 +259,13 @@ def staging() -> Iterator[Figure]:
             shutil.copy(rpm, build / name)
             content = rpm.read_bytes()
             artifact = Artifact(name=name, url=str(build / name), sha256=sha256(content).hexdigest(), size=len(content))
-            known = {"target": "x86_64", "package": "zlib", "nevr": "zlib-1-1", "identity": f"{number}", "url": str(build)}
+            known = {
+                "target": "x86_64",
+                "package": "zlib",
+                "nevr": "zlib-1-1",
+                "identity": f"{number}",
+                "url": str(build),
+            }
             BuildResult(summary="built", rpms=(artifact,), **known).write(build / "build.json")
             begun = time.perf_counter()
             kitten("demo", state, "stage", "--target", "x86_64", "--build", str(build))

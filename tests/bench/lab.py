@@ -57,7 +57,11 @@ def saved_start() -> Iterator[Figure]:
 
 
 def _each_target(
-    name: str, other_is: str, ours: Callable[[file_system.Base], float], other: Callable[[file_system.Base], float], bar: float
+    name: str,
+    other_is: str,
+    ours: Callable[[file_system.Base], float],
+    other: Callable[[file_system.Base], float],
+    bar: float,
 ) -> Iterator[Figure]:
     for target in load_site("demo").targets:
         base = file_system.base(target)

@@ -39,7 +39,9 @@ def test_all_within_their_bars_exits_with_0(tmp_path: Path, capsys: pytest.Captu
     assert "1 figures, all within their bars" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("error", [ValueError("no\nsuch thing"), SystemExit("the tool is\nmissing"), OSError(28, "No space")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no\nsuch thing"), SystemExit("the tool is\nmissing"), OSError(28, "No space")]
+)
 def test_a_benchmark_that_fails_keeps_its_figures_and_stops_no_other(
     error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

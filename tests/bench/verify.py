@@ -66,7 +66,9 @@ def again() -> Iterator[Figure]:
     """A file whose content was seen before, against reading it."""
     file = _large_files()[-1]
     _ours("x86_64_v2", file, 1, fresh=False)
-    pairs = [(_ours("x86_64_v2", file, 1, fresh=False).seconds, _ours("x86_64_v2", file, 1).seconds) for _ in range(RUNS)]
+    pairs = [
+        (_ours("x86_64_v2", file, 1, fresh=False).seconds, _ours("x86_64_v2", file, 1).seconds) for _ in range(RUNS)
+    ]
     yield _of_pairs(f"verify {file.name} again", pairs, "the first time", 0.5)
 
 

@@ -24,7 +24,9 @@ REPOSITORIES = Repositories.model_validate(
 DEFAULT = REPOSITORIES.model_copy(update={"default": "BaseOS"})
 
 
-def decided(binary: str, published: dict[str, str] | None = None, repositories: Repositories = REPOSITORIES, **entry: object) -> object:
+def decided(
+    binary: str, published: dict[str, str] | None = None, repositories: Repositories = REPOSITORIES, **entry: object
+) -> object:
     package = Package.model_validate({"name": "spice", **entry})
     found = decide(repositories, package, binary, "x86_64", published)
     return found and (found.repository, found.because)
@@ -85,9 +87,18 @@ def test_a_site_without_default_may_place_everything_by_rules(folder: Path) -> N
 @pytest.mark.parametrize(
     ("groups", "line"),
     [
-        ("- {name: a, title: A}", "3: groups[0]: found a group without packages, allowed: at least one of mandatory, default, optional"),
-        ("- {name: a, title: A, default: [zlibb]}", "3: groups[0].default[0]: found unknown binary package 'zlibb', allowed: zlib? (all: "),
-        ("- {name: a, title: A, default: [xz], optional: [xz]}", "3: groups[0].optional[0]: found package 'xz' twice, first on line 3, "),
+        (
+            "- {name: a, title: A}",
+            "3: groups[0]: found a group without packages, allowed: at least one of mandatory, default, optional",
+        ),
+        (
+            "- {name: a, title: A, default: [zlibb]}",
+            "3: groups[0].default[0]: found unknown binary package 'zlibb', allowed: zlib? (all: ",
+        ),
+        (
+            "- {name: a, title: A, default: [xz], optional: [xz]}",
+            "3: groups[0].optional[0]: found package 'xz' twice, first on line 3, ",
+        ),
     ],
 )
 def test_groups_that_cannot_be(folder: Path, groups: str, line: str) -> None:
@@ -99,7 +110,9 @@ def test_groups_that_cannot_be(folder: Path, groups: str, line: str) -> None:
 def test_environment_of_an_unknown_group(folder: Path) -> None:
     text = "groups:\n  - {name: a, title: A, default: [xz]}\nenvironments:\n  - {name: e, title: E, groups: [b]}\n"
     (folder / "demo/groups.yaml").write_text(text)
-    assert lines(folder, "demo") == ["demo/groups.yaml:4: environments[0].groups[0]: found unknown group 'b', allowed: a"]
+    assert lines(folder, "demo") == [
+        "demo/groups.yaml:4: environments[0].groups[0]: found unknown group 'b', allowed: a"
+    ]
 
 
 def test_groups_are_not_taken_from_the_folder_that_is_extended(folder: Path) -> None:

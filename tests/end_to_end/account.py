@@ -50,7 +50,15 @@ class Account:
             "LANG": "C.UTF-8",
             **environment,
         }
-        argv = ["runuser", "-u", self.name, "--", "env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        argv = [
+            "runuser",
+            "-u",
+            self.name,
+            "--",
+            "env",
+            "-i",
+            *(f"{name}={value}" for name, value in variables.items()),
+        ]
         argv += ["sh", "-c", 'umask 077; cd "$0" && exec "$@"', str(self.checkout), *map(str, words)]
         done = subprocess.run(
             argv, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
@@ -69,7 +77,9 @@ class Account:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if runs(int(entry.name)) and any(entry.stat().st_uid in numbers for numbers in ids):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(entry.name)] = (
+                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    )
         return found
 
 
@@ -95,7 +105,9 @@ def account() -> Iterator[Account]:
 
 def remove_leftovers() -> list[str]:
     """Remove the accounts of test runs that are no more; their names."""
-    names = [entry.pw_name for entry in pwd.getpwall() if (match := _NAME.fullmatch(entry.pw_name)) and not _lives(match[1])]
+    names = [
+        entry.pw_name for entry in pwd.getpwall() if (match := _NAME.fullmatch(entry.pw_name)) and not _lives(match[1])
+    ]
     for name in names:
         remove(name)
     return names
@@ -194,7 +206,9 @@ def _set_up(made: Account) -> None:
     settings = dict(line.split("=", 1) for line in _of_pip("config", "list").splitlines() if line.startswith("global."))
     pip = {f"PIP_{name.removeprefix('global.').replace('-', '_').upper()}": value for name, value in settings.items()}
     variables = {name: " ".join(value.strip("'\"").split("\\n")) for name, value in pip.items()}
-    variables |= {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_proxy")}
+    variables |= {
+        name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_proxy")
+    }
     made.run("tools/setup.sh", PYTHON=_python(made), **variables)
 
 
@@ -219,7 +233,5 @@ def _give(made: Account, folder: Path) -> None:
 
 def _run(*words: str, check: bool = True) -> None:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    done = subprocess.run(
-        words, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(words, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stderr}"

@@ -37,7 +37,10 @@ def service(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for entry in entries:
         (cache / entry.parent.name).mkdir(exist_ok=True)
         (cache / entry.parent.name / entry.name).symlink_to(entry)
-    with tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("KITTEN_CACHE", str(cache))
         patch.setenv("KITTEN_DEBIAN_MIRROR", mirror.url)
         running = Service(Path(folder))
@@ -74,4 +77,6 @@ def test_with_the_mirror_whole_again_only_the_missing_target_is_built(service: S
     assert {build["properties"]["target"][0] for build in new if names[build["builderid"]] == "promote"} == {MISSING}
     (again,) = [build for build in new if names[build["builderid"]] == MISSING]
     steps = service.api(f"builds/{again['buildid']}/steps")["steps"]
-    assert any("built before from the same inputs" in step["state_string"] for step in steps if step["name"] == "build RPMs")
+    assert any(
+        "built before from the same inputs" in step["state_string"] for step in steps if step["name"] == "build RPMs"
+    )

@@ -23,7 +23,9 @@ pytestmark = [
     pytest.mark.service,
     pytest.mark.sandbox,
     pytest.mark.guest,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs-root: makes an account; these tests run as an ordinary user already"),
+    pytest.mark.skipif(
+        os.geteuid() != 0, reason="needs-root: makes an account; these tests run as an ordinary user already"
+    ),
 ]
 
 PACKAGE = "bzip2"

@@ -253,7 +253,9 @@ def test_each_stage_with_composes_has_a_clock_of_its_own(tmp_path: Path) -> None
         for stage in site.stages
     )
     master = load(site.model_copy(update={"stages": stages}), tmp_path)
-    clocks = {n: s._config_kwargs for n, s in master.schedulers.items() if n.endswith("by-the-clock") and "compose" in n}
+    clocks = {
+        n: s._config_kwargs for n, s in master.schedulers.items() if n.endswith("by-the-clock") and "compose" in n
+    }
     assert {name: (more["periodicBuildTimer"], more["properties"]["stage"]) for name, more in clocks.items()} == {
         "compose-testing-by-the-clock": (900, "testing"),
         "compose-kitten-by-the-clock": (3600, "kitten"),

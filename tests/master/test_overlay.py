@@ -38,9 +38,10 @@ def test_commands_read_the_copy_as_any_other_site(service: Service) -> None:
     assert degraded.environment["KITTEN_SITE"] == degraded.site_argument
     assert load_site(degraded.site_argument) == degraded.site
     assert (Path(degraded.site_argument) / "dist-git" / "zlib" / "zlib.spec").is_file()
-    assert "# ppc64le: the mirror lacks linux-image-6.12 of ppc64el\n" in (
-        Path(degraded.site_argument) / "targets.yaml"
-    ).read_text()
+    assert (
+        "# ppc64le: the mirror lacks linux-image-6.12 of ppc64el\n"
+        in (Path(degraded.site_argument) / "targets.yaml").read_text()
+    )
 
 
 def test_builds_on_the_copy_do_not_wait_for_a_mirror(service: Service) -> None:

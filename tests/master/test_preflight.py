@@ -20,7 +20,11 @@ SITE = load_site("demo")
 COLD = sum(CACHE.values()) + BESIDES
 EMULATORS = frozenset(target.machine.emulator for target in SITE.targets)
 GOOD = Host(
-    cache=Room(Path("/c"), 1, COLD), state=Room(Path("/s"), 2, STATE), memory=8 << 30, available=8 << 30, programs=EMULATORS
+    cache=Room(Path("/c"), 1, COLD),
+    state=Room(Path("/s"), 2, STATE),
+    memory=8 << 30,
+    available=8 << 30,
+    programs=EMULATORS,
 )
 
 

@@ -382,7 +382,13 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
         await self.overriding(3, "")
 
     async def test_only_true_removes(self) -> None:
-        for remove, flag in ((True, "--yes"), (False, "--dry-run"), (None, "--dry-run"), ("true", "--dry-run"), (1, "--dry-run")):
+        for remove, flag in (
+            (True, "--yes"),
+            (False, "--dry-run"),
+            (None, "--dry-run"),
+            ("true", "--dry-run"),
+            (1, "--dry-run"),
+        ):
             step: Any = SimpleNamespace(getProperty={"remove": remove}.get)
             assert await CleanStep.prepare(step) == [flag]
 
@@ -399,9 +405,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     async def test_a_compose_is_of_the_builds_stage_and_links_the_tree(self) -> None:
         served = Installation("demo", (("/state/published", "http://ci/plugins/kitten/published"),))
-        self.setup_step(
-            ComposeStep(name="compose", arguments=["compose"], installation=served, state_folder="/state")
-        )
+        self.setup_step(ComposeStep(name="compose", arguments=["compose"], installation=served, state_folder="/state"))
         self.build.setProperty("stage", "kitten", "test")
         self.build.setProperty("if_due", True, "test")
         words = self.shell("compose", "--stage", "kitten", "--if-due")

@@ -158,7 +158,9 @@ class Archive:
             name, version = package.split()
             sums = {
                 "Files": "".join(f"\n {hashlib.md5(d).hexdigest()} {len(d)} {f}" for f, d in files.items()),  # noqa: S324
-                "Checksums-Sha256": "".join(f"\n {hashlib.sha256(d).hexdigest()} {len(d)} {f}" for f, d in files.items()),
+                "Checksums-Sha256": "".join(
+                    f"\n {hashlib.sha256(d).hexdigest()} {len(d)} {f}" for f, d in files.items()
+                ),
             }
             text += f"Package: {name}\nBinary: {name}\nVersion: {version}\nArchitecture: any\nFormat: 1.0\n"
             text += f"Directory: pool/main\nFiles:{sums['Files']}\nChecksums-Sha256:{sums['Checksums-Sha256']}\n\n"
@@ -197,9 +199,7 @@ def archive_keys() -> Iterator[tuple[Key, Key]]:
 
 
 @pytest.fixture
-def debian(
-    archive_keys: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Debian]:
+def debian(archive_keys: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
     """A mirror of a small archive, which this host uses in place of Debian's; it never waits for it."""
     archive = Archive(tmp_path / "debian", archive_keys[0])
     archive.folder.mkdir()

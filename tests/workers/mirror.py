@@ -168,7 +168,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.workers.mirror", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--upstream", required=True, metavar="URL|FOLDER", help="what it stands in front of")
-    parser.add_argument("--refuse", action="append", default=[], metavar="REGEX", help="paths that are answered with 404")
+    parser.add_argument(
+        "--refuse", action="append", default=[], metavar="REGEX", help="paths that are answered with 404"
+    )
     parser.add_argument("--fault", default="404", choices=["403", "404", "500", "503", "cut", "changed", "stalled"])
     parser.add_argument("--port", type=int, default=0)
     chosen = parser.parse_args()

@@ -71,7 +71,16 @@ arch_compat: x86_64_v2: x86_64 noarch
 buildarch_compat: x86_64_v2: noarch
 """
 
-OF_ONE_BUILD = ("built", "verified", "tested", "placement", "no-downgrade", "no-replaced-file", "one-source", "provides")
+OF_ONE_BUILD = (
+    "built",
+    "verified",
+    "tested",
+    "placement",
+    "no-downgrade",
+    "no-replaced-file",
+    "one-source",
+    "provides",
+)
 
 RpmFactory = Callable[..., tuple[Path, ...]]
 BuildFactory = Callable[..., Path]

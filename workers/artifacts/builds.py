@@ -95,7 +95,9 @@ class Build:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise CannotRun(f"cannot read {url}: {error.strerror or error}", "check it, or build it again") from None
+                raise CannotRun(
+                    f"cannot read {url}: {error.strerror or error}", "check it, or build it again"
+                ) from None
             return stream
         raise CannotRun(f"{beside} is missing", "the build's folder is incomplete; build it again")
 

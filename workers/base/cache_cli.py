@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--remove", "kinds", metavar="KIND", multiple=True, help="Remove the entries of a kind; may be given again.")
+@click.option(
+    "--remove", "kinds", metavar="KIND", multiple=True, help="Remove the entries of a kind; may be given again."
+)
 @click.option("--remove-all", is_flag=True, help="Remove the entries of all kinds.")
 @click.option(
     "--unused-days", metavar="N", type=click.FloatRange(min=0), help="Only entries that nobody used for so many days."
@@ -85,7 +87,9 @@ def _table(found: Sequence[Entry]) -> None:
         console = Console(width=240)  # a log has no width
     if table.row_count:
         console.print(table)
-    click.echo(f"{cached.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all")
+    click.echo(
+        f"{cached.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all"
+    )
 
 
 def _mb(found: Sequence[Entry]) -> str:

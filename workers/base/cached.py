@@ -86,7 +86,10 @@ def entries(kinds: Sequence[str] = ()) -> list[Entry]:
     root = checked_root()
     there = sorted(path.name for path in root.iterdir() if _is_folder(path)) if root.is_dir() else []
     if unknown := [kind for kind in kinds if kind not in KINDS and kind not in there]:
-        raise CannotRun(f"the cache has no kind {', '.join(unknown)}", f"choose from: {', '.join({**KINDS, **dict.fromkeys(there)})}")
+        raise CannotRun(
+            f"the cache has no kind {', '.join(unknown)}",
+            f"choose from: {', '.join({**KINDS, **dict.fromkeys(there)})}",
+        )
     busy = _holder(cache.mark())
     return [found for kind in there if not kinds or kind in kinds for found in _of_kind(root / kind, busy)]
 
@@ -168,7 +171,9 @@ def checked_root() -> Path:
     root = cache.root()
     for other in (Path.home().resolve(), Path(__file__).resolve().parents[1]):
         if other.is_relative_to(root.resolve()):
-            raise CannotRun(f"{root} cannot be a cache of ours: {other} is in it", "set KITTEN_CACHE to a folder of its own")
+            raise CannotRun(
+                f"{root} cannot be a cache of ours: {other} is in it", "set KITTEN_CACHE to a folder of its own"
+            )
     return root
 
 

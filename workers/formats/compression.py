@@ -44,7 +44,9 @@ def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
     if compressor == "zstd":
         import zstandard
 
-        unpacking = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
+        unpacking = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
+            stream, read_across_frames=True
+        )
         return cast("IO[bytes]", unpacking)
     if compressor == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=stream))

@@ -352,7 +352,9 @@ class Elf:
         data = self._slice(table.offset, table.file_size, "the dynamic table")
         step = self.bits // 4
         rows = []
-        for row in struct.iter_unpack(self._order + ("qQ" if self.bits == 64 else "iI"), data[: len(data) // step * step]):
+        for row in struct.iter_unpack(
+            self._order + ("qQ" if self.bits == 64 else "iI"), data[: len(data) // step * step]
+        ):
             if row[0] == 0:
                 break
             rows.append((row[0], row[1]))
@@ -392,7 +394,6 @@ class Elf:
         """Whether DWARF compile units lie in this file."""
         names = (".debug_info", ".zdebug_info")
         return any(section.name in names and section.type != SHT_NOBITS for section in self.sections)
-
 
     @property
     def is_debug_file(self) -> bool:

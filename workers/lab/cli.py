@@ -35,7 +35,9 @@ _MOST_EMBEDDED = 4 * 1024 * 1024  # bytes of a picture in a report; a screen of 
     help="Write a report for people there, with the pictures in it.",
 )  # fmt: skip
 @click.option(
-    "--quick", is_flag=True, help="Of each suite only its shortest proof, where it has one (spice, power-kvm, secure-boot)."
+    "--quick",
+    is_flag=True,
+    help="Of each suite only its shortest proof, where it has one (spice, power-kvm, secure-boot).",
 )
 @click.option(
     "--dependents", is_flag=True, help="Run the tests of the staged packages that need the tested ones as well."
@@ -69,9 +71,13 @@ def test(
         target = options.named_target(site, target_name)
         names = suite_names or _usual_suites(site, target, build_url, state)
         if not names:
-            raise CannotRun(f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml")
+            raise CannotRun(
+                f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml"
+            )
         suites = [_suite(site, target, name) for name in names]
-        result = run_suites(site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents, quick=quick)
+        result = run_suites(
+            site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents, quick=quick
+        )
     except CannotRun as error:
         if json_file:
             subject.failed(TestResult, target_name, error).write(json_file)
@@ -168,7 +174,12 @@ def _embedded(result: TestResult) -> dict[str, str]:
 
     found = {}
     for log in (log for suite in result.suites for log in suite.logs):
-        if log.name.endswith(".png") and log.size <= _MOST_EMBEDDED and is_local(log.url) and local_path(log.url).is_file():
+        if (
+            log.name.endswith(".png")
+            and log.size <= _MOST_EMBEDDED
+            and is_local(log.url)
+            and local_path(log.url).is_file()
+        ):
             data = local_path(log.url).read_bytes()
             found[log.name] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return found

@@ -49,7 +49,11 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
             comps.categories.append(made)
     for environment in groups.environments:
         if ids := [name for name in environment.groups if name in names]:
-            fields = {"id": environment.name, "name": environment.title, "desc": environment.description or environment.title}
+            fields = {
+                "id": environment.name,
+                "name": environment.title,
+                "desc": environment.description or environment.title,
+            }
             made = _filled(libcomps.Environment(), fields)
             for name in ids:
                 made.group_ids.append(libcomps.GroupId(name))

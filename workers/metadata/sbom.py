@@ -88,9 +88,7 @@ def namespace(vendor: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", vendor.lower()).strip("-") or "unknown"
 
 
-def _bill(
-    site: Site, record: PublishedRecord, described: Mapping[str, Package], providers: Mapping[str, str]
-) -> Any:
+def _bill(site: Site, record: PublishedRecord, described: Mapping[str, Package], providers: Mapping[str, str]) -> Any:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL

@@ -65,7 +65,11 @@ class Bucket:
         self.url = url.rstrip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         # total: botocore's max_attempts does not count the first one.
-        limits = {"retries": {"mode": "standard", "total_max_attempts": attempts}, "connect_timeout": 10, "read_timeout": 60}
+        limits = {
+            "retries": {"mode": "standard", "total_max_attempts": attempts},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+        }
         # An instance of its own: fsspec's cache would hand out one with other limits, or one from before a fork.
         self._files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=limits)
         self._files.retries = 1  # once more around botocore's own would be 25 attempts

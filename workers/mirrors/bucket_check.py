@@ -72,7 +72,9 @@ def _of_another(mark: Mark, publication: Publication, url: str) -> Finding | Non
     who = mark.pushing.publisher if mark.pushing else mark.publisher
     if who == publication.publisher:
         return None
-    what = f"{url} belongs to the publisher {who}, this one is {publication.publisher}; it shows publication {mark.number}"
+    what = (
+        f"{url} belongs to the publisher {who}, this one is {publication.publisher}; it shows publication {mark.number}"
+    )
     return Finding(what, f"if that one is gone for good: {TAKE_OVER}")
 
 

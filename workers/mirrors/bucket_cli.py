@@ -94,7 +94,9 @@ def take_over(stage_name: str, yes: bool, site_name: str, state_folder: Path | N
         raise CannotRun(f"nothing is published to {stage.name} here yet", "restore the state folder first")
     mark = MarkOf(Bucket(stage.bucket), publication).found
     who = mark.pushing.publisher if mark.pushing else mark.publisher
-    shows = f"{stage.bucket} shows publication {mark.number} of {'this folder' if who == publication.publisher else who}"
+    shows = (
+        f"{stage.bucket} shows publication {mark.number} of {'this folder' if who == publication.publisher else who}"
+    )
     click.echo(f"{shows}; here is {publication.number}\n  → take it over: kitten bucket take-over --yes")
 
 

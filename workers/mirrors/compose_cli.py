@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @options.json
 @options.site
 @options.state
-def compose(
-    stage_name: str, if_due: bool, json_file: Path | None, site_name: str, state_folder: Path | None
-) -> None:
+def compose(stage_name: str, if_due: bool, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
     """Make an immutable tree of what a stage publishes, for mirrors that copy it by rsync.
 
     STAGE/composes/ID/ holds it, made of hard links: Packages and repodata, metadata of productmd, CHECKSUM files. What

@@ -21,7 +21,12 @@ METADATA = "metadata"
 _INSTALL = ("BaseOS", "AppStream")
 """Enterprise Linux: the tree an installer is pointed at, and the repository it adds by itself."""
 # Ending → (productmd type, format); installer images are told apart by their names.
-_KINDS = {".qcow2": ("qcow2", "qcow2"), ".raw.xz": ("raw-xz", "raw.xz"), ".raw": ("raw", "raw"), ".tar.xz": ("container", "tar.xz")}
+_KINDS = {
+    ".qcow2": ("qcow2", "qcow2"),
+    ".raw.xz": ("raw-xz", "raw.xz"),
+    ".raw": ("raw", "raw"),
+    ".tar.xz": ("container", "tar.xz"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,9 @@ def short_and_version(root: str) -> tuple[str, str]:
     raise CannotRun(f"layout.root {root} names no release: VERSION-NAME", "see repositories.yaml")
 
 
-def write(tree: Path, site: Site, release: Release, indexes: Mapping[str, list[Any]], images: Iterable[ImageFile]) -> list[Path]:
+def write(
+    tree: Path, site: Site, release: Release, indexes: Mapping[str, list[Any]], images: Iterable[ImageFile]
+) -> list[Path]:
     """Write all metadata into a compose's tree; the CHECKSUM files that were written.
 
     :param indexes: repository folder → its packages (createrepo_c), of each repository in the compose.
@@ -77,7 +84,9 @@ def write(tree: Path, site: Site, release: Release, indexes: Mapping[str, list[A
 
     images = tuple(images)
     # The arch is Kitten's; its own productmd knows it (a modified package of the distribution).
-    productmd.common.RPM_ARCHES.extend(t.rpm_arch for t in site.targets if t.rpm_arch not in productmd.common.RPM_ARCHES)
+    productmd.common.RPM_ARCHES.extend(
+        t.rpm_arch for t in site.targets if t.rpm_arch not in productmd.common.RPM_ARCHES
+    )
     folder = tree / METADATA
     folder.mkdir()
     _composeinfo(site, release, indexes).dump(str(folder / "composeinfo.json"))
@@ -168,7 +177,9 @@ def _images(site: Site, release: Release, files: Iterable[ImageFile]) -> Any:
     arches = sorted({target.rpm_arch for target in site.targets}, key=len, reverse=True)
     for file in files:
         path = PurePosixPath(file.path)
-        arch = next((a for a in arches if a in path.parts or re.search(rf"(^|[-_.]){re.escape(a)}([-_.]|$)", path.name)), None)
+        arch = next(
+            (a for a in arches if a in path.parts or re.search(rf"(^|[-_.]){re.escape(a)}([-_.]|$)", path.name)), None
+        )
         kind = _kind(path)
         if arch is None or kind is None:
             continue  # in its CHECKSUM all the same

@@ -168,7 +168,9 @@ class ComposeTree:
         for package in packages:
             href = PurePosixPath(package.location_href)
             if href.is_absolute() or ".." in href.parts:
-                raise CannotRun(f"the index of {view.folder} names {href}, outside of it", "publish the repository again")
+                raise CannotRun(
+                    f"the index of {view.folder} names {href}, outside of it", "publish the repository again"
+                )
             _link(view.packages / href, into / href, made)
             if (size := (into / href).stat().st_size) != package.size_package:
                 what = f"{view.folder}/{href} has {size} bytes, its index says {package.size_package}"

@@ -46,7 +46,11 @@ class MarkOf:
             what = f"{url} has seen publication {reached}; this one is {self._new.number}"
             raise CannotRun(what, "a newer state folder is elsewhere; if it is lost for good: kitten bucket take-over")
         if old.number == self._new.number:
-            differ = [n for n, sha256 in shown.items() if n in old.repositories and old.repositories[n].repomd_sha256 != sha256]
+            differ = [
+                n
+                for n, sha256 in shown.items()
+                if n in old.repositories and old.repositories[n].repomd_sha256 != sha256
+            ]
             if differ:
                 what = f"{url} has another publication {old.number}: {differ[0]} differs"
                 raise CannotRun(what, "two state folders were published from; keep one: kitten bucket take-over")

@@ -80,9 +80,7 @@ def publish(
 
     def go() -> PublishResult:
         stands = base_rpm or _sandbox_base(site, target_name)
-        return work(
-            site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides
-        )
+        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides)
 
     tell(ran(go, PublishResult, json_file, target=target_name))
 

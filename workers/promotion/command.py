@@ -22,7 +22,9 @@ def overridable(command: Callable[..., object]) -> Callable[..., object]:
         return command(overrides=_given(rules, reason, user), **others)
 
     for option in (
-        click.option("--as", "user", default="", metavar="USER", help="Who overrides: one whose role may override-gate."),
+        click.option(
+            "--as", "user", default="", metavar="USER", help="Who overrides: one whose role may override-gate."
+        ),
         click.option("--reason", default="", metavar="TEXT", help="Why, in at least 10 characters; it is kept."),
         click.option(
             "--override",

@@ -235,7 +235,9 @@ class _Taking:
         held = tuple(rule for rule in rules if rule not in {override.rule for override in overrides})
         record = self._take(passing.record, held).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
-        headers = {file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)}
+        headers = {
+            file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)
+        }
         tell_update(self._site, self._draft, passing.target, record, headers, old)
         self._note(record)
 

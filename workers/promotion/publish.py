@@ -77,9 +77,7 @@ def publish(
 class _Publication:
     """One call, under the stage's lock."""
 
-    def __init__(
-        self, site: Site, state: Path, snapshots: Snapshots, situation: Situation, base: Unit | None
-    ) -> None:
+    def __init__(self, site: Site, state: Path, snapshots: Snapshots, situation: Situation, base: Unit | None) -> None:
         self._site, self._state, self._snapshots, self._situation, self._base = site, state, snapshots, situation, base
         self._current = snapshots.current()
         (self._passing,) = situation.passing
@@ -130,9 +128,7 @@ class _Publication:
                         record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
                     draft.note(record)
                     records.append(record)
-                draft.finish(
-                    f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site)
-                )
+                draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site))
             snapshots.prune(site.retention, pool.forget)
         return records[0]
 
@@ -206,7 +202,10 @@ class _Answer:
 
     def _shown(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
         packages, documents = (
-            tuple(Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size) for f in files)
+            tuple(
+                Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size)
+                for f in files
+            )
             for files in (record.files, record.documents)
         )
         if self._flaky:
@@ -215,7 +214,13 @@ class _Answer:
         has = tuple(
             Promoted(package=r.package, target=r.target, nevr=r.nevr, commit=r.commit) for _, r in sorted(now.items())
         )
-        known = {"summary": summary, "snapshot": record.snapshot, "url": str(self._root), "flaky": self._flaky, "has": has}
+        known = {
+            "summary": summary,
+            "snapshot": record.snapshot,
+            "url": str(self._root),
+            "flaky": self._flaky,
+            "has": has,
+        }
         return self._result(packages=packages, documents=documents, **known, **fields)
 
     def _result(self, **fields: object) -> PublishResult:

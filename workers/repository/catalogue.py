@@ -85,7 +85,9 @@ class Catalogue:
     def related(self, at: int, repository: str, source: str, names: Sequence[str]) -> list[File]:
         """The packages of a repository that were made from a source package, or have one of some names."""
         rows, marks = "SELECT rowid FROM files WHERE repository = ?", ",".join("?" * len(names))
-        either = f"{rows} AND source = ? UNION {rows} AND name IN ({marks})"  # an index for each; OR would read them all
+        either = (
+            f"{rows} AND source = ? UNION {rows} AND name IN ({marks})"  # an index for each; OR would read them all
+        )
         condition = f"rowid IN ({either}) AND {valid(at)} ORDER BY path"
         return self._files(condition, (repository, source, repository, *names))
 
@@ -198,7 +200,9 @@ class Catalogue:
     def retire(self, number: int, repository: str, path: str, now: float) -> None:
         """Take a file out of a repository. It stays readable for a while."""
         where = "repository = ? AND path = ? AND until IS NULL"
-        groups = self._db.execute(f"SELECT repository, grp FROM files WHERE {where} AND grp IS NOT NULL", (repository, path))  # noqa: S608
+        groups = self._db.execute(
+            f"SELECT repository, grp FROM files WHERE {where} AND grp IS NOT NULL", (repository, path)
+        )  # noqa: S608
         self.frames.touch(groups.fetchall())
         self._db.execute(
             f"UPDATE files SET until = ?, retired = ? WHERE {where}",  # noqa: S608 - ours
@@ -258,7 +262,9 @@ class Catalogue:
         ).fetchall()
         gone = []
         for row, repository, path, unsigned in rows:
-            others = "SELECT 1 FROM files WHERE repository = ? AND path = ? AND (until IS NULL OR until > ? OR retired >= ?)"
+            others = (
+                "SELECT 1 FROM files WHERE repository = ? AND path = ? AND (until IS NULL OR until > ? OR retired >= ?)"
+            )
             if not self._db.execute(others, (repository, path, oldest, unreadable)).fetchone():
                 yield repository, path, unsigned
             gone.append((row,))

@@ -234,7 +234,14 @@ class _Root:
         from config.nevra import Nevra
 
         name = Nevra.parse(package).file
-        query = ["rpm", "--query", "--package", "--nosignature", "--queryformat", "[%{FILEUSERNAME}\n%{FILEGROUPNAME}\n]"]
+        query = [
+            "rpm",
+            "--query",
+            "--package",
+            "--nosignature",
+            "--queryformat",
+            "[%{FILEUSERNAME}\n%{FILEGROUPNAME}\n]",
+        ]
         found: set[str] = set()
         for source in self._sources:
             for file in source.folder.rglob(name):
@@ -243,6 +250,15 @@ class _Root:
 
     def installed(self) -> tuple[str, ...]:
         """NEVRAs in the root, sorted."""
-        query: list[str | Path] = [*namespace.as_root(), "rpm", "--root", self._root, "--query", "--all", "--queryformat", "%{NEVRA}\n"]
+        query: list[str | Path] = [
+            *namespace.as_root(),
+            "rpm",
+            "--root",
+            self._root,
+            "--query",
+            "--all",
+            "--queryformat",
+            "%{NEVRA}\n",
+        ]
         names = run(query, env=self._environment).output.split()
         return tuple(sorted(name for name in names if not name.startswith("gpg-pubkey-")))

@@ -38,7 +38,9 @@ def ran(work: Callable[[], ResultT], kind: type[ResultT], json_file: Path | None
         if json_file:
             about = {"target": "", "package": "", "nevr": "", "stage": "", **known}
             words = {"outcome": "cannot-run", "summary": error.what, "cause": error.what}
-            kind.model_validate({name: about[name] for name in about if name in kind.model_fields} | words).write(json_file)
+            kind.model_validate({name: about[name] for name in about if name in kind.model_fields} | words).write(
+                json_file
+            )
         raise
     if json_file:
         result.write(json_file)

@@ -94,9 +94,7 @@ class Draft:
         """Take the content of an earlier snapshot in place of the current one."""
         self._restored = to
 
-    def finish(
-        self, what: str, sign: Sign, *, content_of: int | None = None, groups: Groups | None = None
-    ) -> None:
+    def finish(self, what: str, sign: Sign, *, content_of: int | None = None, groups: Groups | None = None) -> None:
         """Show it to users.
 
         :param sign: called with each repomd.xml that is written anew.

@@ -107,7 +107,9 @@ def _verdict(
             place, kept = ranks[found.path], policy.builds_per_package
             if place <= kept:
                 return Verdict(found, True, f"number {place} of the {kept} newest of {found.package} on {found.target}")
-            return Verdict(found, False, f"{kept} newer builds of {found.package} on {found.target}, neither published nor staged")
+            return Verdict(
+                found, False, f"{kept} newer builds of {found.package} on {found.target}, neither published nor staged"
+            )
         case "failed build":
             return _aged(found, now, policy.failed_days, "failed_days")
         case "try-build":

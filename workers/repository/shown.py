@@ -67,7 +67,9 @@ class Snapshot:
         :raises CannotRun: naming the first that is not.
         """
         for repository in self.changed_by_hand():
-            what = f"{self.index(repository)} was changed by hand: it is not what publication {self.record.number} wrote"
+            what = (
+                f"{self.index(repository)} was changed by hand: it is not what publication {self.record.number} wrote"
+            )
             raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it anew")
 
     def index(self, repository: str) -> Path:

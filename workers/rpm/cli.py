@@ -99,7 +99,8 @@ def sandbox(
     """
     if (shell or base_rpm) and (target_names or json_file or (shell and base_rpm)):
         raise CannotRun(
-            "--shell and --base-rpm go alone, without --target and --json", "name the target after --shell or --base-rpm"
+            "--shell and --base-rpm go alone, without --target and --json",
+            "name the target after --shell or --base-rpm",
         )
     site, _ = options.opened(site_name, state_folder)
     if base_rpm:

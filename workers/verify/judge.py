@@ -40,7 +40,9 @@ def judge(
         checks.append(Check(rule="proof", file="", outcome="violated", detail="nothing was checked"))
     checks += exemption_checks(promise.exceptions)
     if promise.opted_out:
-        opted = Check(rule=frames.RULE, file="", outcome="skipped", reason="opted-out-in-spec", detail=promise.opted_out)
+        opted = Check(
+            rule=frames.RULE, file="", outcome="skipped", reason="opted-out-in-spec", detail=promise.opted_out
+        )
         checks.append(opted)
     return tuple(sorted(checks, key=_rank)), tuple(proofs)
 

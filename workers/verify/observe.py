@@ -132,7 +132,9 @@ def _unexplained(hits: Sequence[Hit], file: Elf | Pe) -> tuple[AboveLevel, ...]:
         function = functions[index] if index >= 0 else Function(hit.address, 0)
         grouped.setdefault(function, []).append(hit)
     return tuple(
-        AboveLevel(function, tuple(sorted({name for hit in found for name in hit.features})), len(found), tuple(found[:20]))
+        AboveLevel(
+            function, tuple(sorted({name for hit in found for name in hit.features})), len(found), tuple(found[:20])
+        )
         for function, found in grouped.items()
     )
 

@@ -79,7 +79,9 @@ def test_a_program_that_fails_in_a_namespace_is_no_refusal() -> None:
 
 def test_a_command_is_root_over_the_files_of_this_user(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    done = run([*namespace.as_root(), "sh", "-ec", f"id -u; touch {file}; mkdir {tmp_path}/root; /usr/sbin/chroot / true"])
+    done = run(
+        [*namespace.as_root(), "sh", "-ec", f"id -u; touch {file}; mkdir {tmp_path}/root; /usr/sbin/chroot / true"]
+    )
     assert done.output == "0\n"
     assert file.stat().st_uid == os.geteuid()
 

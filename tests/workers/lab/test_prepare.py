@@ -53,6 +53,9 @@ def test_a_mirror_without_the_packages_of_one_architecture_stops_only_that_targe
         monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", mirror.url)
         done, result = guests(tmp_path / "guests.json", "ppc64le", "aarch64")
     assert isinstance(done.exception, CannotRun)
-    assert [(target.target, target.outcome) for target in result.targets] == [("ppc64le", "cannot-run"), ("aarch64", "held")]
+    assert [(target.target, target.outcome) for target in result.targets] == [
+        ("ppc64le", "cannot-run"),
+        ("aarch64", "held"),
+    ]
     assert f"the mirror {mirror.url} is inconsistent for trixie, ppc64el: " in result.targets[0].cause
     assert "guest of aarch64: kernel " in done.output

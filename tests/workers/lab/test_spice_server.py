@@ -94,7 +94,9 @@ def inside_a_guest(
     folder: Path, emulator: inside.Emulator, keys: server.Keys
 ) -> AbstractContextManager[server.Running]:
     machine = TARGET.machine.variant("spice-virtio")
-    return inside.running(file_system.base(TARGET), machine, emulator, keys, file_system.payload_archive(), folder, "inner")
+    return inside.running(
+        file_system.base(TARGET), machine, emulator, keys, file_system.payload_archive(), folder, "inner"
+    )
 
 
 def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):

@@ -11,7 +11,9 @@ from workers.lab import status
 from workers.lab.machine import leases
 
 
-def test_guests_targets_and_what_is_kept_are_told(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_guests_targets_and_what_is_kept_are_told(
+    tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
     monkeypatch.setenv("KITTEN_LAB_MEMORY", "4096")
     monkeypatch.setenv("COLUMNS", "200")

@@ -17,7 +17,13 @@ from workers.metadata.comps import comps_xml
 GROUPS = Groups.model_validate(
     {
         "groups": [
-            {"name": "parts", "title": "Parts", "mandatory": ["tiny-libs"], "default": ["tiny-doc"], "optional": ["huge"]},
+            {
+                "name": "parts",
+                "title": "Parts",
+                "mandatory": ["tiny-libs"],
+                "default": ["tiny-doc"],
+                "optional": ["huge"],
+            },
             {"name": "hidden", "title": "Hidden", "visible": False, "optional": ["tiny-doc"]},
             {"name": "elsewhere", "title": "Elsewhere", "default": ["huge"]},
         ],

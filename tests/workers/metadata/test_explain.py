@@ -117,9 +117,7 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: 
 
 def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, bare: PublishedRecord) -> None:
     root, target = state / "published" / "10-kitten", site.target("aarch64")
-    made = documents(
-        site, target, site.package("tiny"), bare, evidence_at(bare.build), headers(root, bare.files)
-    )
+    made = documents(site, target, site.package("tiny"), bare, evidence_at(bare.build), headers(root, bare.files))
     places = {name: home(bare, name) for name in made}
     for name, content in made.items():
         (root / places[name].repository / places[name].path).write_bytes(content)

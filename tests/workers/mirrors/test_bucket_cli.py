@@ -85,7 +85,9 @@ def test_an_index_edited_by_hand_is_found_and_brought_back(there: Path, port: in
     Bucket(URL).put(INDEX, before.replace(b"<revision>", b"<revision>1"), "application/xml")
     told = findings(kitten("verify"))
     assert told == [f"{URL}/{INDEX} is not what was published → kitten bucket push --everything"]
-    assert kitten("push").stdout == f"{URL}: publication 1 is there already; 0 objects deleted\n", "it looks at the mark"
+    assert kitten("push").stdout == f"{URL}: publication 1 is there already; 0 objects deleted\n", (
+        "it looks at the mark"
+    )
     assert kitten("push", "--everything").stdout.startswith(f"{URL}: publication 1: 0 objects (0.0 MB), 1 repositories")
     assert content(port, INDEX) == before
     assert kitten("verify").exception is None
@@ -135,9 +137,7 @@ def test_an_empty_bucket_one_that_is_behind_and_a_push_that_was_cut_off_are_told
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.promotion.publish.push_current", lambda *words, **keys: None)  # the bucket was not there
         publish(load_site(str(there)), state, "aarch64", str(make_build(version="3")))
-    assert findings(kitten("verify")) == [
-        f"{URL} shows publication 2, users of the folder see 3 → kitten bucket push"
-    ]
+    assert findings(kitten("verify")) == [f"{URL} shows publication 2, users of the folder see 3 → kitten bucket push"]
     s3.fresh_bucket(port, "stage")
     assert findings(kitten("verify")) == [
         f"{URL} has no publication.json: nothing was pushed there → kitten bucket push"

@@ -113,7 +113,10 @@ def test_metadata_is_what_productmd_reads(site: Site, stage: Path) -> None:
     assert info.variants["AppStream"].paths.repository == "../../../AppStream/aarch64/os"
     for folder in (tree / "isos/x86_64_v2", tree / "metadata"):
         subprocess.run(["sha256sum", "--check", "--strict", "CHECKSUM"], cwd=folder, check=True, capture_output=True)
-    assert [path.name for path in sorted((tree / "isos/x86_64_v2").iterdir())] == ["CHECKSUM", "Kitten-10-x86_64_v2-boot.iso"]
+    assert [path.name for path in sorted((tree / "isos/x86_64_v2").iterdir())] == [
+        "CHECKSUM",
+        "Kitten-10-x86_64_v2-boot.iso",
+    ]
 
 
 def test_checksums_are_signed(site: Site, stage: Path, state: Path) -> None:
@@ -196,7 +199,10 @@ def test_killed_at_any_step_mirrors_see_the_old_or_the_new(site: Site, stage: Pa
             (stage / "mirror").symlink_to("composes/kitten-10-20270115.0")
         step += 1
     assert step > 10
-    assert [path.name for path in sorted((stage / "composes").iterdir())] == ["kitten-10-20270115.0", "kitten-10-20270115.1"]
+    assert [path.name for path in sorted((stage / "composes").iterdir())] == [
+        "kitten-10-20270115.0",
+        "kitten-10-20270115.1",
+    ]
     assert "tiny-libs-2-1.el10.aarch64.rpm" in whole(stage / "mirror" / "10-kitten")["BaseOS/aarch64/os"]
 
 
@@ -216,7 +222,9 @@ def _switch_composes(site: Site, stage: Path, stop: object) -> None:
         stop.wait(0.05)  # type: ignore[attr-defined]
 
 
-def test_every_mirror_that_rsync_finishes_is_whole(site: Site, stage: Path, make_build: BuildFactory, tmp_path: Path) -> None:
+def test_every_mirror_that_rsync_finishes_is_whole(
+    site: Site, stage: Path, make_build: BuildFactory, tmp_path: Path
+) -> None:
     if shutil.which("rsync") is None:
         pytest.skip("rsync is not installed: apt-get install rsync")
     publish(site, stage.parent, "aarch64", str(make_build(version="2")))
@@ -231,7 +239,12 @@ def test_every_mirror_that_rsync_finishes_is_whole(site: Site, stage: Path, make
             command = ["rsync", "-a", "--delete", f"{stage}/mirror/10-kitten/", f"{mirror}/"]
             subprocess.run(command, check=True, capture_output=True)
             whole(mirror)
-            subprocess.run(["sha256sum", "--check", "--strict", "CHECKSUM"], cwd=mirror / "metadata", check=True, capture_output=True)
+            subprocess.run(
+                ["sha256sum", "--check", "--strict", "CHECKSUM"],
+                cwd=mirror / "metadata",
+                check=True,
+                capture_output=True,
+            )
             seen.add((mirror / "COMPOSE_ID").read_text())
     finally:
         stop.set()
@@ -320,7 +333,9 @@ def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> Non
     assert done.exception.what == "stage staged is not a signed one"
 
 
-def test_disk_full_leaves_the_old_compose(site: Site, stage: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_full_leaves_the_old_compose(
+    site: Site, stage: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compose(site, stage)
     publish(site, stage.parent, "aarch64", str(make_build(version="2")))
     before = whole(stage / "mirror" / "10-kitten")

@@ -42,7 +42,9 @@ def rpms_of(folder: Path, name: str, head: str = "", *, version: str = "1", arch
     return [*folder.glob("*/*.rpm"), *folder.glob("*.src.rpm")]
 
 
-def result_folder(folder: Path, package: str, files: Sequence[Path], target: str = "aarch64", commit: str = "c") -> Path:
+def result_folder(
+    folder: Path, package: str, files: Sequence[Path], target: str = "aarch64", commit: str = "c"
+) -> Path:
     """A build's folder with proofs that hold, of packages that lie anywhere; it has copies of them."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:

@@ -301,7 +301,12 @@ def test_result_file_names_what_went_and_how_much(site_path: Path, tmp_path: Pat
         assert CliRunner().invoke(command, [*words, *more]).exit_code == 0
         told = CleanResult.read(result.read_text())
         (one,) = told.folders
-        assert (told.dry, one.path, one.kind, one.what) == (dry, f"failed/x86_64/{folder.name}", "failed build", "tiny-1-1")
+        assert (told.dry, one.path, one.kind, one.what) == (
+            dry,
+            f"failed/x86_64/{folder.name}",
+            "failed build",
+            "tiny-1-1",
+        )
         assert one.why.endswith("over failed_days: 14")
         assert told.size == one.size > 1000
         assert (told.staying, told.staying_size > 1000) == (1, True)

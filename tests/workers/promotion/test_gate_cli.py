@@ -117,7 +117,9 @@ def test_a_question_that_cannot_be_asked_is_one_line(
     assert (result.outcome, result.summary) == ("cannot-run", done.exception.what)
 
 
-def test_a_signed_package_has_the_content_it_was_built_with(staged: Site, state: Path, make_build: BuildFactory) -> None:
+def test_a_signed_package_has_the_content_it_was_built_with(
+    staged: Site, state: Path, make_build: BuildFactory
+) -> None:
     build, changed = make_build(), make_build(content="changed")
     publish(staged, state, "aarch64", str(build), stage_name="testing")
     (signed,) = (state / "testing/10-kitten").rglob("tiny-libs-1-*.rpm")

@@ -289,7 +289,10 @@ def test_an_override_of_what_refused_nothing_leaves_no_record(site: Site) -> Non
         (Overrides(("built",), REASON, "admin"), "nobody overrides the rule built"),
         (Overrides(("provides",), REASON, "admin"), "nobody overrides the rule provides"),
         (Overrides(("no-replaced-file",), REASON, "admin"), "nobody overrides the rule no-replaced-file"),
-        (Overrides(("lags",), REASON, "admin"), "the gate of kitten has no rule lags\n  → its rules: built, same-newest"),
+        (
+            Overrides(("lags",), REASON, "admin"),
+            "the gate of kitten has no rule lags\n  → its rules: built, same-newest",
+        ),
     ],
 )
 def test_an_override_that_is_not_allowed_is_one_line(site: Site, overrides: Overrides, message: str) -> None:

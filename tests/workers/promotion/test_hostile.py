@@ -25,7 +25,9 @@ from workers.repository import index
 from workers.repository.packages import check_header
 from workers.signing.sign import signer
 
-pytestmark = pytest.mark.skipif(shutil.which("rpmbuild") is None, reason="rpmbuild is not installed: apt-get install rpm")
+pytestmark = pytest.mark.skipif(
+    shutil.which("rpmbuild") is None, reason="rpmbuild is not installed: apt-get install rpm"
+)
 
 NAME = "odd-1-1.el10.aarch64.rpm"
 COUNT = 53
@@ -259,9 +261,7 @@ def test_a_symbolic_link_in_place_of_a_package(refused: Refused, good: list[Path
     assert refused(None, folder) == (f"{folder}/{NAME} is a symbolic link, not a package", "build it again")
 
 
-def test_a_folder_a_pipe_or_nothing_in_place_of_a_package(
-    refused: Refused, good: list[Path], tmp_path: Path
-) -> None:
+def test_a_folder_a_pipe_or_nothing_in_place_of_a_package(refused: Refused, good: list[Path], tmp_path: Path) -> None:
     folder = hostile.result_folder(tmp_path / "build", "odd", good)
     (folder / NAME).unlink()
     assert refused(None, folder)[0] == f"{folder}/{NAME} is missing"
@@ -272,9 +272,7 @@ def test_a_folder_a_pipe_or_nothing_in_place_of_a_package(
     assert refused(None, folder) == (f"{folder}/{NAME} is no plain file", "build it again")
 
 
-def test_a_file_outside_under_the_name_of_a_missing_one(
-    refused: Refused, good: list[Path], tmp_path: Path
-) -> None:
+def test_a_file_outside_under_the_name_of_a_missing_one(refused: Refused, good: list[Path], tmp_path: Path) -> None:
     folder = hostile.result_folder(tmp_path / "build", "odd", good)
     (folder / NAME).unlink()
     document = json.loads((folder / "build.json").read_text())
@@ -329,9 +327,18 @@ def test_a_result_file_that_is_none(
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"data": 0xFFFFFFFF}, f"the header of {NAME} claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read"),
-        ({"data": 0x0FFFFFFF}, f"the header of {NAME} claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read"),
-        ({"entries": 1 << 30}, f"the header of {NAME} claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read"),
+        (
+            {"data": 0xFFFFFFFF},
+            f"the header of {NAME} claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read",
+        ),
+        (
+            {"data": 0x0FFFFFFF},
+            f"the header of {NAME} claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read",
+        ),
+        (
+            {"entries": 1 << 30},
+            f"the header of {NAME} claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read",
+        ),
         (
             {"data": 0xFFFFFFFF, "signature": True},
             f"the signature header of {NAME} claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
@@ -387,7 +394,9 @@ def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> N
 
     assert peak_of(work) < 8 << 20
     assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
-    assert refused(rpm)[0] == f"the header of {NAME} claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
+    assert (
+        refused(rpm)[0] == f"the header of {NAME} claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- fuzz

@@ -56,7 +56,9 @@ def lagging(site: Site, target: str, days: int = 3) -> Site:
     return site.model_copy(update={"targets": targets})
 
 
-def test_what_is_proven_on_all_targets_reaches_users_at_once(three: Site, state: Path, make_build: BuildFactory) -> None:
+def test_what_is_proven_on_all_targets_reaches_users_at_once(
+    three: Site, state: Path, make_build: BuildFactory
+) -> None:
     said = []
     for target in TARGETS:
         assert publish(three, state, target, str(make_build(target))).outcome == "held"
@@ -102,7 +104,9 @@ def test_users_get_the_files_that_were_tested_with_their_documents(
     assert (state / "published" / key).read_bytes() == (state / "testing" / key).read_bytes()
 
 
-def test_an_upgrade_takes_the_old_version_out_on_all_targets(three: Site, state: Path, make_build: BuildFactory) -> None:
+def test_an_upgrade_takes_the_old_version_out_on_all_targets(
+    three: Site, state: Path, make_build: BuildFactory
+) -> None:
     ready(three, state, make_build)
     promote(three, state)
     ready(three, state, make_build, version="2")
@@ -221,7 +225,9 @@ def test_a_promotion_killed_at_any_step_shows_all_of_it_or_nothing(
         if step % 7 == 0:
             assert promote(site, state, packages=["tiny"]).outcome == "held", "the next call ends the work"
             assert {record.nevr for record in published(site, state).values()} == {"tiny-2-1.el10"}
-        while state.exists():  # without /run/user the agent's sockets are in there: it removes them itself, a moment later
+        while (
+            state.exists()
+        ):  # without /run/user the agent's sockets are in there: it removes them itself, a moment later
             shutil.rmtree(state, ignore_errors=True)
         shutil.copytree(kept, state, symlinks=True)
     assert step > 30
@@ -266,8 +272,6 @@ def test_arrivals_are_remembered_beyond_the_snapshots_that_show_them(
         ("tiny", target): [f"tiny-{version}-1.el10" for version in "123"] for target in TARGETS
     }
     assert snapshots.arrivals("other") == {}
-
-
 
 
 def test_the_status_tells_what_waits_for_whom_and_what_is_owed(

@@ -100,9 +100,7 @@ def test_a_publication_that_would_push_glibc_off_is_refused(
     assert ("evil", "aarch64") not in published(with_glibc, state)
 
 
-def test_what_came_to_testing_is_held_against_what_users_have(
-    with_glibc: Site, state: Path, tmp_path: Path
-) -> None:
+def test_what_came_to_testing_is_held_against_what_users_have(with_glibc: Site, state: Path, tmp_path: Path) -> None:
     """Of packages in a stage, the catalogue tells what they claim."""
     first, kitten = with_glibc.stages
     testing = kitten.model_copy(update={"name": "testing", "url": "testing", "gate": ()})

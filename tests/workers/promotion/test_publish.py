@@ -213,7 +213,9 @@ def test_a_version_that_was_rolled_back_cannot_come_again_with_other_content(
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
-def test_an_older_version_is_refused_unless_somebody_may_and_says_why(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_an_older_version_is_refused_unless_somebody_may_and_says_why(
+    site: Site, state: Path, make_build: BuildFactory
+) -> None:
     publish(site, state, "aarch64", str(make_build(epoch="1")))
     older = str(make_build(version="2"))
     result = publish(site, state, "aarch64", older)

@@ -120,7 +120,9 @@ def test_an_older_version_is_no_upgrade(lax: Site, state: Path, make_build: Buil
     publish(lax, state, "aarch64", str(make_build()), stage_name="testing")
     before, after = (signed_folders(state, stage, "aarch64") for stage in ("published", "testing"))
     packages = ["tiny-libs-1-1.el10.aarch64"]
-    with pytest.raises(DidNotHold, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"):
+    with pytest.raises(
+        DidNotHold, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"
+    ):
         check_life(lax.target("aarch64"), packages, before, after, state / "published/RPM-GPG-KEY-demo")
 
 
@@ -200,6 +202,8 @@ def test_a_package_with_files_of_other_owners_is_installed_and_nothing_of_it_sta
 def test_a_package_that_needs_more_users_than_there_are_is_one_line_with_the_way_out(
     site: Site, others: tuple[dict[str, Path], Path], one_id: None
 ) -> None:
-    with pytest.raises(CannotRun, match=r"others-1-1.noarch has files of mail, and this user has no subordinate ids") as refusal:
+    with pytest.raises(
+        CannotRun, match=r"others-1-1.noarch has files of mail, and this user has no subordinate ids"
+    ) as refusal:
         check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)
     assert "usermod --add-subuids" in refusal.value.mend

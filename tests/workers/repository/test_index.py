@@ -63,7 +63,9 @@ def test_a_data_file_has_its_name_once_it_is_whole(
 
 
 def test_the_catalogue_tells_the_changelog_of_the_file(make_rpms: RpmFactory) -> None:
-    said = "* Tue Nov 24 2026 A <a@example.org> - 2-1\n- <b> & more\n\n* Mon Nov 23 2026 A <a@example.org> - 1-1\n- First"
+    said = (
+        "* Tue Nov 24 2026 A <a@example.org> - 2-1\n- <b> & more\n\n* Mon Nov 23 2026 A <a@example.org> - 1-1\n- First"
+    )
     rpm = next(rpm for rpm in make_rpms("aarch64", changelog=said) if rpm.name.startswith("tiny-libs-1"))
     package = index.describe(rpm, rpm.name)
     metadata = index.kept("", package).metadata

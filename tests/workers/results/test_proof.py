@@ -14,7 +14,14 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
 def proof(**changes: object) -> FileProof:
-    fields = {"file": "p:/usr/bin/p", "level": "x86-64-v2", "functions": 240, "framed": 212, "leaf": 28, "code_bytes": 9000}
+    fields = {
+        "file": "p:/usr/bin/p",
+        "level": "x86-64-v2",
+        "functions": 240,
+        "framed": 212,
+        "leaf": 28,
+        "code_bytes": 9000,
+    }
     return FileProof.model_validate({**fields, **changes})
 
 
@@ -30,7 +37,11 @@ HELD = check(outcome="held")
     [
         ([proof()], [HELD], "212 functions framed of 212, x86-64-v2 proven, 0 findings"),
         ([proof(framed=1)], [HELD], "1 function framed of 1, x86-64-v2 proven, 0 findings"),
-        ([proof(unframed=2)], [HELD, check("frame-pointers")], "212 functions framed of 214, x86-64-v2 proven, 1 finding"),
+        (
+            [proof(unframed=2)],
+            [HELD, check("frame-pointers")],
+            "212 functions framed of 214, x86-64-v2 proven, 1 finding",
+        ),
         ([proof(above=1)], [check()], "212 functions framed of 212, 1 function above x86-64-v2, 1 finding"),
         ([proof(), proof(above=0)], [check()], "424 functions framed of 424, x86-64-v2 not proven, 1 finding"),
         ([proof(framed=0, level="x86-64-v1")], [HELD], "x86-64-v1 proven, 0 findings"),
@@ -91,7 +102,23 @@ def test_nothing_from_a_package_becomes_markup():
     tags = Tags()
     tags.feed(shown)
     assert tags.open == []
-    lawful = ("div", "style", "h1", "h2", "span", "details", "summary", "b", "code", "br", "pre", "mark", "table", "tr", "th")
+    lawful = (
+        "div",
+        "style",
+        "h1",
+        "h2",
+        "span",
+        "details",
+        "summary",
+        "b",
+        "code",
+        "br",
+        "pre",
+        "mark",
+        "table",
+        "tr",
+        "th",
+    )
     assert {tag for tag, _ in tags.seen} <= {*lawful, "td", "i", "small", "p"}
     assert {name for _, names in tags.seen for name in names} <= {"class", "style", "open"}
     assert "alert(1)" in shown

@@ -129,12 +129,16 @@ def test_a_host_without_mock_is_told_what_to_do(tmp_path: Path) -> None:
     assert "dnf install mock" in caught.value.mend
 
 
-@pytest.mark.skipif(shutil.which("mock") is None, reason="mock is not installed: it comes with Enterprise Linux and Fedora only")
+@pytest.mark.skipif(
+    shutil.which("mock") is None, reason="mock is not installed: it comes with Enterprise Linux and Fedora only"
+)
 def test_mock_rebuilds_a_source_package(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     with_mock = site.model_copy(update={"build": site.build.model_copy(update={"backend": "mock"})})
     target = with_mock.target("x86_64")
     srpm = make_srpm("greet", "int greet(void) { return 42; }\n", **LIBRARY)
-    result = build(Order(with_mock, tmp_path, target, srpm=str(srpm)), backend(with_mock, target, tmp_path / "staged/x86_64"))
+    result = build(
+        Order(with_mock, tmp_path, target, srpm=str(srpm)), backend(with_mock, target, tmp_path / "staged/x86_64")
+    )
     assert result.outcome == "held", result.cause
     assert {rpm.name.rsplit("-", 2)[0] for rpm in result.rpms} >= {"greet", "greet-devel"}
     assert result.buildroot

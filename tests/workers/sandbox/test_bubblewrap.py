@@ -94,7 +94,9 @@ def test_scratch_goes_with_folders_nobody_may_enter_and_files_of_other_owners(
         (mine / "work/file").touch()
         (mine / "work").chmod(0)
         if namespace.has_other_ids():
-            script = f"mkdir -m 0700 {mine}/of-another && touch {mine}/of-another/file && chown -R 8:12 {mine}/of-another"
+            script = (
+                f"mkdir -m 0700 {mine}/of-another && touch {mine}/of-another/file && chown -R 8:12 {mine}/of-another"
+            )
             run([*namespace.as_root(), "sh", "-ec", script])
     assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
 

@@ -38,6 +38,7 @@ def base() -> Path:
 @pytest.fixture
 def new_cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewCache:
     """Change to a cache of a name, in which only the base of the trees is the user's."""
+
     def change(name: str) -> Path:
         folder = tmp_path / name
         (folder / "trees").mkdir(parents=True)
@@ -120,7 +121,9 @@ def test_a_build_sees_its_own_layer_and_the_base_and_no_other_layer(site: Site, 
         with bubblewrap.scratch() as folder:
             binds = bubblewrap.rpm_configuration(folder, site, target)
             argv = ["sh", "-c", "ls -d /usr/*-linux-gnu; rpm --version; touch /usr/x"]
-            seen[name] = bubblewrap.run_in(target_tree(site, target), argv, binds=binds, target=target, check=False).output
+            seen[name] = bubblewrap.run_in(
+                target_tree(site, target), argv, binds=binds, target=target, check=False
+            ).output
         assert f"/usr/{target.toolchain.triplet}\n" in seen[name]
         assert "RPM version" in seen[name]
         assert "Read-only file system" in seen[name]

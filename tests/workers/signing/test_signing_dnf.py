@@ -119,7 +119,16 @@ def publish(folder: Path, state: Path, signing: Signing, rpms: list[Path], now: 
 
 
 def installed(client: Client) -> list[str]:
-    query = [*namespace.as_root(), "rpm", "--root", str(client.folder / "root"), "--query", "--all", "--queryformat", "%{NAME}\n"]
+    query = [
+        *namespace.as_root(),
+        "rpm",
+        "--root",
+        str(client.folder / "root"),
+        "--query",
+        "--all",
+        "--queryformat",
+        "%{NAME}\n",
+    ]
     return sorted(run(query, env={**os.environ, "HOME": str(client.folder)}).output.split())
 
 

@@ -55,7 +55,9 @@ def test_a_file_of_the_name_with_another_checksum_is_a_wrong_checksum(
         fetch(debian_place.load(), "hello", wanted, debian_place.state, tmp_path / "out")
 
 
-def test_a_source_package_without_the_file_says_what_it_has(archive: Debian, debian_place: Place, tmp_path: Path) -> None:
+def test_a_source_package_without_the_file_says_what_it_has(
+    archive: Debian, debian_place: Place, tmp_path: Path
+) -> None:
     with pytest.raises(CannotRun, match=r"no file with that checksum \(hello-upstream_1\.orig\.tar\.gz\)"):
         fetch(debian_place.load(), "hello", Tarball("a.tar", "0" * 128), debian_place.state, tmp_path / "out")
 
@@ -79,5 +81,7 @@ def test_a_tarball_that_the_mirror_has_lost_comes_by_the_lists_of_another_name(
 
 def test_a_mirror_without_the_tarball_is_the_reason(archive: Debian, debian_place: Place, tmp_path: Path) -> None:
     archive.mirror.faults = lambda path: 404 if path.startswith("pool") else None
-    with pytest.raises(CannotRun, match=rf"apt-source: the mirror .* is inconsistent for trixie, amd64: .*{UPSTREAM} 404"):
+    with pytest.raises(
+        CannotRun, match=rf"apt-source: the mirror .* is inconsistent for trixie, amd64: .*{UPSTREAM} 404"
+    ):
         fetch(debian_place.load(), "hello", Tarball("hello-1.tar", SHA512), debian_place.state, tmp_path / "out")

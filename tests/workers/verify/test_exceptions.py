@@ -16,7 +16,10 @@ TODAY = date(2026, 11, 24)
 
 
 def exceptions(*entries: tuple[str, str, str]) -> Exemptions:
-    made = [Exemption(rule=rule, where=where, reason="a reason of some length", until=until) for rule, where, until in entries]
+    made = [
+        Exemption(rule=rule, where=where, reason="a reason of some length", until=until)
+        for rule, where, until in entries
+    ]
     return Exemptions("p", made, TODAY)
 
 

@@ -40,7 +40,9 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
         # Headers and tables at both ends steer everything: half of the blows go there.
         size = len(broken)
         near = min(1024, size)
-        place = chance.choice((chance.randrange(size), chance.randrange(near), size - 1 - chance.randrange(min(2400, size))))
+        place = chance.choice(
+            (chance.randrange(size), chance.randrange(near), size - 1 - chance.randrange(min(2400, size)))
+        )
         kind = chance.randrange(5)
         if kind == 0:
             broken[place] ^= 1 << chance.randrange(8)
@@ -93,7 +95,9 @@ def test_a_damaged_file_gets_an_answer_in_bounded_time_and_memory(tmp_path, name
     run([tool(name, "strip"), "-o", stripped, program])
     for seed, file in enumerate((program, stripped)):
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        child = multiprocessing.get_context("fork").Process(target=_try_all, args=(name, file.read_bytes(), seed, theirs))
+        child = multiprocessing.get_context("fork").Process(
+            target=_try_all, args=(name, file.read_bytes(), seed, theirs)
+        )
         child.start()
         theirs.close()
         try:

@@ -45,7 +45,10 @@ def unit(switches: str, compiler: str = "GNU C17 14.2.0") -> Unit:
 
 
 def promise(name: str = "x86_64", *entries: tuple[str, str, str], opted_out: str = "") -> Promise:
-    made = [Exemption(rule=rule, where=where, reason="a reason of some length", until=until) for rule, where, until in entries]
+    made = [
+        Exemption(rule=rule, where=where, reason="a reason of some length", until=until)
+        for rule, where, until in entries
+    ]
     return Promise(SITE, SITE.target(name), Exemptions("p", made, date(2026, 11, 24)), opted_out)
 
 
@@ -264,7 +267,10 @@ def test_a_function_above_the_level_is_a_finding_with_its_instruction():
 
 def test_dispatch_is_lawful_and_shown():
     checks, proof = judge_file(promise(), observed(above("ifunc: the resolver pick chooses it")))
-    assert [(check.outcome, check.grade) for check in checks if check.rule == "isa-level"] == [("held", "INFO"), ("held", "OK")]
+    assert [(check.outcome, check.grade) for check in checks if check.rule == "isa-level"] == [
+        ("held", "INFO"),
+        ("held", "OK"),
+    ]
     assert any(place.detail.startswith("ifunc") for check in checks for place in check.places)
     assert (proof.above, proof.dispatched) == (0, 1)
 

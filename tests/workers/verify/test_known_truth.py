@@ -44,7 +44,19 @@ SOURCES = {"main.c": MAIN, "walk.c": WALK}
 def proven(tmp_path: Path, name: str, *paths: object) -> VerifyResult:
     """The result of one call of the command, on every file anew."""
     out = tmp_path / "result.json"
-    words = ["--target", name, "--site", "demo", "--state", str(tmp_path / "state"), "--json", str(out), "--jobs", "1", "--fresh"]
+    words = [
+        "--target",
+        name,
+        "--site",
+        "demo",
+        "--state",
+        str(tmp_path / "state"),
+        "--json",
+        str(out),
+        "--jobs",
+        "1",
+        "--fresh",
+    ]
     done = CliRunner().invoke(verify, [*words, *map(str, paths)])
     result = VerifyResult.read(out.read_text())
     assert (done.exception is None) if result.outcome == "held" else isinstance(done.exception, DidNotHold), done.output
@@ -104,7 +116,10 @@ def test_on_power_the_flag_is_declared_and_the_back_chain_is_always_there(tmp_pa
 @pytest.mark.parametrize("name", [name for name in TARGETS if name != "ppc64le"])
 def test_the_one_object_of_many_without_the_flag_is_named(tmp_path, name):
     without = [flag for flag in flags(name) if flag not in target(name).flags.frame_pointers]
-    sources = {**SOURCES, **{f"more{n}.c": WALK.replace("walk", f"walk{n}").replace("twice", f"twice{n}") for n in range(8)}}
+    sources = {
+        **SOURCES,
+        **{f"more{n}.c": WALK.replace("walk", f"walk{n}").replace("twice", f"twice{n}") for n in range(8)},
+    }
     program = compiled(name, tmp_path / "c", sources, per_file={"more5.c": [*without, "-fomit-frame-pointer"]})
     found = broken(proven(tmp_path, name, program))
     assert functions(found["frame-pointers"]) == {"walk5", "twice5"}
@@ -133,7 +148,10 @@ def test_one_function_above_the_level_is_found_with_its_instruction(tmp_path, na
 )  # fmt: skip
 def test_an_object_compiled_for_more_is_declared_so_and_one_for_less_too(tmp_path, name, higher):
     for position, level in enumerate((higher, "-O1")):
-        isa = [level if flag in target(name).flags.isa and flag.startswith(("-march", "-mcpu")) else flag for flag in flags(name)]
+        isa = [
+            level if flag in target(name).flags.isa and flag.startswith(("-march", "-mcpu")) else flag
+            for flag in flags(name)
+        ]
         program = compiled(name, tmp_path / str(position), SOURCES, per_file={"walk.c": isa})
         found = broken(proven(tmp_path, name, program))
         assert "walk.c lacks" in found["producer"].detail
@@ -151,7 +169,9 @@ def test_without_unwind_tables_symbols_tell_and_without_both_nothing_is_proven(t
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_file_without_code_is_skipped_and_alone_proves_nothing(tmp_path, name):
-    library = compiled(name, tmp_path / "c", {"data.c": "const int table[] = {1, 2, 3};\n"}, link=["-shared", "-nostdlib", *HARDENED])
+    library = compiled(
+        name, tmp_path / "c", {"data.c": "const int table[] = {1, 2, 3};\n"}, link=["-shared", "-nostdlib", *HARDENED]
+    )
     result = proven(tmp_path, name, library)
     assert reasons(result, "frame-pointers") == {"no-code"}
     assert reasons(result, "isa-level") == {"no-code"}
@@ -219,7 +239,10 @@ int init_module(void) { return hook(1) + hook(2); }
 def test_a_kernel_module_is_judged_from_its_code(tmp_path, name):
     base = [*flags(name), "-ffreestanding", "-fno-asynchronous-unwind-tables", "-fno-pie", "-fno-stack-protector"]
     without = [flag for flag in base if flag not in target(name).flags.frame_pointers]
-    for part, options, rules in (("good", base, set()), ("bad", [*without, "-fomit-frame-pointer"], {"producer", "frame-pointers"})):
+    for part, options, rules in (
+        ("good", base, set()),
+        ("bad", [*without, "-fomit-frame-pointer"], {"producer", "frame-pointers"}),
+    ):
         folder = tmp_path / part
         compiled(name, folder, {"module.c": MODULE}, options, ["-nostdlib", "-r"], output="it.ko")
         result = proven(tmp_path, name, folder / "it.ko")
@@ -230,7 +253,14 @@ def test_a_kernel_module_of_s390x_keeps_its_back_chain_elsewhere(tmp_path):
     packed = ["-ffreestanding", "-fno-asynchronous-unwind-tables", "-fno-pie", "-mpacked-stack", "-msoft-float"]
     for part, options, rules in (("good", [], set()), ("bad", ["-mno-backchain"], {"producer", "frame-pointers"})):
         folder = tmp_path / part
-        compiled("s390x", folder, {"module.c": MODULE}, [*flags("s390x"), *packed, *options], ["-nostdlib", "-r"], output="it.ko")
+        compiled(
+            "s390x",
+            folder,
+            {"module.c": MODULE},
+            [*flags("s390x"), *packed, *options],
+            ["-nostdlib", "-r"],
+            output="it.ko",
+        )
         assert set(broken(proven(tmp_path, "s390x", folder / "it.ko"))) == rules, part
 
 
@@ -304,7 +334,13 @@ def test_a_go_program_is_judged_by_go_s_own_rules(tmp_path, name, flags):
     if shutil.which("go") is None:
         pytest.skip("go is not installed")
     (tmp_path / "main.go").write_text(GO)
-    settings = {"GOARCH": GO_ARCHITECTURES[name], "CGO_ENABLED": "0", "GOFLAGS": "", "GO111MODULE": "off", **target(name).flags.go}
+    settings = {
+        "GOARCH": GO_ARCHITECTURES[name],
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "",
+        "GO111MODULE": "off",
+        **target(name).flags.go,
+    }
     link = f"-ldflags={flags} -B 0x0123456789abcdef"
     for part, more in (("good", {}), ("bad", dict.fromkeys(target(name).flags.go, ""))):
         run(["go", "build", link, "-o", part, "main.go"], cwd=tmp_path, env={**os.environ, **settings, **more})
@@ -329,7 +365,7 @@ def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
     (tmp_path / "main.rs").write_text(RUST)
     common = ["rustc", "-g", "-O", "-Clink-arg=-Wl,-z,relro,-z,now,--build-id"]
     (tmp_path / "avx.rs").write_text(
-        RUST.replace("fn main() {", "fn main() { unsafe { std::arch::asm!(\"vpaddd zmm0, zmm1, zmm2\"); }")
+        RUST.replace("fn main() {", 'fn main() { unsafe { std::arch::asm!("vpaddd zmm0, zmm1, zmm2"); }')
     )
     run([*common, *target(name).flags.rust, "-o", "good", "main.rs"], cwd=tmp_path)
     run([*common, "-Cforce-frame-pointers=no", "-o", "bad", "main.rs"], cwd=tmp_path)
@@ -337,7 +373,9 @@ def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
     own = {part: proven(tmp_path, name, tmp_path / part) for part in ("good", "bad", "above")}
     assert "language-rust" in reasons(own["good"], "producer")
     # What rustc's precompiled library does is the library's; what is compiled here keeps the promise or does not.
-    assert not any("main::" in symbol or "twice" in symbol for symbol in functions(broken(own["good"]).get("frame-pointers", NONE)))
+    assert not any(
+        "main::" in symbol or "twice" in symbol for symbol in functions(broken(own["good"]).get("frame-pointers", NONE))
+    )
     assert own["good"].files[0].framed > own["bad"].files[0].framed
     assert any("main" in place.function for place in broken(own["above"])["isa-level"].places)
 

@@ -212,7 +212,9 @@ def test_an_exception_lets_its_function_pass_and_one_of_another_day_does_not(tmp
     exceptions.write_text(entry % "2999-01-01")
     result = checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking)
     assert result.outcome == "held"
-    assert [c.detail for c in result.checks if c.rule == "exception"] == ["in force until 2999-01-01: called behind cpuid"]
+    assert [c.detail for c in result.checks if c.rule == "exception"] == [
+        "in force until 2999-01-01: called behind cpuid"
+    ]
     exceptions.write_text(entry % "2020-01-01")
     expired = violated(checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking))
     assert {check.rule for check in expired} == {"isa-level", "exception"}
@@ -247,7 +249,9 @@ def test_what_a_file_lost_since_an_earlier_build_is_named(tmp_path, build_rpm: B
         program = compile_program(tmp_path / part, "it", [*target.flags.compiler, "-fPIE"], link=link)
         packages[part] = build_rpm("it", [program])
     same = checked(tmp_path, "--target", "x86_64", "--against", packages["old"][0], *packages["old"])
-    assert [c.detail for c in same.checks if c.rule == "regression"] == ["1 files lost nothing since the published build"]
+    assert [c.detail for c in same.checks if c.rule == "regression"] == [
+        "1 files lost nothing since the published build"
+    ]
     worse = checked(tmp_path, "--target", "x86_64", "--against", packages["old"][0], *packages["new"])
     lost = [c.detail for c in violated(worse) if c.rule == "regression"]
     assert any("PIE" in detail for detail in lost)

@@ -266,4 +266,6 @@ def _check(folder: Path) -> None:
     names = {path.name for part in ("bin", "lib") for path in (folder / part).iterdir()}
     for wanted in (*PROGRAMS, "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
         if wanted not in names:
-            raise CannotRun(f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/guest/kernel.py")
+            raise CannotRun(
+                f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/guest/kernel.py"
+            )

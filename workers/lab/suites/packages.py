@@ -293,9 +293,7 @@ def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry,
                 continue  # the proof names it
 
 
-def _rpaths(
-    site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]
-) -> list[Case]:
+def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]) -> list[Case]:
     """One case: no program looks for its libraries where it should not. What is right, and what is exempt, is what the proof says."""
     from datetime import UTC, datetime
 

@@ -162,7 +162,9 @@ def run(request: Request) -> Report:
     tests = {name: data for name, data in request.tests.items() if name.startswith(PLACE)} if wanted else {}
     base = file_system.base(target)
     limit = request.suite.timeout_seconds * saved.time_factor(base)
-    archive = file_system.payload_archive([*payloads, symbols], {**tests, _SCRIPT.name: _SCRIPT.read_bytes()}, _tools(target))
+    archive = file_system.payload_archive(
+        [*payloads, symbols], {**tests, _SCRIPT.name: _SCRIPT.read_bytes()}, _tools(target)
+    )
     with saved.ready(base, archive, request.logs) as running:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}

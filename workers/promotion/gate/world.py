@@ -97,7 +97,9 @@ class StageWorld:
             for file in files:
                 known = catalogue.known(file.repository, file.path)
                 if known is None or known.metadata is None:
-                    raise CannotRun(f"nothing is known of {file.name} in {self.previous.root}", "publish it there again")
+                    raise CannotRun(
+                        f"nothing is known of {file.name} in {self.previous.root}", "publish it there again"
+                    )
                 found.append(known.metadata)
         return found
 

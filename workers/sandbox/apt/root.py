@@ -77,7 +77,9 @@ class AptRoot:
     @property
     def lists(self) -> tuple[Path, ...]:
         """The files of the signed lists, named as apt names them in /var/lib/apt/lists."""
-        return tuple(sorted(path for path in (self.folder / "lists").iterdir() if path.is_file() and path.name != "lock"))
+        return tuple(
+            sorted(path for path in (self.folder / "lists").iterdir() if path.is_file() and path.name != "lock")
+        )
 
     def furnish(self, name: str, *, sources: bool, final: Path | None = None) -> None:
         """Write all files of the root but the lists.
@@ -137,9 +139,7 @@ class AptRoot:
         """
         # apt's cached index is for one status file: for another, it is made in memory.
         known = [f"-oDir::State::status={status}", "-oDir::Cache::pkgcache="] if status else []
-        done = self.apt(
-            "apt-get", "--simulate", "--no-install-recommends", "--no-remove", "install", *known, *packages
-        )
+        done = self.apt("apt-get", "--simulate", "--no-install-recommends", "--no-remove", "install", *known, *packages)
         return re.findall(r"^Inst (\S+)", done.output, re.MULTILINE)
 
     def download(self, packages: list[str], into: Path) -> list[Path]:

@@ -76,7 +76,9 @@ def with_lists(suite: str, architecture: str, work: Callable[[AptRoot], _T], *, 
         pause = patience.pause(number) if attempt.worth_a_wait else 0
         if not pause:
             raise attempt.error()
-        _say(f"{lists.mirror} is inconsistent for {suite}, {architecture}: {attempt.first_reason}; next attempt in {pause:.0f} s")
+        _say(
+            f"{lists.mirror} is inconsistent for {suite}, {architecture}: {attempt.first_reason}; next attempt in {pause:.0f} s"
+        )
         patience.wait(pause)
         number += 1
 

@@ -104,9 +104,7 @@ def _vex(number: int, pp: int, l: int | None, w: int | None) -> tuple[frozenset[
     """
     first = frozenset(byte for byte in _ANY if byte & 0x1F == number)
     second = frozenset(
-        byte
-        for byte in _ANY
-        if byte & 3 == pp and (l is None or byte >> 2 & 1 == l) and (w is None or byte >> 7 == w)
+        byte for byte in _ANY if byte & 3 == pp and (l is None or byte >> 2 & 1 == l) and (w is None or byte >> 7 == w)
     )
     return first, second
 

@@ -91,7 +91,9 @@ class References:
                 places = np.flatnonzero(likely) + 2
                 leads = words[places].view(np.int32) + (places + base + 4)
                 inside = (leads >= lowest - _TRAILING[-1]) & (leads < highest)
-                relative.append(((places[inside] + (base - origin)).astype(kind), (leads[inside] - origin).astype(kind)))
+                relative.append(
+                    ((places[inside] + (base - origin)).astype(kind), (leads[inside] - origin).astype(kind))
+                )
                 if fixed:
                     places = np.flatnonzero((words >= lowest) & (words < highest))
                     leads = words[places].astype(np.int64) - origin

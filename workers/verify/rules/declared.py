@@ -65,7 +65,9 @@ def _units(promise: Promise, file: Observed, units: Sequence[UnitVerdict]) -> It
     if len(broken) > LISTED:
         yield Check(rule=RULE, file=name, outcome="violated", detail=f"and {len(broken) - LISTED:,} more compile units")
     if held:
-        yield Check(rule=RULE, file=name, outcome="held", detail=f"{held} compile units carry {' '.join(promise.flags)}")
+        yield Check(
+            rule=RULE, file=name, outcome="held", detail=f"{held} compile units carry {' '.join(promise.flags)}"
+        )
     elif not broken and set(excused) <= {"lto-partition"}:
         yield Check(rule=RULE, file=name, outcome="violated", detail="no compile unit could be judged")
     for reason, count in sorted(excused.items()):

@@ -91,7 +91,9 @@ def judge_frames(promise: Promise, file: Observed, found: Sorted) -> Iterator[Ch
         listed = [_place(file, one) for one in found.broken[:LISTED]]
         yield Check(rule=RULE, file=item.name, outcome="violated", detail=detail, places=tuple(listed))
     else:
-        detail = f"{framing.framed:,} framed of {wanted:,}, {functions(framing.leaf)} without a frame; {framing.evidence}"
+        detail = (
+            f"{framing.framed:,} framed of {wanted:,}, {functions(framing.leaf)} without a frame; {framing.evidence}"
+        )
         yield Check(rule=RULE, file=item.name, outcome="held", detail=detail)
 
 

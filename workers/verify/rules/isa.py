@@ -11,7 +11,9 @@ from workers.verify.promise import LISTED, Observed, Promise, functions, skipped
 
 RULE = "isa-level"
 _NAMED = 5
-_UNDECODED_SHARE = 0.1  # of a file's code: the jump tables that GCC puts among the code of ppc64le take up to half of this
+_UNDECODED_SHARE = (
+    0.1  # of a file's code: the jump tables that GCC puts among the code of ppc64le take up to half of this
+)
 _UNDECODED_BYTES = 4096
 
 

@@ -172,7 +172,11 @@ def _rpath(file: _File) -> _Answer:
     if file.is_static:
         return _Answer("skipped", "static")
     entries = file.facts.traits.rpath
-    wrong = [f"{entry or '(empty)'}: {why}" for entry in entries if (why := rpath.why_not(entry, file.path, file.package_files))]
+    wrong = [
+        f"{entry or '(empty)'}: {why}"
+        for entry in entries
+        if (why := rpath.why_not(entry, file.path, file.package_files))
+    ]
     if wrong:
         how = "configure without rpath, or remove it in %install (chrpath -d)"
         return _Answer("violated", f"{'; '.join(wrong)}: {how}")

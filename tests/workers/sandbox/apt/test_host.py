@@ -58,5 +58,7 @@ def test_an_unreachable_mirror_is_one_line_with_apt_s_words(tmp_path: Path, monk
 
 
 def test_a_full_disk_is_no_inconsistent_mirror():
-    words = "E: Failed to fetch http://x/a.deb  Hash Sum mismatch\nE: Write error - write (28: No space left on device)\n"
+    words = (
+        "E: Failed to fetch http://x/a.deb  Hash Sum mismatch\nE: Write error - write (28: No space left on device)\n"
+    )
     assert apt.contradiction(words) is None

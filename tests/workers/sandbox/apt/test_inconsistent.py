@@ -41,7 +41,9 @@ def test_a_consistent_mirror_is_asked_for_lists_once_a_day(debian: Debian):
     debian.age(days=2)
     assert fetched("tool") == ["tool_1"]
     assert "dists/trixie/InRelease" in debian.mirror.asked
-    assert not [path for path in debian.mirror.asked if "by-hash" in path], "indexes that did not change are not fetched"
+    assert not [path for path in debian.mirror.asked if "by-hash" in path], (
+        "indexes that did not change are not fetched"
+    )
 
 
 @pytest.mark.parametrize("fault", [404, 503, "cut", "changed"])
