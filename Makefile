@@ -1,6 +1,6 @@
 # Everything a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo stop clean test test-pythons lint bench requirements
+.PHONY: help setup host demo stop clean test test-pythons format lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -40,9 +40,15 @@ else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
 
+format: ## format the Python code (ruff)
+	@tools/setup.sh
+	@.venv/bin/ruff check --fix -q --select I
+	@.venv/bin/ruff format
+
 lint: ## ruff, mypy, the layers, the rules of patterns, yamllint, shellcheck
 	@tools/host-packages.sh lint
 	@tools/setup.sh
+	@.venv/bin/ruff format --check -q
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache

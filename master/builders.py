@@ -13,9 +13,9 @@ from buildbot.process.factory import BuildFactory
 from buildbot.process.results import SKIPPED
 
 from config.models import Site, Target
-from master import house, lab
+from master import housekeeping, lab
+from master.build_queue import may_start, next_request
 from master.builds import factory
-from master.ledger import may_start, next_request
 from master.pools import has_try_workers, worker_names
 from master.runs import CLEAN, COMPOSE, LAB, possible
 from steps.build import BuildRpmsStep
@@ -193,7 +193,7 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             locks=[PUBLISHING.access("exclusive")],
         ),
     ]
-    made += _house(site, installation)
+    made += _housekeeping(site, installation)
     if possible(site):
         made.append(
             _builder(
@@ -209,12 +209,12 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
     return made + (try_builders(site, installation) if has_try_workers(site) else [])
 
 
-def _house(site: Site, installation: Installation) -> list[util.BuilderConfig]:
+def _housekeeping(site: Site, installation: Installation) -> list[util.BuilderConfig]:
     """What the service does for itself, where the key and the repositories are."""
     more: dict[str, Any] = {
-        "tags": ["house", "production"],
-        "locks": [house.HOUSEKEEPING.access("exclusive")],
-        "collapseRequests": house.same_request,
+        "tags": ["housekeeping", "production"],
+        "locks": [housekeeping.HOUSEKEEPING.access("exclusive")],
+        "collapseRequests": housekeeping.same_request,
     }
     workers, told = worker_names(site, "publish"), _told(installation)
     made = [
@@ -222,18 +222,18 @@ def _house(site: Site, installation: Installation) -> list[util.BuilderConfig]:
             site,
             CLEAN,
             workers,
-            house.clean_factory(told),
+            housekeeping.clean_factory(told),
             description="Removes builds and sources that nobody needs any more, as retention.yaml says",
             **more,
         )
     ]
-    if house.composed(site):
+    if housekeeping.composed(site):
         made.append(
             _builder(
                 site,
                 COMPOSE,
                 workers,
-                house.compose_factory(told),
+                housekeeping.compose_factory(told),
                 description="What is published → an immutable tree that mirrors copy",
                 **more,
             )

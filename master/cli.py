@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from master.service import Service
+    from master.service.service import Service
 
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
@@ -32,7 +32,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 def _service(site: str, state: Path | None) -> Service:
     from config.loading import load_site
     from config.problems import ConfigError
-    from master.service import CHECKOUT, Service
+    from master.service.service import CHECKOUT, Service
 
     try:
         loaded = load_site(site)
@@ -84,11 +84,11 @@ def down(site: str, state: Path | None) -> None:
 @_options
 def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
-    from master.api import Api
-    from master.progress import house_lines, lab_cells, matrix
-    from master.revisions import head, published
+    from master.client.api import Api
+    from master.client.progress import housekeeping_lines, lab_cells, matrix
+    from master.client.revisions import head, published
+    from master.client.tables import overview, terminal
     from master.runs import scheduled
-    from master.tables import overview, terminal
 
     service = _service(site, state)
     ports = service.ports()
@@ -104,7 +104,7 @@ def status(site: str, state: Path | None) -> None:
         cells = matrix(service.site, packages, commits, seen, published(service))
         cells |= lab_cells(seen, scheduled(service.site))
         console.print(overview(service, [p for p in packages if commits[p.name]], cells))
-        for line in house_lines(api.house(), seen.now):
+        for line in housekeeping_lines(api.housekeeping(), seen.now):
             console.print(line, highlight=False, markup=False)
         for process in service.processes():
             console.print(
@@ -131,9 +131,9 @@ def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int
     Exit status 0 only if each package is built, verified, tested and published on each of its targets, and the suites
     that schedules run on the targets themselves hold.
     """
-    from master import demo as pipeline
-    from master import preflight
-    from master.tables import terminal
+    from master.client import demo as pipeline
+    from master.client import preflight
+    from master.client.tables import terminal
 
     service = _service(site, state)
     chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
@@ -177,10 +177,10 @@ def try_build(
     """
     import time
 
-    from master import trying
-    from master.api import Api
+    from master.client import try_client
+    from master.client.api import Api
+    from master.client.revisions import head
     from master.errors import ServiceError
-    from master.revisions import head
 
     service = _service(site, state)
 
@@ -193,19 +193,19 @@ def try_build(
             raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
         found_branch, commit = head(service, chosen)
         used = branch or found_branch
-        text, base = (patch.read_text(), commit) if patch else trying.patch_of_checkout(Path.cwd(), used)
+        text, base = (patch.read_text(), commit) if patch else try_client.patch_of_checkout(Path.cwd(), used)
         secret = password_file or service.state / "secrets" / f"web-{user}"
         if not secret.is_file():
             raise ServiceError(f"no password of {user!r} in {secret}\n  → give --password-file FILE")
-        wanted = trying.Try(package, text, used, base, targets, user, secret.read_text().strip())
+        wanted = try_client.Try(package, text, used, base, targets, user, secret.read_text().strip())
         started = time.time()
-        trying.deliver(wanted, ports.try_)
+        try_client.deliver(wanted, ports.try_)
         api = Api(ports.url)
-        build = trying.build_address(api, wanted, started)
+        build = try_client.build_address(api, wanted, started)
         if build is None:
             raise ServiceError(f"the patch was delivered, but no build has started\n  → see {ports.url}#/builders")
         click.echo(f"try-build: {build[1]}")
-        return not wait or trying.wait_for(api, build[0], click.echo)
+        return not wait or try_client.wait_for(api, build[0], click.echo)
 
     if not _guarded(go):
         sys.exit(1)

@@ -13,15 +13,15 @@ from buildbot.plugins import util
 from sqlalchemy.pool import QueuePool
 
 from config.models import Site
-from master.authz import try_users
+from master.build_queue import BuildQueue, by_urgency
 from master.builders import SOURCE, builders
 from master.commits import pollers
-from master.ledger import Ledger, by_urgency
-from master.pages import Shelves
 from master.pools import workers
 from master.runs import LAB
 from master.schedulers import all_schedulers
-from master.web import LOCAL, artifact_links, lab_runs_here, public_url, stage_folders, www
+from master.web.authz import try_users
+from master.web.pages import ServedFolders
+from master.web.www import LOCAL, artifact_links, lab_runs_here, public_url, stage_folders, www
 from steps.command import Installation
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
@@ -92,7 +92,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "builders": builders(site, installation),
         "change_source": pollers(site, around.state),
         "schedulers": all_schedulers(site, try_endpoint, asking),
-        "services": [Ledger(site=site, source=SOURCE, last=LAB), Shelves(folders=folders, site=site)],
+        "services": [BuildQueue(site=site, source=SOURCE, last=LAB), ServedFolders(folders=folders, site=site)],
         "configurators": [
             util.JanitorConfigurator(
                 logHorizon=timedelta(days=site.web.keep_logs_days),

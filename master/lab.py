@@ -1,7 +1,7 @@
 """The builder ``lab``: suites that test a target itself, without a package, by the clock or asked for.
 
 It is one builder for all targets: several workers may run it side by side, so that a fast target is not held up by a slow
-one. It takes a worker when no package's build needs it (``ledger.by_urgency``).
+one. It takes a worker when no package's build needs it (``build_queue.by_urgency``).
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from buildbot.plugins import schedulers, util
+from buildbot.plugins import schedulers
 from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 from twisted.internet.defer import succeed
 
 from config.models import Schedule, Site
-from master.plain_form import plain_form
 from master.pools import serves
-from master.runs import FORCE, LAB, possible
+from master.runs import LAB
 
 
 def may_start(site: Site) -> Callable[..., Any]:
@@ -66,28 +65,4 @@ def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
         minute=schedule.minute,
         runs={target: list(suites) for target, suites in site.runs_of(schedule).items()},
         quick=schedule.quick,
-    )
-
-
-def force(site: Site) -> schedulers.ForceScheduler:
-    """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
-    able = possible(site)
-    return plain_form(
-        FORCE,
-        LAB,
-        "Test a target",
-        [
-            util.ChoiceStringParameter(
-                name="target", label="Target", choices=list(able), default=next(iter(able)), strict=True, required=True
-            ),
-            util.ChoiceStringParameter(
-                name="suites",
-                label="Suites (none chosen: all of the target)",
-                choices=list(dict.fromkeys(name for suites in able.values() for name in suites)),
-                multiple=True,
-                strict=True,
-                default="",
-            ),
-            util.BooleanParameter(name="quick", label="Only the shortest proof of each", default=False),
-        ],
     )

@@ -60,7 +60,7 @@ def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker
                 worker.Worker(
                     name,
                     password,
-                    # Beside a publication (master.builders.PUBLISHING: one at a time) the house is kept (master.house).
+                    # Beside a publication (master.builders.PUBLISHING: one at a time) the house is kept (master.housekeeping).
                     max_builds=pool.max_builds + ("publish" in pool.roles),
                     properties={
                         "state_folder": pool.state.format(state=state),

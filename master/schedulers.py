@@ -10,13 +10,13 @@ from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
-from master import house, lab
+from master import housekeeping, lab
 from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, takes_from_a_stage, to_target, to_try, try_builder
 from master.commits import on_commit
-from master.forms import build_form, promote_form
 from master.pools import has_try_workers
 from master.runs import possible
-from master.tries import GuardedTry
+from master.try_scheduler import GuardedTry
+from master.web.forms import build_form, housekeeping_forms, promote_form, suites_form
 
 
 class EveryPackage(schedulers.Nightly):
@@ -82,10 +82,10 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         on_commit(),
         *(lab.at_night(site, s) if s.suites else nightly(site, s) for s in site.schedules),
         build_form(site),
-        *([lab.force(site)] if possible(site) else []),
+        *([suites_form(site)] if possible(site) else []),
         *([promote_form(site)] if takes_from_a_stage(site) else []),
-        *house.forms(site),
-        *house.by_the_clock(site),
+        *housekeeping_forms(site),
+        *housekeeping.by_the_clock(site),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

@@ -47,7 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("config/loading.py", "from workers.base import run"),
         ("steps/build.py", "from workers.base.run import run"),
         ("steps/build.py", "from master import builders"),
-        ("master/demo.py", "from workers.results import Result"),
+        ("master/client/demo.py", "from workers.results import Result"),
     ],
 )
 def test_an_import_that_goes_up_is_seen(copy: Path, module: str, planted: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import requests
 
 from config.loading import FOLDER, load_site
-from master.basedir import ensure_secrets, prepare_master, prepare_worker
+from master.service.basedir import ensure_secrets, prepare_master, prepare_worker
 
 CHECKOUT = FOLDER.parent
 PATIENCE_SECONDS = 180

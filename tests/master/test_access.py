@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from buildbot.process.results import CANCELLED, SUCCESS
 
-from master.tries import GuardedTryPerspective
+from master.try_scheduler import GuardedTryPerspective
 from tests.master.running import Service, eventually, service
 
 pytestmark = pytest.mark.service

@@ -19,13 +19,13 @@ from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 
 from config.loading import FOLDER, load_site
 from config.models import Composes, Site
-from master.authz import NOBODY
-from master.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.configuration import Surroundings, configuration
-from master.house import same_request
+from master.housekeeping import same_request
 from master.lab import may_start
 from master.runs import scheduled
-from master.web import artifact_links
+from master.service.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
+from master.web.authz import NOBODY
+from master.web.www import artifact_links
 from steps.command import Installation, KittenCommand
 from steps.handoff import HandOff
 from steps.lab import GuestTestStep, TargetTestStep

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from config.loading import load_site
-from master import demo
-from master.api import Api, Snapshot
-from master.demo import _Asked, follow
-from master.progress import LAB_ROW
-from master.service import Service
-from master.tables import lab_table, overview
+from master.client import demo
+from master.client.api import Api, Snapshot
+from master.client.demo import _Asked, follow
+from master.client.progress import LAB_ROW
+from master.client.tables import lab_table, overview
+from master.service.service import Service
 from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, promotion, run, step
 
 SITE = load_site("demo")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from master import trying
+from master.client import try_client
 from master.errors import ServiceError
-from master.service import Service
-from master.supervisor import program
+from master.service.service import Service
+from master.service.supervisor import program
 
 KITTEN = Path(sys.executable).parent / "kitten"
 
@@ -99,26 +99,26 @@ def test_a_checkout_without_changes_is_no_patch(tmp_path: Path) -> None:
             capture_output=True,
         )
     with pytest.raises(ServiceError, match="changes nothing"):
-        trying.patch_of_checkout(tmp_path, "c10s")
+        try_client.patch_of_checkout(tmp_path, "c10s")
     (tmp_path / "new").write_text("x\n")
     subprocess.run(["git", "add", "new"], cwd=tmp_path, check=True)
-    patch, base = trying.patch_of_checkout(tmp_path, "c10s")
+    patch, base = try_client.patch_of_checkout(tmp_path, "c10s")
     assert "+x" in patch
     assert len(base) == 40
 
 
 def test_a_folder_that_is_no_checkout_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="clone of the package's dist-git"):
-        trying.patch_of_checkout(tmp_path, "c10s")
+        try_client.patch_of_checkout(tmp_path, "c10s")
 
 
 def test_a_refused_connection_is_not_waited_for(taken_port: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    wanted = trying.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
+    wanted = try_client.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
     with pytest.raises(ServiceError, match="no master takes try-builds"):
-        trying.deliver(wanted, port)
+        try_client.deliver(wanted, port)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.loading import FOLDER, load_site
-from master.overlay import LAG_DAYS, original, with_optional_targets
-from master.service import Service
+from master.client.overlay import LAG_DAYS, original, with_optional_targets
+from master.service.service import Service
 from workers.rpm.backend import Plan
 from workers.rpm.build import Order, identity
 

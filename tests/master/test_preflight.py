@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from config.loading import load_site
-from master import preflight
 from master.cli import demo as command
+from master.client import preflight
+from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, Room, shortages
 from master.errors import ServiceError
-from master.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, Room, shortages
-from master.service import Service
+from master.service.service import Service
 
 SITE = load_site("demo")
 COLD = sum(CACHE.values()) + BESIDES

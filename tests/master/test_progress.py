@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from config.loading import load_site
-from master.api import Snapshot
-from master.progress import LAB_ROW, Cell, house_lines, lab_cells, matrix, seconds_left, settled
+from master.client.api import Snapshot
+from master.client.progress import LAB_ROW, Cell, housekeeping_lines, lab_cells, matrix, seconds_left, settled
 
 SITE = load_site("demo")
 BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}
@@ -219,7 +219,7 @@ def test_what_the_service_did_for_itself_is_a_line_each_with_its_age_and_its_fai
         row("clean, dry run", "success", "dry run: nothing would go", now - 5 * 86400),
         row("clean, of a clock ahead", "success", "removed", now + 40),
     ]
-    assert house_lines(rows, now) == [
+    assert housekeeping_lines(rows, now) == [
         "compose kitten: nothing is new, 5 min ago",
         "compose testing: at work",
         "clean: FAILURE: could not run: cannot remove, 3 h ago",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import FOLDER, load_site
-from master.service import Service
+from master.service.service import Service
 from tests.master.running import small_site
 
 pytestmark = pytest.mark.service

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from config.loading import load_site
+from master.client.target_setup import resume_words, set_up_targets, without
 from master.errors import ServiceError
-from master.service import Service
-from master.target_setup import resume_words, set_up_targets, without
+from master.service.service import Service
 from workers.results import GuestOf, GuestsResult, SandboxResult, TargetTree
 
 NAMES = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")

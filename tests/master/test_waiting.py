@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
 from config.loading import load_site
-from master.ledger import Ledger, TargetBook, by_urgency, next_request
+from master.build_queue import BuildQueue, TargetBook, by_urgency, next_request
 from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
 MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}
@@ -98,8 +98,8 @@ def test_packages_that_need_each_other_do_not_make_the_count_endless() -> None:
     assert [dependents(each.package, circle) for each in circle] == [1, 1]
 
 
-class Books(Ledger):
-    """A ledger with books written by hand, and no master."""
+class Books(BuildQueue):
+    """A build queue with books written by hand, and no master."""
 
     running = True
 
@@ -113,8 +113,8 @@ class Books(Ledger):
         return succeed(None)
 
 
-def builder(name: str, oldest: int, ledger: Ledger) -> Any:
-    services = SimpleNamespace(namedServices={"ledger": ledger})
+def builder(name: str, oldest: int, build_queue: BuildQueue) -> Any:
+    services = SimpleNamespace(namedServices={"build-queue": build_queue})
     return SimpleNamespace(
         name=name,
         master=SimpleNamespace(service_manager=services),
@@ -127,14 +127,14 @@ def book(*requests: Request) -> TargetBook:
 
 
 def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> None:
-    ledger = Books({"s390x": book(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
+    build_queue = Books({"s390x": book(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
     requests = [SimpleNamespace(id=number) for number in (1, 2, 3)]
-    assert result_of(next_request(builder("s390x", 0, ledger), requests)).id == 3
-    assert result_of(next_request(builder("s390x", 0, ledger), requests[:2])).id == 1
+    assert result_of(next_request(builder("s390x", 0, build_queue), requests)).id == 3
+    assert result_of(next_request(builder("s390x", 0, build_queue), requests[:2])).id == 1
 
 
 def test_targets_whose_next_build_others_wait_for_come_first_source_before_all_and_suites_when_none_can_build() -> None:
-    ledger = Books(
+    build_queue = Books(
         {
             "old": book(asked(1, "bzip2")),
             "urgent": book(asked(2, "zlib"), asked(3, "pigz", "zlib")),
@@ -142,7 +142,7 @@ def test_targets_whose_next_build_others_wait_for_come_first_source_before_all_a
         }
     )
     builders = [
-        builder(name, oldest, ledger) for oldest, name in enumerate(("lab", "old", "stuck", "urgent", "source"))
+        builder(name, oldest, build_queue) for oldest, name in enumerate(("lab", "old", "stuck", "urgent", "source"))
     ]
     ordered = result_of(by_urgency(builders[0].master, builders))
     assert [each.name for each in ordered] == ["source", "urgent", "old", "lab", "stuck"]

@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from steps.build import BuildRpmsStep, duration
 from steps.command import _FRESH, Installation, KittenCommand, one_line
-from steps.house import CleanStep, ComposeStep
+from steps.housekeeping import CleanStep, ComposeStep
 from steps.lab import LOG_BYTES, GuestTestStep, TargetTestStep, tap
 from steps.repo import PromoteStep, PublishStep, StageStep
 from steps.source import SourceStep

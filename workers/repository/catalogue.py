@@ -201,8 +201,9 @@ class Catalogue:
         """Take a file out of a repository. It stays readable for a while."""
         where = "repository = ? AND path = ? AND until IS NULL"
         groups = self._db.execute(
-            f"SELECT repository, grp FROM files WHERE {where} AND grp IS NOT NULL", (repository, path)
-        )  # noqa: S608
+            f"SELECT repository, grp FROM files WHERE {where} AND grp IS NOT NULL",  # noqa: S608 - no value
+            (repository, path),
+        )
         self.frames.touch(groups.fetchall())
         self._db.execute(
             f"UPDATE files SET until = ?, retired = ? WHERE {where}",  # noqa: S608 - ours

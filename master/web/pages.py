@@ -19,14 +19,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from config.models import Site
-from master.ledger import NAME as LEDGER
-from master.matrix import read_house, read_matrix
+from master.build_queue import NAME as BUILD_QUEUE
+from master.web.matrix import read_housekeeping, read_matrix
 
-NAME = "shelves"
+NAME = "served-folders"
 TEXT = {".log": "text/plain; charset=utf-8", ".spec": "text/plain; charset=utf-8", ".json": "application/json"}
 
 
-class Shelves(BuildbotService):
+class ServedFolders(BuildbotService):
     """Knows which folders are shown, so that the pages follow a reconfiguration."""
 
     name = NAME
@@ -91,12 +91,12 @@ class _Folder(Resource):
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """A file, or a listing, as something a browser shows but does not run."""
-        shelves = self.application.master.service_manager.namedServices.get(NAME)
-        if shelves is None or self.name not in shelves.folders:
+        served = self.application.master.service_manager.namedServices.get(NAME)
+        if served is None or self.name not in served.folders:
             return pages.notFound(message=f"{self.name}: not served here")
         request.setHeader(b"x-content-type-options", b"nosniff")
         request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
-        return ReadOnlyFile(shelves.folders[self.name]).getChild(path, request)
+        return ReadOnlyFile(served.folders[self.name]).getChild(path, request)
 
 
 class _Stages(Resource):
@@ -142,16 +142,16 @@ class _Json(Resource):
 
 
 async def _waiting(master: Any) -> Any:
-    ledger = master.service_manager.namedServices[LEDGER]
-    await ledger.settled()
-    return {"waiting": ledger.waits()}
+    build_queue = master.service_manager.namedServices[BUILD_QUEUE]
+    await build_queue.settled()
+    return {"waiting": build_queue.waits()}
 
 
 async def _packages(master: Any) -> Any:
     services = master.service_manager.namedServices
-    await services[LEDGER].settled()
-    packages = await read_matrix(master, services[NAME].site, services[LEDGER].waits())
-    return packages | {"house": await read_house(master)}
+    await services[BUILD_QUEUE].settled()
+    packages = await read_matrix(master, services[NAME].site, services[BUILD_QUEUE].waits())
+    return packages | {"housekeeping": await read_housekeeping(master)}
 
 
 class _Pages(Application):
@@ -160,7 +160,7 @@ class _Pages(Application):
     master: Any
 
     def __init__(self) -> None:
-        super().__init__("master", "packages, waits and artifacts")
+        super().__init__("master.web", "packages, waits and artifacts")
         for name in ("artifacts", "published", "lab"):
             self.resource.putChild(name.encode(), _Folder(self, name))
         self.resource.putChild(b"stages", _Stages(self))

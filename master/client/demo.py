@@ -16,16 +16,16 @@ from rich.markup import escape
 from rich.text import Text
 
 from config.models import Package
-from master.api import Api
+from master.client.api import Api
+from master.client.overlay import original
+from master.client.progress import LAB_ROW, STAGES, Cell, lab_cells, matrix, settled
+from master.client.revisions import head, published
+from master.client.tables import clock, display, lab_table, result_table, under_way
+from master.client.target_setup import resume_words, set_up_targets, without
 from master.errors import ServiceError
-from master.overlay import original
-from master.ports import Ports
-from master.progress import LAB_ROW, STAGES, Cell, lab_cells, matrix, settled
-from master.revisions import head, published
 from master.runs import FORCE, quick, scheduled
-from master.service import Service
-from master.tables import clock, display, lab_table, result_table, under_way
-from master.target_setup import resume_words, set_up_targets, without
+from master.service.ports import Ports
+from master.service.service import Service
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.

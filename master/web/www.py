@@ -9,7 +9,7 @@ from buildbot.config import error
 from buildbot.plugins import util
 
 from config.models import Site
-from master.authz import authz, users
+from master.web.authz import authz, users
 
 LOCAL = "tcp:{port}:interface=127.0.0.1"
 """Twisted endpoint of whatever is plain TCP: a proxy that ends TLS stands before the web UI, and workers of other hosts

@@ -12,8 +12,8 @@ from buildbot.test.util.scheduler import SchedulerMixin
 from twisted.trial import unittest
 
 from config.loading import load_site
-from master.house import by_the_clock, same_request
-from master.matrix import read_house
+from master.housekeeping import by_the_clock, same_request
+from master.web.matrix import read_housekeeping
 
 MINUTE, HOUR = 60, 3600
 
@@ -114,7 +114,7 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
                 for name, value in properties.items()
             ]
         await self.insert_test_data(rows)
-        found = await read_house(self.master)
+        found = await read_housekeeping(self.master)
         told = [(row["what"], row["number"], row["results"], row["text"], row["finished"]) for row in found]
         assert told == [
             ("compose kitten", 5, "", "starting", 0),

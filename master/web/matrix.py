@@ -13,7 +13,7 @@ from buildbot.process.results import Results
 from config.models import Site
 from master.builders import PROMOTE, SOURCE
 from master.runs import CLEAN, COMPOSE
-from steps.house import REMOVE, STAGE
+from steps.housekeeping import REMOVE, STAGE
 from steps.released import released
 
 
@@ -86,12 +86,12 @@ async def read_matrix(master: Any, site: Site, waiting: list[dict[str, Any]]) ->
     return matrix(site, newest(await master.db.pool.do(_read, master.db.model, names)), waiting, has)
 
 
-async def read_house(master: Any) -> list[dict[str, Any]]:
+async def read_housekeeping(master: Any) -> list[dict[str, Any]]:
     """The newest compose of each stage, clean and dry run of one: ``what`` in words, and its build as in :class:`Cell`."""
-    return list(await master.db.pool.do(_read_house, master.db.model))
+    return list(await master.db.pool.do(_read_housekeeping, master.db.model))
 
 
-def _read_house(connection: Any, model: Any) -> list[dict[str, Any]]:
+def _read_housekeeping(connection: Any, model: Any) -> list[dict[str, Any]]:
     builds, builders, props = model.builds, model.builders, model.build_properties
     stage, remove = props.alias("stage"), props.alias("remove")
     newest_of = (

@@ -15,9 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from config.models import Composes, Site, Stage
 from master.builds import factory
-from master.plain_form import plain_form
 from master.runs import CLEAN, COMPOSE
-from steps.house import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
+from steps.housekeeping import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
 
 HOUSEKEEPING = util.MasterLock("housekeeping")
 CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # most of a large store's time goes into looking at each folder of it
@@ -94,22 +93,4 @@ def by_the_clock(site: Site) -> list[Any]:
                 properties={REMOVE: True},
             )
         )
-    return made
-
-
-def forms(site: Site) -> list[Any]:
-    """A form on each of the builders. Whoever may start builds may fill them in: what goes, retention.yaml says."""
-    made = [
-        plain_form(
-            f"force-{CLEAN}",
-            CLEAN,
-            "Clean the artifact store",
-            [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
-        )
-    ]
-    if stages := [stage.name for stage, _ in composed(site)]:
-        choice = util.ChoiceStringParameter(
-            name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
-        )
-        made.append(plain_form(f"force-{COMPOSE}", COMPOSE, "Compose for mirrors", [choice]))
     return made

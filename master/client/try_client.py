@@ -18,7 +18,7 @@ from pathlib import Path
 
 import requests
 
-from master.api import RESULT, Api
+from master.client.api import RESULT, Api
 from master.errors import ServiceError
 
 DELIVERY_SECONDS = 30

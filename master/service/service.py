@@ -20,12 +20,12 @@ import requests
 
 from config.identity import identity_of
 from config.models import Site
-from master import basedir
 from master.errors import ServiceError, tail
-from master.ports import Ports, choose, record, recorded
-from master.supervisor import Supervisor, program, wait_until
+from master.service import basedir
+from master.service.ports import Ports, choose, record, recorded
+from master.service.supervisor import Supervisor, program, wait_until
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_LINE, READY_LINE = "Starting BuildMaster", "BuildMaster is running"
 
 

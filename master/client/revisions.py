@@ -7,7 +7,7 @@ import subprocess
 
 from config.models import Package
 from master.errors import ServiceError
-from master.service import Service
+from master.service.service import Service
 
 
 def head(service: Service, package: Package) -> tuple[str, str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from master.client.overlay import with_optional_targets
 from master.errors import ServiceError
-from master.overlay import with_optional_targets
-from master.service import Service
+from master.service.service import Service
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What has become of each package on each target, and of each target's suites: cells of the table of ``kitten demo``.
 
-Pure functions over what Buildbot reported (``master.api``) and what is published.
+Pure functions over what Buildbot reported (``master.client.api``) and what is published.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from config.models import Package, Site
-from master.api import Snapshot
+from master.client.api import Snapshot
 from master.runs import LAB
 from steps.released import released
 
@@ -47,15 +47,15 @@ class Cell:
         return self.state in ("published", "held", "failed")
 
 
-def house_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
+def housekeeping_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
     """What the service last did for itself, a line each.
 
     :param now: seconds since 1970.
     """
-    return [_house_line(row, now) for row in house]
+    return [_housekeeping_line(row, now) for row in house]
 
 
-def _house_line(row: Mapping[str, Any], now: float) -> str:
+def _housekeeping_line(row: Mapping[str, Any], now: float) -> str:
     if not row["finished"]:
         return f"{row['what']}: at work"
     minutes = max(0, round((now - row["finished"]) / 60))

@@ -1,4 +1,4 @@
-"""The ledger: which packages are under way and which were ever built, kept in memory from the master's own events.
+"""The build queue: which packages are under way and which were ever built, kept in memory from the master's own events.
 
 Loaded from the database once, then kept by messages, so that asking whether a build may start costs no query.
 """
@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from config.models import Site
 from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
-NAME = "ledger"
+NAME = "build-queue"
 
 
 @dataclass
@@ -31,7 +31,7 @@ class TargetBook:
     """Package → whether it ever was built to the end; absent: never finished."""
 
 
-class Ledger(BuildbotService):
+class BuildQueue(BuildbotService):
     """Keeps the books and pokes the builders whose requests may have become startable."""
 
     name = NAME
@@ -189,21 +189,21 @@ class Ledger(BuildbotService):
 @async_to_deferred
 async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
     """``canStartBuild`` of a target's builder: only when the packages it needs are there."""
-    ledger = builder.master.service_manager.namedServices.get(NAME)
-    if ledger is None or not ledger.running:
-        return False  # the master is still starting; the ledger asks again when it is ready
-    await ledger.settled()
-    return ledger.reason(builder.name, request.id) is None
+    build_queue = builder.master.service_manager.namedServices.get(NAME)
+    if build_queue is None or not build_queue.running:
+        return False  # the master is still starting; the build queue asks again when it is ready
+    await build_queue.settled()
+    return build_queue.reason(builder.name, request.id) is None
 
 
 @async_to_deferred
 async def next_request(builder: Any, requests: list[Any]) -> Any:
     """``nextBuild`` of a target's builder: first what most others wait for, then what was asked for first."""
-    ledger = builder.master.service_manager.namedServices.get(NAME)
-    if ledger is None or not ledger.running:
+    build_queue = builder.master.service_manager.namedServices.get(NAME)
+    if build_queue is None or not build_queue.running:
         return requests[0]
-    await ledger.settled()
-    return min(requests, key=lambda request: (-ledger.urgency(builder.name, request.id), request.id))
+    await build_queue.settled()
+    return min(requests, key=lambda request: (-build_queue.urgency(builder.name, request.id), request.id))
 
 
 @async_to_deferred
@@ -212,14 +212,14 @@ async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
 
     Workers that serve several targets so never end with a chain of dependent builds and nothing beside it.
     """
-    ledger = master.service_manager.namedServices.get(NAME)
+    build_queue = master.service_manager.namedServices.get(NAME)
     urgency: dict[str, float] = {}
-    if ledger is not None and ledger.running:
-        await ledger.settled()
-        urgency = {name: ledger.most_urgent(name) for name in ledger.books}
-        urgency[ledger.source_builder] = sum(len(book.requests) for book in ledger.books.values()) + 1
+    if build_queue is not None and build_queue.running:
+        await build_queue.settled()
+        urgency = {name: build_queue.most_urgent(name) for name in build_queue.books}
+        urgency[build_queue.source_builder] = sum(len(book.requests) for book in build_queue.books.values()) + 1
         urgency[
-            ledger.last_builder
+            build_queue.last_builder
         ] = -0.5  # after 0, a build nobody waits for; before -1, a target that cannot start one
     keys = {}
     for each in builders:

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
-from master.progress import LAB_ROW, STAGES, Cell, seconds_left
-from master.service import Service
+from master.client.progress import LAB_ROW, STAGES, Cell, seconds_left
+from master.service.service import Service
 
 _STYLE = {
     "published": "green",

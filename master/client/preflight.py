@@ -19,7 +19,7 @@ from pathlib import Path
 
 from config.models import Site
 from master.errors import ServiceError
-from master.service import Service
+from master.service.service import Service
 
 MIB, GB = 1 << 20, 10**9
 

@@ -59,7 +59,7 @@
           data.targets.map((name) => h("td", { key: name },
             row.targets[name] ? cell(row.targets[name]) : h("span", { className: "text-muted" }, "not for this target"))))))
       ) : h("p", null, "Loading …"),
-      data && data.house.length ? h("ul", { className: "list-unstyled" }, data.house.map((row) => h("li", { key: row.what },
+      data && data.housekeeping.length ? h("ul", { className: "list-unstyled" }, data.housekeeping.map((row) => h("li", { key: row.what },
         link(row, row.what, row.text), row.finished
           ? `${row.text}, ${new Date(row.finished * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`
           : "at work"))) : null);

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from config.loading import OWN, SECTIONS, load_site, site_folder
-from master.basedir import write_whole
+from master.service.basedir import write_whole
 
 if TYPE_CHECKING:
     from config.models import Site
-    from master.service import Service
+    from master.service.service import Service
 
 FOLDER = "site"
 """Of the copy, below the state folder."""

@@ -1,13 +1,46 @@
-"""The forms by which people start builds; that of the suites is in ``master.lab``."""
+"""The forms by which people start builds."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from buildbot.plugins import schedulers, util
 
 from config.models import Site
 from master.builders import PROMOTE, SOURCE
-from master.plain_form import plain_form, priority, reason
-from master.runs import PROMOTE_FORM
+from master.housekeeping import composed
+from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE_FORM, possible
+from steps.housekeeping import REMOVE, STAGE
+
+
+def plain_form(name: str, builder: str, label: str, properties: list[Any]) -> schedulers.ForceScheduler:
+    """A force scheduler.
+
+    :param label: of the form and of the button that opens it.
+    """
+    nothing = {
+        field: util.FixedParameter(name=field, default="") for field in ("branch", "revision", "repository", "project")
+    }
+    return schedulers.ForceScheduler(
+        name=name,
+        builderNames=[builder],
+        label=label,
+        buttonName=label,
+        reason=reason(),
+        priority=priority(),
+        codebases=[util.CodebaseParameter(codebase="", hide=True, **nothing)],
+        properties=properties,
+    )
+
+
+def reason() -> Any:
+    """Why somebody starts a build."""
+    return util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200)
+
+
+def priority() -> Any:
+    """What comes first is decided by what others wait for, not in a form."""
+    return util.IntParameter(name="priority", default=0, hide=True)
 
 
 def build_form(site: Site) -> schedulers.ForceScheduler:
@@ -59,7 +92,7 @@ def build_form(site: Site) -> schedulers.ForceScheduler:
 
 
 def promote_form(site: Site) -> schedulers.ForceScheduler:
-    """The form on the builder ``promote``: for who may override the gate (master.authz)."""
+    """The form on the builder ``promote``: for who may override the gate (master.web.authz)."""
     first = next(number for number, stage in enumerate(site.stages) if stage.signed)
     rules = [rule for stage in site.stages[first + 1 :] for rule in stage.overridable]
     return plain_form(
@@ -88,3 +121,45 @@ def promote_form(site: Site) -> schedulers.ForceScheduler:
             ),
         ],
     )
+
+
+def suites_form(site: Site) -> schedulers.ForceScheduler:
+    """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
+    able = possible(site)
+    return plain_form(
+        FORCE,
+        LAB,
+        "Test a target",
+        [
+            util.ChoiceStringParameter(
+                name="target", label="Target", choices=list(able), default=next(iter(able)), strict=True, required=True
+            ),
+            util.ChoiceStringParameter(
+                name="suites",
+                label="Suites (none chosen: all of the target)",
+                choices=list(dict.fromkeys(name for suites in able.values() for name in suites)),
+                multiple=True,
+                strict=True,
+                default="",
+            ),
+            util.BooleanParameter(name="quick", label="Only the shortest proof of each", default=False),
+        ],
+    )
+
+
+def housekeeping_forms(site: Site) -> list[Any]:
+    """A form on each of the builders. Whoever may start builds may fill them in: what goes, retention.yaml says."""
+    made = [
+        plain_form(
+            f"force-{CLEAN}",
+            CLEAN,
+            "Clean the artifact store",
+            [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
+        )
+    ]
+    if stages := [stage.name for stage, _ in composed(site)]:
+        choice = util.ChoiceStringParameter(
+            name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
+        )
+        made.append(plain_form(f"force-{COMPOSE}", COMPOSE, "Compose for mirrors", [choice]))
+    return made

@@ -14,7 +14,7 @@ from pathlib import Path
 from buildbot.config import error
 
 from config.models import Site
-from master.authz import users
+from master.web.authz import users
 
 SECRETS = ("worker-", "web-", "database-")
 """What the master reads of the secrets folder. The signing key's home lies there too and is none of its business."""

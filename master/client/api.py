@@ -96,11 +96,11 @@ class Api:
         except (requests.RequestException, ValueError, KeyError):
             return {}
 
-    def house(self) -> list[Mapping[str, Any]]:
+    def housekeeping(self) -> list[Mapping[str, Any]]:
         """The newest compose of each stage and clean, as the master tells them; none where it does not tell."""
         try:
             answer = self._session.get(f"{self.url}/plugins/kitten/packages.json", timeout=self._timeout)
             answer.raise_for_status()
-            return list(answer.json()["house"])
+            return list(answer.json()["housekeeping"])
         except (requests.RequestException, ValueError, KeyError):
             return []

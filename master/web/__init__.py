@@ -1,0 +1,1 @@
+"""The web UI: its pages, its forms, and who may do what."""
