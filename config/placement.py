@@ -69,7 +69,7 @@ def fits(binary: str, source: str, targets: object, given: Given) -> bool:
     return on and fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
 
 
-def way_out(package: str, binary: str) -> str:
+def hint(package: str, binary: str) -> str:
     """What to add, and where, for a binary package that nothing places."""
     return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
 

@@ -30,7 +30,7 @@ class BuildRpmsStep(KittenCommand[BuildResult]):
 
     def properties_of(self, result: BuildResult) -> Mapping[str, Any]:
         """Where the build lies and what it is called; only a build that held may be worked on."""
-        if result.outcome != "held":
+        if result.outcome != "passed":
             return {"nevr": result.nevr}
         return {
             "nevr": result.nevr,

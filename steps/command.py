@@ -21,7 +21,7 @@ from buildbot.steps.worker import CompositeStepMixin
 from workers.results import Artifact, Result
 
 RESULT_FILE = "result.json"
-HELD, DID_NOT_HOLD, CANNOT_RUN = 0, 1, 2
+PASSED, FAILED, CANNOT_RUN = 0, 1, 2
 SUMMARY_CHARACTERS = 200
 LINKS = 24  # each link is a call to the database
 SILENCE_SECONDS = 1200  # a command that prints nothing for so long hangs
@@ -207,14 +207,14 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             result = self.result_type.read(text)
         except ValueError as error:
             return self._says(one_line(f"{name} ended with status {status} and left {error}"), EXCEPTION)
-        if (status, result.outcome) not in ((HELD, "held"), (DID_NOT_HOLD, "not-held")):
+        if (status, result.outcome) not in ((PASSED, "passed"), (FAILED, "failed")):
             return self._says(f"{name} ended with status {status} but its result says {result.outcome}", EXCEPTION)
         for key, value in self.properties_of(result).items():  # type: ignore[arg-type]
             self.setProperty(key, value, self.name)
         await self.setBuildData(self.name, result.model_dump_json().encode(), "kitten")
         await self._link(result)
         await self.show(result)  # type: ignore[arg-type]
-        if status == HELD:
+        if status == PASSED:
             clean = self.is_clean(result)  # type: ignore[arg-type]
             return self._says(self.summary(result), SUCCESS if clean else WARNINGS)  # type: ignore[arg-type]
         return self._says(self.complaint(result), FAILURE)  # type: ignore[arg-type]

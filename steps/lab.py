@@ -25,13 +25,13 @@ def tap(cases: Sequence[Case]) -> str:
     for number, case in enumerate(cases, 1):
         reason = one_line(case.reason)
         directive = {
-            "skip": f" # SKIP {case.code}: {reason}",
+            "skipped": f" # SKIP {case.code}: {reason}",
             "flaky": f" # TODO flaky: failed, then passed: {reason}",
         }.get(case.outcome, "")
-        word = "not ok" if case.outcome in ("fail", "flaky") else "ok"
+        word = "not ok" if case.outcome in ("failed", "flaky") else "ok"
         name = one_line(case.name).replace("\\", "\\\\").replace("#", "\\#")
         lines.append(f"{word} {number} - {name}{directive}\n")
-        if case.outcome == "fail" and reason:
+        if case.outcome == "failed" and reason:
             lines.append(f"# {reason}\n")
         lines += [f"# {line}\n" for line in case.detail.splitlines()]
     return "".join(lines)
@@ -75,9 +75,9 @@ class GuestTestStep(KittenCommand[TestResult]):
         """E.g. ``6 tests passed on power9 (tcg), 1 skipped``; what is flaky comes first, by its name."""
         count: Counter[str] = Counter(case.outcome for case in result.cases)
         before = f"{count['flaky']} FLAKY ({one_line(', '.join(result.flaky), 80)}), " if result.flaky else ""
-        skipped = f", {count['skip']} skipped" if count["skip"] else ""
+        skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
         machines = dict.fromkeys(f"{suite.cpu} ({suite.accelerator})" for suite in result.suites if suite.cpu)
-        return f"{before}{count['pass']} tests passed on {', '.join(machines)}{skipped}"
+        return f"{before}{count['passed']} tests passed on {', '.join(machines)}{skipped}"
 
     def is_clean(self, result: TestResult) -> bool:
         """Whether nothing was flaky."""
@@ -102,9 +102,9 @@ class GuestTestStep(KittenCommand[TestResult]):
                 await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text[:LOG_BYTES])
         rows: dict[str, list[Outcome]] = {"asked": [], "flaky": [], "skipped": []}
         for case in result.cases[:CASES]:
-            kind = {"flaky": "flaky", "skip": "skipped"}.get(case.outcome, "asked")
+            kind = {"flaky": "flaky", "skipped": "skipped"}.get(case.outcome, "asked")
             why = f"{case.code}: {case.reason}" if case.code else case.reason
-            value = case.outcome == "pass" if kind == "asked" else why
+            value = case.outcome == "passed" if kind == "asked" else why
             rows[kind].append(Outcome(case.name, None, value, case.seconds))
         await add_outcomes(self, "guest tests", rows.pop("asked"), rows)
 

@@ -72,7 +72,7 @@ class PublishStep(_ToSignedStage[PublishResult]):
 
     def properties_of(self, result: PublishResult) -> Mapping[str, Any]:
         """Which snapshot holds it."""
-        if result.outcome != "held":
+        if result.outcome != "passed":
             return {}
         known = {"snapshot": result.snapshot, "stage": result.stage}
         return known | self.released(result.has)

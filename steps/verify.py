@@ -14,7 +14,7 @@ def outcomes(checks: tuple[Check, ...]) -> list[Outcome]:
     """Each file once where all of its checks held, else each check that did not."""
     broken = findings(checks)
     failed = {check.file for check in broken}
-    held = dict.fromkeys(check.file for check in checks if check.outcome == "held" and check.file not in failed)
+    held = dict.fromkeys(check.file for check in checks if check.outcome == "passed" and check.file not in failed)
     return [
         *(Outcome(check.rule, check.file, False) for check in broken),
         *(Outcome("proof", file, True) for file in held),
@@ -33,7 +33,7 @@ class VerifyStep(KittenCommand[VerifyResult]):
         The page is made here, from the typed result: what a worker sends never becomes markup.
         """
         await self.addHTMLLog("report", page(result))
-        rows = sorted(result.checks, key=lambda check: (check.outcome != "violated", check.file, check.rule))
+        rows = sorted(result.checks, key=lambda check: (check.outcome != "failed", check.file, check.rule))
         await self.addCompleteLog("checks", "".join(f"{c.grade:6}  {c.file}  {line(c)}\n" for c in rows))
         skips = [Outcome(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
         await add_outcomes(self, "verify", outcomes(result.checks), {"skipped": skips[:SKIPS]})

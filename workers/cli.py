@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, distribution
 import click
 
 from config.problems import ConfigError
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -96,7 +96,7 @@ def main() -> None:
         # click hands back the status of ctx.exit() here, where a command's own return value would stand as well.
         if isinstance(status := kitten.main(standalone_mode=False), int):
             sys.exit(status)
-    except DidNotHold as error:
+    except CheckFailed as error:
         click.echo(f"{error}", err=True)
         sys.exit(1)
     except ConfigError as error:

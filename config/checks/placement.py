@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from config.placement import Given, fits, way_out
+from config.placement import Given, fits, hint
 from config.positions import Document
 from config.problems import Problem, one_of, show
 
@@ -67,7 +67,7 @@ def _homeless(repositories: Document, packages: Sequence[Document], targets: Ite
                 on = "" if len(without) == len(_on(package.data, targets)) else f" on {', '.join(without)}"
                 what = "source package" if where == ("name",) else "binary package"
                 found = f"{what} {show(binary)}, which nothing places in a repository{on}"
-                yield package.problem(where, found, f"repository: in this file, {way_out(name, binary)}")
+                yield package.problem(where, found, f"repository: in this file, {hint(name, binary)}")
 
 
 def _fits(rule: Mapping[str, object], given: Given) -> bool:

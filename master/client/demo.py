@@ -69,7 +69,7 @@ def run_demo(
     wanted = scheduled(service.site) if with_lab else {}
     runs = {target: suites for target, suites in wanted.items() if target not in set_up.no_guest}
     before = lab_cells(api.snapshot(t.name for t in service.site.targets), runs)
-    if nothing_to_do(service, packages, commits) and all(cell.state == "held" for cell in before.values()):
+    if nothing_to_do(service, packages, commits) and all(cell.state == "passed" for cell in before.values()):
         lab = f", and {', '.join(sorted({name for suites in runs.values() for name in suites}))} held" if runs else ""
         said = f"{_names(packages)} are published on every target, from the commits in dist-git{lab}"
         console.print(f"[green]nothing to do[/green]: {said}")
@@ -83,7 +83,7 @@ def run_demo(
     console.print(result_table(service, packages, cells))
     if wanted:
         console.print(lab_table(wanted, cells))
-    held = all(cell.state in ("published", "held") for cell in cells.values())
+    held = all(cell.state in ("published", "passed") for cell in cells.values())
     for (package, target), cell in cells.items():
         if cell.state in ("failed", "testing") or cell.warned:
             colour = "red" if cell.state == "failed" else "yellow"

@@ -21,7 +21,7 @@ STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify code and flags", "te
 LAB_ROW = "lab: suites"
 """Where the table shows what the builder ``lab`` does: no package has a blank in its name."""
 
-State = Literal["nothing", "source", "waiting", "running", "promoting", "testing", "published", "held", "failed"]
+State = Literal["nothing", "source", "waiting", "running", "promoting", "testing", "published", "passed", "failed"]
 """``testing``: it passed on its target, and waits in a signed stage for other targets or packages."""
 
 
@@ -44,7 +44,7 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Nothing more will come of it by itself."""
-        return self.state in ("published", "held", "failed")
+        return self.state in ("published", "passed", "failed")
 
 
 def housekeeping_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
@@ -117,7 +117,7 @@ def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> C
     if build["results"] == 5:
         return _with(cell, state="waiting", words="starts again: its worker was lost")
     if build["results"] in (0, 1):
-        return _with(cell, state="held", warned=build["results"] == 1)
+        return _with(cell, state="passed", warned=build["results"] == 1)
     return Cell() if build["buildid"] <= forgiven else _with(cell, state="failed")
 
 
@@ -234,7 +234,7 @@ def _first_failure(steps: Sequence[Mapping[str, Any]]) -> str:
 
 def seconds_left(cells: Mapping[tuple[str, str], Cell], workers: int) -> float | None:
     """Estimate, in s: the mean of what is finished, for what is not, over the workers. None before anything finished."""
-    finished = [c.seconds for c in cells.values() if c.state in ("published", "held") and c.seconds > 0]
+    finished = [c.seconds for c in cells.values() if c.state in ("published", "passed") and c.seconds > 0]
     if not finished:
         return None
     mean = sum(finished) / len(finished)

@@ -23,7 +23,7 @@ _STYLE = {
     "waiting": "yellow",
     "promoting": "cyan",
     "testing": "yellow",
-    "held": "green",
+    "passed": "green",
 }
 
 

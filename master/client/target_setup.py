@@ -72,7 +72,7 @@ def _missing(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     targets = json.loads(file.read_text())["targets"]
-    return {found["target"]: found["cause"] for found in targets if found["outcome"] != "held"}
+    return {found["target"]: found["cause"] for found in targets if found["outcome"] != "passed"}
 
 
 def without(service: Service, missing: Mapping[str, str], console: Console) -> Service:

@@ -47,7 +47,7 @@ with (state / "calls").open("a") as calls:
 target = options.get("--target", "")
 outcome = {{}}
 if (behaviour / ("fail-" + (target or options.get("--package", "")))).exists():
-    outcome = {{"outcome": "not-held", "cause": command + " says no"}}
+    outcome = {{"outcome": "failed", "cause": command + " says no"}}
 
 if command == "source":
     package, commit = options["--package"], options.get("--revision", "0" * 40)
@@ -68,10 +68,10 @@ elif command == "build":
     result = BuildResult(summary="built", target=target, package=source.parent.name, nevr=source.parent.name + "-1-1",
                          commit=source.name, identity="i", url=str(folder), rpms=(rpm,), seconds=1, **outcome)
 elif command == "verify":
-    result = VerifyResult(summary="v", target=target, checks=(Check(rule="isa", file="a", outcome="held"),), **outcome)
+    result = VerifyResult(summary="v", target=target, checks=(Check(rule="isa", file="a", outcome="passed"),), **outcome)
 elif command == "test":
     suites = [word for option, word in zip(words[::2], words[1::2]) if option == "--suite"]
-    word = "fail" if outcome else "flaky" if (behaviour / "flaky").exists() else "pass"
+    word = "failed" if outcome else "flaky" if (behaviour / "flaky").exists() else "passed"
     folder = state / "lab" / target
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "screen.png").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n")
@@ -79,7 +79,7 @@ elif command == "test":
     for name in suites:
         log = Artifact(name=name + "-screen.png", url=str(folder / "screen.png"), sha256="0", size=8)
         case = Case(name="a", outcome=word, pictures=(log.name,))
-        made.append(SuiteResult(suite=name, outcome=outcome.get("outcome", "held"), summary="s", cases=(case,), logs=(log,)))
+        made.append(SuiteResult(suite=name, outcome=outcome.get("outcome", "passed"), summary="s", cases=(case,), logs=(log,)))
     result = TestResult(summary="t", target=target, suites=tuple(made), **outcome)
 elif command == "stage":
     result = StageResult(summary="s", target=target, package="p", nevr="n", staged=("a.rpm",), **outcome)

@@ -51,14 +51,14 @@ SOURCE = {
     "build_requires": ["zlib-devel"],
 }
 CHECKS = [
-    {"rule": "frame-pointer", "file": "bzip2", "outcome": "held"},
-    {"rule": "isa", "file": "bzip2", "outcome": "held"},
+    {"rule": "frame-pointer", "file": "bzip2", "outcome": "passed"},
+    {"rule": "isa", "file": "bzip2", "outcome": "passed"},
     {"rule": "isa", "file": "README", "outcome": "skipped", "reason": "no-code"},
 ]
 VERIFIED = {"command": "verify", "summary": "proven", "target": "x86_64", "checks": CHECKS}
 CASES = [
-    {"name": "round trip", "outcome": "pass", "seconds": 1.25},
-    {"name": "big file", "outcome": "skip", "reason": "memory", "code": "tap"},
+    {"name": "round trip", "outcome": "passed", "seconds": 1.25},
+    {"name": "big file", "outcome": "skipped", "reason": "memory", "code": "tap"},
 ]
 CONSOLE = {
     "name": "packages-console.log",
@@ -69,7 +69,7 @@ CONSOLE = {
 PICTURE = {**CONSOLE, "name": "packages-a.png", "url": "/state/artifacts/builds/x/1/packages-a.png"}
 SUITE = {
     "suite": "packages",
-    "outcome": "held",
+    "outcome": "passed",
     "summary": "packages said",
     "cases": CASES,
     "cpu": "power9",
@@ -241,7 +241,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     async def not_hold(self, command: str) -> None:
         self.set_up(command)
-        result = {**STEPS[command][1], "outcome": "not-held", "cause": "bzip2.c:7: error: no such thing"}
+        result = {**STEPS[command][1], "outcome": "failed", "cause": "bzip2.c:7: error: no such thing"}
         self.answers(command, 1, json.dumps(result))
         if command == "test":
             self.expect_commands(self.upload(None, CONSOLE["url"]))
@@ -271,7 +271,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     async def contradicting(self, command: str) -> None:
         self.set_up(command)
-        self.answers(command, 0, json.dumps({**STEPS[command][1], "outcome": "not-held"}))
+        self.answers(command, 0, json.dumps({**STEPS[command][1], "outcome": "failed"}))
         said = f"kitten {command} ended with status 0 but its result says not-held"
         self.expect_outcome(result=EXCEPTION, state_string=said)
         await self.run_step()
@@ -447,11 +447,11 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
             {**PICTURE, "name": "packages-e.svg", "url": "/state/artifacts/e.svg"},
             {**PICTURE, "name": f"{evil}.png", "url": "/state/artifacts/f.png"},
         ]
-        case = {"name": evil, "outcome": "fail", "console": evil, "pictures": [log["name"] for log in logs]}
+        case = {"name": evil, "outcome": "failed", "console": evil, "pictures": [log["name"] for log in logs]}
         result = {
             **TESTED,
-            "outcome": "not-held",
-            "suites": [{**SUITE, "cases": [case], "logs": logs, "outcome": "not-held"}],
+            "outcome": "failed",
+            "suites": [{**SUITE, "cases": [case], "logs": logs, "outcome": "failed"}],
         }
         self.answers("test", 1, json.dumps(result))
         self.expect_build_data("test", TestResult.model_validate(result).model_dump_json().encode(), "kitten")
@@ -515,7 +515,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
 
     async def test_a_build_that_did_not_hold_is_no_build_to_go_on_from(self) -> None:
         self.set_up("build")
-        result = {**BUILT, "outcome": "not-held", "cause": "no"}
+        result = {**BUILT, "outcome": "failed", "cause": "no"}
         self.answers("build", 1, json.dumps(result))
         self.expect_shown("build", result)
         self.expect_no_property("build_url")
@@ -567,9 +567,9 @@ class TestWords:
 
     def test_tap_has_a_word_for_each_outcome_and_no_name_breaks_its_line(self) -> None:
         cases = (
-            Case(name="a # SKIP", outcome="pass"),
-            Case(name="b\nok 9 - c", outcome="fail", reason="no", detail="one\ntwo"),
-            Case(name="d", outcome="skip", reason="none", code="no-device"),
+            Case(name="a # SKIP", outcome="passed"),
+            Case(name="b\nok 9 - c", outcome="failed", reason="no", detail="one\ntwo"),
+            Case(name="d", outcome="skipped", reason="none", code="no-device"),
             Case(name="e", outcome="flaky", reason="late"),
         )
         assert tap(cases).splitlines() == [

@@ -85,7 +85,7 @@ def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
     result = read_result(f"{url}/source.json", SourceResult)
     if result is None:
         raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
-    if result.outcome != "held" or result.srpm is None:
+    if result.outcome != "passed" or result.srpm is None:
         raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "mend it and run kitten source again")
     return url, result
 

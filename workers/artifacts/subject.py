@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from workers.base import options as options_of_all
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.base.options import CommandT
 
 if TYPE_CHECKING:
@@ -150,6 +150,6 @@ def store(folder_url: str, name: str, content: Path) -> None:
 def failed(kind: type[_ResultKind], target_name: str, error: Exception) -> _ResultKind:
     """The result of a command that ended early."""
     first = str(error).splitlines()[0]
-    outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
+    outcome = "failed" if isinstance(error, CheckFailed) else "cannot-run"
     fields = {"target": target_name, "outcome": outcome, "summary": first, "cause": str(error)}
     return kind.model_validate(fields)

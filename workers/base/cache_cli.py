@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from workers.base.cached import Entry
@@ -50,7 +50,7 @@ def cache(kinds: tuple[str, ...], remove_all: bool, unused_days: float | None, a
         click.echo(f"removed {len(gone)} entries, {_mb(gone)}, from {cached.checked_root()}")
     if stays:
         lines = "\n".join(f"  {entry.kind}/{entry.name}: {why}" for entry, why in stays)
-        raise DidNotHold(f"{len(stays)} entries stay, {_mb([entry for entry, _ in stays])}:\n{lines}")
+        raise CheckFailed(f"{len(stays)} entries stay, {_mb([entry for entry, _ in stays])}:\n{lines}")
 
 
 def _json(found: Sequence[Entry]) -> None:

@@ -1,4 +1,4 @@
-"""The two ways a worker command ends badly, told apart by exit status: 1 it did not hold, 2 it could not run."""
+"""The two ways a worker command ends badly, by exit status: 1 it failed, 2 it could not run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ class CannotRun(Exception):
     The command line prints both and exits 2; nobody sees a traceback.
     """
 
-    def __init__(self, what: str, mend: str = "") -> None:
+    def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.what}\n  → {self.mend}" if self.mend else self.what
+        return f"{self.what}\n  → {self.hint}" if self.hint else self.what
 
 
-class DidNotHold(Exception):
+class CheckFailed(Exception):
     """The work ran and its answer is no: a compile error, a failed test, a violated rule. Exit 1."""
 
 

@@ -9,7 +9,7 @@ import click
 
 from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from config.models import Site, Suite, Target
@@ -89,8 +89,8 @@ def test(
 
         html_file.write_text(page(result, _embedded(result)), encoding="utf-8", errors="replace")
     _print(result)
-    if result.outcome != "held":
-        raise DidNotHold(f"{result.summary}\n{result.cause}")
+    if result.outcome != "passed":
+        raise CheckFailed(f"{result.summary}\n{result.cause}")
     click.echo(result.summary)
 
 
@@ -198,12 +198,12 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
 
 
 def _print(result: TestResult) -> None:
-    marks = {"pass": "ok", "fail": "FAILED", "flaky": "FLAKY", "skip": "skipped"}
+    marks = {"passed": "ok", "failed": "FAILED", "flaky": "FLAKY", "skipped": "skipped"}
     for suite in result.suites:
         click.echo(f"{suite.suite} ({suite.seconds:.1f} s)")
         for case in suite.cases:
             click.echo(f"  {marks[case.outcome]:<8}{case.name}{f' ({case.reason})' if case.reason else ''}")
-            if case.outcome in ("fail", "flaky") and (said := case.detail or case.console):
+            if case.outcome in ("failed", "flaky") and (said := case.detail or case.console):
                 click.echo("\n".join(f"          {line}" for line in said.splitlines()))
     if not result.suites or not result.suites[0].logs:
         return

@@ -32,15 +32,15 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
     slices = by_test(said)
     cases = [_with_console(case, slices) for case in tap.parse(talk.tap.decode(errors="replace"))]
     cases += [
-        Case(name=f"console: {hit.rule.name}", outcome="fail", reason=str(hit), console=_around(said, hit.line))
+        Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=_around(said, hit.line))
         for hit in dict.fromkeys(console.hits(said))
         if hit.rule.name not in expected
     ]
     if talk.ending in _WRONG:
         reason = _WRONG[talk.ending].format(limit=limit)
-        cases.append(Case(name="guest", outcome="fail", reason=reason, console=_tail(said), detail=talk.words))
-    if not any(case.outcome != "skip" for case in cases):
-        cases.append(Case(name="tests", outcome="fail", reason="every test was skipped: nothing was tested"))
+        cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(said), detail=talk.words))
+    if not any(case.outcome != "skipped" for case in cases):
+        cases.append(Case(name="tests", outcome="failed", reason="every test was skipped: nothing was tested"))
     return tuple(cases)
 
 
@@ -55,7 +55,7 @@ def by_test(said: str) -> dict[str, str]:
 
 def _with_console(case: Case, slices: dict[str, str]) -> Case:
     script = case.name.split(": ")[0]
-    if case.outcome == "pass" or script not in slices:
+    if case.outcome == "passed" or script not in slices:
         return case
     return case.model_copy(update={"console": _tail(slices[script])})
 

@@ -53,9 +53,9 @@ def _suite(target: str, suite: SuiteResult, folder: str) -> TestSuite:
 def _case(group: str, case: Case, pictures: list[str]) -> TestCase:
     made = TestCase(_clean(case.name), group, case.seconds)
     text = _clean(f"{case.detail}\n{case.console}".strip())
-    if case.outcome == "skip":
-        made.append(Skipped(_clean(case.reason), _clean(case.code) or "skip"))
-    elif case.outcome == "fail":
+    if case.outcome == "skipped":
+        made.append(Skipped(_clean(case.reason), _clean(case.code) or "skipped"))
+    elif case.outcome == "failed":
         failure = Failure(_clean(case.reason), "failure")
         failure.text = text
         made.append(failure)

@@ -20,7 +20,7 @@ def read_tests(place: Path) -> Mapping[str, bytes]:
 
     :raises CannotRun: when it is neither, is damaged, too large, or holds a name that leaves it.
     """
-    mend = "give the tests/ folder of the package, or a tar of it"
+    hint = "give the tests/ folder of the package, or a tar of it"
     if place.is_dir():
         paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
         names = [(path.relative_to(place), path) for path in paths]
@@ -30,14 +30,14 @@ def read_tests(place: Path) -> Mapping[str, bytes]:
         try:
             found, size = _read_tar(place.read_bytes())
         except FileNotFoundError:
-            raise CannotRun(f"{place} is not there", mend) from None
+            raise CannotRun(f"{place} is not there", hint) from None
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise CannotRun(f"{place} is no tar of tests: {error}", mend) from None
+            raise CannotRun(f"{place} is no tar of tests: {error}", hint) from None
     if size > _MAX_TESTS:
-        raise CannotRun(f"{place}: {size} bytes of tests are more than {_MAX_TESTS}", mend)
+        raise CannotRun(f"{place}: {size} bytes of tests are more than {_MAX_TESTS}", hint)
     for name in found:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise CannotRun(f"{place}: {name} leaves the folder of tests", mend)
+            raise CannotRun(f"{place}: {name} leaves the folder of tests", hint)
     return found
 
 

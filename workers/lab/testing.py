@@ -69,12 +69,12 @@ def run_suites(
                 quick=quick,
             )
             results.append(_run(request, about))
-        failed = next((result for result in results if result.outcome != "held"), None)
+        failed = next((result for result in results if result.outcome != "passed"), None)
         name = (about.build.result.package if about.build else about.name) if about else target.name
         summary = "; ".join(result.summary for result in results)
         result = TestResult(
             target=target.name,
-            outcome=failed.outcome if failed else "held",
+            outcome=failed.outcome if failed else "passed",
             summary=f"{name}: {summary} on {target.name}",
             cause=failed.cause if failed else "",
             checked=about.artifacts if about else (),
@@ -90,13 +90,13 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
     report = _attempt(request, "")
     cases = report.cases
     for number in range(request.suite.reruns):
-        if not any(case.outcome == "fail" for case in cases):
+        if not any(case.outcome == "failed" for case in cases):
             break
         click.echo(f"suite {request.suite.name}: something failed, asking again")
         cases = compared(cases, _attempt(request, f"rerun-{number + 1}-").cases)
-    failed = [case for case in cases if case.outcome == "fail"]
-    held = not failed and any(case.outcome in ("pass", "flaky") for case in cases)
-    outcome: Outcome = "held" if held else "not-held"
+    failed = [case for case in cases if case.outcome == "failed"]
+    held = not failed and any(case.outcome in ("passed", "flaky") for case in cases)
+    outcome: Outcome = "passed" if held else "failed"
     return SuiteResult(
         suite=request.suite.name,
         outcome=outcome,
@@ -149,13 +149,13 @@ def compared(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
     found = []
     for case in first:
         now = second.pop(case.name, None)
-        if case.outcome == "fail" and (now is None or now.outcome in ("pass", "flaky")):
+        if case.outcome == "failed" and (now is None or now.outcome in ("passed", "flaky")):
             found.append(case.model_copy(update={"outcome": "flaky"}))
-        elif case.outcome in ("pass", "flaky") and now is not None and now.outcome == "fail":
+        elif case.outcome in ("passed", "flaky") and now is not None and now.outcome == "failed":
             found.append(now.model_copy(update={"outcome": "flaky"}) if case.outcome == "flaky" else now)
         else:
             found.append(case)
-    return (*found, *(case for case in second.values() if case.outcome == "fail"))
+    return (*found, *(case for case in second.values() if case.outcome == "failed"))
 
 
 def _tests(about: subject.Subject | None, place: Path | None, scratch: Path) -> Mapping[str, bytes]:
@@ -183,8 +183,8 @@ def _run_folder(state: Path, target: Target) -> Path:
 
 def _summary(suite: Suite, cases: Sequence[Case], report: Report) -> str:
     count: Counter[str] = Counter(case.outcome for case in cases)
-    parts = [f"{count['pass']} passed", f"{count['fail']} failed"]
-    parts += [f"{count[kind]} {word}" for kind, word in (("flaky", "flaky"), ("skip", "skipped")) if count[kind]]
+    parts = [f"{count['passed']} passed", f"{count['failed']} failed"]
+    parts += [f"{count[kind]} {word}" for kind, word in (("flaky", "flaky"), ("skipped", "skipped")) if count[kind]]
     where = f", {report.cpu} ({report.accelerator}), kernel {report.kernel}" if report.cpu else ""
     return f"{suite.name} {', '.join(parts)}{where}"
 

@@ -82,8 +82,8 @@ def find(records: Iterable[PublishedRecord], name: str, target: str = "") -> Pub
     found = [record for record in listed if name in _names(record)]
     if not found:
         near = _near(name, listed)
-        way_out = f"near it: {', '.join(near)}" if near else "kitten published lists what there is"
-        raise CannotRun(f"no published package is named {plain(name)[:200]}", way_out)
+        hint = f"near it: {', '.join(near)}" if near else "kitten published lists what there is"
+        raise CannotRun(f"no published package is named {plain(name)[:200]}", hint)
     if target and not (of_target := [record for record in found if record.target == target]):
         raise CannotRun(f"{name} is not published on {target}", f"it is on {_targets(found)}")
     found = of_target if target else found

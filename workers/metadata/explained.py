@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workers.metadata.explain import Document, Explanation, Told, plain
 from workers.repository.records import PublishedRecord
-from workers.results import OverrideRecord
+from workers.results import OverrideRecord, current_outcome
 
 _RULES = {
-    "built": "the build held and names its inputs",
-    "verified": "the proof held and speaks of each package by checksum",
-    "tested": "the tests held and speak of each package by checksum",
+    "built": "the build passed and names its inputs",
+    "verified": "the proof passed and speaks of each package by checksum",
+    "tested": "the tests passed and speak of each package by checksum",
 }
 _TOLD: Mapping[Told, str] = {
     "statement": "its statement of provenance",
@@ -80,7 +81,7 @@ def _rules(told: Explanation) -> str:
     held = told.record.passed
     rules = [f"{rule}: {_RULES[rule]}" for rule in held if rule in _RULES]
     others = [rule for rule in held if rule not in _RULES]
-    return f"of the rules of stage {told.stage} held {'; '.join([*rules, ', '.join(others)])}"
+    return f"of the rules of stage {told.stage} passed {'; '.join([*rules, ', '.join(others)])}"
 
 
 def _overrides(overrides: Iterable[OverrideRecord]) -> str:
@@ -94,21 +95,29 @@ def _proof_lines(predicate: Mapping[str, Any]) -> list[str]:
     said = {proof["name"]: proof.get("annotations", {}) for proof in predicate["runDetails"].get("byproducts", ())}
     lines = []
     if verify := said.get("verify.json"):
-        counts = _counts(verify.get("checks", {}), ("held", "violated", "skipped"))
-        lines.append(f"verified: {verify.get('outcome')}; checks: {counts}; {verify.get('summary', '')}")
+        counts = _counts(verify.get("checks", {}), ("passed", "failed", "skipped"))
+        lines.append(
+            f"verified: {current_outcome(str(verify.get('outcome')))}; checks: {counts}; {verify.get('summary', '')}"
+        )
     else:
         lines.append("verified: no verify.json")
     for suite, tested in said.get("test.json", {}).get("suites", {}).items():
-        counts = _counts(tested.get("cases", {}), ("pass", "fail", "flaky", "skip"))
+        counts = _counts(tested.get("cases", {}), ("passed", "failed", "flaky", "skipped"))
         how = " ".join(filter(None, (tested.get("cpu"), tested.get("accelerator"))))
-        lines.append(f"tested, suite {suite}{f' ({how})' if how else ''}: {tested.get('outcome')}; cases: {counts}")
+        lines.append(
+            f"tested, suite {suite}{f' ({how})' if how else ''}: {current_outcome(str(tested.get('outcome')))}; cases: {counts}"
+        )
     if not said.get("test.json"):
         lines.append("tested: no test.json")
     return lines
 
 
 def _counts(found: Mapping[str, int], order: Iterable[str]) -> str:
-    return ", ".join(f"{found.get(name, 0)} {name}" for name in order)
+    """Count outcomes; older documents use the words of version 1 of the result files."""
+    counts: Counter[str] = Counter()
+    for word, count in found.items():
+        counts[current_outcome(word)] += count
+    return ", ".join(f"{counts[name]} {name}" for name in order)
 
 
 def _document_line(found: Iterable[Document]) -> str:

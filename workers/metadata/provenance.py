@@ -195,7 +195,7 @@ def proof_counts(verify: VerifyResult) -> dict[str, Any]:
         "outcome": verify.outcome,
         "summary": verify.summary,
         "isaLevel": verify.level,
-        "checks": {name: outcomes[name] for name in ("held", "violated", "skipped")},
+        "checks": {name: outcomes[name] for name in ("passed", "failed", "skipped")},
         "functions": sum(file.functions for file in verify.files),
         "framePointers": sum(file.framed for file in verify.files),
     }
@@ -219,7 +219,7 @@ def suite_counts(test: TestResult) -> dict[str, Any]:
 
 def _outcomes(outcomes: Iterable[str]) -> dict[str, int]:
     counted = Counter(outcomes)
-    return {name: counted[name] for name in ("pass", "fail", "flaky", "skip")}
+    return {name: counted[name] for name in ("passed", "failed", "flaky", "skipped")}
 
 
 def _repository(site: Site, package: Package) -> str:

@@ -18,10 +18,10 @@ class Finding:
     """Something in a bucket that is not as it was published."""
 
     what: str
-    way_out: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.what} → {self.way_out}"
+        return f"{self.what} → {self.hint}"
 
 
 def check(publication: Publication, url: str, *, content: bool = False) -> tuple[int, tuple[Finding, ...]]:

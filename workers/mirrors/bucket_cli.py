@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.repository import command
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def verify(stage_name: str, content: bool, site_name: str, state_folder: Path | 
     if found:
         lines = [str(finding) for finding in found[:_MOST_TOLD]]
         more = [f"… and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
-        raise DidNotHold("\n".join([*lines, *more]))
+        raise CheckFailed("\n".join([*lines, *more]))
     how = "by content" if content else "by noted checksum"
     click.echo(f"{stage.bucket} is publication {publication.number}: {looked_at} objects, {how}")
 

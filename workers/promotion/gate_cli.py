@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import DidNotHold
+from workers.base.errors import CheckFailed
 from workers.promotion.command import overridable
 from workers.repository import command
 from workers.repository.command import console, ran
@@ -69,8 +69,8 @@ def gate(
 
     result = ran(work, GateResult, json_file, stage=stage_name)
     _print(result)
-    if result.outcome != "held":
-        raise DidNotHold(result.summary)
+    if result.outcome != "passed":
+        raise CheckFailed(result.summary)
     click.echo(result.summary)
 
 
@@ -79,13 +79,13 @@ def _print(result: GateResult) -> None:
     from rich.table import Table
 
     terminal = console()
-    colours = {"held": "green", "refused": "red", "overridden": "yellow"}
+    colours = {"passed": "green", "refused": "red", "overridden": "yellow"}
     table = Table("rule", "package", "target", "says", box=None)
     said = dict.fromkeys((v.rule, v.nevr, v.target, v.outcome) for v in result.verdicts)
     for rule, nevr, target, outcome in said:
         table.add_row(rule, nevr, target, f"[{colours[outcome]}]{outcome}[/]")
     terminal.print(table)
-    for verdict in (v for v in result.verdicts if v.outcome != "held"):
+    for verdict in (v for v in result.verdicts if v.outcome != "passed"):
         click.echo(f"{verdict.outcome}: {verdict}")
     for line in result.joined:
         click.echo(f"joins: {line}")

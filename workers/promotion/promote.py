@@ -127,7 +127,7 @@ class _Promotion:
         answers: list[GateResult] = []
         while situation.passing:
             answers.append(answer(situation, overrides, thorough=False))
-            if answers[-1].outcome == "held":
+            if answers[-1].outcome == "passed":
                 break
             refused = {(verdict.package, verdict.target) for verdict in refused_of(answers[-1].verdicts)}
             required = {p.package.name for p in situation.passing if p.target.required and p.key in refused}
@@ -164,7 +164,7 @@ class _Promotion:
         elif waits:
             said = f"in {previous}, and {self._stage.name} waits: {'; '.join(waits)}"
         return PromoteResult(
-            outcome="not-held" if refused else "held",
+            outcome="failed" if refused else "passed",
             summary=said,
             cause="\n".join(map(str, refused)),
             stage=self._stage.name,

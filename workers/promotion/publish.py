@@ -69,7 +69,7 @@ def publish(
         # Under the lock: what the gate looks at stays as it is up to the switch.
         situation = situation_of_build(site, state, stage, target_name, build_url)
         result = _Publication(site, state, snapshots, situation, base).result(overrides)
-    if result.outcome == "held":
+    if result.outcome == "passed":
         push_current(site, stage, snapshots)
     return result.model_copy(update={"seconds": time.monotonic() - begun})
 
@@ -185,10 +185,10 @@ class _Answer:
 
     def refused(self, refusals: Iterable[RuleVerdict]) -> PublishResult:
         """Nothing was published: the first reason in the summary, all of them as the cause."""
-        lines = [f"{refusal.rule}: {refusal.what} → {refusal.way_out}" for refusal in refusals]
+        lines = [f"{refusal.rule}: {refusal.what} → {refusal.hint}" for refusal in refusals]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         summary = f"{self._nevr} is not published on {self._target.name}: {lines[0]}{more}"
-        return self._result(outcome="not-held", summary=summary, cause="\n".join(lines))
+        return self._result(outcome="failed", summary=summary, cause="\n".join(lines))
 
     def unchanged(self, record: PublishedRecord, summary: str) -> PublishResult:
         """Nothing was to be done."""

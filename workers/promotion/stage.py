@@ -50,11 +50,11 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
     build = open_build(build_url, state)
     result = build.result
     if refusal := _refusal(result, target):
-        return _result(result, target, begun, outcome="not-held", summary=refusal, cause=refusal)
+        return _result(result, target, begun, outcome="failed", summary=refusal, cause=refusal)
     wanted = tuple(rpm for rpm in result.rpms if not is_debug_file(rpm.name))
     if not wanted:
         refusal = f"{result.nevr}: the build holds no package besides debuginfo"
-        return _result(result, target, begun, outcome="not-held", summary=refusal, cause=refusal)
+        return _result(result, target, begun, outcome="failed", summary=refusal, cause=refusal)
     repository = state / _place(site) / target.name
     with locked(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
         names = [nevra_of_file(rpm.name).name for rpm in wanted]
@@ -98,7 +98,7 @@ def _place(site: Site) -> str:
 
 
 def _refusal(result: BuildResult, target: Target) -> str:
-    if result.outcome != "held":
+    if result.outcome != "passed":
         return f"{result.nevr}: the build did not hold: {result.cause or result.summary}"
     if result.trial:
         return f"{result.nevr} is a try-build: commit the change to dist-git, and that is built and staged"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 _LEAD = b"\xed\xab\xee\xdb"  # rpm's file format, rpmlead.h
 
@@ -117,7 +117,7 @@ def resolve(
     :param what: whose dependencies these are, for the message.
     :param base: what is installed already.
     :param arch: RPM architecture of the target.
-    :raises DidNotHold: in words a person understands, when there is no such set.
+    :raises CheckFailed: in words a person understands, when there is no such set.
     """
     import solv
 
@@ -131,13 +131,13 @@ def resolve(
     wanted = [(dependency, dep(pool, dependency)) for dependency in requires]
     missing = [str(d) for d, known in wanted if not d.name.startswith("(") and not pool.whatprovides(known)]
     if missing:
-        raise DidNotHold(f"{what} needs {', '.join(missing)}, which nothing staged on {arch} provides")
+        raise CheckFailed(f"{what} needs {', '.join(missing)}, which nothing staged on {arch} provides")
     solver = pool.Solver()
     problems = solver.solve(
         [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, known.id) for _, known in wanted]
     )
     if problems:
-        raise DidNotHold(f"the buildroot of {what} on {arch} cannot be made: {'; '.join(str(p) for p in problems)}")
+        raise CheckFailed(f"the buildroot of {what} on {arch} cannot be made: {'; '.join(str(p) for p in problems)}")
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 

@@ -57,8 +57,8 @@ class Catalogue:
         try:
             yield
         except sqlite3.Error as error:
-            mend = "free some room, then run it again" if "full" in str(error) else "run it again"
-            raise CannotRun(f"cannot use {self._path}: {error}", mend) from None
+            hint = "free some room, then run it again" if "full" in str(error) else "run it again"
+            raise CannotRun(f"cannot use {self._path}: {error}", hint) from None
 
     # ------------------------------------------------------------------------------------------------------- reading
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config.models import Site, Target
 from workers.base import namespace
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import require, run
 from workers.repository.placement import published_repositories
 from workers.repository.snapshot import Snapshots
@@ -34,7 +34,7 @@ def install(
 
     :param packages: what to install; by default everything published but debuginfo.
     :raises CannotRun: when dnf is missing, nothing is published for the target, or this user cannot be root in a namespace.
-    :raises DidNotHold: when dnf refuses, with its last words.
+    :raises CheckFailed: when dnf refuses, with its last words.
     """
     require("dnf", "dnf")
     try:
@@ -46,9 +46,9 @@ def install(
     with scratch() as folder:
         try:
             return _install(folder, site, target, snapshots.root, wanted)
-        except DidNotHold as refusal:
+        except CheckFailed as refusal:
             if why := _changed(snapshots):
-                raise DidNotHold(f"{why}\n{refusal}") from None
+                raise CheckFailed(f"{why}\n{refusal}") from None
             raise
 
 
@@ -58,7 +58,7 @@ def _changed(snapshots: Snapshots) -> str:
         if (current := snapshots.current()) is not None:
             current.require_unchanged()
     except CannotRun as error:
-        return f"{error.what} → {error.mend}"
+        return f"{error.what} → {error.hint}"
     return ""
 
 
@@ -118,7 +118,7 @@ def check_life(
     :param after: name → signed repository folder that the new packages, and nothing else, are taken from.
     :param key: the public key that packages and indexes are signed with.
     :raises CannotRun: when dnf is missing, or this user cannot be root in a namespace.
-    :raises DidNotHold: when dnf refuses, or does something else, with its last words.
+    :raises CheckFailed: when dnf refuses, or does something else, with its last words.
     """
     from config.nevra import Nevra
 
@@ -145,10 +145,10 @@ def check_life(
                 root.dnf(verb, asked)
         there = {_without_epoch(nevra) for nevra in root.installed()}
         if missing := sorted(set(packages) - there):
-            raise DidNotHold(f"dnf left {', '.join(missing)} out for {target.name}: something newer is there")
+            raise CheckFailed(f"dnf left {', '.join(missing)} out for {target.name}: something newer is there")
         root.dnf("remove", names)
         if left := sorted(n for n in root.installed() if Nevra.parse(n).name in names):
-            raise DidNotHold(f"dnf left {', '.join(left)} behind when it removed packages for {target.name}")
+            raise CheckFailed(f"dnf left {', '.join(left)} behind when it removed packages for {target.name}")
         return tuple(nevra for nevra in was if Nevra.parse(nevra).name in names)
 
 
@@ -198,7 +198,7 @@ class _Root:
     def dnf(self, verb: str, packages: Sequence[str]) -> None:
         """Let dnf do it.
 
-        :raises DidNotHold: when it refuses, with its last words.
+        :raises CheckFailed: when it refuses, with its last words.
         :raises CannotRun: when this user cannot be root in a namespace, or not as far as the packages' files ask for.
         """
         options = {
@@ -227,7 +227,7 @@ class _Root:
                     raise namespace.need_of_other_ids(f"{package} has files of {', '.join(owners)}")
             words = [line for line in done.output.splitlines() if line.strip()]
             what = f"dnf refused to {verb} {' '.join(packages)} for {self._target.name}"
-            raise DidNotHold(f"{what}:\n" + "\n".join(words[-12:]))
+            raise CheckFailed(f"{what}:\n" + "\n".join(words[-12:]))
 
     def _other_owners(self, package: str) -> list[str]:
         """The users and groups other than root that a package of the repositories has files of, sorted."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,10 +50,10 @@ def ran(work: Callable[[], ResultT], kind: type[ResultT], json_file: Path | None
 def tell(result: Result) -> None:
     """Say what came of it.
 
-    :raises DidNotHold: when it did not hold.
+    :raises CheckFailed: when it did not hold.
     """
-    if result.outcome != "held":
-        raise DidNotHold(f"{result.summary}\n{result.cause}" if "\n" in result.cause else result.summary)
+    if result.outcome != "passed":
+        raise CheckFailed(f"{result.summary}\n{result.cause}" if "\n" in result.cause else result.summary)
     click.echo(result.summary)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from config.models import Package, Repository, Site, Target
-from config.placement import decide, way_out
+from config.placement import decide, hint
 from workers.base.errors import CannotRun
 from workers.repository.packages import is_debug, nevra_of_file
 from workers.repository.records import PublishedRecord
@@ -41,7 +41,7 @@ def place(
     if decision is None:
         raise CannotRun(
             f"nothing says to which repository {binary} of {package.name} belongs on {target.name}",
-            f"add {way_out(package.name, binary)}",
+            f"add {hint(package.name, binary)}",
         )
     repository = _repository(site, decision.repository, package, target)
     if not repository.published:

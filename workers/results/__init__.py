@@ -6,18 +6,30 @@ fsspec URLs. Durations are seconds, sizes bytes, checksums lower-case hexadecima
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
 from workers.base.record import Record as Record
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
-Outcome = Literal["held", "not-held", "cannot-run"]
+Outcome = Literal["passed", "failed", "cannot-run"]
+
+_NAMES_IN_VERSION_1 = {"way_out": "hint"}
+_OUTCOMES_IN_VERSION_1 = {
+    "held": "passed",
+    "not-held": "failed",
+    "violated": "failed",
+    "pass": "passed",
+    "fail": "failed",
+    "skip": "skipped",
+}
+"""Version 1 is read until version 3 of the result files: builds in an artifact store keep theirs."""
 
 
 class Artifact(Record):
@@ -32,9 +44,9 @@ class Artifact(Record):
 class Result(Record):
     """What every command reports."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     command: str
-    outcome: Outcome = "held"
+    outcome: Outcome = "passed"
     summary: str
     seconds: float = 0.0
     cause: str = ""
@@ -54,21 +66,49 @@ class Result(Record):
         :raises ValueError: in one line, when the text is no result of this kind and version.
         """
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(_current(text))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "document"
             raise ValueError(f"not a result of {cls.__name__}, version {VERSION}: {where}: {first['msg']}") from None
 
 
+def _current(text: str) -> str:
+    """A result of version 1 as one of version 2; everything else as it is."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # the caller's own parser says what is wrong
+    if not isinstance(document, dict) or document.get("version") != 1:
+        return text
+    return json.dumps({**_from_version_1(document), "version": VERSION})
+
+
+def _from_version_1(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_version_1(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {_NAMES_IN_VERSION_1.get(name, name): _from_version_1(item) for name, item in value.items()}
+    outcome = renamed.get("outcome")
+    if isinstance(outcome, str):
+        renamed["outcome"] = current_outcome(outcome)
+    return renamed
+
+
+def current_outcome(word: str) -> str:
+    """Name an outcome as version 2 does: ``passed`` for ``held`` or ``pass``; other words stay."""
+    return _OUTCOMES_IN_VERSION_1.get(word, word)
+
+
 class TargetTree(Record):
     """The sandbox tree of one target: the base, and a layer over it where the host needs a cross compiler."""
 
     target: str
-    outcome: Literal["held", "cannot-run"] = "held"
+    outcome: Literal["passed", "cannot-run"] = "passed"
     cause: str = ""
     """Why it could not be made."""
-    way_out: str = ""
+    hint: str = ""
     identity: str = ""
     """Of base and layer together: part of the identity of each build in it."""
     path: str = ""
@@ -160,7 +200,7 @@ class Check(Record):
 
     rule: str
     file: str
-    outcome: Literal["held", "violated", "skipped"]
+    outcome: Literal["passed", "failed", "skipped"]
     level: Literal["", "INFO", "VERIFY", "BAD"] = ""
     """As rpminspect grades findings. A violation is BAD unless it says VERIFY: a person must look, and write an exception
     if it is right so. INFO on what held: worth knowing, no more."""
@@ -173,7 +213,7 @@ class Check(Record):
     @property
     def grade(self) -> str:
         """OK, INFO, VERIFY or BAD."""
-        return self.level or {"held": "OK", "skipped": "INFO", "violated": "BAD"}[self.outcome]
+        return self.level or {"passed": "OK", "skipped": "INFO", "failed": "BAD"}[self.outcome]
 
 
 class FileProof(Record):
@@ -228,7 +268,7 @@ class Case(Record):
     """One question asked of a guest, and its answer."""
 
     name: str
-    outcome: Literal["pass", "fail", "flaky", "skip"]
+    outcome: Literal["passed", "failed", "flaky", "skipped"]
     """``flaky``: it failed, and passed when it was asked again. That is neither a pass nor a failure, and always shown."""
     reason: str = ""
     """Of a failure, in a line; of a skip, why."""
@@ -288,7 +328,7 @@ class GuestOf(Record):
     """Whether the guests of one target can be started on this host."""
 
     target: str
-    outcome: Literal["held", "cannot-run"]
+    outcome: Literal["passed", "cannot-run"]
     kernel: str = ""
     """Its release, or the name of the cloud image."""
     accelerator: str = ""
@@ -296,7 +336,7 @@ class GuestOf(Record):
     """Why that accelerator."""
     cause: str = ""
     """In one line: why there is no guest."""
-    way_out: str = ""
+    hint: str = ""
 
 
 class GuestsResult(Result):
@@ -308,7 +348,7 @@ class GuestsResult(Result):
     @property
     def failed(self) -> tuple[GuestOf, ...]:
         """The targets without a guest."""
-        return tuple(target for target in self.targets if target.outcome != "held")
+        return tuple(target for target in self.targets if target.outcome != "passed")
 
 
 class StageResult(Result):
@@ -325,7 +365,7 @@ class RuleVerdict(Record):
     """What one rule of a gate says of one build."""
 
     rule: str
-    outcome: Literal["held", "refused", "overridden"]
+    outcome: Literal["passed", "refused", "overridden"]
     package: str
     target: str
     nevr: str
@@ -333,11 +373,11 @@ class RuleVerdict(Record):
     """fsspec URL of the build's folder."""
     what: str = ""
     """Of a refusal: what was found."""
-    way_out: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
         words = f"{self.rule}: {self.nevr} on {self.target} ({self.build})"
-        return f"{words}: {self.what} → {self.way_out}" if self.what else words
+        return f"{words}: {self.what} → {self.hint}" if self.what else words
 
 
 class OverrideRecord(Record):

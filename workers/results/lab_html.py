@@ -25,10 +25,10 @@ CHARACTERS_IN_ALL = 1_000_000
 PICTURES = 100
 
 _WORDS = {
-    "fail": ("BAD", "failed"),
+    "failed": ("BAD", "failed"),
     "flaky": ("VERIFY", "FLAKY"),
-    "skip": ("INFO", "skipped"),
-    "pass": ("OK", "passed"),
+    "skipped": ("INFO", "skipped"),
+    "passed": ("OK", "passed"),
 }
 _ADDRESS = re.compile(r"https?://|data:image/png;base64,")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|\r")
@@ -49,7 +49,7 @@ def page(result: TestResult, pictures: Mapping[str, str]) -> str:
     :param pictures: name of a picture among the suites' logs → address of a PNG.
     """
     room = _Room(CHARACTERS_IN_ALL, {name: url for name, url in pictures.items() if _ADDRESS.match(url)})
-    grade, word = _WORDS["fail" if result.outcome != "held" else "flaky" if result.flaky else "pass"]
+    grade, word = _WORDS["failed" if result.outcome != "passed" else "flaky" if result.flaky else "passed"]
     parts = [
         f"<div class='kitten-proof kitten-lab'><style>{_STYLE}</style>",
         f"<h1><span class='g {grade}'>{word}</span> {_text(result.target)}: {_text(result.summary)}</h1>",
@@ -89,7 +89,7 @@ class _Room:
 
 def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
     count: Counter[str] = Counter(case.outcome for case in suite.cases)
-    worst = "fail" if suite.outcome != "held" else "flaky" if count["flaky"] else "pass"
+    worst = "failed" if suite.outcome != "passed" else "flaky" if count["flaky"] else "passed"
     numbers = ", ".join(f"{count[kind]} {word}" for kind, (_, word) in _WORDS.items() if count[kind])
     machine = f"{suite.cpu} ({suite.accelerator})" if suite.cpu else ""
     told = (f"{name} {value}" for name, value in suite.facts.items())
@@ -101,7 +101,7 @@ def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
         numbers or "no case",
     ]
     yield f"<h2>{_grade(worst)} {_text(suite.suite)}</h2><p>{_text(', '.join(fact for fact in facts if fact))}</p>"
-    if suite.cause and not count["fail"]:
+    if suite.cause and not count["failed"]:
         yield f"<p>{_text(suite.cause)}</p>"
     yield "<table><tr><th></th><th class='case'>case</th><th class='n'>s</th><th>why</th></tr>"
     order = list(_WORDS)
@@ -116,10 +116,10 @@ def _suite(suite: SuiteResult, room: _Room) -> Iterator[str]:
 def _case(case: Case, room: _Room) -> Iterator[str]:
     """One row, and below it what it said and showed."""
     more = []
-    if case.outcome != "pass":
+    if case.outcome != "passed":
         for title, text in (("what it printed", case.detail), ("console meanwhile", case.console)):
             if text.strip():
-                opened = " open" if case.outcome == "fail" else ""
+                opened = " open" if case.outcome == "failed" else ""
                 more.append(f"<details{opened}><summary>{title}</summary><pre>{_text(room.text(text))}</pre></details>")
     more += map(room.picture, case.pictures)
     code = f"<code>{_text(case.code)}</code> " if case.code else ""

@@ -15,7 +15,7 @@ _ORDER = {"BAD": 0, "VERIFY": 1, "INFO": 2, "OK": 3}
 
 def findings(checks: Sequence[Check]) -> tuple[Check, ...]:
     """The checks that did not hold."""
-    return tuple(check for check in checks if check.outcome == "violated")
+    return tuple(check for check in checks if check.outcome == "failed")
 
 
 def summary(level: str, files: Sequence[FileProof], checks: Sequence[Check]) -> str:
@@ -55,7 +55,7 @@ def text(checks: Sequence[Check]) -> str:
         lines = []
         for check in of_file:
             lines.append(f"  {check.grade:<6} {line(check)}")
-            if check.outcome == "violated":
+            if check.outcome == "failed":
                 lines += [f"           {place.function}: {place.detail}" for place in check.places[:NAMED]]
                 if len(check.places) > NAMED:
                     lines.append(f"           and {len(check.places) - NAMED} more")

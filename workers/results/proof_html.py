@@ -38,7 +38,7 @@ STYLE = """
 def page(result: VerifyResult) -> str:
     """The report of a result."""
     found = findings(result.checks)
-    grade = "OK" if result.outcome == "held" else "BAD"
+    grade = "OK" if result.outcome == "passed" else "BAD"
     parts = [
         f"<div class='kitten-proof'><style>{STYLE}</style>",
         f"<h1><span class='g {grade}'>{'proven' if grade == 'OK' else 'not proven'}</span> ",
@@ -100,7 +100,7 @@ def _files(files: Sequence[FileProof]) -> Iterable[str]:
 
 def _others(checks: Sequence[Check]) -> Iterable[str]:
     """What held and what was skipped, folded away."""
-    rest = [check for check in checks if check.outcome != "violated"]
+    rest = [check for check in checks if check.outcome != "failed"]
     if not rest:
         return
     yield f"<details><summary><h2 style='display:inline'>{len(rest):,} checks that held or were skipped</h2></summary><table>"

@@ -39,7 +39,7 @@ class Backend(Protocol):
     def plan(self, srpm: Package) -> Plan:
         """Decide what the build is made of.
 
-        :raises DidNotHold: when the BuildRequires cannot be met.
+        :raises CheckFailed: when the BuildRequires cannot be met.
         :raises CannotRun: when this host cannot build for the target.
         """
 

@@ -12,7 +12,7 @@ from config.models import Package as Configured
 from config.models import Site, Target
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.repository import buildroot
 from workers.repository.buildroot import Package
 from workers.results import Artifact, BuildResult, SourceResult
@@ -83,8 +83,8 @@ def build(order: Order, backend: Backend) -> BuildResult:
     )
     try:
         plan = backend.plan(given.package)
-    except DidNotHold as error:
-        return _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {error}", cause=str(error))
+    except CheckFailed as error:
+        return _ended(known, began, outcome="failed", summary=f"{given.nevr}: {error}", cause=str(error))
     name = identity(order, given.artifact.sha256, plan)
     known = known.model_copy(
         update={
@@ -157,7 +157,7 @@ def _made(
     partial = artifact_store.partial_folder(url)
     try:
         built = backend.build(given.package, plan, partial)
-    except DidNotHold as error:
+    except CheckFailed as error:
         built = Built(logs=tuple(partial.glob("*.log")), cause=str(error))
     cause = built.cause or _stray(configured, [path.name for path in built.rpms], [_name(path) for path in built.rpms])
     if cause:
@@ -168,7 +168,7 @@ def _made(
     logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
-        result = _ended(known, began, outcome="not-held", summary=f"{given.nevr}: {cause}", cause=cause)
+        result = _ended(known, began, outcome="failed", summary=f"{given.nevr}: {cause}", cause=cause)
     else:
         rpms = tuple(artifact_store.described(path, url) for path in built.rpms)
         many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"

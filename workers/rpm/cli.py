@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,9 @@ def build(
 
     try:
         result = _build(target_name, source, srpm, trial, site_name, state_folder)
-    except (CannotRun, DidNotHold) as error:
+    except (CannotRun, CheckFailed) as error:
         if json_file is not None:
-            outcome = "cannot-run" if isinstance(error, CannotRun) else "not-held"
+            outcome = "cannot-run" if isinstance(error, CannotRun) else "failed"
             first = str(error).splitlines()[0]
             BuildResult(outcome=outcome, summary=first, cause=first, target=target_name, package="", nevr="").write(
                 json_file
@@ -56,8 +56,8 @@ def build(
         result.write(json_file)
     for log in result.logs:
         click.echo(f"  {log.url}")
-    if result.outcome != "held":
-        raise DidNotHold(f"{result.nevr} on {result.target}: {result.cause}")
+    if result.outcome != "passed":
+        raise CheckFailed(f"{result.nevr} on {result.target}: {result.cause}")
     click.echo(f"{result.summary}{' (reused)' if result.reused else ''}")
     click.echo(f"  {result.url}")
 
@@ -129,5 +129,5 @@ def _make_trees(site: Site, targets: Sequence[Target], json_file: Path | None) -
     if json_file is not None:
         result.write(json_file)
     click.echo(describe(site, result))
-    if result.outcome != "held":
+    if result.outcome != "passed":
         raise failure(result)

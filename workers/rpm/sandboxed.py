@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from config.models import Site, Target
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import CommandFailed
 from workers.repository import buildroot
 from workers.repository.buildroot import Package
@@ -92,4 +92,4 @@ class Sandbox:
                 log=log,
             )
         except CommandFailed as error:
-            raise DidNotHold(f"the buildroot could not be installed: {logs.cause(error.done.output)}") from error
+            raise CheckFailed(f"the buildroot could not be installed: {logs.cause(error.done.output)}") from error

@@ -83,7 +83,7 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
         )
     except CannotRun as error:
         raise CannotRun(
-            f"the {what} could not be made: {error.what}", _way_out(error.what, base, error.mend)
+            f"the {what} could not be made: {error.what}", _way_out(error.what, base, error.hint)
         ) from error
     except CommandFailed as error:
         lines = error.done.output.splitlines()
@@ -126,7 +126,7 @@ def _fetch(lists: AptRoot, target: Target, base: Tree, debs: Path) -> None:
         wanted = lists.closure(list(cross_packages(target)), base.base / "var/lib/dpkg/status")
     except CannotRun as error:
         # Lists from before the base was made may name older packages than it has, which cannot be installed beside it.
-        raise MirrorDisagrees(error.what, error.mend, passing=False) from None
+        raise MirrorDisagrees(error.what, error.hint, passing=False) from None
     newer = sorted({line.split()[0] for line in listed_packages(base.base)} & set(wanted))
     if newer:
         say(f"layer of {target.name}: newer than in the base: {', '.join(newer)}")

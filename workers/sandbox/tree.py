@@ -123,7 +123,7 @@ def _make(suite: str, partial: Path) -> None:
     try:
         apt.with_lists(suite, native_arch(), lambda lists: _bootstrap(lists, root))
     except CannotRun as error:
-        raise CannotRun(f"the sandbox's base could not be made: {error.what}", error.mend) from error
+        raise CannotRun(f"the sandbox's base could not be made: {error.what}", error.hint) from error
     for folder in ("builddir", "etc/rpm", "usr/lib64/pkgconfig", "var/lib/rpm"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for mount_point in ("etc/rpmrc", "etc/rpm/macros"):

@@ -21,11 +21,11 @@ def make_trees(site: Site, targets: Sequence[Target]) -> SandboxResult:
     began = time.monotonic()
     base = base_tree(site)
     made = tuple(_made(site, target) for target in targets)
-    failed = [tree for tree in made if tree.outcome != "held"]
-    usable = ", ".join(tree.target for tree in made if tree.outcome == "held") or "none"
+    failed = [tree for tree in made if tree.outcome != "passed"]
+    usable = ", ".join(tree.target for tree in made if tree.outcome == "passed") or "none"
     missing = f"; none for {', '.join(tree.target for tree in failed)}" if failed else ""
     return SandboxResult(
-        outcome="cannot-run" if failed else "held",
+        outcome="cannot-run" if failed else "passed",
         summary=f"sandbox trees ready: {usable}{missing}",
         cause=failed[0].cause if failed else "",
         seconds=time.monotonic() - began,
@@ -41,8 +41,8 @@ def _made(site: Site, target: Target) -> TargetTree:
     try:
         made = target_tree(site, target)
     except (CannotRun, OSError) as error:
-        what, way_out = (error.what, error.mend) if isinstance(error, CannotRun) else (str(error), "")
-        return TargetTree(target=target.name, outcome="cannot-run", cause=what, way_out=way_out)
+        what, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
+        return TargetTree(target=target.name, outcome="cannot-run", cause=what, hint=hint)
     layers = made.lower[:-1]
     return TargetTree(
         target=target.name,
@@ -62,7 +62,7 @@ def describe(site: Site, result: SandboxResult) -> str:
         f"{_megabytes(result.size)}, made {days:.1f} days ago: {result.path}"
     ]
     for tree in result.targets:
-        if tree.outcome != "held":
+        if tree.outcome != "passed":
             what = "none: see below"
         elif tree.path:
             what = f"{tree.identity[:12]}  {tree.packages:4} packages more, {_megabytes(tree.size)}: {tree.path}"
@@ -74,10 +74,10 @@ def describe(site: Site, result: SandboxResult) -> str:
 
 def failure(result: SandboxResult) -> CannotRun:
     """What could not be made and why, target by target."""
-    failed = [tree for tree in result.targets if tree.outcome != "held"]
+    failed = [tree for tree in result.targets if tree.outcome != "passed"]
     lines = [result.summary]
     for tree in failed:
-        lines += [f"  {tree.target}: {tree.cause}", *([f"    → {tree.way_out}"] if tree.way_out else [])]
+        lines += [f"  {tree.target}: {tree.cause}", *([f"    → {tree.hint}"] if tree.hint else [])]
     again = " ".join(f"--target {tree.target}" for tree in failed)
     return CannotRun("\n".join(lines), f"the other targets can be built; make these again: kitten sandbox {again}")
 

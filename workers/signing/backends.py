@@ -154,7 +154,7 @@ def unlock(home: Path, listening: Path, passphrase: bytes) -> None:
             raise CannotRun(f"gpg-agent does not take the passphrase: {answer}", "see gpg-agent.conf of the home")
 
 
-def try_out(home: Path, fingerprint: str, way_out: str, *, asks: bool) -> None:
+def try_out(home: Path, fingerprint: str, hint: str, *, asks: bool) -> None:
     """Sign something of no meaning, so that a wrong passphrase is found before anything is begun.
 
     :param asks: whether the home's own pinentry answers for the PIN; no other is ever asked.
@@ -166,7 +166,7 @@ def try_out(home: Path, fingerprint: str, way_out: str, *, asks: bool) -> None:
         pinentry = () if asks else ("--pinentry-mode", "cancel")
         gpg(home, *pinentry, "--local-user", fingerprint, "--output", signature, "--detach-sign", probe)
     except CannotRun as error:
-        raise CannotRun(f"the key {fingerprint} does not sign: {error.what}", way_out) from None
+        raise CannotRun(f"the key {fingerprint} does not sign: {error.what}", hint) from None
     finally:
         probe.unlink()
         signature.unlink(missing_ok=True)

@@ -22,12 +22,12 @@ def read(secret: Secret, state: Path, what: str) -> bytes:
         return _of_vault(secret.vault, state, what)
     if secret.credential:
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        way_out = f"give the service LoadCredentialEncrypted={secret.credential}:FILE (systemd.exec)"
+        hint = f"give the service LoadCredentialEncrypted={secret.credential}:FILE (systemd.exec)"
         if not folder:
-            raise CannotRun(f"{what}: no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)", way_out)
+            raise CannotRun(f"{what}: no systemd credentials here ($CREDENTIALS_DIRECTORY is not set)", hint)
         path = Path(folder, secret.credential)
         if not path.is_file():
-            raise CannotRun(f"{what}: there is no credential {secret.credential}", way_out)
+            raise CannotRun(f"{what}: there is no credential {secret.credential}", hint)
         return _content(path, what)
     return _of_file(state / (secret.file or ""), what)
 

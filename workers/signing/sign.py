@@ -157,8 +157,8 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
         if signing.backend == "gpg" and signing.passphrase:
             backends.unlock(home, listening, secrets.read(signing.passphrase, state, "the passphrase"))
         if signing.backend == "pkcs11" or signing.secret or signing.passphrase:
-            way_out = "is the PIN right?" if signing.backend == "pkcs11" else "is the passphrase in signing.yaml right?"
-            backends.try_out(home, fingerprint, way_out, asks=signing.backend == "pkcs11")
+            hint = "is the PIN right?" if signing.backend == "pkcs11" else "is the passphrase in signing.yaml right?"
+            backends.try_out(home, fingerprint, hint, asks=signing.backend == "pkcs11")
         if isinstance(backend, _GnuPG):
             backend.key = fingerprint
         yield Signer(fingerprint, armored(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
@@ -217,8 +217,8 @@ class _Elsewhere:
             run(words, env={**os.environ, "PYTHONPATH": path}, timeout=60 + 2 * self._remote.timeout * count)
         except CommandFailed as error:
             if failure.exists():
-                what, _, mend = failure.read_text(encoding="utf-8").partition("\n  → ")
-                raise CannotRun(what, mend) from None
+                what, _, hint = failure.read_text(encoding="utf-8").partition("\n  → ")
+                raise CannotRun(what, hint) from None
             lines = error.done.output.strip().splitlines()
             raise CannotRun(
                 f"rpmsign failed: {lines[-1] if lines else error}", "see above, then publish again"

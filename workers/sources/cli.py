@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from workers.results import Outcome
@@ -60,9 +60,9 @@ def source(
         click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
         yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
         result = source_of(Request(site, package, folder, yaml, commit, patch, trial))
-    except (DidNotHold, CannotRun) as error:
+    except (CheckFailed, CannotRun) as error:
         if json_file is not None:
-            outcome: Outcome = "not-held" if isinstance(error, DidNotHold) else "cannot-run"
+            outcome: Outcome = "failed" if isinstance(error, CheckFailed) else "cannot-run"
             first = str(error).splitlines()[0].rstrip(":")
             spent = time.monotonic() - began
             SourceResult(outcome=outcome, summary=first, cause=first, seconds=spent, **known).write(json_file)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Site
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import DEVNULL, PIPE, CommandFailed, require, run, started
 from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
 
@@ -112,11 +112,11 @@ def _fetch(mirror: Path, url: str) -> None:
 def export(commit: Commit, folder: Path) -> None:
     """Write the commit's files into ``folder``, which exists and is empty.
 
-    :raises DidNotHold: for a name or link that leads out of the folder, and for a commit that holds too much.
+    :raises CheckFailed: for a name or link that leads out of the folder, and for a commit that holds too much.
     """
     entries = _list(commit)
     if (size := sum(entry.size for entry in entries)) > LARGEST:
-        raise DidNotHold(
+        raise CheckFailed(
             f"commit {commit.commit[:12]} holds {size >> 20} MiB: its tarballs belong into the lookaside cache"
         )
     content = _read(commit.mirror, [entry.name for entry in entries])
@@ -138,7 +138,7 @@ def export(commit: Commit, folder: Path) -> None:
     root = folder.resolve()
     for entry in links:  # a chain of links may lead out although each alone does not
         if not (folder / entry.path).resolve().is_relative_to(root):
-            raise DidNotHold(f"{entry.path} is a symbolic link out of the repository")
+            raise CheckFailed(f"{entry.path} is a symbolic link out of the repository")
 
 
 def _list(commit: Commit) -> list[_Entry]:
@@ -152,7 +152,7 @@ def _list(commit: Commit) -> list[_Entry]:
             continue
         parts = PurePosixPath(path).parts
         if path.startswith("/") or "\ufffd" in path or any(p in ("", ".", "..") or p.lower() == ".git" for p in parts):
-            raise DidNotHold(f"{path!r} is no name for a file of a dist-git repository")
+            raise CheckFailed(f"{path!r} is no name for a file of a dist-git repository")
         entries.append(_Entry(mode, kind, name, int(size), path))
     return entries
 
@@ -160,7 +160,7 @@ def _list(commit: Commit) -> list[_Entry]:
 def _check_link(path: str, target: str) -> None:
     where = PurePosixPath(path).parent
     if target.startswith("/") or os.path.normpath(where / target).split("/")[0] == "..":
-        raise DidNotHold(f"{path} is a symbolic link out of the repository, to {target}")
+        raise CheckFailed(f"{path} is a symbolic link out of the repository, to {target}")
 
 
 def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
@@ -187,7 +187,7 @@ def apply_patch(patch: Path, folder: Path) -> None:
     git itself refuses to write outside ``folder`` and through symbolic links.
 
     :raises CannotRun: when there is no such file.
-    :raises DidNotHold: when the patch does not apply; nothing is changed then.
+    :raises CheckFailed: when the patch does not apply; nothing is changed then.
     """
     if not patch.is_file():
         raise CannotRun(f"no patch {patch}", "give a file that git diff or git format-patch wrote")
@@ -201,4 +201,4 @@ def apply_patch(patch: Path, folder: Path) -> None:
         check=False,
     )
     if done.status != 0:
-        raise DidNotHold(f"the patch {patch.name} does not apply: {complaint(done)}")
+        raise CheckFailed(f"the patch {patch.name} does not apply: {complaint(done)}")

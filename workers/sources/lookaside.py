@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from config.models import Lookaside, Site
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 LARGEST = 4 * 1024**3
 """Bytes of one file from the network; a server that sends more is not sending a tarball."""
@@ -52,7 +52,7 @@ class _Wrong(Exception):
 def parse(text: str) -> tuple[Tarball, ...]:
     """The lines of a ``sources`` file: ``SHA512 (FILE) = CHECKSUM``, as ``sha512sum --tag FILE`` writes them.
 
-    :raises DidNotHold: naming the line, for anything else.
+    :raises CheckFailed: naming the line, for anything else.
     """
     found: dict[str, Tarball] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -60,23 +60,23 @@ def parse(text: str) -> tuple[Tarball, ...]:
         if not words or words.startswith("#"):
             continue
         where = f"sources:{number}: "
-        mend = "; write SHA512 (FILE) = CHECKSUM, as sha512sum --tag FILE does"
+        hint = "; write SHA512 (FILE) = CHECKSUM, as sha512sum --tag FILE does"
         if _OLD_LINE.fullmatch(words):
-            raise DidNotHold(f"{where}an MD5 checksum, which proves nothing: such a file can be forged{mend}")
+            raise CheckFailed(f"{where}an MD5 checksum, which proves nothing: such a file can be forged{hint}")
         if not (match := _LINE.fullmatch(words)):
-            raise DidNotHold(f"{where}{words[:80]!r} is no checksum line{mend}")
+            raise CheckFailed(f"{where}{words[:80]!r} is no checksum line{hint}")
         if match["algorithm"] != "SHA512":
-            raise DidNotHold(f"{where}{match['algorithm']} is not taken, SHA512 is{mend}")
+            raise CheckFailed(f"{where}{match['algorithm']} is not taken, SHA512 is{hint}")
         if not _FILE.fullmatch(match["file"]):
-            raise DidNotHold(
+            raise CheckFailed(
                 f"{where}{match['file']!r} is not the plain name of a file: letters, digits and ._+~^- only"
             )
         if not re.fullmatch(r"[0-9a-f]{128}", match["checksum"]):
-            raise DidNotHold(
+            raise CheckFailed(
                 f"{where}{match['checksum'][:20]!r}… is not a SHA-512: 128 hexadecimal digits in lower case"
             )
         if match["file"] in found:
-            raise DidNotHold(f"{where}{match['file']} is named twice")
+            raise CheckFailed(f"{where}{match['file']} is named twice")
         found[match["file"]] = Tarball(match["file"], match["checksum"])
     return tuple(found.values())
 
@@ -84,7 +84,7 @@ def parse(text: str) -> tuple[Tarball, ...]:
 def fetch(site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> None:
     """Put a tarball at ``to``, from the cache or from the first of the site's lookasides that has it.
 
-    :raises DidNotHold: when a place has the file with another checksum, and none has the right one.
+    :raises CheckFailed: when a place has the file with another checksum, and none has the right one.
     :raises CannotRun: when no place has it or can be reached; one line for each says why.
     """
     for attempt in (1, 2):
@@ -127,7 +127,7 @@ def _find(site: Site, package: str, tarball: Tarball, state: Path, folder: Path)
     list_of_tried = "".join(f"\n    {line}" for line in tried) or "\n    sources.yaml names no lookaside"
     if wrong:
         others = f"; asked:{list_of_tried}" if len(tried) > 1 else ""
-        raise DidNotHold(f"wrong checksum: {wrong}{others}")
+        raise CheckFailed(f"wrong checksum: {wrong}{others}")
     raise CannotRun(
         f"{tarball.file} of {package} is in none of the lookasides:{list_of_tried}",
         "put it into one of them, or mend lookaside in sources.yaml",

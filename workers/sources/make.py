@@ -14,7 +14,7 @@ from config.identity import identity_of
 from config.models import Package, Site
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
-from workers.base.errors import DidNotHold
+from workers.base.errors import CheckFailed
 from workers.results import SourceResult
 from workers.sources import distgit, lookaside, srpm, store
 
@@ -46,7 +46,7 @@ class _WorkTree:
 def source_of(request: Request) -> SourceResult:
     """The source package of a commit.
 
-    :raises DidNotHold: what the commit, the patch or a tarball says cannot become a source package of this site.
+    :raises CheckFailed: what the commit, the patch or a tarball says cannot become a source package of this site.
     :raises CannotRun: a tarball cannot be had, or the sandbox cannot be made.
     """
     from workers.sandbox.bubblewrap import scratch
@@ -112,9 +112,9 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
     try:
         tarballs = lookaside.parse(file.read_text(encoding="utf-8")) if file.is_file() else ()
     except UnicodeDecodeError:
-        raise DidNotHold("sources: not a text in UTF-8") from None
+        raise CheckFailed("sources: not a text in UTF-8") from None
     if twice := [tarball.file for tarball in tarballs if (folder / tarball.file).exists()]:
-        raise DidNotHold(f"sources names {twice[0]}, which dist-git holds as well: keep one of them")
+        raise CheckFailed(f"sources names {twice[0]}, which dist-git holds as well: keep one of them")
     return tarballs
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Package, Site
-from config.placement import decide, way_out
-from workers.base.errors import DidNotHold
+from config.placement import decide, hint
+from workers.base.errors import CheckFailed
 from workers.base.run import CommandFailed
 
 RECIPE = 2
@@ -48,12 +48,12 @@ class SourcePackage:
 def only_spec(folder: Path) -> Path:
     """The one spec of a work tree.
 
-    :raises DidNotHold: when there is none, or more than one.
+    :raises CheckFailed: when there is none, or more than one.
     """
     specs = sorted(path for path in folder.glob("*.spec") if path.is_file())
     if len(specs) != 1:
         found = ", ".join(path.name for path in specs) or "none"
-        raise DidNotHold(f"a dist-git repository holds one spec in its top folder, found: {found}")
+        raise CheckFailed(f"a dist-git repository holds one spec in its top folder, found: {found}")
     return specs[0]
 
 
@@ -73,7 +73,7 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
 
     :param scratch: an empty folder, rpm's working folder.
     :param seconds: time that each file of the source package carries, s since 1970.
-    :raises DidNotHold: with the spec's own error, file and line first.
+    :raises CheckFailed: with the spec's own error, file and line first.
     """
     from workers.sandbox.bubblewrap import run_in_base
 
@@ -94,10 +94,10 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
         what = (
             f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
         )
-        raise DidNotHold(what) from None
+        raise CheckFailed(what) from None
     nevr, name = (scratch / "answers" / "name").read_text().split()
     if name != package.name:
-        raise DidNotHold(f"{spec.name} names its package {name}; the repository is {package.name}'s")
+        raise CheckFailed(f"{spec.name} names its package {name}; the repository is {package.name}'s")
     required = (scratch / "answers" / "requires").read_text().splitlines()
     binaries = (scratch / "answers" / "binaries").read_text().split()
     return SourcePackage(
@@ -132,10 +132,10 @@ def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) 
     """Compare what a spec makes with what the configuration lists.
 
     :param file: the package's YAML, for the message.
-    :raises DidNotHold: for a package that is made and not listed.
+    :raises CheckFailed: for a package that is made and not listed.
     """
     if package.binaries and (strays := sorted(set(made) - set(package.binaries))):
-        raise DidNotHold(
+        raise CheckFailed(
             f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or drop from the spec"
         )
 
@@ -145,7 +145,7 @@ def check_placement(site: Site, package: Package, spec: str, made: Iterable[str]
 
     Where a package is published already decides as well, but is not known here: what is published was placed once.
 
-    :raises DidNotHold: naming each binary package that nothing places, and what to add where.
+    :raises CheckFailed: naming each binary package that nothing places, and what to add where.
     """
     homeless = {
         binary
@@ -154,9 +154,9 @@ def check_placement(site: Site, package: Package, spec: str, made: Iterable[str]
         if decide(site.repositories, package, binary, target.name) is None
     }
     if homeless:
-        lines = [f"add {way_out(package.name, binary)}" for binary in sorted(homeless)]
+        lines = [f"add {hint(package.name, binary)}" for binary in sorted(homeless)]
         what = f"{spec} of {package.name} makes {', '.join(sorted(homeless))}, which nothing places in a repository"
-        raise DidNotHold(f"{what}: {'; '.join(lines)}")
+        raise CheckFailed(f"{what}: {'; '.join(lines)}")
 
 
 def pack_tests(folder: Path, to: Path, seconds: int) -> bool:

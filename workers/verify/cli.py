@@ -10,7 +10,7 @@ import click
 
 from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from workers.results import VerifyResult
@@ -76,8 +76,8 @@ def verify(
         html_file.write_text(page(result), encoding="utf-8", errors="replace")
     if json_file:
         result.write(json_file)
-    if result.outcome != "held":
-        raise DidNotHold(f"{result.summary}\n{result.cause}")
+    if result.outcome != "passed":
+        raise CheckFailed(f"{result.summary}\n{result.cause}")
     click.echo(result.summary)
 
 

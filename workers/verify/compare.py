@@ -44,15 +44,15 @@ def compare(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> tuple
         successor = path if path in new else successors.get(path)
         if successor is None:
             detail = "gone since the published build"
-            checks.append(Check(rule=RULE, file=path, outcome="held", level="INFO", detail=detail))
+            checks.append(Check(rule=RULE, file=path, outcome="passed", level="INFO", detail=detail))
             continue
         losses = list(_losses(before, new[successor]))
         unchanged += not losses
         for level, detail in losses:
-            checks.append(Check(rule=RULE, file=successor, outcome="violated", level=level, detail=detail))
+            checks.append(Check(rule=RULE, file=successor, outcome="failed", level=level, detail=detail))
     if unchanged:
         detail = f"{unchanged} files lost nothing since the published build"
-        checks.append(Check(rule=RULE, file="", outcome="held", detail=detail))
+        checks.append(Check(rule=RULE, file="", outcome="passed", detail=detail))
     return tuple(checks)
 
 

@@ -194,22 +194,22 @@ def judge_required(site: Site, target: Target, held: Sequence[Held], absent: Map
     required = site.required_of(target)
     if not required:
         detail = f"nothing was checked: repositories.yaml requires no package of {target.name}"
-        return (Check(rule=RULE, file="", outcome="violated", detail=detail),)
+        return (Check(rule=RULE, file="", outcome="failed", detail=detail),)
     checks = []
     for repository, package in required:
         file = f"{repository}: {package}"
         if package in by_repository.get(repository, ()):
-            checks.append(Check(rule=RULE, file=file, outcome="held"))
+            checks.append(Check(rule=RULE, file=file, outcome="passed"))
             continue
         if repository not in by_repository and repository not in absent:
             checks.append(Check(rule=RULE, file=file, outcome="skipped", reason="repository-not-given"))
             continue
         detail = _suggestion(site, repository, package, by_repository, absent)
-        checks.append(Check(rule=RULE, file=file, outcome="violated", detail=detail))
+        checks.append(Check(rule=RULE, file=file, outcome="failed", detail=detail))
     if all(check.outcome == "skipped" for check in checks):
         detail = "nothing was checked: none of the repositories requires a package"
-        checks.append(Check(rule=RULE, file="", outcome="violated", detail=detail))
-    return tuple(sorted(checks, key=lambda check: check.outcome != "violated"))
+        checks.append(Check(rule=RULE, file="", outcome="failed", detail=detail))
+    return tuple(sorted(checks, key=lambda check: check.outcome != "failed"))
 
 
 def _suggestion(

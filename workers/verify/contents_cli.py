@@ -10,7 +10,7 @@ import click
 
 from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
     from config.models import Site, Target
@@ -79,7 +79,7 @@ def contents(
     findings = report.findings(checks)
     click.echo(report.text(checks))
     result = ContentsResult(
-        outcome="not-held" if findings else "held",
+        outcome="failed" if findings else "passed",
         summary=_summary(target, checks, "device list" if hardware_list else "required package"),
         seconds=round(time.monotonic() - begun, 3),
         cause=report.cause(findings[0]) if findings else "",
@@ -90,13 +90,13 @@ def contents(
     if json_file:
         result.write(json_file)
     if findings:
-        raise DidNotHold(f"{result.summary}\n{result.cause}")
+        raise CheckFailed(f"{result.summary}\n{result.cause}")
     click.echo(result.summary)
 
 
 def _summary(target: Target, checks: Sequence[Check], what: str) -> str:
-    held = sum(check.outcome == "held" for check in checks)
-    wrong = sum(check.outcome == "violated" for check in checks)
+    held = sum(check.outcome == "passed" for check in checks)
+    wrong = sum(check.outcome == "failed" for check in checks)
     return f"{target.name}: {held} {what}{'' if held == 1 else 's'} held, {wrong} finding{'' if wrong == 1 else 's'}"
 
 

@@ -118,7 +118,7 @@ def gather(files: Sequence[Path], scratch: Path, debuginfo: Sequence[Path] = ())
         try:
             collected.add(file, only_debug=file in debuginfo)
         except MalformedError as error:
-            collected.broken.append(Check(rule="payload", file=file.name, outcome="violated", detail=str(error)))
+            collected.broken.append(Check(rule="payload", file=file.name, outcome="failed", detail=str(error)))
     return collected.evidence()
 
 
@@ -183,7 +183,7 @@ class _Collection:
             elif _is_module_list(PurePosixPath(path).name):
                 self._modules.append((path, content))
         except MalformedError as error:
-            self.broken.append(Check(rule="elf", file=name, outcome="violated", detail=str(error)))
+            self.broken.append(Check(rule="elf", file=name, outcome="failed", detail=str(error)))
 
     def _elf(self, item: Item, only_debug: bool) -> None:
         if item.path.endswith(".ko") and not only_debug:

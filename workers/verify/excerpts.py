@@ -32,7 +32,7 @@ def with_excerpts(checks: Sequence[Check], items: Mapping[str, Item]) -> tuple[C
     for check in checks:
         places = check.places[:listed]
         listed -= len(places)
-        if check.outcome == "violated" and check.rule in (frames.RULE, isa.RULE) and check.file in items:
+        if check.outcome == "failed" and check.rule in (frames.RULE, isa.RULE) and check.file in items:
             count = min(SHOWN, shown, len(places))
             shown -= count
             places = (*_shown(check.rule, places[:count], items[check.file]), *places[count:])

@@ -149,7 +149,7 @@ def judge_hardware(devices: Sequence[PciDevice], kernel: Kernel, file: str) -> t
     """
     if not kernel.modules:
         detail = "nothing was checked: no kernel module was found"
-        return (*_unread(kernel, file), Check(rule=RULE, file=file, outcome="violated", detail=detail))
+        return (*_unread(kernel, file), Check(rule=RULE, file=file, outcome="failed", detail=detail))
     claims: dict[int | None, list[tuple[Module, tuple[int | None, ...]]]] = {}
     for module in kernel.modules.values():
         for pattern in module.patterns:
@@ -165,7 +165,7 @@ def judge_hardware(devices: Sequence[PciDevice], kernel: Kernel, file: str) -> t
     if supported:
         drivers = ", ".join(f"{driver} {count}" for driver, count in sorted(supported.items()))
         detail = f"{supported.total()} of {len(devices)} devices: {drivers}"
-        checks.append(Check(rule=RULE, file=file, outcome="held", detail=detail))
+        checks.append(Check(rule=RULE, file=file, outcome="passed", detail=detail))
     return tuple(checks)
 
 
@@ -179,15 +179,15 @@ def _judge_device(
     what = f"{device} {device.name} (line {device.line})"
     if covering:
         detail = f"{what}: {', '.join(sorted(covering))} claims it, not {device.driver}"
-        return Check(rule=RULE, file=file, outcome="violated", level="VERIFY", detail=detail)
+        return Check(rule=RULE, file=file, outcome="failed", level="VERIFY", detail=detail)
     partly = [p for m, p in claims if wanted in (m.name, *m.other_names) and overlaps(p, device.fields)]
     if partly:
         detail = f"{what}: {device.driver} claims only some of these devices; name them one by one in the list"
-        return Check(rule=RULE, file=file, outcome="violated", level="VERIFY", detail=detail)
+        return Check(rule=RULE, file=file, outcome="failed", level="VERIFY", detail=detail)
     built = any(wanted in (module.name, *module.other_names) for module in kernel.modules.values())
     how = "its device table lacks it: see the patch that brings the device back"
     missing = f"{device.driver} does not claim it; {how}" if built else f"the kernel has no module {device.driver}"
-    return Check(rule=RULE, file=file, outcome="violated", detail=f"{what}: {missing}")
+    return Check(rule=RULE, file=file, outcome="failed", detail=f"{what}: {missing}")
 
 
 def covers(pattern: Sequence[int | None], fields: Sequence[int | None]) -> bool:
@@ -202,4 +202,4 @@ def overlaps(pattern: Sequence[int | None], fields: Sequence[int | None]) -> boo
 
 def _unread(kernel: Kernel, file: str) -> Iterator[Check]:
     for problem in kernel.problems:
-        yield Check(rule=RULE, file=file, outcome="violated", detail=problem)
+        yield Check(rule=RULE, file=file, outcome="failed", detail=problem)

@@ -37,7 +37,7 @@ def judge(
         checks += of_file
         proofs.append(proof)
     if all(check.outcome == "skipped" for check in checks):
-        checks.append(Check(rule="proof", file="", outcome="violated", detail="nothing was checked"))
+        checks.append(Check(rule="proof", file="", outcome="failed", detail="nothing was checked"))
     checks += exemption_checks(promise.exceptions)
     if promise.opted_out:
         opted = Check(
@@ -63,7 +63,7 @@ def judge_file(
     fits = facts.machine == target.elf_machine or (
         facts.format == "efi" and (facts.machine, target.elf_machine) == ("EM_386", "EM_X86_64")
     )
-    checks = [Check(rule="elf", file=item.name, outcome="violated", detail=problem) for problem in facts.problems]
+    checks = [Check(rule="elf", file=item.name, outcome="failed", detail=problem) for problem in facts.problems]
     checks.append(answer("elf-machine", item.name, fits, f"{facts.machine}; {target.name} is {target.elf_machine}"))
     checks += judge_traits(target, item.name, facts, installed)
     units = declared.verdicts(promise, file)
@@ -77,7 +77,7 @@ def judge_file(
         file=item.name,
         build_id=facts.traits.build_id,
         level=file.level,
-        units=sum(unit.outcome == "held" for unit in units),
+        units=sum(unit.outcome == "passed" for unit in units),
         functions=framing.functions if framing else 0,
         framed=framing.framed if framing else 0,
         leaf=framing.leaf if framing else 0,

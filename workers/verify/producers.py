@@ -49,7 +49,7 @@ class UnitVerdict:
 
     family: str
     """Whose rule applies: ``gnu``, ``clang``, ``lto-partition``, a language, or empty for a compiler nobody knows here."""
-    outcome: Literal["held", "violated", "skipped"]
+    outcome: Literal["passed", "failed", "skipped"]
     reason: str = ""
     """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``, ``cgo``."""
     missing: tuple[str, ...] = ()
@@ -73,18 +73,18 @@ def judged(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVe
     name = unit.name or "(no name)"
     if not unit.producer and unit.name.endswith(".dwo"):
         why = f"{name}, which no package keeps, holds the flags of a unit: compile without -gsplit-dwarf"
-        return UnitVerdict(of, "violated", missing=tuple(wanted), detail=why)
+        return UnitVerdict(of, "failed", missing=tuple(wanted), detail=why)
     words = flags_of(unit)
     if not words and of == "gnu" and beside_go:
         return UnitVerdict(of, "skipped", "cgo")
     missing = missing_flags(words, wanted)
     if not missing:
-        return UnitVerdict(of, "held")
+        return UnitVerdict(of, "passed")
     what = f"{name} lacks {' '.join(missing)}"
     if not words and of in ("gnu", "clang"):
         how = "-grecord-gcc-switches" if of == "gnu" else "-grecord-command-line"
         what = f"{name} records no flags: compile with {how}"
-    return UnitVerdict(of, "violated", missing=missing, detail=f"{what}; compiled by: {unit.producer or '(unknown)'}")
+    return UnitVerdict(of, "failed", missing=missing, detail=f"{what}; compiled by: {unit.producer or '(unknown)'}")
 
 
 def family(unit: Unit) -> str:

@@ -35,7 +35,7 @@ class Promise:
 
     def unless_excepted(self, item: Item, check: Check) -> Check:
         """A violation of a whole file becomes a skip where an exception covers it."""
-        if check.outcome != "violated" or not self.exceptions.entries:
+        if check.outcome != "failed" or not self.exceptions.entries:
             return check
         entry = self.exceptions.cover(check.rule, item.path)
         if entry is None:
@@ -74,7 +74,7 @@ def skipped(rule: str, item: Item, reason: str, detail: str = "", places: Sequen
 
 def answer(rule: str, file: str, held: bool, detail: str) -> Check:
     """A question with a plain answer."""
-    return Check(rule=rule, file=file, outcome="held" if held else "violated", detail=detail)
+    return Check(rule=rule, file=file, outcome="passed" if held else "failed", detail=detail)
 
 
 def functions(number: int) -> str:

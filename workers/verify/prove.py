@@ -62,7 +62,7 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     checks = with_excerpts(checks, {item.name: item for item in evidence.items})
     findings = report.findings(checks)
     return VerifyResult(
-        outcome="not-held" if findings else "held",
+        outcome="failed" if findings else "passed",
         summary=report.summary(request.target.isa_level, proofs, checks),
         seconds=round(time.monotonic() - begun, 3),
         cause=report.cause(findings[0]) if findings else "",
@@ -87,7 +87,7 @@ def _opted_out(request: Request, spec: str) -> tuple[str, Sequence[Check]]:
     try:
         found = [one for one in opt_outs(spec) if one.applies_to(request.target.rpm_arch)]
     except MalformedError as error:
-        return "", (Check(rule="spec", file="", outcome="violated", detail=str(error)),)
+        return "", (Check(rule="spec", file="", outcome="failed", detail=str(error)),)
     return (str(found[0]) if found else ""), ()
 
 

@@ -52,9 +52,9 @@ def test_apparmors_restriction_is_one_line_with_both_ways_out(
     assert found is not None
     assert line in found.what
     assert "AppArmor" in found.what
-    assert "\n" not in found.what + found.mend
-    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in found.mend
-    assert "AppArmor profile" in found.mend
+    assert "\n" not in found.what + found.hint
+    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in found.hint
+    assert "AppArmor profile" in found.hint
 
 
 @pytest.mark.usefixtures("ordinary")
@@ -68,7 +68,7 @@ def test_without_that_restriction_apparmor_is_not_blamed(
     found = namespace.refusal(Completed(("unshare",), 1, "unshare: unshare failed: No space left on device\n"))
     assert found is not None
     assert "AppArmor" not in found.what
-    assert "user.max_user_namespaces" in found.mend
+    assert "user.max_user_namespaces" in found.hint
 
 
 def test_a_program_that_fails_in_a_namespace_is_no_refusal() -> None:
@@ -120,7 +120,7 @@ def test_a_host_without_namespaces_is_one_line() -> None:
 def test_without_other_ids_the_administrators_command_is_shown() -> None:
     error = namespace.need_of_other_ids("mail-1-1.noarch has files of mail")
     assert isinstance(error, CannotRun)
-    assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " in error.mend
+    assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " in error.hint
 
 
 _CALLER = """

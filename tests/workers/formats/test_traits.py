@@ -71,7 +71,7 @@ def said(
 ) -> tuple[str, ...]:
     """Outcome, and grade of a finding or reason of a skip."""
     check = judged(name, of, file, owned)[rule]
-    if check.outcome == "violated":
+    if check.outcome == "failed":
         assert check.detail
         return check.outcome, check.grade
     return (check.outcome, check.reason) if check.outcome == "skipped" else (check.outcome,)
@@ -85,7 +85,7 @@ def test_hardened_program_holds_everything(make: Make, name: str) -> None:
     found = traits(make(name))
     assert len(found.build_id) == 40
     assert found == Traits(found.build_id, False, "full", True, False, (), ())
-    assert {check.outcome for check in judged(name, facts(make(name))).values()} == {"held"}
+    assert {check.outcome for check in judged(name, facts(make(name))).values()} == {"passed"}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -94,7 +94,7 @@ def test_hardened_library_is_asked_everything_but_pie(make: Make, name: str) -> 
     found = traits(path)
     assert found == Traits(found.build_id, False, "full", None, False, (), ())
     outcomes = {rule: check.outcome for rule, check in judged(name, facts(path)).items()}
-    assert outcomes == dict.fromkeys(RULES, "held") | {"pie": "skipped"}
+    assert outcomes == dict.fromkeys(RULES, "passed") | {"pie": "skipped"}
     assert said(name, facts(path), "pie") == ("skipped", "library")
 
 
@@ -105,7 +105,7 @@ def test_hardened_library_is_asked_everything_but_pie(make: Make, name: str) -> 
 def test_missing_build_id(make: Make, name: str, tmp_path: Path) -> None:
     path = tmp_path / "it"
     run([tool(name, "objcopy"), "--remove-section", ".note.gnu.build-id", make(name), path])
-    assert said(name, facts(path), "build-id") == ("violated", "BAD")
+    assert said(name, facts(path), "build-id") == ("failed", "BAD")
     assert said(name, replace(facts(path), has_code=False), "build-id") == ("skipped", "no-code")
 
 
@@ -113,7 +113,7 @@ def test_missing_build_id(make: Make, name: str, tmp_path: Path) -> None:
 def test_executable_stack(make: Make, name: str) -> None:
     path = make(name, (*HARDENED, "-Wl,-z,execstack"))
     assert traits(path).executable_stack is True
-    assert said(name, facts(path), "executable-stack") == ("violated", "BAD")
+    assert said(name, facts(path), "executable-stack") == ("failed", "BAD")
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -128,7 +128,7 @@ def test_assembler_source_that_says_nothing_of_the_stack(name: str, tmp_path: Pa
         run([tool(name, "gcc"), "-c", "it.s"], cwd=tmp_path)
         of = facts(tmp_path / "it.o")
         assert of.traits.executable_stack is executable
-        expected = ("violated", "BAD") if executable else ("held",)
+        expected = ("failed", "BAD") if executable else ("passed",)
         assert said(name, of, "executable-stack", "it:/usr/lib64/libit.a(it.o)") == expected
         assert said(name, of, "executable-stack", "it:/usr/lib64/it.o") == expected
         assert said(name, of, "executable-stack", "it:/usr/lib/grub/it.mod") == ("skipped", "object")
@@ -138,9 +138,9 @@ def test_assembler_source_that_says_nothing_of_the_stack(name: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("link", "relro", "verdict"),
     [
-        (("-Wl,-z,norelro",), "none", ("violated", "BAD")),
-        (("-Wl,-z,relro,-z,lazy",), "partial", ("violated", "VERIFY")),
-        (("-Wl,-z,relro,-z,now",), "full", ("held",)),
+        (("-Wl,-z,norelro",), "none", ("failed", "BAD")),
+        (("-Wl,-z,relro,-z,lazy",), "partial", ("failed", "VERIFY")),
+        (("-Wl,-z,relro,-z,now",), "full", ("passed",)),
     ],
 )
 def test_relro(make: Make, name: str, link: tuple[str, ...], relro: str, verdict: tuple[str, ...]) -> None:
@@ -160,8 +160,8 @@ def test_nothing_is_left_to_bind_so_relro_is_full_without_now(make: Make, name: 
 def test_program_at_a_fixed_address(make: Make, name: str) -> None:
     path = make(name, ("-no-pie", "-Wl,-z,relro,-z,now"), options=("-fno-pie",))
     assert traits(path).pie is False
-    assert said(name, facts(path), "pie") == ("violated", "VERIFY")
-    assert said(name, facts(path), "relro") == ("held",)
+    assert said(name, facts(path), "pie") == ("failed", "VERIFY")
+    assert said(name, facts(path), "relro") == ("passed",)
     assert said(name, facts(path), "pie", "kernel:/boot/vmlinux") == ("skipped", "kernel-image")
 
 
@@ -169,10 +169,10 @@ def test_program_at_a_fixed_address(make: Make, name: str) -> None:
 def test_static_program(make: Make, name: str) -> None:
     of = facts(make(name, ("-static",), options=()))
     assert (of.traits.pie, of.traits.relro, of.traits.text_relocations) == (False, "", None)
-    assert said(name, of, "pie") == ("violated", "VERIFY")
+    assert said(name, of, "pie") == ("failed", "VERIFY")
     for rule in ("relro", "text-relocations", "rpath"):
         assert said(name, of, rule) == ("skipped", "static")
-    assert said(name, of, "executable-stack") == ("held",)
+    assert said(name, of, "executable-stack") == ("passed",)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -185,14 +185,14 @@ def test_static_pie(make: Make, name: str) -> None:
         pytest.skip(f"{name}: this gcc makes a program at a fixed address of -static-pie")
     of = facts(path)
     assert (of.traits.pie, of.traits.relro) == (True, "full")
-    assert {said(name, of, rule) for rule in RULES} == {("held",)}
+    assert {said(name, of, rule) for rule in RULES} == {("passed",)}
 
 
 def test_text_relocations_by_the_linkers_word(make: Make) -> None:
     sources = {"lib.c": "static int value; int *half(void) { return &value; }\n"}
     path = make("x86_64", ("-shared", "-Wl,-z,notext"), sources, ("-fno-pic", "-mcmodel=large"))
     assert traits(path).text_relocations is True
-    assert said("x86_64", facts(path), "text-relocations") == ("violated", "BAD")
+    assert said("x86_64", facts(path), "text-relocations") == ("failed", "BAD")
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -228,32 +228,32 @@ def test_empty_entry_is_kept_and_an_empty_rpath_is_none(make: Make) -> None:
 @pytest.mark.parametrize(
     ("entries", "owned", "verdict", "grade"),
     [
-        (["/usr/lib64/it"], [], "held", "OK"),
-        (["/lib64/it"], [], "held", "OK"),
-        (["/usr/libexec/it"], [], "held", "OK"),
-        (["$ORIGIN/../lib64/it", "${ORIGIN}/../lib/it"], [], "held", "OK"),
-        (["/usr/$LIB/it"], [], "held", "OK"),
-        (["/opt/it/lib"], ["/opt/it/lib/libit.so"], "held", "OK"),
-        (["/opt/it/lib/deeper"], ["/opt/it/lib"], "held", "OK"),
-        (["/usr/lib64"], [], "held", "INFO"),
-        (["/lib64/"], [], "held", "INFO"),
-        (["$ORIGIN/../lib64"], [], "held", "INFO"),
-        (["/opt/it/lib"], ["/opt/other/libit.so"], "violated", "BAD"),
-        (["/opt"], ["/opt/libit.so"], "violated", "BAD"),
-        (["/tmp/lib"], ["/tmp/x"], "violated", "BAD"),
-        (["/builddir/build/BUILD/it-1/.libs"], [], "violated", "BAD"),
-        (["/usr/lib64/it", "/home/me/lib"], [], "violated", "BAD"),
-        (["/usr/lib64/../../tmp"], [], "violated", "BAD"),
-        (["$ORIGIN"], [], "violated", "BAD"),
-        (["$ORIGIN"], ["/usr/bin/it"], "violated", "BAD"),
-        (["$ORIGIN/../../../../../../srv/x"], [], "violated", "BAD"),
-        (["/usr/lib64/$ORIGIN"], [], "violated", "BAD"),
-        (["$ORIGINS/x"], [], "violated", "BAD"),
-        (["$LIB/x"], [], "violated", "BAD"),
-        ([""], [], "violated", "BAD"),
-        (["."], [], "violated", "BAD"),
-        (["lib"], [], "violated", "BAD"),
-        (["../lib"], [], "violated", "BAD"),
+        (["/usr/lib64/it"], [], "passed", "OK"),
+        (["/lib64/it"], [], "passed", "OK"),
+        (["/usr/libexec/it"], [], "passed", "OK"),
+        (["$ORIGIN/../lib64/it", "${ORIGIN}/../lib/it"], [], "passed", "OK"),
+        (["/usr/$LIB/it"], [], "passed", "OK"),
+        (["/opt/it/lib"], ["/opt/it/lib/libit.so"], "passed", "OK"),
+        (["/opt/it/lib/deeper"], ["/opt/it/lib"], "passed", "OK"),
+        (["/usr/lib64"], [], "passed", "INFO"),
+        (["/lib64/"], [], "passed", "INFO"),
+        (["$ORIGIN/../lib64"], [], "passed", "INFO"),
+        (["/opt/it/lib"], ["/opt/other/libit.so"], "failed", "BAD"),
+        (["/opt"], ["/opt/libit.so"], "failed", "BAD"),
+        (["/tmp/lib"], ["/tmp/x"], "failed", "BAD"),
+        (["/builddir/build/BUILD/it-1/.libs"], [], "failed", "BAD"),
+        (["/usr/lib64/it", "/home/me/lib"], [], "failed", "BAD"),
+        (["/usr/lib64/../../tmp"], [], "failed", "BAD"),
+        (["$ORIGIN"], [], "failed", "BAD"),
+        (["$ORIGIN"], ["/usr/bin/it"], "failed", "BAD"),
+        (["$ORIGIN/../../../../../../srv/x"], [], "failed", "BAD"),
+        (["/usr/lib64/$ORIGIN"], [], "failed", "BAD"),
+        (["$ORIGINS/x"], [], "failed", "BAD"),
+        (["$LIB/x"], [], "failed", "BAD"),
+        ([""], [], "failed", "BAD"),
+        (["."], [], "failed", "BAD"),
+        (["lib"], [], "failed", "BAD"),
+        (["../lib"], [], "failed", "BAD"),
     ],
 )
 def test_rpath_that_leads(entries: list[str], owned: list[str], verdict: str, grade: str, make: Make) -> None:
@@ -265,9 +265,9 @@ def test_rpath_that_leads(entries: list[str], owned: list[str], verdict: str, gr
 
 def test_private_library_finds_its_siblings_beside_it(make: Make) -> None:
     of = facts(make("x86_64", ("-shared", "-Wl,-rpath,$ORIGIN"), LIBRARY, ("-fPIC",)))
-    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so", ["/opt/it/libit.so"]) == ("held",)
-    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so") == ("violated", "BAD")
-    assert said("x86_64", of, "rpath", "it:/usr/lib64/it/libit.so") == ("held",)
+    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so", ["/opt/it/libit.so"]) == ("passed",)
+    assert said("x86_64", of, "rpath", "it:/opt/it/libit.so") == ("failed", "BAD")
+    assert said("x86_64", of, "rpath", "it:/usr/lib64/it/libit.so") == ("passed",)
 
 
 def test_second_rpath_is_damage(make: Make) -> None:
@@ -295,14 +295,14 @@ def test_build_path_in_what_is_loaded(make: Make, name: str) -> None:
     )
     assert found.traits.build_paths == ("/builddir/build/BUILD/it-1/main.c",)
     check = judged(name, found)["build-path"]
-    assert (check.outcome, check.grade) == ("violated", "VERIFY")
+    assert (check.outcome, check.grade) == ("failed", "VERIFY")
     assert "/builddir/build/BUILD/it-1/main.c" in check.detail
 
 
 def test_build_path_in_debug_data_is_lawful(make: Make) -> None:
     path = make("x86_64", sources=NAMES_ITSELF, options=("-fPIE", "-fdebug-prefix-map=/=/builddir/build/BUILD/"))
     assert b"/builddir/build/BUILD/" in path.read_bytes()
-    assert said("x86_64", facts(path), "build-path") == ("held",)
+    assert said("x86_64", facts(path), "build-path") == ("passed",)
 
 
 def test_build_path_in_a_stripped_file_without_section_headers(make: Make) -> None:
@@ -354,7 +354,7 @@ def test_kernel_module_is_asked_for_its_build_id_only(name: str, tmp_path: Path)
     assert of.is_module
     file = "kernel-modules:/lib/modules/6.12/kernel/it.ko"
     for rule in RULES:
-        expected = ("held",) if rule in ("build-id", "build-path") else ("skipped", "kernel-module")
+        expected = ("passed",) if rule in ("build-id", "build-path") else ("skipped", "kernel-module")
         assert said(name, of, rule, file) == expected
 
 
@@ -384,12 +384,12 @@ def test_rust_program_is_judged_like_any_but_for_the_paths_of_its_panics() -> No
     paths = ("/builddir/build/BUILD/it/vendor/x/src/lib.rs",)
     weak = Traits("ab", True, "none", False, True, (), paths)
     of = FileFacts("elf", "EM_X86_64", "ET_EXEC", True, traits=weak, units=(Unit("main.rs", "rustc", "rust"),))
-    grades = {rule: check.grade for rule, check in judged("x86_64", of).items() if check.outcome == "violated"}
+    grades = {rule: check.grade for rule, check in judged("x86_64", of).items() if check.outcome == "failed"}
     assert grades == {"executable-stack": "BAD", "relro": "BAD", "pie": "VERIFY", "text-relocations": "BAD"}
     assert said("x86_64", of, "build-path") == ("skipped", "language-rust")
     of = replace(of, traits=replace(weak, build_paths=(*paths, "/builddir/build/BUILD/it/main.c")))
     check = judged("x86_64", of)["build-path"]
-    assert (check.outcome, check.grade) == ("violated", "VERIFY")
+    assert (check.outcome, check.grade) == ("failed", "VERIFY")
     assert "main.c" in check.detail
     assert "lib.rs" not in check.detail
 

@@ -216,7 +216,7 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     with saved.ready(base, file_system.payload_archive(tests={"first.sh": FIRST.encode()}), tmp_path) as running:
         talk = running.finish(900)
     assert [(case.name, case.outcome, case.reason) for case in judge(talk, 900)] == [
-        (f"first.sh: {name}", "pass", "")
+        (f"first.sh: {name}", "passed", "")
         for name in ("a name", "a disk that nobody wrote to", "systemd runs", "the CPU of the target")
     ]
     suite = SITE.suites[[suite.name for suite in SITE.suites].index("tmt")].model_copy(update={"timeout_seconds": 120})
@@ -224,8 +224,8 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     report = tmt.run(request)
     assert report.kernel == base.image.name
     said = {case.name: case for case in report.cases}
-    assert {case.name: case.reason for case in report.cases if case.outcome == "fail"} == {}
-    assert said["/plans/all: /tests/second"].outcome == "pass"
+    assert {case.name: case.reason for case in report.cases if case.outcome == "failed"} == {}
+    assert said["/plans/all: /tests/second"].outcome == "passed"
     who = re.compile(r"^ *(kitten-[0-9a-f]{8}|[0-9a-f]{32})\r?$", re.MULTILINE)
     first, second = (who.findall(text) for text in (talk.tap.decode(), said["/plans/all: /tests/second"].detail))
     assert (len(first), len(second)) == (2, 2)

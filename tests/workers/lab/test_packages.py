@@ -178,7 +178,7 @@ def life_of(*steps: lifecycle.Step) -> lifecycle.Life:
 def test_cases_carry_the_steps_names_and_their_words():
     life = life_of(*(lifecycle.Step(label, "") for label in ("install", "verify", "smoke.sh")))
     found = {case.name: case for case in packages.judged(life, Talk(bytearray(), bytearray(TAP), "end"), 60)}
-    assert found["install"].outcome == "pass"
+    assert found["install"].outcome == "passed"
     assert found["verify"].reason == "S.5....T.  /usr/bin/pigz"
     skipped = found["smoke.sh: all"]
     assert (skipped.code, skipped.reason) == ("no-interpreter", "bats is not in the guest")
@@ -203,14 +203,14 @@ def console_cases(life: lifecycle.Life, *said: str) -> dict[str, str]:
 
 
 def test_a_core_dump_fails_unless_the_test_says_it_provokes_it():
-    assert console_cases(expecting(b"exit 0\n"), DUMP) == {"console: core-dump": "fail"}
-    assert console_cases(expecting(EXPECTS), DUMP) == {"0.sh: expects core-dump": "pass"}
-    assert console_cases(expecting(EXPECTS), "") == {"0.sh: expects core-dump": "fail"}
+    assert console_cases(expecting(b"exit 0\n"), DUMP) == {"console: core-dump": "failed"}
+    assert console_cases(expecting(EXPECTS), DUMP) == {"0.sh: expects core-dump": "passed"}
+    assert console_cases(expecting(EXPECTS), "") == {"0.sh: expects core-dump": "failed"}
 
 
 def test_one_test_s_word_excuses_no_other_test():
     found = console_cases(expecting(EXPECTS, b"exit 0\n"), DUMP, DUMP)
-    assert found == {"0.sh: expects core-dump": "pass", "console: core-dump": "fail"}
+    assert found == {"0.sh: expects core-dump": "passed", "console: core-dump": "failed"}
 
 
 def test_only_what_a_program_can_do_by_itself_can_be_announced():
@@ -240,7 +240,7 @@ def request(scratch: Path, *paths: Path) -> Request:
 @pytest.mark.guest
 def test_a_package_that_cannot_be_installed_fails_without_a_guest(needy, tmp_path):
     report = packages.run(request(tmp_path, needy))
-    failed = {case.name: case for case in report.cases if case.outcome == "fail"}
+    failed = {case.name: case for case in report.cases if case.outcome == "failed"}
     assert "nothing provides unicorn >= 2" in failed["install needy"].reason
     assert report.accelerator == "none"
 
@@ -257,4 +257,4 @@ def test_the_stand_in_speaks_for_the_guest_s_libraries(target):
 def test_a_case_of_a_skip_keeps_its_words():
     assert lifecycle.coded("hung: it did not end") == ("it did not end", "hung")
     assert lifecycle.coded("needs a printer: none here") == ("needs a printer: none here", "")
-    assert Case(name="x", outcome="skip").code == ""
+    assert Case(name="x", outcome="skipped").code == ""

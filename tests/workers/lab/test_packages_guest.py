@@ -211,14 +211,14 @@ def test_a_good_package_lives_its_whole_life(site, programs, tmp_path):
     stage(site, state, TARGET.name, str(user))
     report = packages.run(asked(site, state, new, GOOD_TESTS, tmp_path, dependents=True))
     assert outcomes(report.cases) == {
-        **dict.fromkeys(("install", "verify", "files", "libraries", "rpath", "uninstall"), "pass"),
-        **dict.fromkeys(("install published", "upgrade", "verify after upgrade"), "pass"),
-        **dict.fromkeys(GOOD_TESTS, "pass"),
-        **{f"after upgrade: {name}": "pass" for name in GOOD_TESTS},
-        **dict.fromkeys(("b-aborts.sh: expects core-dump", "after upgrade: b-aborts.sh: expects core-dump"), "pass"),
-        **{f"dependent user: {name}": "pass" for name in ("install", "use.sh", "uninstall")},
-        "install life-second": "skip",
-    }, [case for case in report.cases if case.outcome == "fail"]
+        **dict.fromkeys(("install", "verify", "files", "libraries", "rpath", "uninstall"), "passed"),
+        **dict.fromkeys(("install published", "upgrade", "verify after upgrade"), "passed"),
+        **dict.fromkeys(GOOD_TESTS, "passed"),
+        **{f"after upgrade: {name}": "passed" for name in GOOD_TESTS},
+        **dict.fromkeys(("b-aborts.sh: expects core-dump", "after upgrade: b-aborts.sh: expects core-dump"), "passed"),
+        **{f"dependent user: {name}": "passed" for name in ("install", "use.sh", "uninstall")},
+        "install life-second": "skipped",
+    }, [case for case in report.cases if case.outcome == "failed"]
 
 
 BAD_TESTS = {
@@ -235,16 +235,16 @@ def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monk
     monkeypatch.setattr(lifecycle, "life", lambda plan, loader, _limit: life(plan, loader, 10))
     report = packages.run(asked(site, tmp_path / "state", built(tmp_path, programs, "bad"), BAD_TESTS, tmp_path))
     found = {case.name: case for case in report.cases}
-    assert found["install"].outcome == "pass"
+    assert found["install"].outcome == "passed"
     assert "/usr/share/bad/file" in found["verify"].reason
     assert found["files"].reason == "no package lists /usr/share/stray"
     assert found["libraries"].reason == "/usr/bin/bad: libnowhere.so.9 => not found"
     assert found["rpath"].reason.startswith("/usr/bin/bad: /opt/elsewhere: no folder of this package's")
     assert "a-aborts.sh" in found
     assert "bash by signal 6" in found["console: core-dump"].reason
-    assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("fail", "it did not end within 10 s")
+    assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("failed", "it did not end within 10 s")
     assert "nothing of the kind came" in found["c-promises.sh: expects sigill"].reason
-    assert (found["d.bats: all"].outcome, found["d.bats: all"].code) == ("skip", "no-interpreter")
+    assert (found["d.bats: all"].outcome, found["d.bats: all"].code) == ("skipped", "no-interpreter")
     assert found["e-runs.sh"].reason == "exit status 127"
     assert "left behind: /usr/share/bad/file" in found["uninstall"].reason
-    assert (found["upgrade"].outcome, found["upgrade"].code) == ("skip", "no-published-version")
+    assert (found["upgrade"].outcome, found["upgrade"].code) == ("skipped", "no-published-version")

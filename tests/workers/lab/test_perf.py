@@ -86,7 +86,7 @@ def test_only_the_files_in_question_count():
 )  # fmt: skip
 def test_a_share_of_the_samples_decides(profile, least, most, reason):
     found = case("it", profile, ("main", "leaf"), least, most)
-    assert found.outcome == ("fail" if reason else "pass")
+    assert found.outcome == ("failed" if reason else "passed")
     assert reason in found.reason
 
 
@@ -124,9 +124,9 @@ def test_by_back_chains_perf_finds_main_and_without_them_it_does_not(tmp_path):
     """On ppc64le, where it is a back chain, and where no timer ends in a restored guest unless it is waked (renew-ppc64le.s)."""
     report = perf.run(request_for(SITE.target("ppc64le"), tmp_path))
     assert {case.name: (case.outcome, case.reason) for case in report.cases} == {
-        "with frame pointers: main → middle → leaf": ("pass", ""),
-        "without frame pointers: no main → middle → leaf": ("pass", ""),
-        "without frame pointers: leaf alone": ("pass", ""),
+        "with frame pointers: main → middle → leaf": ("passed", ""),
+        "without frame pointers: no main → middle → leaf": ("passed", ""),
+        "without frame pointers: leaf alone": ("passed", ""),
     }
     assert "main;middle" in (tmp_path / "logs/framed.folded").read_text()
 
@@ -157,7 +157,7 @@ def test_a_package_whose_program_has_no_frame_pointers_fails(tmp_path, build_rpm
     }
     report = perf.run(request_for(SITE.target("x86_64"), tmp_path, build_rpm("walks", made, debug), tests))
     found = {case.name: case for case in report.cases}
-    assert found["keeps.sh: main → middle → leaf"].outcome == "pass", found["keeps.sh: main → middle → leaf"]
+    assert found["keeps.sh: main → middle → leaf"].outcome == "passed", found["keeps.sh: main → middle → leaf"]
     assert found["omits.sh: main → middle → leaf"].reason.startswith("found in 0 of ")
-    assert {name for name, case in found.items() if case.outcome == "fail"} == {"omits.sh: main → middle → leaf"}
+    assert {name for name, case in found.items() if case.outcome == "failed"} == {"omits.sh: main → middle → leaf"}
     assert "main;middle;leaf" in (tmp_path / "logs/keeps.sh.folded").read_text()

@@ -85,7 +85,7 @@ def short(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:
 
 
 def failures(cases: tuple[Case, ...]) -> dict[str, str]:
-    return {case.name: case.detail for case in cases if case.outcome == "fail"}
+    return {case.name: case.detail for case in cases if case.outcome == "failed"}
 
 
 # ------------------------------------------------------------------------------------------------------- the pure half
@@ -131,14 +131,14 @@ ok 1 - linux.sh
 # END
 """
     assert [(case.name, case.outcome, case.detail) for case in tap.parse(report)] == [
-        ("linux.sh: guest: report.sh: fine", "pass", ""),
-        ("linux.sh: guest: report.sh: wrong: by far", "fail", "because"),
-        ("linux.sh: QEMU ends", "pass", ""),
+        ("linux.sh: guest: report.sh: fine", "passed", ""),
+        ("linux.sh: guest: report.sh: wrong: by far", "failed", "because"),
+        ("linux.sh: QEMU ends", "passed", ""),
     ]
     for line in report.splitlines():
         if re.match(r" {8,}(1\.\.|not ok|ok)", line):
             cut = report.replace(line + "\n", "", 1)
-            assert any("protocol" in case.name for case in tap.parse(cut) if case.outcome == "fail"), line
+            assert any("protocol" in case.name for case in tap.parse(cut) if case.outcome == "failed"), line
     cut = report[: report.index("    ok 1 - guest")] + report[report.index("ok 1 - linux.sh") :]
     assert "guest did not finish" in [case.reason for case in tap.parse(cut)]
 
@@ -152,7 +152,7 @@ def test_indented_output_that_nobody_announced_is_no_report():
     said = (
         "1..1\n# Subtest: a.sh\n    1..1\n        not ok 1 - of something else\n    ok 1 - fine\nok 1 - a.sh\n# END\n"
     )
-    assert [(case.name, case.outcome) for case in tap.parse(said)] == [("a.sh: fine", "pass")]
+    assert [(case.name, case.outcome) for case in tap.parse(said)] == [("a.sh: fine", "passed")]
 
 
 def test_what_is_built_into_a_kernel_needs_no_module(tmp_path):
@@ -185,7 +185,7 @@ def test_a_packaged_kernel_is_the_one_under_test_and_holds_on_power9(tmp_path, m
     short(monkeypatch, linux=True)
     report = power_kvm.run(request(tmp_path, kernel_packages(tmp_path / "rpms")))
     assert failures(report.cases) == {}
-    assert [case.name for case in report.cases if case.outcome == "pass"][-3:] == [
+    assert [case.name for case in report.cases if case.outcome == "passed"][-3:] == [
         "without: control.sh: kvm_hv is refused: no such device",
         "without: control.sh: /dev/kvm opens all the same",
         "without: control.sh: KVM_CREATE_VM is refused: invalid argument",

@@ -244,12 +244,12 @@ GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")
     ],
 )
 def test_a_guest_that_went_wrong_fails_however_green_its_tests(talk, reason):
-    assert any(case.outcome == "fail" and reason in case.reason for case in judge(talk, 7))
+    assert any(case.outcome == "failed" and reason in case.reason for case in judge(talk, 7))
 
 
 def test_a_guest_that_went_right_passes():
     (case,) = judge(Talk(bytearray(b"reboot: Power down\n"), GREEN, "end"), 7)
-    assert case.outcome == "pass"
+    assert case.outcome == "passed"
 
 
 def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(tmp_path):

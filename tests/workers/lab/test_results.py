@@ -52,11 +52,11 @@ def outcome_of(state: Path) -> TestResult:
 
 
 def test_what_fails_and_then_passes_is_flaky_and_both_attempts_are_kept(tmp_path, attempts):
-    attempts += [{"a": "fail", "b": "pass"}, {"a": "pass", "b": "pass"}]
+    attempts += [{"a": "failed", "b": "passed"}, {"a": "passed", "b": "passed"}]
     result = outcome_of(tmp_path)
     (suite,) = result.suites
-    assert [(case.name, case.outcome) for case in suite.cases] == [("a", "flaky"), ("b", "pass")]
-    assert result.outcome == "held"
+    assert [(case.name, case.outcome) for case in suite.cases] == [("a", "flaky"), ("b", "passed")]
+    assert result.outcome == "passed"
     assert "1 flaky" in result.summary
     texts = {log.name: Path(log.url).read_text(errors="replace") for log in suite.logs}
     assert texts[f"{SUITE.name}-guest-console.log"] == "attempt with 1 to come\n"
@@ -64,39 +64,39 @@ def test_what_fails_and_then_passes_is_flaky_and_both_attempts_are_kept(tmp_path
 
 
 def test_what_fails_again_has_failed_and_its_picture_is_its_own(tmp_path, attempts):
-    attempts += [{"a": "fail", "b": "pass"}, {"a": "fail", "b": "fail"}]
+    attempts += [{"a": "failed", "b": "passed"}, {"a": "failed", "b": "failed"}]
     result = outcome_of(tmp_path)
     (suite,) = result.suites
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert [(case.name, case.outcome, case.pictures) for case in suite.cases] == [
-        ("a", "fail", (f"{SUITE.name}-screen.png",)),
-        ("b", "fail", (f"{SUITE.name}-rerun-1-screen.png",)),
+        ("a", "failed", (f"{SUITE.name}-screen.png",)),
+        ("b", "failed", (f"{SUITE.name}-rerun-1-screen.png",)),
     ]
     assert {name for case in suite.cases for name in case.pictures} <= {log.name for log in suite.logs}
 
 
 def test_what_passes_is_not_asked_again(tmp_path, attempts):
-    attempts += [{"a": "pass"}]
-    assert outcome_of(tmp_path).outcome == "held"
+    attempts += [{"a": "passed"}]
+    assert outcome_of(tmp_path).outcome == "passed"
     assert attempts == []
 
 
-@pytest.mark.parametrize("found", [{}, {"a": "skip"}])
+@pytest.mark.parametrize("found", [{}, {"a": "skipped"}])
 def test_a_suite_that_tested_nothing_did_not_hold(tmp_path, attempts, found):
     attempts += [found]
     result = outcome_of(tmp_path)
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert result.cause == f"{SUITE.name}: nothing was tested"
 
 
 def test_a_guest_s_end_that_is_not_there_again_is_flaky_and_a_skip_does_not_make_up_for_a_failure():
-    first = [Case(name="guest", outcome="fail"), Case(name="a", outcome="fail")]
-    again = compared(first, [Case(name="a", outcome="skip"), Case(name="new", outcome="fail")])
-    assert [(case.name, case.outcome) for case in again] == [("guest", "flaky"), ("a", "fail"), ("new", "fail")]
+    first = [Case(name="guest", outcome="failed"), Case(name="a", outcome="failed")]
+    again = compared(first, [Case(name="a", outcome="skipped"), Case(name="new", outcome="failed")])
+    assert [(case.name, case.outcome) for case in again] == [("guest", "flaky"), ("a", "failed"), ("new", "failed")]
 
 
 def test_the_report_of_the_command_holds_its_pictures(tmp_path, attempts):
-    attempts += [{"a": "pass", "b": "skip"}]
+    attempts += [{"a": "passed", "b": "skipped"}]
     page, document = tmp_path / "report.html", tmp_path / "test.json"
     words = ["--target", "aarch64", "--suite", SUITE.name, "--state", str(tmp_path), "--html", str(page)]
     done = CliRunner().invoke(cli.test, [*words, "--json", str(document)])
@@ -132,7 +132,7 @@ def whole(*cases: Case, name: str = "spice") -> TestResult:
     log = Artifact(name="spice-a.png", url="/state/builds/1/spice-a.png", sha256="", size=1)
     suite = SuiteResult(
         suite=name,
-        outcome="held",
+        outcome="passed",
         summary="",
         cases=cases,
         seconds=7.5,
@@ -145,9 +145,9 @@ def whole(*cases: Case, name: str = "spice") -> TestResult:
 
 
 CASES = (
-    Case(name="p", outcome="pass", seconds=1.25, pictures=("spice-a.png", "not-there.png")),
-    Case(name="f", outcome="fail", reason="no", detail="it printed <this> ]]>", console="\x1b[1mOops"),
-    Case(name="s", outcome="skip", reason="none here", code="no-device"),
+    Case(name="p", outcome="passed", seconds=1.25, pictures=("spice-a.png", "not-there.png")),
+    Case(name="f", outcome="failed", reason="no", detail="it printed <this> ]]>", console="\x1b[1mOops"),
+    Case(name="s", outcome="skipped", reason="none here", code="no-device"),
     Case(name="y", outcome="flaky", reason="late", detail="the first time"),
 )
 
@@ -183,7 +183,7 @@ def test_any_text_makes_a_document_that_can_be_read(name, text):
         Case.model_validate(
             {"name": name, "outcome": outcome, "reason": text, "detail": text, "console": text, "code": text}
         )
-        for outcome in ("pass", "fail", "flaky", "skip")
+        for outcome in ("passed", "failed", "flaky", "skipped")
     ]
     made = next(iter(JUnitXml.fromstring(junit.document(whole(*cases, name=name), name))))
     assert made.tests == 4

@@ -396,13 +396,13 @@ def test_a_trial_passes_by_words_and_never_by_silence(trial, said, outcome, reas
     case = verdict(trial, said, 9.0)
     assert case.outcome == outcome
     assert reason in case.reason
-    assert bool(case.reason) == (outcome == "fail")
+    assert bool(case.reason) == (outcome == "failed")
 
 
 ALL_HOLD = [
-    Case(name=f"checks.sh: {name}", outcome="pass") for name in (*CHECKS, "the same module with its signature loads")
+    Case(name=f"checks.sh: {name}", outcome="passed") for name in (*CHECKS, "the same module with its signature loads")
 ]
-NONE_HOLDS = [case.model_copy(update={"outcome": "fail"}) for case in ALL_HOLD[:4]] + ALL_HOLD[4:]
+NONE_HOLDS = [case.model_copy(update={"outcome": "failed"}) for case in ALL_HOLD[:4]] + ALL_HOLD[4:]
 CONTROL = Trial("control", {}, None, until="report", checks="fail")
 
 
@@ -419,14 +419,14 @@ def test_the_checks_of_the_signed_chain_are_cases_of_their_own():
         (ALL_HOLD, "holds all the same: the firmware says"),
         (NONE_HOLDS[:3] + ALL_HOLD[3:], "holds all the same: a module without its signature is refused"),
         (NONE_HOLDS[1:], "holds all the same: the firmware says"),  # not reported at all: it did not fail
-        ([*NONE_HOLDS[:4], ALL_HOLD[4].model_copy(update={"outcome": "fail"})], "failed: the same module"),
-        ([*NONE_HOLDS, Case(name="guest", outcome="fail", reason="x")], "failed: guest"),
+        ([*NONE_HOLDS[:4], ALL_HOLD[4].model_copy(update={"outcome": "failed"})], "failed: the same module"),
+        ([*NONE_HOLDS, Case(name="guest", outcome="failed", reason="x")], "failed: guest"),
         ([], "holds all the same"),
     ],
 )  # fmt: skip
 def test_without_secure_boot_every_check_must_fail(cases, reason):
     (case,) = reported(CONTROL, cases)
-    assert case.outcome == ("fail" if reason else "pass")
+    assert case.outcome == ("failed" if reason else "passed")
     assert reason in case.reason
 
 

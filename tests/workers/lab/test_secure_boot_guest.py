@@ -47,7 +47,7 @@ def run_with(chain: parts.Chain, folder: Path) -> Report:
 
 def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):
     report = run_with(chain, tmp_path)
-    assert [(case.name, case.reason) for case in report.cases if case.outcome != "pass"] == []
+    assert [(case.name, case.reason) for case in report.cases if case.outcome != "passed"] == []
     assert [case.name for case in report.cases] == [
         *SIGNED, *CHAIN, "unsigned shim: refused by the firmware"
     ]  # fmt: skip
@@ -60,9 +60,9 @@ def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):
 def test_a_chain_whose_shim_is_not_signed_fails(chain, tmp_path):
     unsigned = dataclasses.replace(chain, shim=images.with_signatures(chain.shim, ()))
     report = run_with(unsigned, tmp_path)
-    failed = {case.name: case.reason for case in report.cases if case.outcome != "pass"}
+    failed = {case.name: case.reason for case in report.cases if case.outcome != "passed"}
     assert failed["the shim is signed by Microsoft"] == "it is signed by nobody"
     assert failed["signed chain: boots"].startswith("the firmware refused it: BdsDxe: failed to load")
     assert failed["signed chain: boots"].endswith("Access Denied")
-    passed = [case.name for case in report.cases if case.outcome == "pass"]
+    passed = [case.name for case in report.cases if case.outcome == "passed"]
     assert passed == [*SIGNED[1:], "unsigned shim: refused by the firmware"]

@@ -29,14 +29,14 @@ def asked(folder: Path) -> Report:
 
 
 def failed(report: Report) -> dict[str, str]:
-    return {case.name.removeprefix(f"{DEVICE}: "): case.reason for case in report.cases if case.outcome == "fail"}
+    return {case.name.removeprefix(f"{DEVICE}: "): case.reason for case in report.cases if case.outcome == "failed"}
 
 
 def test_a_server_that_does_all_it_should_is_found_so(tmp_path):
     report = asked(tmp_path)
     assert failed(report) == {}
     assert len(report.cases) == 21
-    assert all(case.outcome == "pass" for case in report.cases)
+    assert all(case.outcome == "passed" for case in report.cases)
     assert report.extra["server"].startswith("QEMU ")
     shown = {name for case in report.cases for name in case.pictures}
     assert shown == {f"{DEVICE}{what}.png" for what in ("", "-before", "-tls", "-qemu")}
@@ -114,7 +114,7 @@ def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):
         spice._tickets(about, questions)
         spice._tls(about, questions)
     assert len(waited) == 2
-    found = {case.name.removeprefix(f"{DEVICE}: ") for case in questions.cases if case.outcome == "fail"}
+    found = {case.name.removeprefix(f"{DEVICE}: ") for case in questions.cases if case.outcome == "failed"}
     assert found == {"TLS: the picture that a client gets shows what the guest drew"}  # it has not drawn yet
     assert len(questions.cases) == 11
     assert extra["server"].startswith("QEMU 10.")

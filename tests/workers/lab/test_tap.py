@@ -32,12 +32,12 @@ def outcomes(text: str) -> list[tuple[str, str]]:
 
 
 def failures(text: str) -> list[str]:
-    return [f"{case.name}: {case.reason}" for case in tap.parse(text) if case.outcome == "fail"]
+    return [f"{case.name}: {case.reason}" for case in tap.parse(text) if case.outcome == "failed"]
 
 
 def test_a_whole_report_is_read():
     assert outcomes(WHOLE) == [
-        ("a.sh: first", "pass"), ("a.sh: second", "fail"), ("a.sh: third", "skip"), ("b.sh", "pass")
+        ("a.sh: first", "passed"), ("a.sh: second", "failed"), ("a.sh: third", "skipped"), ("b.sh", "passed")
     ]  # fmt: skip
     cases = {case.name: case for case in tap.parse(WHOLE)}
     assert cases["a.sh: second"].detail == "it said this\nand that"
@@ -69,19 +69,19 @@ def test_each_fault_is_a_failure_of_its_own(change, failure):
 
 def test_a_failing_script_shows_its_last_words():
     case = tap.parse(WHOLE.replace("ok 2 - b.sh", "not ok 2 - b.sh"))[-1]
-    assert (case.name, case.outcome, case.detail) == ("b.sh", "fail", "some words")
+    assert (case.name, case.outcome, case.detail) == ("b.sh", "failed", "some words")
 
 
 def test_a_known_fault_is_a_skip_and_an_unplanned_todo_pass_is_a_pass():
     text = "1..2\nnot ok 1 - x # TODO upstream bug\nok 2 - y # todo soon\n# END\n"
     assert [(c.outcome, c.code, c.reason) for c in tap.parse(text)] == [
-        ("skip", "todo", "upstream bug"), ("pass", "", "soon")
+        ("skipped", "todo", "upstream bug"), ("passed", "", "soon")
     ]  # fmt: skip
 
 
 def test_a_plan_of_none_is_a_skip_only_with_a_reason_for_it():
     assert [(c.name, c.outcome, c.code, c.reason) for c in tap.parse("1..0 # SKIP no hardware\n# END\n")] == [
-        ("all", "skip", "tap", "no hardware")
+        ("all", "skipped", "tap", "no hardware")
     ]
 
 
@@ -136,7 +136,7 @@ def test_the_guest_s_clock_is_no_detail_and_no_fault():
     assert cases["a.sh: second"].detail == "it said this"
     assert cases["b.sh"].detail == "ok no plan of mine"
     assert cases["b.sh"].reason == "exit status 9"
-    assert [name for name, case in cases.items() if case.outcome == "fail"] == [
+    assert [name for name, case in cases.items() if case.outcome == "failed"] == [
         "a.sh: second", "a.sh", "b.sh: protocol", "b.sh"
     ]  # fmt: skip
 

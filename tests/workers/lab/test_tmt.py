@@ -181,7 +181,7 @@ ROOT = {".fmf/version": "1\n"}
 )
 def test_what_has_nothing_to_run_fails_before_a_guest_is_booted(tmp_path, tree, words):
     (case,) = tmt.run(request_for(tmp_path, tree)).cases
-    assert case.outcome == "fail"
+    assert case.outcome == "failed"
     assert words in case.reason
 
 

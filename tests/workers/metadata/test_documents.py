@@ -77,9 +77,9 @@ def test_the_statement_says_where_each_published_file_comes_from(site: Site, uni
     folder = Path(record.build)
     for name in ("build.json", "verify.json", "test.json"):
         assert proofs[name]["digest"]["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert proofs["verify.json"]["annotations"]["checks"] == {"held": 1, "violated": 0, "skipped": 0}
+    assert proofs["verify.json"]["annotations"]["checks"] == {"passed": 1, "failed": 0, "skipped": 0}
     suites = proofs["test.json"]["annotations"]["suites"]
-    assert suites == {"packages": {"outcome": "held", "cases": {"pass": 1, "fail": 0, "flaky": 0, "skip": 0}}}
+    assert suites == {"packages": {"outcome": "passed", "cases": {"passed": 1, "failed": 0, "flaky": 0, "skipped": 0}}}
     assert str(folder.parent) not in json.dumps(document), "no path of the host is published"
 
 

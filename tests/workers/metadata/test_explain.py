@@ -104,12 +104,12 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: 
         "  modified    no: as upstream has it",
         f"  built       build {bare.identity[:12]} by tag:almalinux.org,2026:kitten-ci/demo/aarch64 with sandbox, "
         "for ARMv8.0-A; 0 buildroot packages",
-        "  let through of the rules of stage kitten held built: the build held and names its inputs; verified: the proof "
-        "held and speaks of each package by checksum; tested: the tests held and speak of each package by checksum; "
+        "  let through of the rules of stage kitten passed built: the build passed and names its inputs; verified: the proof "
+        "passed and speaks of each package by checksum; tested: the tests passed and speak of each package by checksum; "
         "placement, no-downgrade, no-replaced-file, one-source, provides",
         "              no rule was overridden",
-        "              verified: held; checks: 1 held, 0 violated, 0 skipped; proven",
-        "              tested, suite packages: held; cases: 1 pass, 0 fail, 0 flaky, 0 skip",
+        "              verified: passed; checks: 1 passed, 0 failed, 0 skipped; proven",
+        "              tested, suite packages: passed; cases: 1 passed, 0 failed, 0 flaky, 0 skipped",
         "  documents   none lie beside the package",
         "  told by     the result files of its build",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from config.loading import load_site
 from tests.workers.mirrors import s3
 from tests.workers.mirrors.test_remote import content, port, proxy
 from tests.workers.publishing import BuildFactory
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.mirrors.bucket import Bucket
 from workers.mirrors.bucket_cli import bucket
 from workers.promotion.publish import publish
@@ -60,14 +60,14 @@ def there(port: int, proxy: s3.Proxy, pushed: Path, state: Path, make_build: Bui
 
 
 def findings(result: Result) -> list[str]:
-    assert isinstance(result.exception, DidNotHold), result
+    assert isinstance(result.exception, CheckFailed), result
     return str(result.exception).splitlines()
 
 
 def cannot(result: Result) -> tuple[str, str]:
     assert isinstance(result.exception, CannotRun), result
     assert "\n" not in result.exception.what
-    return result.exception.what, result.exception.mend
+    return result.exception.what, result.exception.hint
 
 
 @pytest.mark.parametrize("more", [(), ("--content",)])

@@ -230,7 +230,7 @@ def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_
             break
         assert failure.what.startswith("cannot reach s3://stage/p: ")
         assert "\n" not in failure.what
-        assert failure.mend == "check AWS_ENDPOINT_URL and the network; then run it again"
+        assert failure.hint == "check AWS_ENDPOINT_URL and the network; then run it again"
     assert len(states) > 25
     assert (states[0], states[-1]) == (old, new)
     assert sum(seen.count("unsigned") for seen in states) <= 4
@@ -458,7 +458,7 @@ def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(CannotRun, match="cannot reach s3://stage/p: ") as caught:
         push(one, "s3://stage/p", attempts=1)
-    assert caught.value.mend == "check AWS_ENDPOINT_URL and the network; then run it again"
+    assert caught.value.hint == "check AWS_ENDPOINT_URL and the network; then run it again"
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

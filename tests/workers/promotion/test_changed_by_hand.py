@@ -65,7 +65,7 @@ def test_it_never_reaches_a_bucket_or_a_compose(site: Site, state: Path, make_bu
         with pytest.raises(CannotRun) as caught:
             work()
         assert caught.value.what == f"{path} was changed by hand: it is not what publication 1 wrote"
-        assert caught.value.mend == "kitten rollback --to 1 writes it anew"
+        assert caught.value.hint == "kitten rollback --to 1 writes it anew"
 
 
 def test_one_that_is_gone_is_written_anew_too(site: Site, state: Path, make_build: BuildFactory) -> None:

@@ -177,7 +177,7 @@ def test_nothing_goes_where_it_cannot_be_told_what_is_staged(site: Site, tmp_pat
     (tmp_path / "staged/x86_64/packages").symlink_to(tmp_path / "staged/x86_64/packages")
     with pytest.raises(CannotRun, match="cannot tell what is staged: ") as caught:
         work.clean(site, tmp_path, clock=lambda: NOW)
-    assert caught.value.mend == "mend it first; nothing was removed"
+    assert caught.value.hint == "mend it first; nothing was removed"
     assert folder.is_dir()
 
 
@@ -239,7 +239,7 @@ def test_nothing_goes_where_a_record_cannot_be_read(site: Site, tmp_path: Path, 
     (tmp_path / "published/.catalogue.sqlite").write_text("{")
     with pytest.raises(CannotRun, match="cannot tell what stage kitten shows: ") as caught:
         work.clean(site, tmp_path, clock=lambda: NOW)
-    assert caught.value.mend == "mend it first; nothing was removed"
+    assert caught.value.hint == "mend it first; nothing was removed"
     assert folder.is_dir()
 
 

@@ -55,7 +55,7 @@ def test_a_refusal_exits_1_and_its_result_file_says_why(
         "tiny-1-1.el10 is not published on aarch64: tested: there is no test.json → kitten test"
     )
     told = PublishResult.read(result.read_text())
-    assert (told.outcome, told.cause.split(":")[0]) == ("not-held", "tested")
+    assert (told.outcome, told.cause.split(":")[0]) == ("failed", "tested")
 
 
 def test_what_cannot_run_exits_2_with_a_line_and_a_way_on(site_path: Path, state: Path) -> None:

@@ -51,7 +51,7 @@ def walked(folder: Path, work: Callable[[], object], whole: Callable[[], None]) 
             work()
         except CannotRun as error:
             assert "\n" not in error.what  # noqa: PT017 - any of several
-            assert error.mend  # noqa: PT017
+            assert error.hint  # noqa: PT017
         except OSError as error:  # which the command line says in a line: test_publish.py
             assert error.errno == errno.ENOSPC  # noqa: PT017
         else:

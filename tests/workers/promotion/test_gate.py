@@ -26,19 +26,19 @@ def build(**changes: Any) -> BuildResult:
 
 
 def verify(**changes: Any) -> VerifyResult:
-    checks = (Check(rule="header", file=LIBS.name, outcome="held"),)
+    checks = (Check(rule="header", file=LIBS.name, outcome="passed"),)
     fields = {"summary": "proven", "target": "aarch64", "checked": (LIBS, DOC), "checks": checks}
     return VerifyResult.model_validate({**fields, **changes})
 
 
 def report(**changes: Any) -> TestResult:
-    fields = {"summary": "tested", "target": "aarch64", "checked": (LIBS, DOC), "suites": (suite("pass"),)}
+    fields = {"summary": "tested", "target": "aarch64", "checked": (LIBS, DOC), "suites": (suite("passed"),)}
     return TestResult.model_validate({**fields, **changes})
 
 
 def suite(*outcomes: str, held: bool = True, name: str = "packages") -> SuiteResult:
     cases = [{"name": f"runs {number}", "outcome": outcome} for number, outcome in enumerate(outcomes, 1)]
-    outcome = "held" if held else "not-held"
+    outcome = "passed" if held else "failed"
     return SuiteResult.model_validate({"suite": name, "outcome": outcome, "summary": "", "cases": cases})
 
 
@@ -57,7 +57,7 @@ def test_a_stage_that_requires_no_proof_asks_for_none(site: Site) -> None:
 @pytest.mark.parametrize(
     ("make", "refusal"),
     [
-        (lambda: build(outcome="not-held", cause="cc: error"), "built: the build did not hold: cc: error → "),
+        (lambda: build(outcome="failed", cause="cc: error"), "built: the build did not hold: cc: error → "),
         (lambda: build(target="s390x"), "built: the build is for s390x, not for aarch64 → give this target's build"),
         (lambda: build(trial=True), "built: tiny-1-1.el10 is a try-build → commit the change to dist-git"),
         (lambda: build(rpms=()), "built: the build made no package → kitten build --target aarch64"),
@@ -71,7 +71,7 @@ def test_a_build_that_is_not_whole_is_stopped(site: Site, make: Callable[[], Bui
     assert found.startswith(refusal)
 
 
-VIOLATED = Check(rule="frame-pointers", file="usr/lib64/libtiny.so", outcome="violated")
+VIOLATED = Check(rule="frame-pointers", file="usr/lib64/libtiny.so", outcome="failed")
 SKIPPED = Check(rule="frame-pointers", file="usr/share/tiny", outcome="skipped", reason="no-code")
 
 
@@ -80,7 +80,7 @@ SKIPPED = Check(rule="frame-pointers", file="usr/share/tiny", outcome="skipped",
     [
         (lambda: None, "verified: there is no verify.json → kitten verify --target aarch64 --build /builds/i"),
         (
-            lambda: verify(outcome="not-held", cause="no frame pointer"),
+            lambda: verify(outcome="failed", cause="no frame pointer"),
             "verified: the proof did not hold: no frame pointer → ",
         ),
         (lambda: verify(target="s390x"), "verified: the proof is for s390x, not for aarch64 → kitten verify"),
@@ -108,17 +108,20 @@ def test_a_proof_that_proves_too_little_is_stopped(
     ("make", "refusal"),
     [
         (lambda: None, "tested: there is no test.json → kitten test --target aarch64 --build /builds/i"),
-        (lambda: report(outcome="not-held", cause="panic"), "tested: the test did not hold: panic → "),
+        (lambda: report(outcome="failed", cause="panic"), "tested: the test did not hold: panic → "),
         (lambda: report(target="s390x"), "tested: the test ran for s390x, not for aarch64 → kitten test"),
         (lambda: report(suites=()), "tested: nothing was tested → kitten test"),
         (lambda: report(suites=(suite(),)), "tested: suite packages tested nothing → kitten test"),
-        (lambda: report(suites=(suite("pass"), suite("skip", name="spice"))), "tested: suite spice tested nothing → "),
         (
-            lambda: report(suites=(suite("pass", "fail"),)),
+            lambda: report(suites=(suite("passed"), suite("skipped", name="spice"))),
+            "tested: suite spice tested nothing → ",
+        ),
+        (
+            lambda: report(suites=(suite("passed", "failed"),)),
             "tested: packages: runs 2 failed, yet the report says it held → ",
         ),
         (
-            lambda: report(suites=(suite("pass", held=False),)),
+            lambda: report(suites=(suite("passed", held=False),)),
             "tested: suite packages did not hold, yet the report says it held → ",
         ),
         (lambda: report(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
@@ -132,7 +135,7 @@ def test_a_report_that_tells_too_little_is_stopped(
 
 
 def test_what_is_flaky_is_no_failure_and_has_a_name(site: Site) -> None:
-    flaky = report(suites=(suite("flaky", "pass"), suite("flaky", name="spice")))
+    flaky = report(suites=(suite("flaky", "passed"), suite("flaky", name="spice")))
     assert words(site, build(), verify(), flaky) == []
     assert flaky.flaky == ("packages: runs 1", "spice: runs 1")
 

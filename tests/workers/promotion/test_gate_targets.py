@@ -196,7 +196,7 @@ def test_suites_that_a_stage_names_must_have_run(site: Site) -> None:
         "tested: tiny-2-1.el10 on x86_64 (/builds/x86_64): suite tmt did not run → kitten test --target x86_64 --build "
         "/builds/x86_64 --suite tmt, with the others"
     ]
-    both = passing(site, "x86_64", report={"suites": (suite("pass"), suite("pass", name="tmt"))})
+    both = passing(site, "x86_64", report={"suites": (suite("passed"), suite("passed", name="tmt"))})
     assert refused(asked(site, "tested", [both], suites=["packages", "tmt"])) == []
 
 
@@ -263,13 +263,13 @@ REASON = "s390x has no builder this week"
 
 def test_an_override_lets_pass_and_leaves_a_record(site: Site) -> None:
     one = asked(site, "same-newest", [passing(site, "x86_64")], [record("aarch64")])
-    assert answer(one, Overrides()).outcome == "not-held"
+    assert answer(one, Overrides()).outcome == "failed"
     result = answer(one, Overrides(("same-newest",), REASON, "release"))
-    assert (result.outcome, result.summary) == ("held", "1 build may pass to kitten, 1 rule overridden")
+    assert (result.outcome, result.summary) == ("passed", "1 build may pass to kitten, 1 rule overridden")
     (kept,) = result.overrides
     assert (kept.rule, kept.user, kept.when, kept.reason) == ("same-newest", "release", "2026-03-20T00:00:00Z", REASON)
     assert "aarch64 would stay at tiny-1-1.el10" in kept.refused[0]
-    assert [v.outcome for v in result.verdicts] == ["held", "overridden"]
+    assert [v.outcome for v in result.verdicts] == ["passed", "overridden"]
 
 
 def test_an_override_of_what_refused_nothing_leaves_no_record(site: Site) -> None:

@@ -66,8 +66,8 @@ def refused(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> Callabl
             with pytest.raises(CannotRun) as caught:
                 work(odd, state, "aarch64", str(folder))
             assert "\n" not in caught.value.what
-            assert caught.value.mend
-            answers.add((caught.value.what, caught.value.mend))
+            assert caught.value.hint
+            answers.add((caught.value.what, caught.value.hint))
         assert not index.load(state / "staged/aarch64")
         assert not list((state / "staged").glob("*/packages/*"))
         assert not seen(state)
@@ -85,8 +85,8 @@ def test_what_the_hostile_cases_are_made_of_is_published(
     odd: Site, state: Path, tmp_path: Path, good: list[Path]
 ) -> None:
     build = str(hostile.result_folder(tmp_path / "build", "odd", good))
-    assert stage(odd, state, "aarch64", build).outcome == "held"
-    assert publish(odd, state, "aarch64", build).outcome == "held"
+    assert stage(odd, state, "aarch64", build).outcome == "passed"
+    assert publish(odd, state, "aarch64", build).outcome == "passed"
     assert NAME in seen(state)["BaseOS/aarch64/os"]
 
 
@@ -199,7 +199,7 @@ def test_a_forged_signature_among_the_signed_packages_is_found_and_signed_anew(
     place.mkdir(parents=True)
     shutil.copy(signed, place)
     result = publish(odd, state, "aarch64", str(build))
-    assert result.outcome == "held"
+    assert result.outcome == "passed"
     assert capsys.readouterr().err == (
         f"warning: {NAME} among the signed packages is not signed by the distribution's key; it is signed anew\n"
     )
@@ -434,7 +434,7 @@ def flip(rpm: Path, target: Target, told: Path) -> None:
             check_header(described, rpm.name, target)
             index.kept("", described)
         except CannotRun as error:
-            if "\n" in error.what or not error.mend:
+            if "\n" in error.what or not error.hint:
                 told.write_text(f"not one line: {error!r}")
                 os._exit(1)
             counts[1] += 1

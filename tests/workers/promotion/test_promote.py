@@ -61,9 +61,13 @@ def test_what_is_proven_on_all_targets_reaches_users_at_once(
 ) -> None:
     said = []
     for target in TARGETS:
-        assert publish(three, state, target, str(make_build(target))).outcome == "held"
+        assert publish(three, state, target, str(make_build(target))).outcome == "passed"
         said.append(promote(three, state, packages=["tiny"]))
-    assert [(r.outcome, r.snapshot, len(r.promoted)) for r in said] == [("held", 0, 0), ("held", 0, 0), ("held", 1, 3)]
+    assert [(r.outcome, r.snapshot, len(r.promoted)) for r in said] == [
+        ("passed", 0, 0),
+        ("passed", 0, 0),
+        ("passed", 1, 3),
+    ]
     assert said[0].summary == "in testing, and kitten waits: tiny-1-1.el10 waits for s390x and x86_64_v2"
     assert said[1].waits == ("tiny-1-1.el10 waits for x86_64_v2",)
     assert said[2].summary == "tiny-1-1.el10 on 3 targets in kitten, snapshot 1"
@@ -75,14 +79,14 @@ def test_what_is_proven_on_all_targets_reaches_users_at_once(
     assert shown["AppStream/s390x/os"] == {"tiny-doc-1-1.el10.noarch.rpm"}
     assert len(shown) == 1 + 3 * 3
     again = promote(three, state, packages=["tiny"])
-    assert (again.outcome, again.snapshot, again.summary) == ("held", 0, "tiny-1-1.el10 is in kitten already")
+    assert (again.outcome, again.snapshot, again.summary) == ("passed", 0, "tiny-1-1.el10 is in kitten already")
     assert {p.target for p in again.has} == set(TARGETS)
 
 
 def ready(site: Site, state: Path, make_build: BuildFactory, **kind: str) -> None:
     """A version in testing, on all targets."""
     for target in TARGETS:
-        assert publish(site, state, target, str(make_build(target, **kind))).outcome == "held"
+        assert publish(site, state, target, str(make_build(target, **kind))).outcome == "passed"
 
 
 def test_users_get_the_files_that_were_tested_with_their_documents(
@@ -139,7 +143,7 @@ def test_what_a_lagging_target_still_brings_of_an_old_version_stays_behind(
     for target in ("aarch64", "x86_64_v2"):
         publish(site, state, target, str(make_build(target, version="2")))
     asked = ask(site, state, stage_name="", packages=["tiny"])
-    assert (asked.outcome, asked.cause) == ("held", ""), "the gate, when asked, says what a promotion will find"
+    assert (asked.outcome, asked.cause) == ("passed", ""), "the gate, when asked, says what a promotion will find"
     result = promote(site, state, packages=["tiny"])
     assert {(p.target, p.nevr) for p in result.promoted} == {(t, "tiny-2-1.el10") for t in ("aarch64", "x86_64_v2")}
 
@@ -149,7 +153,7 @@ def test_a_target_that_may_lag_and_is_refused_stays_behind(three: Site, state: P
     ready(site, state, make_build)
     shutil.rmtree(published(site, state, "testing")["tiny", "x86_64_v2"].build)
     result = promote(site, state, packages=["tiny"])
-    assert (result.outcome, {p.target for p in result.promoted}) == ("held", {"aarch64", "s390x"})
+    assert (result.outcome, {p.target for p in result.promoted}) == ("passed", {"aarch64", "s390x"})
     assert result.summary.endswith("in kitten, snapshot 1; x86_64_v2 stays behind: built")
     refused = next(verdict.what for verdict in result.refused if verdict.rule == "built")
     assert refused.startswith("the build did not hold: there is no build at ")
@@ -160,7 +164,7 @@ def test_a_refusal_names_rule_build_target_and_way_out(three: Site, state: Path,
     build = Path(published(three, state, "testing")["tiny", "s390x"].build)
     (build / "test.json").unlink()
     result = promote(three, state, packages=["tiny"])
-    assert (result.outcome, result.snapshot) == ("not-held", 0)
+    assert (result.outcome, result.snapshot) == ("failed", 0)
     assert result.summary == (
         f"tiny-1-1.el10 in testing, not in kitten: tested: tiny-1-1.el10 on s390x ({build}): there is no test.json → "
         f"kitten test --target s390x --build {build}"
@@ -191,12 +195,12 @@ def test_what_was_rolled_back_does_not_come_again_by_itself(three: Site, state: 
     promote(three, state)
     rollback(three, state)
     assert {r.nevr for r in published(three, state).values()} == {"tiny-1-1.el10"}
-    assert promote(three, state).outcome == "not-held"
+    assert promote(three, state).outcome == "failed"
     result = promote(three, state, packages=["tiny"])
     assert "not-taken-back: tiny-2-1.el10 on aarch64" in result.cause
     assert {r.nevr for r in published(three, state).values()} == {"tiny-1-1.el10"}
     ready(three, state, make_build, version="3")
-    assert promote(three, state).outcome == "held"
+    assert promote(three, state).outcome == "passed"
     assert {r.nevr for r in published(three, state).values()} == {"tiny-3-1.el10"}
 
 
@@ -223,7 +227,7 @@ def test_a_promotion_killed_at_any_step_shows_all_of_it_or_nothing(
         if not killed:
             break
         if step % 7 == 0:
-            assert promote(site, state, packages=["tiny"]).outcome == "held", "the next call ends the work"
+            assert promote(site, state, packages=["tiny"]).outcome == "passed", "the next call ends the work"
             assert {record.nevr for record in published(site, state).values()} == {"tiny-2-1.el10"}
         while (
             state.exists()
@@ -250,7 +254,7 @@ def test_who_would_have_to_join_is_not_looked_for_while_a_required_target_is_to_
 
 def test_nothing_waits(three: Site, state: Path) -> None:
     result = promote(three, state)
-    assert (result.outcome, result.summary) == ("held", "nothing waits in testing for kitten")
+    assert (result.outcome, result.summary) == ("passed", "nothing waits in testing for kitten")
     with pytest.raises(CannotRun, match="nothing of tiny waits in testing for kitten"):
         promote(three, state, packages=["tiny"])
     with pytest.raises(CannotRun, match="no signed stage comes before testing"):

@@ -97,7 +97,7 @@ def bring(six: Site, state: Path, make_noarch: Callable[..., tuple[Path, Path]])
     def bring(name: str, version: str = "1", targets: Iterable[str] = TARGETS, **kind: Sequence[str]) -> None:
         for target in targets:
             build = built(state, target, name, *make_noarch(name, version, **kind))
-            assert publish(six, state, target, str(build)).outcome == "held"
+            assert publish(six, state, target, str(build)).outcome == "passed"
 
     return bring
 
@@ -115,9 +115,9 @@ def built(state: Path, target: str, name: str, rpm: Path, srpm: Path) -> Path:
     BuildResult.model_validate(
         {"summary": "built", "commit": "c" * 40, "srpm": source, "rpms": (made,), **known}
     ).write(folder / "build.json")
-    checks = (Check(rule="header", file=rpm.name, outcome="held"),)
+    checks = (Check(rule="header", file=rpm.name, outcome="passed"),)
     VerifyResult(summary="proven", target=target, checked=(made,), checks=checks).write(folder / "verify.json")
-    suite = SuiteResult(suite="packages", outcome="held", summary="", cases=(Case(name="runs", outcome="pass"),))
+    suite = SuiteResult(suite="packages", outcome="passed", summary="", cases=(Case(name="runs", outcome="passed"),))
     TestResult(summary="tested", target=target, checked=(made,), suites=(suite,)).write(folder / "test.json")
     return folder
 
@@ -157,14 +157,14 @@ def test_a_soname_bump_takes_the_rebuilt_package_along(six: Site, state: Path, b
     promote(six, state)
     bring("lib", "2", provides=["liblib.so.2"])
     alone = promote(six, state, packages=["lib"])
-    assert (alone.outcome, alone.promoted) == ("not-held", ())
+    assert (alone.outcome, alone.promoted) == ("failed", ())
     assert (
         "on aarch64 app 1-1.el10 needs liblib.so.1, which only lib 1-1.el10 has; lib 2-1.el10 replaces it → rebuild app "
         "and let both go together: kitten gate lib app" in alone.cause
     )
     bring("app", "2", requires=["liblib.so.2"])
     result = promote(six, state, packages=["lib"])
-    assert (result.outcome, result.snapshot, went(result)) == ("held", 2, {"app-2-1.el10", "lib-2-1.el10"})
+    assert (result.outcome, result.snapshot, went(result)) == ("passed", 2, {"app-2-1.el10", "lib-2-1.el10"})
     (why,) = result.joined
     assert why.startswith("app: app-2-1.el10 joins: it takes the place of app-1-1.el10.noarch, which breaks (")
 
@@ -178,7 +178,7 @@ def test_what_breaks_a_third_is_refused_and_the_others_pass(six: Site, state: Pa
     bring("tool", "2", requires=["plugin"])
     bring("other", "2")
     result = promote(six, state)
-    assert (result.outcome, went(result)) == ("held", {"other-2-1.el10", "plugin-1-1.el10", "tool-2-1.el10"})
+    assert (result.outcome, went(result)) == ("passed", {"other-2-1.el10", "plugin-1-1.el10", "tool-2-1.el10"})
     assert {(v.rule, v.package) for v in result.refused} == {("installable", "lib")}
     assert [v.what for v in result.refused if v.target == "s390x"] == [
         "on s390x app 1-1.el10 needs liblib.so.1, which only lib 1-1.el10 has; lib 2-1.el10 replaces it; "
@@ -204,7 +204,7 @@ def test_what_needs_the_refused_one_is_refused_with_it(six: Site, state: Path, b
 def test_what_waited_for_another_gets_its_turn_when_that_one_arrives(six: Site, state: Path, bring: Publish) -> None:
     bring("app", requires=["lib"])
     first = promote(six, state)
-    assert (first.outcome, first.promoted) == ("not-held", ())
+    assert (first.outcome, first.promoted) == ("failed", ())
     assert "app 1-1.el10 needs lib, which nothing has" in first.summary
     bring("lib")
     result = promote(six, state, packages=["lib"])
@@ -218,7 +218,7 @@ def test_a_set_of_which_one_target_is_not_there_yet_waits_as_a_whole(six: Site, 
     bring("app", requires=["lib"])
     bring("lib", targets=TARGETS[:1])
     result = promote(six, state, packages=["app"])
-    assert (result.outcome, result.promoted) == ("held", ())
+    assert (result.outcome, result.promoted) == ("passed", ())
     bring("lib", targets=TARGETS[1:])
     assert went(promote(six, state, packages=["app"])) == {"app-1-1.el10", "lib-1-1.el10"}
 
@@ -270,7 +270,7 @@ def test_one_that_dnf_refuses_does_not_hold_up_the_others(
     kinds = {"base": {"files": ["/usr/bin/same"]}, "app": {"requires": ["lib"]}, "plugin": {"files": ["/usr/bin/same"]}}
     for name in NAMES:
         build = built(state, TARGETS[0], name, *make_noarch(name, "1", **kinds.get(name, {})))
-        assert publish(with_dnf, state, TARGETS[0], str(build)).outcome == "held"
+        assert publish(with_dnf, state, TARGETS[0], str(build)).outcome == "passed"
     result = promote(with_dnf, state)
     assert went(result) == {f"{name}-1-1.el10" for name in NAMES if name != "plugin"}
     (refused,) = result.refused

@@ -60,7 +60,7 @@ def keeping(site: Site, snapshots: int) -> Site:
 
 def test_a_build_is_published_where_it_belongs(site: Site, state: Path, make_build: BuildFactory) -> None:
     result = publish(site, state, "aarch64", str(make_build()))
-    assert (result.outcome, result.unchanged, result.snapshot) == ("held", False, 1)
+    assert (result.outcome, result.unchanged, result.snapshot) == ("passed", False, 1)
     assert result.summary == "tiny-1-1.el10: 4 packages published on aarch64, snapshot 1"
     shown = seen(state)
     assert {repository: files for repository, files in shown.items() if files} == {
@@ -85,14 +85,14 @@ def test_what_was_flaky_in_its_tests_is_named_when_it_is_published(
     test = TestResult.read((folder / "test.json").read_text())
     flaky = SuiteResult(
         suite="spice",
-        outcome="held",
+        outcome="passed",
         summary="",
-        cases=(Case(name="agent", outcome="flaky"), Case(name="a", outcome="pass")),
+        cases=(Case(name="agent", outcome="flaky"), Case(name="a", outcome="passed")),
     )
     test.model_copy(update={"suites": (*test.suites, flaky)}).write(folder / "test.json")
     for _ in ("published", "already there"):
         result = publish(site, state, "aarch64", str(folder))
-        assert (result.outcome, result.flaky) == ("held", ("spice: agent",))
+        assert (result.outcome, result.flaky) == ("passed", ("spice: agent",))
         assert result.summary.endswith("; flaky in its tests: spice: agent")
 
 
@@ -119,7 +119,7 @@ def test_publishing_again_changes_nothing(site: Site, state: Path, make_build: B
     build = make_build()
     first = publish(site, state, "aarch64", str(build))
     again = publish(site, state, "aarch64", str(build))
-    assert (again.outcome, again.unchanged, again.snapshot, again.packages) == ("held", True, 1, first.packages)
+    assert (again.outcome, again.unchanged, again.snapshot, again.packages) == ("passed", True, 1, first.packages)
     assert str((state / "published/.snapshots/current").readlink()) == "0001"
 
 
@@ -178,7 +178,7 @@ def test_another_source_package_under_the_same_name_is_refused(
 ) -> None:
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "x86_64", str(make_build("x86_64", source="changed")))
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert result.cause.startswith("one-source: tiny-1-1.el10.src.rpm is published with other content by aarch64")
     assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
 
@@ -188,7 +188,7 @@ def test_a_rebuild_of_the_same_commit_stays_unpublished_and_says_why(
 ) -> None:
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "aarch64", str(make_build(content="rebuilt")))
-    assert (result.outcome, result.unchanged, result.snapshot) == ("held", True, 1)
+    assert (result.outcome, result.unchanged, result.snapshot) == ("passed", True, 1)
     assert "is already published on aarch64 from build" in result.summary
     assert "of 4 packages differ in build" in result.summary
 
@@ -196,7 +196,7 @@ def test_a_rebuild_of_the_same_commit_stays_unpublished_and_says_why(
 def test_another_commit_under_a_published_version_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "aarch64", str(make_build(content="changed", commit="d" * 40)))
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert "no-replaced-file: tiny-libs-1-1.el10.aarch64.rpm is published from commit cccccccccccc" in result.cause
 
 
@@ -225,7 +225,7 @@ def test_an_older_version_is_refused_unless_somebody_may_and_says_why(
         publish(site, state, "aarch64", older, overrides=Overrides(("no-downgrade",), reason, "contributor"))
     assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
     forced = publish(site, state, "aarch64", older, overrides=Overrides(("no-downgrade",), reason, "release"))
-    assert forced.outcome == "held"
+    assert forced.outcome == "passed"
     (record,) = published(site, state).values()
     (override,) = record.overrides
     assert (override.rule, override.user, override.reason) == ("no-downgrade", "release", reason)
@@ -482,7 +482,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_the_next_call_ends_the
         outcomes.append(versions(state, site)["aarch64"])
         drafted = any((state / "published/.snapshots").glob(".*"))
         if step % 5 == 0 or not killed or outcomes[-2:] == ["tiny-1-1.el10", "tiny-2-1.el10"]:
-            assert work().outcome == "held"
+            assert work().outcome == "passed"
             assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
             assert not list((state / "published/.snapshots").glob(".*"))
             assert not (pool / ".work").exists()
@@ -537,7 +537,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_published(
         assert len(done.stderr.splitlines()) == 2
         assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
     filler.unlink()
-    assert publish(site, state, "aarch64", build).outcome == "held"
+    assert publish(site, state, "aarch64", build).outcome == "passed"
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 

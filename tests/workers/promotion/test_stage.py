@@ -34,7 +34,7 @@ def test_a_build_is_staged_without_its_debuginfo(site: Site, state: Path, make_b
     result = stage(site, state, "aarch64", str(make_build()))
     assert set(staged(state)) == {"tiny-libs-0:1-1.el10.aarch64", "tiny-doc-0:1-1.el10.noarch"}
     assert sorted(result.staged) == ["tiny-doc-1-1.el10.noarch.rpm", "tiny-libs-1-1.el10.aarch64.rpm"]
-    assert (result.outcome, result.summary) == ("held", "tiny-1-1.el10: 2 packages staged for aarch64")
+    assert (result.outcome, result.summary) == ("passed", "tiny-1-1.el10: 2 packages staged for aarch64")
 
 
 def test_staging_again_changes_nothing(site: Site, state: Path, make_build: BuildFactory) -> None:
@@ -125,14 +125,14 @@ def alter(build: Path, **changes: object) -> str:
 
 
 def test_a_build_that_did_not_hold_is_not_staged(site: Site, state: Path, make_build: BuildFactory) -> None:
-    result = stage(site, state, "aarch64", alter(make_build(), outcome="not-held", cause="cc: error"))
-    assert (result.outcome, result.cause) == ("not-held", "tiny-1-1.el10: the build did not hold: cc: error")
+    result = stage(site, state, "aarch64", alter(make_build(), outcome="failed", cause="cc: error"))
+    assert (result.outcome, result.cause) == ("failed", "tiny-1-1.el10: the build did not hold: cc: error")
     assert not staged(state)
 
 
 def test_a_build_for_another_target_is_not_staged(site: Site, state: Path, make_build: BuildFactory) -> None:
     result = stage(site, state, "s390x", str(make_build()))
-    assert (result.outcome, result.cause) == ("not-held", "tiny-1-1.el10 was built for aarch64, not for s390x")
+    assert (result.outcome, result.cause) == ("failed", "tiny-1-1.el10 was built for aarch64, not for s390x")
 
 
 def test_a_package_of_a_foreign_architecture_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
@@ -241,6 +241,6 @@ def test_a_try_build_is_not_staged(site: Site, state: Path, make_build: BuildFac
     document = folder / "build.json"
     document.write_text(json.dumps(json.loads(document.read_text()) | {"trial": True}))
     result = stage(site, state, "aarch64", str(folder))
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert "is a try-build" in result.cause
     assert not (state / "staged" / "aarch64" / "repodata").exists()

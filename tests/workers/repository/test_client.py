@@ -12,7 +12,7 @@ import pytest
 from config.models import Site
 from tests.workers.publishing import BuildFactory, write_index
 from workers.base import cache, namespace
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository import index
@@ -40,7 +40,7 @@ def test_dnf_refuses_a_package_changed_by_one_byte(site: Site, state: Path, make
     content = bytearray(rpm.read_bytes())
     content[-1] ^= 1
     replace(rpm, bytes(content))
-    with pytest.raises(DidNotHold, match=r"(?s)dnf refused to install tiny-libs for aarch64.*checksum"):
+    with pytest.raises(CheckFailed, match=r"(?s)dnf refused to install tiny-libs for aarch64.*checksum"):
         install(site, state, "aarch64", ["tiny-libs"])
 
 
@@ -50,7 +50,7 @@ def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_
     publish(site, state, "aarch64", str(make_build()))
     repomd = state / "published/10-kitten/BaseOS/aarch64/os/repodata/repomd.xml"
     replace(repomd, repomd.read_bytes().replace(b"<revision>", b"<revision>1"))
-    with pytest.raises(DidNotHold) as refusal:
+    with pytest.raises(CheckFailed) as refusal:
         install(site, state, "aarch64", ["tiny-libs"])
     first, *words = str(refusal.value).splitlines()
     assert first == (
@@ -74,7 +74,7 @@ def test_dnf_refuses_a_package_that_is_not_signed_though_the_index_is(
     repomd = write_index(repository, [index.describe(rpm, str(rpm.relative_to(repository)))], 2_000_000_000)
     with signer(state / "secrets/gnupg", "Tests") as key:
         key.sign_detached(repomd)
-    with pytest.raises(DidNotHold, match=r"(?s)dnf refused.*is not signed"):
+    with pytest.raises(CheckFailed, match=r"(?s)dnf refused.*is not signed"):
         install(site, state, "aarch64", ["tiny-libs"])
 
 
@@ -111,7 +111,7 @@ def test_a_package_that_lacks_its_other_half_is_not_installed(lax: Site, state: 
     publish(lax, state, "aarch64", str(make_build(version="2")), stage_name="testing")
     after = {"AppStream": state / "testing/10-kitten/AppStream/aarch64/os"}
     key = state / "testing/RPM-GPG-KEY-demo"
-    with pytest.raises(DidNotHold, match=r"(?s)dnf refused to install tiny-doc-2-1.*nothing provides tiny-libs"):
+    with pytest.raises(CheckFailed, match=r"(?s)dnf refused to install tiny-doc-2-1.*nothing provides tiny-libs"):
         check_life(lax.target("aarch64"), ["tiny-doc-2-1.el10.noarch"], {}, after, key)
 
 
@@ -121,7 +121,7 @@ def test_an_older_version_is_no_upgrade(lax: Site, state: Path, make_build: Buil
     before, after = (signed_folders(state, stage, "aarch64") for stage in ("published", "testing"))
     packages = ["tiny-libs-1-1.el10.aarch64"]
     with pytest.raises(
-        DidNotHold, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"
+        CheckFailed, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"
     ):
         check_life(lax.target("aarch64"), packages, before, after, state / "published/RPM-GPG-KEY-demo")
 
@@ -206,4 +206,4 @@ def test_a_package_that_needs_more_users_than_there_are_is_one_line_with_the_way
         CannotRun, match=r"others-1-1.noarch has files of mail, and this user has no subordinate ids"
     ) as refusal:
         check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)
-    assert "usermod --add-subuids" in refusal.value.mend
+    assert "usermod --add-subuids" in refusal.value.hint

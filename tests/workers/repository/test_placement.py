@@ -6,7 +6,7 @@ import pytest
 
 from config.models import Package, Site
 from tests.workers.publishing import BuildFactory
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.promotion.publish import publish
 from workers.repository.placement import place, published_in
 from workers.repository.state import published
@@ -49,7 +49,7 @@ def test_a_spec_is_held_against_the_rules_before_it_is_built(site: Site) -> None
     tiny = Package.model_validate({"name": "tiny", "placement": {"tiny": "BaseOS", "tiny-libs": "BaseOS"}})
     check_placement(homeless(site), tiny, "tiny.spec", ["tiny-libs"])
     check_placement(site, tiny, "tiny.spec", ["tiny-new"])
-    with pytest.raises(DidNotHold) as error:
+    with pytest.raises(CheckFailed) as error:
         check_placement(homeless(site), tiny, "tiny.spec", ["tiny-libs", "tiny-new"])
     assert str(error.value) == (
         "tiny.spec of tiny makes tiny-new, which nothing places in a repository: "

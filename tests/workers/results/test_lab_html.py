@@ -45,7 +45,7 @@ def artifact(name: str) -> Artifact:
     return Artifact(name=name, url=f"/state/{name}", sha256="", size=1)
 
 
-def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "held", **more: object) -> TestResult:
+def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "passed", **more: object) -> TestResult:
     suite = SuiteResult.model_validate(
         {
             "suite": "spice", "outcome": outcome, "summary": "spice said", "cases": cases, "cpu": "Nehalem", "seconds": 12.34,
@@ -57,14 +57,14 @@ def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "held", **mo
     )
 
 
-PASS = Case(name="ticket", outcome="pass", seconds=1.5)
-FAIL = Case(name="picture", outcome="fail", reason="it is black", detail="pixel 7", console="Oops", seconds=0.25)
+PASS = Case(name="ticket", outcome="passed", seconds=1.5)
+FAIL = Case(name="picture", outcome="failed", reason="it is black", detail="pixel 7", console="Oops", seconds=0.25)
 FLAKY = Case(name="agent", outcome="flaky", reason="no answer", console="slow")
-SKIP = Case(name="qxl", outcome="skip", reason="there is none", code="no-device")
+SKIP = Case(name="qxl", outcome="skipped", reason="there is none", code="no-device")
 
 
 def test_the_page_tells_where_it_ran_and_how_long_and_what_came_of_it():
-    text = Parsed(page(result(PASS, FAIL, FLAKY, SKIP, outcome="not-held", cause="picture: it is black"), {})).text
+    text = Parsed(page(result(PASS, FAIL, FLAKY, SKIP, outcome="failed", cause="picture: it is black"), {})).text
     assert "Nehalem (tcg), kernel 6.12, 12.3 s, 1 failed, 1 FLAKY, 1 skipped, 1 passed" in text
     assert "picture: it is black" in text
     assert "no-device there is none" in text
@@ -72,7 +72,7 @@ def test_the_page_tells_where_it_ran_and_how_long_and_what_came_of_it():
 
 
 def test_what_failed_comes_first_and_open_with_its_output_and_console():
-    shown = page(result(PASS, SKIP, FLAKY, FAIL, outcome="not-held"), {})
+    shown = page(result(PASS, SKIP, FLAKY, FAIL, outcome="failed"), {})
     assert shown.index(">picture<") < shown.index(">agent<") < shown.index(">qxl<") < shown.index(">ticket<")
     opened = [attributes for attributes in Parsed(shown).all("details") if "open" in attributes]
     assert len(opened) == 2
@@ -81,7 +81,7 @@ def test_what_failed_comes_first_and_open_with_its_output_and_console():
 
 @pytest.mark.parametrize(
     ("cases", "outcome", "word"),
-    [((PASS,), "held", "passed"), ((PASS, FLAKY), "held", "FLAKY"), ((PASS, FAIL), "not-held", "failed")],
+    [((PASS,), "passed", "passed"), ((PASS, FLAKY), "passed", "FLAKY"), ((PASS, FAIL), "failed", "failed")],
 )
 def test_a_flaky_case_is_in_the_heading_and_not_green(cases, outcome, word):
     heading = page(result(*cases, outcome=outcome), {}).split("</h1>")[0]
@@ -116,12 +116,14 @@ def test_an_address_that_is_no_picture_s_is_not_used(address):
 
 
 def test_nothing_of_a_result_becomes_markup():
-    case = Case(name=EVIL, outcome="fail", reason=EVIL, code=EVIL, detail=EVIL, console=EVIL, pictures=(EVIL, "a.png"))
+    case = Case(
+        name=EVIL, outcome="failed", reason=EVIL, code=EVIL, detail=EVIL, console=EVIL, pictures=(EVIL, "a.png")
+    )
     suite = SuiteResult(
-        suite=EVIL, outcome="not-held", summary=EVIL, cause=EVIL, cases=(case,), accelerator=EVIL, cpu=EVIL, kernel=EVIL,
+        suite=EVIL, outcome="failed", summary=EVIL, cause=EVIL, cases=(case,), accelerator=EVIL, cpu=EVIL, kernel=EVIL,
         logs=(artifact(EVIL), artifact("b.png")),
     )  # fmt: skip
-    evil = TestResult(summary=EVIL, target=EVIL, outcome="not-held", cause=EVIL, suites=(suite,))
+    evil = TestResult(summary=EVIL, target=EVIL, outcome="failed", cause=EVIL, suites=(suite,))
     shown = Parsed(page(evil, {"a.png": f"{WHERE}{EVIL}", EVIL: f"{WHERE}x", "b.png": f"{WHERE}b"}))
     assert shown.open == []
     assert not {"script", "iframe", "object", "svg", "link", "meta"} & {tag for tag, _ in shown.tags}
@@ -147,7 +149,7 @@ def test_what_a_terminal_obeys_is_gone_and_what_nobody_sees_is_marked(said, seen
 
 @given(st.text(max_size=200))
 def test_any_text_stays_text(text):
-    shown = Parsed(page(result(Case(name=text, outcome="fail", console=text, detail=text, code=text)), {}))
+    shown = Parsed(page(result(Case(name=text, outcome="failed", console=text, detail=text, code=text)), {}))
     assert shown.open == []
     assert {tag for tag, _ in shown.tags} <= {
         *("div", "style", "h1", "h2", "span", "p", "table", "tr", "th", "td", "code", "details", "summary", "pre")
@@ -156,7 +158,8 @@ def test_any_text_stays_text(text):
 
 def test_a_page_has_an_end():
     loud = [
-        Case(name=f"c{n}", outcome="fail", console="x" * 2 * CHARACTERS, pictures=("a.png",)) for n in range(CASES + 7)
+        Case(name=f"c{n}", outcome="failed", console="x" * 2 * CHARACTERS, pictures=("a.png",))
+        for n in range(CASES + 7)
     ]
     shown = page(result(*loud), {"a.png": f"{WHERE}a.png"})
     assert "and 7 more" in shown

@@ -25,11 +25,11 @@ def proof(**changes: object) -> FileProof:
     return FileProof.model_validate({**fields, **changes})
 
 
-def check(rule: str = "isa-level", outcome: str = "violated", **more: object) -> Check:
+def check(rule: str = "isa-level", outcome: str = "failed", **more: object) -> Check:
     return Check.model_validate({"rule": rule, "file": "p:/usr/bin/p", "outcome": outcome, **more})
 
 
-HELD = check(outcome="held")
+HELD = check(outcome="passed")
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_the_one_line(files, checks, words):
 def test_the_text_begins_with_what_is_bad_and_names_the_first_functions():
     places = tuple(Place(function=f"f{n}", address=n, detail="why") for n in range(NAMED + 3))
     checks = [
-        Check(rule="producer", file="a", outcome="held", detail="23 compile units"),
-        Check(rule="relro", file="b", outcome="violated", level="VERIFY", detail="partial"),
-        Check(rule="isa-level", file="c", outcome="violated", detail="8 functions", places=places),
+        Check(rule="producer", file="a", outcome="passed", detail="23 compile units"),
+        Check(rule="relro", file="b", outcome="failed", level="VERIFY", detail="partial"),
+        Check(rule="isa-level", file="c", outcome="failed", detail="8 functions", places=places),
         Check(rule="producer", file="c", outcome="skipped", reason="language-rust"),
     ]
     lines = text(checks).splitlines()
@@ -88,7 +88,7 @@ class Tags(html.parser.HTMLParser):
 def result(*checks: Check, files: tuple[FileProof, ...] = ()) -> VerifyResult:
     broken = findings(checks)
     return VerifyResult(
-        outcome="not-held" if broken else "held", summary=f"s {EVIL}", target=f"t {EVIL}", checks=checks, files=files
+        outcome="failed" if broken else "passed", summary=f"s {EVIL}", target=f"t {EVIL}", checks=checks, files=files
     )
 
 
@@ -96,7 +96,7 @@ def test_nothing_from_a_package_becomes_markup():
     place = Place(function=EVIL, address=16, detail=EVIL, excerpt=(f"=> {EVIL}", EVIL), compiled_by=EVIL)
     checks = [
         Check(rule=EVIL, file=EVIL, outcome=outcome, detail=EVIL, reason=EVIL, places=(place,))
-        for outcome in ("violated", "held", "skipped")
+        for outcome in ("failed", "passed", "skipped")
     ]
     shown = page(result(*checks, files=(proof(file=EVIL, level=EVIL),)))
     tags = Tags()

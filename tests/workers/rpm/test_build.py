@@ -49,10 +49,10 @@ def test_a_library_is_built_staged_linked_and_run(
     site: Site, tmp_path: Path, make_srpm: MakeSource, target: str
 ) -> None:
     library = built(site, tmp_path, target, make_srpm("greet", GREET, **LIBRARY))
-    assert library.outcome == "held", library.cause
+    assert library.outcome == "passed", library.cause
     stage(tmp_path, target, library)
     program = built(site, tmp_path, target, make_srpm("hello", HELLO, **PROGRAM))
-    assert program.outcome == "held", program.cause
+    assert program.outcome == "passed", program.cause
     assert [line.split()[0] for line in program.buildroot] == [
         f"greet-1.0-1.el10.{target}",
         f"greet-devel-1.0-1.el10.{target}",
@@ -100,7 +100,7 @@ def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path
     entry = site.target("x86_64")
     order = Order(site, tmp_path, entry, source="artifacts/sources/greet/k")
     result = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
-    assert (result.outcome, result.commit) == ("held", "abc")
+    assert (result.outcome, result.commit) == ("passed", "abc")
     assert result.tests is not None
     assert Path(result.tests.url).read_bytes() == b"tests"
     assert Path(result.tests.url).parent == Path(result.url)
@@ -109,7 +109,7 @@ def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path
 def test_a_failed_check_names_its_cause_and_leaves_its_log(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     parts = LIBRARY | {"check": "echo 'FAIL: greeting'\nexit 1"}
     result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
-    assert (result.outcome, result.cause) == ("not-held", "%check failed: FAIL: greeting")
+    assert (result.outcome, result.cause) == ("failed", "%check failed: FAIL: greeting")
     assert result.rpms == ()
     assert "/failed/x86_64/" in result.url
     assert [path.name for path in sorted(Path(result.url).iterdir())] == ["build.json", "build.log.zst"]
@@ -123,7 +123,7 @@ def test_a_package_the_configuration_does_not_list_is_refused(
         update={"packages": tuple(p.model_copy(update={"binaries": (p.name,)}) for p in site.packages)}
     )
     result = built(narrow, tmp_path, "x86_64", make_srpm("greet", GREET, **LIBRARY))
-    assert (result.outcome, result.rpms) == ("not-held", ())
+    assert (result.outcome, result.rpms) == ("failed", ())
     assert "greet-devel, which packages/greet.yaml does not list" in result.cause
 
 
@@ -131,21 +131,21 @@ def test_a_missing_build_requirement_is_named_before_anything_runs(
     site: Site, tmp_path: Path, make_srpm: MakeSource
 ) -> None:
     result = built(site, tmp_path, "ppc64le", make_srpm("hello", HELLO, **PROGRAM))
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert result.cause == "hello needs greet-devel, which nothing staged on ppc64le provides"
 
 
 def test_an_rpath_does_not_ship(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     parts = LIBRARY | {"build": LIBRARY["build"] + " -Wl,-rpath,%{_libdir}"}
     result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert "standard runpath" in result.cause.lower() or "rpath" in result.cause.lower()
 
 
 def test_a_build_sees_no_network_and_nothing_of_the_host(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     check = f'test "$(ls /sys/class/net 2>/dev/null)" = ""\ngrep -c : /proc/net/dev | grep -x 1\ntest ! -e {tmp_path}'
     result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **(LIBRARY | {"check": check})))
-    assert result.outcome == "held", result.cause
+    assert result.outcome == "passed", result.cause
 
 
 def test_a_package_the_site_does_not_know_is_refused(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
@@ -215,7 +215,7 @@ def test_the_store_may_be_another_file_system_than_the_cache(
     site: Site, other_disk: Path, make_srpm: MakeSource
 ) -> None:
     result = built(site, other_disk, "x86_64", make_srpm("greet", GREET, **LIBRARY))
-    assert result.outcome == "held", result.cause
+    assert result.outcome == "passed", result.cause
     assert all(Path(rpm.url).stat().st_size == rpm.size for rpm in result.rpms)
 
 
@@ -230,7 +230,7 @@ def test_a_full_disk_leaves_no_half_build(site: Site, other_disk: Path, make_srp
         built(site, other_disk, "x86_64", srpm)
     filler.unlink()
     result = built(site, other_disk, "x86_64", srpm)
-    assert (result.outcome, result.reused) == ("held", False)
+    assert (result.outcome, result.reused) == ("passed", False)
     assert [path.name for path in (other_disk / "artifacts/builds/x86_64").iterdir()] == [result.identity]
 
 
@@ -238,7 +238,7 @@ def test_what_a_try_build_made_is_never_taken_for_a_build(site: Site, tmp_path: 
     entry = site.target("x86_64")
     order = Order(site, tmp_path, entry, srpm=str(make_srpm("greet", GREET, **LIBRARY)), trial=True)
     tried = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
-    assert (tried.outcome, tried.trial) == ("held", True)
+    assert (tried.outcome, tried.trial) == ("passed", True)
     assert tried.url.startswith(f"{tmp_path}/artifacts/try/builds/")
     real = built(site, tmp_path, "x86_64", Path(order.srpm))
     assert (real.identity, real.reused, real.trial) == (tried.identity, False, False)

@@ -126,7 +126,7 @@ def test_a_host_without_mock_is_told_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "kt.cfg").touch()
     with pytest.raises(CannotRun, match="mock is not installed") as caught:
         mock.Mock(SITE, SITE.targets[0], tmp_path).plan(package)
-    assert "dnf install mock" in caught.value.mend
+    assert "dnf install mock" in caught.value.hint
 
 
 @pytest.mark.skipif(
@@ -139,6 +139,6 @@ def test_mock_rebuilds_a_source_package(site: Site, tmp_path: Path, make_srpm: M
     result = build(
         Order(with_mock, tmp_path, target, srpm=str(srpm)), backend(with_mock, target, tmp_path / "staged/x86_64")
     )
-    assert result.outcome == "held", result.cause
+    assert result.outcome == "passed", result.cause
     assert {rpm.name.rsplit("-", 2)[0] for rpm in result.rpms} >= {"greet", "greet-devel"}
     assert result.buildroot

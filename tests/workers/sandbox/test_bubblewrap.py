@@ -61,7 +61,7 @@ def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path
 def test_a_host_that_cannot_make_a_sandbox_is_told_why(status: int, output: str, said: str) -> None:
     refusal = bubblewrap._refusal(Completed(("unshare",), status, output + "\n"))
     assert refusal is not None
-    assert said in refusal.mend
+    assert said in refusal.hint
 
 
 def test_a_program_that_merely_fails_is_no_fault_of_the_host() -> None:

@@ -71,7 +71,7 @@ def refused(signing: Signing, state: Path) -> str:
     with pytest.raises(CannotRun) as refusal, signer_of(signing, state, "Tests"):
         pass
     assert "\n" not in refusal.value.what
-    assert refusal.value.mend
+    assert refusal.value.hint
     return refusal.value.what
 
 

@@ -155,4 +155,4 @@ def test_the_command_says_in_a_line_what_is_missing(
         done = CliRunner().invoke(token_key, ["--module", module, "--pin-file", pin, *common])
         assert isinstance(done.exception, CannotRun)
         assert done.exception.what == what
-        assert done.exception.mend
+        assert done.exception.hint

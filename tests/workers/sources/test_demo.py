@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import FOLDER, load_site
 from config.models import Site
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.sources import demo
 
 CONTENT = FOLDER / "demo" / "dist-git"
@@ -132,7 +132,7 @@ def test_mistakes_of_the_user(site: Site, content: Path, tmp_path: Path) -> None
     ensure(site, tmp_path, content)
     with pytest.raises(CannotRun, match="no folder"):
         demo.push(site, tmp_path, "zlib", tmp_path / "none", "nothing")
-    with pytest.raises(DidNotHold, match="one spec"):
+    with pytest.raises(CheckFailed, match="one spec"):
         demo.push(site, tmp_path, "zlib", content, "no spec here")
     with pytest.raises(CannotRun, match="holds no package of this site"):
         ensure(site, tmp_path, tmp_path / "none")

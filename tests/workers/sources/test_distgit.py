@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.sources.conftest import Repository
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.sources import distgit
 
 
@@ -123,7 +123,7 @@ def test_the_export_is_the_bytes_of_the_commit_whatever_attributes_say(repositor
 def test_a_link_out_of_the_repository_is_refused(repository: Repository, out: Path, target: str) -> None:
     (repository.folder / "link").symlink_to(target)
     repository.commit()
-    with pytest.raises(DidNotHold, match="link is a symbolic link out of the repository"):
+    with pytest.raises(CheckFailed, match="link is a symbolic link out of the repository"):
         distgit.export(find(repository), out)
 
 
@@ -132,7 +132,7 @@ def test_links_that_lead_out_only_together_are_refused(repository: Repository, o
     (repository.folder / "deep" / "up").symlink_to("er/../..")
     (repository.folder / "away").symlink_to("deep/up/../outside")
     repository.commit()
-    with pytest.raises(DidNotHold, match="symbolic link out of the repository"):
+    with pytest.raises(CheckFailed, match="symbolic link out of the repository"):
         distgit.export(find(repository), out)
 
 
@@ -173,7 +173,7 @@ def test_too_much_for_a_repository_without_tarballs(
     repository: Repository, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distgit, "LARGEST", 100)
-    with pytest.raises(DidNotHold, match="tarballs belong into the lookaside"):
+    with pytest.raises(CheckFailed, match="tarballs belong into the lookaside"):
         distgit.export(find(repository), out)
 
 
@@ -211,7 +211,7 @@ def test_a_patch_that_does_not_apply_or_leads_out_is_refused(
     distgit.export(find(repository), out)
     file = tmp_path / "change.patch"
     file.write_text(patch)
-    with pytest.raises(DidNotHold, match=rf"the patch change\.patch does not apply: .*{says}"):
+    with pytest.raises(CheckFailed, match=rf"the patch change\.patch does not apply: .*{says}"):
         distgit.apply_patch(file, out)
     assert not (tmp_path / "outside").exists()
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.workers.sources.conftest import Place, Server, tarball, whole
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.sources import lookaside
 from workers.sources.lookaside import Tarball, fetch
 
@@ -63,7 +63,7 @@ def test_a_wrong_checksum_names_file_place_expected_and_got(place: Place, server
     server.answer = whole(b"something else")
     place.lookaside = [http_place(server)]
     got = hashlib.sha512(b"something else").hexdigest()
-    with pytest.raises(DidNotHold) as refusal:
+    with pytest.raises(CheckFailed) as refusal:
         get(place, tmp_path / "out")
     for part in ("hello-1.tar", server.url, f"expected SHA512 {HELLO.sha512}", f"got {got}"):
         assert part in str(refusal.value)

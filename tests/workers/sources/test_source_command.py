@@ -48,7 +48,7 @@ def kitten(place: Place, tmp_path: Path, repository: Repository) -> Kitten:
 
 def test_a_commit_becomes_a_source_package_with_its_tests(kitten: Kitten, repository: Repository) -> None:
     status, output, result = kitten()
-    assert (status, result.outcome, result.nevr) == (0, "held", "hello-1-1.el10"), output
+    assert (status, result.outcome, result.nevr) == (0, "passed", "hello-1-1.el10"), output
     assert (result.branch, result.commit) == ("c10s", repository.git("rev-parse", "HEAD"))
     assert (result.build_requires, result.binaries, result.reused) == (("make",), ("hello",), False)
     assert result.srpm is not None
@@ -90,7 +90,7 @@ def test_a_broken_spec_is_the_summary_and_publishes_nothing(kitten: Kitten, repo
     (repository.folder / "hello.spec").write_text(SPEC.replace("License:", "Lisence:"))
     repository.commit("broken")
     status, _, result = kitten()
-    assert (status, result.outcome) == (1, "not-held")
+    assert (status, result.outcome) == (1, "failed")
     assert result.summary == result.cause == "hello.spec:5: Unknown tag: Lisence:        0BSD"
     assert result.commit == repository.git("rev-parse", "HEAD")
     assert result.srpm is None
@@ -139,7 +139,7 @@ def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: R
 
     patch.write_text("--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-no\n+yes\n")
     status, _, result = kitten("--patch", str(patch))
-    assert (status, result.outcome) == (1, "not-held")
+    assert (status, result.outcome) == (1, "failed")
     assert result.summary.startswith("the patch change.patch does not apply")
 
 

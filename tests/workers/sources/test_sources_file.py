@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.base.errors import DidNotHold
+from workers.base.errors import CheckFailed
 from workers.sources.lookaside import Tarball, parse
 
 SUM = "0123456789abcdef" * 8
@@ -22,12 +22,12 @@ def test_tabs_spaces_and_carriage_returns_around_the_words_do_no_harm() -> None:
     ["../a.tar", "/etc/passwd", "a/b.tar", "..", ".", ".hidden", "-rf", "a b.tar", "a\tb.tar", "", "a\x00b", "ä.tar"],
 )
 def test_names_that_are_more_than_a_plain_file_name_are_refused(name: str) -> None:
-    with pytest.raises(DidNotHold, match=r"sources:1: .*not the plain name of a file"):
+    with pytest.raises(CheckFailed, match=r"sources:1: .*not the plain name of a file"):
         parse(f"SHA512 ({name}) = {SUM}\n")
 
 
 def test_the_old_md5_form_is_refused_and_says_why() -> None:
-    with pytest.raises(DidNotHold, match=r"sources:2: an MD5 checksum, which proves nothing.*sha512sum --tag"):
+    with pytest.raises(CheckFailed, match=r"sources:2: an MD5 checksum, which proves nothing.*sha512sum --tag"):
         parse(f"# old\n{'0' * 32}  bzip2-1.0.8.tar.gz\n")
 
 
@@ -43,10 +43,10 @@ def test_the_old_md5_form_is_refused_and_says_why() -> None:
     ],
 )
 def test_every_other_line_is_named_with_what_is_wrong(line: str, says: str) -> None:
-    with pytest.raises(DidNotHold, match=rf"^sources:1: .*{says}"):
+    with pytest.raises(CheckFailed, match=rf"^sources:1: .*{says}"):
         parse(line)
 
 
 def test_a_file_named_twice_is_refused() -> None:
-    with pytest.raises(DidNotHold, match=r"sources:2: a\.tar is named twice"):
+    with pytest.raises(CheckFailed, match=r"sources:2: a\.tar is named twice"):
         parse(f"SHA512 (a.tar) = {SUM}\nSHA512 (a.tar) = {SUM}\n")

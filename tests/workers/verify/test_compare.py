@@ -21,7 +21,7 @@ PATH = "it:/usr/bin/it"
 def findings(old: FileFacts, new: FileFacts) -> list[tuple[str, str]]:
     checks = compare({PATH: old}, {PATH: new})
     assert {(check.rule, check.file) for check in checks} <= {("regression", PATH), ("regression", "")}
-    return [(check.grade, check.detail) for check in checks if check.outcome == "violated"]
+    return [(check.grade, check.detail) for check in checks if check.outcome == "failed"]
 
 
 def framing(framed: int, *unframed: str, leaf: int = 0) -> Framing:
@@ -36,7 +36,7 @@ def above(*names: str, dispatch: str = "") -> IsaFacts:
 
 def test_same_file_lost_nothing() -> None:
     assert compare({PATH: FILE}, {PATH: FILE}) == (
-        Check(rule="regression", file="", outcome="held", detail="1 files lost nothing since the published build"),
+        Check(rule="regression", file="", outcome="passed", detail="1 files lost nothing since the published build"),
     )
 
 
@@ -115,18 +115,18 @@ def test_new_functions_above_the_level() -> None:
 def test_file_that_is_gone_is_told_of() -> None:
     checks = compare({PATH: FILE, "it:/usr/bin/old": FILE}, {PATH: FILE})
     assert [(check.file, check.outcome, check.grade) for check in checks] == [
-        ("it:/usr/bin/old", "held", "INFO"),
-        ("", "held", "OK"),
+        ("it:/usr/bin/old", "passed", "INFO"),
+        ("", "passed", "OK"),
     ]
 
 
 def test_next_version_of_a_library_takes_the_place_of_the_last() -> None:
     worse = replace(FILE, traits=replace(GOOD, relro="none"))
     (check,) = compare({"z:/usr/lib64/libz.so.1.2.13": FILE}, {"z:/usr/lib64/libz.so.1.3": worse})
-    assert (check.file, check.outcome) == ("z:/usr/lib64/libz.so.1.3", "violated")
+    assert (check.file, check.outcome) == ("z:/usr/lib64/libz.so.1.3", "failed")
     old = {"k:/lib/modules/6.12.0-1.el10/a.ko": FILE, "k:/lib/modules/6.12.0-1.el10/b.ko": FILE}
     new = {"k:/lib/modules/6.12.0-23.el10/a.ko": worse, "k:/lib/modules/6.12.0-23.el10/b.ko": FILE}
-    assert [check.file for check in compare(old, new) if check.outcome == "violated"] == [
+    assert [check.file for check in compare(old, new) if check.outcome == "failed"] == [
         "k:/lib/modules/6.12.0-23.el10/a.ko"
     ]
 

@@ -12,7 +12,7 @@ from workers.verify.excerpts import LISTED_IN_ALL, SHOWN, with_excerpts
 
 def check(file: str, places: int, address: int = 0) -> Check:
     listed = tuple(Place(function=f"f{n}", address=address, size=1) for n in range(places))
-    return Check(rule="isa-level", file=file, outcome="violated", places=listed)
+    return Check(rule="isa-level", file=file, outcome="failed", places=listed)
 
 
 def test_a_result_lists_so_many_functions_of_all_its_findings_together():

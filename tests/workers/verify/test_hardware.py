@@ -21,7 +21,7 @@ from config.loading import FOLDER, hardware_list
 from tests.workers.rpms import BuildRpm
 from tests.workers.verify.compilers import TARGETS, tool
 from workers.base import cache
-from workers.base.errors import CannotRun, DidNotHold, MalformedError
+from workers.base.errors import CannotRun, CheckFailed, MalformedError
 from workers.base.run import run
 from workers.results import Check, ContentsResult
 from workers.sandbox.apt import private_root
@@ -71,7 +71,7 @@ def kernel(files: Mapping[str, bytes]) -> Kernel:
 def wrong(devices: Sequence[PciDevice], of: Kernel) -> list[tuple[str, str]]:
     checks = judge_hardware(devices, of, "kernel")
     assert {(check.rule, check.file) for check in checks} == {("hardware", "kernel")}
-    return [(check.grade, check.detail) for check in checks if check.outcome == "violated"]
+    return [(check.grade, check.detail) for check in checks if check.outcome == "failed"]
 
 
 # ---------------------------------------------------------------------------------------- when a row is supported
@@ -108,7 +108,7 @@ def test_row_and_alias(module: MakeModule, row: str, alias: str, grade: str) -> 
     assert [g for g, _ in found] == ([] if grade == "OK" else [grade])
     if grade == "OK":
         (check,) = judge_hardware(rows(row), of, "kernel")
-        assert check == Check(rule="hardware", file="kernel", outcome="held", detail="1 of 1 devices: it 1")
+        assert check == Check(rule="hardware", file="kernel", outcome="passed", detail="1 of 1 devices: it 1")
 
 
 def test_cover_is_what_fnmatch_says_of_every_device_of_the_row() -> None:
@@ -265,10 +265,10 @@ def test_by_hand_over_a_folder(module: MakeModule, tmp_path: Path) -> None:
     assert "OK     hardware: 1 of 1 devices: it 1" in done.output
     (folder / "it.ko.xz").write_bytes(lzma.compress(module(DELL)))
     done = CliRunner().invoke(command, call)
-    assert isinstance(done.exception, DidNotHold)
+    assert isinstance(done.exception, CheckFailed)
     assert "6.12-1: hardware: 1000:0050 A (line 2): it does not claim it" in str(done.exception)
     done = CliRunner().invoke(command, [*call[:-1], str(devices)])
-    assert isinstance(done.exception, DidNotHold)
+    assert isinstance(done.exception, CheckFailed)
     assert "no kernel module was found" in str(done.exception)
     done = CliRunner().invoke(command, [*call[:-1], str(tmp_path / "nowhere")])
     assert isinstance(done.exception, CannotRun)
@@ -285,8 +285,8 @@ def test_by_hand_over_packages(build_rpm: BuildRpm, module: MakeModule, tmp_path
     assert CliRunner().invoke(command, [*call, *map(str, packages)]).exception is None
     assert ContentsResult.read((tmp_path / "it.json").read_text()).checks[0].detail == "2 of 2 devices: it 1, other 1"
     done = CliRunner().invoke(command, [*call, str(packages[0])])
-    assert isinstance(done.exception, DidNotHold)
-    assert ContentsResult.read((tmp_path / "it.json").read_text()).outcome == "not-held"
+    assert isinstance(done.exception, CheckFailed)
+    assert ContentsResult.read((tmp_path / "it.json").read_text()).outcome == "failed"
     packages[0].write_bytes(packages[0].read_bytes()[:-200])
     assert isinstance(CliRunner().invoke(command, [*call, str(packages[0])]).exception, CannotRun)
 
@@ -307,12 +307,12 @@ def test_a_real_kernel_supports_what_it_has_the_drivers_for() -> None:
     assert len(of.modules) > 1000
     devices = hardware_list("kitten-10", "hardware/pci.tsv")
     checks = judge_hardware(devices, of, "s390x")
-    missing = [check.detail for check in checks if check.outcome == "violated"]
+    missing = [check.detail for check in checks if check.outcome == "failed"]
     without = {device.driver for device in devices if device.driver not in of.modules}
     assert 0 < len(without) < len({device.driver for device in devices})
     assert len(missing) == sum(device.driver in without for device in devices)
     assert all(detail.split("no module ")[1] in without for detail in missing)
-    (held,) = (check.detail for check in checks if check.outcome == "held")
+    (held,) = (check.detail for check in checks if check.outcome == "passed")
     assert held.startswith(f"{171 - len(missing)} of 171 devices")
 
 

@@ -358,7 +358,7 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(CannotRun, match="s390x-linux-gnu-objdump is not installed") as caught:
         binutils.tools_for("EM_S390")
-    assert "binutils-s390x-linux-gnu" in caught.value.mend
+    assert "binutils-s390x-linux-gnu" in caught.value.hint
     monkeypatch.setattr("platform.machine", lambda: "s390x")
     with pytest.raises(CannotRun, match=r"^objdump is not installed"):
         binutils.tools_for("EM_S390")

@@ -38,7 +38,7 @@ def test_an_interpreter_that_matches_otherwise_is_refused(module, name, broken, 
         known_answers.check()
     assert platform.python_version() in caught.value.what
     assert sys.executable in caught.value.what
-    assert "make setup PYTHON=" in caught.value.mend
+    assert "make setup PYTHON=" in caught.value.hint
     assert "\n" not in caught.value.what
 
 

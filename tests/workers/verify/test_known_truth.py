@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.workers.verify.compilers import HARDENED, TARGETS, compiled, flags, target, tool
-from workers.base.errors import DidNotHold
+from workers.base.errors import CheckFailed
 from workers.base.run import run
 from workers.results import Check, VerifyResult
 from workers.verify.cli import verify
@@ -59,12 +59,14 @@ def proven(tmp_path: Path, name: str, *paths: object) -> VerifyResult:
     ]
     done = CliRunner().invoke(verify, [*words, *map(str, paths)])
     result = VerifyResult.read(out.read_text())
-    assert (done.exception is None) if result.outcome == "held" else isinstance(done.exception, DidNotHold), done.output
+    assert (done.exception is None) if result.outcome == "passed" else isinstance(done.exception, CheckFailed), (
+        done.output
+    )
     return result
 
 
 def broken(result: VerifyResult) -> dict[str, Check]:
-    return {check.rule: check for check in result.checks if check.outcome == "violated"}
+    return {check.rule: check for check in result.checks if check.outcome == "failed"}
 
 
 def functions(check: Check) -> set[str]:
@@ -380,4 +382,4 @@ def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
     assert any("main" in place.function for place in broken(own["above"])["isa-level"].places)
 
 
-NONE = Check(rule="none", file="", outcome="held")
+NONE = Check(rule="none", file="", outcome="passed")

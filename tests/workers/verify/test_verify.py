@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from config.models import Site, Target
 from tests.workers.rpms import BuildRpm, compile_program, split_debug
 from workers.artifacts.subject import artifact
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import run
 from workers.results import BuildResult, Check, VerifyResult
 from workers.verify.cli import verify
@@ -25,18 +25,18 @@ def checked(tmp_path: Path, *words: object, site: str = "demo") -> VerifyResult:
     arguments = ["--site", site, "--state", str(tmp_path / "state"), "--json", str(out), *map(str, words)]
     done = CliRunner().invoke(verify, arguments)
     result = VerifyResult.read(out.read_text())
-    expected = {"held": None, "not-held": DidNotHold, "cannot-run": CannotRun}[result.outcome]
+    expected = {"passed": None, "failed": CheckFailed, "cannot-run": CannotRun}[result.outcome]
     assert isinstance(done.exception, expected) if expected else done.exception is None, done.output
     return result
 
 
 def violated(result: VerifyResult) -> list[Check]:
-    return [check for check in result.checks if check.outcome == "violated"]
+    return [check for check in result.checks if check.outcome == "failed"]
 
 
 def only_finding(result: VerifyResult) -> Check:
     findings = violated(result)
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert len(findings) == 1, findings
     assert findings[0].detail in result.cause
     return findings[0]
@@ -44,7 +44,7 @@ def only_finding(result: VerifyResult) -> Check:
 
 def test_a_package_that_carries_the_flags_is_proven(tmp_path, good_rpms):
     result = checked(tmp_path, "--target", "x86_64", *good_rpms)
-    assert result.outcome == "held"
+    assert result.outcome == "passed"
     assert result.cause == ""
     assert result.summary == "1 function framed of 1, x86-64-v3 proven, 0 findings"
     (proof,) = result.files
@@ -91,8 +91,8 @@ def test_unstripped_link_time_optimised_and_compressed_programs_are_read(tmp_pat
     run(["objcopy", "--compress-debug-sections=zlib", packed])
     old = compile_program(tmp_path / "d", "dwarf4", [*flags, "-gdwarf-4"])
     result = checked(tmp_path, "--target", "x86_64", *build_rpm("forms", [whole, lto, packed, old]))
-    assert result.outcome == "held", result.cause
-    held = {c.file: c.detail for c in result.checks if c.rule == "producer" and c.outcome == "held"}
+    assert result.outcome == "passed", result.cause
+    held = {c.file: c.detail for c in result.checks if c.rule == "producer" and c.outcome == "passed"}
     assert {file: detail.split(" carry")[0] for file, detail in held.items()} == {
         f"forms:/usr/bin/{name}": "2 compile units" for name in ("whole", "lto", "packed", "dwarf4")
     }
@@ -111,7 +111,7 @@ def test_assembler_is_skipped_with_its_reason_and_alone_proves_no_c(tmp_path, bu
     (tmp_path / "main.c").write_text("int half(int); int main(int c, char **v) { return half(c) + !v; }\n")
     run(["gcc", "-g", "-O2", *target.flags.compiler, "-Wl,--build-id", "-o", "mixed", "main.c", "s.S"], cwd=tmp_path)
     result = checked(tmp_path, "--target", "x86_64", *build_rpm("asm", [tmp_path / "mixed"]))
-    assert result.outcome == "held", result.cause
+    assert result.outcome == "passed", result.cause
     assert [(c.rule, c.detail) for c in result.checks if c.reason == "language-assembler"] == [
         ("producer", "1 compile units")
     ]
@@ -163,7 +163,7 @@ def test_a_noarch_package_is_asked_for_no_flags(tmp_path, build_rpm):
     (tmp_path / "script").write_text("#!/bin/sh\n")
     rpms = build_rpm("plain", [tmp_path / "script"], arch="noarch", head="BuildArch: noarch", optflags=())
     result = checked(tmp_path, "--target", "s390x", *rpms)
-    assert result.outcome == "held"
+    assert result.outcome == "passed"
     assert {check.reason for check in result.checks if check.outcome == "skipped"} == {"noarch"}
 
 
@@ -171,7 +171,8 @@ def test_a_noarch_package_is_asked_for_no_flags(tmp_path, build_rpm):
 def test_every_payload_compression_is_read(tmp_path, build_rpm, good_program, payload):
     program, debug = good_program
     assert (
-        checked(tmp_path, "--target", "x86_64", *build_rpm("z", [program], [debug], payload=payload)).outcome == "held"
+        checked(tmp_path, "--target", "x86_64", *build_rpm("z", [program], [debug], payload=payload)).outcome
+        == "passed"
     )
 
 
@@ -181,7 +182,7 @@ def test_a_truncated_package_is_one_line(tmp_path, good_rpms, part):
     cut = tmp_path / good_rpms[0].name
     cut.write_bytes(whole[: int(len(whole) * part)])
     result = checked(tmp_path, "--target", "x86_64", cut)
-    assert result.outcome == "not-held"
+    assert result.outcome == "failed"
     assert [check.rule for check in violated(result)] == ["payload"]
     assert "\n" not in result.cause
 
@@ -211,7 +212,7 @@ def test_an_exception_lets_its_function_pass_and_one_of_another_day_does_not(tmp
     exceptions = tmp_path / "exceptions.yaml"
     exceptions.write_text(entry % "2999-01-01")
     result = checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking)
-    assert result.outcome == "held"
+    assert result.outcome == "passed"
     assert [c.detail for c in result.checks if c.rule == "exception"] == [
         "in force until 2999-01-01: called behind cpuid"
     ]
@@ -220,7 +221,7 @@ def test_an_exception_lets_its_function_pass_and_one_of_another_day_does_not(tmp
     assert {check.rule for check in expired} == {"isa-level", "exception"}
     exceptions.write_text((entry % "2999-01-01").replace(":leak'", ":other'"))
     unused = checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking)
-    assert [(c.outcome, c.grade) for c in unused.checks if c.rule == "exception"] == [("held", "INFO")]
+    assert [(c.outcome, c.grade) for c in unused.checks if c.rule == "exception"] == [("passed", "INFO")]
 
 
 def test_the_report_shows_the_function_and_its_instruction(tmp_path, leaking):
@@ -236,7 +237,7 @@ def test_debug_data_may_be_given_apart(tmp_path, build_rpm: BuildRpm, good_progr
     (package,) = [rpm for rpm in build_rpm("apart", [program]) if "debuginfo" not in rpm.name]
     assert only_finding(checked(tmp_path, "--target", "x86_64", package)).rule == "debuginfo"
     for place in (debug, debug.parent):
-        assert checked(tmp_path, "--target", "x86_64", "--debuginfo", place, package).outcome == "held"
+        assert checked(tmp_path, "--target", "x86_64", "--debuginfo", place, package).outcome == "passed"
     single = checked(tmp_path, "--target", "x86_64", program)
     assert [c.reason for c in single.checks if c.rule == "producer"] == ["no-debuginfo"]
     with_debug = checked(tmp_path, "--target", "x86_64", "--debuginfo", debug, program)
@@ -268,7 +269,7 @@ def test_an_opt_out_of_the_spec_is_read_from_the_source_package(tmp_path, build_
     spec.write_text("%undefine _include_frame_pointers\n" + spec.read_text())
     run(["rpmbuild", "-bs", "--define", f"_topdir {tmp_path}", "--nodeps", spec])
     result = checked(tmp_path, "--target", "x86_64", *packages, *tmp_path.glob("SRPMS/*"))
-    assert result.outcome == "held", result.cause
+    assert result.outcome == "passed", result.cause
     opted = [c.detail for c in result.checks if c.reason == "opted-out-in-spec"]
     assert any("line 1: %undefine _include_frame_pointers" in detail for detail in opted)
 

@@ -230,8 +230,8 @@ def keep_modules(
         missing -= set(dependencies) | built_in
         if (missing or not image) and len(dependencies) + bool(image) == before:
             what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
-            mend = "see machine.kernel_package and kernel_modules in targets.yaml"
-            raise (NoModuleError if image else CannotRun)(f"{name} {what}", mend)
+            hint = "see machine.kernel_package and kernel_modules in targets.yaml"
+            raise (NoModuleError if image else CannotRun)(f"{name} {what}", hint)
     wanted = (module.replace("-", "_") for module in modules)
     return image, load_order((module for module in wanted if module not in built_in), dependencies)
 

@@ -19,12 +19,10 @@ def prepare(targets: Iterable[Target]) -> GuestsResult:
     """
     began = time.monotonic()
     found = tuple(_prepared(target) for target in targets)
-    failed = [one for one in found if one.outcome != "held"]
-    reasons = "".join(
-        f"\n  {one.target}: {one.cause}" + (f"\n    → {one.way_out}" if one.way_out else "") for one in failed
-    )
+    failed = [one for one in found if one.outcome != "passed"]
+    reasons = "".join(f"\n  {one.target}: {one.cause}" + (f"\n    → {one.hint}" if one.hint else "") for one in failed)
     return GuestsResult(
-        outcome="cannot-run" if failed else "held",
+        outcome="cannot-run" if failed else "passed",
         summary=f"guests of {len(found) - len(failed)} of {len(found)} targets are ready",
         seconds=time.monotonic() - began,
         cause=f"no guests for {len(failed)} of {len(found)} targets:{reasons}" if failed else "",
@@ -36,14 +34,14 @@ def _prepared(target: Target) -> GuestOf:
     try:
         base = file_system.base(target)
     except (CannotRun, LaunchFailedError) as error:
-        cause, way_out = (error.what, error.mend) if isinstance(error, CannotRun) else (str(error), "")
-        one = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], way_out=way_out)
+        cause, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
+        one = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
         _say(f"no guest of {one.target}: {one.cause}")
         return one
     chosen = base.accelerator
     one = GuestOf(
         target=target.name,
-        outcome="held",
+        outcome="passed",
         kernel=base.parts.release,
         accelerator=chosen.name,
         reason=chosen.reason,

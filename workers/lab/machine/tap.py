@@ -102,14 +102,14 @@ class _Level:
         expected = len(self.cases) + 1
         if number is not None and int(number) != expected:
             self.wrong.append(f"test {number} where {expected} was due")
-        outcome, reason, code = "pass" if passed else "fail", "", ""
+        outcome, reason, code = "passed" if passed else "failed", "", ""
         if directive := _DIRECTIVE.search(name):
             name = name[: directive.start()]
             reason = directive["reason"] or "no reason given"
-            if directive["kind"].lower() == "skip":
-                outcome, code = "skip", "tap"
+            if directive["kind"].lower() == "skipped":
+                outcome, code = "skipped", "tap"
             elif not passed:  # a known fault: shown, and neither a pass nor a failure
-                outcome, code = "skip", "todo"
+                outcome, code = "skipped", "todo"
         known = {"name": name or f"test {expected}", "outcome": outcome, "reason": reason, "code": code}
         self.cases.append(Case.model_validate(known))
         self.details.append([])
@@ -118,17 +118,17 @@ class _Level:
     def finished(self) -> tuple[Case, ...]:
         """The cases with their details, and a failing case for everything the plan promised and nobody told."""
         cases = [
-            case.model_copy(update={"detail": "\n".join(detail[-_DETAIL_LINES:])}) if case.outcome != "pass" else case
+            case.model_copy(update={"detail": "\n".join(detail[-_DETAIL_LINES:])}) if case.outcome != "passed" else case
             for case, detail in zip(self.cases, self.details, strict=True)
         ]
         wrong = list(self.wrong)
         if self.plan is None:
             wrong.append("no plan")
         elif self.all_skipped is not None and not self.cases:
-            cases.append(Case(name="all", outcome="skip", code="tap", reason=self.all_skipped))
+            cases.append(Case(name="all", outcome="skipped", code="tap", reason=self.all_skipped))
         elif len(self.cases) != self.plan:
             wrong.append(f"{len(self.cases)} results where the plan says {self.plan}")
-        return (*cases, *(Case(name="protocol", outcome="fail", reason=what) for what in wrong))
+        return (*cases, *(Case(name="protocol", outcome="failed", reason=what) for what in wrong))
 
 
 def ended(data: bytes | bytearray) -> bool:
@@ -159,16 +159,16 @@ def parse(text: str) -> tuple[Case, ...]:
         cases += inner
         rest = max(0.0, clock.ended - clock.begun - sum(case.seconds for case in inner))
         timed = point.model_copy(update={"seconds": round(rest, 3)})
-        if point.outcome != "pass":
+        if point.outcome != "passed":
             cases.append(_explained(timed, said))
         elif not inner:
             cases.append(timed)
     if script or nested:
         cases += _subtest(script or "unnamed", nested)
-        cases.append(Case(name=script or "unnamed", outcome="fail", reason="it did not finish", detail=_tail(nested)))
+        cases.append(Case(name=script or "unnamed", outcome="failed", reason="it did not finish", detail=_tail(nested)))
     cases += points[len(top.cases) :]
     if not ended(text.encode(errors="replace")):
-        cases.append(Case(name="protocol", outcome="fail", reason="the report has no end"))
+        cases.append(Case(name="protocol", outcome="failed", reason="the report has no end"))
     return tuple(cases)
 
 
@@ -202,7 +202,7 @@ def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case
     points = level.finished()
     seconds += [0.0] * (len(points) - len(seconds))
     for point, took in zip(points, seconds, strict=True):
-        if point.outcome != "pass" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
+        if point.outcome != "passed" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
             cases.append(point.model_copy(update={"seconds": took}))
     return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in cases)
 
@@ -210,7 +210,7 @@ def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case
 def _explained(point: Case, output: Sequence[str]) -> Case:
     """A script that failed, with the reason from its exit status and its last words."""
     reason = point.reason
-    if point.outcome == "fail" and (found := _STATUS.search(point.detail)):
+    if point.outcome == "failed" and (found := _STATUS.search(point.detail)):
         reason = describe_status(int(found.group(1)))
     return point.model_copy(update={"reason": reason, "detail": _tail(output) or point.detail})
 

@@ -144,13 +144,13 @@ def cases(level: Level, place: Place, statuses: Mapping[str, int]) -> tuple[Case
         name, status = f"{feature} {expected}", statuses.get(feature)
         excuse = level.excuses.get((place, feature))
         if status is None:
-            found.append(Case(name=name, outcome="fail", reason="its program did not run"))
+            found.append(Case(name=name, outcome="failed", reason="its program did not run"))
         elif _did(feature, status) == expected:
-            found.append(Case(name=name, outcome="pass"))
+            found.append(Case(name=name, outcome="passed"))
         elif excuse and _did(feature, status):
-            found.append(Case(name=name, outcome="skip", reason=excuse.reason, code=excuse.code))
+            found.append(Case(name=name, outcome="skipped", reason=excuse.reason, code=excuse.code))
         else:
-            found.append(Case(name=name, outcome="fail", reason=_told(status)))
+            found.append(Case(name=name, outcome="failed", reason=_told(status)))
     return tuple(found)
 
 
@@ -173,7 +173,7 @@ def console_case(said: str, statuses: Iterable[int]) -> tuple[Case, ...]:
         return ()
     told = any(hit.rule.name == "sigill" for hit in console.hits(said))
     reason = "" if told else "a program died of it, and no line of the console says so"
-    return (Case(name="SIGILL shows on the console", outcome="pass" if told else "fail", reason=reason),)
+    return (Case(name="SIGILL shows on the console", outcome="passed" if told else "failed", reason=reason),)
 
 
 def run(request: Request) -> Report:
@@ -223,7 +223,7 @@ def _judged(talk: Talk, limit: float, level: Level, place: Place) -> Sequence[Ca
     said = talk.console.decode(errors="replace")
     statuses = {name: int(status) for name, status in _STATUS.findall(talk.tap.decode(errors="replace"))}
     return (
-        *(case for case in judge(talk, limit, ("sigill", "core-dump")) if case.outcome != "pass"),
+        *(case for case in judge(talk, limit, ("sigill", "core-dump")) if case.outcome != "passed"),
         *cases(level, place, statuses),
         *console_case(said, statuses.values()),
     )
@@ -233,6 +233,6 @@ def _without(place: Place, target: Target) -> tuple[Case, ...]:
     """What stands for a CPU that there is not."""
     if place == "below":
         why = f"{target.isa_level} has no CPU below it that QEMU plays"
-        return (Case(name="below", outcome="skip", reason=why, code="no-cpu-below"),)
+        return (Case(name="below", outcome="skipped", reason=why, code="no-cpu-below"),)
     why = f"QEMU plays no CPU above {target.isa_level} beside {target.machine.cpu}"
-    return (Case(name="above", outcome="skip", reason=why, code="no-cpu-above"),)
+    return (Case(name="above", outcome="skipped", reason=why, code="no-cpu-above"),)

@@ -50,7 +50,7 @@ def run(request: Request) -> Report:
     cases += _rpaths(request.site, asked.entries, headers)
     if not scripts(request.tests):
         why = "it has no tests/*.sh: its programs were not run. Add tests/smoke.sh to its dist-git repository"
-        cases.append(Case(name="tests", outcome="fail", reason=why))
+        cases.append(Case(name="tests", outcome="failed", reason=why))
     if not plan.tested:
         return Report.without_guest(*cases)
     base = rpmtools.root_base(request.site, target)
@@ -115,11 +115,11 @@ class _Asked:
         request = self.request
         wanted = (*self.tested, *self.extra)
         found = dependencies.resolve(wanted, self.staged, [self.base], self.arch)
-        mend = "; stage the package that provides it, or name its file: --with PATH"
+        hint = "; stage the package that provides it, or name its file: --with PATH"
         for package, why in found.impossible:
-            cases.append(Case(name=f"install {package.name}", outcome="fail", reason=why + mend))
+            cases.append(Case(name=f"install {package.name}", outcome="failed", reason=why + hint))
         for package, why in found.excluded:
-            cases.append(Case(name=f"install {package.name}", outcome="skip", code="conflicts", reason=why))
+            cases.append(Case(name=f"install {package.name}", outcome="skipped", code="conflicts", reason=why))
         tested = tuple(package for package in self.tested if package in found.packages)
         needed = tuple(package for package in found.packages if package not in tested)
         for package in needed:
@@ -138,7 +138,7 @@ class _Asked:
         if plan.kept:
             why = f"{plan.kept} is what the guest itself runs with"
             cases += [
-                Case(name=name, outcome="skip", code="base-system", reason=why) for name in ("uninstall", "upgrade")
+                Case(name=name, outcome="skipped", code="base-system", reason=why) for name in ("uninstall", "upgrade")
             ]
         elif tested:
             plan = self._with_upgrade(plan, cases)
@@ -157,7 +157,7 @@ class _Asked:
 
     def _with_upgrade(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
         def skipped(code: str, reason: str) -> lifecycle.Plan:
-            cases.append(Case(name="upgrade", outcome="skip", code=code, reason=reason))
+            cases.append(Case(name="upgrade", outcome="skipped", code=code, reason=reason))
             return plan
 
         available = _published(self.request)
@@ -178,7 +178,7 @@ class _Asked:
         wanted = (*plan.tested, *(package for package in plan.needed if package in self.extra))
         after = dependencies.resolve(wanted, self.staged, [self.base, *before.packages], self.arch)
         if problems := (*after.impossible, *after.excluded):
-            cases.append(Case(name="upgrade", outcome="fail", reason=f"from {users[0].evr}: {problems[0][1]}"))
+            cases.append(Case(name="upgrade", outcome="failed", reason=f"from {users[0].evr}: {problems[0][1]}"))
             return plan
         click.echo(f"upgrade from {users[0].evr}")
         return replace(plan, published=before.packages, upgrade=after.packages)
@@ -193,7 +193,7 @@ class _Asked:
             by_source.setdefault(_source(package), []).append(package)
         if not by_source:
             cases.append(
-                Case(name="dependents", outcome="skip", code="no-dependents", reason="nothing staged needs it")
+                Case(name="dependents", outcome="skipped", code="no-dependents", reason="nothing staged needs it")
             )
         builds = builds_of(request.site, request.state, request.target) if by_source else {}
         there = [self.base, *plan.tested, *plan.needed]
@@ -204,12 +204,12 @@ class _Asked:
             tests = tests_folder(carried_tests(build, request.scratch / f"dependent-{source}")) if build else {}
             if not scripts(tests):
                 code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
-                cases.append(Case(name=name, outcome="skip", code=code, reason=why))
+                cases.append(Case(name=name, outcome="skipped", code=code, reason=why))
                 continue
             whole = [package for package in self.staged if _source(package) == source and package not in plan.needed]
             result = dependencies.resolve(whole, self.staged, there, self.arch)
             for package, why in result.impossible:
-                cases.append(Case(name=f"{name}: install {package.name}", outcome="fail", reason=why))
+                cases.append(Case(name=f"{name}: install {package.name}", outcome="failed", reason=why))
             found.append(lifecycle.Dependent(lifecycle.Tests(source, tests), result.packages))
         return replace(plan, dependents=tuple(found))
 
@@ -314,7 +314,10 @@ def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mappin
     ]
     return [
         Case(
-            name="rpath", outcome="fail" if wrong else "pass", reason=wrong[0] if wrong else "", detail="\n".join(wrong)
+            name="rpath",
+            outcome="failed" if wrong else "passed",
+            reason=wrong[0] if wrong else "",
+            detail="\n".join(wrong),
         )
     ]
 
@@ -331,12 +334,12 @@ def judged(life: lifecycle.Life, talk: Talk, limit: float) -> list[Case]:
 
 def _told(life: lifecycle.Life, case: Case) -> Case:
     changes = {"name": life.label(case.name)}
-    if case.outcome == "skip":
+    if case.outcome == "skipped":
         reason, code = lifecycle.coded(case.reason)
         changes |= {"reason": reason, "code": code or case.code}
     elif found := re.search(r"^it did not end within \d+ s$", case.detail, re.MULTILINE):
         changes["reason"] = found.group()
-    elif case.outcome == "fail" and case.reason.startswith("exit status") and life.label(case.name) in _STEPS:
+    elif case.outcome == "failed" and case.reason.startswith("exit status") and life.label(case.name) in _STEPS:
         lines = case.detail.splitlines()
         changes["reason"] = lines[0] if lines else case.reason
     return case.model_copy(update=changes)
@@ -365,7 +368,9 @@ def _expected(life: lifecycle.Life, said: str) -> tuple[frozenset[str], list[Cas
         for rule in sorted(step.expects):
             came = rule in heard[name]
             reason = "" if came else f"it says it provokes {rule}, and nothing of the kind came"
-            cases.append(Case(name=f"{step.label}: expects {rule}", outcome="pass" if came else "fail", reason=reason))
+            cases.append(
+                Case(name=f"{step.label}: expects {rule}", outcome="passed" if came else "failed", reason=reason)
+            )
             inside = sum(
                 sum(hit.rule.name == rule for hit in console.hits(slices.get(other, "")))
                 for other in life.names()

@@ -104,20 +104,20 @@ def case(name: str, profile: Profile | None, wanted: Sequence[str], least: float
     :param most: likewise.
     """
     if profile is None or profile.status is None:
-        return Case(name=name, outcome="fail", reason="it was not profiled to its end")
+        return Case(name=name, outcome="failed", reason="it was not profiled to its end")
     if profile.status:
-        return Case(name=name, outcome="fail", reason=f"exit status {profile.status}")
+        return Case(name=name, outcome="failed", reason=f"exit status {profile.status}")
     total = sum(count for count, _ in profile.stacks)
     found = sum(count for count, stack in profile.stacks if is_inside(wanted, stack))
     detail = "\n".join(folded(profile)[:5])
     if total < _FEWEST:
         why = f"{total} samples meet the code in question, and {_FEWEST} must at least: let it work longer"
-        return Case(name=name, outcome="fail", reason=why, detail=detail)
+        return Case(name=name, outcome="failed", reason=why, detail=detail)
     if least <= found / total <= most:
-        return Case(name=name, outcome="pass", detail=detail)
+        return Case(name=name, outcome="passed", detail=detail)
     bound = f"at least {least:.0%}" if found / total < least else f"at most {most:.0%}"
     why = f"found in {found} of {total} samples; it should be {bound}"
-    return Case(name=name, outcome="fail", reason=why, detail=detail)
+    return Case(name=name, outcome="failed", reason=why, detail=detail)
 
 
 def folded(profile: Profile) -> list[str]:
@@ -173,7 +173,7 @@ def run(request: Request) -> Report:
     for name, profile in seen.items():
         (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded(profile)))
     cases = [
-        *(case for case in judge(talk, limit) if case.outcome != "pass"),
+        *(case for case in judge(talk, limit) if case.outcome != "passed"),
         *_control(seen),
         *(
             case(f"{name}: {' → '.join(functions)}", seen.get(name), functions, _SHARE)
@@ -183,7 +183,7 @@ def run(request: Request) -> Report:
     ]
     if request.packages and not wanted:
         why = "the package has no tests/perf/*.sh: only the control was profiled"
-        cases.append(Case(name="package", outcome="skip", reason=why, code="no-perf-script"))
+        cases.append(Case(name="package", outcome="skipped", reason=why, code="no-perf-script"))
     return Report.on(base, cases)
 
 

@@ -255,7 +255,7 @@ def signed_at_all(chain: parts.Chain, vouched: Sequence[frozenset[str]]) -> Iter
         "the kernel is signed": "" if images.signatures(chain.kernel) else "it carries no signature",
     }
     for name, reason in found.items():
-        yield Case(name=name, outcome="fail" if reason else "pass", reason=reason)
+        yield Case(name=name, outcome="failed" if reason else "passed", reason=reason)
 
 
 def _first_image(lab: Lab) -> str:
@@ -299,7 +299,7 @@ def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
         running.wait(lambda talk: answered(trial, talk), limit)
         case = verdict(trial, running.talk, limit)
         further: tuple[Case, ...] = ()
-        if case.outcome == "pass" and trial.until == "report" and not trial.refused_by:
+        if case.outcome == "passed" and trial.until == "report" and not trial.refused_by:
             saved.tell(running)
             limit = max(0.0, left - (time.monotonic() - begun))
             further = reported(trial, judge(running.finish(limit), limit))
@@ -364,7 +364,7 @@ def verdict(trial: Trial, talk: Talk, limit: float) -> Case:
         last = next((line for line in map(console.plain, reversed(said.splitlines())) if line), "nothing")
         reason = f"nothing told within {limit:.0f} s whether it boots ({talk.ending or 'it still runs'}); its last line: {last}"
     tail = "\n".join(console.plain(line) for line in said.splitlines()[-40:]) if reason else ""
-    return Case(name=f"{trial.name}: {wanted}", outcome="fail" if reason else "pass", reason=reason, console=tail)
+    return Case(name=f"{trial.name}: {wanted}", outcome="failed" if reason else "passed", reason=reason, console=tail)
 
 
 def reported(trial: Trial, cases: Sequence[Case]) -> tuple[Case, ...]:
@@ -372,8 +372,8 @@ def reported(trial: Trial, cases: Sequence[Case]) -> tuple[Case, ...]:
     named = {case.name.removeprefix(f"{_SCRIPT_NAME}: "): case for case in cases}
     if trial.checks == "hold":
         return tuple(case.model_copy(update={"name": f"{trial.name}: {name}"}) for name, case in named.items())
-    hold = [name for name in CHECKS if name not in named or named[name].outcome != "fail"]
-    others = [name for name, case in named.items() if name not in CHECKS and case.outcome != "pass"]
+    hold = [name for name in CHECKS if name not in named or named[name].outcome != "failed"]
+    others = [name for name, case in named.items() if name not in CHECKS and case.outcome != "passed"]
     wrong = [f"holds all the same: {name}" for name in hold] + [f"failed: {name}" for name in others]
     ours = f"{trial.name}: none of the checks holds"
-    return (Case(name=ours, outcome="fail" if wrong else "pass", reason="; ".join(wrong)),)
+    return (Case(name=ours, outcome="failed" if wrong else "passed", reason="; ".join(wrong)),)

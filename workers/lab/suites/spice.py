@@ -156,7 +156,7 @@ class Questions:
         self.cases.append(
             Case(
                 name=f"{self._prefix}: {name}",
-                outcome="fail" if problem else "pass",
+                outcome="failed" if problem else "passed",
                 reason=problem,
                 seconds=round(time.monotonic() - begun, 3),
                 pictures=tuple(pictures),
@@ -384,7 +384,7 @@ def _tested(
             running = stack.enter_context(way)
         except LaunchFailedError as error:
             name = f"{device}: a guest with a SPICE server comes up"
-            return (Case(name=name, outcome="fail", reason=why_not_up(str(error)), detail=str(error)),)
+            return (Case(name=name, outcome="failed", reason=why_not_up(str(error)), detail=str(error)),)
         about = Subject(
             device=device,
             guest=running.guest,

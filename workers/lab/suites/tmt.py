@@ -42,13 +42,13 @@ CONTEXT = {"distro": "centos-stream-10,almalinux-kitten-10", "trigger": "commit"
 
 _GATING = "gating.yaml"
 _OUTCOMES: Mapping[str, Mapping[str, str]] = {
-    "pass": {"outcome": "pass"},
-    "fail": {"outcome": "fail", "reason": "it failed"},
-    "warn": {"outcome": "fail", "reason": "tmt warns"},
-    "error": {"outcome": "fail", "reason": "it could not be run to its end"},
-    "pending": {"outcome": "fail", "reason": "it did not run"},
-    "info": {"outcome": "skip", "code": "tmt-info", "reason": "the test only informs"},
-    "skip": {"outcome": "skip", "code": "tmt-skip", "reason": "the test skipped itself"},
+    "pass": {"outcome": "passed"},
+    "fail": {"outcome": "failed", "reason": "it failed"},
+    "warn": {"outcome": "failed", "reason": "tmt warns"},
+    "error": {"outcome": "failed", "reason": "it could not be run to its end"},
+    "pending": {"outcome": "failed", "reason": "it did not run"},
+    "info": {"outcome": "skipped", "code": "tmt-info", "reason": "the test only informs"},
+    "skip": {"outcome": "skipped", "code": "tmt-skip", "reason": "the test skipped itself"},
 }
 """tmt's results (its specification, "results"), as tmt's own exit status weighs them."""
 
@@ -108,7 +108,7 @@ def _run(request: Request) -> Report:
     for tool in ("rsync", "git"):
         require(tool, tool)
     installed = _installation(request)
-    if any(case.outcome == "fail" for case in installed.cases):
+    if any(case.outcome == "failed" for case in installed.cases):
         return Report.without_guest(*installed.cases)
     base = installed.base
     factor = saved.time_factor(base)
@@ -150,14 +150,14 @@ def judged(ran: Mapping[str, Sequence[Case]], disabled: Sequence[str], gates: Se
     :param gates: the required test cases; None where no policy speaks of Kitten: then every plan counts.
     """
     off = [
-        Case(name=plan, outcome="skip", code="tmt-disabled", reason="the plan is disabled here") for plan in disabled
+        Case(name=plan, outcome="skipped", code="tmt-disabled", reason="the plan is disabled here") for plan in disabled
     ]
     if gates is None:
         return (*(case for cases in ran.values() for case in cases), *off)
     means = {gate: gating.plans_of(gate, (*ran, *disabled)) for gate in gates}
     required = {plan for meant in means.values() for plan in meant}
     shown = [
-        case if plan in required or case.outcome != "fail" else _not_required(case)
+        case if plan in required or case.outcome != "failed" else _not_required(case)
         for plan, cases in ran.items()
         for case in cases
     ]
@@ -168,19 +168,19 @@ def _gate(gate: str, meant: Sequence[str], ran: Mapping[str, Sequence[Case]]) ->
     name = f"{_GATING}: {gate}"
     cases = [case for plan in meant for case in ran.get(plan, ())]
     if not meant:
-        return Case(name=name, outcome="fail", reason="it is required, and no plan of this repository is meant by it")
+        return Case(name=name, outcome="failed", reason="it is required, and no plan of this repository is meant by it")
     if idle := [plan for plan in meant if plan not in ran]:
-        return Case(name=name, outcome="fail", reason=f"it is required, and {idle[0]} is disabled here")
-    if failed := next((case for case in cases if case.outcome == "fail"), None):
-        return Case(name=name, outcome="fail", reason=f"{failed.name}: {failed.reason}")
-    if not any(case.outcome == "pass" for case in cases):
-        return Case(name=name, outcome="fail", reason="it is required, and every test of it was skipped")
-    return Case(name=name, outcome="pass")
+        return Case(name=name, outcome="failed", reason=f"it is required, and {idle[0]} is disabled here")
+    if failed := next((case for case in cases if case.outcome == "failed"), None):
+        return Case(name=name, outcome="failed", reason=f"{failed.name}: {failed.reason}")
+    if not any(case.outcome == "passed" for case in cases):
+        return Case(name=name, outcome="failed", reason="it is required, and every test of it was skipped")
+    return Case(name=name, outcome="passed")
 
 
 def _not_required(case: Case) -> Case:
     reason = f"it failed, which {_GATING} lets pass: {case.reason}"
-    return case.model_copy(update={"outcome": "skip", "code": "not-gating", "reason": reason})
+    return case.model_copy(update={"outcome": "skipped", "code": "not-gating", "reason": reason})
 
 
 def cases_of(plan: str, execute: Path, wrong: str = "", log: Path | None = None) -> tuple[Case, ...]:
@@ -203,19 +203,19 @@ def cases_of(plan: str, execute: Path, wrong: str = "", log: Path | None = None)
         cases[name] = _case(name, document, execute)
     if wrong or not cases:
         reason = wrong or "no test of this plan ran"
-        cases[plan] = Case(name=plan, outcome="fail", reason=reason, detail=_tail(log) if log else "")
+        cases[plan] = Case(name=plan, outcome="failed", reason=reason, detail=_tail(log) if log else "")
     return tuple(cases.values())
 
 
 def _case(name: str, document: Mapping[str, Any], folder: Path) -> Case:
-    said = _OUTCOMES.get(str(document["result"]), {"outcome": "fail", "reason": f"tmt says {document['result']}"})
+    said = _OUTCOMES.get(str(document["result"]), {"outcome": "failed", "reason": f"tmt says {document['result']}"})
     notes = [str(note) for note in document.get("note") or ()]
     checks = [
         f"check {check.get('name')} {check.get('event')}: {check.get('result')}"
         for check in document.get("check") or ()
         if check.get("result") not in ("pass", "info")
     ]
-    words = "; ".join([*notes, *checks]) if said["outcome"] != "pass" else ""
+    words = "; ".join([*notes, *checks]) if said["outcome"] != "passed" else ""
     logs = [log for log in document.get("log") or () if str(log).endswith("output.txt")]
     case = {
         **said,
@@ -242,7 +242,7 @@ def _required(files: Mapping[str, bytes]) -> tuple[str, ...] | None:
 
 
 def _refused(name: str, reason: str) -> Report:
-    return Report.without_guest(Case(name=name, outcome="fail", reason=reason))
+    return Report.without_guest(Case(name=name, outcome="failed", reason=reason))
 
 
 # ------------------------------------------------------------------------------------------------------- running tmt
@@ -297,7 +297,7 @@ def _run_plans(
         with login.session(entry, limit):  # the packages are installed first
             return {plan: _run_plan(request, base, entry, plan, running, until) for plan in plans}
     except LaunchFailedError as error:
-        return {plan: (Case(name=plan, outcome="fail", reason=str(error)),) for plan in plans}
+        return {plan: (Case(name=plan, outcome="failed", reason=str(error)),) for plan in plans}
 
 
 def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float) -> tuple[Case, ...]:

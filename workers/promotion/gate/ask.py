@@ -90,7 +90,7 @@ def answer(
     refused = refused_of(verdicts)
     packages = {p.package.name: p.package for p in situation.passing}
     return GateResult(
-        outcome="not-held" if refused else "held",
+        outcome="failed" if refused else "passed",
         summary=_summary(situation, refused, len(records)),
         cause="\n".join(map(str, refused)),
         stage=situation.stage.name,

@@ -40,7 +40,7 @@ def culprits(passing: Sequence[Passing], changed: Sequence[set[str]], breakage: 
     return tuple(passing)
 
 
-def way_out(culprit: Passing, breakage: Breakage) -> str:
+def hint(culprit: Passing, breakage: Breakage) -> str:
     """What to do about a cause."""
     name = culprit.package.name
     sources = sorted({b.source for b in breakage.broken[: breakage.itself] or breakage.broken} - {name})

@@ -8,7 +8,7 @@ from functools import partial
 from config.models import GateRule, Stage, Target
 from workers.promotion.gate import proofs, targets, versions
 from workers.promotion.gate.closure import Closure, closure
-from workers.promotion.gate.culprits import culprits, guilty, names_by_source, units, way_out
+from workers.promotion.gate.culprits import culprits, guilty, hint, names_by_source, units
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Passing, Situation
 from workers.promotion.gate.targets import Refused
@@ -58,10 +58,10 @@ def _verdicts(rule: str, passing: Passing, refusals: Iterable[Refusal]) -> Itera
     }
     refused = tuple(dict.fromkeys(refusals))
     for refusal in refused:
-        words = {"what": refusal.what, "way_out": refusal.way_out}
+        words = {"what": refusal.what, "hint": refusal.hint}
         yield RuleVerdict.model_validate({**about, **words, "outcome": "refused"})
     if not refused:
-        yield RuleVerdict.model_validate({**about, "outcome": "held"})
+        yield RuleVerdict.model_validate({**about, "outcome": "passed"})
 
 
 def _over_targets(rule: Callable[[Situation], Iterable[Refused]]) -> Rule:
@@ -140,7 +140,7 @@ def _installable(situation: Situation, entry: GateRule) -> Iterable[Refused]:  #
         changed = [{*names(situation.world.elements(p)), *goes.get(p.package.name, ())} for p in passing]
         for breakage in found.breakages:
             for culprit in culprits(passing, changed, breakage):
-                yield culprit, Refusal("installable", f"on {target.name} {breakage.words}", way_out(culprit, breakage))
+                yield culprit, Refusal("installable", f"on {target.name} {breakage.words}", hint(culprit, breakage))
 
 
 def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature

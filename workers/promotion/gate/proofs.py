@@ -37,7 +37,7 @@ def judge(
 
 def _built(build: BuildResult, target: Target) -> Iterable[Refusal]:
     again = f"kitten build --target {target.name}"
-    if build.outcome != "held":
+    if build.outcome != "passed":
         yield Refusal("built", f"the build did not hold: {build.cause or build.summary}", f"mend it, then {again}")
     if build.trial:
         yield Refusal(
@@ -61,14 +61,14 @@ def _verified(build: BuildResult, verify: VerifyResult | None, target: Target) -
     if verify is None:
         yield Refusal("verified", "there is no verify.json", again)
         return
-    if verify.outcome != "held":
+    if verify.outcome != "passed":
         yield Refusal("verified", f"the proof did not hold: {verify.cause or verify.summary}", "mend the package")
     if verify.target != target.name:
         yield Refusal("verified", f"the proof is for {verify.target}, not for {target.name}", again)
     for check in verify.checks:
-        if check.outcome == "violated" and verify.outcome == "held":
+        if check.outcome == "failed" and verify.outcome == "passed":
             yield Refusal("verified", f"{check.rule} is violated in {check.file}, yet the proof says it held", again)
-    if not any(check.outcome == "held" for check in verify.checks):
+    if not any(check.outcome == "passed" for check in verify.checks):
         yield Refusal("verified", "nothing was checked", again)
     yield from _covers("verified", build.rpms, verify.checked, again)
 
@@ -78,17 +78,17 @@ def _tested(build: BuildResult, test: TestResult | None, target: Target, suites:
     if test is None:
         yield Refusal("tested", "there is no test.json", again)
         return
-    if test.outcome != "held":
+    if test.outcome != "passed":
         yield Refusal("tested", f"the test did not hold: {test.cause or test.summary}", "mend the package or its test")
     if test.target != target.name:
         yield Refusal("tested", f"the test ran for {test.target}, not for {target.name}", again)
     for case in test.cases:
-        if case.outcome == "fail" and test.outcome == "held":
+        if case.outcome == "failed" and test.outcome == "passed":
             yield Refusal("tested", f"{case.name} failed, yet the report says it held", again)
     for suite in test.suites:
-        if suite.outcome != "held" and test.outcome == "held":
+        if suite.outcome != "passed" and test.outcome == "passed":
             yield Refusal("tested", f"suite {suite.suite} did not hold, yet the report says it held", again)
-        if not any(case.outcome in ("pass", "flaky") for case in suite.cases):
+        if not any(case.outcome in ("passed", "flaky") for case in suite.cases):
             yield Refusal("tested", f"suite {suite.suite} tested nothing", again)
     if not test.suites:
         yield Refusal("tested", "nothing was tested", again)

@@ -11,7 +11,7 @@ class Refusal:
 
     rule: str
     what: str
-    way_out: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.what} → {self.way_out}"
+        return f"{self.rule}: {self.what} → {self.hint}"

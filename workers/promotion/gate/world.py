@@ -10,7 +10,7 @@ from pathlib import Path
 from config.models import Site, Stage, Target
 from workers.artifacts.builds import Build, open_build
 from workers.base import options
-from workers.base.errors import CannotRun, DidNotHold
+from workers.base.errors import CannotRun, CheckFailed
 from workers.promotion.gate import provides
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
@@ -117,7 +117,7 @@ class StageWorld:
         after = {name: folder for name, folder in self._folders(self.previous, target).items() if name != BASE}
         try:
             check_life(target, packages, self._here(target), after, key)
-        except DidNotHold as error:
+        except CheckFailed as error:
             return str(error)
         return ""
 

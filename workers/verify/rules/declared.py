@@ -52,24 +52,24 @@ def judge_declared(promise: Promise, file: Observed, units: Sequence[UnitVerdict
             why = f"no debuginfo package holds a file of its build-id {facts.traits.build_id}"
         else:
             why = "its debuginfo holds no compile unit"
-        yield Check(rule="debuginfo", file=item.name, outcome="violated", detail=why)
+        yield Check(rule="debuginfo", file=item.name, outcome="failed", detail=why)
 
 
 def _units(promise: Promise, file: Observed, units: Sequence[UnitVerdict]) -> Iterator[Check]:
     name = file.item.name
-    held = sum(unit.outcome == "held" for unit in units)
-    broken = [unit.detail for unit in units if unit.outcome == "violated"]
+    held = sum(unit.outcome == "passed" for unit in units)
+    broken = [unit.detail for unit in units if unit.outcome == "failed"]
     excused = Counter(unit.reason for unit in units if unit.outcome == "skipped")
     for detail in broken[:LISTED]:
-        yield Check(rule=RULE, file=name, outcome="violated", detail=detail)
+        yield Check(rule=RULE, file=name, outcome="failed", detail=detail)
     if len(broken) > LISTED:
-        yield Check(rule=RULE, file=name, outcome="violated", detail=f"and {len(broken) - LISTED:,} more compile units")
+        yield Check(rule=RULE, file=name, outcome="failed", detail=f"and {len(broken) - LISTED:,} more compile units")
     if held:
         yield Check(
-            rule=RULE, file=name, outcome="held", detail=f"{held} compile units carry {' '.join(promise.flags)}"
+            rule=RULE, file=name, outcome="passed", detail=f"{held} compile units carry {' '.join(promise.flags)}"
         )
     elif not broken and set(excused) <= {"lto-partition"}:
-        yield Check(rule=RULE, file=name, outcome="violated", detail="no compile unit could be judged")
+        yield Check(rule=RULE, file=name, outcome="failed", detail="no compile unit could be judged")
     for reason, count in sorted(excused.items()):
         yield skipped(RULE, file.item, reason, f"{count} compile units")
 
@@ -79,4 +79,4 @@ def _go(promise: Promise, file: Observed) -> Check:
     lacking = missing(file.facts.traits.go_settings, promise.target)
     wanted = " ".join(f"{name}={value}" for name, value in promise.target.flags.go.items())
     detail = f"built without {' '.join(lacking)}: set it in %build" if lacking else wanted or "no setting is asked for"
-    return Check(rule="go-settings", file=file.item.name, outcome="violated" if lacking else "held", detail=detail)
+    return Check(rule="go-settings", file=file.item.name, outcome="failed" if lacking else "passed", detail=detail)

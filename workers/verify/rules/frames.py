@@ -78,7 +78,7 @@ def judge_frames(promise: Promise, file: Observed, found: Sorted) -> Iterator[Ch
         if facts.problems or facts.machine != promise.target.elf_machine:
             return  # said already
         why = "no function could be judged: neither unwind tables nor symbols tell where one begins"
-        yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="violated", detail=why))
+        yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="failed", detail=why))
         return
     for reason, places in sorted(found.excused.items()):
         listed = [_place(file, one, why) for one, why in places[:LISTED]]
@@ -89,12 +89,12 @@ def judge_frames(promise: Promise, file: Observed, found: Sorted) -> Iterator[Ch
         more = " …" if len(found.broken) > _NAMED else ""
         detail = f"{len(found.broken):,} of {functions(wanted)} that make a frame keep no frame pointer: {names}{more}"
         listed = [_place(file, one) for one in found.broken[:LISTED]]
-        yield Check(rule=RULE, file=item.name, outcome="violated", detail=detail, places=tuple(listed))
+        yield Check(rule=RULE, file=item.name, outcome="failed", detail=detail, places=tuple(listed))
     else:
         detail = (
             f"{framing.framed:,} framed of {wanted:,}, {functions(framing.leaf)} without a frame; {framing.evidence}"
         )
-        yield Check(rule=RULE, file=item.name, outcome="held", detail=detail)
+        yield Check(rule=RULE, file=item.name, outcome="passed", detail=detail)
 
 
 def _place(file: Observed, one: Unframed, why: str = "") -> Place:

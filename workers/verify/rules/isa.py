@@ -55,7 +55,7 @@ def judge_isa(promise: Promise, file: Observed, found: Sorted) -> Iterator[Check
             yield skipped(RULE, item, "kernel-image", "compressed: its code is not looked at; its modules are")
         elif not facts.problems and facts.machine == promise.target.elf_machine:
             why = f"no decoder knows the level {file.level}"
-            yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="violated", detail=why))
+            yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="failed", detail=why))
         return
     if found.excepted:
         places = [_place(file, one, why) for one, why in found.excepted[:LISTED]]
@@ -63,19 +63,19 @@ def judge_isa(promise: Promise, file: Observed, found: Sorted) -> Iterator[Check
     if found.dispatched:
         places = [_place(file, one, one.dispatch) for one in found.dispatched[:LISTED]]
         detail = f"{functions(len(found.dispatched))} above {file.level}, reached only where the processor has it"
-        yield Check(rule=RULE, file=item.name, outcome="held", level="INFO", detail=detail, places=tuple(places))
+        yield Check(rule=RULE, file=item.name, outcome="passed", level="INFO", detail=detail, places=tuple(places))
     if found.broken:
         names = ", ".join(f"{one.function} ({' '.join(one.features)})" for one in found.broken[:_NAMED])
         more = " …" if len(found.broken) > _NAMED else ""
         places = [_place(file, one, _broken(one, file.level)) for one in found.broken[:LISTED]]
         detail = f"{functions(len(found.broken))} above {file.level}: {names}{more}"
-        yield Check(rule=RULE, file=item.name, outcome="violated", detail=detail, places=tuple(places))
+        yield Check(rule=RULE, file=item.name, outcome="failed", detail=detail, places=tuple(places))
     else:
         detail = f"{file.level}: {facts.isa.code_bytes:,} bytes of code, nothing above it"
-        yield Check(rule=RULE, file=item.name, outcome="held", detail=detail)
+        yield Check(rule=RULE, file=item.name, outcome="passed", detail=detail)
     if facts.isa.undecoded > max(_UNDECODED_BYTES, _UNDECODED_SHARE * facts.isa.code_bytes):
         why = f"{facts.isa.undecoded:,} of {facts.isa.code_bytes:,} bytes are no instruction that the decoder knows"
-        check = Check(rule="isa-decoded", file=item.name, outcome="violated", level="VERIFY", detail=why)
+        check = Check(rule="isa-decoded", file=item.name, outcome="failed", level="VERIFY", detail=why)
         yield promise.unless_excepted(item, check)
 
 

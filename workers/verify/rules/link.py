@@ -27,7 +27,7 @@ _MOST_SHOWN = 3
 class _Answer:
     """What a rule says of a file."""
 
-    outcome: Literal["held", "violated", "skipped"]
+    outcome: Literal["passed", "failed", "skipped"]
     text: str
     """Detail; of a skip its reason, in the machine's words."""
     level: Literal["", "INFO", "VERIFY", "BAD"] = ""
@@ -101,13 +101,13 @@ def _out_of_scope(target: Target, file: str, subject: _File) -> str:
 def _build_id(file: _File) -> _Answer:
     facts = file.facts
     if facts.traits.build_id:
-        return _Answer("held", facts.traits.build_id)
+        return _Answer("passed", facts.traits.build_id)
     if facts.type == "ET_REL" and not facts.is_module:
         return _Answer("skipped", "static-library" if file.in_archive else "object")
     if not facts.has_code:
         return _Answer("skipped", "no-code")
     how = "-ldflags=-B=gobuildid" if "go" in file.languages() else "-Wl,--build-id=sha1"
-    return _Answer("violated", f"no build-id, so no debuginfo and no core dump can be matched to it: link with {how}")
+    return _Answer("failed", f"no build-id, so no debuginfo and no core dump can be matched to it: link with {how}")
 
 
 def _executable_stack(file: _File) -> _Answer:
@@ -118,12 +118,12 @@ def _executable_stack(file: _File) -> _Answer:
     if file.facts.traits.executable_stack is None:
         return _Answer("skipped", "no-code")
     if not file.facts.traits.executable_stack:
-        return _Answer("held", "")
+        return _Answer("passed", "")
     if file.facts.type == "ET_REL":
         how = 'give the assembler source .section .note.GNU-stack,"",@progbits'
-        return _Answer("violated", f"what links it gets an executable stack: {how}")
+        return _Answer("failed", f"what links it gets an executable stack: {how}")
     how = "no -z execstack, no address of a nested C function, a .note.GNU-stack in each assembler source"
-    return _Answer("violated", f"its stack can be executed: {how}")
+    return _Answer("failed", f"its stack can be executed: {how}")
 
 
 def _relro(file: _File) -> _Answer:
@@ -133,14 +133,14 @@ def _relro(file: _File) -> _Answer:
     if not relro:
         return _Answer("skipped", "static" if file.is_static else "no-writable-data")
     if relro == "full":
-        return _Answer("held", relro)
+        return _Answer("passed", relro)
     if "go" in file.languages():
         how = "Go's own linker makes none: -buildmode=pie -linkmode=external -extldflags '-Wl,-z,relro,-z,now'"
-        return _Answer("violated", f"{relro}; {how}", "VERIFY")
+        return _Answer("failed", f"{relro}; {how}", "VERIFY")
     if relro == "partial":
         how = "link with -Wl,-z,relro,-z,now"
-        return _Answer("violated", f"partial: procedure addresses stay writable; {how}", "VERIFY")
-    return _Answer("violated", "none: what is relocated stays writable; link with -Wl,-z,relro,-z,now")
+        return _Answer("failed", f"partial: procedure addresses stay writable; {how}", "VERIFY")
+    return _Answer("failed", "none: what is relocated stays writable; link with -Wl,-z,relro,-z,now")
 
 
 def _pie(file: _File) -> _Answer:
@@ -150,9 +150,9 @@ def _pie(file: _File) -> _Answer:
         case None:
             return _Answer("skipped", "library")
         case True:
-            return _Answer("held", "")
+            return _Answer("passed", "")
     how = "-buildmode=pie" if "go" in file.languages() else "compile with -fPIE, link with -pie (static: -static-pie)"
-    return _Answer("violated", f"loaded at a fixed address: {how}", "VERIFY")
+    return _Answer("failed", f"loaded at a fixed address: {how}", "VERIFY")
 
 
 def _text_relocations(file: _File) -> _Answer:
@@ -161,9 +161,9 @@ def _text_relocations(file: _File) -> _Answer:
     if file.facts.traits.text_relocations is None:
         return _Answer("skipped", "static")
     if not file.facts.traits.text_relocations:
-        return _Answer("held", "")
+        return _Answer("passed", "")
     how = "compile each object with -fPIC, and link with -Wl,-z,text to see which one was not"
-    return _Answer("violated", f"its code is written to while it is loaded: {how}")
+    return _Answer("failed", f"its code is written to while it is loaded: {how}")
 
 
 def _rpath(file: _File) -> _Answer:
@@ -179,17 +179,17 @@ def _rpath(file: _File) -> _Answer:
     ]
     if wrong:
         how = "configure without rpath, or remove it in %install (chrpath -d)"
-        return _Answer("violated", f"{'; '.join(wrong)}: {how}")
+        return _Answer("failed", f"{'; '.join(wrong)}: {how}")
     superfluous = [entry for entry in entries if rpath.resolved(entry, file.path) == rpath.SEARCHED]
     if superfluous:
-        return _Answer("held", f"{', '.join(superfluous)}: searched anyway", "INFO")
-    return _Answer("held", ", ".join(entries))
+        return _Answer("passed", f"{', '.join(superfluous)}: searched anyway", "INFO")
+    return _Answer("passed", ", ".join(entries))
 
 
 def _build_path(file: _File) -> _Answer:
     found, languages = file.facts.traits.build_paths, file.languages()
     if not found:
-        return _Answer("held", "")
+        return _Answer("passed", "")
     # Go keeps each source's path for its tracebacks, Rust for its panics: in every program they make.
     if "go" in languages:
         return _Answer("skipped", "language-go", detail=f"{found[0]} (built with -trimpath it holds none)")
@@ -199,7 +199,7 @@ def _build_path(file: _File) -> _Answer:
     shown = "; ".join(others[:_MOST_SHOWN])
     more = f" and {len(others) - _MOST_SHOWN} more" if len(others) > _MOST_SHOWN else ""
     how = "see which option or __FILE__ it comes from (-ffile-prefix-map takes the latter out)"
-    return _Answer("violated", f"names the folder it was built in: {shown}{more}; {how}", "VERIFY")
+    return _Answer("failed", f"names the folder it was built in: {shown}{more}; {how}", "VERIFY")
 
 
 # ------------------------------------------------------------------------------------------------------- helpers

@@ -252,7 +252,7 @@ def test_the_end_is_one_line_with_mirror_suite_and_architecture(debian: Debian):
     assert caught.value.what.startswith(f"the mirror {debian.mirror.url} is inconsistent for trixie, s390x: ")
     assert "tool_1_s390x.deb 404 Not Found" in caught.value.what
     assert "as stable: the same lists" in caught.value.what
-    assert "KITTEN_DEBIAN_MIRROR=URL" in caught.value.mend
+    assert "KITTEN_DEBIAN_MIRROR=URL" in caught.value.hint
 
 
 def test_an_unknown_package_is_apt_s_words_at_once(debian: Debian):
