@@ -124,6 +124,14 @@ def test_nothing_from_a_package_becomes_markup():
     assert "alert(1)" in shown
 
 
+def test_what_a_terminal_obeys_is_gone_and_what_nobody_sees_is_marked():
+    hostile, shown = "a\x1b[31m\u202eb\x00", "a\ufffdb\ufffd"
+    place = Place(function=hostile, address=16, detail=hostile, excerpt=(f"=> {hostile}",), compiled_by=hostile)
+    text = page(result(check(rule=hostile, detail=hostile, places=(place,)), files=(proof(file=hostile),)))
+    assert text.count(shown) == 7
+    assert not set("\x1b\u202e\x00") & set(text)
+
+
 def test_the_page_shows_the_function_the_instruction_and_how_it_was_compiled():
     place = Place(
         function="leak", address=0x1139, detail="1 instruction above x86-64-v2: AVX2",
@@ -147,4 +155,4 @@ def test_a_page_of_very_many_findings_stays_small():
 def test_a_page_of_a_proof_that_held_says_so():
     shown = page(result(HELD, files=(proof(),)))
     assert "not proven" not in shown
-    assert "1 checks that held or were skipped" in shown
+    assert "1 checks that passed or were skipped" in shown
