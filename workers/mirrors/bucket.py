@@ -7,11 +7,13 @@ Endpoint, region and credentials are found where every S3 client looks for them:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from workers.base.errors import CannotRun
@@ -52,44 +54,24 @@ class Bucket:
     def __init__(self, url: str, *, attempts: int = ATTEMPTS) -> None:
         """Connect to nothing yet.
 
-        :raises CannotRun: when it is no S3 URL, or the client library is missing.
+        :raises CannotRun: when it is no S3 URL, or the settings of the client are not complete.
         """
         scheme, _, rest = url.partition("://")
         self._bucket, _, prefix = rest.strip("/").partition("/")
         if scheme != "s3" or not self._bucket:
             raise CannotRun(f"{url} is no object storage that can be published to", "give s3://BUCKET/PREFIX")
-        try:
-            import s3fs
-        except ImportError:
-            raise CannotRun("the S3 client is not installed", "pip install s3fs") from None
         self.url = url.rstrip("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        # total: botocore's max_attempts does not count the first one.
-        limits = {
-            "retries": {"mode": "standard", "total_max_attempts": attempts},
-            "connect_timeout": 10,
-            "read_timeout": 60,
-        }
-        # An instance of its own: fsspec's cache would hand out one with other limits, or one from before a fork.
-        self._files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=limits)
-        self._files.retries = 1  # once more around botocore's own would be 25 attempts
         self._attempts = attempts
+        self._client = self._connected(attempts)
 
     def read(self, name: str) -> Stored | None:
-        """A small object; None where there is none."""
-        for attempt in range(1, self._attempts + 1):
-            try:
-                return self._told(lambda: self._get(name), missing=None)
-            except CannotRun:
-                raise
-            except Exception as error:
-                if attempt == self._attempts:  # the body broke off each time
-                    raise self._cannot(error) from None
-        raise AssertionError("unreachable")
+        """A small object; None if it does not exist."""
+        return self._answer(lambda: self._get(name), missing=None)
 
     def checksum(self, name: str) -> str | None:
         """SHA-256 of an object as its uploader noted it; "" where nobody did, None where there is no object."""
-        found = self._call("head_object", Key=self._prefix + name, missing=None)
+        found = self._answer(lambda: self._client.head_object(**self._place(name)), missing=None)
         return None if found is None else str(found.get("Metadata", {}).get(CHECKSUM, ""))
 
     def put(self, name: str, content: bytes, kind: str, *, replaces: str | None = "", cache: str = "no-cache") -> str:
@@ -100,17 +82,17 @@ class Bucket:
         :raises ConditionFailed: when something else is there. Servers that know no conditions write all the same.
         """
         condition = {} if replaces == "" else {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
-        fields: dict[str, Any] = {
-            "Key": self._prefix + name,
+        fields = {
+            **self._place(name),
             "Body": content,
             "ContentType": kind,
             "CacheControl": cache,
+            "Metadata": {CHECKSUM: hashlib.sha256(content).hexdigest()},
         }
-        fields["Metadata"] = {CHECKSUM: hashlib.sha256(content).hexdigest()}
         try:
-            done = self._call("put_object", **fields, **condition)
+            done = self._answer(lambda: self._client.put_object(**fields, **condition))
         except NotImplementedError:  # the caller looks before and after, as well as that can be done without conditions
-            done = self._call("put_object", **fields)
+            done = self._answer(lambda: self._client.put_object(**fields))
         return str(done["ETag"])
 
     def upload(self, name: str, path: Path, sha256: str, kind: str) -> None:
@@ -118,66 +100,93 @@ class Bucket:
 
         :raises CannotRun: also when the file is not what its checksum says: it must not reach users.
         """
+        from boto3.s3.transfer import TransferConfig
+
         from workers.artifacts.artifact_store import sha256 as sha256_of
 
+        fields = {"ContentType": kind, "Metadata": {CHECKSUM: sha256}}
+        parts = TransferConfig(multipart_threshold=2 * PART, multipart_chunksize=PART, max_concurrency=2)
         try:
-            found = sha256_of(path)
+            if (found := sha256_of(path)) != sha256:
+                what = f"{path} is not what was published: SHA-256 {found}, expected {sha256}"
+                raise CannotRun(what, "kitten rollback")
+            with path.open("rb") as stream:
+                place = self._place(name)
+                self._answer(lambda: self._client.upload_fileobj(stream, **place, ExtraArgs=fields, Config=parts))
         except OSError as error:
             raise CannotRun(f"cannot read {path}: {error.strerror}", "publish the package again") from None
-        if found != sha256:
-            raise CannotRun(f"{path} is not what was published: SHA-256 {found}, expected {sha256}", "kitten rollback")
-        place = f"{self._bucket}/{self._prefix}{name}"
-        fields = {"ContentType": kind, "Metadata": {CHECKSUM: sha256}, "chunksize": PART, "max_concurrency": 2}
-        self._told(lambda: self._files.put_file(str(path), place, **fields))
 
     def content_sha256(self, name: str) -> str | None:
-        """SHA-256 of an object's content, all of which is downloaded; None where there is no object."""
+        """SHA-256 of an object's content, all of which is downloaded; None if it does not exist."""
+        digest = hashlib.sha256()
+        writer = SimpleNamespace(write=digest.update)  # the client writes to it in order, since it cannot seek
 
         def whole() -> str:
-            digest = hashlib.sha256()
-            with self._files.open(f"{self._bucket}/{self._prefix}{name}", "rb", block_size=PART) as stream:
-                while chunk := stream.read(PART):
-                    digest.update(chunk)
+            self._client.download_fileobj(**self._place(name), Fileobj=writer)
             return digest.hexdigest()
 
-        return self._told(whole, missing=None)
+        return self._answer(whole, missing=None)
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there is deleted already."""
         for first in range(0, len(names), DELETED_AT_ONCE):
             keys = [{"Key": self._prefix + name} for name in names[first : first + DELETED_AT_ONCE]]
-            done = self._call("delete_objects", Delete={"Objects": keys, "Quiet": True})
+            request = {"Objects": keys, "Quiet": True}
+            done = self._answer(functools.partial(self._client.delete_objects, Bucket=self._bucket, Delete=request))
             for error in done.get("Errors", ()):
                 raise CannotRun(f"{self.url}: cannot delete {error.get('Key')}: {error.get('Code')}", "see its policy")
 
     def names(self) -> list[str]:
         """Every object below the prefix, in order. One request for each thousand."""
-        found = self._told(lambda: self._files.find(f"{self._bucket}/{self._prefix}".rstrip("/")))
-        return [path.removeprefix(f"{self._bucket}/{self._prefix}") for path in found]
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        keys = self._answer(lambda: [found["Key"] for page in pages for found in page.get("Contents", ())])
+        # A key that ends in "/" is an empty object by which web consoles show a folder.
+        return [key.removeprefix(self._prefix) for key in keys if not key.endswith("/")]
+
+    def _connected(self, attempts: int) -> Any:
+        import boto3.session
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        limits = Config(
+            # total: botocore's max_attempts does not count the first one.
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=2 * PARALLEL,
+        )
+        try:
+            # A session of its own: boto3's default one may be from before a fork.
+            return boto3.session.Session().client("s3", config=limits)
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+            raise self._cannot(error) from None
+
+    def _place(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + name}
 
     def _get(self, name: str) -> Stored:
-        from fsspec.asyn import sync
+        from botocore.exceptions import BotoCoreError
 
-        async def whole() -> Stored:
-            found = await self._files._call_s3("get_object", Bucket=self._bucket, Key=self._prefix + name)
-            async with found["Body"] as body:
-                return Stored(await body.read(), found["ETag"])
+        for left in reversed(range(self._attempts)):
+            found = self._client.get_object(**self._place(name))
+            try:
+                return Stored(found["Body"].read(), found["ETag"])
+            except BotoCoreError:  # the body broke off: botocore tries only requests again
+                if not left:
+                    raise
+        raise AssertionError("at least one attempt")
 
-        return sync(self._files.loop, whole)  # type: ignore[no-any-return]
-
-    def _call(self, method: str, *, missing: Any = ..., **fields: Any) -> Any:
-        return self._told(lambda: self._files.call_s3(method, Bucket=self._bucket, **fields), missing=missing)
-
-    def _told(self, call: Callable[[], _T], missing: Any = ...) -> _T:
+    def _answer(self, call: Callable[[], _T], missing: Any = ...) -> _T:
         """The call's answer; what went wrong as one of our errors.
 
-        :param missing: the answer where there is no such object.
+        :param missing: the answer if there is no such object.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from s3transfer.exceptions import RetriesExceededError
 
         try:
             return call()
-        except (OSError, BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, RetriesExceededError) as error:
             code = _code(error)
             if code in _CONDITION.split():
                 raise ConditionFailed(str(error)) from None
@@ -188,34 +197,29 @@ class Bucket:
             raise self._cannot(error) from None
 
     def _cannot(self, error: Exception) -> CannotRun:
-        from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+        from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
-        code = _code(error)
+        code, words = _code(error), " ".join(str(error).split())[:200] or type(error).__name__
         if code == "NoSuchBucket":
-            return CannotRun(
-                f"there is no bucket {self._bucket} for {self.url}", "make it, or mend the URL in stages.yaml"
-            )
+            what = f"there is no bucket {self._bucket} for {self.url}"
+            return CannotRun(what, "create it, or correct the URL in stages.yaml")
         if code in _CREDENTIALS.split() or isinstance(
             error, NoCredentialsError | PartialCredentialsError | ProfileNotFound
         ):
-            words = " ".join(str(error).split())[:200]
             return CannotRun(
                 f"{self.url} refuses us: {words}", "check AWS_ACCESS_KEY_ID and its secret, or AWS_PROFILE"
             )
-        if isinstance(error, BotoCoreError | ConnectionError | TimeoutError) or not code:
-            words = " ".join(str(error).split())[:200] or type(error).__name__
-            return CannotRun(
-                f"cannot reach {self.url}: {words}", "check AWS_ENDPOINT_URL and the network; then run it again"
-            )
-        return CannotRun(
-            f"{self.url}: {code}: {' '.join(str(error).split())[:200]}", "run it again; it goes on where it was"
-        )
+        if not code:
+            hint = "check AWS_ENDPOINT_URL and the network; then run it again"
+            return CannotRun(f"cannot reach {self.url}: {words}", hint)
+        return CannotRun(f"{self.url}: {code}: {words}", "run it again; it goes on where it was")
 
 
-def _code(error: BaseException) -> str:
-    """S3's own word for what went wrong, from the answer that s3fs wrapped; "" where there was no answer."""
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
-    return str(response["Error"].get("Code", "")) if isinstance(response, dict) and "Error" in response else ""
+def _code(error: Exception) -> str:
+    """S3's own word for what went wrong; "" if there was no answer."""
+    from botocore.exceptions import ClientError
+
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def at_once(work: Callable[[_T], object], things: Iterable[_T]) -> None:

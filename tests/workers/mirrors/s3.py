@@ -88,9 +88,9 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        deaf = threading.Event()
+        deaf, torn = threading.Event(), threading.Event()
         with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._to)) as upstream:
-            threading.Thread(target=self._back, args=(upstream, client, deaf), daemon=True).start()
+            threading.Thread(target=self._back, args=(upstream, client, deaf, torn), daemon=True).start()
             with contextlib.suppress(OSError):
                 while data := client.recv(1 << 16):
                     for found in _REQUEST.finditer(data):
@@ -101,6 +101,8 @@ class Proxy:
                             return
                         if what == "deaf":  # it reaches the server, and its answer nobody
                             deaf.set()
+                        if what == "torn":  # the answer breaks off after two bytes of its body
+                            torn.set()
                         if what == "busy":
                             client.sendall(_BUSY)
                             client.shutdown(socket.SHUT_RDWR)
@@ -115,10 +117,15 @@ class Proxy:
             with contextlib.suppress(OSError):
                 upstream.shutdown(socket.SHUT_WR)
 
-    def _back(self, upstream: socket.socket, client: socket.socket, deaf: threading.Event) -> None:
+    def _back(
+        self, upstream: socket.socket, client: socket.socket, deaf: threading.Event, torn: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while (data := upstream.recv(1 << 16)) and not deaf.is_set():
-                client.sendall(data)
+                head = data.find(b"\r\n\r\n") if torn.is_set() else -1
+                client.sendall(data if head < 0 else data[: head + 6])
+                if head >= 0:
+                    break
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 

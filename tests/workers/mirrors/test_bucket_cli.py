@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -97,7 +98,9 @@ def test_what_is_missing_changed_or_strange_is_found_and_mended(there: Path, por
     there_already = Bucket(URL)
     key = "RPM-GPG-KEY-demo"
     there_already.delete([PACKAGE, f"{INDEX}.asc"])
-    there_already._call("put_object", Key=f"p/{key}", Body=b"another key")  # by other means: no checksum is noted
+    boto3.client("s3").put_object(
+        Bucket="stage", Key=f"p/{key}", Body=b"another key"
+    )  # by other means: no checksum is noted
     there_already.put("10-kitten/BaseOS/aarch64/os/Packages/e/evil.rpm", b"x", "application/x-rpm")
     push = "kitten bucket push --everything"
     assert findings(kitten("verify")) == [
@@ -113,7 +116,8 @@ def test_what_is_missing_changed_or_strange_is_found_and_mended(there: Path, por
 
 def test_other_content_under_the_noted_checksum_is_found_by_content(there: Path, port: int, kitten: Kitten) -> None:
     noted = Bucket(URL).checksum(PACKAGE)
-    Bucket(URL)._call("put_object", Key=f"p/{PACKAGE}", Body=b"evil", Metadata={"sha256": noted})
+    evil = {"Key": f"p/{PACKAGE}", "Body": b"evil", "Metadata": {"sha256": noted}}
+    boto3.client("s3").put_object(Bucket="stage", **evil)
     assert kitten("verify").exception is None
     assert findings(kitten("verify", "--content")) == [
         f"{URL}/{PACKAGE} is not what was published → kitten bucket push --everything"

@@ -449,6 +449,27 @@ def test_large_file_goes_in_parts_and_keeps_its_checksum(port: int, proxy: s3.Pr
     assert hashlib.sha256(content(port, "large.rpm") or b"").hexdigest() == sha256
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(proxy: s3.Proxy) -> None:
+    bucket, words = Bucket("s3://stage/p", attempts=2), b"content " * 100
+    bucket.put("x", words, "text/plain")
+    torn: list[str] = []
+
+    def tear_first(number: int, path: str) -> str:
+        torn.append(path)
+        return "torn" if len(torn) == 1 else "pass"
+
+    proxy.act = tear_first
+    stored = bucket.read("x")
+    assert (stored.content if stored else None, len(torn)) == (words, 2)
+    proxy.act = lambda number, path: "torn" if number == first else "pass"
+    first = len(proxy.paths) + 2  # the first request is HEAD
+    assert bucket.content_sha256("x") == hashlib.sha256(words).hexdigest()
+    assert len(proxy.paths) > first
+    proxy.act = lambda number, path: "torn"
+    with pytest.raises(CannotRun, match="cannot reach s3://stage/p: "):
+        bucket.read("x")
+
+
 def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make(1, "1")
     with pytest.raises(CannotRun, match="there is no bucket nowhere for s3://nowhere/p"):
