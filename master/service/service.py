@@ -206,6 +206,7 @@ class Service:
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
+    # The master may not import workers.base.cache, and a library is too much for two lines (docs/adr/0007-locks.md).
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

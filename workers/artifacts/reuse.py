@@ -64,7 +64,7 @@ def _mark(document: Path) -> bool:
     """Make a local result young; False: it is not there, or left while we waited for its lock."""
     try:
         with document.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH)
+            fcntl.flock(stream, fcntl.LOCK_SH)  # shared, and on the document itself (docs/adr/0007-locks.md)
             try:
                 os.utime(stream.fileno())
             except OSError as error:

@@ -23,6 +23,8 @@ from workers.base import namespace
 from workers.base.errors import CannotRun
 from workers.base.run import run
 
+AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
+"""For :func:`lock`: an exclusive lock, or an error instead of a wait."""
 _SAY_SECONDS = (10.0, 15.0)  # until the first line about an entry that is being made, and between two lines
 _held: dict[Path, IO[str]] = {}
 
@@ -37,7 +39,8 @@ def root() -> Path:
 def lock(path: Path, how: int = fcntl.LOCK_EX) -> IO[str]:
     """A lock on a file (created if missing) that lasts until the returned file is closed.
 
-    ``kitten cache`` may remove file and folder while we wait: then it is the lock on their successors.
+    ``kitten cache`` may remove file and folder while we wait: then it is the lock on their successors. Why this is no
+    library's lock: docs/adr/0007-locks.md.
 
     :param how: as ``fcntl.flock`` takes it.
     :raises BlockingIOError: when another holds it and ``how`` says not to wait.

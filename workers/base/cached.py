@@ -57,7 +57,6 @@ KINDS = {
 _PLAIN = frozenset({"staged", "fetched", "outgoing", "dist-git", "apt", "facts", "kvm", "leases", "locks"})
 """Kinds without locks of their own."""
 _SCRATCH = "scratch"
-_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?:partial|gone-[0-9a-f]{8})")
 
 
@@ -111,7 +110,7 @@ def remove(found: Entry) -> str:
             wanted = [making] if left else [making, cache.mark_of(found.path)]
         for path in wanted:
             try:
-                held.enter_context(cache.lock(path, _AT_ONCE))
+                held.enter_context(cache.lock(path, cache.AT_ONCE))
             except BlockingIOError:
                 return f"in use by {_holder(path) or 'a command that runs'}"
             except OSError as error:
@@ -134,11 +133,11 @@ def tidy() -> None:
     root = checked_root()
     if not root.is_dir():
         return
-    with contextlib.suppress(OSError), cache.lock(cache.mark(), _AT_ONCE):
+    with contextlib.suppress(OSError), cache.lock(cache.mark(), cache.AT_ONCE):
         for kind in filter(_is_folder, sorted(root.iterdir())):
             for path in list(kind.iterdir()):
                 if not _is_folder(path) and (_is_lock(path) or kind.name in ("locks", "leases")):
-                    with contextlib.suppress(OSError), cache.lock(path, _AT_ONCE):
+                    with contextlib.suppress(OSError), cache.lock(path, cache.AT_ONCE):
                         path.unlink()
             with contextlib.suppress(OSError):
                 kind.rmdir()
@@ -230,7 +229,7 @@ def _holder(path: Path) -> str:
     try:
         with path.open("r") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, cache.AT_ONCE)  # not cache.lock: it would create the file
             except BlockingIOError:
                 inode = os.fstat(handle.fileno()).st_ino
             else:

@@ -8,7 +8,6 @@ renamed there, and emptied afterwards. A command that finds a build or source ag
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 
 from config.models import Site, Stage
 from workers.artifacts import artifact_store
+from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.promotion.stage import staged_packages
 from workers.promotion.stored import Store
@@ -104,11 +104,10 @@ def _signed(site: Site) -> tuple[Stage, ...]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One that removes at a time; a second one says that it waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            click.echo("another kitten clean is at work here; waiting for it", err=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        alone = cache.lock(path, cache.AT_ONCE)
+    except BlockingIOError:
+        click.echo("another kitten clean is at work here; waiting for it", err=True)
+        alone = cache.lock(path)
+    with alone:
         yield

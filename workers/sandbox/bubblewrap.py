@@ -8,7 +8,6 @@ belong to namespaces that end with the last process in them, so there is nothing
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -235,11 +234,10 @@ def scratch() -> Iterator[Path]:
     with contextlib.ExitStack() as held:
         with cache.locked(home / "sweep"):  # so that nobody sweeps a lock that is made and not yet held
             for other in home.glob("*.lock"):
-                with contextlib.suppress(OSError), other.open("a") as handle:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError), cache.lock(other, cache.AT_ONCE):
                     if cache.remove(other.with_suffix("")):
                         other.unlink()
-            fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
+            held.enter_context(cache.lock(lock))
         folder.mkdir()
         try:
             yield folder

@@ -103,7 +103,7 @@ def _queue(folder: Path, asked: Lease) -> tuple[int, str]:
     with cache.locked(folder / ".lock"):
         name = f"{time.time_ns():020d}-{os.getpid()}"
         descriptor = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the record itself: others read it (docs/adr/0007-locks.md)
         _write(descriptor, asked)
         return descriptor, name
 
