@@ -1,1 +1,15 @@
-"""Bytes in, records out: the file formats that packages are made of, read from files that may be hostile."""
+"""Bytes in, records out: the file formats that packages are made of, read from files that may be hostile.
+
+The names in ``__all__`` are the public API: what other projects may import. The modules below are the project's own, and
+change without notice.
+"""
+
+from workers.base.errors import MalformedError
+from workers.formats.dwarf import read_units
+from workers.formats.elf import Elf
+from workers.formats.facts import Unit
+from workers.formats.pe import Pe
+from workers.formats.rpm_header import Header, read_header
+from workers.formats.rpm_payload import Entry, unpack
+
+__all__ = ["Elf", "Entry", "Header", "MalformedError", "Pe", "Unit", "read_header", "read_units", "unpack"]

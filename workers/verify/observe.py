@@ -1,7 +1,8 @@
 """One file's bytes → :class:`FileFacts`: every reader and scanner asked, each answer kept, damage told in a line.
 
 Pure but for the decoders of :mod:`workers.verify.isa.binutils`, which are programs. Usable without packages, targets and
-the rest of the proof: ``observe(data, LEVELS["x86-64-v2"])``.
+the rest of the proof: ``observe(data, LEVELS["x86-64-v2"])``. The names in ``__all__`` are a public API, with
+:mod:`workers.formats`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from workers.verify.frame_pointers import framing
 from workers.verify.functions import FunctionTable
 from workers.verify.go import build_settings
 from workers.verify.isa import scan
-from workers.verify.isa.levels import Level
+from workers.verify.isa.levels import LEVELS, Level
 from workers.verify.parallel import spread
+
+__all__ = ["LEVELS", "Debug", "FileFacts", "Level", "observe"]
 
 _STRETCH = 2 * 1024**2  # bytes of code one process decodes at a time
 _Answer = TypeVar("_Answer")
@@ -108,7 +111,7 @@ def _pe(data: memoryview, level: Level, jobs: int) -> FileFacts:
 
 def _isa(file: Elf | Pe, codes: Sequence[Code], functions: FunctionTable | Pe, level: Level, jobs: int) -> IsaFacts:
     """Decode everything, stretch by stretch, and explain what is above the level."""
-    pieces = list(stretches(codes, functions.starts))
+    pieces = list(_stretches(codes, functions.starts))
     scanned = spread(lambda piece: scan(*piece, level, file.machine), pieces, jobs)
     hits = tuple(hit for part in scanned for hit in part.hits)
     above: tuple[AboveLevel, ...] = ()
@@ -139,7 +142,7 @@ def _unexplained(hits: Sequence[Hit], file: Elf | Pe) -> tuple[AboveLevel, ...]:
     )
 
 
-def stretches(
+def _stretches(
     codes: Sequence[Code], starts: Sequence[int], size: int = _STRETCH
 ) -> Iterator[tuple[tuple[Code, ...], Sequence[int]]]:
     """Code in pieces of about ``size`` bytes that begin where functions do, each with the starts in it."""
