@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# Pillow warns above this number of pixels, and refuses twice as many before it allocates memory for them.
 Image.MAX_IMAGE_PIXELS = 32 << 20
-# Pillow warns above this number, and refuses twice as many before it allocates memory for them.
 
 
 class NoPictureError(Exception):
