@@ -17,7 +17,7 @@ from master import housekeeping, lab
 from master.build_queue import may_start, next_request
 from master.builds import factory
 from master.pools import has_try_workers, worker_names
-from master.runs import CLEAN, COMPOSE, LAB, possible
+from master.runs import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, possible
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
@@ -26,7 +26,6 @@ from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 
-SOURCE, PROMOTE, TRY = "source", "promote", "try"
 PUBLISHING = util.MasterLock("publishing")
 OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
 

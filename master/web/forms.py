@@ -7,9 +7,8 @@ from typing import Any
 from buildbot.plugins import schedulers, util
 
 from config.models import Site
-from master.builders import PROMOTE, SOURCE
 from master.housekeeping import composed
-from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE_FORM, possible
+from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE, PROMOTE_FORM, SOURCE, possible
 from steps.housekeeping import REMOVE, STAGE
 
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from buildbot.process.results import Results
 
 from config.models import Site
-from master.builders import PROMOTE, SOURCE
-from master.runs import CLEAN, COMPOSE
+from master.runs import CLEAN, COMPOSE, PROMOTE, SOURCE
 from steps.housekeeping import REMOVE, STAGE
 from steps.released import released
 
