@@ -16,7 +16,7 @@ from config.models.retention import Retention
 from config.models.schedules import Schedule
 from config.models.signing import Signing
 from config.models.sources import Sources
-from config.models.stages import Stage
+from config.models.stages import Stage, StageRole
 from config.models.suites import EMULATION_FACTOR, Suite
 from config.models.targets import Target
 from config.models.web import Web
@@ -93,6 +93,22 @@ class Site(Model):
         return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
 
     def suites_of(self, target: Target, package: Package | None = None) -> tuple[str, ...]:
+    @property
+    def signed_stages(self) -> tuple[Stage, ...]:
+        """The signed stages, in the order packages pass them; none where nothing is signed."""
+        return tuple(stage for stage in self.stages if stage.signed)
+
+    def stage_for(self, role: StageRole) -> Stage:
+        """Return the stage of that role: the stage that names it, else the one its place gives it to.
+
+        :raises KeyError: when no stage can have it: the site has no signed stage.
+        """
+        named = [stage for stage in self.stages if role in stage.roles]
+        fitting = [stage for stage in self.stages if stage.signed == (role != "buildroot")]
+        if not (found := named or fitting):
+            raise KeyError(f"no stage of the site has the role {role}")
+        return found[-1 if role == "users" else 0]
+
         """The suites that run on each build of a package on the target: the target's, then those of the package that fit."""
         named = dict.fromkeys((*target.suites, *(package.suites if package else ())))
         return tuple(name for name in named if name in {suite.name for suite in self.suites if suite.fits(target)})

@@ -88,7 +88,7 @@ def run_demo(
         if cell.state in ("failed", "testing") or cell.warned:
             colour = "red" if cell.state == "failed" else "yellow"
             console.print(f"[{colour}]{package} on {target}[/{colour}]: {escape(cell.words)}   {ports.url}{cell.build}")
-    repositories = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
+    repositories = service.state / service.site.stage_for("users").url / service.site.repositories.layout.root
     console.print(f"web UI        {ports.url}\nrepositories  {repositories}")
     console.print(
         f"{'everything holds' if held else 'not everything holds'}, after {clock(time.monotonic() - started)}"

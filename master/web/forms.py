@@ -92,8 +92,8 @@ def build_form(site: Site) -> schedulers.ForceScheduler:
 
 def promote_form(site: Site) -> schedulers.ForceScheduler:
     """The form on the builder ``promote``: for who may override the gate (master.web.authz)."""
-    first = next(number for number, stage in enumerate(site.stages) if stage.signed)
-    rules = [rule for stage in site.stages[first + 1 :] for rule in stage.overridable]
+    signing = site.stage_for("signing")
+    rules = [rule for stage in site.signed_stages if stage != signing for rule in stage.overridable]
     return plain_form(
         PROMOTE_FORM,
         PROMOTE,
