@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from config.models.base import Folder, Model, Name
 from config.models.build import Build
@@ -39,6 +39,15 @@ class Distribution(Model):
         default=False,
         description="Nobody relies on what is published: `kitten demo` makes a target optional, in a copy of the site in "
         "the state folder, when what it needs cannot be fetched. False: its packages wait for that target",
+    )
+    short: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")] = Field(
+        description="Short name of the distribution, as composes are called: kitten of kitten-10-20260801.0"
+    )
+    version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")] = Field(
+        description="Version of the distribution, as text: 10"
+    )
+    tag: Annotated[str, StringConstraints(pattern=r"^tag:[^\s:,]+,\d{4}(-\d{2}){0,2}:[^\s]+$")] = Field(
+        description="Name of this CI as a tag URI (RFC 4151): provenance names builders and kinds of builds below it"
     )
     artifacts: str = Field(
         default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"
@@ -84,15 +93,6 @@ class Site(Model):
         """
         return _named("stage", self.stages, name)
 
-    def may(self, user: str, permission: str) -> bool:
-        """Whether one of a user's roles has a permission."""
-        return any(user in role.users and {permission, "everything"} & set(role.may) for role in self.web.roles)
-
-    def targets_of(self, package: Package) -> tuple[Target, ...]:
-        """The targets the package is built for."""
-        return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
-
-    def suites_of(self, target: Target, package: Package | None = None) -> tuple[str, ...]:
     @property
     def signed_stages(self) -> tuple[Stage, ...]:
         """The signed stages, in the order packages pass them; none where nothing is signed."""
@@ -109,6 +109,15 @@ class Site(Model):
             raise KeyError(f"no stage of the site has the role {role}")
         return found[-1 if role == "users" else 0]
 
+    def may(self, user: str, permission: str) -> bool:
+        """Whether one of a user's roles has a permission."""
+        return any(user in role.users and {permission, "everything"} & set(role.may) for role in self.web.roles)
+
+    def targets_of(self, package: Package) -> tuple[Target, ...]:
+        """The targets the package is built for."""
+        return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
+
+    def suites_of(self, target: Target, package: Package | None = None) -> tuple[str, ...]:
         """The suites that run on each build of a package on the target: the target's, then those of the package that fit."""
         named = dict.fromkeys((*target.suites, *(package.suites if package else ())))
         return tuple(name for name in named if name in {suite.name for suite in self.suites if suite.fits(target)})

@@ -208,7 +208,7 @@ def _own_key(lab: Lab) -> Iterator[Trial]:
     image = images.unified(
         parts.stub(lab.base.target),
         {
-            ".osrel": b"ID=kitten\nNAME=Kitten\nVERSION_ID=10\n",
+            ".osrel": b"ID=linux\nNAME=Linux\n",
             ".cmdline": kernel_command_line(lab.machine).encode(),
             ".uname": lab.chain.release.encode(),
             ".initrd": _initrd(lab),
