@@ -22,6 +22,9 @@ _PATTERNS = {
     r"^\d{4}-\d{2}-\d{2}$": "a date: YYYY-MM-DD",
     r"^[A-Za-z0-9._+*?\[\]!-]+$": "a glob of letters, digits and . _ + - with * ? [ ] in it",
     r"^(s3://[^/\s]+(/\S*)?)?$": "s3://BUCKET/PREFIX",
+    r"^tag:[^\s:,]+,\d{4}(-\d{2}){0,2}:[^\s]+$": "a tag URI: tag:DOMAIN,YEAR:NAME",
+    r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$": "small letters and digits, with - between words",
+    r"^\d+(\.\d+)*$": "numbers, with dots between them",
     r"^[0-9A-F]{40}$": "a fingerprint: 40 hexadecimal digits in capitals, no spaces",
     FILE: "a file of the site's folder: hardware/NAME.tsv",
 }

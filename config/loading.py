@@ -43,6 +43,11 @@ def site_folder(name_or_path: str) -> Path:
     return Path(name_or_path) if "/" in name_or_path else FOLDER / name_or_path
 
 
+def known_sites() -> tuple[str, ...]:
+    """The names of the sites below config/, sorted."""
+    return tuple(sorted(site.parent.name for site in FOLDER.glob("*/site.yaml")))
+
+
 def load_site(name_or_path: str) -> Site:
     """Read a distribution's folder. A section file it lacks is taken from the one it ``extends``; packages and key are not.
 
@@ -50,8 +55,7 @@ def load_site(name_or_path: str) -> Site:
     """
     folder = site_folder(name_or_path)
     if not folder.is_dir():
-        sites = (site.parent.name for site in FOLDER.glob("*/site.yaml"))
-        allowed = f"{one_of(sites, name_or_path)}, or a path with a / in it"
+        allowed = f"{one_of(known_sites(), name_or_path)}, or a path with a / in it"
         raise ConfigError([Problem(_label(folder), 0, "", "no such folder", allowed)])
     problems: list[Problem] = []
     sections = _read_sections(folder, problems)

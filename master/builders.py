@@ -17,7 +17,7 @@ from master import housekeeping, lab
 from master.build_queue import may_start, next_request
 from master.builds import factory
 from master.pools import has_try_workers, worker_names
-from master.runs import CLEAN, COMPOSE, LAB, possible
+from master.runs import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, possible
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
@@ -26,7 +26,6 @@ from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 
-SOURCE, PROMOTE, TRY = "source", "promote", "try"
 PUBLISHING = util.MasterLock("publishing")
 OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
 
@@ -112,31 +111,30 @@ def target_factory(site: Site, target: Target, installation: Installation) -> Bu
     """Everything a target does with a source package. What fails its proof or its tests is never staged."""
     stage = ["stage", "--target", target.name, "--build", util.Property("build_url")]
     steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
-    if site.stages[-1].signed:
+    if site.signed_stages:
         steps.append(HandToPromote(scheduler=TO_PROMOTE))
     return factory(steps)
 
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
-    """From the first signed stage, where packages are signed, to the last, each time through the gate."""
-    signed = [stage.name for stage in site.stages if stage.signed]
-    last = site.stages[-1].name
+    """From the stage where packages are signed to that of users, each time through the gate."""
     told = _told(installation)
     steps: list[Any] = []
-    for number, name in enumerate(signed):
-        if number == 0:
+    for stage in site.signed_stages:
+        to_users = stage == site.stage_for("users")
+        if stage == site.stage_for("signing"):
             words = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-            more = {"arguments": [*words, "--stage", name], "doStepIf": has_a_build, "hideStepIf": skipped}
-            steps.append(PublishStep(to_users=name == last, **more, **told))
+            more = {"arguments": [*words, "--stage", stage.name], "doStepIf": has_a_build, "hideStepIf": skipped}
+            steps.append(PublishStep(to_users=to_users, **more, **told))
         else:
-            words = ["promote", "--stage", name]
-            steps.append(PromoteStep(name=f"promote to {name}", to_users=name == last, arguments=words, **told))
+            words = ["promote", "--stage", stage.name]
+            steps.append(PromoteStep(name=f"promote to {stage.name}", to_users=to_users, arguments=words, **told))
     return factory(steps)
 
 
 def takes_from_a_stage(site: Site) -> bool:
     """Whether users get packages from a signed stage before, not from builds."""
-    return sum(stage.signed for stage in site.stages) > 1
+    return len(site.signed_stages) > 1
 
 
 def lab_factory(site: Site, installation: Installation) -> BuildFactory:

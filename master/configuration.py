@@ -14,10 +14,10 @@ from sqlalchemy.pool import QueuePool
 
 from config.models import Site
 from master.build_queue import BuildQueue, by_urgency
-from master.builders import SOURCE, builders
+from master.builders import builders
 from master.commits import pollers
 from master.pools import workers
-from master.runs import LAB
+from master.runs import LAB, SOURCE
 from master.schedulers import all_schedulers
 from master.web.authz import try_users
 from master.web.pages import ServedFolders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from config.models import Site
 
+SOURCE, PROMOTE, TRY = "source", "promote", "try"
 LAB = "lab"
 CLEAN, COMPOSE = "clean", "compose"
 FORCE = "force-lab"

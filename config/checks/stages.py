@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from config.checks.names import Sections, names_in, twice, unknown
+from config.positions import Document
 from config.problems import Problem, show
 
 # Rules over what users of all targets have: of a buildroot, which each target has for itself, they say nothing.
@@ -12,10 +13,12 @@ _SIGNED_ONLY = ("required-targets", "lag", "noarch-parity", "same-newest", "prov
 
 
 def check(sections: Sections) -> Iterator[Problem]:
-    """Sites without a stage, rules twice or where they say nothing, composes and ``lag_days`` where they cannot hold."""
+    """Sites without a stage, roles of stages, rules twice or where they say nothing, composes and ``lag_days`` where they cannot hold."""
     stages, suites, targets = sections.get("stages"), sections.get("suites"), sections.get("targets")
     if stages and stages.data == []:
         yield stages.problem((), "no stage", "at least one stage: where builds are staged")
+    elif stages:
+        yield from _roles(stages)
     for place, stage in stages.mappings() if stages else ():
         assert stages is not None  # noqa: S101 - it has a stage
         rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
@@ -39,3 +42,25 @@ def check(sections: Sections) -> Iterator[Problem]:
         if target.get("lag_days") is not None and target.get("required") is not False:
             found = "lag_days of a target that is required"
             yield targets.problem((*place, "lag_days"), found, "lag_days only beside required: false")
+
+
+def _roles(stages: Document) -> Iterator[Problem]:
+    """Roles twice, at a stage that cannot have them, or that no stage has."""
+    entries = list(stages.mappings())
+    words = [word for place, _ in entries for word in stages.words(*place, "roles")]
+    yield from twice(stages, words, "role")
+    if not entries or any(not isinstance(stage.get("signed", False), bool) for _, stage in entries):
+        return  # the models say what is wrong
+    signed = [place for place, stage in entries if stage.get("signed") is True]
+    unsigned = [place for place, stage in entries if place not in signed]
+    able = {
+        "buildroot": (unsigned, "the role buildroot only at a stage that is not signed"),
+        "signing": (signed[:1], "the role signing only at the first stage with signed: true"),
+        "users": (signed[-1:], "the role users only at the last stage with signed: true"),
+    }
+    for where, word in words:
+        if word in able and where[: -len(("roles", 0))] not in able[word][0]:
+            yield stages.problem(where, f"the role {show(word)}, at a stage that cannot have it", able[word][1])
+    if len(unsigned) != 1 and not any(word == "buildroot" for _, word in words):
+        found = "no stage with the role buildroot"
+        yield stages.problem((), found, "roles: [buildroot] at one stage that is not signed")

@@ -17,7 +17,7 @@ from config.models.schedules import Schedule
 from config.models.signing import Secret, Signing, VaultSecret
 from config.models.site import Distribution, Site
 from config.models.sources import Lookaside, Sources
-from config.models.stages import NEVER_OVERRIDDEN, Composes, GateRule, Proof, RuleName, Stage
+from config.models.stages import NEVER_OVERRIDDEN, Composes, GateRule, Proof, RuleName, Stage, StageRole
 from config.models.suites import EMULATION_FACTOR, Suite
 from config.models.targets import Firmware, Flags, Image, Machine, Mock, Target, Toolchain, Variant
 from config.models.web import Role, Web
@@ -64,6 +64,7 @@ __all__ = [
     "Site",
     "Sources",
     "Stage",
+    "StageRole",
     "Suite",
     "Target",
     "Toolchain",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from config.models.base import Folder, Model, Name
 from config.models.build import Build
@@ -16,7 +16,7 @@ from config.models.retention import Retention
 from config.models.schedules import Schedule
 from config.models.signing import Signing
 from config.models.sources import Sources
-from config.models.stages import Stage
+from config.models.stages import Stage, StageRole
 from config.models.suites import EMULATION_FACTOR, Suite
 from config.models.targets import Target
 from config.models.web import Web
@@ -39,6 +39,15 @@ class Distribution(Model):
         default=False,
         description="Nobody relies on what is published: `kitten demo` makes a target optional, in a copy of the site in "
         "the state folder, when what it needs cannot be fetched. False: its packages wait for that target",
+    )
+    short: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")] = Field(
+        description="Short name of the distribution, as composes are called: kitten of kitten-10-20260801.0"
+    )
+    version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")] = Field(
+        description="Version of the distribution, as text: 10"
+    )
+    tag: Annotated[str, StringConstraints(pattern=r"^tag:[^\s:,]+,\d{4}(-\d{2}){0,2}:[^\s]+$")] = Field(
+        description="Name of this CI as a tag URI (RFC 4151): provenance names builders and kinds of builds below it"
     )
     artifacts: str = Field(
         default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"
@@ -83,6 +92,22 @@ class Site(Model):
         :raises KeyError: with the names there are.
         """
         return _named("stage", self.stages, name)
+
+    @property
+    def signed_stages(self) -> tuple[Stage, ...]:
+        """The signed stages, in the order packages pass them; none where nothing is signed."""
+        return tuple(stage for stage in self.stages if stage.signed)
+
+    def stage_for(self, role: StageRole) -> Stage:
+        """Return the stage of that role: the stage that names it, else the one its place gives it to.
+
+        :raises KeyError: when no stage can have it: the site has no signed stage.
+        """
+        named = [stage for stage in self.stages if role in stage.roles]
+        fitting = [stage for stage in self.stages if stage.signed == (role != "buildroot")]
+        if not (found := named or fitting):
+            raise KeyError(f"no stage of the site has the role {role}")
+        return found[-1 if role == "users" else 0]
 
     def may(self, user: str, permission: str) -> bool:
         """Whether one of a user's roles has a permission."""

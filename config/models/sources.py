@@ -27,4 +27,12 @@ class Sources(Model):
     dist_git: str = Field(description="URL template of a package's repository: {package}")
     branches: tuple[Name, ...] = Field(description="Branches to follow, the preferred first: a10s, c10s")
     lookaside: tuple[Lookaside, ...]
+    gating_products: tuple[Name, ...] = Field(
+        default=(),
+        description="Product versions whose policies in a package's gating.yaml count here. None: no policy counts, and "
+        "every plan must pass",
+    )
+    tmt_distros: tuple[Name, ...] = Field(
+        default=(), description="What plans find as `distro` in `adjust: when:`, when tmt runs a package's plans"
+    )
     poll_seconds: int = Field(default=300, ge=2, description="s between two looks at a repository")

@@ -26,6 +26,7 @@ RuleName = Literal[
     "dnf",
 ]
 Proof = Literal["built", "verified", "tested"]
+StageRole = Literal["buildroot", "signing", "users"]
 NEVER_OVERRIDDEN: tuple[RuleName, ...] = ("built", "no-replaced-file", "provides")
 """Rules that nobody overrides: a build that is none, a file that users have with other content under its name, and a name
 of another's package: that one is decided in packages/NAME.yaml (``replaces``)."""
@@ -63,7 +64,7 @@ class GateRule(Model):
 
 
 class Stage(Model):
-    """A place packages pass on their way to users, in order: staged → testing → kitten."""
+    """A place that packages pass on their way to users. The order of the list is the order in which they pass."""
 
     name: Name
     description: str
@@ -73,6 +74,12 @@ class Stage(Model):
         description="Object storage that each publication of a signed stage is brought to as well: s3://BUCKET/PREFIX",
     )
     signed: bool = Field(default=False, description="Whether packages and metadata are signed there")
+    roles: tuple[StageRole, ...] = Field(
+        default=(),
+        description="What the stage is for; each role belongs to one stage. buildroot: builds take what they need from "
+        "there (not named: the only stage that is not signed). signing: `kitten publish` signs builds there (not named: "
+        "the first signed stage). users: users install from there (not named: the last signed stage)",
+    )
     gate: tuple[GateRule, ...] = Field(
         default=(), description="What must hold for a package to get there, in this order"
     )

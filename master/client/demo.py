@@ -18,7 +18,7 @@ from rich.text import Text
 from config.models import Package
 from master.client.api import Api
 from master.client.overlay import original
-from master.client.progress import LAB_ROW, STAGES, Cell, lab_cells, matrix, settled
+from master.client.progress import LAB_ROW, lab_cells, matrix, settled
 from master.client.revisions import head, published
 from master.client.tables import clock, display, lab_table, result_table, under_way
 from master.client.target_setup import resume_words, set_up_targets, without
@@ -26,6 +26,7 @@ from master.errors import ServiceError
 from master.runs import FORCE, quick, scheduled
 from master.service.ports import Ports
 from master.service.service import Service
+from master.status import PUBLISHED, Cell
 
 POLL_SECONDS = 2.0
 # A push is seen by the poller within its interval; a package of which nothing is heard for longer is asked for by hand.
@@ -85,10 +86,10 @@ def run_demo(
         console.print(lab_table(wanted, cells))
     held = all(cell.state in ("published", "passed") for cell in cells.values())
     for (package, target), cell in cells.items():
-        if cell.state in ("failed", "testing") or cell.warned:
+        if cell.state in ("failed", "signed") or cell.warned:
             colour = "red" if cell.state == "failed" else "yellow"
             console.print(f"[{colour}]{package} on {target}[/{colour}]: {escape(cell.words)}   {ports.url}{cell.build}")
-    repositories = service.state / service.site.stage("kitten").url / service.site.repositories.layout.root
+    repositories = service.state / service.site.stage_for("users").url / service.site.repositories.layout.root
     console.print(f"web UI        {ports.url}\nrepositories  {repositories}")
     console.print(
         f"{'everything holds' if held else 'not everything holds'}, after {clock(time.monotonic() - started)}"
@@ -214,8 +215,7 @@ def follow(
 
 
 def _published_cells(service: Service, packages: Sequence[Package]) -> dict[tuple[str, str], Cell]:
-    whole = Cell("published", "published", frozenset(STAGES))
-    return {(p.name, t.name): whole for p in packages for t in service.site.targets_of(p)}
+    return {(p.name, t.name): PUBLISHED for p in packages for t in service.site.targets_of(p)}
 
 
 def _names(packages: Sequence[Package]) -> str:

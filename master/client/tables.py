@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from config.models import Package
-from master.client.progress import LAB_ROW, STAGES, Cell, seconds_left
+from master.client.progress import LAB_ROW, seconds_left
 from master.service.service import Service
+from master.status import DONE, Cell
 
 _STYLE = {
     "published": "green",
@@ -22,7 +23,7 @@ _STYLE = {
     "running": "cyan",
     "waiting": "yellow",
     "promoting": "cyan",
-    "testing": "yellow",
+    "signed": "yellow",
     "passed": "green",
 }
 
@@ -87,16 +88,16 @@ def result_table(service: Service, packages: Sequence[Package], cells: Mapping[t
     table = Table(title=f"{service.site.distribution.title}: what holds")
     table.add_column("package")
     table.add_column("target")
-    for stage in STAGES:
-        table.add_column(stage, justify="center")
+    for what in DONE:
+        table.add_column(what, justify="center")
     table.add_column("s", justify="right")
-    if explains := any(cell.state in ("failed", "testing") for (row, _), cell in cells.items() if row != LAB_ROW):
+    if explains := any(cell.state in ("failed", "signed") for (row, _), cell in cells.items() if row != LAB_ROW):
         table.add_column("why not", overflow="ellipsis", no_wrap=True, max_width=60)
     for package in packages:
         for target in service.site.targets_of(package):
             cell = cells.get((package.name, target.name), Cell())
             why = [Text("" if cell.state == "published" else cell.words)] if explains else []
-            marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in STAGES]
+            marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in DONE]
             table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "", *why)
         table.add_section()
     return table

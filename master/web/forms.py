@@ -7,9 +7,8 @@ from typing import Any
 from buildbot.plugins import schedulers, util
 
 from config.models import Site
-from master.builders import PROMOTE, SOURCE
 from master.housekeeping import composed
-from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE_FORM, possible
+from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE, PROMOTE_FORM, SOURCE, possible
 from steps.housekeeping import REMOVE, STAGE
 
 
@@ -93,8 +92,8 @@ def build_form(site: Site) -> schedulers.ForceScheduler:
 
 def promote_form(site: Site) -> schedulers.ForceScheduler:
     """The form on the builder ``promote``: for who may override the gate (master.web.authz)."""
-    first = next(number for number, stage in enumerate(site.stages) if stage.signed)
-    rules = [rule for stage in site.stages[first + 1 :] for rule in stage.overridable]
+    signing = site.stage_for("signing")
+    rules = [rule for stage in site.signed_stages if stage != signing for rule in stage.overridable]
     return plain_form(
         PROMOTE_FORM,
         PROMOTE,

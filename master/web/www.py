@@ -27,9 +27,9 @@ def lab_runs_here(site: Site) -> bool:
 
 
 def stage_folders(site: Site) -> dict[str, str]:
-    """Name below the pages → URL, of the last stage and of each signed one before it."""
-    *before, last = site.stages
-    return {"published": last.url} | {f"stages/{stage.name}": stage.url for stage in before if stage.signed}
+    """Name below the pages → URL, of each signed stage; that of users has the name ``published``."""
+    signed = site.signed_stages
+    return {"published" if stage == site.stage_for("users") else f"stages/{stage.name}": stage.url for stage in signed}
 
 
 def artifact_links(site: Site, state: str, port: int) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -68,7 +69,14 @@ def test_packages_are_not_inherited(folder: Path) -> None:
 
 def test_chain_of_three_folders(folder: Path) -> None:
     (folder / "mine/packages").mkdir(parents=True)
-    (folder / "mine/site.yaml").write_text("{name: mine, title: Mine, description: Mine, extends: demo}\n")
+    mine_is = {
+        "title": "Mine",
+        "description": "Mine",
+        "short": "mine",
+        "version": "1",
+        "tag": "tag:example.org,2026:mine",
+    }
+    (folder / "mine/site.yaml").write_text(json.dumps({"name": "mine", "extends": "demo", **mine_is}))
     (folder / "mine/packages/zlib.yaml").write_text("name: zlib\nbinaries: [zlib]\n")
     mine, demo = load_site(str(folder / "mine")), load_site(str(folder / "demo"))
     assert (mine.stages, mine.targets) == (demo.stages, demo.targets)

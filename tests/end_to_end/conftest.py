@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.other_names import site_with_other_names
+
 KITTEN = Path(sys.executable).parent / "kitten"
 TARGETS = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")
 PACKAGES = ("bzip2", "zlib", "pigz")
@@ -26,10 +28,12 @@ PACKAGES = ("bzip2", "zlib", "pigz")
 @dataclass
 class Service:
     state: Path
+    site: str = "demo"
+    """Its name, or the path of its folder."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "KITTEN_STATE": str(self.state), "KITTEN_SITE": "demo"}
+        return {**os.environ, "KITTEN_STATE": str(self.state), "KITTEN_SITE": self.site}
 
     def kitten(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 3000, "check": False}
@@ -126,8 +130,11 @@ def descendants(pid: int) -> dict[int, str]:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
+    """The demo under other names: no stage, product or dist tag may matter. An ordinary user's demo has its own names."""
     with tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder:
-        running = Service(Path(folder))
+        site = site_with_other_names(Path(folder) / "config")
+        running = Service(Path(folder) / "state", str(site))
+        running.state.mkdir()
         try:
             yield running
         finally:

@@ -23,6 +23,7 @@ from tests.end_to_end.conftest import (
     running_target_build,
     until,
 )
+from tests.other_names import STAGES
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest]
 
@@ -46,7 +47,13 @@ def test_nothing_a_build_started_is_left(service: Service, demo: str) -> None:
 def test_each_package_installs_with_both_signature_checks_on_each_target(service: Service, demo: str) -> None:
     for target in TARGETS:
         service.kitten("install-check", "--target", target, *PACKAGES)
-        service.kitten("install-check", "--target", target, "--stage", "testing", *PACKAGES)
+        service.kitten("install-check", "--target", target, "--stage", STAGES["testing"], *PACKAGES)
+
+
+def test_every_folder_of_a_stage_has_the_name_that_the_site_gives(service: Service, demo: str) -> None:
+    assert {*STAGES.values()} <= {path.name for path in service.state.iterdir()}
+    assert not {*STAGES, "published"} & {path.name for path in service.state.iterdir()}
+    assert list((service.state / STAGES["kitten"] / "harbour-3").rglob("bzip2-*.hb3.s390x.rpm"))
 
 
 def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:

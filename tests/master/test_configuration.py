@@ -25,10 +25,11 @@ from master.lab import may_start
 from master.runs import scheduled
 from master.service.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.web.authz import NOBODY
-from master.web.www import artifact_links
+from master.web.www import artifact_links, stage_folders
 from steps.command import Installation, KittenCommand
 from steps.handoff import HandOff
 from steps.lab import GuestTestStep, TargetTestStep
+from tests.other_names import site_with_other_names
 
 SITES = ["demo", "kitten-10"]
 
@@ -262,6 +263,17 @@ def test_each_stage_with_composes_has_a_clock_of_its_own(tmp_path: Path) -> None
     }
     form = {field.name: field for field in master.schedulers["force-compose"]._config_kwargs["properties"]}
     assert form["stage"].choices == ["testing", "kitten"]
+
+
+def test_stages_of_other_names_are_published_to_served_and_composed(tmp_path: Path) -> None:
+    site = load_site(str(site_with_other_names(tmp_path / "config")))
+    master = load(site, tmp_path, str(tmp_path / "config/harbour"))
+    (promote,) = [builder for builder in master.builders if builder.name == "promote"]
+    assert arguments(promote, "publish")[-2:] == ["--stage", "preview"]
+    assert arguments(promote, "promote")[-2:] == ["--stage", "main"]
+    assert [more["to_users"] for _, more in made(promote) if "to_users" in more] == [False, True]
+    assert stage_folders(site) == {"stages/preview": "preview", "published": "main"}
+    assert "compose-main-by-the-clock" in master.schedulers
 
 
 def test_the_form_for_a_clean_only_tells_unless_it_is_asked_to_remove(master: MasterConfig) -> None:

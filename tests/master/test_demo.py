@@ -70,9 +70,9 @@ def test_suites_are_asked_for_once_the_packages_are_with_their_targets(asked: li
     assert asked == ["ppc64le"]
 
 
-def test_a_package_that_stays_in_testing_ends_the_demo_and_is_not_published(asked: list[str]) -> None:
+def test_a_package_that_stays_in_a_stage_ends_the_demo_and_is_not_published(asked: list[str]) -> None:
     stays = [*HELD, promotion(3, SUCCESS, "ppc64le")]
-    assert followed(stays, [*stays, run(5)], [*stays, run(5, SUCCESS)]) == {"zlib": "testing", LAB_ROW: "passed"}
+    assert followed(stays, [*stays, run(5)], [*stays, run(5, SUCCESS)]) == {"zlib": "signed", LAB_ROW: "passed"}
     assert asked == ["ppc64le"]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from config.loading import load_site
 from master.client.api import Snapshot
-from master.client.progress import LAB_ROW, Cell, housekeeping_lines, lab_cells, matrix, seconds_left, settled
+from master.client.progress import LAB_ROW, housekeeping_lines, lab_cells, matrix, seconds_left, settled
+from master.status import Cell
 
 SITE = load_site("demo")
 BUILDERS = {1: "source", 2: "x86_64", 3: "x86_64_v2", 4: "aarch64", 5: "ppc64le", 6: "s390x", 7: "promote", 8: "lab"}
@@ -110,28 +111,28 @@ def promotion(number: int, results: int, target: str, *released: str, commit: st
     return build(number, "promote", results, target=target, **has)
 
 
-def test_a_build_that_held_waits_in_testing_until_some_promotion_says_that_users_have_it() -> None:
+def test_a_build_that_held_waits_in_a_stage_until_some_promotion_says_that_users_have_it() -> None:
     built = build(2, "x86_64", SUCCESS)
     assert cell(built).state == "promoting"
     assert cell(built, promotion(3, SUCCESS, "s390x")).state == "promoting"
     waits = cell(built, promotion(3, SUCCESS, "x86_64"))
-    assert (waits.state, waits.finished, waits.words) == ("testing", False, "what it said")
+    assert (waits.state, waits.finished, waits.words) == ("signed", False, "what it said")
     assert waits.done == set()
     assert cell(built, promotion(3, SUCCESS, "x86_64"), promotion(4, SUCCESS, "s390x", "x86_64")).state == "published"
     refused = promotion(3, FAILURE, "x86_64")
     assert cell(built, refused).state == "failed"
     assert cell(built, refused, promotion(4, SUCCESS, "s390x", "x86_64", "s390x")).state == "published"
     other = promotion(4, SUCCESS, "s390x", "x86_64", commit="0ther")
-    assert cell(built, promotion(3, SUCCESS, "x86_64"), other).state == "testing"
+    assert cell(built, promotion(3, SUCCESS, "x86_64"), other).state == "signed"
 
 
 def test_a_release_that_was_taken_back_is_none() -> None:
     built, came = build(2, "x86_64", SUCCESS), promotion(3, SUCCESS, "x86_64", "x86_64")
-    assert cell(built, came, promotion(4, SUCCESS, "s390x")).state == "testing"
+    assert cell(built, came, promotion(4, SUCCESS, "s390x")).state == "signed"
 
 
-def test_what_waits_in_testing_for_what_is_finished_is_settled() -> None:
-    waits, failed, runs = Cell("testing"), Cell("failed"), Cell("running")
+def test_what_waits_in_a_stage_for_what_is_finished_is_settled() -> None:
+    waits, failed, runs = Cell("signed"), Cell("failed"), Cell("running")
     assert settled({("a", "x"): waits, ("a", "y"): failed})
     assert not settled({("a", "x"): waits, ("a", "y"): runs})
 

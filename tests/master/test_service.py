@@ -70,7 +70,8 @@ def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
         return dict(rows["pigz"]["targets"])
 
     eventually(lambda: all(cell["owes"] for cell in pigz().values()), "pigz is owed by all targets")
-    assert pigz()["x86_64"]["waiting"]["reason"] == "waits for zlib: under way on x86_64"
+    page = pigz()["x86_64"]
+    assert (page["state"], page["words"]) == ("waiting", "waits for zlib: under way on x86_64")
     ci.behave("build", "hold", on=False)
     for target in TARGETS:
         built = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"pigz on {target}")
@@ -78,7 +79,7 @@ def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
         zlib = [b for b in ci.builds(target) if b["properties"]["package"] == "zlib"][-1]
         assert zlib["complete_at"] <= built[0]["started_at"]
     eventually(ci.idle, "promoted")
-    assert not any(cell["owes"] or cell["waiting"] for cell in pigz().values())
+    assert [(cell["state"], cell["owes"]) for cell in pigz().values()] == [("published", False)] * len(TARGETS)
 
 
 def test_packages_pushed_at_the_same_time_are_all_built(ci: Service) -> None:

@@ -157,21 +157,29 @@ def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("config")
     shutil.copytree(CONFIG / "kitten-10", folder / "kitten-10")
     shutil.copytree(CONFIG / "demo", folder / "demo")
-    for file in (folder / "demo" / "packages").iterdir():
+    with_tiny_alone(folder / "demo")
+    stages = folder / "demo" / "stages.yaml"
+    first, _, last = yaml.safe_load(stages.read_text())
+    last["gate"] = [rule for rule in last["gate"] if rule["rule"] in OF_ONE_BUILD]
+    stages.write_text(yaml.safe_dump([first, {**last, "roles": ["signing", "users"]}]))
+    return folder / "demo"
+
+
+def with_tiny_alone(folder: Path, **more: object) -> None:
+    """Make tiny the only package of a copy of the demo.
+
+    :param more: keys of its file.
+    """
+    for file in (folder / "packages").iterdir():
         file.unlink()
-    (folder / "demo" / "groups.yaml").unlink()  # it speaks of the demo's packages
-    repositories = folder / "demo" / "repositories.yaml"
+    (folder / "groups.yaml").unlink()  # it speaks of the demo's packages
+    repositories = folder / "repositories.yaml"
     entries = yaml.safe_load(repositories.read_text())
     entries.pop("rules", None)
     entries["repositories"] = [{"name": name} for name in ("BaseOS", "AppStream", "sandbox-base")]
     repositories.write_text(yaml.safe_dump(entries))
-    stages = folder / "demo" / "stages.yaml"
-    first, _, last = yaml.safe_load(stages.read_text())
-    last["gate"] = [rule for rule in last["gate"] if rule["rule"] in OF_ONE_BUILD]
-    stages.write_text(yaml.safe_dump([first, last]))
-    entry = {"name": "tiny", "binaries": ["tiny-libs", "tiny-doc"], "placement": {"tiny-doc": "AppStream"}}
-    (folder / "demo" / "packages" / "tiny.yaml").write_text(yaml.safe_dump(entry))
-    return folder / "demo"
+    entry = {"name": "tiny", "binaries": ["tiny-libs", "tiny-doc"], "placement": {"tiny-doc": "AppStream"}, **more}
+    (folder / "packages" / "tiny.yaml").write_text(yaml.safe_dump(entry))
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ KINDS = {
     "sandbox-base": "the package that stands for a tree",
     "sandbox-database": "a tree's rpm database",
     "scratch": "folders of builds that run, or were killed",
-    "staged": "copies of buildroot repositories",
+    "buildroots": "copies of buildroot repositories",
     "fetched": "artifacts from other hosts",
     "outgoing": "artifacts on their way to other hosts",
     "lookaside": "tarballs of sources",
@@ -54,7 +54,7 @@ KINDS = {
     "locks": "who builds what at this moment",
     "bench": "packages of the benchmarks",
 }
-_PLAIN = frozenset({"staged", "fetched", "outgoing", "dist-git", "apt", "facts", "kvm", "leases", "locks"})
+_PLAIN = frozenset({"buildroots", "fetched", "outgoing", "dist-git", "apt", "facts", "kvm", "leases", "locks"})
 """Kinds without locks of their own."""
 _SCRATCH = "scratch"
 _LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?:partial|gone-[0-9a-f]{8})")

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-
-PRODUCTS = ("almalinux-kitten-10", "almalinux-10", "centos-stream-10", "rhel-10")
-"""The product versions whose policies hold for Kitten: its own, and those its dist-git comes from."""
 
 _NAME = re.compile(r"[^./]+\.[^./]+\.(?P<plan>.+)\.[a-z-]+")
 
@@ -36,10 +33,9 @@ class Policy:
     cases: tuple[str, ...] = field(default=())
     """Names of test cases."""
 
-    @property
-    def applies(self) -> bool:
-        """Whether it is about Kitten."""
-        return any(fnmatch.fnmatchcase(product, glob) for glob in self.products for product in PRODUCTS)
+    def is_about(self, products: Iterable[str]) -> bool:
+        """Whether it is about one of the product versions (``gating_products`` of sources.yaml)."""
+        return any(fnmatch.fnmatchcase(product, glob) for product in products for glob in self.products)
 
 
 def read(text: str) -> tuple[Policy, ...]:
@@ -59,9 +55,10 @@ def read(text: str) -> tuple[Policy, ...]:
     return tuple(documents)
 
 
-def required(policies: Iterable[Policy]) -> tuple[str, ...]:
-    """The test cases that the policies about Kitten require, each once."""
-    return tuple(dict.fromkeys(case for policy in policies if policy.applies for case in policy.cases))
+def required(policies: Iterable[Policy], products: Collection[str]) -> tuple[str, ...] | None:
+    """The test cases that the policies about one of the products require, each once; None without such a policy."""
+    counting = [policy for policy in policies if policy.is_about(products)]
+    return tuple(dict.fromkeys(case for policy in counting for case in policy.cases)) if counting else None
 
 
 def plans_of(case: str, plans: Iterable[str]) -> tuple[str, ...]:

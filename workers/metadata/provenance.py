@@ -24,15 +24,18 @@ from workers.results import BuildResult, TestResult, VerifyResult
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
-# Names, not addresses (RFC 4151): they need no server to stay true.
-_NAMES = "tag:almalinux.org,2026:kitten-ci"
-BUILD_TYPE = f"{_NAMES}/rpm-build/v1"
-"""What the parameters below mean: an SRPM made from ``source``, built for ``target`` by rpmbuild or mock."""
+
+def build_type(site: Site) -> str:
+    """What the parameters mean: an SRPM made from ``source``, built for ``target`` by rpmbuild or mock.
+
+    It is below the site's tag URI: a name, not an address, needs no server to stay true.
+    """
+    return f"{site.distribution.tag}/rpm-build/v1"
 
 
 def builder_id(site: Site, target: str) -> str:
     """Who vouches for the build: the service of this site, as builder of this target."""
-    return f"{_NAMES}/{site.distribution.name}/{target}"
+    return f"{site.distribution.tag}/{site.distribution.name}/{target}"
 
 
 def statement(site: Site, target: Target, package: Package, record: PublishedRecord, evidence: Evidence) -> bytes:
@@ -136,7 +139,7 @@ def _predicate(
     )
     document = {
         "buildDefinition": {
-            "buildType": BUILD_TYPE,
+            "buildType": build_type(site),
             "externalParameters": external,
             "internalParameters": internal,
             "resolvedDependencies": _dependencies(record, build, repository),

@@ -23,7 +23,6 @@ from config.models import Composes, Site
 from workers.base.cache import locked
 from workers.base.errors import CannotRun
 from workers.base.files import flush
-from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import Release
 from workers.mirrors.compose_tree import ComposeRecord, ComposeTree, Content, images_below
 from workers.repository.snapshot import READABLE, utc
@@ -100,12 +99,11 @@ def due(stage: Path, policy: Composes, now: float) -> bool:
 
 
 def _release(site: Site, records: list[ComposeRecord], now: float) -> Release:
-    short, version = compose_metadata.short_and_version(site.repositories.layout.root)
     # Never behind the newest one, even if the clock was set back: the order of IDs is that of the composes.
     date = max(datetime.fromtimestamp(now, UTC).strftime("%Y%m%d"), records[-1].date if records else "")
     respin = max((record.respin for record in records if record.date == date), default=-1) + 1
     made = max(int(now), records[-1].made + 1 if records else 0)
-    return Release(site.distribution.title, short, version, date, respin, made)
+    return Release(site.distribution.title, site.distribution.short, site.distribution.version, date, respin, made)
 
 
 def _records(folder: Path) -> list[ComposeRecord]:

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from config.models import Site
-from workers.base.errors import CannotRun
 from workers.repository.packages import is_debug, nevra_of
 from workers.repository.placement import published_repositories
 
@@ -61,16 +60,6 @@ class ImageFile:
     """Nanoseconds since 1970."""
     inode: int
     sha256: str
-
-
-def short_and_version(root: str) -> tuple[str, str]:
-    """``10-kitten`` → ``kitten``, ``10``.
-
-    :raises CannotRun: when the layout's root is of another form.
-    """
-    if match := re.fullmatch(r"(\d+(?:\.\d+)*)-([a-z][a-z0-9]*(?:-[a-z0-9]+)*)", root):
-        return match[2], match[1]
-    raise CannotRun(f"layout.root {root} names no release: VERSION-NAME", "see repositories.yaml")
 
 
 def write(

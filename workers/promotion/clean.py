@@ -98,7 +98,7 @@ def _unchanged(site: Site, state: Path) -> Iterator[None]:
 
 
 def _signed(site: Site) -> tuple[Stage, ...]:
-    return tuple(stage for stage in site.stages if stage.signed and "://" not in stage.url)
+    return tuple(stage for stage in site.signed_stages if "://" not in stage.url)
 
 
 @contextlib.contextmanager

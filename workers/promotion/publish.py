@@ -36,7 +36,7 @@ from workers.promotion.unit import Unit, add, base_unit, read, unit_of
 from workers.repository.placement import BASE, published_in, repositories_of
 from workers.repository.records import PublishedRecord
 from workers.repository.snapshot import Snapshot, Snapshots
-from workers.repository.state import first_signed, named_stage, snapshots_of
+from workers.repository.state import named_stage, snapshots_of
 from workers.results import Artifact, GateResult, Promoted, PublishResult, RuleVerdict
 from workers.signing.sign import site_signer
 
@@ -56,13 +56,13 @@ def publish(
 ) -> PublishResult:
     """Publish a build on a target, or say why not (outcome ``not-held``).
 
-    :param stage_name: by default the first signed one.
+    :param stage_name: by default the stage with the role ``signing``.
     :param base_rpm: the package that stands for the base system, for sites with a repository for it.
     :raises CannotRun: when input is missing or is not what it says, an override is not allowed, or signing failed.
         Nothing is published then.
     """
     begun = time.monotonic()
-    stage = named_stage(site, stage_name) if stage_name else first_signed(site)
+    stage = named_stage(site, stage_name, "signing")
     snapshots = snapshots_of(site, state, stage)
     base = base_unit(site, options.named_target(site, target_name), base_rpm) if base_rpm else None
     with snapshots.lock():

@@ -72,9 +72,9 @@ def staged_packages(site: Site, state: Path) -> frozenset[str]:
 
     :raises OSError: when a repository cannot be read.
     """
-    folders = [state / stage.url for stage in site.stages if not stage.signed and "://" not in stage.url]
+    url = site.stage_for("buildroot").url
     found: set[str] = set()
-    for folder in (folder / target.name / "packages" for folder in folders for target in site.targets):
+    for folder in (state / url / target.name / "packages" for target in site.targets if "://" not in url):
         with contextlib.suppress(FileNotFoundError):
             found.update(entry.name for entry in folder.iterdir())
     return frozenset(found)
@@ -88,13 +88,11 @@ def _target(site: Site, name: str) -> Target:
 
 
 def _place(site: Site) -> str:
-    try:
-        url = site.stage("staged").url
-    except KeyError:
-        raise CannotRun("the site has no stage named staged", "add it to stages.yaml") from None
-    if "://" in url:
-        raise CannotRun(f"stage staged lies at {url}; only a folder can be a buildroot repository", "see stages.yaml")
-    return url
+    stage = site.stage_for("buildroot")
+    if "://" in stage.url:
+        what = f"stage {stage.name} is at {stage.url}; only a folder can be a buildroot repository"
+        raise CannotRun(what, "see stages.yaml")
+    return stage.url
 
 
 def _refusal(result: BuildResult, target: Target) -> str:

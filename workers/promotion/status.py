@@ -49,7 +49,7 @@ def status(site: Site, state: Path) -> tuple[StageStatus, ...]:
 
     :raises CannotRun: when a stage cannot be read.
     """
-    return tuple(_status(site, state, stage) for stage in site.stages if stage.signed)
+    return tuple(_status(site, state, stage) for stage in site.signed_stages)
 
 
 def _status(site: Site, state: Path, stage: Stage) -> StageStatus:

@@ -123,7 +123,7 @@ def resolve(
 
     pool = solv.Pool()
     pool.setarch(arch)
-    installed, available = pool.add_repo("sandbox-base"), pool.add_repo("staged")
+    installed, available = pool.add_repo("sandbox-base"), pool.add_repo("buildroot")
     pool.installed = installed
     add(pool, installed, base)
     by_id = {add(pool, available, package): package for package in staged if package.arch in {arch, "noarch"}}

@@ -215,7 +215,8 @@ class _Root:
         }
         arch = self._target.rpm_arch
         command: list[str | Path] = [*namespace.as_root(), _PYTHON, Path(__file__).with_name("dnf_for_arch.py"), arch]
-        command += ["--assumeyes", "--noplugins", "--forcearch", arch, "--releasever", "10"]
+        # dnf wants a release version, and finds none in an empty root; no repository of ours has it in its address.
+        command += ["--assumeyes", "--noplugins", "--forcearch", arch, "--releasever", "0"]
         command += ["--config", self._folder / "dnf.conf", "--installroot", self._root]
         command += [f"--setopt={name}={value}" for name, value in options.items()]
         done = run([*command, verb, *packages], cwd=self._folder, env=self._environment, check=False, timeout=600)

@@ -15,12 +15,12 @@ def staged_folder(site: Site, state: Path, target: Target) -> Path:
 
     :raises CannotRun: when a remote one cannot be read.
     """
-    url = site.stage("staged").url
+    url = site.stage_for("buildroot").url
     if "://" not in url:
         return (state / url).absolute() / target.name
     import fsspec
 
-    copy = cache.root() / "staged" / hashlib.sha256(url.encode()).hexdigest()[:16] / target.name
+    copy = cache.root() / "buildroots" / hashlib.sha256(url.encode()).hexdigest()[:16] / target.name
     try:
         system, path = fsspec.core.url_to_fs(f"{url}/{target.name}")
         with cache.locked(copy.with_name(f".{target.name}.lock")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config.models import Site, Stage
+from config.models import Site, Stage, StageRole
 from workers.base.errors import CannotRun
 from workers.repository.records import PublishedRecord
 from workers.repository.snapshot import Snapshots
@@ -22,26 +22,15 @@ def snapshots_of(site: Site, state: Path, stage: Stage) -> Snapshots:
     return Snapshots((state / stage.url).absolute(), site.repositories.layout.root)
 
 
-def named_stage(site: Site, name: str) -> Stage:
-    """A stage by its name; without one, the last: what users install from.
+def named_stage(site: Site, name: str, role: StageRole = "users") -> Stage:
+    """A stage by its name; without a name, the stage of a role.
 
     :raises CannotRun: naming the stages there are.
     """
     try:
-        return site.stage(name) if name else site.stages[-1]
+        return site.stage(name) if name else site.stage_for(role)
     except KeyError as error:
-        raise CannotRun(str(error.args[0])) from None
-
-
-def first_signed(site: Site) -> Stage:
-    """Where builds get their signature.
-
-    :raises CannotRun: when no stage is signed.
-    """
-    found = next((stage for stage in site.stages if stage.signed), None)
-    if found is None:
-        raise CannotRun("the site has no signed stage", "add one to stages.yaml")
-    return found
+        raise CannotRun(str(error.args[0]), "see stages.yaml") from None
 
 
 def published(site: Site, state: Path, stage: str = "") -> dict[tuple[str, str], PublishedRecord]:

@@ -103,9 +103,10 @@ def _summary(target: Target, checks: Sequence[Check], what: str) -> str:
 def _required(
     site: Site, target: Target, state: Path, given: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[Check, ...]]:
+    from workers.repository.state import named_stage
     from workers.verify import contents as reader
 
-    stage = site.stages[-1]
+    stage = named_stage(site, "")
     root = stage.url if "://" in stage.url else str((state / stage.url).absolute())
     places = [reader.named(site, one) for one in given] or list(reader.addresses(site, target, root).items())
     held, absent = [], {}

@@ -119,19 +119,14 @@ def _published(request: Request, about: Subject) -> Sequence[Path]:
     """The packages users of the target have from the same source; none where none is published here."""
     if about.build is None:
         return ()
-    from workers.repository.state import published, snapshots_of
+    from workers.repository.state import named_stage, published, snapshots_of
 
-    stage = request.site.stages[-1]
-    if not stage.signed:
-        return ()
     try:
-        record = published(request.site, request.state, stage.name).get(
-            (about.build.result.package, request.target.name)
-        )
+        record = published(request.site, request.state).get((about.build.result.package, request.target.name))
         if record is None:
             return ()
-        top = snapshots_of(request.site, request.state, stage)
-    except CannotRun:  # a worker of another host, which holds no repositories
+        top = snapshots_of(request.site, request.state, named_stage(request.site, ""))
+    except CannotRun:  # a worker of another host, which has no repositories, or a site that signs nothing
         return ()
     files = [top.root / top.top / file.repository / file.path for file in record.files]
     return [file for file in files if file.is_file() and not file.name.endswith(".src.rpm")]

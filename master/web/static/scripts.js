@@ -10,20 +10,23 @@
       h("span", { className: `bb-badge-status results_${(build.results || "pending").toUpperCase()}` }, text));
   }
 
-  function cell(state) {
-    const parts = [];
-    if (state.build) {
-      const words = { "": "building", success: "built", warnings: "built", failure: "failed" };
-      parts.push(link(state.build, words[state.build.results] || state.build.results, state.build.text));
-    }
-    if (state.promote) {
-      const done = state.released ? "published" : "in testing";
-      const words = { "": "publishing", success: done, warnings: done, failure: state.released ? done : "held back" };
-      parts.push(link(state.promote, words[state.promote.results] || state.promote.results, state.promote.text));
-    }
-    if (state.waiting) parts.push(h("div", { className: "text-muted small" }, state.waiting.reason));
-    if (state.owes) parts.push(h("div", { className: "text-danger small" }, "owed"));
-    return parts.length ? parts : h("span", { className: "text-muted" }, "never built");
+  // The states of master/status.py: caption and colour of each.
+  const STATES = {
+    source: ["source", "PENDING"], waiting: ["waits", "PENDING"], running: ["building", "PENDING"],
+    promoting: ["publishing", "PENDING"], signed: ["signed", "SUCCESS"], published: ["published", "SUCCESS"],
+    failed: ["failed", "FAILURE"],
+  };
+  const SAY_WHY = ["waiting", "running", "signed", "failed"];
+
+  function cell(it) {
+    if (it.state === "nothing") return h("span", { className: "text-muted" }, "never built");
+    const [caption, colour] = STATES[it.state];
+    const badge = h("span", { className: `bb-badge-status results_${it.warned ? "WARNINGS" : colour}` }, caption);
+    return [
+      it.build ? h("a", { key: "build", href: it.build, title: it.words }, badge) : badge,
+      SAY_WHY.includes(it.state) ? h("div", { key: "words", className: "text-muted small" }, it.words) : null,
+      it.owes ? h("div", { key: "owes", className: "text-danger small" }, "owed") : null,
+    ];
   }
 
   function Packages() {

@@ -39,10 +39,13 @@ rules:
 """
 
 
-def test_only_policies_about_kitten_require_something():
-    policies = gating.read(GATE)
-    assert [policy.applies for policy in policies] == [False, True]
-    assert gating.required(policies) == ("osci.brew-build./plans/tier0.functional", "osci.brew-build.tier1.functional")
+def test_only_policies_about_the_sites_products_require_something():
+    policies, products = gating.read(GATE), SITE.sources.gating_products
+    assert [policy.is_about(products) for policy in policies] == [False, True]
+    cases = ("osci.brew-build./plans/tier0.functional", "osci.brew-build.tier1.functional")
+    assert gating.required(policies, products) == cases
+    assert gating.required(policies, ["fedora-44"]) == ("fedora-ci.koji-build.tier0.functional",)
+    assert gating.required(policies, ["harbour-3"]) is None
 
 
 @pytest.mark.parametrize(
@@ -190,8 +193,12 @@ def test_plans_see_the_distribution_and_the_architecture(tmp_path):
     (tmp_path / ".fmf/version").write_text("1\n")
     for number, when in enumerate(["distro == centos-stream-10", "distro == almalinux-kitten-10", "arch == s390x"]):
         (tmp_path / f"{number}.fmf").write_text(PLAN + f"enabled: false\nadjust:\n - enabled: true\n   when: {when}\n")
-    assert tmt.find_plans(tmp_path, "s390x") == {"/0": True, "/1": True, "/2": True}
-    assert tmt.find_plans(tmp_path, "x86_64") == {"/0": True, "/1": True, "/2": False}
+    z, x86 = (tmt.context(SITE, SITE.target(name)) for name in ("s390x", "x86_64"))
+    assert tmt.find_plans(tmp_path, z) == {"/0": True, "/1": True, "/2": True}
+    assert tmt.find_plans(tmp_path, x86) == {"/0": True, "/1": True, "/2": False}
+    sources = SITE.sources.model_copy(update={"tmt_distros": ("harbour-3",)})
+    elsewhere = tmt.context(SITE.model_copy(update={"sources": sources}), SITE.target("s390x"))
+    assert tmt.find_plans(tmp_path, elsewhere) == {"/0": False, "/1": False, "/2": True}
 
 
 def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite_finds_them(tmp_path):

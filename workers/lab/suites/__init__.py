@@ -32,7 +32,7 @@ class Request:
     target: Target
     suite: Suite
     state: Path
-    """The site's state folder: ``staged/TARGET`` lies below it."""
+    """The site's state folder: the buildroot's stage is below it."""
     packages: tuple[Path, ...]
     """The RPMs under test, debuginfo and source packages among them; none: the suite looks at what the target promises alone."""
     tests: Mapping[str, bytes]

@@ -229,13 +229,13 @@ def _staged(request: Request) -> tuple[Package, ...]:
 
 
 def _published(request: Request) -> tuple[Package, ...]:
-    """What users of the target have, in the last signed stage; nothing where it lies on another host."""
+    """What users of the target have; nothing if it is on another host, or the site signs nothing."""
     from workers.repository.placement import published_repositories
     from workers.repository.state import snapshots_of
 
     site, target = request.site, request.target
-    stage = next((stage for stage in reversed(site.stages) if stage.signed and "://" not in stage.url), None)
-    current = snapshots_of(site, request.state, stage).current() if stage else None
+    stage = site.stage_for("users") if site.signed_stages else None
+    current = snapshots_of(site, request.state, stage).current() if stage and "://" not in stage.url else None
     if current is None:
         return ()
     layout = site.repositories.layout.packages

@@ -29,6 +29,7 @@ from workers.lab.machine.command_line import Boot, Drive, kernel_command_line
 from workers.lab.machine.launch import Talk, anonymous, launched
 from workers.lab.suites import Report, Request
 from workers.lab.uefi import images, parts, signing, variables
+from workers.repository.staged import staged_folder
 from workers.results import Case
 
 LOADED = "GRUB-CFG-LOADED"
@@ -152,7 +153,7 @@ def _lab(request: Request) -> Lab:
     except KeyError as error:
         raise CannotRun(f"{target.name}: {error.args[0]}", "add it to targets.yaml") from None
     base = file_system.base(target)
-    staged = request.state / "staged" / target.name
+    staged = staged_folder(request.site, request.state, target)
     chain = parts.chain(target, (*request.packages, *request.extra), staged, request.scratch / "packages")
     return Lab(
         base=base,
@@ -207,7 +208,7 @@ def _own_key(lab: Lab) -> Iterator[Trial]:
     image = images.unified(
         parts.stub(lab.base.target),
         {
-            ".osrel": b"ID=kitten\nNAME=Kitten\nVERSION_ID=10\n",
+            ".osrel": b"ID=linux\nNAME=Linux\n",
             ".cmdline": kernel_command_line(lab.machine).encode(),
             ".uname": lab.chain.release.encode(),
             ".initrd": _initrd(lab),

@@ -18,13 +18,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fmf
 import yaml
 
+from config.models import Site, Target
 from workers.base import namespace
 from workers.base.run import STDOUT, Completed, require, started
 from workers.formats.rpm_payload import Entry
@@ -36,9 +37,6 @@ from workers.lab.judge import judge
 from workers.lab.machine.launch import Guest, LaunchFailedError
 from workers.lab.suites import Report, Request, packages
 from workers.results import Case
-
-CONTEXT = {"distro": "centos-stream-10,almalinux-kitten-10", "trigger": "commit"}
-"""What plans may ask for in ``adjust: when:``. Kitten's dist-git is CentOS Stream's, with what it changes."""
 
 _GATING = "gating.yaml"
 _OUTCOMES: Mapping[str, Mapping[str, str]] = {
@@ -96,8 +94,8 @@ def _run(request: Request) -> Report:
     tree = request.scratch / "tree"
     _lay_out(request.fmf, tree)
     try:
-        plans = find_plans(tree, request.target.machine_arch) if request.fmf else {}
-        gates = _required(request.fmf)
+        plans = find_plans(tree, context(request.site, request.target)) if request.fmf else {}
+        gates = _required(request.fmf, request.site.sources.gating_products)
     except (fmf.utils.GeneralError, gating.GatingError) as error:
         return _refused("metadata", " ".join(str(error).split()))
     if not any(plans.values()):
@@ -131,13 +129,19 @@ def _run(request: Request) -> Report:
     return Report.on(base, cases)
 
 
-def find_plans(tree: Path, arch: str) -> dict[str, bool]:
-    """The names of a tree's plans, and whether each is enabled for Kitten on that architecture.
+def context(site: Site, target: Target) -> dict[str, str]:
+    """What plans may ask for in ``adjust: when:``: name → values, parted by commas."""
+    distro = {"distro": ",".join(site.sources.tmt_distros)} if site.sources.tmt_distros else {}
+    return {**distro, "trigger": "commit", "arch": target.machine_arch}
+
+
+def find_plans(tree: Path, context: Mapping[str, str]) -> dict[str, bool]:
+    """The names of a tree's plans, and whether each is enabled in a context.
 
     :raises fmf.utils.GeneralError: when the tree cannot be read.
     """
     metadata = fmf.Tree(str(tree))
-    values = {name: value.split(",") for name, value in {**CONTEXT, "arch": arch}.items()}
+    values = {name: value.split(",") for name, value in context.items()}
     metadata.adjust(fmf.context.Context(**values))
     return {plan.name: bool(plan.get("enabled", True)) for plan in metadata.prune(keys=["execute"])}
 
@@ -147,7 +151,7 @@ def judged(ran: Mapping[str, Sequence[Case]], disabled: Sequence[str], gates: Se
 
     :param ran: plan → its cases.
     :param disabled: plans that do not run here.
-    :param gates: the required test cases; None where no policy speaks of Kitten: then every plan counts.
+    :param gates: the required test cases; None where no policy is about this distribution: then every plan counts.
     """
     off = [
         Case(name=plan, outcome="skipped", code="tmt-disabled", reason="the plan is disabled here") for plan in disabled
@@ -233,12 +237,9 @@ def seconds(duration: str) -> float:
     return float(int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])) if found else 0.0
 
 
-def _required(files: Mapping[str, bytes]) -> tuple[str, ...] | None:
-    """The test cases that a gate requires; None where there is no policy about Kitten."""
-    if _GATING not in files:
-        return None
-    policies = gating.read(files[_GATING].decode(errors="replace"))
-    return gating.required(policies) if any(policy.applies for policy in policies) else None
+def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[str, ...] | None:
+    """The test cases that a gate requires; None without a policy about one of the products."""
+    return gating.required(gating.read(files[_GATING].decode(errors="replace")), products) if _GATING in files else None
 
 
 def _refused(name: str, reason: str) -> Report:
@@ -307,12 +308,11 @@ def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Gu
     # hand. Its own it would make anew for each step, look for at once, and then again only 30 s later.
     results = request.scratch / f"run-{name}-".ljust(max(0, _PATH_CHARACTERS - len(str(request.scratch))), "-")
     log = request.logs / f"{name}.log"
-    context = {**CONTEXT, "arch": request.target.machine_arch}
     # A test's `duration` is that of real hardware. Under emulation the suite's limit stands for all of them.
     patience = ["--ignore-duration"] if base.accelerator.name == "tcg" else []
     argv = [
         *(sys.executable, "-m", "tmt", "-vv", "--root", str(request.scratch / "tree")),
-        *(f"--context={name}={value}" for name, value in context.items()),
+        *(f"--context={name}={value}" for name, value in context(request.site, request.target).items()),
         *("run", "--id", str(results), "--all", "plan", "--name", f"^{re.escape(plan)}$"),
         *("provision", "--how", "connect", "--guest", login.HOST, "--key", str(entry.key)),
         *("execute", *patience),

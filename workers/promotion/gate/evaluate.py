@@ -147,9 +147,10 @@ def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: A
     for target in situation.targets:
         passing = situation.of_target(target)
         unsigned = [p for p in passing if p.record is None]
+        signing = situation.site.stage_for("signing").name
         for each in unsigned:
             words = f"{each.nevr} lies in no signed repository of {target.name} yet, so dnf cannot take it"
-            yield each, Refusal("dnf", words, f"kitten publish --stage testing --target {target.name} first")
+            yield each, Refusal("dnf", words, f"kitten publish --stage {signing} --target {target.name} first")
         if not unsigned and (words := situation.world.dnf(target, passing)):
             together = units(situation, passing, situation.world.before(target), target.rpm_arch)
             for each, said in guilty(together, words, partial(situation.world.dnf, target)):
