@@ -23,7 +23,8 @@ PARTS = (
 """The files of an architecture, from the top of the checkout: its record, how its code is judged, programs for guests."""
 
 _TOP = Path(__file__).parents[2]
-_UNFINISHED = (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError)
+UNFINISHED = (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError)
+"""What the import of a module raises that somebody still writes."""
 
 
 @functools.cache
@@ -61,7 +62,7 @@ def _read(name: str) -> Architecture | str:
     """The record of a module, or why there is none."""
     try:
         found = importlib.import_module(f"{__name__}.{name}").ARCHITECTURE
-    except _UNFINISHED as error:
+    except UNFINISHED as error:
         return str(error)
     if not isinstance(found, Architecture) or found.name != name:
         return f"ARCHITECTURE is not the Architecture of {name}"

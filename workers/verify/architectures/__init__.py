@@ -7,7 +7,8 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from config.architectures import of_machine
+from config.architectures import UNFINISHED, of_machine
+from workers.base.errors import CannotRun
 from workers.formats.elf import Code, Elf
 from workers.formats.unwinding import Unwinding
 from workers.verify.functions import FunctionTable
@@ -48,9 +49,16 @@ class MachineCode:
 
 
 def code_of(machine: str) -> MachineCode | None:
-    """How code of a machine, by its name in elf.h, is judged; None of a machine that is no architecture of ours."""
+    """How code of a machine, by its name in elf.h, is judged; None of a machine that is no architecture of ours.
+
+    :raises CannotRun: if the architecture's module is unfinished.
+    """
     architecture = of_machine(machine)
     if architecture is None or architecture.machine.elf_name != machine:
         return None
-    found: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
+    try:
+        found: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
+    except UNFINISHED as error:
+        module = f"workers/verify/architectures/{architecture.name}.py"
+        raise CannotRun(f"{module} cannot be used: {error}", "docs/new-architecture.md says what it needs") from None
     return found
