@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from config import architectures
+from config.architecture import Architecture
 from config.models.base import Flag, Model, Name
 
 
@@ -27,10 +29,8 @@ class Flags(Model):
 class Toolchain(Model):
     """How the sandbox backend compiles for the target on a Debian-family host."""
 
-    debian_arch: Name = Field(description="Debian's name of the architecture: arm64, ppc64el …")
-    triplet: Name = Field(description="GNU triplet of Debian's (cross) tool chain: aarch64-linux-gnu …")
     user_emulator: str | None = Field(
-        default=None, description="QEMU user emulator for %check, e.g. qemu-aarch64; none where the host runs the code"
+        default=None, description="QEMU user emulator for %check, in place of the architecture's"
     )
     user_emulator_cpu: str | None = Field(default=None, description="CPU model that emulator shows the programs")
 
@@ -79,18 +79,26 @@ class Image(Model):
 class Machine(Model):
     """The QEMU machine on which the target's packages are tested."""
 
-    emulator: Name = Field(description="QEMU system binary: qemu-system-x86_64 …")
+    emulator: Name = Field(
+        default="", description="QEMU system binary: qemu-system-x86_64 …; default: the architecture's"
+    )
     machine: str = Field(description="-machine, with its options")
     cpu: str = Field(description="-cpu under software emulation (TCG): the lowest CPU the target promises")
     cpu_kvm: str = Field(default="host", description="-cpu where KVM works")
     cpu_below: str | None = Field(default=None, description="A CPU on which the target's code must fail: the control")
     cpu_above: str | None = Field(default=None, description="A CPU that has more: it shows that the control is sound")
     memory_mib: int = Field(default=512, ge=64, description="MiB")
-    console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
-    serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(
-        default="virtio-serial-pci", description="Where the port lies that test results come over"
+    console: Name = Field(
+        default="", description="Console device of the guest kernel: ttyS0, hvc0 …; default: the architecture's"
     )
-    kernel_package: Name = Field(description="Debian metapackage of the guest kernel, resolved when it is fetched")
+    serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(
+        default="virtio-serial-pci",
+        description="Bus of the port that test results come over; default: the architecture's",
+    )
+    kernel_package: Name = Field(
+        default="",
+        description="Debian metapackage of the guest kernel, resolved when it is fetched; default: the architecture's",
+    )
     kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules every guest loads besides virtio_blk")
     arguments: tuple[str, ...] = Field(default=(), description="Further QEMU arguments")
     firmware: Firmware | None = Field(default=None, description="UEFI firmware; none: QEMU's own way to start a kernel")
@@ -118,15 +126,19 @@ class Machine(Model):
         return self.model_copy(update={**different, "variants": {}})
 
 
+_OF_THE_ARCHITECTURE = ("emulator", "console", "serial_bus", "kernel_package")
+
+
 class Target(Model):
     """One architecture at one microarchitecture level: one builder, one proof, one repository tree."""
 
     name: Name
     description: str
     rpm_arch: Name = Field(description="Architecture in the names of RPMs and of repository folders")
-    machine_arch: Name = Field(description="What uname -m says there")
-    elf_machine: str = Field(description="e_machine by its name in elf.h: EM_X86_64 …")
-    isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …")
+    machine_arch: Name = Field(
+        description="Architecture: what uname -m says there, and a module of config/architectures/"
+    )
+    isa_level: str = Field(description="The promise in words: x86-64-v3, POWER9 …; a level of the architecture")
     firmware_isa_level: str | None = Field(default=None, description="ISA level of EFI files; default: isa_level")
     required: bool = Field(default=True, description="False: the target may lag, and what it owes is shown")
     lag_days: int | None = Field(
@@ -136,7 +148,28 @@ class Target(Model):
         "ones are refused until it caught up; only beside required: false. None: it is not expected to lag",
     )
     flags: Flags
-    toolchain: Toolchain
+    toolchain: Toolchain = Toolchain()
     mock: Mock
     machine: Machine
     suites: tuple[Name, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _machine_of_the_architecture(cls, data: Any) -> Any:
+        """Complete the machine with what every machine of the architecture has."""
+        if not isinstance(data, dict) or not isinstance(machine := data.get("machine"), dict):
+            return data
+        found = architectures.known().get(str(data.get("machine_arch")))
+        if found is None:  # config.checks.targets reports it
+            return data
+        return data | {"machine": {key: getattr(found, key) for key in _OF_THE_ARCHITECTURE} | machine}
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the project knows about the target's architecture."""
+        return architectures.known()[self.machine_arch]
+
+    @property
+    def elf_machine(self) -> str:
+        """e_machine by its name in elf.h, such as EM_X86_64."""
+        return self.architecture.machine.elf_name

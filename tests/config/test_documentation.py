@@ -29,7 +29,7 @@ def test_reference_has_every_key_of_every_section() -> None:
     assert tables.keys() == {"NAME" if name == "package" else name for name in sections()}
     assert {f"`{key}`" for key in Package.model_fields} <= set(re.findall(r"^\| (`\w+`)", tables["NAME"], re.MULTILINE))
     target = re.findall(r"^\| `([\w.\[\]]+)`", tables["targets"], re.MULTILINE)
-    assert {"name", "flags.isa", "machine.cpu_below", "toolchain.triplet"} <= set(target)
+    assert {"name", "flags.isa", "machine.cpu_below", "toolchain.user_emulator"} <= set(target)
     assert "roles[].may" in tables["web"]
 
 

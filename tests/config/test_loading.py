@@ -13,28 +13,18 @@ from config.models import Retention
 from config.problems import ConfigError
 from tests.config.conftest import lines
 
-RISCV64 = """
-- name: riscv64
-  description: 64-bit RISC-V with the general-purpose profile RVA20
-  rpm_arch: riscv64
-  machine_arch: riscv64
-  elf_machine: EM_RISCV
-  isa_level: rv64gc
+X86_64_V4 = """
+- name: x86_64_v4
+  description: 64-bit x86 with AVX-512
+  rpm_arch: x86_64_v4
+  machine_arch: x86_64
+  isa_level: x86-64-v4
   required: false
   flags:
-    isa: [-march=rv64gc]
+    isa: [-march=x86-64-v4]
     frame_pointers: [-fno-omit-frame-pointer, -mno-omit-leaf-frame-pointer]
-  toolchain:
-    debian_arch: riscv64
-    triplet: riscv64-linux-gnu
-    user_emulator: qemu-riscv64
-  mock: {config: almalinux-kitten-10-riscv64}
-  machine:
-    emulator: qemu-system-riscv64
-    machine: virt
-    cpu: rv64
-    console: ttyS0
-    kernel_package: linux-image-riscv64
+  mock: {config: almalinux-kitten-10-x86_64_v4}
+  machine: {machine: q35, cpu: Skylake-Server-v4}
   suites: [packages]
 """
 
@@ -83,22 +73,22 @@ def test_chain_of_three_folders(folder: Path) -> None:
     assert [package.name for package in mine.packages] == ["zlib"]
 
 
-def test_adding_riscv64_is_one_entry(tmp_path: Path) -> None:
+def test_adding_a_level_is_one_entry(tmp_path: Path) -> None:
     for shipped in ("kitten-10", "demo"):
         shutil.copytree(FOLDER / shipped, tmp_path / shipped)
     with (tmp_path / "kitten-10/targets.yaml").open("a") as targets:
-        targets.write(RISCV64)
+        targets.write(X86_64_V4)
     site = load_site(str(tmp_path / "demo"))
-    riscv64 = site.target("riscv64")
-    assert riscv64.flags.compiler == ("-march=rv64gc", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
-    assert all(riscv64 in site.targets_of(package) for package in site.packages)
+    added = site.target("x86_64_v4")
+    assert added.flags.compiler == ("-march=x86-64-v4", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
+    assert all(added in site.targets_of(package) for package in site.packages)
 
 
 def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
     with (folder / "kitten-10/targets.yaml").open("a") as targets:
-        targets.write(RISCV64)
+        targets.write(X86_64_V4)
     assert lines(folder, "kitten-10") == [
-        f"kitten-10/workers.yaml:3: found no {role} worker for riscv64, "
+        f"kitten-10/workers.yaml:3: found no {role} worker for x86_64_v4, "
         f"allowed: a pool with roles: [{role}] for each target"
         for role in ("build", "try")
     ]

@@ -47,7 +47,7 @@ def test_misspelt_placeholder_of_dist_git(problems: Break) -> None:
 def test_target_twice(problems: Break) -> None:
     found = problems("targets.yaml", "- name: aarch64", "- name: x86_64", site="kitten-10")
     assert (
-        "kitten-10/targets.yaml:58: targets[2].name: found target 'x86_64' twice, first on line 4, allowed: each once"
+        "kitten-10/targets.yaml:49: targets[2].name: found target 'x86_64' twice, first on line 5, allowed: each once"
         in found
     )
 
@@ -59,7 +59,7 @@ def test_suite_twice(problems: Break) -> None:
 
 def test_unknown_suite_of_a_target(problems: Break) -> None:
     assert problems("targets.yaml", "suites: [packages]", "suites: [package]", site="kitten-10") == [
-        "kitten-10/targets.yaml:26: targets[0].suites[0]: found unknown suite 'package', "
+        "kitten-10/targets.yaml:22: targets[0].suites[0]: found unknown suite 'package', "
         "allowed: packages? (all: cpu-level, packages, power-kvm, secure-boot, spice)"
     ]
 

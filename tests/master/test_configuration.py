@@ -335,18 +335,18 @@ def test_a_new_target_is_one_entry_and_gets_a_builder(tmp_path: Path) -> None:
             (folder / file.name).write_text(file.read_text().replace("extends: kitten-10", "extends:"))
     (folder / "packages").symlink_to(FOLDER / "demo" / "packages")
     targets = yaml.safe_load((FOLDER / "kitten-10" / "targets.yaml").read_text())
-    entry = next(t for t in targets if t["name"] == "aarch64") | {
-        "name": "riscv64",
-        "description": "64-bit RISC-V",
-        "rpm_arch": "riscv64",
-        "isa_level": "RVA20",
+    entry = next(t for t in targets if t["name"] == "x86_64") | {
+        "name": "x86_64_v4",
+        "description": "64-bit x86 with AVX-512",
+        "rpm_arch": "x86_64_v4",
+        "isa_level": "x86-64-v4",
     }
     (folder / "targets.yaml").write_text(json.dumps([*targets, entry]))
     master = load(load_site(str(folder)), tmp_path / "state")
     builders = {builder.name: builder for builder in master.builders}
-    assert arguments(builders["riscv64"], "build")[:3] == ["build", "--target", "riscv64"]
-    assert "try-riscv64" in builders
-    assert "to-riscv64" in master.schedulers
+    assert arguments(builders["x86_64_v4"], "build")[:3] == ["build", "--target", "x86_64_v4"]
+    assert "try-x86_64_v4" in builders
+    assert "to-x86_64_v4" in master.schedulers
 
 
 def test_a_target_that_no_pool_serves_is_a_configuration_error(tmp_path: Path) -> None:

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from config.architectures import machines
 from workers.base.errors import MalformedError
 
 MAGIC = b"\x7fELF"
 
-# elf.h. Machines and types are named as elsewhere in the project's configuration (targets.yaml, elf_machine).
-_MACHINES = {
-    3: "EM_386", 21: "EM_PPC64", 22: "EM_S390", 40: "EM_ARM", 62: "EM_X86_64", 183: "EM_AARCH64", 243: "EM_RISCV",
-    247: "EM_BPF", 258: "EM_LOONGARCH",
-}  # fmt: skip
+# elf.h. Besides the machines of our architectures: firmware and kernel packages have files of these.
+_MACHINES = {40: "EM_ARM", 243: "EM_RISCV", 247: "EM_BPF", 258: "EM_LOONGARCH"}
+_MACHINES |= {machine.elf_number: name for name, machine in machines().items()}
 _TYPES = {1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"}
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 1, 2, 4, 6, 7, 8, 9, 11

@@ -15,23 +15,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from config.architectures import machines
 from workers.base.errors import MalformedError
 from workers.formats.elf import Code
 from workers.formats.facts import Function
 
 MAGIC = b"MZ"
 
-# "Machine Types", by the ELF name of the same machine.
-_MACHINES = {
-    0x014C: "EM_386", 0x8664: "EM_X86_64", 0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0xAA64: "EM_AARCH64",
-    0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH",
-}  # fmt: skip
+# "Machine Types", by the ELF name of the same machine; besides our architectures' those of which EFI files may be found.
+_MACHINES = {0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH"}
+_MACHINES |= {machine.pe_number: name for name, machine in machines().items() if machine.pe_number is not None}
 _EFI_SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM image"}
 
 _IMAGE_SCN_MEM_EXECUTE, _IMAGE_SCN_MEM_WRITE = 0x20000000, 0x80000000
 _IMAGE_DLLCHARACTERISTICS_NX_COMPAT = 0x0100
 _EXCEPTION_TABLE = 3  # of the data directories
-_RUNTIME_FUNCTION_SIZES = {"EM_X86_64": 12, "EM_AARCH64": 8}  # bytes
 _DTYPE_FUNCTION, _C_EXTERNAL = 0x20, 2  # of a COFF symbol: its type, its storage class
 _SYMBOL_SIZE = 18  # bytes
 _MAX_NAME = 1 << 12  # bytes of a symbol's name
@@ -223,7 +221,7 @@ class Pe:
 
     def _unwound(self) -> Iterator[tuple[int, int]]:
         """(address, size) of each RUNTIME_FUNCTION; the size is 0 where the table does not tell it (aarch64)."""
-        step = _RUNTIME_FUNCTION_SIZES.get(self.machine)
+        step = machines()[self.machine].runtime_function if self.machine in machines() else None
         entry = self._directories + 8 * _EXCEPTION_TABLE
         if step is None or entry + 8 > self._directories_end:
             return

@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from config.architectures import machines
 from workers.base.errors import MalformedError
 from workers.formats.elf import (
     PF_W,
@@ -34,10 +35,6 @@ BUILD_FOLDERS = ("/builddir/", "/rpmbuild/BUILD/", "/BUILDROOT/")
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_RPATH, _DT_REL, _DT_RELSZ, _DT_PLTREL = 2, 7, 8, 15, 17, 18, 20
 _DT_TEXTREL, _DT_JMPREL, _DT_BIND_NOW, _DT_RUNPATH, _DT_FLAGS, _DT_FLAGS_1 = 22, 23, 24, 29, 30, 0x6FFFFFFB
 _DF_TEXTREL, _DF_BIND_NOW, _DF_1_NOW, _DF_1_PIE = 0x4, 0x8, 0x1, 0x08000000
-
-# Where a file says nothing of its stack, these get one that can be executed. glibc: DEFAULT_STACK_PERMS in
-# sysdeps/*/stackinfo.h; binutils: elf_backend_default_execstack in bfd/elf*.c. The two agree.
-_EXECUTABLE_BY_DEFAULT = ("EM_X86_64", "EM_386", "EM_S390", "EM_ARM")
 
 _MOST_PATHS = 16
 _LONGEST_PATH = 200  # characters of a build path that are kept, on either side of what gave it away
@@ -74,7 +71,8 @@ def _executable_stack(elf: Elf) -> bool | None:
 
     An object without the section makes whatever it is linked into ask for an executable stack (GNU ld, "-z execstack").
     """
-    by_default = elf.machine in _EXECUTABLE_BY_DEFAULT
+    machine = machines().get(elf.machine)
+    by_default = machine.executable_stack if machine else elf.machine == "EM_ARM"
     if elf.type == "ET_REL":
         if is_kernel_module(elf) or elf.machine == "EM_BPF":
             return None

@@ -18,6 +18,7 @@ from itertools import islice
 from operator import length_hint
 from typing import NamedTuple
 
+from config.architectures import machines
 from workers.base.errors import MalformedError
 from workers.formats.epilogues import only_undoes
 
@@ -58,14 +59,6 @@ class Cfa:
     register: int = EXPRESSION
     """DWARF's number of it, or ``EXPRESSION``."""
     offset: int = 0
-
-
-# The CFA at a function's entry: what the stack pointer was before the call. AMD64 psABI 3.7; AAPCS64 and DWARF for the Arm
-# 64-bit Architecture; 64-bit ELF V2 ABI for Power 2.4; s390x ELF ABI 1.6: above the callee's save area of 160 bytes.
-_ENTRIES = {
-    "EM_X86_64": Cfa(7, 8), "EM_AARCH64": Cfa(31, 0), "EM_PPC64": Cfa(1, 0), "EM_S390": Cfa(15, 160),
-    "EM_386": Cfa(4, 4), "EM_RISCV": Cfa(2, 0),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +123,11 @@ def common(
     :param machine: whose ABI says where the CFA is at a function's entry; of one that is not known here, the CIE says it.
     :raises MalformedError: like :func:`run`.
     """
-    entry = _ENTRIES.get(machine, Cfa())
+    known = machines().get(machine)
+    entry = Cfa(*known.entry_cfa) if known else Cfa()
     start = Common(entry, _State(entry.register, entry.offset), data_alignment, address_size, is_signal_frame)
     state = _run(program, start)
-    if machine not in _ENTRIES:
+    if known is None:
         entry, state = Cfa(*state[:2]), _State(*state[:2], saved=state.saved)
     return Common(entry, state, data_alignment, address_size, is_signal_frame)
 

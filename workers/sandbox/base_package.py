@@ -73,7 +73,7 @@ def _key(site: Site, target: Target, made: Tree) -> str:
         "recipe": RECIPE,
         "provides": [*PROVIDES, *site.build.provides],
         "macros": flags.macros(site, target),
-        "target": target.toolchain.model_dump(mode="json") | {"arch": target.rpm_arch},
+        "target": target.toolchain.model_dump(mode="json") | {"machine": target.machine_arch, "arch": target.rpm_arch},
     }
     return identity_of(inputs)[:16]
 
@@ -113,9 +113,9 @@ def specification(provides: list[str], release: str) -> str:
 
 
 def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
-    paths = libraries(made, target.toolchain.debian_arch)
+    paths = libraries(made, target.architecture.debian_arch)
     if not paths:
-        raise CannotRun(f"the sandbox tree holds no C library of {target.name} ({target.toolchain.debian_arch})")
+        raise CannotRun(f"the sandbox tree holds no C library of {target.name} ({target.architecture.debian_arch})")
     for_each = 'for library; do echo "$library" | /usr/lib/rpm/elfdeps --provides; done'
     with bubblewrap.scratch() as folder:
         binds = bubblewrap.rpm_configuration(folder, site, target)

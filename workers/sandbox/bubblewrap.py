@@ -82,7 +82,7 @@ def environment(target: Target | None) -> dict[str, str]:
         "PKG_CONFIG_SYSTEM_LIBRARY_PATH": "/usr/lib64",
     }
     if target is not None and is_foreign(target):
-        found["QEMU_LD_PREFIX"] = f"/usr/{target.toolchain.triplet}"
+        found["QEMU_LD_PREFIX"] = f"/usr/{target.architecture.triplet}"
         if target.toolchain.user_emulator_cpu:
             found["QEMU_CPU"] = target.toolchain.user_emulator_cpu
     return found
@@ -123,12 +123,7 @@ def prepared(
     require("bwrap", "bubblewrap")
     handler = ""
     if target is not None and is_foreign(target):
-        emulator = target.toolchain.user_emulator
-        if emulator is None:
-            raise CannotRun(
-                f"{target.name} is foreign to this {platform.machine()} host and names no emulator",
-                "set toolchain.user_emulator of the target in targets.yaml",
-            )
+        emulator = target.toolchain.user_emulator or target.architecture.user_emulator
         configuration, program = made.find(f"usr/lib/binfmt.d/{emulator}.conf"), made.find(f"usr/bin/{emulator}")
         if configuration is None or program is None:
             raise CannotRun(

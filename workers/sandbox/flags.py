@@ -83,14 +83,14 @@ def macros(site: Site, target: Target | None) -> str:
     if target is None:
         return text
     foreign = is_foreign(target)
-    prefix = f"{target.toolchain.triplet}-" if foreign else ""
-    native = next((t.toolchain.triplet for t in site.targets if not is_foreign(t)), f"{native_arch()}-linux-gnu")
+    prefix = f"{target.architecture.triplet}-" if foreign else ""
+    native = next((t.architecture.triplet for t in site.targets if not is_foreign(t)), f"{native_arch()}-linux-gnu")
     specific = [
         "%_prefix /usr",
         "%_lib lib64",
         "%_libdir %{_prefix}/lib64",
         f"%_build {native}",
-        f"%_host {target.toolchain.triplet}",
+        f"%_host {target.architecture.triplet}",
         "%_target_platform %{_host}",
         f"%__cc {prefix}gcc",
         f"%__cxx {prefix}g++",

@@ -40,8 +40,7 @@ def cross_packages(target: Target) -> tuple[str, ...]:
     """Debian packages of a foreign target's layer; none of a native target's, which needs no layer."""
     if not is_foreign(target):
         return ()
-    # Debian writes x86-64 in package names, where the triplet has x86_64.
-    triplet, arch = target.toolchain.triplet.replace("_", "-"), target.toolchain.debian_arch
+    triplet, arch = target.architecture.debian_triplet, target.architecture.debian_arch
     # Compilers only recommend the C library of a foreign target.
     return (f"binutils-{triplet}", f"g++-{triplet}", f"gcc-{triplet}", f"libc6-dev-{arch}-cross")
 
@@ -96,7 +95,7 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
     over.upper.rename(partial / "root")
     for folder in (debs, partial / "overlay"):
         cache.remove(folder)
-    _link(partial / "root", target.toolchain.triplet)
+    _link(partial / "root", target.architecture.triplet)
     packages = tuple(line for line in installed_packages(partial / "root") if line not in set(below))
     finish(partial, packages, *below)
     say(f"{what}: made in {time.monotonic() - began:.0f} s")

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import architectures
 from config.identity import identity_of
 from config.models import Site, Target
 from workers.base import cache, namespace
@@ -35,8 +36,6 @@ PACKAGES = (
 
 LEFT_OUT = tuple(f"--path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "lintian"))
 """Options of dpkg that leave out what no build reads."""
-
-_DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el", "s390x": "s390x", "riscv64": "riscv64"}
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,13 @@ class Tree:
 def native_arch() -> str:
     """Debian's name of this host's architecture."""
     machine = platform.machine()
-    return _DEBIAN_ARCH.get(machine, machine)
+    architecture = architectures.known().get(machine)
+    return architecture.debian_arch if architecture else machine  # a host of riscv64 may build for others
 
 
 def is_foreign(target: Target) -> bool:
     """Whether this host needs a cross compiler and an emulator for the target."""
-    return target.toolchain.debian_arch != native_arch()
+    return target.architecture.debian_arch != native_arch()
 
 
 def installed_packages(root: Path) -> tuple[str, ...]:

@@ -26,11 +26,10 @@ from workers.formats import cfi
 from workers.formats.cfi import Frame
 from workers.formats.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
 from workers.formats.facts import Framing, Function, Unframed
-from workers.verify import go, prologues
+from workers.verify import go
+from workers.verify.architectures import MachineCode, code_of
 from workers.verify.functions import FunctionTable
-from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, keeps_pointer
-
-_RBP, _X29 = 6, 29  # DWARF's numbers (AMD64 psABI figure 3.36; DWARF for the Arm 64-bit Architecture, table 1)
+from workers.verify.prologues import FRAMED, LEAF
 
 START_UP_FUNCTIONS = frozenset(
     [
@@ -68,9 +67,10 @@ def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]
     table = FunctionTable(elf, ((frame.start, frame.size) for frame in frames.values()), debug, further)
     if sum(len(code.data) for code in elf.code) > len(elf.data):
         raise MalformedError("damaged ELF file: its code sections overlap")
-    if elf.machine not in prologues.MACHINES:
+    machine_code = code_of(elf.machine)
+    if machine_code is None:
         return Framing("", 0, 0, 0), table
-    return _Judge(elf, frames, table).framing(), table
+    return _Judge(elf, machine_code, frames, table).framing(), table
 
 
 def _frames(elf: Elf, debug: Elf | None) -> tuple[Frame, ...]:
@@ -83,8 +83,8 @@ def _frames(elf: Elf, debug: Elf | None) -> tuple[Frame, ...]:
 class _Judge:
     """One file, function after function."""
 
-    def __init__(self, elf: Elf, frames: dict[int, Frame], table: FunctionTable) -> None:
-        self._elf = elf
+    def __init__(self, elf: Elf, machine_code: MachineCode, frames: dict[int, Frame], table: FunctionTable) -> None:
+        self._elf, self._machine_code = elf, machine_code
         # Go describes its frames from the stack pointer, whether it keeps a frame pointer or not: only its code tells.
         is_go = any(section.name.endswith(".gopclntab") for section in elf.sections)
         self._frames = {} if is_go else frames
@@ -93,7 +93,7 @@ class _Judge:
 
     def framing(self) -> Framing:
         """Judge them all."""
-        machine, name_of, size_of = self._elf.machine, self._table.name_of, self._table.size_of
+        name_of, size_of = self._table.name_of, self._table.size_of
         framed = leaf = by_table = covered = total = 0
         unframed: list[Unframed] = []
         for code in self._elf.code:
@@ -104,10 +104,13 @@ class _Judge:
                 covered += end - begin
                 if frame is not None:
                     by_table += 1
-                    verdict = _by_table(machine, frame, code, begin, end)
+                    verdict = LEAF
+                    if not frame.unwinding.is_signal_frame:
+                        part = begin - code.address, end - code.address
+                        verdict = self._machine_code.judge_unwound(frame.unwinding, code.data, *part)
                 else:
                     content = bytes(code.data[begin - code.address : end - code.address])
-                    verdict = prologues.read_function(machine, content, begin, self._tracing)
+                    verdict = self._machine_code.judge_unknown(content, begin, self._tracing)
                 if verdict is FRAMED:
                     framed += 1
                     continue
@@ -162,35 +165,6 @@ class _Judge:
             for function in self._table.all()
             if (code := self._table.code_at(function.address)) is not None and not code.is_plt
         )
-
-
-def _by_table(machine: str, frame: Frame, code: Code, begin: int, end: int) -> Verdict:
-    """Judge a function that an unwind table covers."""
-    unwinding = frame.unwinding
-    makes_frame = unwinding.lowers if machine == "EM_S390" else unwinding.moves
-    if not makes_frame or unwinding.is_signal_frame:
-        return LEAF
-    if machine == "EM_X86_64":
-        return FRAMED if unwinding.computes_cfa_from(_RBP) else _NO_RBP
-    if machine == "EM_AARCH64":
-        if unwinding.computes_cfa_from(_X29):
-            return FRAMED
-        if not unwinding.saves(_X29):
-            return _X29_UNSAVED
-    if unwinding.continues:  # a partition (.cold): the function it belongs to made the frame, and is judged for it
-        return LEAF
-    if keeps_pointer(machine, code.data, begin - code.address, end - code.address):
-        return FRAMED
-    return _NOT_KEPT[machine]
-
-
-_NO_RBP = Verdict(Kind.UNFRAMED, "moves the stack pointer, and no CFA is computed from rbp")
-_X29_UNSAVED = Verdict(Kind.UNFRAMED, "moves the stack pointer and does not save x29")
-_NOT_KEPT = {
-    "EM_AARCH64": Verdict(Kind.UNFRAMED, "saves x29 and never sets it from sp"),
-    "EM_PPC64": Verdict(Kind.UNFRAMED, "moves the stack pointer without storing a back chain (stdu, stdux)"),
-    "EM_S390": Verdict(Kind.UNFRAMED, "lowers r15 and stores no back chain at 0(%r15)"),
-}
 
 
 def _tracing_calls(elf: Elf) -> frozenset[int]:

@@ -60,9 +60,8 @@ def judge_file(
     """
     target, item, facts = promise.target, file.item, file.facts
     # 32-bit firmware starts 64-bit systems, too: the EFI files of shim and GRUB for such machines.
-    fits = facts.machine == target.elf_machine or (
-        facts.format == "efi" and (facts.machine, target.elf_machine) == ("EM_386", "EM_X86_64")
-    )
+    machines = target.architecture.machines if facts.format == "efi" else (target.architecture.machine,)
+    fits = facts.machine in [machine.elf_name for machine in machines]
     checks = [Check(rule="elf", file=item.name, outcome="failed", detail=problem) for problem in facts.problems]
     checks.append(answer("elf-machine", item.name, fits, f"{facts.machine}; {target.name} is {target.elf_machine}"))
     checks += judge_traits(target, item.name, facts, installed)

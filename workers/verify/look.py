@@ -26,19 +26,15 @@ _BATCH = 256  # files between two words on how far it is: a kernel has some thou
 _WORTH = 1024**2  # bytes; less than this is read sooner than processes are made for it
 _SECONDS, _SECONDS_PER_MIB = 60.0, 10.0  # what one file may take: fifty times what real ones do
 
-# Folders below glibc-hwcaps/ hold what only processors of that level load (glibc manual, "Hardware Capability
-# Subdirectories"); their names → ours.
-_HWCAPS = {name: name for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4", "z13", "z14", "z15", "z16")}
-_HWCAPS |= {"power9": "POWER9", "power10": "POWER10"}
-
 
 def level_of(target: Target, path: str, *, firmware: bool) -> str:
     """The level a file is held against: its folder's below glibc-hwcaps, the firmware's of an EFI file, the target's."""
     parts = PurePosixPath(path).parts
     if "glibc-hwcaps" in parts[:-1]:
         folder = parts[parts.index("glibc-hwcaps") + 1]
-        if (own := LEVELS.get(_HWCAPS.get(folder, ""))) and own.machine == target.elf_machine:
-            return own.name
+        for level in target.architecture.levels:
+            if level.hwcaps == folder:
+                return level.name
     if firmware and target.firmware_isa_level:
         return target.firmware_isa_level
     return target.isa_level

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from config import architectures
 from workers.base.errors import MalformedError
 from workers.formats.rpm_payload import Entry
 
@@ -20,12 +21,7 @@ _MAX_SPEC = 1 << 24  # bytes; the kernel's spec has some hundred thousand
 _MAX_DEPTH = 100  # nested conditions
 _MAX_STEPS = 100  # lines that define or undefine the macro
 
-# As rpm spells sets of architectures. Kitten's rpm takes x86_64_v2 for an x86_64.
-_SETS = {
-    "x86_64": ("x86_64", "x86_64_v2"), "%{x86_64}": ("x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4", "amd64", "em64t"),
-    "%{ix86}": ("i386", "i486", "i586", "i686", "pentium3", "pentium4", "athlon", "geode"),
-    "%{power64}": ("ppc64", "ppc64p7", "ppc64le"), "%{arm64}": ("aarch64",), "%{arm}": (),
-}  # fmt: skip
+_SETS = {name: members for one in architectures.known().values() for name, members in one.rpm_sets.items()}
 
 _CONDITIONAL = re.compile(r"\s*%(ifarch|ifnarch|ifos|ifnos|if|elifarch|elifos|elif|else|endif)\b(.*)")
 # A % that is not itself escaped by another, with braces or without.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from config.architecture import Programs
 from config.loading import load_site
 from config.models import Target
 from tests.workers.lab import asking
@@ -15,7 +16,7 @@ from workers.base.errors import CannotRun
 from workers.lab.guest import programs
 from workers.lab.machine import console
 from workers.lab.suites import Request, cpu_level, packages
-from workers.lab.suites.cpu_level import LEVELS, SIGILL, Level, cases, console_case, expectations
+from workers.lab.suites.cpu_level import LEVELS, SIGILL, cases, console_case, expectations
 
 SITE = load_site("demo")
 PLACES = ("own", "below", "above")
@@ -26,12 +27,12 @@ def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: 
     return asking.request("cpu-level", target, folder, rpms, tests)
 
 
-def as_expected(level: Level, place: cpu_level.Place) -> dict[str, int]:
+def as_expected(level: Programs, place: cpu_level.Place) -> dict[str, int]:
     """The exit statuses of a CPU that is what it should be."""
     return {name: 0 if does == "runs" else SIGILL for name, does in expectations(level, place).items()}
 
 
-def outcomes(level: Level, place: cpu_level.Place, statuses: Mapping[str, int]) -> dict[str, str]:
+def outcomes(level: Programs, place: cpu_level.Place, statuses: Mapping[str, int]) -> dict[str, str]:
     return {case.name: case.outcome for case in cases(level, place, statuses)}
 
 

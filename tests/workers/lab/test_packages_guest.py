@@ -24,7 +24,7 @@ pytestmark = pytest.mark.guest
 
 DEMO = load_site("demo")
 TARGET = DEMO.target("aarch64")  # the quickest to boot under emulation
-GCC = f"{TARGET.toolchain.triplet}-gcc"
+GCC = f"{TARGET.architecture.triplet}-gcc"
 
 
 def declared(line: bytes) -> str:

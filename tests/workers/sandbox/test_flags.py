@@ -36,16 +36,16 @@ def test_the_rpmrc_carries_the_distributions_flags_then_the_targets(site: Site, 
 def test_the_macros_carry_the_linkers_flags_and_the_targets_tools(site: Site, target: Target) -> None:
     text = flags.macros(site, target)
     assert macro(text, "build_ldflags").split() == list(site.build.ldflags)
-    assert macro(text, "_host") == target.toolchain.triplet
+    assert macro(text, "_host") == target.architecture.triplet
     assert macro(text, "_lib") == "lib64"
-    prefix = f"{target.toolchain.triplet}-" if is_foreign(target) else ""
+    prefix = f"{target.architecture.triplet}-" if is_foreign(target) else ""
     for name, tool in {"__cc": "gcc", "__cxx": "g++", "__ar": "ar", "__strip": "strip", "__objcopy": "objcopy"}.items():
         assert macro(text, name) == prefix + tool
 
 
 @pytest.mark.parametrize(("site", "target"), CASES)
 def test_only_the_hosts_own_architecture_needs_a_loader_path(site: Site, target: Target) -> None:
-    assert ("LD_LIBRARY_PATH" in flags.macros(site, target)) == (target.toolchain.debian_arch == native_arch())
+    assert ("LD_LIBRARY_PATH" in flags.macros(site, target)) == (target.architecture.debian_arch == native_arch())
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.distribution.name)

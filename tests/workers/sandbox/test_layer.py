@@ -76,14 +76,14 @@ def archive(site: Site, debian: Debian, new_cache: NewCache) -> Archive:
     new_cache("cache")
     for target in site.targets:
         for name in cross_packages(target):
-            made.add(name, program=f"/usr/{target.toolchain.triplet}/lib/{name}")
+            made.add(name, program=f"/usr/{target.architecture.triplet}/lib/{name}")
     made.publish(site.build.suite, site.build.suite)
     return made
 
 
 def compiler(site: Site, target: str) -> str:
     """The package whose versions the tests change: one of the target's layer."""
-    return f"gcc-{site.target(target).toolchain.triplet}"
+    return f"gcc-{site.target(target).architecture.triplet}"
 
 
 def change(archive: Archive, site: Site, name: str, version: str = "100", **how: str) -> None:
@@ -124,7 +124,7 @@ def test_a_build_sees_its_own_layer_and_the_base_and_no_other_layer(site: Site, 
             seen[name] = bubblewrap.run_in(
                 target_tree(site, target), argv, binds=binds, target=target, check=False
             ).output
-        assert f"/usr/{target.toolchain.triplet}\n" in seen[name]
+        assert f"/usr/{target.architecture.triplet}\n" in seen[name]
         assert "RPM version" in seen[name]
         assert "Read-only file system" in seen[name]
     assert "s390x" not in seen["aarch64"]
@@ -141,7 +141,7 @@ def test_targets_of_one_triplet_share_a_layer_and_native_ones_need_none(site: Si
 
 def test_libraries_that_buildrequires_bring_have_one_place_on_every_target(site: Site, archive: Archive) -> None:
     target = site.target("ppc64le")
-    triplet = target.toolchain.triplet
+    triplet = target.architecture.triplet
     argv = ["readlink", "-f", f"/usr/{triplet}/lib/{triplet}"]
     assert bubblewrap.run_in(target_tree(site, target), argv, binds={}, target=target).output == "/usr/lib64\n"
 

@@ -27,7 +27,7 @@ def target(name: str) -> Target:
 def tool(name: str, program: str) -> str:
     """The (cross) tool of a target, e.g. ``aarch64-linux-gnu-gcc``."""
     of = target(name)
-    prefix = "" if of.machine_arch == platform.machine() else f"{of.toolchain.triplet}-"
+    prefix = "" if of.machine_arch == platform.machine() else f"{of.architecture.triplet}-"
     if shutil.which(prefix + program) is None:
         pytest.skip(f"{prefix}{program} is not installed")
     return prefix + program

@@ -19,7 +19,7 @@ from workers.base.run import run
 from workers.formats.elf import Code, Elf
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
-from workers.verify.isa.levels import LEVELS
+from workers.verify.isa.levels import LEVELS, Level
 
 OTHERS = ["aarch64", "ppc64le", "s390x"]
 
@@ -230,7 +230,7 @@ def test_a_prefix_without_a_suffix_is_no_instruction():
     assert result == binutils.ScanResult((), 4)
 
 
-LIBRARIES = [(name, Path(f"/usr/{target(name).toolchain.triplet}/lib/libc.so.6")) for name in OTHERS]
+LIBRARIES = [(name, Path(f"/usr/{target(name).architecture.triplet}/lib/libc.so.6")) for name in OTHERS]
 ARCHITECTURES = {"aarch64": aarch64, "ppc64le": ppc64, "s390x": s390x}
 
 
@@ -370,3 +370,16 @@ def test_a_fatal_line_hides_no_other(tmp_path):
     assert sorted(gnu.refused(tools, lines, "-march=z14")) == [0, 1, 2, 3]
     assert sorted(gnu.refused(tools, lines, "-march=z15")) == [0, 2]
     assert sorted(gnu.refused(tools, lines, "-march=nothing")) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_level_that_is_too_new_for_the_assembler_is_named(name: str) -> None:
+    tools = tools_of(name)
+    level = Level("of-tomorrow", target(name).elf_machine, assembler=("-mcpu=of-tomorrow",))
+    with pytest.raises(CannotRun, match=r"does not know of-tomorrow \(-mcpu=of-tomorrow\)"):
+        binutils.scan([Code("", 0, memoryview(bytes(8)))], (), level, tools)
+
+
+def test_code_of_a_machine_that_binutils_do_not_decode_is_refused() -> None:
+    with pytest.raises(CannotRun, match="binutils decode no code of EM_RISCV"):
+        binutils.tools_for("EM_RISCV")

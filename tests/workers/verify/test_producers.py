@@ -136,7 +136,7 @@ CLANG_TARGETS = [name for name in TARGETS if name != "ppc64le"]  # clang 14 know
 def by_clang(folder: Path, name: str, *options: str) -> UnitVerdict:
     """The verdict on a source compiled by clang for a target."""
     (folder / "half.c").write_text(HALF)
-    run(["clang", f"--target={target(name).toolchain.triplet}", "-O2", "-g", *options, "-c", "half.c"], cwd=folder)
+    run(["clang", f"--target={target(name).architecture.triplet}", "-O2", "-g", *options, "-c", "half.c"], cwd=folder)
     return verdicts(folder / "half.o", name)["half.c"]
 
 

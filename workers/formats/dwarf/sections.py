@@ -8,23 +8,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
 
+from config.architectures import machines
 from workers.base.errors import MalformedError
 from workers.formats.elf import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
 
 _MAX_LEB = 10  # bytes: what 64 bits need
 _MAX_TEXT = 1 << 20  # bytes of one text; the longest command lines that compilers record have some ten thousand
 _TEXT = re.compile(rb"[^\x00]*\x00")
-
-# Bytes that an absolute relocation fills, by machine and type: the psABI of each. Others have no place in debug data of
-# a compile unit's own attributes, and are left alone.
-_ABSOLUTE = {
-    "EM_386": {1: 4},  # R_386_32
-    "EM_X86_64": {1: 8, 10: 4, 11: 4},  # R_X86_64_64, _32, _32S
-    "EM_AARCH64": {257: 8, 258: 4},  # R_AARCH64_ABS64, _ABS32
-    "EM_PPC64": {1: 4, 24: 4, 38: 8, 43: 8},  # R_PPC64_ADDR32, _UADDR32, _ADDR64, _UADDR64
-    "EM_S390": {4: 4, 22: 8},  # R_390_32, R_390_64
-    "EM_RISCV": {1: 4, 2: 8},  # R_RISCV_32, R_RISCV_64
-}
 
 
 class DebugSection:
@@ -98,7 +88,9 @@ class Relocations:
         """
         self._order = "<" if elf.little_endian else ">"
         self._wide = elf.bits == 64
-        self._sizes = _ABSOLUTE.get(elf.machine, {})
+        # What it does not list has no place in debug data of a compile unit's own attributes, and is left alone.
+        machine = machines().get(elf.machine)
+        self._sizes = machine.absolute if machine else {}
         self._adds = table.type == SHT_RELA
         self._data = elf.content(table)
         self._base = base

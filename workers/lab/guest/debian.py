@@ -44,11 +44,11 @@ def files_and_libraries(
             ]
             return root.download(names, Path(folder))
 
-        for deb in with_lists(SUITE, target.toolchain.debian_arch, fetch):
+        for deb in with_lists(SUITE, target.architecture.debian_arch, fetch):
             for path, data in deb_files(deb):
                 if wanted(path):
                     files[path] = data()
-                elif ".so" in path.name and path.parent.name in ("lib", "lib64", target.toolchain.triplet):
+                elif ".so" in path.name and path.parent.name in ("lib", "lib64", target.architecture.triplet):
                     content = data()
                     libraries.update(dict.fromkeys(_dynamic(content, _SONAME) or (path.name,), content))
     return files, libraries

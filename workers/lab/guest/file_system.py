@@ -80,7 +80,7 @@ def base_archive(target: Target, parts: GuestParts) -> Path:
     def make(folder: Path) -> None:
         (folder / "base.cpio").write_bytes(_base(target, parts, init, renew))
 
-    return cache.entry("initramfs", f"{target.toolchain.triplet}-{recipe[:16]}", make) / "base.cpio"
+    return cache.entry("initramfs", f"{target.architecture.triplet}-{recipe[:16]}", make) / "base.cpio"
 
 
 def init_script() -> bytes:
@@ -110,7 +110,7 @@ def _base(target: Target, parts: GuestParts, init: bytes, renew: bytes) -> bytes
         archive.folder(f"/{name}", 0o1777 if name.endswith("tmp") else 0o755)
     archive.character_device("/dev/console", 5, 1)
     archive.character_device("/dev/null", 1, 3)
-    archive.link(f"/usr/lib/{target.toolchain.triplet}", "../lib64")
+    archive.link(f"/usr/lib/{target.architecture.triplet}", "../lib64")
     for library in parts.libraries:
         archive.file(f"/usr/lib64/{library.name}", library.read_bytes(), 0o755)
         if library.name.startswith("ld"):  # aarch64 and s390x programs name their interpreter in /lib

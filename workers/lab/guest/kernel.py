@@ -100,13 +100,13 @@ def guest_parts(target: Target) -> GuestParts:
     """
     wanted = {
         "suite": SUITE,
-        "architecture": target.toolchain.debian_arch,
+        "architecture": target.architecture.debian_arch,
         "kernel": target.machine.kernel_package,
         "modules": [*BASE_MODULES, *target.machine.kernel_modules],
         "packages": PACKAGES,
         "format": _FORMAT,
     }
-    key = f"{target.toolchain.debian_arch}-{identity_of(wanted)[:16]}"
+    key = f"{target.architecture.debian_arch}-{identity_of(wanted)[:16]}"
     return GuestParts(cache.entry("guests", key, lambda folder: _make(target, folder)))
 
 
@@ -176,7 +176,7 @@ def _make(target: Target, folder: Path) -> None:
         root.download([kernel, *PACKAGES], debs)
         return _versions(root, [kernel, *PACKAGES])
 
-    versions = with_lists(SUITE, target.toolchain.debian_arch, fetch)
+    versions = with_lists(SUITE, target.architecture.debian_arch, fetch)
     for name in ("bin", "lib", "modules"):
         (folder / name).mkdir()
     for deb in sorted(debs.glob("*.deb")):

@@ -200,7 +200,7 @@ def _wrapper(name: str, interpreter: str) -> bytes:
 
 def _parts(target: Target) -> Path:
     """Folder with ``bin/`` and ``lib/``, fetched on first use."""
-    architecture = target.toolchain.debian_arch
+    architecture = target.architecture.debian_arch
     wanted = {"suite": SUITE, "packages": _PACKAGES, "programs": _PROGRAMS, "format": _FORMAT}
     key = f"{architecture}-{identity_of(wanted)[:16]}"
     return cache.entry("login", key, lambda folder: _make(target, folder))

@@ -12,7 +12,6 @@ from workers.base import cache
 from workers.lab.guest import debian
 from workers.lab.guest.kernel import SUITE, guest_parts
 from workers.lab.machine.command_line import TAP_PORT
-from workers.lab.machine.launch import DEBIAN_PACKAGES
 
 _SCRIPT = Path(__file__).with_name("nested.sh")
 
@@ -35,7 +34,7 @@ def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] 
     :raises CannotRun: no apt, no network, or a file that Debian's packages do not hold.
     """
     name = target.machine.emulator
-    wanted_packages = [DEBIAN_PACKAGES[name], *packages]
+    wanted_packages = [target.architecture.emulator_package, *packages]
     present = {library.name for library in guest_parts(target).libraries}
     wanted = (f"/usr/bin/{name}", *files)
 
@@ -48,12 +47,12 @@ def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] 
         whole |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
         for path, data in whole.items():
             # Where Debian has /usr/lib/TRIPLET a guest has a link to /usr/lib64 (guest.py), and links are not written through.
-            place = folder / "root" / path.replace(f"usr/lib/{target.toolchain.triplet}/", "usr/lib64/")
+            place = folder / "root" / path.replace(f"usr/lib/{target.architecture.triplet}/", "usr/lib64/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
 
     key = identity_of(
         {"suite": SUITE, "packages": wanted_packages, "files": wanted, "present": sorted(present), "format": 2}
     )
-    root = cache.entry("guest-emulators", f"{target.toolchain.debian_arch}-{key[:16]}", make) / "root"
+    root = cache.entry("guest-emulators", f"{target.architecture.debian_arch}-{key[:16]}", make) / "root"
     return {f"/{path.relative_to(root)}": path for path in sorted(root.rglob("*")) if path.is_file()}

@@ -28,7 +28,7 @@ def files(target: Target) -> Mapping[str, Path]:
 
     :raises CannotRun: no apt, no network, a library that no package brings.
     """
-    key = f"{SUITE}-{target.toolchain.debian_arch}-{_FORMAT}"
+    key = f"{SUITE}-{target.architecture.debian_arch}-{_FORMAT}"
     folder = cache.entry("guest-perf", key, lambda made: _make(target, made))
     return {f"{FOLDER}/{path.name}": path for path in sorted(folder.iterdir())}
 

@@ -99,7 +99,7 @@ def loader(parts: GuestParts) -> str:
 
 def _tools(target: Target) -> Path:
     """Folder of the cache: ``rpm``, ``ldconfig``, ``lib/`` with the loader, and rpm's configuration."""
-    arch = target.toolchain.debian_arch
+    arch = target.architecture.debian_arch
     return cache.entry("guest-rpm", f"{arch}-{SUITE}-{_FORMAT}", lambda folder: _fetch(target, folder))
 
 

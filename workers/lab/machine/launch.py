@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from config import architectures
 from workers.base.run import require, started
 from workers.lab.machine import console, leases, tap
 from workers.lab.machine.command_line import Boot, arguments
@@ -33,11 +34,6 @@ MAX_TAP = 16 * 1024 * 1024
 """Bytes after which a guest that keeps talking is ended."""
 
 _LAUNCH_SECONDS = 60.0  # until QEMU answers on its monitor
-DEBIAN_PACKAGES = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "qemu-system-ppc64": "qemu-system-ppc",
-}
 _SAME_BREATH = 0.3  # seconds in which what a guest says after its last word still belongs to it
 
 
@@ -212,7 +208,8 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
     :raises LaunchFailedError: when QEMU does not start.
     :raises CannotRun: when it is not installed, or the host can never hold such a guest.
     """
-    require(boot.machine.emulator, DEBIAN_PACKAGES.get(boot.machine.emulator, "qemu-system-misc"))
+    packages = {each.emulator: each.emulator_package for each in architectures.known().values()}
+    require(boot.machine.emulator, packages.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(leases.held(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
         errors = stack.enter_context(tempfile.TemporaryFile())

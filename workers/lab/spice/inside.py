@@ -41,10 +41,6 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)")
 
 _SPICE_FILES = ("ui-spice-core", "ui-opengl", "chardev-spice", "hw-display-qxl")
 _DISPLAY_FILES = ("hw-display-virtio-gpu", "hw-display-virtio-gpu-pci", "hw-display-virtio-vga")
-_X86_FILES = (
-    *(f"/usr/share/seabios/{name}.bin" for name in ("bios-256k", "vgabios-qxl", "vgabios-virtio")),
-    *(f"/usr/share/qemu/{name}.bin" for name in ("kvmvapic", "linuxboot_dma")),
-)
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,13 @@ def of_debian(target: Target) -> Emulator:
 
     :raises CannotRun: no apt, no network.
     """
-    folder = f"/usr/lib/{target.toolchain.triplet}/qemu"
+    folder = f"/usr/lib/{target.architecture.triplet}/qemu"
     modules = (f"{folder}/{name}.so" for name in (*_SPICE_FILES, *_DISPLAY_FILES))
-    firmware = _X86_FILES if target.machine_arch == "x86_64" else ()
     packages = ("qemu-system-modules-spice", "seabios")
-    return Emulator(f"/usr/bin/{target.machine.emulator}", nested.emulator(target, (*modules, *firmware), packages))
+    return Emulator(
+        f"/usr/bin/{target.machine.emulator}",
+        nested.emulator(target, (*modules, *target.architecture.emulator_files), packages),
+    )
 
 
 def of_packages(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulator:

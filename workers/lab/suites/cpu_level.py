@@ -17,11 +17,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 import click
 
+from config import architectures
+from config.architecture import Place, Programs
 from config.models import Target
 from workers.base.errors import CannotRun
 from workers.lab.guest import file_system, programs, saved
@@ -34,7 +35,6 @@ from workers.lab.machine.tap import describe_status
 from workers.lab.suites import Report, Request
 from workers.results import Case
 
-Place = Literal["own", "below", "above"]
 Expected = Literal["runs", "is refused"]
 
 SIGILL = 128 + 4
@@ -58,71 +58,16 @@ _TCG = Accelerator(
 )
 
 
-@dataclass(frozen=True)
-class Excuse:
-    """Why the emulator does not do as the CPU it plays would."""
-
-    code: Literal["emulates-more", "no-emulation"]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Level:
-    """Features by the names in ``programs/level-*.s``."""
-
-    own: tuple[str, ...]
-    """What the level has and the one under it has not."""
-    above: tuple[str, ...]
-    """What it does not promise."""
-    under: tuple[str, ...] = ()
-    """What the level under it has."""
-    excuses: Mapping[tuple[Place, str], Excuse] = field(default_factory=dict)
-
-
-_V2 = ("CMPXCHG16B", "LAHF_SAHF", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3")
-_V3 = ("AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE", "OSXSAVE", "TZCNT")
-_HASWELL = Excuse("emulates-more", "a Haswell has it, x86-64-v3 does not promise it")
-_CORTEX = Excuse("emulates-more", "a Cortex-A57 has it, ARMv8.0-A leaves it open")
-_S390 = Excuse("emulates-more", "QEMU's s390x decodes it whatever the CPU model")
-
-# x86: System V ABI, AMD64 supplement, "Micro-Architecture Levels"; POWER: Power ISA 3.0 B and 3.1; z: Principles of
-# Operation, facilities 58, 134, 135 (z14), 61, 148 (z15); Arm: Architecture Reference Manual, A2 "Armv8.x extensions".
-LEVELS: Mapping[str, Level] = {
-    "x86-64-v2": Level(own=_V2, above=_V3),
-    "x86-64-v3": Level(
-        under=_V2,
-        own=_V3,
-        above=("ADX", "AES", "AVX512F", "PCLMULQDQ", "RDRAND"),
-        excuses={
-            **{("own", name): _HASWELL for name in ("AES", "PCLMULQDQ", "RDRAND")},
-            ("above", "AVX512F"): Excuse("no-emulation", "QEMU's TCG has no AVX-512"),
-        },
-    ),
-    "ARMv8.0-A": Level(
-        own=("EXCLUSIVES", "FP_SIMD"),
-        above=("AES", "CRC32", "DOTPROD", "FP16", "LRCPC", "LSE", "RDM"),
-        excuses={("own", name): _CORTEX for name in ("AES", "CRC32")},
-    ),
-    "POWER9": Level(
-        under=("vaddudm",),
-        own=("addpcis", "cnttzd", "darn", "maddld", "modsd", "mtvsrdd", "setb", "vabsdub", "xsaddqp"),
-        above=("brd", "paddi", "setbc", "xvf32ger", "xxspltiw"),
-    ),
-    "z14": Level(
-        under=("VECTOR",),
-        own=("AGH", "MSGRKC", "VFASB", "VFCESB", "VFMASB", "VFSQSB", "VLIP", "WFAXB"),
-        above=("NNGRK", "SELGR", "VLBRF"),
-        excuses={
-            **{("below", name): _S390 for name in ("AGH", "MSGRKC")},
-            **{("own", name): _S390 for name in ("NNGRK", "SELGR", "VLBRF")},
-            ("own", "VLIP"): Excuse("no-emulation", "QEMU's TCG has no packed decimal vectors"),
-        },
-    ),
+LEVELS: Mapping[str, Programs] = {
+    level.name: level.programs
+    for architecture in architectures.known().values()
+    for level in architecture.levels
+    if level.programs is not None
 }
 """By ``isa_level`` of targets.yaml."""
 
 
-def expectations(level: Level, place: Place) -> Mapping[str, Expected]:
+def expectations(level: Programs, place: Place) -> Mapping[str, Expected]:
     """What is asked on a CPU: feature → what it should do there."""
     # What the emulator never has, it refuses below the level too: that would show nothing.
     shown = [name for name in level.own if ("own", name) not in level.excuses]
@@ -134,7 +79,7 @@ def expectations(level: Level, place: Place) -> Mapping[str, Expected]:
     return {**dict.fromkeys(runs, "runs"), **dict.fromkeys(refused, "is refused")}
 
 
-def cases(level: Level, place: Place, statuses: Mapping[str, int]) -> tuple[Case, ...]:
+def cases(level: Programs, place: Place, statuses: Mapping[str, int]) -> tuple[Case, ...]:
     """One case for each feature that is asked for on a CPU.
 
     :param statuses: feature → exit status of its program; one that is missing did not run and has failed.
@@ -185,7 +130,8 @@ def run(request: Request) -> Report:
     if target.isa_level not in LEVELS:
         raise CannotRun(
             f"there are no programs for {target.isa_level}, the level of {target.name}",
-            "add them to workers/lab/programs/ and name them in LEVELS, workers/lab/suites/cpu_level.py",
+            f"add them to workers/lab/guest/programs/level-{target.machine_arch}.s, and name them in "
+            f"config/architectures/{target.machine_arch}.py",
         )
     level, machine = LEVELS[target.isa_level], target.machine
     parts = guest_parts(target)
@@ -212,14 +158,14 @@ def run(request: Request) -> Report:
     return Report.on(base, found)
 
 
-def _programs(target: Target, level: Level, place: Place) -> dict[str, bytes]:
+def _programs(target: Target, level: Programs, place: Place) -> dict[str, bytes]:
     return {
         f"/kitten/level/{feature}": programs.assemble(target, "level", f"--defsym={feature}=1")
         for feature in expectations(level, place)
     }
 
 
-def _judged(talk: Talk, limit: float, level: Level, place: Place) -> Sequence[Case]:
+def _judged(talk: Talk, limit: float, level: Programs, place: Place) -> Sequence[Case]:
     said = talk.console.decode(errors="replace")
     statuses = {name: int(status) for name, status in _STATUS.findall(talk.tap.decode(errors="replace"))}
     return (

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import zstandard
 
+from config.architecture import Uefi
 from config.identity import identity_of
 from config.models import Machine, Target
 from workers.base import cache
@@ -29,7 +30,6 @@ PROBE_MODULE = "dummy"
 """A module that needs nothing and does nothing: one is loaded as it is, one without its signature."""
 
 _MODULE_MAGIC = b"~Module signature appended~\n"  # linux/module_signature.h
-_NAMES = {"x86_64": ("x64", "x86_64-efi"), "aarch64": ("aa64", "arm64-efi")}
 _GUEST_MODULES = ("virtio_blk", "virtio_console", "efivarfs", PROBE_MODULE)
 
 
@@ -81,9 +81,13 @@ def efi_name(target: Target) -> str:
 
     :raises CannotRun: where there is no UEFI.
     """
-    if target.machine_arch not in _NAMES:
+    return _uefi(target).suffix
+
+
+def _uefi(target: Target) -> Uefi:
+    if target.architecture.uefi is None:
         raise CannotRun(f"{target.name} has no UEFI firmware", "see suites.yaml, targets of secure-boot")
-    return _NAMES[target.machine_arch][0]
+    return target.architecture.uefi
 
 
 def firmware(target: Target, machine: Machine) -> tuple[Path, Path]:
@@ -115,8 +119,8 @@ def chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path)
 
 def debian(target: Target) -> Chain:
     """Debian's chain, and the kernel of the guests' base."""
-    name, (_, grub) = efi_name(target), _NAMES[target.machine_arch]
-    loaders = f"grub-efi-{target.toolchain.debian_arch}-signed"
+    name, grub = _uefi(target).suffix, _uefi(target).grub
+    loaders = f"grub-efi-{target.architecture.debian_arch}-signed"
     (shim,) = debian_files(target, "shim-signed", f"/usr/lib/shim/shim{name}.efi.signed")
     (loader,) = debian_files(target, loaders, f"/usr/lib/grub/{grub}-signed/grub{name}.efi.signed")
     parts = guest_parts(target)
@@ -249,7 +253,7 @@ def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
 
     :raises CannotRun: when the package has no such file; no apt, no network.
     """
-    architecture = target.toolchain.debian_arch
+    architecture = target.architecture.debian_arch
     wanted = {"suite": SUITE, "architecture": architecture, "package": package, "paths": paths}
 
     def make(folder: Path) -> None:

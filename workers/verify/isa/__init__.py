@@ -10,14 +10,14 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.architectures import machines, of_machine
 from workers.base.errors import CannotRun
 from workers.formats.elf import Code
 from workers.formats.facts import Hit, ScanResult
-from workers.verify.isa.levels import LEVELS, Level
+from workers.verify.isa.levels import Level
 
 MARK = "=> "
 """What the line of an excerpt begins with that shows the instruction in question; the others begin with blanks."""
-_X86 = {"EM_X86_64": 64, "EM_386": 32}
 _BEFORE, _AFTER = 4, 4  # lines around an instruction
 
 
@@ -28,10 +28,10 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
     :param machine: of the file: 32-bit x86 code is held against the 64-bit levels.
     :raises CannotRun: when the decoder is not installed, or fails.
     """
-    if machine in _X86:
+    if bits := _bits(machine):
         from workers.verify.isa import x86
 
-        return x86.scan(codes, starts, level, _X86[machine])
+        return x86.scan(codes, starts, level, bits)
     from workers.base.run import CommandFailed
     from workers.verify.isa import binutils
 
@@ -41,14 +41,20 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
         raise CannotRun(str(error).splitlines()[0], "free some room below /tmp, or install binutils anew") from None
 
 
+def _bits(machine: str) -> int:
+    """Word size of a machine whose code iced decodes; 0 of the others."""
+    architecture = of_machine(machine)
+    return machines()[machine].bits if architecture and architecture.disassembler is None else 0
+
+
 @functools.cache
 def decoder(machine: str) -> str:
     """Which decoder answers for a machine, and its version: another one may know other instructions."""
-    if machine in _X86:
+    if _bits(machine):
         from importlib.metadata import version
 
         return f"iced-x86 {version('iced-x86')}"
-    if not any(level.machine == machine for level in LEVELS.values()):
+    if of_machine(machine) is None:
         return ""
     from workers.verify.isa import binutils
 
@@ -63,13 +69,13 @@ def excerpt(code: Code, begin: int, address: int, size: int, machine: str) -> tu
     :param begin: where the function around it begins.
     """
     begin = max(code.address, min(begin, address))
-    if machine in _X86:
+    if bits := _bits(machine):
         from workers.verify.isa import x86
 
         hit = Hit(address, size, (), "")
         data = code.data[begin - code.address :]
         after = _AFTER if size else 2 * _AFTER
-        lines = x86.disassembly(data, begin, hit, before=_BEFORE, after=after, bits=_X86[machine])
+        lines = x86.disassembly(data, begin, hit, before=_BEFORE, after=after, bits=bits)
         return tuple(_marked(line[len(MARK) :], address, size) for line in lines)
     from workers.verify.isa import binutils
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 
+from workers.base.errors import CannotRun
 from workers.formats.elf import Code
 from workers.formats.facts import Hit, ScanResult
-from workers.verify.isa import aarch64, ppc64, s390x
-from workers.verify.isa.gnu import Tools, disassembled, listed, tools_for
+from workers.verify.architectures import Kinds, code_of
+from workers.verify.isa.gnu import Tools, accepts, disassembled, listed, tools_for
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Reduction
 from workers.verify.isa.shapes import Verdict
 
 __all__ = ["ScanResult", "Tools", "disassembly", "scan", "tools_for"]
 
-_ARCHITECTURES: dict[str, ModuleType] = {"EM_AARCH64": aarch64, "EM_PPC64": ppc64, "EM_S390": s390x}
 _MAX_KNOWN = 500_000  # verdicts that are kept for the files to come: some 100 MB
 _MAX_LISTED = 1 << 16  # bytes of a function that are listed to find an instruction's neighbours
 _LONGEST = 8  # bytes of one instruction: a prefixed one of POWER10
@@ -35,12 +34,18 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, tools: Tool
     :raises CannotRun: when the programs do not do their work.
     :raises CommandFailed: when objdump fails.
     """
-    architecture = _ARCHITECTURES[level.machine]
-    reduction = architecture.reduction(codes, starts, tools)
-    verdicts = _verdicts(architecture, tuple(reduction.sizes), level, tools)
+    code = code_of(level.machine)
+    if code is None or code.kinds is None:
+        raise CannotRun(f"binutils decode no code of {level.machine} here", "see workers/verify/architectures/")
+    if not accepts(tools, level.assembler):
+        raise CannotRun(
+            f"{tools.assembler} does not know {level.name} ({' '.join(level.assembler)})", "install newer binutils"
+        )
+    reduction = code.kinds.reduction(codes, starts, tools)
+    verdicts = _verdicts(code.kinds, tuple(reduction.sizes), level, tools)
     undecoded = reduction.rest + sum(size for kind, size in reduction.sizes.items() if verdicts[kind] is None)
     above = [kind for kind, verdict in verdicts.items() if verdict]
-    hits = _hits(reduction, above, architecture, level, tools) if above else ()
+    hits = _hits(reduction, above, code.kinds, level, tools) if above else ()
     return ScanResult(tuple(sorted(hits, key=lambda hit: hit.address)), undecoded)
 
 
@@ -50,23 +55,21 @@ def _known(_level: Level, _tools: Tools) -> dict[bytes, Verdict]:
     return {}
 
 
-def _verdicts(architecture: ModuleType, kinds: Sequence[bytes], level: Level, tools: Tools) -> dict[bytes, Verdict]:
+def _verdicts(kinds_of: Kinds, kinds: Sequence[bytes], level: Level, tools: Tools) -> dict[bytes, Verdict]:
     known = _known(level, tools)
     new = [kind for kind in kinds if kind not in known]
     if len(known) + len(new) > _MAX_KNOWN:
         known.clear()
         new = list(kinds)
-    answers = dict(zip(new, architecture.verdicts(new, level, tools), strict=True)) if new else {}
+    answers = dict(zip(new, kinds_of.verdicts(new, level, tools), strict=True)) if new else {}
     known.update(answers)
     return {kind: known[kind] for kind in kinds}
 
 
-def _hits(
-    reduction: Reduction, above: Sequence[bytes], architecture: ModuleType, level: Level, tools: Tools
-) -> Iterator[Hit]:
+def _hits(reduction: Reduction, above: Sequence[bytes], kinds_of: Kinds, level: Level, tools: Tools) -> Iterator[Hit]:
     """Each place with its own text: a kind stands for instructions of other registers and numbers too."""
     encodings = list({encoding for _, encoding in reduction.places(above)})
-    needs = dict(zip(encodings, architecture.verdicts(encodings, level, tools), strict=True))
+    needs = dict(zip(encodings, kinds_of.verdicts(encodings, level, tools), strict=True))
     texts = {item: " ".join(text.split()) for item, text in zip(encodings, disassembled(tools, encodings), strict=True)}
     for address, encoding in reduction.places(above):
         if features := needs[encoding]:

@@ -29,6 +29,7 @@ from typing import Protocol
 
 from workers.formats.elf import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, Elf
 from workers.formats.facts import AboveLevel, Function, Hit
+from workers.verify.architectures import MachineCode, code_of
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.go_dispatch import GoDispatch
 from workers.verify.isa.levels import Level
@@ -54,7 +55,8 @@ def explain(elf: Elf, functions: FunctionTable, hits: Sequence[Hit], level: Leve
     :raises MalformedError: where the file's tables are damaged.
     """
     grouped = _grouped(functions, hits)
-    reasons = _Dispatch(elf, functions, grouped, level).reasons() if grouped else {}
+    code = code_of(level.machine)
+    reasons = _Dispatch(elf, code, functions, grouped, level).reasons() if grouped and code else {}
     return tuple(
         AboveLevel(function, _features(found), len(found), tuple(found[:MOST_HITS]), reasons.get(function, ""))
         for function, found in sorted(grouped.items(), key=lambda item: item[0].address)
@@ -80,11 +82,16 @@ class _Dispatch:
     """The rules, each over what the stronger ones left."""
 
     def __init__(
-        self, elf: Elf, functions: FunctionTable, grouped: Mapping[Function, Sequence[Hit]], level: Level
+        self,
+        elf: Elf,
+        code: MachineCode,
+        functions: FunctionTable,
+        grouped: Mapping[Function, Sequence[Hit]],
+        level: Level,
     ) -> None:
         self._elf, self._functions, self._grouped, self._level = elf, functions, grouped, level
         self._pointers = Pointers(elf)
-        self._code = _architecture(elf, functions, self._pointers)
+        self._code = code.dispatch(elf, functions, self._pointers)
         self._go = GoDispatch(elf)
         self._reasons: dict[Function, str] = {}
         self._unchosen: set[int] = set()  # taken by resolvers that have nothing of the level to choose
@@ -173,7 +180,7 @@ class _Dispatch:
         return frozenset(found)
 
 
-class Architecture(Protocol):
+class Dispatch(Protocol):
     """What the rules ask of code, architecture by architecture. Reasons are empty where there is none."""
 
     def points_to(self, function: Function) -> Sequence[int]:
@@ -190,13 +197,3 @@ class Architecture(Protocol):
 
     def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:
         """Those of the rest that only lawful code reaches."""
-
-
-def _architecture(elf: Elf, functions: FunctionTable, pointers: Pointers) -> Architecture:
-    if elf.machine in ("EM_X86_64", "EM_386"):
-        from workers.verify.isa.x86_dispatch import X86Dispatch
-
-        return X86Dispatch(elf, functions, pointers)
-    from workers.verify.isa.other_dispatch import OtherDispatch
-
-    return OtherDispatch(elf, functions, pointers)

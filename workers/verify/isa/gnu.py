@@ -15,6 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import architectures
+from config.architecture import Disassembler
+from config.architectures import of_machine
 from workers.base.errors import CannotRun
 from workers.base.run import Completed, require, run
 
@@ -28,38 +31,12 @@ _NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
-    """How binutils speak of a machine."""
-
-    name: str
-    """As ``uname -m`` has it."""
-    prefix: str
-    """Of the cross programs, and of the packages that bring them."""
-    options: tuple[str, ...]
-    """With which objdump reads bytes without a header as this machine's code."""
-    slot: int = 1
-    """Bytes that each encoding is filled up to, with ``filler``, a no-operation, lest objdump see two as one or none.
-
-    s390x: of what it does not know it takes 4 bytes, not the instruction's 2 or 6, so that it may read across the next
-    ones; within 12 it is in step again. ppc64le: a prefixed instruction must not cross a boundary of 64 bytes.
-    """
-    filler: bytes = b""
-
-
-_MACHINES = {
-    "EM_AARCH64": _Machine("aarch64", "aarch64-linux-gnu-", ("-m", "aarch64", "-EL")),
-    "EM_PPC64": _Machine(
-        "ppc64le", "powerpc64le-linux-gnu-", ("-m", "powerpc:common64", "-EL"), slot=8, filler=b"\0\0\0\x60"
-    ),
-    "EM_S390": _Machine("s390x", "s390x-linux-gnu-", ("-m", "s390:64-bit", "-EB"), slot=12, filler=b"\x07\x00"),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Tools:
-    """The programs for one machine."""
+    """The programs for one machine, and how they read its code."""
 
     machine: str
+    """Its name in elf.h."""
+    disassembler: Disassembler
     objdump: str
     assembler: str
 
@@ -67,13 +44,20 @@ class Tools:
 def tools_for(machine: str) -> Tools:
     """The programs for code of a machine: the host's own where it is of that kind, else the cross ones.
 
-    :param machine: EM_AARCH64, EM_PPC64 (little endian) or EM_S390.
+    :param machine: its name in elf.h, of an architecture that binutils decode: EM_PPC64 is little endian.
     :raises CannotRun: naming the package that is missing.
     """
-    of = _MACHINES[machine]
-    prefix = "" if platform.machine() == of.name else of.prefix
-    package = f"binutils-{prefix}".rstrip("-")
-    return Tools(machine, require(f"{prefix}objdump", package), require(f"{prefix}as", package))
+    architecture = of_machine(machine)
+    if architecture is None or architecture.disassembler is None:
+        known = ", ".join(one.machine.elf_name for one in architectures.known().values() if one.disassembler)
+        raise CannotRun(f"binutils decode no code of {machine} here", f"machines that they decode: {known}")
+    native = platform.machine() == architecture.name
+    prefix, package = (
+        ("", "binutils") if native else (f"{architecture.triplet}-", f"binutils-{architecture.debian_triplet}")
+    )
+    return Tools(
+        machine, architecture.disassembler, require(f"{prefix}objdump", package), require(f"{prefix}as", package)
+    )
 
 
 def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
@@ -82,7 +66,7 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
     :param option: for ``objdump -M``: a processor, whose instructions alone are known; ``no-aliases``.
     :raises CannotRun: when objdump does not see the instructions where they begin.
     """
-    slot, filler = _MACHINES[tools.machine].slot, _MACHINES[tools.machine].filler
+    slot, filler = tools.disassembler.slot, tools.disassembler.filler
     for first in range(0, len(encodings), _BATCH):
         batch = [
             item + filler * (-len(item) % slot // (len(filler) or 1)) for item in encodings[first : first + _BATCH]
@@ -134,6 +118,12 @@ def _assembled(tools: Tools, lines: Sequence[str], option: str) -> Completed:
 
 
 @functools.cache
+def accepts(tools: Tools, options: tuple[str, ...]) -> bool:
+    """Whether the assembler knows options: which processors it knows depends on its age."""
+    return all(_assembled(tools, (), option).status == 0 for option in options)
+
+
+@functools.cache
 def knows(tools: Tools, processor: str) -> bool:
     """Whether the disassembler has a word for a processor (``-M``)."""
     return "unknown -M" not in _dumped(tools, bytes(4), "-M", processor)
@@ -149,7 +139,7 @@ def _dumped(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         file = Path(folder) / "code"
         file.write_bytes(data)
-        argv = [tools.objdump, "-D", "-b", "binary", *_MACHINES[tools.machine].options, *arguments, f"{file}"]
+        argv = [tools.objdump, "-D", "-b", "binary", *tools.disassembler.options, *arguments, f"{file}"]
         return run(argv, env=_environment(), timeout=_TIMEOUT).output
 
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from config.architectures import of_machine
 from workers.formats.elf import Elf
 from workers.formats.facts import Function
 from workers.verify import go
-
-_COMPILED = {"EM_X86_64": frozenset(["POPCNT", "SSE4_1", "FMA", "AVX"]), "EM_AARCH64": frozenset(["lse"])}
-"""Features that Go's compiler uses behind a test. VFMADD231SD needs FMA, whose encoding is AVX's."""
 
 # The parts of Go's library that hold assembler; "vendor" are its own copies of golang.org/x.
 _LIBRARY = frozenset(
@@ -30,7 +28,8 @@ class GoDispatch:
     """The Go functions of one file."""
 
     def __init__(self, elf: Elf) -> None:
-        self._machine = elf.machine
+        architecture = of_machine(elf.machine)
+        self._tested = architecture.go_tests if architecture else frozenset()
         self._names = {f.address: f.name for f in go.functions(elf)} if go.is_go(elf) else {}
 
     def reason(self, function: Function, features: Collection[str]) -> str:
@@ -40,6 +39,6 @@ class GoDispatch:
             return ""
         if name in _LABELS or name.split("/")[0].split(".")[0] in _LIBRARY:
             return "go: its own library asks internal/cpu"
-        if set(features) <= _COMPILED.get(self._machine, frozenset()):
+        if set(features) <= self._tested:
             return "go: its compiler tests internal/cpu before"
         return ""

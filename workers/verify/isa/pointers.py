@@ -8,15 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 
+from config.architectures import machines
 from workers.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_RELA, Elf, Relocation, Symbol
-
-# Relocations of each machine's psABI: a symbol's address; the load address plus an addend; what a resolver there returns.
-_SYMBOLIC = {
-    "EM_X86_64": {1, 6, 7}, "EM_386": {1, 6, 7}, "EM_AARCH64": {257, 1025, 1026}, "EM_PPC64": {20, 21, 38},
-    "EM_S390": {10, 11, 22},
-}  # fmt: skip
-_RELATIVE = {"EM_X86_64": {8}, "EM_386": {8}, "EM_AARCH64": {1027}, "EM_PPC64": {22}, "EM_S390": {12}}
-_IRELATIVE = {"EM_X86_64": {37}, "EM_386": {42}, "EM_AARCH64": {1032}, "EM_PPC64": {247, 248}, "EM_S390": {61}}
 
 _SHT_RELR = 19  # gABI; binutils 2.38, glibc 2.36
 
@@ -36,17 +29,20 @@ class Pointers:
         imports: dict[int, str] = {}
         resolvers: list[int] = []
         tables: dict[int, tuple[Symbol, ...]] = {}
+        machine = machines().get(elf.machine)
+        if machine is None:
+            return MappingProxyType(slots), MappingProxyType(imports), ()
         for section, entry in elf.relocations:
             place = entry.offset
             if elf.type == "ET_REL":
                 if section.info >= len(elf.sections):
                     continue
                 place += elf.sections[section.info].address
-            if entry.type in _IRELATIVE.get(elf.machine, ()):
+            if entry.type in machine.irelative:
                 resolvers.append(self._addend(section.type, entry))
-            elif entry.type in _RELATIVE.get(elf.machine, ()):
+            elif entry.type in machine.relative:
                 slots[place] = self._addend(section.type, entry)
-            elif entry.type in _SYMBOLIC.get(elf.machine, ()):
+            elif entry.type in machine.symbolic:
                 if section.link not in tables and section.link < len(elf.sections):
                     tables[section.link] = tuple(elf.symbols_of(elf.sections[section.link]))
                 symbols = tables.get(section.link, ())

@@ -19,7 +19,7 @@ _HYPERCALLS = ("vmcall", "vmmcall", "vmgexit")
 
 
 class X86Dispatch:
-    """See :class:`workers.verify.isa.dispatch.Architecture`."""
+    """See :class:`workers.verify.isa.dispatch.Dispatch`."""
 
     def __init__(self, elf: Elf, functions: FunctionTable, pointers: Pointers) -> None:
         self._elf = elf

@@ -25,7 +25,7 @@ def judge_header(promise: Promise, name: str, header: Header) -> Iterator[Check]
         yield Check(rule="header-optflags", file=name, outcome="skipped", reason="noarch")
         return
     # A GNU triplet, in the distribution's or in the sandbox's spelling: ppc64le-redhat-linux-gnu, powerpc64le-linux-gnu.
-    processors = {target.rpm_arch, target.machine_arch, target.toolchain.triplet.split("-")[0]}
+    processors = {target.rpm_arch, target.machine_arch, target.architecture.triplet.split("-")[0]}
     platform_fits = header.platform.split("-")[0] in processors
     yield answer("header-platform", name, platform_fits, header.platform or "no PLATFORM in the header")
     missing = missing_flags(header.optflags.split(), (*promise.site.build.optflags, *promise.flags))

@@ -29,9 +29,9 @@ def assemble(target: Target, name: str, *options: str, symbols: bool = False) ->
 
 def assembled(target: Target, source: str, *options: str, symbols: bool = False) -> bytes:
     """The static program of an assembler text whose first instruction is ``_start``, from the cache."""
-    triplet = target.toolchain.triplet
+    triplet = target.architecture.triplet
     native = platform.machine() == target.machine_arch
-    prefix, package = ("", "binutils") if native else (f"{triplet}-", f"binutils-{triplet.replace('_', '-')}")
+    prefix, package = ("", "binutils") if native else (f"{triplet}-", f"binutils-{target.architecture.debian_triplet}")
     tools = [require(f"{prefix}{tool}", package) for tool in ("as", "ld")]
     link = [tools[1]] if symbols else [tools[1], "-s"]
     key = hashlib.sha256("\0".join([source, *options, *(["with symbols"] if symbols else [])]).encode()).hexdigest()

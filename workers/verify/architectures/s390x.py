@@ -1,0 +1,101 @@
+"""IBM Z: a frame is walkable if the old r15 is stored at 0(%r15): the back chain.
+
+Instructions: z/Architecture Principles of Operation (SA22-7832), chapter 7.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Container, Iterator
+
+from workers.formats.unwinding import Unwinding
+from workers.verify.architectures import MachineCode
+from workers.verify.isa import s390x
+from workers.verify.isa.other_dispatch import OtherDispatch
+from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, bytes_where, stores_copy, without_back_chain
+
+# lgr %rX,%r15; ldgr %fX,%r15; la or lay %rX,N(%r15); aghik %rX,%r15,N: the old r15, the latter from the lowered one after
+# a large frame was probed. Then stg %rX,0(%r15) or std %fX,0(%r15): GCC lets a function that calls nothing keep the old
+# r15 in a floating-point register, and stores the back chain from there. Go stores its return address so: no copy.
+_Z_REGISTER_AND_0 = bytes_where(lambda byte: byte & 15 == 0)
+_Z_COPIES = (
+    rb"(?:\xb9\x04|\xb3\xc1)\x00" + bytes_where(lambda byte: byte & 15 == 15),
+    rb"\x41" + _Z_REGISTER_AND_0 + rb"[\xf0-\xff][\x00-\xff]",
+    rb"\xe3" + _Z_REGISTER_AND_0 + rb"[\xf0-\xff][\x00-\xff][\x00-\x7f]\x71",
+    rb"\xec" + bytes_where(lambda byte: byte & 15 == 15) + rb"[\x00-\x7f][\x00-\xff]\x00\xd9",
+)
+# At 0(%r15); with -mpacked-stack, as in the kernel, at 152(%r15): the topmost place of the save area (GCC's manual, S/390).
+_Z_STORES = (
+    rb"\xe3" + _Z_REGISTER_AND_0 + rb"\xf0[\x00\x98]\x00\x24",
+    rb"\x60" + _Z_REGISTER_AND_0 + rb"\xf0[\x00\x98]",
+)
+_Z_STORE = re.compile(rb"|".join(_Z_STORES))
+_Z = re.compile(rb"(?P<copy>" + rb"|".join(_Z_COPIES) + rb")|" + rb"|".join(_Z_STORES))
+
+_NOT_STORED = Verdict(Kind.UNFRAMED, "lowers r15 and stores no back chain at 0(%r15)")
+
+
+def _judge_unwound(unwinding: Unwinding, code: memoryview, start: int, end: int) -> Verdict:
+    # Registers in the caller's save area need no frame: only lowering r15 makes one. What continues is a partition (.cold): the
+    # function it belongs to made the frame, and is judged for it.
+    if not unwinding.lowers or unwinding.continues:
+        return LEAF
+    return FRAMED if _stores_back_chain(code, start, end) else _NOT_STORED
+
+
+def _stores_back_chain(code: memoryview, start: int, end: int) -> bool:
+    if _Z_STORE.search(code, start, end) is None:  # if nothing is stored, no copy has to be followed
+        return False
+    return stores_copy(_Z, code, start, end, 2, set(), _register)
+
+
+def _register(instruction: bytes, _is_copy: bool) -> int:
+    """Of a copy its target, of a store its source; floating-point registers count from 16."""
+    floating = 16 if instruction[0] in (0xB3, 0x60) else 0
+    return floating + instruction[3 if instruction[0] in (0xB9, 0xB3) else 1] // 16
+
+
+def _judge_unknown(code: bytes, address: int, tracing: Container[int]) -> Verdict:
+    if _stores_back_chain(memoryview(code), 0, len(code)):
+        return FRAMED
+    offset = 0
+    while offset < len(code):
+        size = (2, 4, 4, 6)[code[offset] >> 6]  # the first two bits of an instruction say its length
+        word = code[offset : offset + size]
+        if len(word) < size:
+            break
+        # aghi, agfi, slgfi %r15,…; lay %r15,-N(%r15), with base or index
+        if (
+            (word[:2] in (b"\xa7\xfb", b"\xc2\xf8") and word[2] >= 0x80)
+            or word[:2] == b"\xc2\xf4"
+            or (word[0] == 0xE3 and word[1] >> 4 == 15 and word[5] == 0x71 and word[4] >= 0x80)
+        ):
+            return without_back_chain("lowers r15")
+        # brasl, bras, basr with the return address in %r14: what a tracer's call (brasl %r0,…) has not
+        is_call = word[:2] in (b"\xc0\xe5", b"\xa7\xe5") or (word[0] == 0x0D and word[1] >> 4 == 14 and word[1] & 15)
+        if is_call and address + offset not in tracing:
+            return without_back_chain("calls")
+        offset += size
+    return LEAF
+
+
+def _addresses(data: bytes, address: int, at: Callable[[int], int], toc: int) -> Iterator[int]:  # noqa: ARG001
+    """LARL and LGRL (z/Architecture Principles of Operation, chapter 7): instructions have two, four or six bytes."""
+    place = 0
+    while place + 6 <= len(data):
+        first, second = data[place], data[place + 1]
+        distance = 2 * int.from_bytes(data[place + 2 : place + 6], "big", signed=True)
+        if first == 0xC0 and second & 15 == 0:
+            yield address + place + distance
+        elif first == 0xC4 and second & 15 == 8:
+            yield at(address + place + distance)
+        place += (2, 4, 4, 6)[first >> 6]
+
+
+CODE = MachineCode(
+    judge_unwound=_judge_unwound,
+    judge_unknown=_judge_unknown,
+    dispatch=functools.partial(OtherDispatch, addresses=_addresses),
+    kinds=s390x,
+)
