@@ -36,7 +36,7 @@ rpm -qp --requires SRPMS/*.src.rpm >answers/requires
 
 
 @dataclass(frozen=True)
-class SourcePackage:
+class Srpm:
     """A source package, and what its spec says."""
 
     path: Path
@@ -66,7 +66,7 @@ def changelog_seconds(spec: str) -> int | None:
     return calendar.timegm((int(match[3]), months.index(match[1]), int(match[2]), 12, 0, 0))
 
 
-def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> SourcePackage:
+def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> Srpm:
     """Pack the spec of ``folder``, the files beside it and those of ``tarballs``.
 
     A spec is read once, as the package's first target sees it: BuildRequires and packages under %ifarch follow from that.
@@ -100,7 +100,7 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
         raise CheckFailed(f"{spec.name} names its package {name}; the repository is {package.name}'s")
     required = (scratch / "answers" / "requires").read_text().splitlines()
     binaries = (scratch / "answers" / "binaries").read_text().split()
-    return SourcePackage(
+    return Srpm(
         next((scratch / "SRPMS").glob("*.src.rpm")),
         nevr,
         tuple(sorted({line.strip() for line in required if line.strip() and not line.startswith("rpmlib(")})),
