@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from config.models import Package, Repositories
+    from config.models import Repositories, SourcePackage
 
 _DEBUG = re.compile(r"-debug(info|source)$")
 
@@ -38,7 +38,11 @@ class Given:
 
 
 def decide(
-    repositories: Repositories, package: Package, binary: str, target: str, published: Mapping[str, str] | None = None
+    repositories: Repositories,
+    package: SourcePackage,
+    binary: str,
+    target: str,
+    published: Mapping[str, str] | None = None,
 ) -> Placement | None:
     """Place one binary package of a package on a target; None when nothing says where it belongs.
 
@@ -74,7 +78,9 @@ def hint(package: str, binary: str) -> str:
     return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
 
 
-def moves(repositories: Repositories, package: Package, target: str, published: Mapping[str, str]) -> Iterator[str]:
+def moves(
+    repositories: Repositories, package: SourcePackage, target: str, published: Mapping[str, str]
+) -> Iterator[str]:
     """A sentence for each binary package that would leave the repository in which users have it.
 
     :param published: binary package of this package → name of the repository in which users of the target have it.

@@ -38,7 +38,7 @@ class HardwareList(Model):
     targets: Literal["all"] | tuple[Name, ...] = "all"
 
 
-class Package(Model):
+class SourcePackage(Model):
     """One source package: packages/NAME.yaml."""
 
     name: Name

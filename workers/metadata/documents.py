@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.metadata.evidence import Evidence
 from workers.metadata.provenance import statement
 from workers.metadata.sbom import sbom
@@ -41,7 +41,7 @@ def home(record: PublishedRecord, file: str) -> Place:
 def documents(
     site: Site,
     target: Target,
-    package: Package,
+    package: SourcePackage,
     record: PublishedRecord,
     evidence: Evidence,
     packages: Mapping[str, Header],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.base.files import flush
 from workers.metadata.changelog import changelog, newer
 from workers.metadata.documents import documents, home
@@ -37,7 +37,7 @@ class Companions:
         self,
         draft: Draft,
         target: Target,
-        package: Package,
+        package: SourcePackage,
         record: PublishedRecord,
         signed: Mapping[str, Signed],
         old: PublishedRecord | None,

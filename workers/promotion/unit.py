@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.artifacts.builds import Build
 from workers.base.errors import CannotRun
 from workers.promotion.pool import Fetch
@@ -39,7 +39,7 @@ class Unit:
         return {artifact.name: artifact.sha256 for artifact in self.files.values()}
 
 
-def unit_of(site: Site, package: Package, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
+def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
     """A build's packages and its source package, those of unpublished repositories left out.
 
     What its ``fetch`` brings was held against build.json and the target: nothing else is ever signed.

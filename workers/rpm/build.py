@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.identity import identity_of
-from config.models import Package as Configured
 from config.models import Site, Target
+from config.models import SourcePackage
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
@@ -130,7 +130,7 @@ def _input(order: Order) -> _Input:
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
 
 
-def _configured(order: Order, given: _Input) -> Configured:
+def _configured(order: Order, given: _Input) -> SourcePackage:
     if not given.artifact.name.endswith(".src.rpm"):
         raise CannotRun(f"{given.artifact.name} is not a source package", "give a .src.rpm")
     try:
@@ -148,7 +148,7 @@ def _made(
     order: Order,
     backend: Backend,
     given: _Input,
-    configured: Configured,
+    configured: SourcePackage,
     plan: Plan,
     known: BuildResult,
     url: str,
@@ -186,7 +186,7 @@ def _name(path: Path) -> str:
     return buildroot.read_package(path).name
 
 
-def _stray(configured: Configured, files: list[str], names: list[str]) -> str:
+def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str:
     """What came out and should not have, or should have and did not; empty where it is what the configuration says."""
     if not configured.binaries:
         return "" if files else "rpmbuild made no package"

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from config.placement import decide, hint
 from workers.base.errors import CheckFailed
 from workers.base.run import CommandFailed
@@ -66,7 +66,7 @@ def changelog_seconds(spec: str) -> int | None:
     return calendar.timegm((int(match[3]), months.index(match[1]), int(match[2]), 12, 0, 0))
 
 
-def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> Srpm:
+def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> Srpm:
     """Pack the spec of ``folder``, the files beside it and those of ``tarballs``.
 
     A spec is read once, as the package's first target sees it: BuildRequires and packages under %ifarch follow from that.
@@ -128,7 +128,7 @@ def first_error(output: str, spec: str) -> str:
     return f"{spec}: {last[0]}"
 
 
-def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) -> None:
+def check_binaries(package: SourcePackage, spec: str, made: Iterable[str], file: str) -> None:
     """Compare what a spec makes with what the configuration lists.
 
     :param file: the package's YAML, for the message.
@@ -140,7 +140,7 @@ def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) 
         )
 
 
-def check_placement(site: Site, package: Package, spec: str, made: Iterable[str]) -> None:
+def check_placement(site: Site, package: SourcePackage, spec: str, made: Iterable[str]) -> None:
     """Every binary package of a spec must have a repository before anything is built.
 
     Where a package is published already decides as well, but is not known here: what is published was placed once.

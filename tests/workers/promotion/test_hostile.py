@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from tests.workers.promotion import hostile
 from tests.workers.promotion.test_publish import seen
 from tests.workers.publishing import artifact
@@ -42,7 +42,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def odd(site: Site) -> Site:
-    entry = Package(name="odd", binaries=("odd",), repository="BaseOS")
+    entry = SourcePackage(name="odd", binaries=("odd",), repository="BaseOS")
     return site.model_copy(update={"packages": (*site.packages, entry)})
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from config.nevra import compare_versions
 from workers.promotion.gate.refusal import Refusal
 from workers.repository import index
@@ -71,7 +71,7 @@ def claims_of(described: Described) -> tuple[Claim, ...]:
 
 
 def judge(
-    package: Package,
+    package: SourcePackage,
     new: Mapping[str, Iterable[Claim]],
     owners: Mapping[str, Owner],
     known: frozenset[tuple[str, str]] = frozenset(),
@@ -101,7 +101,7 @@ def judge(
 def against_repositories(
     site: Site,
     target: Target,
-    package: Package,
+    package: SourcePackage,
     new: Mapping[str, tuple[Claim, ...]],
     current: Snapshot | None,
     catalogue: Path,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from config.models import Package, Site, Stage, Target
+from config.models import Site, SourcePackage, Stage, Target
 from workers.artifacts.builds import Build
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.versions import Candidate
@@ -26,7 +26,7 @@ Key = tuple[str, str]
 class Passing:
     """A build that wants to get to a stage."""
 
-    package: Package
+    package: SourcePackage
     target: Target
     build: Build
     evr: str
