@@ -44,7 +44,7 @@ Value = tuple[str, ...] | tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Header:
+class RpmHeader:
     """What a package says of itself."""
 
     name: str
@@ -70,7 +70,7 @@ class Header:
         return self.name.endswith(("-debuginfo", "-debugsource"))
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> RpmHeader:
     """Read a package's header.
 
     :raises MalformedError: when the file is no whole RPM.
@@ -146,7 +146,7 @@ def _value(store: bytes, kind: int, offset: int, items: int) -> Value:
     return ()  # binary: signatures and digests, which the publishing room reads with rpm itself
 
 
-def _header(tags: Mapping[int, Value], offset: int) -> Header:
+def _header(tags: Mapping[int, Value], offset: int) -> RpmHeader:
     def text(tag: int, default: str = "") -> str:
         return str((tags.get(tag) or (default,))[0])
 
@@ -161,7 +161,7 @@ def _header(tags: Mapping[int, Value], offset: int) -> Header:
     if len(indexes) != len(names) or any(index >= len(folders) for index in indexes):
         raise MalformedError("damaged RPM: its file list does not add up")
     listed = tuple(folders[i] + name for i, name in zip(indexes, names, strict=True))
-    return Header(
+    return RpmHeader(
         name=text(_NAME),
         version=text(_VERSION),
         release=text(_RELEASE),

@@ -12,8 +12,7 @@ from config.models import Site, SourcePackage, Target
 from workers.metadata.evidence import Evidence
 from workers.metadata.provenance import statement
 from workers.metadata.sbom import sbom
-from workers.repository.packages import Package as Header
-from workers.repository.packages import is_installed
+from workers.repository.packages import IndexedPackage, is_installed
 from workers.repository.placement import Place, place_in
 from workers.repository.records import PublishedRecord
 
@@ -44,7 +43,7 @@ def documents(
     package: SourcePackage,
     record: PublishedRecord,
     evidence: Evidence,
-    packages: Mapping[str, Header],
+    packages: Mapping[str, IndexedPackage],
     providers: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """A published package's documents, by file name.

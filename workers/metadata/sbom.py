@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.models import Site
 from workers.base.errors import CannotRun
-from workers.repository.packages import Package, is_debug
+from workers.repository.packages import IndexedPackage, is_debug
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def sbom(
-    site: Site, record: PublishedRecord, packages: Mapping[str, Package], providers: Mapping[str, str] | None = None
+    site: Site,
+    record: PublishedRecord,
+    packages: Mapping[str, IndexedPackage],
+    providers: Mapping[str, str] | None = None,
 ) -> bytes:
     """The bill of materials of a published package: UTF-8 JSON that ends in a newline.
 
@@ -69,7 +72,7 @@ def problems(content: bytes) -> tuple[str, ...]:
     return tuple(str(error.data.message)[:300] for error in found or ())
 
 
-def purl(vendor: str, package: Package, *, source: bool = False) -> PackageURL:
+def purl(vendor: str, package: IndexedPackage, *, source: bool = False) -> PackageURL:
     """A package's URL: ``pkg:rpm/almalinux/zlib@1.3-1.el10?arch=x86_64&upstream=zlib-1.3-1.el10.src.rpm``."""
     from packageurl import PackageURL
 
@@ -88,7 +91,9 @@ def namespace(vendor: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", vendor.lower()).strip("-") or "unknown"
 
 
-def _bill(site: Site, record: PublishedRecord, described: Mapping[str, Package], providers: Mapping[str, str]) -> Any:
+def _bill(
+    site: Site, record: PublishedRecord, described: Mapping[str, IndexedPackage], providers: Mapping[str, str]
+) -> Any:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -130,7 +135,7 @@ def _depend(
     bill: Any,
     components: dict[str, Component],
     name: str,
-    package: Package,
+    package: IndexedPackage,
     within: Mapping[str, str],
     providers: Mapping[str, str],
 ) -> None:
@@ -161,7 +166,7 @@ def _depend(
     bill.register_dependency(components[name], on.values())
 
 
-def _component(vendor: str, package: Package, *, source: bool, room: int) -> Component:
+def _component(vendor: str, package: IndexedPackage, *, source: bool, room: int) -> Component:
     """A package, with its licence, its files and what it bundles.
 
     :param room: how many files it may list.

@@ -16,8 +16,7 @@ from workers.metadata.errata import erratum, to_xml, updated_files
 from workers.metadata.evidence import evidence_at
 from workers.promotion.unit import Signed
 from workers.repository import index
-from workers.repository.packages import Package as Header
-from workers.repository.packages import is_installed, nevra_of_file
+from workers.repository.packages import IndexedPackage, is_installed, nevra_of_file
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft
 from workers.repository.tables import File
@@ -92,7 +91,7 @@ def tell_update(
     draft: Draft,
     target: Target,
     record: PublishedRecord,
-    headers: Mapping[str, Header],
+    headers: Mapping[str, IndexedPackage],
     old: PublishedRecord | None,
 ) -> None:
     """Say what a package's update is to those who have the old version.

@@ -12,8 +12,7 @@ from workers.artifacts.builds import Build
 from workers.base.errors import CannotRun
 from workers.promotion.pool import Fetch
 from workers.repository import index
-from workers.repository.packages import Package as Header
-from workers.repository.packages import check, check_header, nevra_of
+from workers.repository.packages import IndexedPackage, check, check_header, nevra_of
 from workers.repository.placement import BASE, Place, place, place_in
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft, utc
@@ -92,7 +91,7 @@ class Signed:
     """A package as users will have it, read once for all that ask of it."""
 
     path: Path
-    header: Header
+    header: IndexedPackage
     """As createrepo_c reads it: with the checksum of the file, and its place in its repository."""
 
 

@@ -29,7 +29,7 @@ class Dependency:
 
 
 @dataclass(frozen=True)
-class Package:
+class Solvable:
     """An RPM as resolving sees it."""
 
     name: str
@@ -52,7 +52,7 @@ class Package:
         return f"{self.name}-{self.evr}.{self.arch}"
 
 
-def read_package(path: Path) -> Package:
+def read_solvable(path: Path) -> Solvable:
     """Read an RPM's header (and checksum).
 
     :raises CannotRun: when the file is no RPM.
@@ -68,13 +68,13 @@ def read_package(path: Path) -> Package:
         raise CannotRun(f"{path} is damaged: {error}", "make it again") from None
 
 
-def read_repository(folder: Path) -> list[Package]:
+def read_repository(folder: Path) -> list[Solvable]:
     """The packages of a repository: of its index, or of the folder where there is no index yet.
 
     :raises CannotRun: when the index cannot be read.
     """
     if not (folder / "repodata/repomd.xml").is_file():
-        return [read_package(path) for path in sorted(folder.glob("*.rpm"))]
+        return [read_solvable(path) for path in sorted(folder.glob("*.rpm"))]
     import createrepo_c
 
     try:
@@ -84,11 +84,11 @@ def read_repository(folder: Path) -> list[Package]:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
 
-def _package(found: Any, path: Path) -> Package:
+def _package(found: Any, path: Path) -> Solvable:
     def dependencies(tuples: Iterable[tuple[Any, ...]]) -> tuple[Dependency, ...]:
         return tuple(Dependency(t[0], t[1] or "", _evr(t[2], t[3], t[4]) if t[1] else "") for t in tuples)
 
-    return Package(
+    return Solvable(
         found.name,
         _evr(found.epoch, found.version, found.release),
         found.arch,
@@ -110,8 +110,8 @@ def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
 
 
 def resolve(
-    what: str, requires: Sequence[Dependency], base: Package, staged: Sequence[Package], arch: str
-) -> list[Package]:
+    what: str, requires: Sequence[Dependency], base: Solvable, staged: Sequence[Solvable], arch: str
+) -> list[Solvable]:
     """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
 
     :param what: whose dependencies these are, for the message.
@@ -141,7 +141,7 @@ def resolve(
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 
-def add(pool: Any, repository: Any, package: Package) -> int:
+def add(pool: Any, repository: Any, package: Solvable) -> int:
     """Add a package to a repository of libsolv's pool; its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch

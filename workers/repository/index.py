@@ -19,7 +19,7 @@ from typing import Any
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.frames import compressed
-from workers.repository.packages import Package, nevra_of, source_of
+from workers.repository.packages import IndexedPackage, nevra_of, source_of
 from workers.repository.tables import KINDS, File, Frame, Metadata
 
 _BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
@@ -39,7 +39,7 @@ _ROOTS = {
 }
 
 
-def describe(rpm: Path, href: str) -> Package:
+def describe(rpm: Path, href: str) -> IndexedPackage:
     """Metadata of one package file; ``pkgId`` is the SHA-256 of its content.
 
     :param href: where the package lies, relative to its repository.
@@ -59,7 +59,7 @@ def describe(rpm: Path, href: str) -> Package:
     return package
 
 
-def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
+def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
     """A described package as the catalogue keeps it.
 
     :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
@@ -80,7 +80,7 @@ def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
-def recalled(metadata: Metadata) -> Package:
+def recalled(metadata: Metadata) -> IndexedPackage:
     """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
     import createrepo_c as c
 
@@ -90,7 +90,7 @@ def recalled(metadata: Metadata) -> Package:
     return package
 
 
-def load(repository: Path) -> list[Package]:
+def load(repository: Path) -> list[IndexedPackage]:
     """The packages a repository folder's index names; none when it has no index yet."""
     import createrepo_c
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.identity import identity_of
-from config.models import Site, Target
-from config.models import SourcePackage
+from config.models import Site, SourcePackage, Target
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
 from workers.repository import buildroot
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 from workers.results import Artifact, BuildResult, SourceResult
 from workers.rpm.backend import Backend, Built, Plan
 
@@ -38,7 +37,7 @@ class Order:
 class _Input:
     """The SRPM on this host, and where it came from."""
 
-    package: Package
+    package: Solvable
     artifact: Artifact
     folder: str = ""
     source: SourceResult | None = None
@@ -124,9 +123,9 @@ def _input(order: Order) -> _Input:
         folder, source = artifact_store.source_at(order.source, order.state)
         assert source.srpm is not None  # noqa: S101 - source_at refuses that
         path = artifact_store.fetch(folder, source.srpm)
-        return _Input(buildroot.read_package(path), source.srpm, folder, source)
+        return _Input(buildroot.read_solvable(path), source.srpm, folder, source)
     path = artifact_store.fetch_url(order.srpm)
-    package = buildroot.read_package(path)
+    package = buildroot.read_solvable(path)
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
 
 
@@ -183,7 +182,7 @@ def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
 
 
 def _name(path: Path) -> str:
-    return buildroot.read_package(path).name
+    return buildroot.read_solvable(path).name
 
 
 def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from workers.base.errors import CheckFailed
-from workers.repository.buildroot import Dependency, Package, resolve
+from workers.repository.buildroot import Dependency, Solvable, resolve
 
 
-def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: object) -> Package:
-    return Package(name, evr, arch, Path(f"/staged/{name}.rpm"), **more)  # type: ignore[arg-type]
+def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: object) -> Solvable:
+    return Solvable(name, evr, arch, Path(f"/staged/{name}.rpm"), **more)  # type: ignore[arg-type]
 
 
 BASE = package("sandbox-base", provides=(Dependency("gcc"), Dependency("libc.so.6()(64bit)"), Dependency("/bin/sh")))
@@ -23,7 +23,7 @@ DEVEL = package(
 )
 
 
-def names(*requires: Dependency, staged: tuple[Package, ...] = (ZLIB, DEVEL)) -> list[str]:
+def names(*requires: Dependency, staged: tuple[Solvable, ...] = (ZLIB, DEVEL)) -> list[str]:
     return [found.name for found in resolve("pigz", requires, BASE, staged, "s390x")]
 
 

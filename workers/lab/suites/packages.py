@@ -17,7 +17,7 @@ from config.models import Site, Target
 from config.nevra import Nevra
 from workers.base.errors import CannotRun, MalformedError
 from workers.formats.elf import MAGIC, Elf
-from workers.formats.rpm_header import Header
+from workers.formats.rpm_header import RpmHeader
 from workers.formats.rpm_payload import Entry
 from workers.lab import dependencies, lifecycle, rpms
 from workers.lab.guest import file_system, rpmtools, saved
@@ -27,7 +27,7 @@ from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.lab.testfiles import tests_folder
-from workers.repository.buildroot import Package, read_package, read_repository
+from workers.repository.buildroot import Solvable, read_repository, read_solvable
 from workers.results import Case
 
 
@@ -92,12 +92,12 @@ def installation(request: Request, loader: str) -> Installation:
 class _Asked:
     """The packages of a request, and what is to be done with them."""
 
-    def __init__(self, request: Request, headers: Mapping[Path, Header]) -> None:
+    def __init__(self, request: Request, headers: Mapping[Path, RpmHeader]) -> None:
         self.request = request
         self.arch = request.target.rpm_arch
         self.headers = headers
         self.tested = tuple(_read(path) for path in headers)
-        self.base = read_package(rpmtools.stand_in_package(request.site, request.target))
+        self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
             path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
@@ -188,7 +188,7 @@ class _Asked:
 
         request = self.request
         direct = dependencies.dependents(plan.tested, self.staged, self.arch)
-        by_source: dict[str, list[Package]] = {}
+        by_source: dict[str, list[Solvable]] = {}
         for package in direct:
             by_source.setdefault(_source(package), []).append(package)
         if not by_source:
@@ -217,18 +217,18 @@ class _Asked:
 # --------------------------------------------------------------------------------------------------- packages from where
 
 
-def _read(path: Path) -> Package:
-    return replace(read_package(path), path=path.absolute())
+def _read(path: Path) -> Solvable:
+    return replace(read_solvable(path), path=path.absolute())
 
 
-def _staged(request: Request) -> tuple[Package, ...]:
+def _staged(request: Request) -> tuple[Solvable, ...]:
     from workers.repository.staged import staged_folder
 
     found = read_repository(staged_folder(request.site, request.state, request.target))
     return tuple(package for package in found if not _is_debug(package.name) and package.arch != "src")
 
 
-def _published(request: Request) -> tuple[Package, ...]:
+def _published(request: Request) -> tuple[Solvable, ...]:
     """What users of the target have, in the last signed stage; nothing where it lies on another host."""
     from workers.repository.placement import published_repositories
     from workers.repository.state import snapshots_of
@@ -250,11 +250,11 @@ def _is_debug(name: str) -> bool:
     return name.endswith(("-debuginfo", "-debugsource"))
 
 
-def _source(package: Package) -> str:
+def _source(package: Solvable) -> str:
     return package.source.rsplit("-", 2)[0]
 
 
-def _age(package: Package) -> tuple[object, ...]:
+def _age(package: Solvable) -> tuple[object, ...]:
     return tuple(Nevra.parse(f"{package.name}-{package.evr}.{package.arch}").evr_key)
 
 
@@ -293,7 +293,7 @@ def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry,
                 continue  # the proof names it
 
 
-def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]) -> list[Case]:
+def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, RpmHeader]) -> list[Case]:
     """One case: no program looks for its libraries where it should not. What is right, and what is exempt, is what the proof says."""
     from datetime import UTC, datetime
 
@@ -411,7 +411,7 @@ def laid_out(
     wanted = [_read(path) for path in dict.fromkeys(paths)]
     names = {package.name for package in wanted}
     others = [package for package in available if package.name not in names]
-    base = read_package(rpmtools.stand_in_package(site, target))
+    base = read_solvable(rpmtools.stand_in_package(site, target))
     found = dependencies.resolve(wanted, others, [base], target.rpm_arch)
     for package, why in (*found.impossible, *found.excluded):
         raise CannotRun(
@@ -428,7 +428,7 @@ def laid_out(
     )
 
 
-def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
+def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
     """The headers of the packages that go into a guest: not the debuginfo, not the source.
 
     :raises CannotRun: for a package of another architecture, and a damaged one.

@@ -20,7 +20,7 @@ from config.nevra import compare_versions
 from workers.promotion.gate.refusal import Refusal
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package as Described
+from workers.repository.packages import IndexedPackage
 from workers.repository.placement import repositories_of
 from workers.repository.snapshot import Snapshot
 
@@ -60,7 +60,7 @@ class Owner:
     evr: str
 
 
-def claims_of(described: Described) -> tuple[Claim, ...]:
+def claims_of(described: IndexedPackage) -> tuple[Claim, ...]:
     """What a described package (createrepo_c) claims; its name first."""
     provided = (Claim("provides", name) for name, *_ in described.provides)
     obsoleted = (

@@ -16,7 +16,7 @@ from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package, check, is_installed, nevra_of
+from workers.repository.packages import IndexedPackage, check, is_installed, nevra_of
 from workers.repository.placement import BASE, place, published_repositories
 from workers.repository.primary import Repositories, repositories_below
 from workers.repository.records import PublishedFile, PublishedRecord
@@ -155,7 +155,7 @@ def claims_of_build(site: Site, passing: Passing) -> dict[str, tuple[provides.Cl
     return {name: provides.claims_of(package) for name, package in _described(site, passing)}
 
 
-def _described(site: Site, passing: Passing) -> Iterator[tuple[str, Package]]:
+def _described(site: Site, passing: Passing) -> Iterator[tuple[str, IndexedPackage]]:
     """File name and metadata of each binary package that a build brings to published repositories.
 
     :raises CannotRun: when one is missing, is no package, or is not what build.json says.
