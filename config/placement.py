@@ -7,16 +7,15 @@ that fits; the package's ``repository``; the site's ``default``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from config.nevra import without_debug
+
 if TYPE_CHECKING:
     from config.models import Repositories, SourcePackage
-
-_DEBUG = re.compile(r"-debug(info|source)$")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def decide(
     :param target: the target's name.
     :param published: binary package → name of the repository in which users of the target have it.
     """
-    base = _DEBUG.sub("", binary)
+    base = without_debug(binary)
     file = f"packages/{package.name}.yaml"
     if (own := package.placement.get(base)) is not None:
         return Placement(own, f"placement in {file}")

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from config.nevra import is_debug
 from workers.base.errors import MalformedError
 
 LEAD_MAGIC = b"\xed\xab\xee\xdb"
@@ -66,8 +67,8 @@ class RpmHeader:
 
     @property
     def is_debug(self) -> bool:
-        """A -debuginfo or -debugsource package."""
-        return self.name.endswith(("-debuginfo", "-debugsource"))
+        """Whether it has debug data or sources alone."""
+        return is_debug(self.name)
 
 
 def read_header(path: Path) -> RpmHeader:

@@ -19,8 +19,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from config.models import Site
+from config.nevra import is_debug
 from workers.base.errors import CannotRun
-from workers.repository.packages import IndexedPackage, is_debug
+from workers.repository.packages import IndexedPackage
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:

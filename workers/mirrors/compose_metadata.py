@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from config.models import Site
+from config.nevra import is_debug
 from workers.base.errors import CannotRun
-from workers.repository.packages import is_debug, nevra_of
+from workers.repository.packages import nevra_of
 from workers.repository.placement import published_repositories
 
 METADATA = "metadata"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from config.nevra import Nevra
+from config.nevra import Nevra, is_debug
 from workers.base.errors import CannotRun
 from workers.formats.rpm_file import require_paths
 
@@ -15,16 +14,9 @@ if TYPE_CHECKING:
 
 IndexedPackage = Any  # createrepo_c.Package: the library carries no types
 
-_DEBUG = re.compile(r"-debug(info|source)$")
-
-
-def is_debug(binary: str) -> bool:
-    """Whether a binary package's name is that of a debuginfo or debugsource package."""
-    return _DEBUG.search(binary) is not None
-
 
 def is_debug_file(name: str) -> bool:
-    """The same of a package's file name."""
+    """Whether a package of that file name has debug data or sources alone."""
     return is_debug(nevra_of_file(name).name)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from config.models import Repository, Site, SourcePackage, Target
+from config.nevra import is_debug
 from config.placement import decide, hint
 from workers.base.errors import CannotRun
-from workers.repository.packages import is_debug, nevra_of_file
+from workers.repository.packages import nevra_of_file
 from workers.repository.records import PublishedRecord
 
 BASE = "sandbox-base"

@@ -190,10 +190,9 @@ def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str
     if not configured.binaries:
         return "" if files else "rpmbuild made no package"
     expected = set(configured.binaries)
-    debug = {f"{configured.name}-debugsource", *(f"{name}-debuginfo" for name in (*expected, configured.name))}
     if missing := sorted(expected.difference(names)):
         return f"rpmbuild made no {', '.join(missing)} (packages/{configured.name}.yaml lists it)"
-    if stray := sorted(set(names) - expected - debug):
+    if stray := configured.strays(names):
         return f"rpmbuild made {', '.join(stray)}, which packages/{configured.name}.yaml does not list"
     return "" if files else "rpmbuild made no package"
 

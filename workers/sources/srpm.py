@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, SourcePackage
+from config.nevra import is_debug
 from config.placement import decide, hint
 from workers.base.errors import CheckFailed
 from workers.base.run import CommandFailed
 
-RECIPE = 2
+RECIPE = 3
 """Part of each source's key: counted up whenever what is made here changes for the same input."""
 SECONDS = 180.0  # s for rpm to read a spec and pack its sources
 
 _CHANGELOG_ENTRY = re.compile(r"^\*\s+\w{3}\s+(\w{3})\s+(\d{1,2})\s+(\d{4})\b", re.MULTILINE)
-_DEBUG = re.compile(r"-debug(info|source)$")
 
 # One call of the sandbox for all questions. Each answer is a file, so that no warning is taken for one.
 _SCRIPT = """
@@ -104,7 +104,7 @@ def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scrat
         next((scratch / "SRPMS").glob("*.src.rpm")),
         nevr,
         tuple(sorted({line.strip() for line in required if line.strip() and not line.startswith("rpmlib(")})),
-        tuple(sorted({name for name in binaries if not _DEBUG.search(name)})),
+        tuple(sorted({name for name in binaries if not is_debug(name)})),
     )
 
 

@@ -150,7 +150,7 @@ PACKAGE = SourcePackage(name="tiny", binaries=("tiny-libs", "tiny-doc"))
 def test_packages_the_entry_names_and_their_debuginfo_pass() -> None:
     debug = [
         LIBS.model_copy(update={"name": f"tiny-{kind}-1-1.el10.aarch64.rpm"})
-        for kind in ("libs-debuginfo", "debugsource")
+        for kind in ("libs-debuginfo", "debugsource", "debuginfo-common-aarch64")
     ]
     assert against_package(PACKAGE, (LIBS, DOC, *debug)) == ()
 

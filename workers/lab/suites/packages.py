@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from config.models import Site, Target
-from config.nevra import Nevra
+from config.nevra import Nevra, is_debug
 from workers.base.errors import CannotRun, MalformedError
 from workers.formats.elf import MAGIC, Elf
 from workers.formats.rpm_header import RpmHeader
@@ -225,7 +225,7 @@ def _staged(request: Request) -> tuple[Solvable, ...]:
     from workers.repository.staged import staged_folder
 
     found = read_repository(staged_folder(request.site, request.state, request.target))
-    return tuple(package for package in found if not _is_debug(package.name) and package.arch != "src")
+    return tuple(package for package in found if not is_debug(package.name) and package.arch != "src")
 
 
 def _published(request: Request) -> tuple[Solvable, ...]:
@@ -244,10 +244,6 @@ def _published(request: Request) -> tuple[Solvable, ...]:
         for repository in published_repositories(site, target)
     ]
     return tuple(package for folder in folders for package in read_repository(folder))
-
-
-def _is_debug(name: str) -> bool:
-    return name.endswith(("-debuginfo", "-debugsource"))
 
 
 def _source(package: Solvable) -> str:
@@ -406,7 +402,7 @@ def laid_out(
 
     paths = [*_headers(target, packages), *_headers(target, extra)]
     available = [
-        package for package in read_repository(staged_folder(site, state, target)) if not _is_debug(package.name)
+        package for package in read_repository(staged_folder(site, state, target)) if not is_debug(package.name)
     ]
     wanted = [_read(path) for path in dict.fromkeys(paths)]
     names = {package.name for package in wanted}

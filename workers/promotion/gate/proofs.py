@@ -110,10 +110,7 @@ def _covers(rule: str, rpms: Sequence[Artifact], checked: Sequence[Artifact], ag
 
 def against_package(package: SourcePackage, rpms: Iterable[Artifact]) -> tuple[Refusal, ...]:
     """Refuse binary packages that the package's entry does not name: nobody decided where they belong."""
-    binaries = {nevra_of_file(rpm.name).name for rpm in rpms}
-    debug = {f"{name}-debuginfo" for name in (*package.binaries, package.name)} | {f"{package.name}-debugsource"}
-    known = {*package.binaries, *debug}
-    strays = sorted(binaries - known)
+    strays = package.strays([nevra_of_file(rpm.name).name for rpm in rpms])
     return tuple(
         Refusal("placement", f"{package.name} is not said to make {stray}", f"add it to packages/{package.name}.yaml")
         for stray in strays
