@@ -6,22 +6,12 @@ from pathlib import Path
 
 from config.models import Target
 from workers.base.errors import CannotRun, MalformedError
-from workers.formats.rpm_header import RpmHeader, read_header
+from workers.formats.rpm_file import header_of
+from workers.formats.rpm_header import RpmHeader
 from workers.formats.rpm_payload import Entry, unpack
 
 _MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
 _MEND = "build the package again"
-
-
-def header(path: Path) -> RpmHeader:
-    """The header of a package.
-
-    :raises CannotRun: when it is damaged or not there.
-    """
-    try:
-        return read_header(path)
-    except (MalformedError, FileNotFoundError) as error:
-        raise CannotRun(f"{path.name}: {error}", _MEND) from None
 
 
 def header_for(target: Target, path: Path) -> RpmHeader:
@@ -29,7 +19,7 @@ def header_for(target: Target, path: Path) -> RpmHeader:
 
     :raises CannotRun: also for another architecture's.
     """
-    found = header(path)
+    found = header_of(path)
     if found.arch not in (target.rpm_arch, "noarch", "src"):
         raise CannotRun(f"{path.name} is for {found.arch}, not {target.rpm_arch}", "give the package's own --target")
     return found

@@ -10,22 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workers.artifacts.artifact_store import sha256
 from workers.base.errors import CannotRun, CheckFailed
-
-_LEAD = b"\xed\xab\xee\xdb"  # rpm's file format, rpmlead.h
-
-
-@dataclass(frozen=True)
-class Dependency:
-    """``zlib-devel >= 1.3``, or a rich dependency (``(a or b)``) with nothing but a name."""
-
-    name: str
-    relation: str = ""
-    evr: str = ""
-
-    def __str__(self) -> str:
-        signs = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
-        return f"{self.name} {signs[self.relation]} {self.evr}" if self.relation else self.name
+from workers.formats.rpm_file import header_of
+from workers.formats.rpm_header import Dependency, RpmHeader
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class Solvable:
     obsoletes: tuple[Dependency, ...] = ()
     files: tuple[str, ...] = ()
     source: str = ""
-    """File name of the source package it was built from."""
+    """Name of the source package it was built from."""
     installed_bytes: int = 0
 
     @property
@@ -57,15 +45,33 @@ def read_solvable(path: Path) -> Solvable:
 
     :raises CannotRun: when the file is no RPM.
     """
-    with path.open("rb") as stream:
-        if stream.read(4) != _LEAD:
-            raise CannotRun(f"{path} is not an RPM", "give a file that rpmbuild wrote")
-    import createrepo_c
+    return solvable_of(path, header_of(path))
 
+
+def solvable_of(path: Path, header: RpmHeader) -> Solvable:
+    """A package as resolving sees it, of a header that was read.
+
+    :raises CannotRun: when the header has text that libsolv does not take.
+    """
+    dependencies = (*header.provides, *header.requires, *header.conflicts, *header.obsoletes)
     try:
-        return _package(createrepo_c.package_from_rpm(str(path), changelog_limit=0), path)
-    except Exception as error:
-        raise CannotRun(f"{path} is damaged: {error}", "make it again") from None
+        "".join((str(header.nevra), header.source, *map(str, dependencies), *header.files)).encode()
+    except UnicodeEncodeError:
+        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "correct its spec") from None
+    return Solvable(
+        header.name,
+        header.nevra.evr,
+        header.arch,
+        path,
+        sha256(path),
+        header.provides,
+        header.requires,
+        header.conflicts,
+        header.obsoletes,
+        header.files,
+        header.source,
+        header.installed_bytes,
+    )
 
 
 def read_repository(folder: Path) -> list[Solvable]:
@@ -99,7 +105,7 @@ def _package(found: Any, path: Path) -> Solvable:
         dependencies(found.conflicts),
         dependencies(found.obsoletes),
         tuple(f"{file[1]}{file[2]}" for file in found.files),
-        found.rpm_sourcerpm or "",
+        (found.rpm_sourcerpm or "").rsplit("-", 2)[0],
         found.size_installed or 0,
     )
 

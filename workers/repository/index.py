@@ -42,6 +42,9 @@ _ROOTS = {
 def describe(rpm: Path, href: str) -> IndexedPackage:
     """Metadata of one package file; ``pkgId`` is the SHA-256 of its content.
 
+    createrepo_c reads the header itself, besides our own reader: the bytes of an index are what it writes of what it read.
+    So what is checked before a package is signed is this, which clients resolve with.
+
     :param href: where the package lies, relative to its repository.
     :raises CannotRun: when it is no RPM package.
     """

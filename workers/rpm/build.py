@@ -12,6 +12,7 @@ from config.models import Site, SourcePackage, Target
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
+from workers.formats.rpm_file import header_of
 from workers.repository import buildroot
 from workers.repository.buildroot import Solvable
 from workers.results import Artifact, BuildResult, SourceResult
@@ -158,7 +159,9 @@ def _made(
         built = backend.build(given.package, plan, partial)
     except CheckFailed as error:
         built = Built(logs=tuple(partial.glob("*.log")), cause=str(error))
-    cause = built.cause or _stray(configured, [path.name for path in built.rpms], [_name(path) for path in built.rpms])
+    cause = built.cause or _stray(
+        configured, [path.name for path in built.rpms], [header_of(path).name for path in built.rpms]
+    )
     if cause:
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
         for path in built.rpms:
@@ -179,10 +182,6 @@ def _made(
 
 def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
     return BuildResult.model_validate(known.model_dump() | {"seconds": time.monotonic() - began} | more)
-
-
-def _name(path: Path) -> str:
-    return buildroot.read_solvable(path).name
 
 
 def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str:

@@ -18,6 +18,7 @@ from config.nevra import is_debug
 from config.placement import decide, hint
 from workers.base.errors import CheckFailed
 from workers.base.run import CommandFailed
+from workers.formats import rpm_file
 
 RECIPE = 3
 """Part of each source's key: counted up whenever what is made here changes for the same input."""
@@ -25,13 +26,11 @@ SECONDS = 180.0  # s for rpm to read a spec and pack its sources
 
 _CHANGELOG_ENTRY = re.compile(r"^\*\s+\w{3}\s+(\w{3})\s+(\d{1,2})\s+(\d{4})\b", re.MULTILINE)
 
-# One call of the sandbox for all questions. Each answer is a file, so that no warning is taken for one.
+# The answer is a file, so that no warning is taken for one. Which packages a spec makes, rpm alone knows.
 _SCRIPT = """
 set -eu
 rpmspec --target "$2" -q --builtrpms --queryformat '%{name}\\n' "SPECS/$1" >answers/binaries
 rpmbuild --target "$2" -bs "SPECS/$1"
-rpm -qp --queryformat '%{nevr}\\n%{name}\\n' SRPMS/*.src.rpm >answers/name
-rpm -qp --requires SRPMS/*.src.rpm >answers/requires
 """
 
 
@@ -95,15 +94,16 @@ def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scrat
             f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
         )
         raise CheckFailed(what) from None
-    nevr, name = (scratch / "answers" / "name").read_text().split()
-    if name != package.name:
-        raise CheckFailed(f"{spec.name} names its package {name}; the repository is {package.name}'s")
-    required = (scratch / "answers" / "requires").read_text().splitlines()
+    path = next((scratch / "SRPMS").glob("*.src.rpm"))
+    rpm_file.look(path)
+    header = rpm_file.header_of(path)
+    if header.name != package.name:
+        raise CheckFailed(f"{spec.name} names its package {header.name}; the repository is {package.name}'s")
     binaries = (scratch / "answers" / "binaries").read_text().split()
     return Srpm(
-        next((scratch / "SRPMS").glob("*.src.rpm")),
-        nevr,
-        tuple(sorted({line.strip() for line in required if line.strip() and not line.startswith("rpmlib(")})),
+        path,
+        f"{header.name}-{header.nevra.evr}",
+        tuple(sorted({str(dependency) for dependency in header.requires})),
         tuple(sorted({name for name in binaries if not is_debug(name)})),
     )
 

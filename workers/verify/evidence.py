@@ -15,9 +15,9 @@ from workers.formats.compression import unpacked
 from workers.formats.elf import MAGIC as ELF_MAGIC
 from workers.formats.elf import Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
-from workers.formats.rpm_header import LEAD_MAGIC as RPM_MAGIC
 from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_payload import unpack
+from workers.formats.rpm_sections import LEAD_MAGIC as RPM_MAGIC
 from workers.results import Check
 from workers.verify.spec import spec_of
 

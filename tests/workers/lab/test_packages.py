@@ -10,11 +10,12 @@ import pytest
 from config.loading import load_site
 from tests.workers.lab import asking
 from workers.base.run import run
+from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
 from workers.lab.guest import rpmtools
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Request, packages
-from workers.repository.buildroot import Dependency, Solvable, read_solvable
+from workers.repository.buildroot import Solvable, read_solvable
 from workers.results import Case
 
 SITE = load_site("demo")
@@ -25,7 +26,7 @@ def package(name: str, evr: str = "1-1", *, files: tuple[str, ...] = (), source:
     words = {kind: tuple(Dependency(word) for word in text.split()) for kind, text in needs.items()}
     checksum = f"{name}-{evr}".encode().hex()
     path = Path(f"/s/{name}-{evr}.s390x.rpm")
-    return Solvable(name, evr, "s390x", path, checksum, files=files, source=f"{source or name}-{evr}.src.rpm", **words)  # type: ignore[arg-type]
+    return Solvable(name, evr, "s390x", path, checksum, files=files, source=source or name, **words)  # type: ignore[arg-type]
 
 
 BASE = package("kitten-guest", provides="libc.so.6()(64bit) /bin/sh")

@@ -20,7 +20,7 @@ from workers.formats.elf import Elf
 from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_payload import unpack
 
-HEADER = RpmHeader("n", "1", "1", "x86_64", "", "", (), (), (), "cpio", "gzip", 0)
+HEADER = RpmHeader("n", "1", "1", "x86_64")
 
 
 def entry(name: str, data: bytes = b"", mode: int = 0o100644, inode: int = 1, links: int = 1) -> bytes:

@@ -27,7 +27,7 @@ from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.lab.testfiles import tests_folder
-from workers.repository.buildroot import Solvable, read_repository, read_solvable
+from workers.repository.buildroot import Solvable, read_repository, read_solvable, solvable_of
 from workers.results import Case
 
 
@@ -96,7 +96,7 @@ class _Asked:
         self.request = request
         self.arch = request.target.rpm_arch
         self.headers = headers
-        self.tested = tuple(_read(path) for path in headers)
+        self.tested = _solvables(headers)
         self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
@@ -104,7 +104,7 @@ class _Asked:
             for number, (path, header) in enumerate(headers.items())
         }
         names = {package.name for package in self.tested}
-        extra = tuple(_read(path) for path in _headers(request.target, request.extra))
+        extra = _solvables(_headers(request.target, request.extra))
         self.extra = tuple(package for package in extra if package.name not in names)
         names |= {package.name for package in extra}
         self.staged = tuple(package for package in _staged(request) if package.name not in names)
@@ -161,7 +161,7 @@ class _Asked:
             return plan
 
         available = _published(self.request)
-        users = tuple(package for package in available if _source(package) in self.sources)
+        users = tuple(package for package in available if package.source in self.sources)
         if not users:
             return skipped("no-published-version", f"nothing of {', '.join(sorted(self.sources))} is published")
         ages = {package.name: _age(package) for package in users}
@@ -190,7 +190,7 @@ class _Asked:
         direct = dependencies.dependents(plan.tested, self.staged, self.arch)
         by_source: dict[str, list[Solvable]] = {}
         for package in direct:
-            by_source.setdefault(_source(package), []).append(package)
+            by_source.setdefault(package.source, []).append(package)
         if not by_source:
             cases.append(
                 Case(name="dependents", outcome="skipped", code="no-dependents", reason="nothing staged needs it")
@@ -206,7 +206,7 @@ class _Asked:
                 code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
                 cases.append(Case(name=name, outcome="skipped", code=code, reason=why))
                 continue
-            whole = [package for package in self.staged if _source(package) == source and package not in plan.needed]
+            whole = [package for package in self.staged if package.source == source and package not in plan.needed]
             result = dependencies.resolve(whole, self.staged, there, self.arch)
             for package, why in result.impossible:
                 cases.append(Case(name=f"{name}: install {package.name}", outcome="failed", reason=why))
@@ -217,8 +217,8 @@ class _Asked:
 # --------------------------------------------------------------------------------------------------- packages from where
 
 
-def _read(path: Path) -> Solvable:
-    return replace(read_solvable(path), path=path.absolute())
+def _solvables(headers: Mapping[Path, RpmHeader]) -> tuple[Solvable, ...]:
+    return tuple(solvable_of(path.absolute(), header) for path, header in headers.items())
 
 
 def _staged(request: Request) -> tuple[Solvable, ...]:
@@ -244,10 +244,6 @@ def _published(request: Request) -> tuple[Solvable, ...]:
         for repository in published_repositories(site, target)
     ]
     return tuple(package for folder in folders for package in read_repository(folder))
-
-
-def _source(package: Solvable) -> str:
-    return package.source.rsplit("-", 2)[0]
 
 
 def _age(package: Solvable) -> tuple[object, ...]:
@@ -400,11 +396,10 @@ def laid_out(
     """
     from workers.repository.staged import staged_folder
 
-    paths = [*_headers(target, packages), *_headers(target, extra)]
+    wanted = _solvables(_headers(target, packages) | _headers(target, extra))
     available = [
         package for package in read_repository(staged_folder(site, state, target)) if not is_debug(package.name)
     ]
-    wanted = [_read(path) for path in dict.fromkeys(paths)]
     names = {package.name for package in wanted}
     others = [package for package in available if package.name not in names]
     base = read_solvable(rpmtools.stand_in_package(site, target))

@@ -20,6 +20,7 @@ from config.models import Machine, Target
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.formats.cpio import Archive
+from workers.formats.rpm_file import header_of
 from workers.formats.rpm_header import RpmHeader
 from workers.lab import rpms
 from workers.lab.guest.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
@@ -209,7 +210,7 @@ class _Packages:
 
 
 def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
-    headers = {path: rpms.header(path) for path in packages}
+    headers = {path: header_of(path) for path in packages}
     return {path: of for path, of in headers.items() if of.arch == target.rpm_arch and not of.is_debug}
 
 

@@ -11,12 +11,13 @@ from config.models import Site, Stage, Target
 from workers.artifacts.builds import Build, open_build
 from workers.base import options
 from workers.base.errors import CannotRun, CheckFailed
+from workers.formats.rpm_file import header_of
 from workers.promotion.gate import provides
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import IndexedPackage, check, is_installed, nevra_of
+from workers.repository.packages import IndexedPackage, check, is_installed
 from workers.repository.placement import BASE, place, published_repositories
 from workers.repository.primary import Repositories, repositories_below
 from workers.repository.records import PublishedFile, PublishedRecord
@@ -180,7 +181,7 @@ def content_of(rpm: Path) -> str:
     try:
         return content_digest(rpm)
     except (MalformedError, OSError) as error:
-        raise CannotRun(f"{rpm.name} is no readable package: {error}", "build it again") from None
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
 
 
 def before(site: Site, stage: Stage) -> Stage | None:
@@ -264,4 +265,4 @@ def _evr(build: Build) -> str:
     if source is None:  # the rule `built` refuses it
         return build.result.nevr.removeprefix(f"{build.result.package}-")
     with tempfile.TemporaryDirectory(prefix="kitten-gate-") as folder:
-        return nevra_of(index.describe(build.fetch(source, Path(folder), link=True), source.name)).evr
+        return header_of(build.fetch(source, Path(folder), link=True)).nevra.evr
