@@ -18,7 +18,7 @@ from config.models import Site
 from workers.mirrors import remote
 from workers.repository import draft, index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import IndexedPackage
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 from workers.signing.sign import signer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from workers.repository.buildroot import Solvable, add, dep
+from workers.repository.protocols import Pool
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def _solve(
     return "", tuple(sorted(found, key=lambda package: package.nevra))
 
 
-def _pool(arch: str) -> Any:
+def _pool(arch: str) -> Pool:
     import solv
 
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     return pool

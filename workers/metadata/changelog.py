@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from config.nevra import Nevra
 
 if TYPE_CHECKING:
-    from workers.repository.packages import IndexedPackage
+    from workers.repository.protocols import IndexedPackage
 
 # Both parts have a digit, else a double-barrelled surname would be a version.
 _ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")

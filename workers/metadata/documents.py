@@ -12,8 +12,9 @@ from config.models import Site, SourcePackage, Target
 from workers.metadata.evidence import Evidence
 from workers.metadata.provenance import statement
 from workers.metadata.sbom import sbom
-from workers.repository.packages import IndexedPackage, is_installed
+from workers.repository.packages import is_installed
 from workers.repository.placement import Place, place_in
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedRecord
 
 PROVENANCE = ".intoto.json"

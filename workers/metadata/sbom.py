@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from config.models import Site
 from config.nevra import is_debug
 from workers.base.errors import CannotRun
-from workers.repository.packages import IndexedPackage
+from workers.repository.protocols import IndexedPackage, MetadataDependency
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:
@@ -120,10 +120,13 @@ def _bill(
     bill.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, f"{record.target}\n{record.snapshot}\n{key}")
     bill.register_dependency(whole, components.values())
     within = {
-        capability[0]: name
+        capability: name
         for name, package in sorted(described.items())
         if not name.endswith(".src.rpm")
-        for capability in (*package.provides, *((path + base,) for kind, path, base, *_ in package.files if not kind))
+        for capability in (
+            *(provided for provided, *_ in package.provides),
+            *(path + base for kind, path, base, _ in package.files if not kind),
+        )
     }
     for name, package in sorted(described.items()):
         if name.endswith(".src.rpm"):
@@ -204,7 +207,7 @@ def _file(owner: str, path: str, digest: str) -> Component:
     return Component(type=ComponentType.FILE, name=_plain(path), hashes=hashes, bom_ref=f"{owner}#{_plain(path)}")
 
 
-def _bundled(owner: str, provides: Iterable[Sequence[Any]]) -> list[Component]:
+def _bundled(owner: str, provides: Iterable[MetadataDependency]) -> list[Component]:
     """What the package says it bundles: ``bundled(NAME) = VERSION``."""
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -236,7 +239,7 @@ def _properties(named: Mapping[str, str]) -> list[Any]:
     return [Property(name=f"rpm:{name}", value=_plain(value)) for name, value in named.items() if value]
 
 
-def _words(dependency: Sequence[Any]) -> str:
+def _words(dependency: MetadataDependency) -> str:
     """``libfoo >= 1:2-3``."""
     name, sign, epoch, version, release, *_ = dependency
     evr = f"{f'{epoch}:' if epoch and epoch != '0' else ''}{version or ''}{f'-{release}' if release else ''}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from config.models import Site
 from workers.base.errors import CannotRun
@@ -19,6 +19,7 @@ from workers.base.files import flush
 from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
+from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
 
 IMAGES = ("isos", "live", "cloud")
@@ -152,7 +153,7 @@ class ComposeTree:
             raise
         return record
 
-    def _link_repository(self, view: RepositoryView, into: Path) -> list[Any]:
+    def _link_repository(self, view: RepositoryView, into: Path) -> list[IndexedPackage]:
         """Link the index and all it names; its packages."""
         import createrepo_c
 
@@ -194,10 +195,10 @@ class ComposeTree:
             os.utime(into, (self.release.made, self.release.made))
 
 
-def _packages(primary: Path) -> list[Any]:
+def _packages(primary: Path) -> list[IndexedPackage]:
     import createrepo_c
 
-    packages: list[Any] = []
+    packages: list[IndexedPackage] = []
     createrepo_c.xml_parse_primary(str(primary), pkgcb=packages.append, do_files=False)
     return packages
 

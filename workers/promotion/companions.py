@@ -16,7 +16,8 @@ from workers.metadata.errata import erratum, to_xml, updated_files
 from workers.metadata.evidence import evidence_at
 from workers.promotion.unit import Signed
 from workers.repository import index
-from workers.repository.packages import IndexedPackage, is_installed, nevra_of_file
+from workers.repository.packages import is_installed, nevra_of_file
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft
 from workers.repository.tables import File

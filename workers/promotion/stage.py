@@ -28,7 +28,8 @@ from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import IndexedPackage, check, is_debug_file, nevra_of, nevra_of_file
+from workers.repository.packages import check, is_debug_file, nevra_of, nevra_of_file
+from workers.repository.protocols import IndexedPackage
 from workers.repository.tables import File
 from workers.results import Artifact, BuildResult, StageResult
 

@@ -14,8 +14,9 @@ from workers.base.errors import CannotRun
 from workers.formats.rpm_file import header_of
 from workers.promotion.pool import Fetch
 from workers.repository import index
-from workers.repository.packages import IndexedPackage, check, check_header, nevra_of
+from workers.repository.packages import check, check_header, nevra_of
 from workers.repository.placement import BASE, Place, place, place_in
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft, utc
 from workers.results import Artifact

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workers.artifacts.artifact_store import sha256
 from workers.base.errors import CannotRun, CheckFailed
 from workers.formats.rpm_file import header_of
 from workers.formats.rpm_header import Dependency, RpmHeader
+from workers.repository.protocols import IndexedPackage, MetadataDependency, Pool, PoolDependency, PoolRepository
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def read_repository(folder: Path) -> list[Solvable]:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
 
-def _package(found: Any, path: Path) -> Solvable:
-    def dependencies(tuples: Iterable[tuple[Any, ...]]) -> tuple[Dependency, ...]:
+def _package(found: IndexedPackage, path: Path) -> Solvable:
+    def dependencies(tuples: Iterable[MetadataDependency]) -> tuple[Dependency, ...]:
         return tuple(Dependency(t[0], t[1] or "", _evr(t[2], t[3], t[4]) if t[1] else "") for t in tuples)
 
     return Solvable(
@@ -127,7 +127,7 @@ def resolve(
     """
     import solv
 
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     installed, available = pool.add_repo("sandbox-base"), pool.add_repo("staged")
     pool.installed = installed
@@ -147,7 +147,7 @@ def resolve(
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 
-def add(pool: Any, repository: Any, package: Solvable) -> int:
+def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
     """Add a package to a repository of libsolv's pool; its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
@@ -166,7 +166,7 @@ def add(pool: Any, repository: Any, package: Solvable) -> int:
     return identity
 
 
-def dep(pool: Any, dependency: Dependency) -> Any:
+def dep(pool: Pool, dependency: Dependency) -> PoolDependency:
     """A dependency as libsolv's pool knows it."""
     import solv
 

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.frames import compressed
-from workers.repository.packages import IndexedPackage, nevra_of, source_of
+from workers.repository.packages import nevra_of, source_of
+from workers.repository.protocols import IndexedPackage
 from workers.repository.tables import KINDS, File, Frame, Metadata
 
 _BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
@@ -51,7 +51,7 @@ def describe(rpm: Path, href: str) -> IndexedPackage:
     import createrepo_c
 
     try:
-        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        package: IndexedPackage = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
         for said in _SAID:  # text is decoded when it is asked for
             getattr(package, said)
     except UnicodeDecodeError:
@@ -87,7 +87,7 @@ def recalled(metadata: Metadata) -> IndexedPackage:
     """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
     import createrepo_c as c
 
-    package = c.Package()
+    package: IndexedPackage = c.Package()
     c.xml_parse_primary_snippet(metadata.xml[KINDS.index("primary")], newpkgcb=lambda *_: package, do_files=False)
     c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
     return package
@@ -196,7 +196,7 @@ def _data(folder: Path, name: str, content: bytes) -> _Data:
     return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
 
 
-def _record(kind: str, data: _Data, now: int) -> Any:
+def _record(kind: str, data: _Data, now: int) -> object:
     import createrepo_c
 
     record = createrepo_c.RepomdRecord(kind, None)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.nevra import Nevra, is_debug
 from workers.base.errors import CannotRun
 from workers.formats.rpm_file import require_paths
+from workers.repository.protocols import IndexedPackage
 
 if TYPE_CHECKING:
     from config.models import Target
     from workers.results import Artifact
-
-IndexedPackage = Any  # createrepo_c.Package: the library carries no types
 
 
 def is_debug_file(name: str) -> bool:

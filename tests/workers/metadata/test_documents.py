@@ -18,8 +18,8 @@ from workers.metadata.documents import documents, home, names
 from workers.metadata.evidence import Evidence, evidence_at
 from workers.promotion.publish import publish
 from workers.repository.index import describe
-from workers.repository.packages import IndexedPackage
 from workers.repository.placement import Place
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import published
 

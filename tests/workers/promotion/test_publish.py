@@ -21,7 +21,7 @@ from workers.promotion.gate.override import Overrides
 from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository import index, snapshot
-from workers.repository.packages import IndexedPackage
+from workers.repository.protocols import IndexedPackage
 from workers.repository.state import published
 from workers.results import Case, PublishResult, SuiteResult, TestResult
 

@@ -20,8 +20,8 @@ from config.nevra import compare_versions
 from workers.promotion.gate.refusal import Refusal
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import IndexedPackage
 from workers.repository.placement import repositories_of
+from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
 
 _HELD = {"EQ": (0,), "LT": (-1,), "LE": (-1, 0), "GT": (1,), "GE": (0, 1)}

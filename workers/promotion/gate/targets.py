@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from config.models import SourcePackage, Target
+from config.nevra import Segment
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.promotion.gate.versions import age
@@ -188,7 +188,7 @@ def _may_lag(target: Target) -> bool:
     return not target.required and target.lag_days is not None
 
 
-def _age(record: PublishedRecord | Arrival) -> Any:
+def _age(record: PublishedRecord | Arrival) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
     return age(record.package, record.evr)
 
 

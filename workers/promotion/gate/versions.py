@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from config.nevra import Nevra
+from config.nevra import Nevra, Segment
 from workers.promotion.gate.refusal import Refusal
 from workers.repository.records import Arrival, PublishedRecord
 
@@ -23,7 +22,7 @@ class Candidate:
     """File name → checksum as built."""
 
 
-def age(package: str, evr: str) -> Any:
+def age(package: str, evr: str) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
     """Sort key of a version, as rpm orders versions."""
     return Nevra.parse(f"{package}-{evr}.src").evr_key
 

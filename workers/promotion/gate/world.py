@@ -17,9 +17,10 @@ from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import IndexedPackage, check, is_installed
+from workers.repository.packages import check, is_installed
 from workers.repository.placement import BASE, place, published_repositories
 from workers.repository.primary import Repositories, repositories_below
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Snapshot, Snapshots
 from workers.repository.state import snapshots_of
