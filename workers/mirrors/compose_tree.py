@@ -79,9 +79,10 @@ def content_of(snapshot: Snapshot) -> Content:
 
 def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[ImageFile]:
     """The images there are, by path. One that is the same file as in the last compose is not read again."""
+    if folder is None:
+        return
     known: Mapping[str, ImageFile] = {file.path: file for file in (before.images if before else ())}
-    for kind in IMAGES if folder else ():
-        assert folder is not None  # noqa: S101
+    for kind in IMAGES:
         for path in sorted((folder / kind).rglob("*")):
             relative = path.relative_to(folder)
             if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in relative.parts):
@@ -128,9 +129,9 @@ class ComposeTree:
             tree = partial / self.site.repositories.layout.root
             tree.mkdir(parents=True)
             indexes = {view.folder: self._link_repository(view, tree / view.folder) for view in content.repositories}
-            for file in files:
-                assert images is not None  # noqa: S101 - they are from there
-                _link(images / file.path, tree / file.path)
+            if images is not None:
+                for file in files:
+                    _link(images / file.path, tree / file.path)
             for checksums in compose_metadata.write(tree, self.site, release, indexes, files):
                 if sign:
                     sign(checksums)

@@ -121,10 +121,8 @@ def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
 
 def _input(order: Order) -> _Input:
     if order.source:
-        folder, source = artifact_store.source_at(order.source, order.state)
-        assert source.srpm is not None  # noqa: S101 - source_at refuses that
-        path = artifact_store.fetch(folder, source.srpm)
-        return _Input(buildroot.read_solvable(path), source.srpm, folder, source)
+        folder, source, srpm = artifact_store.source_at(order.source, order.state)
+        return _Input(buildroot.read_solvable(artifact_store.fetch(folder, srpm)), srpm, folder, source)
     path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_solvable(path)
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))

@@ -35,6 +35,16 @@ class Passing:
     """What the signed stage it comes from has of it; None of a build that comes by itself."""
 
     @property
+    def waiting(self) -> PublishedRecord:
+        """What the stage before has of it.
+
+        :raises ValueError: of a build that comes by itself.
+        """
+        if self.record is None:
+            raise ValueError(f"{self.nevr} comes from a build, and from no stage")
+        return self.record
+
+    @property
     def nevr(self) -> str:
         """NEVR of the source package."""
         return self.build.result.nevr

@@ -93,15 +93,12 @@ class StageWorld:
 
         :raises CannotRun: when it has nothing of one.
         """
-        assert self.previous is not None  # noqa: S101 - the files are its own
-        found = []
-        with Catalogue.opened(self.previous.catalogue) as catalogue:
+        previous, found = self._stage_before(), []
+        with Catalogue.opened(previous.catalogue) as catalogue:
             for file in files:
                 known = catalogue.known(file.repository, file.path)
                 if known is None or known.metadata is None:
-                    raise CannotRun(
-                        f"nothing is known of {file.name} in {self.previous.root}", "publish it there again"
-                    )
+                    raise CannotRun(f"nothing is known of {file.name} in {previous.root}", "publish it there again")
                 found.append(known.metadata)
         return found
 
@@ -109,19 +106,27 @@ class StageWorld:
         """What dnf says against it."""
         from workers.repository.client import check_life
 
-        if self.previous is None:
-            raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
+        previous = self._stage_before()
         files = (file for each in passing if each.record for file in each.record.files)
         packages = sorted(file.name.removesuffix(".rpm") for file in files if is_installed(file.name))
         if not packages:
             return ""
-        key = self.previous.root / f"RPM-GPG-KEY-{self.site.distribution.name}"
-        after = {name: folder for name, folder in self._folders(self.previous, target).items() if name != BASE}
+        key = previous.root / f"RPM-GPG-KEY-{self.site.distribution.name}"
+        after = {name: folder for name, folder in self._folders(previous, target).items() if name != BASE}
         try:
             check_life(target, packages, self._here(target), after, key)
         except CheckFailed as error:
             return str(error)
         return ""
+
+    def _stage_before(self) -> Snapshots:
+        """The signed stage before.
+
+        :raises CannotRun: when none is.
+        """
+        if self.previous is None:
+            raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
+        return self.previous
 
     def _here(self, target: Target) -> dict[str, Path]:
         """Repository → its folder, as users have it; what stands for the base system goes along and is asked nothing."""
@@ -195,6 +200,16 @@ def before(site: Site, stage: Stage) -> Stage | None:
     return None
 
 
+def stage_before(site: Site, stage: Stage) -> Stage:
+    """The signed stage before a stage.
+
+    :raises CannotRun: when a stage takes builds.
+    """
+    if (previous := before(site, stage)) is None:
+        raise CannotRun(f"no signed stage comes before {stage.name}", "ask about a build: --target T --build URL")
+    return previous
+
+
 def situation_of_build(site: Site, state: Path, stage: Stage, target_name: str, build_url: str) -> Situation:
     """A question about a build given by its folder; of what is at the stage, that package's part is known.
 
@@ -217,9 +232,7 @@ def situation_of_waiting(site: Site, state: Path, stage: Stage) -> Situation:
 
     :raises CannotRun: when no signed stage comes before.
     """
-    snapshots, previous = snapshots_of(site, state, stage), before(site, stage)
-    if previous is None:
-        raise CannotRun(f"no signed stage comes before {stage.name}", "ask about a build: --target T --build URL")
+    snapshots, previous = snapshots_of(site, state, stage), stage_before(site, stage)
     known = {package.name: package for package in site.packages}
     current, source = snapshots.current(), snapshots_of(site, state, previous).current()
     there = current.published() if current else {}
