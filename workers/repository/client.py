@@ -244,7 +244,7 @@ class _Root:
         return sorted(found - {"root"})
 
     def installed(self) -> tuple[str, ...]:
-        """NEVRAs in the root, sorted."""
+        """NEVRAs in the root, sorted, as its rpm database has them: no package file is read here."""
         query: list[str | Path] = [
             *namespace.as_root(),
             "rpm",
