@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.hardware import FILE
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
@@ -131,7 +131,7 @@ def _allowed(detail: ErrorDetails, document: Document, path: Key) -> str:
 def _model_at(document: Document, path: Key) -> type[BaseModel] | None:
     """The model that describes the mapping at a place of a document."""
     section = document.section
-    candidates: list[Any] = [Package if section == "packages" else Site.model_fields[section].annotation]
+    candidates: list[Any] = [SourcePackage if section == "packages" else Site.model_fields[section].annotation]
     for part in path:
         candidates = [inner for candidate in candidates for inner in _step(candidate, part)]
     return next((model for candidate in candidates for model in _models(candidate)), None)

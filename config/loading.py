@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from config import explain, hardware, positions
 from config.checks import check
 from config.hardware import PciDevice
-from config.models import Exemption, Package, Site
+from config.models import Exemption, Site, SourcePackage
 from config.positions import Document
 from config.problems import ConfigError, Problem, one_of, show
 
@@ -76,7 +76,7 @@ def load_site(name_or_path: str) -> Site:
 
 
 def hardware_list(name_or_path: str, file: str) -> tuple[PciDevice, ...]:
-    """The devices of a list that a package of a site names (``Package.hardware``).
+    """The devices of a list that a package of a site names (``SourcePackage.hardware``).
 
     :raises ConfigError: when it cannot be read, or is wrong.
     """
@@ -210,6 +210,6 @@ def load_exemptions(path: Path) -> tuple[Exemption, ...]:
     }
     package = Document(document.file, "packages", {"name": "given", "exemptions": data}, lines)
     try:
-        return Package.model_validate(package.data).exemptions
+        return SourcePackage.model_validate(package.data).exemptions
     except ValidationError as error:
         raise ConfigError(explain.problems_of_package(error, package)) from None

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+# As find-debuginfo and %debug_package name them, and the kernel's spec: kernel-debuginfo-common-x86_64.
+_DEBUG = re.compile(r"-(?:debuginfo(?:-common(?:-[^-]+)?)?|debugsource)\Z")
 _SEGMENT = re.compile(r"[~^]|[0-9]+|[A-Za-z]+")
 _END = (1,)
 # Epoch only in front of the version, as `rpm -q --qf '%{NEVRA}'` prints it. The name is greedy: it may hold dashes.
@@ -20,6 +22,16 @@ _NEVRA = re.compile(
 )
 
 Segment = tuple[int] | tuple[int, str] | tuple[int, int, str]
+
+
+def is_debug(name: str) -> bool:
+    """Whether a binary package of this name has debug data or sources alone."""
+    return _DEBUG.search(name) is not None
+
+
+def without_debug(name: str) -> str:
+    """The binary package that a debug package belongs to; any other name as it is."""
+    return _DEBUG.sub("", name)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -7,16 +7,15 @@ that fits; the package's ``repository``; the site's ``default``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from config.models import Package, Repositories
+from config.nevra import without_debug
 
-_DEBUG = re.compile(r"-debug(info|source)$")
+if TYPE_CHECKING:
+    from config.models import Repositories, SourcePackage
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,11 @@ class Given:
 
 
 def decide(
-    repositories: Repositories, package: Package, binary: str, target: str, published: Mapping[str, str] | None = None
+    repositories: Repositories,
+    package: SourcePackage,
+    binary: str,
+    target: str,
+    published: Mapping[str, str] | None = None,
 ) -> Placement | None:
     """Place one binary package of a package on a target; None when nothing says where it belongs.
 
@@ -47,7 +50,7 @@ def decide(
     :param target: the target's name.
     :param published: binary package → name of the repository in which users of the target have it.
     """
-    base = _DEBUG.sub("", binary)
+    base = without_debug(binary)
     file = f"packages/{package.name}.yaml"
     if (own := package.placement.get(base)) is not None:
         return Placement(own, f"placement in {file}")
@@ -74,7 +77,9 @@ def hint(package: str, binary: str) -> str:
     return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
 
 
-def moves(repositories: Repositories, package: Package, target: str, published: Mapping[str, str]) -> Iterator[str]:
+def moves(
+    repositories: Repositories, package: SourcePackage, target: str, published: Mapping[str, str]
+) -> Iterator[str]:
     """A sentence for each binary package that would leave the repository in which users have it.
 
     :param published: binary package of this package → name of the repository in which users of the target have it.

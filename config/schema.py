@@ -13,13 +13,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from config.loading import SECTIONS
-from config.models import Machine, Package, Site, Variant
+from config.models import Machine, Site, SourcePackage, Variant
 
 
 def sections() -> dict[str, Any]:
     """File name without .yaml → the type of its content; ``package`` for the files in packages/."""
     named = {file.removesuffix(".yaml"): Site.model_fields[section].annotation for section, file in SECTIONS.items()}
-    return named | {"package": Package}
+    return named | {"package": SourcePackage}
 
 
 # What keys of the same name mean everywhere, where a model has nothing more to say.

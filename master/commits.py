@@ -10,7 +10,7 @@ from buildbot.plugins import changes, schedulers, util
 from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from master.runs import SOURCE
 
 CATEGORY = "dist-git"
@@ -92,12 +92,12 @@ class OnCommit(schedulers.AnyBranchScheduler):
         return await super().addBuildsetForChanges(changeids=changeids, properties=properties, **more)
 
 
-def dist_git_url(site: Site, package: Package, state: str) -> str:
+def dist_git_url(site: Site, package: SourcePackage, state: str) -> str:
     """Where the package's repository lies."""
     return site.sources.dist_git.format(package=package.name, state=state)
 
 
-def branches(site: Site, package: Package) -> list[str]:
+def branches(site: Site, package: SourcePackage) -> list[str]:
     """The branches to follow: a modified package's own, or all that the site names."""
     return [package.modification.branch] if package.modification else list(site.sources.branches)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from master.runs import PROMOTE, SOURCE
 
 DONE = ("built", "verified", "tested", "published")
@@ -122,7 +122,7 @@ PUBLISHED = Cell("published", "published", frozenset(DONE))
 
 
 def cells_of(
-    site: Site, packages: Sequence[Package], commits: Mapping[str, str], records: Records
+    site: Site, packages: Sequence[SourcePackage], commits: Mapping[str, str], records: Records
 ) -> dict[tuple[str, str], Cell]:
     """One cell for each package and target, by (package, target).
 

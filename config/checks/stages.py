@@ -19,8 +19,14 @@ def check(sections: Sections) -> Iterator[Problem]:
         yield stages.problem((), "no stage", "at least one stage: where builds are staged")
     elif stages:
         yield from _roles(stages)
-    for place, stage in stages.mappings() if stages else ():
-        assert stages is not None  # noqa: S101 - it has a stage
+    if stages:
+        yield from _of_stages(stages, suites)
+    if targets:
+        yield from _of_targets(targets)
+
+
+def _of_stages(stages: Document, suites: Document | None) -> Iterator[Problem]:
+    for place, stage in stages.mappings():
         rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
         yield from twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
         if stage.get("composes") is not None and stage.get("signed") is not True:
@@ -37,8 +43,10 @@ def check(sections: Sections) -> Iterator[Problem]:
             if entry.get("rule") in _SIGNED_ONLY and stage.get("signed") is not True:
                 found = f"{show(entry.get('rule'))}, at a stage that is not signed"
                 yield stages.problem((*where, "rule"), found, "that rule only at a stage with signed: true")
-    for place, target in targets.mappings() if targets else ():
-        assert targets is not None  # noqa: S101 - it has a target
+
+
+def _of_targets(targets: Document) -> Iterator[Problem]:
+    for place, target in targets.mappings():
         if target.get("lag_days") is not None and target.get("required") is not False:
             found = "lag_days of a target that is required"
             yield targets.problem((*place, "lag_days"), found, "lag_days only beside required: false")

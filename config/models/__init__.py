@@ -10,7 +10,7 @@ from __future__ import annotations
 from config.models.base import Flag, Glob, Model, Name
 from config.models.build import Build
 from config.models.groups import Category, Environment, Group, Groups
-from config.models.packages import Exemption, HardwareList, Modification, Package
+from config.models.packages import Exemption, HardwareList, Modification, SourcePackage
 from config.models.repositories import Layout, Repositories, Repository, Required, Rule
 from config.models.retention import Daily, Retention
 from config.models.schedules import Schedule
@@ -49,7 +49,6 @@ __all__ = [
     "Model",
     "Modification",
     "Name",
-    "Package",
     "Proof",
     "Repositories",
     "Repository",
@@ -62,6 +61,7 @@ __all__ = [
     "Secret",
     "Signing",
     "Site",
+    "SourcePackage",
     "Sources",
     "Stage",
     "StageRole",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from config.hardware import FILE
 from config.models.base import Model, Name
+from config.nevra import is_debug, without_debug
 
 
 class Modification(Model):
@@ -38,7 +39,7 @@ class HardwareList(Model):
     targets: Literal["all"] | tuple[Name, ...] = "all"
 
 
-class Package(Model):
+class SourcePackage(Model):
     """One source package: packages/NAME.yaml."""
 
     name: Name
@@ -68,3 +69,9 @@ class Package(Model):
     exemptions: tuple[Exemption, ...] = ()
     hardware: tuple[HardwareList, ...] = ()
     default: bool = Field(default=True, description="False: built only when asked for by name")
+
+    def strays(self, names: Collection[str]) -> list[str]:
+        """Names of binary packages that neither it lists nor are debug packages of what it lists, sorted."""
+        owners = {self.name, *self.binaries}
+        debug = {name for name in names if is_debug(name) and without_debug(name) in owners}
+        return sorted({*names} - {*self.binaries} - debug)

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from config.models.base import Folder, Model, Name
 from config.models.build import Build
 from config.models.groups import Groups
-from config.models.packages import Package
+from config.models.packages import SourcePackage
 from config.models.repositories import Repositories
 from config.models.retention import Retention
 from config.models.schedules import Schedule
@@ -22,7 +22,7 @@ from config.models.targets import Target
 from config.models.web import Web
 from config.models.workers import WorkerPool
 
-_Named = TypeVar("_Named", "Target", "Package", "Stage")
+_Named = TypeVar("_Named", "Target", "SourcePackage", "Stage")
 
 
 class Distribution(Model):
@@ -69,7 +69,7 @@ class Site(Model):
     web: Web
     groups: Groups = Groups()
     retention: Retention = Retention()
-    packages: tuple[Package, ...]
+    packages: tuple[SourcePackage, ...]
     signing: Signing = Signing()
 
     def target(self, name: str) -> Target:
@@ -79,7 +79,7 @@ class Site(Model):
         """
         return _named("target", self.targets, name)
 
-    def package(self, name: str) -> Package:
+    def package(self, name: str) -> SourcePackage:
         """Return the package of that name.
 
         :raises KeyError: with the nearest names there are.
@@ -113,11 +113,11 @@ class Site(Model):
         """Whether one of a user's roles has a permission."""
         return any(user in role.users and {permission, "everything"} & set(role.may) for role in self.web.roles)
 
-    def targets_of(self, package: Package) -> tuple[Target, ...]:
+    def targets_of(self, package: SourcePackage) -> tuple[Target, ...]:
         """The targets the package is built for."""
         return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
 
-    def suites_of(self, target: Target, package: Package | None = None) -> tuple[str, ...]:
+    def suites_of(self, target: Target, package: SourcePackage | None = None) -> tuple[str, ...]:
         """The suites that run on each build of a package on the target: the target's, then those of the package that fit."""
         named = dict.fromkeys((*target.suites, *(package.suites if package else ())))
         return tuple(name for name in named if name in {suite.name for suite in self.suites if suite.fits(target)})

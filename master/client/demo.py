@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from config.models import Package
+from config.models import SourcePackage
 from master.client.api import Api
 from master.client.overlay import original
 from master.client.progress import LAB_ROW, lab_cells, matrix, settled
@@ -33,7 +33,7 @@ POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 45.0
 
 
-def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
+def choose_packages(service: Service, words: str) -> tuple[SourcePackage, ...]:
     """The packages a person asked for: none named = the default ones, ``all``, or names.
 
     :raises KeyError: an unknown name; the text lists the known ones.
@@ -48,7 +48,7 @@ def choose_packages(service: Service, words: str) -> tuple[Package, ...]:
 
 def run_demo(
     service: Service,
-    packages: Sequence[Package],
+    packages: Sequence[SourcePackage],
     console: Console,
     web_port: int | None = None,
     *,
@@ -105,7 +105,7 @@ class _Asked:
 
     service: Service
     ports: Ports
-    packages: Sequence[Package]
+    packages: Sequence[SourcePackage]
     runs: Mapping[str, Sequence[str]]
     """Target → the suites to run on it, without a package."""
 
@@ -134,7 +134,7 @@ class _Asked:
             raise ServiceError(f"the master does not start {answers}: {answer.text.strip()[:300]}")
 
 
-def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
+def push(service: Service, packages: Sequence[SourcePackage]) -> dict[str, str]:
     """Put the demo's content into its dist-git repositories, as a push from outside; the commits, by package."""
     done = service.kitten("dist-git", "init", *(p.name for p in packages), capture_output=True)
     if done.returncode != 0:
@@ -142,7 +142,7 @@ def push(service: Service, packages: Sequence[Package]) -> dict[str, str]:
     return {package.name: head(service, package)[1] for package in packages}
 
 
-def nothing_to_do(service: Service, packages: Sequence[Package], commits: Mapping[str, str]) -> bool:
+def nothing_to_do(service: Service, packages: Sequence[SourcePackage], commits: Mapping[str, str]) -> bool:
     """Whether each package's commit is published on every target it is built for."""
     known = published(service)
     return all(
@@ -214,9 +214,9 @@ def follow(
             time.sleep(POLL_SECONDS)
 
 
-def _published_cells(service: Service, packages: Sequence[Package]) -> dict[tuple[str, str], Cell]:
+def _published_cells(service: Service, packages: Sequence[SourcePackage]) -> dict[tuple[str, str], Cell]:
     return {(p.name, t.name): PUBLISHED for p in packages for t in service.site.targets_of(p)}
 
 
-def _names(packages: Sequence[Package]) -> str:
+def _names(packages: Sequence[SourcePackage]) -> str:
     return ", ".join(p.name for p in packages)

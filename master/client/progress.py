@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from master.client.api import Snapshot
 from master.runs import LAB
 from master.status import PUBLISHED, RETRIES, RETRY, SUCCEEDED, Build, Cell, Records, Request, Step, cells_of
@@ -38,7 +38,7 @@ def _housekeeping_line(row: Mapping[str, Any], now: float) -> str:
 
 def matrix(
     site: Site,
-    packages: Sequence[Package],
+    packages: Sequence[SourcePackage],
     commits: Mapping[str, str],
     seen: Snapshot,
     published: Mapping[tuple[str, str], str],

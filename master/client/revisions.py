@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 
-from config.models import Package
+from config.models import SourcePackage
 from master.errors import ServiceError
 from master.service.service import Service
 
 
-def head(service: Service, package: Package) -> tuple[str, str]:
+def head(service: Service, package: SourcePackage) -> tuple[str, str]:
     """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
 
     :raises ServiceError: when the repository cannot be read.

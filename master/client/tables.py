@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from config.models import Package
+from config.models import SourcePackage
 from master.client.progress import LAB_ROW, seconds_left
 from master.service.service import Service
 from master.status import DONE, Cell
@@ -49,7 +49,7 @@ def display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple[
     yield lines
 
 
-def overview(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
+def overview(service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell]) -> Table:
     """Package × target, each with what it is doing, and below what the suites do that need no package."""
     table = Table(title=service.site.distribution.title)
     table.add_column("package")
@@ -62,7 +62,7 @@ def overview(service: Service, packages: Sequence[Package], cells: Mapping[tuple
 
 
 def under_way(
-    service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell], workers: int
+    service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell], workers: int
 ) -> Group:
     """The overview, and below it how much is done and how long the rest may take.
 
@@ -83,7 +83,7 @@ def _text(cell: Cell | None) -> Text:
     )
 
 
-def result_table(service: Service, packages: Sequence[Package], cells: Mapping[tuple[str, str], Cell]) -> Table:
+def result_table(service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell]) -> Table:
     """Package × target, and for each: built, verified, tested, published."""
     table = Table(title=f"{service.site.distribution.title}: what holds")
     table.add_column("package")

@@ -99,7 +99,7 @@ def _calls_alone(site: str, state: Path, sources: list[Path]) -> float:
             backend = Sandbox(loaded, target, state / "staged" / target.name)
             for srpm in sources:
                 folder = stack.enter_context(bubblewrap.scratch())
-                plan = backend.plan(buildroot.read_package(srpm))
+                plan = backend.plan(buildroot.read_solvable(srpm))
                 over = bubblewrap.layers(folder, base_package.database_layer(loaded, target), *trees[target.name].lower)
                 for name in ("builddir", "packages"):
                     (folder / name).mkdir()

@@ -9,7 +9,7 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from config.loading import FOLDER, SECTIONS
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from config.schema import reference, sections
 
 ROOT = FOLDER.parent
@@ -27,7 +27,9 @@ def test_reference_has_every_key_of_every_section() -> None:
         re.findall(r"^### (?:packages/)?(\w+)\.yaml\n(.*?)(?=^### |\Z)", reference(), re.MULTILINE | re.DOTALL)
     )
     assert tables.keys() == {"NAME" if name == "package" else name for name in sections()}
-    assert {f"`{key}`" for key in Package.model_fields} <= set(re.findall(r"^\| (`\w+`)", tables["NAME"], re.MULTILINE))
+    assert {f"`{key}`" for key in SourcePackage.model_fields} <= set(
+        re.findall(r"^\| (`\w+`)", tables["NAME"], re.MULTILINE)
+    )
     target = re.findall(r"^\| `([\w.\[\]]+)`", tables["targets"], re.MULTILINE)
     assert {"name", "flags.isa", "machine.cpu_below", "toolchain.user_emulator"} <= set(target)
     assert "roles[].may" in tables["web"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.nevra import Nevra, compare_versions
+from config.nevra import Nevra, compare_versions, is_debug, without_debug
 
 # Older, newer: the cases of rpm's own test suite (tests/rpmvercmp.at) and of the examples in rpm-version(7).
 OLDER_NEWER = """
@@ -138,6 +138,37 @@ def test_packages_sort_by_name_then_age_then_arch() -> None:
     ]
     packages = [Nevra.parse(text) for text in order]
     assert sorted(packages[i] for i in (3, 0, 5, 1, 4, 2)) == packages
+
+
+@pytest.mark.parametrize(
+    ("name", "belongs_to"),
+    [
+        ("zlib-debuginfo", "zlib"),
+        ("zlib-debugsource", "zlib"),
+        ("zlib-ng-compat-debuginfo", "zlib-ng-compat"),
+        ("glibc-debuginfo-common", "glibc"),
+        ("kernel-debuginfo-common-x86_64", "kernel"),
+        ("kernel-debuginfo-common-s390x", "kernel"),
+        ("kernel-debug-debuginfo", "kernel-debug"),
+        ("kernel-64k-debug-debuginfo", "kernel-64k-debug"),
+    ],
+)
+def test_a_debug_package_belongs_to_another_package(name: str, belongs_to: str) -> None:
+    assert is_debug(name)
+    assert without_debug(name) == belongs_to
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("zlib", "kernel-debug", "kernel-debug-core", "kernel-debug-devel", "kernel-core"),
+        *("elfutils-debuginfod", "elfutils-debuginfod-client", "debugedit", "debuginfo", "zlib-debuginfo-tools"),
+        *("kernel-debuginfo-common-x86_64-tools", "zlib-debuginfo\n", ""),
+    ],
+)
+def test_other_packages_are_no_debug_packages(name: str) -> None:
+    assert not is_debug(name)
+    assert without_debug(name) == name
 
 
 def test_epoch_outweighs_version() -> None:

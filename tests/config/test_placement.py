@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from config.models import Package, Repositories
+from config.models import Repositories, SourcePackage
 from config.placement import decide, moves
 from tests.config.conftest import Break, lines
 
@@ -27,7 +27,7 @@ DEFAULT = REPOSITORIES.model_copy(update={"default": "BaseOS"})
 def decided(
     binary: str, published: dict[str, str] | None = None, repositories: Repositories = REPOSITORIES, **entry: object
 ) -> object:
-    package = Package.model_validate({"name": "spice", **entry})
+    package = SourcePackage.model_validate({"name": "spice", **entry})
     found = decide(repositories, package, binary, "x86_64", published)
     return found and (found.repository, found.because)
 
@@ -58,7 +58,7 @@ def test_then_the_packages_repository_then_the_default_then_nothing() -> None:
 
 
 def test_a_move_is_said_in_words() -> None:
-    package = Package.model_validate({"name": "zlib", "placement": {"zlib-devel": "AppStream"}})
+    package = SourcePackage.model_validate({"name": "zlib", "placement": {"zlib-devel": "AppStream"}})
     assert list(moves(REPOSITORIES, package, "x86_64", {"zlib-devel": "CRB", "zlib": "BaseOS"})) == [
         "zlib-devel moves from CRB to AppStream on x86_64 (placement in packages/zlib.yaml): "
         "users who have only CRB configured get no further update of it"

@@ -18,7 +18,7 @@ from config.models import Site
 from workers.mirrors import remote
 from workers.repository import draft, index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
 from workers.signing.sign import signer
@@ -224,7 +224,7 @@ def state(tmp_path: Path, key_home: Path) -> Path:
     return folder
 
 
-def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path:
+def write_index(repository: Path, packages: Sequence[IndexedPackage], now: int) -> Path:
     """An index of described packages in a repository folder; its repomd.xml."""
     repodata = repository / "repodata"
     repodata.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def write_index(repository: Path, packages: Sequence[Package], now: int) -> Path
     return repomd
 
 
-def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, Package]:
+def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, IndexedPackage]:
     """File name → header, of published files below a distribution's root."""
     return {file.name: index.describe(tree / file.repository / file.path, file.path) for file in files}
 

@@ -74,8 +74,8 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
         raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
 
 
-def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
-    """A source folder's absolute URL and its result.
+def source_at(url: str, state: Path) -> tuple[str, SourceResult, Artifact]:
+    """A source folder's absolute URL, its result and its SRPM.
 
     :raises CannotRun: when there is no source, or it holds no SRPM.
     """
@@ -87,7 +87,7 @@ def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
         raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
     if result.outcome != "passed" or result.srpm is None:
         raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "mend it and run kitten source again")
-    return url, result
+    return url, result, result.srpm
 
 
 def fetch(folder: str, artifact: Artifact) -> Path:

@@ -50,8 +50,12 @@ class Subject:
     build: Build | None = None
 
     def keep(self, name: str, content: Path) -> Artifact:
-        """Store a file in the build's folder, by temporary file and rename."""
-        assert self.build is not None  # noqa: S101 - only a build has a folder
+        """Store a file in the build's folder, by temporary file and rename.
+
+        :raises CannotRun: when the packages are of no build.
+        """
+        if self.build is None:
+            raise CannotRun(f"{name} is stored beside a build alone", "give --build URL instead of PATHs")
         store(self.build.url, name, content)
         return artifact(content, f"{self.build.url}/{name}", name)
 

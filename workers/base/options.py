@@ -11,7 +11,7 @@ import click
 from workers.base.errors import CannotRun
 
 if TYPE_CHECKING:
-    from config.models import Package, Site, Target
+    from config.models import Site, SourcePackage, Target
 
 CHECKOUT = Path(__file__).parents[2]
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
@@ -74,7 +74,7 @@ def named_target(site: Site, name: str) -> Target:
         raise CannotRun(str(error.args[0]), "targets are the entries of targets.yaml") from None
 
 
-def named_package(site: Site, name: str) -> Package:
+def named_package(site: Site, name: str) -> SourcePackage:
     """The site's package of that name.
 
     :raises CannotRun: with the names there are.

@@ -82,6 +82,16 @@ def die_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def pipe_of(stream: IO[bytes] | None) -> IO[bytes]:
+    """The pipe to or from a program.
+
+    :raises ValueError: when the program was started without it.
+    """
+    if stream is None:
+        raise ValueError("the program was started without this pipe; pass stdin=PIPE or stdout=PIPE")
+    return stream
+
+
 @contextlib.contextmanager
 def started(
     argv: Sequence[str | os.PathLike[str]],
@@ -136,8 +146,7 @@ def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
     try:
         yield
     finally:
-        assert ours.stdin is not None  # noqa: S101 - a PIPE was asked for
-        ours.stdin.close()
+        pipe_of(ours.stdin).close()
         try:
             ours.wait(patience)
         except subprocess.TimeoutExpired:
@@ -193,8 +202,7 @@ def run(
             if timeout is not None:
                 timer.start()
             try:
-                assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
-                for line in process.stdout:
+                for line in pipe_of(process.stdout):
                     kept.append(line)
                     if sink:
                         sink.write(line)

@@ -9,7 +9,7 @@ from workers.formats.dwarf import read_units
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
 from workers.formats.pe import Pe
-from workers.formats.rpm_header import Header, read_header
+from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_payload import Entry, unpack
 
-__all__ = ["Elf", "Entry", "Header", "MalformedError", "Pe", "Unit", "read_header", "read_units", "unpack"]
+__all__ = ["Elf", "Entry", "MalformedError", "Pe", "RpmHeader", "Unit", "read_header", "read_units", "unpack"]

@@ -10,21 +10,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
+from workers.formats.rpm_header import RpmHeader, read_header
+from workers.formats.rpm_sections import numbers_of, sections
 
-MAX_HEADER = 64 << 20
-"""Bytes of one header. rpm took no header beyond 32 MiB for twenty years and takes 256 MiB since 4.14; the largest in
-distributions (a hundred thousand files) have a quarter of this. Reading one takes several times its size of memory."""
-MAX_ENTRIES = 0xFFFF
-"""Entries of a header: as many as rpm reads."""
-
-_LEAD = 96  # bytes, and its magic; rpm's docs, manual/format.md
-_LEAD_MAGIC, _HEADER_MAGIC = b"\xed\xab\xee\xdb", b"\x8e\xad\xe8\x01"
 _SIGNATURES = frozenset({267, 268, 278, 1002, 1003, 1005, 1006})
 """Tags of OpenPGP signatures in a signature header: DSA, RSA, OpenPGP (rpm 6), PGP, LE PGP, GPG, PGP5."""
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -32,17 +24,16 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _FIX = "build it again; if it stays so, look at the worker it comes from"
 
 
-@dataclass(frozen=True)
-class _Header:
-    """One of a package's two headers, as its first bytes tell it."""
+def header_of(path: Path) -> RpmHeader:
+    """The header of a package.
 
-    start: int
-    entries: int
-    data: int
-
-    @property
-    def end(self) -> int:
-        return self.start + 16 + 16 * self.entries + self.data
+    :raises CannotRun: in one line that names the file, when it is not there or no readable package.
+    """
+    try:
+        return read_header(path)
+    except (MalformedError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CannotRun(f"{repr(path.name)[1:-1]} is not a readable RPM package: {why}", _FIX) from None
 
 
 def look(path: Path) -> None:
@@ -66,33 +57,15 @@ def look(path: Path) -> None:
 
 
 def _require_headers(name: str, file: IO[bytes], size: int) -> None:
-    if file.read(_LEAD)[:4] != _LEAD_MAGIC:
-        raise CannotRun(f"{name} is not a readable RPM package: it does not begin as one", _FIX)
-    signature = _header(name, "signature header", file, _LEAD, size)
-    entries = file.read(16 * signature.entries)
-    tags = {struct.unpack_from(">I", entries, at)[0] for at in range(0, len(entries), 16)}
-    if tags & _SIGNATURES:
+    try:
+        signature, _ = sections(file, size)
+    except MalformedError as error:
+        raise CannotRun(f"{name} is not a readable RPM package: {error}", _FIX) from None
+    if numbers_of(file, signature) & _SIGNATURES:
         raise CannotRun(
             f"{name} carries a signature already, and no worker that builds holds a key",
             "give the package as it was built: the publishing worker signs it",
         )
-    _header(name, "header", file, signature.end + -signature.end % 8, size)
-
-
-def _header(name: str, what: str, file: IO[bytes], start: int, size: int) -> _Header:
-    file.seek(start)
-    first = file.read(16)
-    if len(first) < 16 or first[:4] != _HEADER_MAGIC:
-        raise CannotRun(f"{name} is not a readable RPM package: where its {what} should be is none", _FIX)
-    header = _Header(start, *struct.unpack(">II", first[8:]))
-    if header.entries > MAX_ENTRIES or header.data > MAX_HEADER:
-        claims = f"{header.entries} entries and {header.data >> 20} MiB"
-        raise CannotRun(
-            f"the {what} of {name} claims {claims}; at most {MAX_ENTRIES} and {MAX_HEADER >> 20} MiB are read", _FIX
-        )
-    if header.end > size:
-        raise CannotRun(f"{name} is cut short: its {what} ends after {header.end} bytes, the file after {size}", _FIX)
-    return header
 
 
 def require_paths(name: str, paths: list[str], *, source: bool) -> None:

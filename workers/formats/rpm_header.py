@@ -1,50 +1,64 @@
-"""RPM headers, read directly: package files may be hostile, so every count and offset is bounded before it is used.
+"""What a package file says of itself: the project's one reader of headers.
 
-Format: lead of 96 bytes, signature header padded to 8, header, payload (rpm.org, "RPM V4 Package format").
+Package files may be hostile, so nothing in one is taken to be what it should be. rpm itself is asked only if it is what
+installs, signs or checks signatures.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
 
+from config.nevra import Nevra, is_debug
 from workers.base.errors import MalformedError
-
-LEAD_MAGIC = b"\xed\xab\xee\xdb"
-_HEADER_MAGIC = b"\x8e\xad\xe8\x01"
-_LEAD_SIZE = 96
-_MAX_ENTRIES = 0xFFFF  # rpm's own limit, rpmio/header.c
-_MAX_SIZE = 64 * 1024 * 1024  # bytes; rpm allows 256 MiB, the largest headers in use have a tenth of this
-_MAX_ITEMS = 2_000_000
+from workers.formats.rpm_sections import Tags, sections, tags_of
 
 # rpmtag.h
-_NAME, _VERSION, _RELEASE, _ARCH, _PLATFORM, _OPTFLAGS = 1000, 1001, 1002, 1022, 1132, 1122
-_SOURCERPM, _PROVIDENAME, _REQUIRENAME = 1044, 1047, 1049
+_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH, _PLATFORM, _OPTFLAGS = 1000, 1001, 1002, 1003, 1022, 1132, 1122
+_SOURCERPM, _SIZE, _LONGSIZE = 1044, 1009, 5009
 _DIRINDEXES, _BASENAMES, _DIRNAMES, _OLDFILENAMES = 1116, 1117, 1118, 1027
+_FILEUSERNAME, _FILEGROUPNAME = 1039, 1040
 _PAYLOADFORMAT, _PAYLOADCOMPRESSOR = 1124, 1125
+# Names, flags and versions of dependencies.
+_PROVIDES, _REQUIRES, _CONFLICTS, _OBSOLETES = (
+    (1047, 1112, 1113),
+    (1049, 1048, 1050),
+    (1054, 1053, 1055),
+    (1090, 1114, 1115),
+)
 _CONTENT = {
     "files": (_DIRINDEXES, _BASENAMES, _DIRNAMES, _OLDFILENAMES),
     "digests, modes, links, flags, owners, groups, capabilities": (1035, 1030, 1036, 1037, 1039, 1040, 5010),
-    "provides": (_PROVIDENAME, 1112, 1113),
-    "requires": (_REQUIRENAME, 1048, 1050),
-    "conflicts": (1054, 1053, 1055),
-    "obsoletes": (1090, 1114, 1115),
+    "provides": _PROVIDES,
+    "requires": _REQUIRES,
+    "conflicts": _CONFLICTS,
+    "obsoletes": _OBSOLETES,
     "recommends, suggests, supplements, enhances": tuple(range(5046, 5058)),
     "scripts and what runs them": (1023, 1024, 1025, 1026, 1085, 1086, 1087, 1088, 1151, 1152, 1153, 1154),
     "triggers": (1065, 1066, 1067, 1068, 1069, 1092),
 }
-_CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N = range(1, 10)
-_INTEGERS = {_INT16: "H", _INT32: "I", _INT64: "Q"}
-
-Value = tuple[str, ...] | tuple[int, ...]
+_RELATIONS = {2: "LT", 4: "GT", 8: "EQ", 2 | 8: "LE", 4 | 8: "GE"}  # rpmds.h: RPMSENSE_LESS, GREATER, EQUAL
+_RELATION = 2 | 4 | 8
+_SIGNS = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
 
 
 @dataclass(frozen=True)
-class Header:
+class Dependency:
+    """``zlib-devel >= 1.3``, or a rich dependency (``(a or b)``) with nothing but a name."""
+
+    name: str
+    relation: str = ""
+    """EQ, LT, GT, LE or GE, as repository metadata has it."""
+    evr: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {_SIGNS[self.relation]} {self.evr}" if self.relation else self.name
+
+
+@dataclass(frozen=True)
+class RpmHeader:
     """What a package says of itself."""
 
     name: str
@@ -52,28 +66,41 @@ class Header:
     release: str
     arch: str
     """``src`` for a source package."""
-    platform: str
-    optflags: str
-    provides: tuple[str, ...]
-    requires: tuple[str, ...]
-    files: tuple[str, ...]
-    payload_format: str
-    payload_compressor: str
-    payload_offset: int
+    epoch: int = 0
+    platform: str = ""
+    optflags: str = ""
+    provides: tuple[Dependency, ...] = ()
+    requires: tuple[Dependency, ...] = ()
+    """Without ``rpmlib(…)``: features of rpm itself, which no package provides."""
+    conflicts: tuple[Dependency, ...] = ()
+    obsoletes: tuple[Dependency, ...] = ()
+    files: tuple[str, ...] = ()
+    owners: frozenset[str] = frozenset()
+    """Users and groups that its files belong to."""
+    installed_bytes: int = 0
+    payload_format: str = "cpio"
+    payload_compressor: str = "gzip"
+    payload_offset: int = 0
     """Bytes from the start of the file."""
     source: str = ""
     """Name of the source package it was built from; empty of a source package."""
 
     @property
+    def nevra(self) -> Nevra:
+        """Its full name."""
+        return Nevra(self.name, self.epoch, self.version, self.release, self.arch)
+
+    @property
     def is_debug(self) -> bool:
-        """A -debuginfo or -debugsource package."""
-        return self.name.endswith(("-debuginfo", "-debugsource"))
+        """Whether it has debug data or sources alone."""
+        return is_debug(self.name)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> RpmHeader:
     """Read a package's header.
 
     :raises MalformedError: when the file is no whole RPM.
+    :raises OSError: when it cannot be read.
     """
     tags, offset = _tags(path)
     return _header(tags, offset)
@@ -91,93 +118,78 @@ def content_digest(path: Path) -> str:
     return sha256(repr([[tags.get(tag) for tag in group] for group in _CONTENT.values()]).encode()).hexdigest()
 
 
-def _tags(path: Path) -> tuple[Mapping[int, Value], int]:
+def _tags(path: Path) -> tuple[Tags, int]:
     """The header's tags, and where it ends."""
-    try:
-        with path.open("rb") as file:
-            lead = file.read(_LEAD_SIZE)
-            if lead[:4] != LEAD_MAGIC:
-                raise MalformedError("not an RPM package: no lead")
-            _, size = _section(file, "signature header")
-            file.seek(-size % 8, 1)
-            tags, _ = _section(file, "header")
-            return tags, file.tell()
-    except (struct.error, UnicodeError, IndexError) as error:
-        raise MalformedError(f"damaged RPM header: {error}") from None
+    with path.open("rb") as file:
+        _, header = sections(file, os.fstat(file.fileno()).st_size)
+        return tags_of(file, header), header.end
 
 
-def _section(file: IO[bytes], what: str) -> tuple[Mapping[int, Value], int]:
-    """One header structure, and the size of its data."""
-    intro = _exactly(file, 16, what)
-    if intro[:4] != _HEADER_MAGIC:
-        raise MalformedError(f"damaged RPM: no {what}")
-    count, size = struct.unpack(">II", intro[8:])
-    if count > _MAX_ENTRIES or size > _MAX_SIZE:
-        raise MalformedError(f"damaged RPM: a {what} of {count} entries and {size} bytes")
-    index = _exactly(file, count * 16, what)
-    store = _exactly(file, size, what)
-    tags: dict[int, Value] = {}
-    for tag, kind, offset, items in struct.iter_unpack(">IIII", index):
-        if offset > size or items > _MAX_ITEMS:
-            raise MalformedError(f"damaged RPM: tag {tag} lies outside its {what}")
-        tags[tag] = _value(store, kind, offset, items)
-    return tags, size
+class _Reader:
+    """Typed values of tags: a damaged header may have any type under any number."""
+
+    def __init__(self, tags: Tags) -> None:
+        self._tags = tags
+
+    def text(self, tag: int, default: str = "") -> str:
+        return next(iter(self.texts(tag)), "") or default
+
+    def texts(self, tag: int) -> tuple[str, ...]:
+        return tuple(str(item) for item in self._tags.get(tag, ()))
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        found = tuple(item for item in self._tags.get(tag, ()) if isinstance(item, int))
+        if len(found) != len(self._tags.get(tag, ())):
+            raise MalformedError(f"its tag {tag} should be numbers, and is text")
+        return found
+
+    def number(self, tag: int) -> int:
+        return next(iter(self.numbers(tag)), 0)
+
+    def dependencies(self, tags: tuple[int, int, int]) -> tuple[Dependency, ...]:
+        names, flags, versions = self.texts(tags[0]), self.numbers(tags[1]), self.texts(tags[2])
+        if not len(names) == len(flags) == len(versions):
+            raise MalformedError(f"its dependencies do not add up: {len(names)}, {len(flags)} and {len(versions)}")
+        relations = (_RELATIONS.get(flag & _RELATION, "") for flag in flags)
+        return tuple(
+            Dependency(name, relation, version.removeprefix("0:") if relation else "")
+            for name, relation, version in zip(names, relations, versions, strict=True)
+        )
+
+    def files(self) -> tuple[str, ...]:
+        folders, indexes, names = self.texts(_DIRNAMES), self.numbers(_DIRINDEXES), self.texts(_BASENAMES)
+        if len(indexes) != len(names) or any(index >= len(folders) for index in indexes):
+            raise MalformedError("its file list does not add up")
+        listed = tuple(folders[i] + name for i, name in zip(indexes, names, strict=True))
+        return tuple(map(_absolute, listed or self.texts(_OLDFILENAMES)))
 
 
-def _exactly(file: IO[bytes], size: int, what: str) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise MalformedError(f"truncated RPM: it ends in its {what}")
-    return data
-
-
-def _value(store: bytes, kind: int, offset: int, items: int) -> Value:
-    if kind in _INTEGERS:
-        return tuple(struct.unpack_from(f">{items}{_INTEGERS[kind]}", store, offset))
-    if kind in (_STRING, _STRING_ARRAY, _I18N):
-        strings = []
-        for _ in range(1 if kind == _STRING else items):
-            end = store.find(b"\0", offset)
-            if end < 0:
-                raise MalformedError("damaged RPM: a string without end")
-            strings.append(store[offset:end].decode("utf-8", "surrogateescape"))
-            offset = end + 1
-        return tuple(strings)
-    return ()  # binary: signatures and digests, which the publishing room reads with rpm itself
-
-
-def _header(tags: Mapping[int, Value], offset: int) -> Header:
-    def text(tag: int, default: str = "") -> str:
-        return str((tags.get(tag) or (default,))[0])
-
-    def texts(tag: int) -> tuple[str, ...]:
-        return tuple(str(item) for item in tags.get(tag, ()))
-
-    if not text(_NAME) or not text(_ARCH):
-        raise MalformedError("damaged RPM: its header names no package")
-    folders = texts(_DIRNAMES)
-    indexes = [int(item) for item in tags.get(_DIRINDEXES, ())]
-    names = texts(_BASENAMES)
-    if len(indexes) != len(names) or any(index >= len(folders) for index in indexes):
-        raise MalformedError("damaged RPM: its file list does not add up")
-    listed = tuple(folders[i] + name for i, name in zip(indexes, names, strict=True))
-    return Header(
-        name=text(_NAME),
-        version=text(_VERSION),
-        release=text(_RELEASE),
-        arch=text(_ARCH) if _SOURCERPM in tags else "src",
-        platform=text(_PLATFORM),
-        optflags=text(_OPTFLAGS),
-        provides=texts(_PROVIDENAME),
-        requires=texts(_REQUIRENAME),
-        files=tuple(map(_absolute, listed or texts(_OLDFILENAMES))),
-        source=text(_SOURCERPM).rsplit("-", 2)[0],
-        payload_format=text(_PAYLOADFORMAT, "cpio"),
-        payload_compressor=text(_PAYLOADCOMPRESSOR, "gzip"),
+def _header(tags: Tags, offset: int) -> RpmHeader:
+    read = _Reader(tags)
+    if not read.text(_NAME) or not read.text(_ARCH):
+        raise MalformedError("its header names no package")
+    return RpmHeader(
+        name=read.text(_NAME),
+        version=read.text(_VERSION),
+        release=read.text(_RELEASE),
+        arch=read.text(_ARCH) if _SOURCERPM in tags else "src",
+        epoch=read.number(_EPOCH),
+        platform=read.text(_PLATFORM),
+        optflags=read.text(_OPTFLAGS),
+        provides=read.dependencies(_PROVIDES),
+        requires=tuple(need for need in read.dependencies(_REQUIRES) if not need.name.startswith("rpmlib(")),
+        conflicts=read.dependencies(_CONFLICTS),
+        obsoletes=read.dependencies(_OBSOLETES),
+        files=read.files(),
+        owners=frozenset((*read.texts(_FILEUSERNAME), *read.texts(_FILEGROUPNAME))),
+        installed_bytes=read.number(_LONGSIZE) or read.number(_SIZE),
+        source=read.text(_SOURCERPM).rsplit("-", 2)[0],
+        payload_format=read.text(_PAYLOADFORMAT, "cpio"),
+        payload_compressor=read.text(_PAYLOADCOMPRESSOR, "gzip"),
         payload_offset=offset,
     )
 
 
 def _absolute(path: str) -> str:
-    """The files of a source package lie in no folder: as if at the top, like their payload."""
+    """The files of a source package are in no folder: as if at the top, like their payload."""
     return path if path.startswith("/") else f"/{path}"

@@ -14,7 +14,7 @@ from typing import IO, Literal
 
 from workers.base.errors import MalformedError
 from workers.formats.compression import damage_told, reader
-from workers.formats.rpm_header import Header
+from workers.formats.rpm_header import RpmHeader
 
 MAX_BYTES = 8 * 1024**3
 """Bytes a payload may unpack to, unless the caller says otherwise: above the largest debuginfo package in use."""
@@ -41,7 +41,7 @@ class Entry:
     size: int = 0
 
 
-def unpack(package: Path, header: Header, scratch: Path, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
+def unpack(package: Path, header: RpmHeader, scratch: Path, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     """Unpack a package's payload into ``scratch`` (made if need be).
 
     :raises MalformedError: truncated, hostile, or larger than ``max_bytes``.

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from workers.repository.buildroot import Package, add, dep
+from workers.repository.buildroot import Solvable, add, dep
+from workers.repository.protocols import Pool
 
 
 @dataclass(frozen=True)
 class Installation:
     """What comes of asking for packages."""
 
-    packages: tuple[Package, ...]
+    packages: tuple[Solvable, ...]
     """What is to be installed: the wanted packages, but for those below, and all they need; sorted by name."""
-    impossible: tuple[tuple[Package, str], ...] = ()
+    impossible: tuple[tuple[Solvable, str], ...] = ()
     """Wanted packages that cannot be installed, not even by themselves, and why."""
-    excluded: tuple[tuple[Package, str], ...] = ()
+    excluded: tuple[tuple[Solvable, str], ...] = ()
     """Wanted packages that could be installed, but not beside the others, and why."""
 
 
 def resolve(
-    wanted: Sequence[Package], available: Sequence[Package], installed: Sequence[Package], arch: str
+    wanted: Sequence[Solvable], available: Sequence[Solvable], installed: Sequence[Solvable], arch: str
 ) -> Installation:
     """Find what has to be installed so that all wanted packages are, or as many of them as go together.
 
@@ -43,7 +43,7 @@ def resolve(
     )
 
 
-def dependents(tested: Sequence[Package], available: Sequence[Package], arch: str) -> tuple[Package, ...]:
+def dependents(tested: Sequence[Solvable], available: Sequence[Solvable], arch: str) -> tuple[Solvable, ...]:
     """The packages that require something, by name, library or file, that a tested package provides."""
     pool = _pool(arch)
     ours = {add(pool, pool.add_repo("tested"), package) for package in tested}
@@ -59,13 +59,13 @@ def dependents(tested: Sequence[Package], available: Sequence[Package], arch: st
 
 
 def _solve(
-    everything: Sequence[Package],
-    wanted: Sequence[Package],
-    installed: Sequence[Package],
+    everything: Sequence[Solvable],
+    wanted: Sequence[Solvable],
+    installed: Sequence[Solvable],
     arch: str,
     *,
     weak: bool = False,
-) -> tuple[str, tuple[Package, ...]]:
+) -> tuple[str, tuple[Solvable, ...]]:
     """Why it cannot be, or nothing; and what is to be installed."""
     import solv
 
@@ -86,9 +86,9 @@ def _solve(
     return "", tuple(sorted(found, key=lambda package: package.nevra))
 
 
-def _pool(arch: str) -> Any:
+def _pool(arch: str) -> Pool:
     import solv
 
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     return pool

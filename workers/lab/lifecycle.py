@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workers.formats.cpio import MERGED
 from workers.lab.guest.file_system import APPLETS
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 
 TESTS = "/kitten/own"
 """Where a package's test files lie in the guest, in a folder for each package that brings some."""
@@ -44,7 +44,7 @@ class Dependent:
     """A source package whose packages need one under test."""
 
     tests: Tests
-    packages: tuple[Package, ...]
+    packages: tuple[Solvable, ...]
     """Its own, and what they need, beyond what is installed."""
 
 
@@ -52,15 +52,15 @@ class Dependent:
 class Plan:
     """What a guest is to do."""
 
-    tested: tuple[Package, ...]
-    needed: tuple[Package, ...]
+    tested: tuple[Solvable, ...]
+    needed: tuple[Solvable, ...]
     """What the tested packages need."""
     own: Tests
     programs: tuple[str, ...] = ()
     """Paths of the tested packages' programs and libraries for the target's loader."""
-    published: tuple[Package, ...] = ()
+    published: tuple[Solvable, ...] = ()
     """What users have of them, all it needs included; none: nothing to upgrade."""
-    upgrade: tuple[Package, ...] = ()
+    upgrade: tuple[Solvable, ...] = ()
     """What the upgrade to the tested packages brings, they themselves included."""
     dependents: tuple[Dependent, ...] = ()
     kept: str = ""
@@ -174,7 +174,7 @@ def _replaced(plan: Plan) -> frozenset[str]:
     return installed_paths(went) - installed_paths([*stay, *plan.upgrade])
 
 
-def installed_paths(packages: Collection[Package]) -> frozenset[str]:
+def installed_paths(packages: Collection[Solvable]) -> frozenset[str]:
     """The paths packages list, as they are on a system whose /lib64, /bin … are links into /usr."""
     return frozenset(real_path(path) for package in packages for path in package.files)
 
@@ -184,12 +184,12 @@ def real_path(path: str) -> str:
     return f"/usr{path}" if path.split("/")[1] in MERGED else path
 
 
-def _path(package: Package) -> str:
+def _path(package: Solvable) -> str:
     # The published and the staged package of a name differ by their signature.
     return f"{_PACKAGES}/{package.sha256[:16]}/{package.path.name}"
 
 
-def _paths(packages: Sequence[Package]) -> list[str]:
+def _paths(packages: Sequence[Solvable]) -> list[str]:
     return [_path(package) for package in packages]
 
 

@@ -6,36 +6,26 @@ from pathlib import Path
 
 from config.models import Target
 from workers.base.errors import CannotRun, MalformedError
-from workers.formats.rpm_header import Header, read_header
+from workers.formats.rpm_file import header_of
+from workers.formats.rpm_header import RpmHeader
 from workers.formats.rpm_payload import Entry, unpack
 
 _MAX_PAYLOAD = 1024**3  # bytes one package may unpack to in a guest
 _MEND = "build the package again"
 
 
-def header(path: Path) -> Header:
-    """The header of a package.
-
-    :raises CannotRun: when it is damaged or not there.
-    """
-    try:
-        return read_header(path)
-    except (MalformedError, FileNotFoundError) as error:
-        raise CannotRun(f"{path.name}: {error}", _MEND) from None
-
-
-def header_for(target: Target, path: Path) -> Header:
+def header_for(target: Target, path: Path) -> RpmHeader:
     """The header of a package for the target; of a source package as well.
 
     :raises CannotRun: also for another architecture's.
     """
-    found = header(path)
+    found = header_of(path)
     if found.arch not in (target.rpm_arch, "noarch", "src"):
         raise CannotRun(f"{path.name} is for {found.arch}, not {target.rpm_arch}", "give the package's own --target")
     return found
 
 
-def unpacked(path: Path, of: Header, scratch: Path, limit: int = _MAX_PAYLOAD) -> tuple[Entry, ...]:
+def unpacked(path: Path, of: RpmHeader, scratch: Path, limit: int = _MAX_PAYLOAD) -> tuple[Entry, ...]:
     """The files of a package, unpacked below ``scratch``.
 
     :param limit: bytes.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from config.nevra import Nevra
 
 if TYPE_CHECKING:
-    from workers.repository.packages import Package
+    from workers.repository.protocols import IndexedPackage
 
 # Both parts have a digit, else a double-barrelled surname would be a version.
 _ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")
@@ -36,7 +36,7 @@ class Entry:
             return None
 
 
-def changelog(package: Package) -> tuple[Entry, ...]:
+def changelog(package: IndexedPackage) -> tuple[Entry, ...]:
     """The entries of a package that ``createrepo_c`` read, the newest first.
 
     :param package: of :func:`workers.repository.index.describe` or :func:`workers.repository.index.recalled`.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.metadata.evidence import Evidence
 from workers.metadata.provenance import statement
 from workers.metadata.sbom import sbom
-from workers.repository.packages import Package as Header
 from workers.repository.packages import is_installed
 from workers.repository.placement import Place, place_in
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedRecord
 
 PROVENANCE = ".intoto.json"
@@ -41,10 +41,10 @@ def home(record: PublishedRecord, file: str) -> Place:
 def documents(
     site: Site,
     target: Target,
-    package: Package,
+    package: SourcePackage,
     record: PublishedRecord,
     evidence: Evidence,
-    packages: Mapping[str, Header],
+    packages: Mapping[str, IndexedPackage],
     providers: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """A published package's documents, by file name.

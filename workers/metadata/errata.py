@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from config.nevra import Nevra
+from config.nevra import Nevra, is_debug
 from workers.metadata.changelog import Entry
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def updated_files(files: Iterable[PublishedFile], epochs: dict[str, int] | None 
     found = []
     for file in listed:
         nevra = Nevra.from_file(file.name)
-        if nevra.arch == "src" or nevra.name.endswith(("-debuginfo", "-debugsource")):
+        if nevra.arch == "src" or is_debug(nevra.name):
             continue
         epoch = (epochs or {}).get(nevra.name, 0)
         found.append(Updated(Nevra(nevra.name, epoch, nevra.version, nevra.release, nevra.arch), file.sha256, source))

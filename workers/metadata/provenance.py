@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from config.identity import identity_of
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.base.errors import CannotRun
 from workers.metadata.evidence import Evidence
 from workers.repository.records import PublishedRecord
@@ -38,7 +38,7 @@ def builder_id(site: Site, target: str) -> str:
     return f"{site.distribution.tag}/{site.distribution.name}/{target}"
 
 
-def statement(site: Site, target: Target, package: Package, record: PublishedRecord, evidence: Evidence) -> bytes:
+def statement(site: Site, target: Target, package: SourcePackage, record: PublishedRecord, evidence: Evidence) -> bytes:
     """The provenance of a published package on a target: UTF-8 JSON that ends in a newline.
 
     :param record: what was published; its files are the subjects.
@@ -107,7 +107,7 @@ def _subjects(record: PublishedRecord) -> list[Any]:
 
 
 def _predicate(
-    site: Site, target: Target, package: Package, record: PublishedRecord, evidence: Evidence, build: BuildResult
+    site: Site, target: Target, package: SourcePackage, record: PublishedRecord, evidence: Evidence, build: BuildResult
 ) -> dict[str, Any]:
     """SLSA provenance, checked against its schema: an unknown or misplaced field is an error there, not here."""
     from google.protobuf.json_format import MessageToDict, ParseDict
@@ -225,7 +225,7 @@ def _outcomes(outcomes: Iterable[str]) -> dict[str, int]:
     return {name: counted[name] for name in ("passed", "failed", "flaky", "skipped")}
 
 
-def _repository(site: Site, package: Package) -> str:
+def _repository(site: Site, package: SourcePackage) -> str:
     """Address of the package's dist-git, without credentials; only its name where it is a folder of this host."""
     address = site.sources.dist_git.format(package=package.name, state="")
     parts = urlsplit(address)

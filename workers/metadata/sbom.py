@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from config.models import Site
+from config.nevra import is_debug
 from workers.base.errors import CannotRun
-from workers.repository.packages import Package, is_debug
+from workers.repository.protocols import IndexedPackage, MetadataDependency
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def sbom(
-    site: Site, record: PublishedRecord, packages: Mapping[str, Package], providers: Mapping[str, str] | None = None
+    site: Site,
+    record: PublishedRecord,
+    packages: Mapping[str, IndexedPackage],
+    providers: Mapping[str, str] | None = None,
 ) -> bytes:
     """The bill of materials of a published package: UTF-8 JSON that ends in a newline.
 
@@ -69,7 +73,7 @@ def problems(content: bytes) -> tuple[str, ...]:
     return tuple(str(error.data.message)[:300] for error in found or ())
 
 
-def purl(vendor: str, package: Package, *, source: bool = False) -> PackageURL:
+def purl(vendor: str, package: IndexedPackage, *, source: bool = False) -> PackageURL:
     """A package's URL: ``pkg:rpm/almalinux/zlib@1.3-1.el10?arch=x86_64&upstream=zlib-1.3-1.el10.src.rpm``."""
     from packageurl import PackageURL
 
@@ -88,7 +92,9 @@ def namespace(vendor: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", vendor.lower()).strip("-") or "unknown"
 
 
-def _bill(site: Site, record: PublishedRecord, described: Mapping[str, Package], providers: Mapping[str, str]) -> Any:
+def _bill(
+    site: Site, record: PublishedRecord, described: Mapping[str, IndexedPackage], providers: Mapping[str, str]
+) -> Any:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -114,10 +120,13 @@ def _bill(site: Site, record: PublishedRecord, described: Mapping[str, Package],
     bill.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, f"{record.target}\n{record.snapshot}\n{key}")
     bill.register_dependency(whole, components.values())
     within = {
-        capability[0]: name
+        capability: name
         for name, package in sorted(described.items())
         if not name.endswith(".src.rpm")
-        for capability in (*package.provides, *((path + base,) for kind, path, base, *_ in package.files if not kind))
+        for capability in (
+            *(provided for provided, *_ in package.provides),
+            *(path + base for kind, path, base, _ in package.files if not kind),
+        )
     }
     for name, package in sorted(described.items()):
         if name.endswith(".src.rpm"):
@@ -130,7 +139,7 @@ def _depend(
     bill: Any,
     components: dict[str, Component],
     name: str,
-    package: Package,
+    package: IndexedPackage,
     within: Mapping[str, str],
     providers: Mapping[str, str],
 ) -> None:
@@ -161,7 +170,7 @@ def _depend(
     bill.register_dependency(components[name], on.values())
 
 
-def _component(vendor: str, package: Package, *, source: bool, room: int) -> Component:
+def _component(vendor: str, package: IndexedPackage, *, source: bool, room: int) -> Component:
     """A package, with its licence, its files and what it bundles.
 
     :param room: how many files it may list.
@@ -198,7 +207,7 @@ def _file(owner: str, path: str, digest: str) -> Component:
     return Component(type=ComponentType.FILE, name=_plain(path), hashes=hashes, bom_ref=f"{owner}#{_plain(path)}")
 
 
-def _bundled(owner: str, provides: Iterable[Sequence[Any]]) -> list[Component]:
+def _bundled(owner: str, provides: Iterable[MetadataDependency]) -> list[Component]:
     """What the package says it bundles: ``bundled(NAME) = VERSION``."""
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -230,7 +239,7 @@ def _properties(named: Mapping[str, str]) -> list[Any]:
     return [Property(name=f"rpm:{name}", value=_plain(value)) for name, value in named.items() if value]
 
 
-def _words(dependency: Sequence[Any]) -> str:
+def _words(dependency: MetadataDependency) -> str:
     """``libfoo >= 1:2-3``."""
     name, sign, epoch, version, release, *_ = dependency
     evr = f"{f'{epoch}:' if epoch and epoch != '0' else ''}{version or ''}{f'-{release}' if release else ''}"

@@ -13,8 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from config.models import Site
-from workers.repository.packages import is_debug, nevra_of
+from config.nevra import is_debug
+from workers.base.errors import CannotRun
+from workers.repository.packages import nevra_of
 from workers.repository.placement import published_repositories
+from workers.repository.protocols import IndexedPackage
 
 METADATA = "metadata"
 _INSTALL = ("BaseOS", "AppStream")
@@ -63,7 +66,7 @@ class ImageFile:
 
 
 def write(
-    tree: Path, site: Site, release: Release, indexes: Mapping[str, list[Any]], images: Iterable[ImageFile]
+    tree: Path, site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]], images: Iterable[ImageFile]
 ) -> list[Path]:
     """Write all metadata into a compose's tree; the CHECKSUM files that were written.
 
@@ -92,7 +95,7 @@ def _described(thing: Any, release: Release) -> Any:
     return thing
 
 
-def _composeinfo(site: Site, release: Release, indexes: Mapping[str, list[Any]]) -> Any:
+def _composeinfo(site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> Any:
     from productmd.composeinfo import ComposeInfo, Variant
 
     info = _described(ComposeInfo(), release)
@@ -114,7 +117,7 @@ def _composeinfo(site: Site, release: Release, indexes: Mapping[str, list[Any]])
     return info
 
 
-def _arches(site: Site, indexes: Mapping[str, list[Any]]) -> dict[str, list[str]]:
+def _arches(site: Site, indexes: Mapping[str, list[IndexedPackage]]) -> dict[str, list[str]]:
     """Repository → the architectures it is in the compose for."""
     found: dict[str, list[str]] = {}
     for target in site.targets:
@@ -124,11 +127,11 @@ def _arches(site: Site, indexes: Mapping[str, list[Any]]) -> dict[str, list[str]
     return found
 
 
-def _rpms(site: Site, release: Release, indexes: Mapping[str, list[Any]]) -> Any:
+def _rpms(site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> Any:
     from productmd.rpms import Rpms
 
     rpms, layout = _described(Rpms(), release), site.repositories.layout
-    sources = {
+    sources: dict[str, tuple[str, IndexedPackage | None]] = {
         PurePosixPath(package.location_href).name: (f"{folder}/{package.location_href}", package)
         for folder, packages in indexes.items()
         for package in packages
@@ -140,8 +143,8 @@ def _rpms(site: Site, release: Release, indexes: Mapping[str, list[Any]]) -> Any
                 folder = template.format(repository=repository, arch=arch)
                 for package in indexes.get(folder, ()):
                     # A source package that is not in the compose has no known epoch; 0 is what nearly all have.
-                    path, source = sources.get(package.rpm_sourcerpm, ("", None))
-                    of = _nevra(source) if source else _unepoched(package.rpm_sourcerpm)
+                    path, source = sources.get(file := _source_file(package), ("", None))
+                    of = _nevra(source) if source else _unepoched(file)
                     kind = "debug" if is_debug(package.name) else "binary"
                     rpms.add(repository, arch, _nevra(package), f"{folder}/{package.location_href}", None, kind, of)
                     if source:
@@ -149,9 +152,15 @@ def _rpms(site: Site, release: Release, indexes: Mapping[str, list[Any]]) -> Any
     return rpms
 
 
-def _nevra(package: Any) -> str:
+def _nevra(package: IndexedPackage) -> str:
     nevra = nevra_of(package)
     return f"{nevra.name}-{nevra.epoch or 0}:{nevra.version}-{nevra.release}.{nevra.arch}"
+
+
+def _source_file(package: IndexedPackage) -> str:
+    if not package.rpm_sourcerpm:
+        raise CannotRun(f"the index names no source package of {package.name}", "build it again and publish it")
+    return package.rpm_sourcerpm
 
 
 def _unepoched(file: str) -> str:
@@ -191,7 +200,7 @@ def _kind(path: PurePosixPath) -> tuple[str, str] | None:
     return next((kind for ending, kind in _KINDS.items() if path.name.endswith(ending)), None)
 
 
-def _treeinfos(tree: Path, site: Site, release: Release, indexes: Mapping[str, list[Any]]) -> None:
+def _treeinfos(tree: Path, site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> None:
     """.treeinfo of each tree an installer can be pointed at. It names no boot images: there are none in it."""
     from productmd.treeinfo import TreeInfo, Variant
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from config.models import Site
 from workers.base.errors import CannotRun
@@ -19,6 +19,7 @@ from workers.base.files import flush
 from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
+from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
 
 IMAGES = ("isos", "live", "cloud")
@@ -78,9 +79,10 @@ def content_of(snapshot: Snapshot) -> Content:
 
 def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[ImageFile]:
     """The images there are, by path. One that is the same file as in the last compose is not read again."""
+    if folder is None:
+        return
     known: Mapping[str, ImageFile] = {file.path: file for file in (before.images if before else ())}
-    for kind in IMAGES if folder else ():
-        assert folder is not None  # noqa: S101
+    for kind in IMAGES:
         for path in sorted((folder / kind).rglob("*")):
             relative = path.relative_to(folder)
             if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in relative.parts):
@@ -127,9 +129,9 @@ class ComposeTree:
             tree = partial / self.site.repositories.layout.root
             tree.mkdir(parents=True)
             indexes = {view.folder: self._link_repository(view, tree / view.folder) for view in content.repositories}
-            for file in files:
-                assert images is not None  # noqa: S101 - they are from there
-                _link(images / file.path, tree / file.path)
+            if images is not None:
+                for file in files:
+                    _link(images / file.path, tree / file.path)
             for checksums in compose_metadata.write(tree, self.site, release, indexes, files):
                 if sign:
                     sign(checksums)
@@ -152,7 +154,7 @@ class ComposeTree:
             raise
         return record
 
-    def _link_repository(self, view: RepositoryView, into: Path) -> list[Any]:
+    def _link_repository(self, view: RepositoryView, into: Path) -> list[IndexedPackage]:
         """Link the index and all it names; its packages."""
         import createrepo_c
 
@@ -194,10 +196,10 @@ class ComposeTree:
             os.utime(into, (self.release.made, self.release.made))
 
 
-def _packages(primary: Path) -> list[Any]:
+def _packages(primary: Path) -> list[IndexedPackage]:
     import createrepo_c
 
-    packages: list[Any] = []
+    packages: list[IndexedPackage] = []
     createrepo_c.xml_parse_primary(str(primary), pkgcb=packages.append, do_files=False)
     return packages
 

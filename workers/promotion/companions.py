@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.base.files import flush
 from workers.metadata.changelog import changelog, newer
 from workers.metadata.documents import documents, home
@@ -16,8 +16,8 @@ from workers.metadata.errata import erratum, to_xml, updated_files
 from workers.metadata.evidence import evidence_at
 from workers.promotion.unit import Signed
 from workers.repository import index
-from workers.repository.packages import Package as Header
 from workers.repository.packages import is_installed, nevra_of_file
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft
 from workers.repository.tables import File
@@ -37,7 +37,7 @@ class Companions:
         self,
         draft: Draft,
         target: Target,
-        package: Package,
+        package: SourcePackage,
         record: PublishedRecord,
         signed: Mapping[str, Signed],
         old: PublishedRecord | None,
@@ -92,7 +92,7 @@ def tell_update(
     draft: Draft,
     target: Target,
     record: PublishedRecord,
-    headers: Mapping[str, Header],
+    headers: Mapping[str, IndexedPackage],
     old: PublishedRecord | None,
 ) -> None:
     """Say what a package's update is to those who have the old version.

@@ -25,7 +25,7 @@ from workers.promotion.gate.evaluate import rules_of
 from workers.promotion.gate.override import NONE, Overrides, overrides_of
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.promotion.gate.targets import WAITING, lacking
-from workers.promotion.gate.world import before, situation_of_waiting
+from workers.promotion.gate.world import situation_of_waiting, stage_before
 from workers.promotion.unit import places_given_up
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
@@ -72,7 +72,7 @@ class _Promotion:
 
     def __init__(self, site: Site, state: Path, stage: Stage, snapshots: Snapshots) -> None:
         self._site, self._state, self._stage, self._snapshots = site, state, stage, snapshots
-        self._previous = before(site, stage)
+        self._previous = stage_before(site, stage)
         self._situation = situation_of_waiting(site, state, stage)
 
     def of_set(self, packages: Sequence[str], overrides: Overrides) -> PromoteResult:
@@ -141,7 +141,6 @@ class _Promotion:
         """What the stage has of packages of which nothing waits."""
         records = [record for name in packages for record in self._records(name)]
         if missing := [name for name in packages if name not in {record.package for record in records}]:
-            assert self._previous is not None  # noqa: S101 - a situation was made of what waits there
             raise CannotRun(
                 f"nothing of {', '.join(missing)} waits in {self._previous.name} for {self._stage.name}",
                 f"kitten publish --stage {self._previous.name} puts a build there",
@@ -156,7 +155,7 @@ class _Promotion:
 
     def _result(self, asked: Sequence[str], waits: Sequence[str], refused: Sequence[RuleVerdict]) -> PromoteResult:
         """Nothing passed."""
-        previous = self._previous.name if self._previous else ""
+        previous = self._previous.name
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         said = f"nothing waits in {previous} for {self._stage.name}"
         if refused:
@@ -178,7 +177,6 @@ class _Promotion:
 
     def _shown(self, asked: Sequence[str], passed: Situation, result: GateResult) -> PromoteResult:
         """Publish what passed, by one switch."""
-        assert self._previous is not None  # noqa: S101 - it came from there
         source = snapshots_of(self._site, self._state, self._previous)
         names = {p.nevr for p in passed.passing}
         targets = {p.target.name for p in passed.passing}
@@ -230,10 +228,9 @@ class _Taking:
 
     def passing(self, passing: Passing, rules: Sequence[str], result: GateResult) -> None:
         """Take a package on one target."""
-        assert passing.record is not None  # noqa: S101 - it lies in a stage
         overrides = overrides_of(result, passing)
         held = tuple(rule for rule in rules if rule not in {override.rule for override in overrides})
-        record = self._take(passing.record, held).model_copy(update={"overrides": overrides})
+        record = self._take(passing.waiting, held).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
         headers = {
             file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)

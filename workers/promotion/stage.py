@@ -28,7 +28,8 @@ from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package, check, is_debug_file, nevra_of, nevra_of_file
+from workers.repository.packages import check, is_debug_file, nevra_of, nevra_of_file
+from workers.repository.protocols import IndexedPackage
 from workers.repository.tables import File
 from workers.results import Artifact, BuildResult, StageResult
 
@@ -188,7 +189,7 @@ def _replace(
     flush(repodata)
 
 
-def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> Package:
+def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> IndexedPackage:
     """Bring a package here, if it is not, and hold it against what the build and its header say."""
     href = f"packages/{artifact.sha256}/{artifact.name}"
     path = repository / href

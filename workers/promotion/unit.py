@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
+from workers.artifacts.artifact_store import sha256
 from workers.artifacts.builds import Build
 from workers.base.errors import CannotRun
+from workers.formats.rpm_file import header_of
 from workers.promotion.pool import Fetch
 from workers.repository import index
-from workers.repository.packages import Package as Header
 from workers.repository.packages import check, check_header, nevra_of
 from workers.repository.placement import BASE, Place, place, place_in
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Draft, utc
 from workers.results import Artifact
@@ -39,7 +41,7 @@ class Unit:
         return {artifact.name: artifact.sha256 for artifact in self.files.values()}
 
 
-def unit_of(site: Site, package: Package, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
+def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
     """A build's packages and its source package, those of unpublished repositories left out.
 
     What its ``fetch`` brings was held against build.json and the target: nothing else is ever signed.
@@ -75,8 +77,7 @@ def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
         raise CannotRun(f"there is no {rpm}", f"kitten sandbox --base-rpm {target.name}")
     if BASE not in (repository.name for repository in site.repositories.repositories):
         raise CannotRun(f"{rpm.name} has no place: the site has no repository {BASE}", "leave out --base-rpm")
-    header = index.describe(rpm, rpm.name)
-    nevra, checksum = nevra_of(header), header.pkgId
+    nevra, checksum = header_of(rpm).nevra, sha256(rpm)
     folder = site.repositories.layout.packages.format(repository=BASE, arch=target.rpm_arch)
     artifact = Artifact(name=nevra.file, url=str(rpm.absolute()), sha256=checksum, size=rpm.stat().st_size)
 
@@ -92,7 +93,7 @@ class Signed:
     """A package as users will have it, read once for all that ask of it."""
 
     path: Path
-    header: Header
+    header: IndexedPackage
     """As createrepo_c reads it: with the checksum of the file, and its place in its repository."""
 
 

@@ -8,28 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from workers.artifacts.artifact_store import sha256
 from workers.base.errors import CannotRun, CheckFailed
-
-_LEAD = b"\xed\xab\xee\xdb"  # rpm's file format, rpmlead.h
-
-
-@dataclass(frozen=True)
-class Dependency:
-    """``zlib-devel >= 1.3``, or a rich dependency (``(a or b)``) with nothing but a name."""
-
-    name: str
-    relation: str = ""
-    evr: str = ""
-
-    def __str__(self) -> str:
-        signs = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
-        return f"{self.name} {signs[self.relation]} {self.evr}" if self.relation else self.name
+from workers.formats.rpm_file import header_of
+from workers.formats.rpm_header import Dependency, RpmHeader
+from workers.repository.protocols import IndexedPackage, MetadataDependency, Pool, PoolDependency, PoolRepository
 
 
 @dataclass(frozen=True)
-class Package:
+class Solvable:
     """An RPM as resolving sees it."""
 
     name: str
@@ -43,7 +31,7 @@ class Package:
     obsoletes: tuple[Dependency, ...] = ()
     files: tuple[str, ...] = ()
     source: str = ""
-    """File name of the source package it was built from."""
+    """Name of the source package it was built from."""
     installed_bytes: int = 0
 
     @property
@@ -52,29 +40,47 @@ class Package:
         return f"{self.name}-{self.evr}.{self.arch}"
 
 
-def read_package(path: Path) -> Package:
+def read_solvable(path: Path) -> Solvable:
     """Read an RPM's header (and checksum).
 
     :raises CannotRun: when the file is no RPM.
     """
-    with path.open("rb") as stream:
-        if stream.read(4) != _LEAD:
-            raise CannotRun(f"{path} is not an RPM", "give a file that rpmbuild wrote")
-    import createrepo_c
+    return solvable_of(path, header_of(path))
 
+
+def solvable_of(path: Path, header: RpmHeader) -> Solvable:
+    """A package as resolving sees it, of a header that was read.
+
+    :raises CannotRun: when the header has text that libsolv does not take.
+    """
+    dependencies = (*header.provides, *header.requires, *header.conflicts, *header.obsoletes)
     try:
-        return _package(createrepo_c.package_from_rpm(str(path), changelog_limit=0), path)
-    except Exception as error:
-        raise CannotRun(f"{path} is damaged: {error}", "make it again") from None
+        "".join((str(header.nevra), header.source, *map(str, dependencies), *header.files)).encode()
+    except UnicodeEncodeError:
+        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "correct its spec") from None
+    return Solvable(
+        header.name,
+        header.nevra.evr,
+        header.arch,
+        path,
+        sha256(path),
+        header.provides,
+        header.requires,
+        header.conflicts,
+        header.obsoletes,
+        header.files,
+        header.source,
+        header.installed_bytes,
+    )
 
 
-def read_repository(folder: Path) -> list[Package]:
+def read_repository(folder: Path) -> list[Solvable]:
     """The packages of a repository: of its index, or of the folder where there is no index yet.
 
     :raises CannotRun: when the index cannot be read.
     """
     if not (folder / "repodata/repomd.xml").is_file():
-        return [read_package(path) for path in sorted(folder.glob("*.rpm"))]
+        return [read_solvable(path) for path in sorted(folder.glob("*.rpm"))]
     import createrepo_c
 
     try:
@@ -84,11 +90,11 @@ def read_repository(folder: Path) -> list[Package]:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
 
-def _package(found: Any, path: Path) -> Package:
-    def dependencies(tuples: Iterable[tuple[Any, ...]]) -> tuple[Dependency, ...]:
+def _package(found: IndexedPackage, path: Path) -> Solvable:
+    def dependencies(tuples: Iterable[MetadataDependency]) -> tuple[Dependency, ...]:
         return tuple(Dependency(t[0], t[1] or "", _evr(t[2], t[3], t[4]) if t[1] else "") for t in tuples)
 
-    return Package(
+    return Solvable(
         found.name,
         _evr(found.epoch, found.version, found.release),
         found.arch,
@@ -99,7 +105,7 @@ def _package(found: Any, path: Path) -> Package:
         dependencies(found.conflicts),
         dependencies(found.obsoletes),
         tuple(f"{file[1]}{file[2]}" for file in found.files),
-        found.rpm_sourcerpm or "",
+        (found.rpm_sourcerpm or "").rsplit("-", 2)[0],
         found.size_installed or 0,
     )
 
@@ -110,8 +116,8 @@ def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
 
 
 def resolve(
-    what: str, requires: Sequence[Dependency], base: Package, staged: Sequence[Package], arch: str
-) -> list[Package]:
+    what: str, requires: Sequence[Dependency], base: Solvable, staged: Sequence[Solvable], arch: str
+) -> list[Solvable]:
     """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
 
     :param what: whose dependencies these are, for the message.
@@ -121,7 +127,7 @@ def resolve(
     """
     import solv
 
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     installed, available = pool.add_repo("sandbox-base"), pool.add_repo("buildroot")
     pool.installed = installed
@@ -141,7 +147,7 @@ def resolve(
     return sorted((by_id[s.id] for s in solver.transaction().newsolvables()), key=lambda package: package.name)
 
 
-def add(pool: Any, repository: Any, package: Package) -> int:
+def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
     """Add a package to a repository of libsolv's pool; its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
@@ -160,7 +166,7 @@ def add(pool: Any, repository: Any, package: Package) -> int:
     return identity
 
 
-def dep(pool: Any, dependency: Dependency) -> Any:
+def dep(pool: Pool, dependency: Dependency) -> PoolDependency:
     """A dependency as libsolv's pool knows it."""
     import solv
 

@@ -5,6 +5,7 @@ dnf and ``rpm --root`` must be root: where this process is not, they are in a us
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from config.models import Site, Target
 from workers.base import namespace
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.errors import CannotRun, CheckFailed, MalformedError
 from workers.base.run import require, run
+from workers.formats.rpm_header import read_header
 from workers.repository.placement import published_repositories
 from workers.repository.snapshot import Snapshots
 from workers.repository.state import named_stage, snapshots_of
@@ -235,22 +237,15 @@ class _Root:
         from config.nevra import Nevra
 
         name = Nevra.parse(package).file
-        query = [
-            "rpm",
-            "--query",
-            "--package",
-            "--nosignature",
-            "--queryformat",
-            "[%{FILEUSERNAME}\n%{FILEGROUPNAME}\n]",
-        ]
         found: set[str] = set()
         for source in self._sources:
             for file in source.folder.rglob(name):
-                found |= set(run([*query, file], env=self._environment, check=False).output.splitlines())
+                with contextlib.suppress(MalformedError):  # which is why dnf does not unpack it
+                    found |= read_header(file).owners
         return sorted(found - {"root"})
 
     def installed(self) -> tuple[str, ...]:
-        """NEVRAs in the root, sorted."""
+        """NEVRAs in the root, sorted, as its rpm database has them: no package file is read here."""
         query: list[str | Path] = [
             *namespace.as_root(),
             "rpm",

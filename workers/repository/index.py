@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.frames import compressed
-from workers.repository.packages import Package, nevra_of, source_of
+from workers.repository.packages import nevra_of, source_of
+from workers.repository.protocols import IndexedPackage
 from workers.repository.tables import KINDS, File, Frame, Metadata
 
 _BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
@@ -39,8 +39,11 @@ _ROOTS = {
 }
 
 
-def describe(rpm: Path, href: str) -> Package:
+def describe(rpm: Path, href: str) -> IndexedPackage:
     """Metadata of one package file; ``pkgId`` is the SHA-256 of its content.
+
+    createrepo_c reads the header itself, besides our own reader: the bytes of an index are what it writes of what it read.
+    So what is checked before a package is signed is this, which clients resolve with.
 
     :param href: where the package lies, relative to its repository.
     :raises CannotRun: when it is no RPM package.
@@ -48,7 +51,7 @@ def describe(rpm: Path, href: str) -> Package:
     import createrepo_c
 
     try:
-        package = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
+        package: IndexedPackage = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
         for said in _SAID:  # text is decoded when it is asked for
             getattr(package, said)
     except UnicodeDecodeError:
@@ -59,7 +62,7 @@ def describe(rpm: Path, href: str) -> Package:
     return package
 
 
-def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
+def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
     """A described package as the catalogue keeps it.
 
     :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
@@ -80,17 +83,17 @@ def kept(repository: str, package: Package, unsigned_sha256: str = "") -> File:
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
-def recalled(metadata: Metadata) -> Package:
+def recalled(metadata: Metadata) -> IndexedPackage:
     """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
     import createrepo_c as c
 
-    package = c.Package()
+    package: IndexedPackage = c.Package()
     c.xml_parse_primary_snippet(metadata.xml[KINDS.index("primary")], newpkgcb=lambda *_: package, do_files=False)
     c.xml_parse_other_snippet(metadata.xml[KINDS.index("other")], newpkgcb=lambda *_: package)
     return package
 
 
-def load(repository: Path) -> list[Package]:
+def load(repository: Path) -> list[IndexedPackage]:
     """The packages a repository folder's index names; none when it has no index yet."""
     import createrepo_c
 
@@ -193,7 +196,7 @@ def _data(folder: Path, name: str, content: bytes) -> _Data:
     return _Data(path.name, checksum, opened.hexdigest(), len(content), size_open)
 
 
-def _record(kind: str, data: _Data, now: int) -> Any:
+def _record(kind: str, data: _Data, now: int) -> object:
     import createrepo_c
 
     record = createrepo_c.RepomdRecord(kind, None)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from config.nevra import Nevra
+from config.nevra import Nevra, is_debug
 from workers.base.errors import CannotRun
 from workers.formats.rpm_file import require_paths
+from workers.repository.protocols import IndexedPackage
 
 if TYPE_CHECKING:
     from config.models import Target
     from workers.results import Artifact
 
-Package = Any  # createrepo_c.Package: the library carries no types
-
-_DEBUG = re.compile(r"-debug(info|source)$")
-
-
-def is_debug(binary: str) -> bool:
-    """Whether a binary package's name is that of a debuginfo or debugsource package."""
-    return _DEBUG.search(binary) is not None
-
 
 def is_debug_file(name: str) -> bool:
-    """The same of a package's file name."""
+    """Whether a package of that file name has debug data or sources alone."""
     return is_debug(nevra_of_file(name).name)
 
 
@@ -44,12 +35,12 @@ def nevra_of_file(name: str) -> Nevra:
         raise CannotRun(f"build.json: {error}", "build the package again") from None
 
 
-def nevra_of(package: Package) -> Nevra:
+def nevra_of(package: IndexedPackage) -> Nevra:
     """NEVRA in a package's header; ``src`` is the architecture of a source package."""
     return Nevra(package.name, int(package.epoch or 0), package.version, package.release, package.arch)
 
 
-def source_of(package: Package) -> str:
+def source_of(package: IndexedPackage) -> str:
     """Name of the source package a binary package was made from; its own where it does not say.
 
     :raises CannotRun: when what it says is no source package.
@@ -62,7 +53,7 @@ def source_of(package: Package) -> str:
         raise CannotRun(what, "build it again") from None
 
 
-def check(package: Package, artifact: Artifact, target: Target) -> Nevra:
+def check(package: IndexedPackage, artifact: Artifact, target: Target) -> Nevra:
     """Hold a package against build.json and the target; its NEVRA if all agree.
 
     :raises CannotRun: when its checksum, its file name or its architecture is another one.
@@ -75,7 +66,7 @@ def check(package: Package, artifact: Artifact, target: Target) -> Nevra:
     return check_header(package, artifact.name, target)
 
 
-def check_header(package: Package, file: str, target: Target) -> Nevra:
+def check_header(package: IndexedPackage, file: str, target: Target) -> Nevra:
     """Hold a package's header against its file name and the target; its NEVRA if all agree.
 
     :raises CannotRun: when they differ, or a path in it leads elsewhere.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from config.models import Package, Repository, Site, Target
+from config.models import Repository, Site, SourcePackage, Target
+from config.nevra import is_debug
 from config.placement import decide, hint
 from workers.base.errors import CannotRun
-from workers.repository.packages import is_debug, nevra_of_file
+from workers.repository.packages import nevra_of_file
 from workers.repository.records import PublishedRecord
 
 BASE = "sandbox-base"
@@ -26,7 +27,7 @@ class Place:
 
 
 def place(
-    site: Site, package: Package, target: Target, file: str, published: Mapping[str, str] | None = None
+    site: Site, package: SourcePackage, target: Target, file: str, published: Mapping[str, str] | None = None
 ) -> Place | None:
     """Place one file of a package; None where its repository is not published (``devel``).
 
@@ -95,7 +96,7 @@ def published_repositories(site: Site, target: Target) -> tuple[Repository, ...]
     return tuple(r for r in site.repositories.repositories if r.published and _exists_for(r, target))
 
 
-def _repository(site: Site, name: str, package: Package, target: Target) -> Repository:
+def _repository(site: Site, name: str, package: SourcePackage, target: Target) -> Repository:
     for repository in site.repositories.repositories:
         if repository.name == name:
             if _exists_for(repository, target):

@@ -10,13 +10,14 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 from xml.sax.saxutils import unescape
 
 from workers.base.errors import CannotRun
+from workers.repository.protocols import Pool, PoolRepository
 
 MOST = 4 << 30
 """Bytes of one uncompressed file: ten times the file lists of a whole Enterprise Linux."""
@@ -57,11 +58,12 @@ def plain(source: bytes | Path) -> bytes:
 
     try:
         with contextlib.ExitStack() as open_files:
-            stream: Any = open_files.enter_context(source.open("rb"))
+            file = open_files.enter_context(source.open("rb"))
+            stream: io.BufferedIOBase | IO[bytes] = file
             if source.suffix == ".gz":
-                stream = open_files.enter_context(gzip.open(stream))
+                stream = open_files.enter_context(gzip.open(file))
             elif source.suffix == ".zst":
-                stream = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+                stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
             content: bytes = stream.read(MOST + 1)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise CannotRun(f"{source} is no readable metadata: {error}", "write the repository's index anew") from None
@@ -133,7 +135,7 @@ def replaced(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repo
     return Repositories((*staying, *(element for each in fresh.values() for element in each)), before.filelists)
 
 
-def load(pool: Any, name: str, packages: Iterable[bytes]) -> Any:
+def load(pool: Pool, name: str, packages: Iterable[bytes]) -> PoolRepository:
     """A repository of libsolv's pool with these packages.
 
     :raises CannotRun: when an element is not XML.
@@ -147,7 +149,7 @@ def load(pool: Any, name: str, packages: Iterable[bytes]) -> Any:
     return repository
 
 
-def add_filelists(repository: Any, files: Iterable[bytes | Path]) -> None:
+def add_filelists(repository: PoolRepository, files: Iterable[bytes | Path]) -> None:
     """Let the packages of a repository have all their files, not only those that primary.xml names."""
     import solv
 
@@ -156,7 +158,7 @@ def add_filelists(repository: Any, files: Iterable[bytes | Path]) -> None:
         _feed(content, lambda stream: repository.add_rpmmd(stream, None, solv.Repo.REPO_EXTEND_SOLVABLES))
 
 
-def _feed(content: bytes, read: Any) -> bool:
+def _feed(content: bytes, read: Callable[[object], bool]) -> bool:
     """Hand bytes to a reader of libsolv, which takes file handles only and no zstd."""
     import solv
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a build will be made of, known before it starts."""
 
-    packages: tuple[Package, ...]
+    packages: tuple[Solvable, ...]
     """Installed in the buildroot on top of the tree or chroot, as far as the backend decides that itself."""
     tools: str
     """Identity of the tree or chroot."""
@@ -36,14 +36,14 @@ class Built:
 class Backend(Protocol):
     """A way to make RPMs of an SRPM, for one site and target."""
 
-    def plan(self, srpm: Package) -> Plan:
+    def plan(self, srpm: Solvable) -> Plan:
         """Decide what the build is made of.
 
         :raises CheckFailed: when the BuildRequires cannot be met.
         :raises CannotRun: when this host cannot build for the target.
         """
 
-    def build(self, srpm: Package, plan: Plan, into: Path) -> Built:
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:
         """Build in, and leave RPMs and logs in, the empty folder ``into``; echo the log as it comes.
 
         :raises CannotRun: when this host cannot build for the target.

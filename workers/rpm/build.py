@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.identity import identity_of
-from config.models import Package as Configured
-from config.models import Site, Target
+from config.models import Site, SourcePackage, Target
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
+from workers.formats.rpm_file import header_of
 from workers.repository import buildroot
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 from workers.results import Artifact, BuildResult, SourceResult
 from workers.rpm.backend import Backend, Built, Plan
 
@@ -38,7 +38,7 @@ class Order:
 class _Input:
     """The SRPM on this host, and where it came from."""
 
-    package: Package
+    package: Solvable
     artifact: Artifact
     folder: str = ""
     source: SourceResult | None = None
@@ -121,16 +121,14 @@ def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
 
 def _input(order: Order) -> _Input:
     if order.source:
-        folder, source = artifact_store.source_at(order.source, order.state)
-        assert source.srpm is not None  # noqa: S101 - source_at refuses that
-        path = artifact_store.fetch(folder, source.srpm)
-        return _Input(buildroot.read_package(path), source.srpm, folder, source)
+        folder, source, srpm = artifact_store.source_at(order.source, order.state)
+        return _Input(buildroot.read_solvable(artifact_store.fetch(folder, srpm)), srpm, folder, source)
     path = artifact_store.fetch_url(order.srpm)
-    package = buildroot.read_package(path)
+    package = buildroot.read_solvable(path)
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
 
 
-def _configured(order: Order, given: _Input) -> Configured:
+def _configured(order: Order, given: _Input) -> SourcePackage:
     if not given.artifact.name.endswith(".src.rpm"):
         raise CannotRun(f"{given.artifact.name} is not a source package", "give a .src.rpm")
     try:
@@ -148,7 +146,7 @@ def _made(
     order: Order,
     backend: Backend,
     given: _Input,
-    configured: Configured,
+    configured: SourcePackage,
     plan: Plan,
     known: BuildResult,
     url: str,
@@ -159,7 +157,9 @@ def _made(
         built = backend.build(given.package, plan, partial)
     except CheckFailed as error:
         built = Built(logs=tuple(partial.glob("*.log")), cause=str(error))
-    cause = built.cause or _stray(configured, [path.name for path in built.rpms], [_name(path) for path in built.rpms])
+    cause = built.cause or _stray(
+        configured, [path.name for path in built.rpms], [header_of(path).name for path in built.rpms]
+    )
     if cause:
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
         for path in built.rpms:
@@ -182,19 +182,14 @@ def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
     return BuildResult.model_validate(known.model_dump() | {"seconds": time.monotonic() - began} | more)
 
 
-def _name(path: Path) -> str:
-    return buildroot.read_package(path).name
-
-
-def _stray(configured: Configured, files: list[str], names: list[str]) -> str:
+def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str:
     """What came out and should not have, or should have and did not; empty where it is what the configuration says."""
     if not configured.binaries:
         return "" if files else "rpmbuild made no package"
     expected = set(configured.binaries)
-    debug = {f"{configured.name}-debugsource", *(f"{name}-debuginfo" for name in (*expected, configured.name))}
     if missing := sorted(expected.difference(names)):
         return f"rpmbuild made no {', '.join(missing)} (packages/{configured.name}.yaml lists it)"
-    if stray := sorted(set(names) - expected - debug):
+    if stray := configured.strays(names):
         return f"rpmbuild made {', '.join(stray)}, which packages/{configured.name}.yaml does not list"
     return "" if files else "rpmbuild made no package"
 

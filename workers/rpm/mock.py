@@ -17,7 +17,7 @@ from workers.artifacts import artifact_store
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.base.run import CommandFailed, require, run
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 from workers.rpm import logs
 from workers.rpm.backend import Built, Plan
 
@@ -127,7 +127,7 @@ class Mock:
         indexed = (self.staged / "repodata/repomd.xml").is_file()
         return configuration(self.site, self.target, self.staged if indexed else None)
 
-    def plan(self, srpm: Package) -> Plan:  # noqa: ARG002 - mock resolves BuildRequires itself, when it fills the chroot
+    def plan(self, srpm: Solvable) -> Plan:  # noqa: ARG002 - mock resolves BuildRequires itself, when it fills the chroot
         """Name what is known before mock runs: mock itself, its configuration, the index of what is staged."""
         mock = _mock()
         base = _CONFIGURATIONS / f"{self.target.mock.config}.cfg"
@@ -147,7 +147,7 @@ class Mock:
         }
         return Plan((), inputs["configuration"], tuple(sorted(inputs.items())))
 
-    def build(self, srpm: Package, plan: Plan, into: Path) -> Built:  # noqa: ARG002 - the plan is in the configuration
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:  # noqa: ARG002 - the plan is in the configuration
         """Run mock; keep its packages and logs."""
         minutes = self.site.build.timeout_minutes
         results = into / "mock"

@@ -10,7 +10,7 @@ from config.models import Site, Target
 from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import CommandFailed
 from workers.repository import buildroot
-from workers.repository.buildroot import Package
+from workers.repository.buildroot import Solvable
 from workers.rpm import logs
 from workers.rpm.backend import Built, Plan
 from workers.sandbox import base_package, bubblewrap
@@ -32,15 +32,15 @@ class Sandbox:
         self.target = target
         self.staged = staged
 
-    def plan(self, srpm: Package) -> Plan:
+    def plan(self, srpm: Solvable) -> Plan:
         """Resolve BuildRequires against sandbox-base and what the target has staged."""
         made = target_tree(self.site, self.target)
-        stands = buildroot.read_package(base_package.sandbox_base(self.site, self.target))
+        stands = buildroot.read_solvable(base_package.sandbox_base(self.site, self.target))
         staged = buildroot.read_repository(self.staged) if srpm.requires else []
         packages = buildroot.resolve(srpm.name, srpm.requires, stands, staged, self.target.rpm_arch)
         return Plan(tuple(packages), made.identity, (("backend", "sandbox"), ("recipe", str(RECIPE))))
 
-    def build(self, srpm: Package, plan: Plan, into: Path) -> Built:
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:
         """Install the plan's packages over the tree, run rpmbuild, keep what it made."""
         made = target_tree(self.site, self.target)
         log = into / "build.log"

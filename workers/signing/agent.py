@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, CommandFailed, Completed, require, run, started
+from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, started
 
 _LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long we wait for an agent that was asked to end
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes
@@ -50,8 +50,7 @@ def agent(home: Path) -> Iterator[Path]:
     words += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
     # What the agent says goes elsewhere: in one pipe its words and "ready" could end up in one line.
     with tempfile.TemporaryFile() as words_of_agent, started(words, stdout=PIPE, stderr=words_of_agent) as process:
-        assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
-        if process.stdout.readline() != b"ready\n":
+        if pipe_of(process.stdout).readline() != b"ready\n":
             words_of_agent.seek(0)
             said = words_of_agent.read().decode(errors="replace").strip().splitlines()
             raise CannotRun(f"gpg-agent did not start: {said[-1] if said else 'it said nothing'}", f"see {home}")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.models import Signing
+from config.models import Secret, Signing
 from workers.base.cache import locked
 from workers.base.errors import CannotRun
 from workers.base.files import flush
@@ -51,14 +51,13 @@ def kept_home(home: Path, owner: str, *, make: bool = True) -> Iterator[tuple[Pa
 
 
 @contextlib.contextmanager
-def imported(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
-    """A home in memory with the secret key of ``signing.secret``."""
+def imported(secret: Secret, state: Path) -> Iterator[tuple[Path, Path]]:
+    """A home in memory with the secret key that ``signing.secret`` names."""
     require("gpg", "gnupg")
-    assert signing.secret is not None  # noqa: S101 - the caller looked
-    secret = secrets.read(signing.secret, state, "the signing key")
+    content = secrets.read(secret, state, "the signing key")
     with home_in_memory() as home, agent(home) as listening:
         file = home / "secret"
-        file.write_bytes(secret)
+        file.write_bytes(content)
         try:
             gpg(home, "--import", file)
         except CannotRun:
@@ -81,7 +80,8 @@ def token(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
     if not module.is_file():
         raise CannotRun(f"there is no PKCS#11 library {module}", "install it, or set module in signing.yaml")
     daemon = require("gnupg-pkcs11-scd", "gnupg-pkcs11-scd")
-    assert signing.passphrase is not None  # noqa: S101 - config.checks refuses a token without
+    if signing.passphrase is None:
+        raise CannotRun("the token has no PIN", "set passphrase in signing.yaml")
     pin = secrets.read(signing.passphrase, state, "the token's PIN").strip()
     with home_in_memory() as home:
         _prepare_token(home, daemon, module, pin)

@@ -143,7 +143,7 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
             if signing.backend == "pkcs11":
                 home, listening = stack.enter_context(backends.token(signing, state))
             elif signing.secret:
-                home, listening = stack.enter_context(backends.imported(signing, state))
+                home, listening = stack.enter_context(backends.imported(signing.secret, state))
             else:
                 kept = backends.kept_home(state / signing.home, owner, make=signing.key is None)
                 home, listening = stack.enter_context(kept)
@@ -152,7 +152,8 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
             for public in signing.public_keys:
                 backends.import_public(home, public)
         fingerprint = signing.key if signing.backend == "command" else _secret_of(home, signing)
-        assert fingerprint is not None  # noqa: S101 - config.checks refuses command without a key
+        if fingerprint is None:
+            raise CannotRun("backend command signs with a key that it does not name", "set key in signing.yaml")
         require_usable(keys_of(home), fingerprint, signing.earlier)
         if signing.backend == "gpg" and signing.passphrase:
             backends.unlock(home, listening, secrets.read(signing.passphrase, state, "the passphrase"))

@@ -71,8 +71,8 @@ def source(
     if json_file is not None:
         result.write(json_file)
     click.echo(f"{result.summary}{' (reused)' if result.reused else ''}")
-    assert result.srpm is not None  # noqa: S101 - a source that held has one
-    click.echo(f"  {result.srpm.url}")
+    if result.srpm is not None:
+        click.echo(f"  {result.srpm.url}")
 
 
 @click.group(name="dist-git")

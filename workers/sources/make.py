@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.identity import identity_of
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CheckFailed
@@ -24,7 +24,7 @@ class Request:
     """What is asked for."""
 
     site: Site
-    package: Package
+    package: SourcePackage
     state: Path
     yaml: str
     """The package's file in the configuration, for messages."""

@@ -13,30 +13,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
+from config.nevra import is_debug
 from config.placement import decide, hint
 from workers.base.errors import CheckFailed
 from workers.base.run import CommandFailed
+from workers.formats import rpm_file
 
-RECIPE = 2
+RECIPE = 3
 """Part of each source's key: counted up whenever what is made here changes for the same input."""
 SECONDS = 180.0  # s for rpm to read a spec and pack its sources
 
 _CHANGELOG_ENTRY = re.compile(r"^\*\s+\w{3}\s+(\w{3})\s+(\d{1,2})\s+(\d{4})\b", re.MULTILINE)
-_DEBUG = re.compile(r"-debug(info|source)$")
 
-# One call of the sandbox for all questions. Each answer is a file, so that no warning is taken for one.
+# The answer is a file, so that no warning is taken for one. Which packages a spec makes, rpm alone knows.
 _SCRIPT = """
 set -eu
 rpmspec --target "$2" -q --builtrpms --queryformat '%{name}\\n' "SPECS/$1" >answers/binaries
 rpmbuild --target "$2" -bs "SPECS/$1"
-rpm -qp --queryformat '%{nevr}\\n%{name}\\n' SRPMS/*.src.rpm >answers/name
-rpm -qp --requires SRPMS/*.src.rpm >answers/requires
 """
 
 
 @dataclass(frozen=True)
-class SourcePackage:
+class Srpm:
     """A source package, and what its spec says."""
 
     path: Path
@@ -66,7 +65,7 @@ def changelog_seconds(spec: str) -> int | None:
     return calendar.timegm((int(match[3]), months.index(match[1]), int(match[2]), 12, 0, 0))
 
 
-def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> SourcePackage:
+def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> Srpm:
     """Pack the spec of ``folder``, the files beside it and those of ``tarballs``.
 
     A spec is read once, as the package's first target sees it: BuildRequires and packages under %ifarch follow from that.
@@ -95,16 +94,17 @@ def make(site: Site, package: Package, folder: Path, tarballs: Path, scratch: Pa
             f"rpm did not end within {SECONDS:.0f} s" if error.timed_out else first_error(error.done.output, spec.name)
         )
         raise CheckFailed(what) from None
-    nevr, name = (scratch / "answers" / "name").read_text().split()
-    if name != package.name:
-        raise CheckFailed(f"{spec.name} names its package {name}; the repository is {package.name}'s")
-    required = (scratch / "answers" / "requires").read_text().splitlines()
+    path = next((scratch / "SRPMS").glob("*.src.rpm"))
+    rpm_file.look(path)
+    header = rpm_file.header_of(path)
+    if header.name != package.name:
+        raise CheckFailed(f"{spec.name} names its package {header.name}; the repository is {package.name}'s")
     binaries = (scratch / "answers" / "binaries").read_text().split()
-    return SourcePackage(
-        next((scratch / "SRPMS").glob("*.src.rpm")),
-        nevr,
-        tuple(sorted({line.strip() for line in required if line.strip() and not line.startswith("rpmlib(")})),
-        tuple(sorted({name for name in binaries if not _DEBUG.search(name)})),
+    return Srpm(
+        path,
+        f"{header.name}-{header.nevra.evr}",
+        tuple(sorted({str(dependency) for dependency in header.requires})),
+        tuple(sorted({name for name in binaries if not is_debug(name)})),
     )
 
 
@@ -128,7 +128,7 @@ def first_error(output: str, spec: str) -> str:
     return f"{spec}: {last[0]}"
 
 
-def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) -> None:
+def check_binaries(package: SourcePackage, spec: str, made: Iterable[str], file: str) -> None:
     """Compare what a spec makes with what the configuration lists.
 
     :param file: the package's YAML, for the message.
@@ -140,7 +140,7 @@ def check_binaries(package: Package, spec: str, made: Iterable[str], file: str) 
         )
 
 
-def check_placement(site: Site, package: Package, spec: str, made: Iterable[str]) -> None:
+def check_placement(site: Site, package: SourcePackage, spec: str, made: Iterable[str]) -> None:
     """Every binary package of a spec must have a repository before anything is built.
 
     Where a package is published already decides as well, but is not known here: what is published was placed once.

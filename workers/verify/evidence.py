@@ -15,9 +15,9 @@ from workers.formats.compression import unpacked
 from workers.formats.elf import MAGIC as ELF_MAGIC
 from workers.formats.elf import Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
-from workers.formats.rpm_header import LEAD_MAGIC as RPM_MAGIC
-from workers.formats.rpm_header import Header, read_header
+from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_payload import unpack
+from workers.formats.rpm_sections import LEAD_MAGIC as RPM_MAGIC
 from workers.results import Check
 from workers.verify.spec import spec_of
 
@@ -51,7 +51,7 @@ class Item:
 class Evidence:
     """Everything that was found in what was given."""
 
-    headers: Mapping[str, Header] = field(default_factory=dict)
+    headers: Mapping[str, RpmHeader] = field(default_factory=dict)
     """File name of the package → header."""
     items: tuple[Item, ...] = ()
     debug: Mapping[str, Path] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class _Collection:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._folders = 0
-        self._headers: dict[str, Header] = {}
+        self._headers: dict[str, RpmHeader] = {}
         self._items: list[Item] = []
         self._debug: dict[str, Path] = {}
         self._supplementary: dict[str, Path] = {}

@@ -56,7 +56,8 @@ def _begin(parent: int) -> None:
 
 
 def _one(index: int) -> Any:
-    assert _work is not None  # noqa: S101 - forked after it was set
+    if _work is None:
+        raise RuntimeError("this process was forked before there was work")
     function, items = _work
     return function(items[index])
 

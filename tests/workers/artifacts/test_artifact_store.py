@@ -33,10 +33,10 @@ def result(url: str) -> BuildResult:
 
 def test_a_source_is_found_below_the_state_folder(tmp_path: Path) -> None:
     made = source(tmp_path / "artifacts/sources/a/k")
-    url, found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
+    url, found, srpm = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
     assert (url, found) == (str(tmp_path / "artifacts/sources/a/k"), made)
-    assert found.srpm is not None
-    assert artifact_store.fetch(url, found.srpm).read_bytes() == b"rpm"
+    assert srpm == found.srpm
+    assert artifact_store.fetch(url, srpm).read_bytes() == b"rpm"
 
 
 def test_a_remote_source_is_copied_once_and_checked() -> None:

@@ -10,22 +10,23 @@ import pytest
 from config.loading import load_site
 from tests.workers.lab import asking
 from workers.base.run import run
+from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
 from workers.lab.guest import rpmtools
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Request, packages
-from workers.repository.buildroot import Dependency, Package, read_package
+from workers.repository.buildroot import Solvable, read_solvable
 from workers.results import Case
 
 SITE = load_site("demo")
 
 
-def package(name: str, evr: str = "1-1", *, files: tuple[str, ...] = (), source: str = "", **needs: str) -> Package:
+def package(name: str, evr: str = "1-1", *, files: tuple[str, ...] = (), source: str = "", **needs: str) -> Solvable:
     """A package; ``requires``, ``provides`` and ``conflicts`` as words."""
     words = {kind: tuple(Dependency(word) for word in text.split()) for kind, text in needs.items()}
     checksum = f"{name}-{evr}".encode().hex()
     path = Path(f"/s/{name}-{evr}.s390x.rpm")
-    return Package(name, evr, "s390x", path, checksum, files=files, source=f"{source or name}-{evr}.src.rpm", **words)  # type: ignore[arg-type]
+    return Solvable(name, evr, "s390x", path, checksum, files=files, source=source or name, **words)  # type: ignore[arg-type]
 
 
 BASE = package("kitten-guest", provides="libc.so.6()(64bit) /bin/sh")
@@ -35,7 +36,7 @@ DEEP = package("deep", provides="libdeep.so.2()(64bit)")
 OTHER = package("other")
 
 
-def names(found: tuple[Package, ...]) -> list[str]:
+def names(found: tuple[Solvable, ...]) -> list[str]:
     return [package.name for package in found]
 
 
@@ -248,7 +249,7 @@ def test_a_package_that_cannot_be_installed_fails_without_a_guest(needy, tmp_pat
 @pytest.mark.guest
 @pytest.mark.parametrize("target", SITE.targets, ids=lambda target: target.name)
 def test_the_stand_in_speaks_for_the_guest_s_libraries(target):
-    stand_in = read_package(rpmtools.stand_in_package(SITE, target))
+    stand_in = read_solvable(rpmtools.stand_in_package(SITE, target))
     provided = {dependency.name for dependency in stand_in.provides}
     assert {"libc.so.6()(64bit)", "libc.so.6(GLIBC_2.34)(64bit)", "libstdc++.so.6()(64bit)", "/bin/sh"} <= provided
     assert not any(name.startswith(("libz.so", "libbz2", "liblzma", "libzstd", "librpm")) for name in provided)

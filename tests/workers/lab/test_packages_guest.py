@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from config.models import GateRule, Package, Site
+from config.models import GateRule, Site, SourcePackage
 from tests.workers.lab import asking
 from workers.artifacts.subject import artifact
 from workers.base.run import run
@@ -179,7 +179,7 @@ def site() -> Site:
     stages = [staged, last.model_copy(update={"gate": (GateRule(rule="built"),)})]
     one = [item for item in DEMO.repositories.repositories if item.name == "BaseOS"]
     repositories = DEMO.repositories.model_copy(update={"repositories": tuple(one)})
-    package = Package(name="life", binaries=("life", "life-libs", "life-first", "life-second"))
+    package = SourcePackage(name="life", binaries=("life", "life-libs", "life-first", "life-second"))
     changes = {"stages": tuple(stages), "repositories": repositories, "packages": (package,)}
     return DEMO.model_copy(update=changes)
 

@@ -14,7 +14,6 @@ from workers.artifacts.subject import Subject, artifact
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.formats.cpio import Archive
-from workers.formats.rpm_header import Header
 from workers.formats.rpm_payload import Entry
 from workers.lab import testfiles
 from workers.lab.guest import accelerator, saved
@@ -193,10 +192,6 @@ def test_modules_load_after_what_they_need():
     assert module_dependencies(b"\0depends=\0") == ()
     needs = {"a": ("b", "c"), "b": ("c",), "c": (), "d": ()}
     assert load_order(["a", "d"], needs) == ("c", "b", "a", "d")
-
-
-def header(name: str, requires: tuple[str, ...] = (), provides: tuple[str, ...] = ()) -> Header:
-    return Header(name, "1", "1", "s390x", "", "", provides, requires, (), "cpio", "zstd", 0)
 
 
 def test_tests_come_from_a_folder_or_a_tar(tmp_path):

@@ -18,12 +18,12 @@ from workers.metadata.documents import documents, home, names
 from workers.metadata.evidence import Evidence, evidence_at
 from workers.promotion.publish import publish
 from workers.repository.index import describe
-from workers.repository.packages import Package
 from workers.repository.placement import Place
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import published
 
-Unit = tuple[PublishedRecord, Evidence, dict[str, Package]]
+Unit = tuple[PublishedRecord, Evidence, dict[str, IndexedPackage]]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from workers.promotion.gate.proofs import against_package, judge
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.versions import Candidate, not_older, not_replaced, not_taken_back, same_source
@@ -144,13 +144,13 @@ def test_every_refusal_is_told(site: Site) -> None:
     assert len(words(site, build(identity="", srpm=None), None, None)) == 4
 
 
-PACKAGE = Package(name="tiny", binaries=("tiny-libs", "tiny-doc"))
+PACKAGE = SourcePackage(name="tiny", binaries=("tiny-libs", "tiny-doc"))
 
 
 def test_packages_the_entry_names_and_their_debuginfo_pass() -> None:
     debug = [
         LIBS.model_copy(update={"name": f"tiny-{kind}-1-1.el10.aarch64.rpm"})
-        for kind in ("libs-debuginfo", "debugsource")
+        for kind in ("libs-debuginfo", "debugsource", "debuginfo-common-aarch64")
     ]
     assert against_package(PACKAGE, (LIBS, DOC, *debug)) == ()
 

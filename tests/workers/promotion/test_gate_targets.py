@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from config.models import GateRule, Package, Site, Stage, Target
+from config.models import GateRule, Site, SourcePackage, Stage, Target
 from tests.workers.promotion.test_gate import report, suite, verify
 from tests.workers.repository.synthetic import element
 from workers.artifacts.builds import Build
@@ -24,7 +24,7 @@ from workers.repository.records import PublishedFile, PublishedRecord
 from workers.results import Artifact, BuildResult
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
-PACKAGE = Package(name="tiny", binaries=("tiny-libs", "tiny-doc"), targets=("x86_64", "aarch64", "s390x"))
+PACKAGE = SourcePackage(name="tiny", binaries=("tiny-libs", "tiny-doc"), targets=("x86_64", "aarch64", "s390x"))
 
 
 @dataclass
@@ -62,7 +62,7 @@ def sited(site: Site, **lags: int) -> Site:
     return site.model_copy(update={"targets": targets})
 
 
-def passing(site: Site, target: str, version: str = "2", *, package: Package = PACKAGE, **more: Any) -> Passing:
+def passing(site: Site, target: str, version: str = "2", *, package: SourcePackage = PACKAGE, **more: Any) -> Passing:
     evr = f"{version}-1.el10"
     libs = Artifact(name=f"{package.name}-libs-{evr}.{target}.rpm", url="", sha256="1" * 64, size=1)
     doc = Artifact(name=f"{package.name}-doc-{evr}.noarch.rpm", url="", sha256=more.pop("doc", "2" * 64), size=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from tests.workers.promotion import hostile
 from tests.workers.promotion.test_publish import seen
 from tests.workers.publishing import artifact
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 NAME = "odd-1-1.el10.aarch64.rpm"
+UNREADABLE = f"{NAME} is not a readable RPM package"
 COUNT = 53
 """Entries of that package's header."""
 
@@ -42,7 +43,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def odd(site: Site) -> Site:
-    entry = Package(name="odd", binaries=("odd",), repository="BaseOS")
+    entry = SourcePackage(name="odd", binaries=("odd",), repository="BaseOS")
     return site.model_copy(update={"packages": (*site.packages, entry)})
 
 
@@ -329,19 +330,19 @@ def test_a_result_file_that_is_none(
     [
         (
             {"data": 0xFFFFFFFF},
-            f"the header of {NAME} claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"data": 0x0FFFFFFF},
-            f"the header of {NAME} claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"entries": 1 << 30},
-            f"the header of {NAME} claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"data": 0xFFFFFFFF, "signature": True},
-            f"the signature header of {NAME} claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its signature header claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
         ),
     ],
 )
@@ -353,7 +354,7 @@ def test_a_header_that_claims_more_than_the_file_has(refused: Refused, rpm: Path
     end = hostile.header_at(rpm.read_bytes()) + 16 + 16 * COUNT + (60 << 20)
     size = rpm.stat().st_size
     hostile.claiming(rpm, data=60 << 20)
-    assert refused(rpm)[0] == f"{NAME} is cut short: its header ends after {end} bytes, the file after {size}"
+    assert refused(rpm)[0] == f"{UNREADABLE}: it is cut short: its header ends after {end} bytes, the file after {size}"
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -395,7 +396,8 @@ def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> N
     assert peak_of(work) < 8 << 20
     assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
     assert (
-        refused(rpm)[0] == f"the header of {NAME} claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
+        refused(rpm)[0]
+        == f"{UNREADABLE}: its header claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
     )
 
 

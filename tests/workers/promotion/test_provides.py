@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from tests.workers.promotion.hostile import result_folder, rpms_of
 from workers.promotion.gate.provides import Claim, Owner, claims_of, judge
 from workers.promotion.promote import promote
@@ -15,11 +15,11 @@ from workers.promotion.publish import publish
 from workers.repository import index
 from workers.repository.state import published
 
-EVIL = Package(name="evil", binaries=("evil",), repository="BaseOS")
+EVIL = SourcePackage(name="evil", binaries=("evil",), repository="BaseOS")
 GLIBC = {"glibc": Owner("glibc", "0:2.39-10.el10")}
 
 
-def said(claim: Claim, package: Package = EVIL, known: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
+def said(claim: Claim, package: SourcePackage = EVIL, known: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
     return [str(refusal) for refusal in judge(package, {"evil-1-1.x86_64.rpm": [claim]}, GLIBC, known)]
 
 
@@ -66,7 +66,7 @@ def test_provides_minds_no_version() -> None:
 
 @pytest.fixture
 def two(site: Site) -> Site:
-    glibc = Package(name="glibc", binaries=("glibc", "glibc-common"), repository="BaseOS")
+    glibc = SourcePackage(name="glibc", binaries=("glibc", "glibc-common"), repository="BaseOS")
     return site.model_copy(update={"packages": (*site.packages, glibc, EVIL)})
 
 

@@ -21,7 +21,7 @@ from workers.promotion.gate.override import Overrides
 from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository import index, snapshot
-from workers.repository.packages import Package
+from workers.repository.protocols import IndexedPackage
 from workers.repository.state import published
 from workers.results import Case, PublishResult, SuiteResult, TestResult
 
@@ -278,7 +278,7 @@ def test_each_signed_package_is_read_once(
     publish(site, state, "aarch64", str(make_build()))
     describe, read = index.describe, []
 
-    def counted(rpm: Path, href: str) -> Package:
+    def counted(rpm: Path, href: str) -> IndexedPackage:
         read.append(rpm)
         return describe(rpm, href)
 

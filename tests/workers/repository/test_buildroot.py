@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
 from pathlib import Path
 
 import pytest
 
-from workers.base.errors import CheckFailed
-from workers.repository.buildroot import Dependency, Package, resolve
+from tests.workers.promotion import hostile
+from tests.workers.publishing import write_index
+from workers.base.errors import CannotRun, CheckFailed
+from workers.formats.rpm_header import Dependency
+from workers.repository import index
+from workers.repository.buildroot import Solvable, read_repository, read_solvable, resolve
 
 
-def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: object) -> Package:
-    return Package(name, evr, arch, Path(f"/staged/{name}.rpm"), **more)  # type: ignore[arg-type]
+def package(name: str, evr: str = "1-1.el10", arch: str = "s390x", **more: object) -> Solvable:
+    return Solvable(name, evr, arch, Path(f"/staged/{name}.rpm"), **more)  # type: ignore[arg-type]
 
 
 BASE = package("sandbox-base", provides=(Dependency("gcc"), Dependency("libc.so.6()(64bit)"), Dependency("/bin/sh")))
@@ -23,7 +29,7 @@ DEVEL = package(
 )
 
 
-def names(*requires: Dependency, staged: tuple[Package, ...] = (ZLIB, DEVEL)) -> list[str]:
+def names(*requires: Dependency, staged: tuple[Solvable, ...] = (ZLIB, DEVEL)) -> list[str]:
     return [found.name for found in resolve("pigz", requires, BASE, staged, "s390x")]
 
 
@@ -70,3 +76,42 @@ def test_a_staged_package_that_lacks_something_is_named() -> None:
 def test_another_architectures_packages_do_not_count() -> None:
     with pytest.raises(CheckFailed, match="nothing staged on s390x"):
         names(Dependency("zlib-devel"), staged=(ZLIB, package("zlib-devel", "1.3.1-1.el10", "aarch64")))
+
+
+HEAD = """
+Epoch: 1
+Requires: zlib >= 0:1.3, (a or b), /bin/sh
+Provides: virtual = 2:3-4, plain
+Conflicts: old < 2
+Obsoletes: older <= 1.0~rc1
+"""
+
+
+def test_a_package_is_the_same_by_its_header_and_by_an_index(tmp_path: Path) -> None:
+    """createrepo_c, which reads headers with librpm, is the second opinion on our own reader."""
+    rpms = hostile.rpms_of(tmp_path / "made", "odd", HEAD)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    for rpm in rpms:
+        shutil.copy(rpm, folder)
+    by_header = read_repository(folder)
+    write_index(folder, [index.describe(rpm, rpm.name) for rpm in sorted(folder.glob("*.rpm"))], 1)
+    by_index = read_repository(folder)
+    assert len(by_header) == 2
+    binary, source = sorted(by_header, key=lambda each: each.arch)
+    assert (binary.evr, binary.source, source.arch, source.source) == ("1:1-1.el10", "odd", "src", "")
+    assert {*map(str, binary.requires)} == {"zlib >= 1.3", "(a or b)", "/bin/sh"}
+    assert {*map(str, binary.conflicts)} == {"old < 2"}
+    assert [binary] == [each for each in by_index if each.arch != "src"]
+
+
+def test_a_package_with_text_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
+    rpm = hostile.rpms_of(tmp_path, "odd", "Provides: strange")[0]
+    with pytest.raises(CannotRun, match=r"^the header of odd-.*\.rpm has text that is not UTF-8"):
+        read_solvable(hostile.edited(rpm, b"strange", b"str\xffnge"))
+
+
+def test_a_header_with_text_for_numbers_is_refused_in_one_line(tmp_path: Path) -> None:
+    rpm = hostile.rpms_of(tmp_path, "odd", "Epoch: 1")[0]
+    with pytest.raises(CannotRun, match=r"^odd-.*\.rpm is not a readable RPM package: its tag 1003 should be numbers"):
+        read_solvable(hostile.edited(rpm, struct.pack(">II", 1003, 4), struct.pack(">II", 1003, 6)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from tests.workers.publishing import BuildFactory
 from workers.base.errors import CannotRun, CheckFailed
 from workers.promotion.publish import publish
@@ -46,7 +46,7 @@ def test_what_nothing_places_is_refused_with_a_way_out(site: Site) -> None:
 
 
 def test_a_spec_is_held_against_the_rules_before_it_is_built(site: Site) -> None:
-    tiny = Package.model_validate({"name": "tiny", "placement": {"tiny": "BaseOS", "tiny-libs": "BaseOS"}})
+    tiny = SourcePackage.model_validate({"name": "tiny", "placement": {"tiny": "BaseOS", "tiny-libs": "BaseOS"}})
     check_placement(homeless(site), tiny, "tiny.spec", ["tiny-libs"])
     check_placement(site, tiny, "tiny.spec", ["tiny-new"])
     with pytest.raises(CheckFailed) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from config.models import Package, Site
+from config.models import Site, SourcePackage
 from workers.sandbox.bubblewrap import run_in_base
 
 SPEC = """\
@@ -77,7 +77,7 @@ MakeSource = Callable[..., Path]
 @pytest.fixture
 def site() -> Site:
     """The demo, with the two packages of these tests."""
-    packages = tuple(Package(name=name, binaries=(name, f"{name}-devel")) for name in ("greet", "hello"))
+    packages = tuple(SourcePackage(name=name, binaries=(name, f"{name}-devel")) for name in ("greet", "hello"))
     return load_site("demo").model_copy(update={"packages": packages})
 
 

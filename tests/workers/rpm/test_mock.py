@@ -122,7 +122,7 @@ def test_the_buildroots_packages_are_read() -> None:
 
 @pytest.mark.skipif(shutil.which("mock") is not None, reason="mock is installed here")
 def test_a_host_without_mock_is_told_what_to_do(tmp_path: Path) -> None:
-    package = buildroot.Package("a", "1-1", "src", tmp_path / "a.src.rpm")
+    package = buildroot.Solvable("a", "1-1", "src", tmp_path / "a.src.rpm")
     (tmp_path / "kt.cfg").touch()
     with pytest.raises(CannotRun, match="mock is not installed") as caught:
         mock.Mock(SITE, SITE.targets[0], tmp_path).plan(package)

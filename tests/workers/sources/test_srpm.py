@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.models import Package
+from config.models import SourcePackage
 from workers.base.errors import CheckFailed
 from workers.sources import srpm
 
@@ -46,7 +46,7 @@ def test_exactly_one_spec_is_wanted(tmp_path: Path) -> None:
 
 
 def test_a_package_that_nobody_listed_names_file_and_key() -> None:
-    package = Package(name="zlib", binaries=("zlib", "zlib-devel"))
+    package = SourcePackage(name="zlib", binaries=("zlib", "zlib-devel"))
     srpm.check_binaries(package, "zlib.spec", ["zlib"], "config/demo/packages/zlib.yaml")
     with pytest.raises(
         CheckFailed,

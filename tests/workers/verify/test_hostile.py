@@ -17,10 +17,10 @@ from workers.base.errors import MalformedError
 from workers.formats import ar as archive
 from workers.formats.dwarf import read_units
 from workers.formats.elf import Elf
-from workers.formats.rpm_header import Header, read_header
+from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_payload import unpack
 
-HEADER = Header("n", "1", "1", "x86_64", "", "", (), (), (), "cpio", "gzip", 0)
+HEADER = RpmHeader("n", "1", "1", "x86_64")
 
 
 def entry(name: str, data: bytes = b"", mode: int = 0o100644, inode: int = 1, links: int = 1) -> bytes:

@@ -153,8 +153,7 @@ def payload_archive(
                     archive.folder(entry.path, entry.mode)
             elif entry.kind == "link":
                 archive.link(entry.path, entry.target)
-            elif entry.kind == "file":
-                assert entry.content is not None  # noqa: S101 - what a file is
+            elif entry.content is not None:  # a file
                 archive.file(entry.path, entry.content.read_bytes(), entry.mode)
     for module in modules:
         archive.file(f"/kitten/modules/{module.name}", module.read_bytes())

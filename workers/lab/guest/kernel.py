@@ -19,7 +19,7 @@ from config.identity import identity_of
 from config.models import Target
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, require, started
+from workers.base.run import PIPE, pipe_of, require, started
 from workers.sandbox.apt import AptRoot, with_lists
 
 SUITE = "trixie"
@@ -247,12 +247,13 @@ def _keep_programs(deb: Path, folder: Path) -> None:
 def deb_files(deb: Path) -> Iterator[File]:
     """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
     require("dpkg-deb", "dpkg")
-    with started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process:
-        assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                if member.isreg():
-                    yield PurePosixPath("/", member.name), partial(_read_member, archive, member)
+    with (
+        started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process,
+        tarfile.open(fileobj=pipe_of(process.stdout), mode="r|") as archive,
+    ):
+        for member in archive:
+            if member.isreg():
+                yield PurePosixPath("/", member.name), partial(_read_member, archive, member)
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

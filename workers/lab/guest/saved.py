@@ -76,7 +76,7 @@ def ready(
         drive = anonymous(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
         if base.image:
-            boot = _image_boot(stack, base, drive, arguments, inherited)
+            boot = _image_boot(stack, base, base.image, drive, arguments, inherited)
         else:
             boot = _boot(base, memory_for(base, len(payload) + room), drive, arguments, inherited)
         guest = None
@@ -104,17 +104,15 @@ def _boot(base: Base, memory_mib: int, drive: int, further: Sequence[str] = (), 
 
 
 def _image_boot(
-    stack: contextlib.ExitStack, base: Base, payload: int, further: Sequence[str], inherited: Sequence[int]
+    stack: contextlib.ExitStack, base: Base, image: Path, payload: int, further: Sequence[str], inherited: Sequence[int]
 ) -> Boot:
     """A guest of a cloud image, on a disk of its own that begins as the image."""
     machine = base.target.machine
-    assert base.image is not None  # noqa: S101 - the caller asked
-    assert machine.image is not None  # noqa: S101 - where `guest.base` has it from
-    if machine.image.variant:
+    if machine.image and machine.image.variant:
         machine = machine.variant(machine.image.variant)
     busybox = next(program for program in base.parts.programs if program.name == "busybox")
     name = f"kitten-{secrets.token_hex(4)}"
-    system = cloud_images.overlay(base.image)
+    system = cloud_images.overlay(image)
     stack.callback(os.close, system)
     identity = anonymous(seed.image(name, guest_archive(base), busybox.read_bytes()))
     stack.callback(os.close, identity)

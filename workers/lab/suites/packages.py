@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 
 from config.models import Site, Target
-from config.nevra import Nevra
+from config.nevra import Nevra, is_debug
 from workers.base.errors import CannotRun, MalformedError
 from workers.formats.elf import MAGIC, Elf
-from workers.formats.rpm_header import Header
+from workers.formats.rpm_header import RpmHeader
 from workers.formats.rpm_payload import Entry
 from workers.lab import dependencies, lifecycle, rpms
 from workers.lab.guest import file_system, rpmtools, saved
@@ -27,7 +27,7 @@ from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.lab.testfiles import tests_folder
-from workers.repository.buildroot import Package, read_package, read_repository
+from workers.repository.buildroot import Solvable, read_repository, read_solvable, solvable_of
 from workers.results import Case
 
 
@@ -92,19 +92,19 @@ def installation(request: Request, loader: str) -> Installation:
 class _Asked:
     """The packages of a request, and what is to be done with them."""
 
-    def __init__(self, request: Request, headers: Mapping[Path, Header]) -> None:
+    def __init__(self, request: Request, headers: Mapping[Path, RpmHeader]) -> None:
         self.request = request
         self.arch = request.target.rpm_arch
         self.headers = headers
-        self.tested = tuple(_read(path) for path in headers)
-        self.base = read_package(rpmtools.stand_in_package(request.site, request.target))
+        self.tested = _solvables(headers)
+        self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
             path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
             for number, (path, header) in enumerate(headers.items())
         }
         names = {package.name for package in self.tested}
-        extra = tuple(_read(path) for path in _headers(request.target, request.extra))
+        extra = _solvables(_headers(request.target, request.extra))
         self.extra = tuple(package for package in extra if package.name not in names)
         names |= {package.name for package in extra}
         self.staged = tuple(package for package in _staged(request) if package.name not in names)
@@ -161,7 +161,7 @@ class _Asked:
             return plan
 
         available = _published(self.request)
-        users = tuple(package for package in available if _source(package) in self.sources)
+        users = tuple(package for package in available if package.source in self.sources)
         if not users:
             return skipped("no-published-version", f"nothing of {', '.join(sorted(self.sources))} is published")
         ages = {package.name: _age(package) for package in users}
@@ -188,9 +188,9 @@ class _Asked:
 
         request = self.request
         direct = dependencies.dependents(plan.tested, self.staged, self.arch)
-        by_source: dict[str, list[Package]] = {}
+        by_source: dict[str, list[Solvable]] = {}
         for package in direct:
-            by_source.setdefault(_source(package), []).append(package)
+            by_source.setdefault(package.source, []).append(package)
         if not by_source:
             cases.append(
                 Case(name="dependents", outcome="skipped", code="no-dependents", reason="nothing staged needs it")
@@ -206,7 +206,7 @@ class _Asked:
                 code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
                 cases.append(Case(name=name, outcome="skipped", code=code, reason=why))
                 continue
-            whole = [package for package in self.staged if _source(package) == source and package not in plan.needed]
+            whole = [package for package in self.staged if package.source == source and package not in plan.needed]
             result = dependencies.resolve(whole, self.staged, there, self.arch)
             for package, why in result.impossible:
                 cases.append(Case(name=f"{name}: install {package.name}", outcome="failed", reason=why))
@@ -217,18 +217,18 @@ class _Asked:
 # --------------------------------------------------------------------------------------------------- packages from where
 
 
-def _read(path: Path) -> Package:
-    return replace(read_package(path), path=path.absolute())
+def _solvables(headers: Mapping[Path, RpmHeader]) -> tuple[Solvable, ...]:
+    return tuple(solvable_of(path.absolute(), header) for path, header in headers.items())
 
 
-def _staged(request: Request) -> tuple[Package, ...]:
+def _staged(request: Request) -> tuple[Solvable, ...]:
     from workers.repository.staged import staged_folder
 
     found = read_repository(staged_folder(request.site, request.state, request.target))
-    return tuple(package for package in found if not _is_debug(package.name) and package.arch != "src")
+    return tuple(package for package in found if not is_debug(package.name) and package.arch != "src")
 
 
-def _published(request: Request) -> tuple[Package, ...]:
+def _published(request: Request) -> tuple[Solvable, ...]:
     """What users of the target have; nothing if it is on another host, or the site signs nothing."""
     from workers.repository.placement import published_repositories
     from workers.repository.state import snapshots_of
@@ -246,15 +246,7 @@ def _published(request: Request) -> tuple[Package, ...]:
     return tuple(package for folder in folders for package in read_repository(folder))
 
 
-def _is_debug(name: str) -> bool:
-    return name.endswith(("-debuginfo", "-debugsource"))
-
-
-def _source(package: Package) -> str:
-    return package.source.rsplit("-", 2)[0]
-
-
-def _age(package: Package) -> tuple[object, ...]:
+def _age(package: Solvable) -> tuple[object, ...]:
     return tuple(Nevra.parse(f"{package.name}-{package.evr}.{package.arch}").evr_key)
 
 
@@ -293,7 +285,7 @@ def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry,
                 continue  # the proof names it
 
 
-def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, Header]) -> list[Case]:
+def _rpaths(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, RpmHeader]) -> list[Case]:
     """One case: no program looks for its libraries where it should not. What is right, and what is exempt, is what the proof says."""
     from datetime import UTC, datetime
 
@@ -404,14 +396,13 @@ def laid_out(
     """
     from workers.repository.staged import staged_folder
 
-    paths = [*_headers(target, packages), *_headers(target, extra)]
+    wanted = _solvables(_headers(target, packages) | _headers(target, extra))
     available = [
-        package for package in read_repository(staged_folder(site, state, target)) if not _is_debug(package.name)
+        package for package in read_repository(staged_folder(site, state, target)) if not is_debug(package.name)
     ]
-    wanted = [_read(path) for path in dict.fromkeys(paths)]
     names = {package.name for package in wanted}
     others = [package for package in available if package.name not in names]
-    base = read_package(rpmtools.stand_in_package(site, target))
+    base = read_solvable(rpmtools.stand_in_package(site, target))
     found = dependencies.resolve(wanted, others, [base], target.rpm_arch)
     for package, why in (*found.impossible, *found.excluded):
         raise CannotRun(
@@ -428,7 +419,7 @@ def laid_out(
     )
 
 
-def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
+def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
     """The headers of the packages that go into a guest: not the debuginfo, not the source.
 
     :raises CannotRun: for a package of another architecture, and a damaged one.

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from config.models import Target
 from workers.base.errors import CannotRun
+from workers.formats.rpm_file import header_of
 from workers.formats.rpm_payload import Entry
 from workers.lab import rpms
 from workers.lab.guest import file_system, profiler, programs, saved
@@ -213,7 +214,7 @@ def _symbols(request: Request) -> tuple[Entry, ...]:
     """
     found: list[Entry] = []
     for number, path in enumerate(request.packages):
-        header = rpms.header(path)
+        header = header_of(path)
         if header.is_debug:
             entries = rpms.unpacked(path, header, request.scratch / "debuginfo" / str(number))
             found += [entry for entry in entries if entry.path.startswith("/usr/lib/debug/")]

@@ -21,7 +21,8 @@ from config.models import Machine, Target
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.formats.cpio import Archive
-from workers.formats.rpm_header import Header
+from workers.formats.rpm_file import header_of
+from workers.formats.rpm_header import RpmHeader
 from workers.lab import rpms
 from workers.lab.guest.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
 from workers.sandbox.apt import with_lists
@@ -168,7 +169,7 @@ def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Pa
 class _Packages:
     """The files of several packages. One is unpacked when the first of its files is read."""
 
-    def __init__(self, headers: Mapping[Path, Header], scratch: Path) -> None:
+    def __init__(self, headers: Mapping[Path, RpmHeader], scratch: Path) -> None:
         self.headers = headers
         self._scratch = scratch
         self._unpacked: dict[Path, dict[str, Path]] = {}
@@ -212,8 +213,8 @@ class _Packages:
         return ", ".join(f"{header.name}-{header.version}-{header.release}" for header in headers)
 
 
-def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, Header]:
-    headers = {path: rpms.header(path) for path in packages}
+def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
+    headers = {path: header_of(path) for path in packages}
     return {path: of for path, of in headers.items() if of.arch == target.rpm_arch and not of.is_debug}
 
 

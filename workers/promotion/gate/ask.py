@@ -14,7 +14,7 @@ from workers.promotion.gate.evaluate import DEAR, evaluate, rules_of
 from workers.promotion.gate.override import NONE, Overrides, override, require_allowed
 from workers.promotion.gate.situation import Situation
 from workers.promotion.gate.targets import debts
-from workers.promotion.gate.world import before, situation_of_build, situation_of_waiting
+from workers.promotion.gate.world import situation_of_build, situation_of_waiting, stage_before
 from workers.repository.state import named_stage
 from workers.results import GateResult, RuleVerdict
 
@@ -56,8 +56,7 @@ def ask(
 
 
 def _require_waiting(situation: Situation, asked: Sequence[str]) -> None:
-    stage, previous = situation.stage, before(situation.site, situation.stage)
-    assert previous is not None  # noqa: S101 - something waits there, or nothing could be asked
+    stage, previous = situation.stage, stage_before(situation.site, situation.stage)
     missing = sorted(set(asked) - {p.package.name for p in situation.passing})
     if missing or not situation.passing:
         of = f" of {', '.join(missing)}" if missing else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from workers.promotion.gate.broken import Breakage, Broken, State, source_of
 from workers.promotion.gate.explain import ends_of, explain, few, foreign_words, holders, lack, named
 from workers.promotion.gate.needs import Cause, Needs
+from workers.repository.protocols import PoolDependency, PoolSolvable
 
 CAUSES = 8
 """Causes that one package is told under, of those that break others; those that break it itself are all told."""
@@ -18,7 +18,7 @@ CAUSES = 8
 class _Group:
     """What one cause breaks, as it is found."""
 
-    needs: dict[int, Any] = field(default_factory=dict)
+    needs: dict[int, PoolDependency] = field(default_factory=dict)
     """Number of a dependency → itself, of those that nothing provides."""
     roots: set[str] = field(default_factory=set)
     itself: dict[int, Sequence[Cause]] = field(default_factory=dict)
@@ -47,9 +47,9 @@ def breakages(state: State, found: Needs, news: Mapping[int, Broken]) -> tuple[B
     return tuple(sorted(merged.values(), key=lambda b: (-len(b.broken), b.words)))
 
 
-def strange(state: State, solvables: Iterable[Any]) -> tuple[Breakage, ...]:
+def strange(state: State, solvables: Iterable[PoolSolvable]) -> tuple[Breakage, ...]:
     """Packages that come and are of architectures that no system of the target takes."""
-    by_arch: dict[str, list[Any]] = {}
+    by_arch: dict[str, list[PoolSolvable]] = {}
     for solvable in sorted(solvables, key=str):
         by_arch.setdefault(solvable.arch, []).append(solvable)
     found = []
@@ -123,12 +123,12 @@ def _of_itself(
     ends = ends_of(causes)
     if ends and all(end.kind == solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP for end in ends):
         for end in ends:
-            had = holders(state, end.dependency)
-            key: Hashable = ("had", *had) if had else ("never", end.dependency.id)
+            had = holders(state, end.need)
+            key: Hashable = ("had", *had) if had else ("never", end.need.id)
             group = groups.setdefault(key, _Group())
             if end.solvable.id == number:
                 group.itself[number] = causes
-                group.needs.setdefault(end.dependency.id, end.dependency)
+                group.needs.setdefault(end.need.id, end.need)
             group.roots |= _names(state, had or (end.solvable.id,))
             yield key
         return
@@ -136,7 +136,7 @@ def _of_itself(
     group = groups.setdefault(key, _Group())
     group.itself[number] = causes
     for cause in ends or causes:
-        group.roots |= {str(s.name) for s in (cause.solvable, cause.other) if s is not None}
+        group.roots |= {str(s.name) for s in cause.solvables}
         if not ends and cause.dependency is not None:
             group.roots |= _names(state, (*cause.providers, *holders(state, cause.dependency)))
     yield key
@@ -146,7 +146,7 @@ def _parts(cause: Cause) -> Hashable:
     """The same for the rule and its mirror image: of two packages that exclude each other there is one for each."""
     import solv
 
-    pair = frozenset(s.id for s in (cause.solvable, cause.other) if s is not None)
+    pair = frozenset(s.id for s in cause.solvables)
     excludes = cause.other is not None or cause.kind == solv.Solver.SOLVER_RULE_PKG_SELF_CONFLICT
     return pair, 0 if excludes or cause.dependency is None else cause.dependency.id
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from workers.repository.protocols import Pool, PoolSolvable
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Breakage:
 class State:
     """The pool with the packages of one moment enabled."""
 
-    pool: Any
+    pool: Pool
     fresh: frozenset[int]
     """Numbers of the solvables that come."""
-    gone: Sequence[Any]
+    gone: Sequence[PoolSolvable]
     """Solvables that go."""
     arch: str
     holders: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class State:
     """Numbers of solvables that had something → what became of them, in words."""
 
 
-def source_of(solvable: Any) -> str:
+def source_of(solvable: PoolSolvable) -> str:
     """Name of a solvable's source package."""
     import solv
 

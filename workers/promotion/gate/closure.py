@@ -15,7 +15,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from workers.promotion.gate.breakage import breakages, strange
 from workers.promotion.gate.broken import Breakage, Broken, State
@@ -23,6 +22,7 @@ from workers.promotion.gate.explain import explain
 from workers.promotion.gate.needs import Cause, Needs, is_rich
 from workers.repository import primary
 from workers.repository.primary import Repositories
+from workers.repository.protocols import Pool, PoolDependency, PoolRepository, PoolSolvable, PoolSolver
 
 _PATH = re.compile(r"(?:^|(?<=[ (]))/[^ ()]+")
 """A file that is needed, alone or in a rich dependency."""
@@ -67,7 +67,7 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
 
     count, later = Counter(before.packages), Counter(after.packages)
     common, gone, fresh = count & later, count - later, later - count
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     staying = primary.load(pool, "staying", common.elements())
     leaving = primary.load(pool, "leaving", gone.elements())
@@ -83,7 +83,7 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
     foreign = [s for s in pool.solvables if s.arch not in (arch, "noarch")]
     look = _Look(pool, requires, dependencies)
 
-    def ours(repository: Any) -> list[Any]:
+    def ours(repository: PoolRepository) -> list[PoolSolvable]:
         return [s for s in repository.solvables if s.arch in (arch, "noarch")]
 
     now = [*ours(staying), *ours(coming)]
@@ -102,7 +102,7 @@ def closure(before: Repositories, after: Repositories, arch: str, *, mended: boo
 
 
 def _told(
-    state: State, found: Needs, now: Sequence[Any], already: Collection[int], strangers: Sequence[Any]
+    state: State, found: Needs, now: Sequence[PoolSolvable], already: Collection[int], strangers: Sequence[PoolSolvable]
 ) -> Closure:
     told = {s.id: explain(state, s, found.causes(s.id)) for s in now if s.id in found.reasons}
     news = {number: broken for number, broken in told.items() if number not in already}
@@ -120,17 +120,17 @@ def _by_name(broken: Broken) -> str:
     return broken.package
 
 
-def _enable(pool: Any, without: Iterable[Any]) -> None:
+def _enable(pool: Pool, without: Iterable[PoolSolvable]) -> None:
     """Make a pool's packages those of one moment; who has the files that some need is known already."""
     pool.set_disabled_list([s.id for s in without])
     pool.createwhatprovides()
 
 
-def requirements(pool: Any) -> tuple[dict[int, tuple[int, ...]], dict[int, Any]]:
+def requirements(pool: Pool) -> tuple[dict[int, tuple[int, ...]], dict[int, PoolDependency]]:
     """Number of each solvable → its dependencies, those of scriptlets too; and number of a dependency → itself."""
     import solv
 
-    dependencies: dict[int, Any] = {}
+    dependencies: dict[int, PoolDependency] = {}
     requires: dict[int, tuple[int, ...]] = {}
     for solvable in pool.solvables:
         listed = {d.id: d for d in solvable.lookup_deparray(solv.SOLVABLE_REQUIRES, 0)}
@@ -142,14 +142,14 @@ def requirements(pool: Any) -> tuple[dict[int, tuple[int, ...]], dict[int, Any]]
     return requires, dependencies
 
 
-def _promise(pool: Any) -> Any:
+def _promise(pool: Pool) -> PoolSolvable:
     """A solvable that is to stand for what is missing; it provides nothing yet."""
     promised = pool.add_repo("promised").add_solvable()
     promised.name, promised.evr, promised.arch = "promised", "0-0", "noarch"
     return promised
 
 
-def _lacks_files(pool: Any, dependencies: Mapping[int, Any]) -> bool:
+def _lacks_files(pool: Pool, dependencies: Mapping[int, PoolDependency]) -> bool:
     """Whether a package needs a file that primary.xml does not name: primary.xml names those of /etc and */bin only."""
     pool.addfileprovides()
     pool.createwhatprovides()
@@ -160,10 +160,12 @@ def _lacks_files(pool: Any, dependencies: Mapping[int, Any]) -> bool:
 class _Look:
     """A look for what cannot be installed, in the state that is enabled in a pool."""
 
-    def __init__(self, pool: Any, requires: Mapping[int, tuple[int, ...]], dependencies: Mapping[int, Any]) -> None:
+    def __init__(
+        self, pool: Pool, requires: Mapping[int, tuple[int, ...]], dependencies: Mapping[int, PoolDependency]
+    ) -> None:
         self._pool, self._requires, self._dependencies = pool, requires, dependencies
 
-    def uninstallable(self, asked: Iterable[Any], enabled: Iterable[Any]) -> Needs:
+    def uninstallable(self, asked: Iterable[PoolSolvable], enabled: Iterable[PoolSolvable]) -> Needs:
         """Those of the solvables that cannot be installed, with reasons; of others that some need, perhaps as well."""
         import solv
 
@@ -185,13 +187,13 @@ class _Look:
         self._alone(needs, left, len(left))
         return needs
 
-    def promise(self, found: Needs, promised: Any) -> None:
+    def promise(self, found: Needs, promised: PoolSolvable) -> None:
         """Let one solvable provide all that is missing."""
         for need in {need for reason in found.reasons.values() for need in reason.lacking}:
             if not self._is_rich(need):
                 promised.add_provides(self._dependencies[need])
 
-    def besides(self, found: Needs, promised: Any) -> None:
+    def besides(self, found: Needs, promised: PoolSolvable) -> None:
         """Look for what else is wrong with some packages that lack something, with that promised.
 
         A rule that speaks of what promises it is no rule of the repositories.
@@ -200,7 +202,7 @@ class _Look:
         alone = (n for n, needs in lacking.items() if not found.lost(n) and not any(map(self._is_rich, needs)))
         for number in itertools.islice(alone, _LOOKED_AT):
             core = causes_of(self._pool, number) or ()
-            told = {s.id for cause in core for s in (cause.solvable, cause.other) if s is not None}
+            told = {s.id for cause in core for s in cause.solvables}
             if core and promised.id not in told:
                 found.besides(number, core)
 
@@ -223,7 +225,7 @@ class _Look:
         return sound
 
 
-def _solver(pool: Any) -> Any:
+def _solver(pool: Pool) -> PoolSolver:
     import solv
 
     solver = pool.Solver()
@@ -231,7 +233,7 @@ def _solver(pool: Any) -> Any:
     return solver
 
 
-def causes_of(pool: Any, number: int) -> tuple[Cause, ...] | None:
+def causes_of(pool: Pool, number: int) -> tuple[Cause, ...] | None:
     """The rules that make a package uninstallable, in the state that is enabled; None if it is not."""
     import solv
 
@@ -249,4 +251,5 @@ def causes_of(pool: Any, number: int) -> tuple[Cause, ...] | None:
             tuple(s.id for s in pool.whatprovides(info.dep)) if info.dep is not None else (),
         )
         for info in infos
+        if info.solvable is not None  # the rule that something was asked for is about no package
     )

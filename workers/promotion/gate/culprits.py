@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from workers.promotion.gate.broken import Breakage
 from workers.promotion.gate.explain import few
 from workers.promotion.gate.situation import Passing, Situation
 from workers.repository import primary
 from workers.repository.primary import Repositories
+from workers.repository.protocols import Pool
 
 Unit = tuple[Passing, ...]
 """Builds of one target that need each other."""
@@ -58,7 +58,7 @@ def units(situation: Situation, passing: Sequence[Passing], before: Repositories
 
     if len(passing) < 2:
         return (tuple(passing),)
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     primary.load(pool, "before", before.packages)
     owner: dict[int, int] = {}
@@ -85,7 +85,7 @@ def units(situation: Situation, passing: Sequence[Passing], before: Repositories
     return tuple(map(tuple, found.values()))
 
 
-def _only_among(pool: Any, number: int, owner: Mapping[int, int]) -> Iterable[set[int]]:
+def _only_among(pool: Pool, number: int, owner: Mapping[int, int]) -> Iterable[set[int]]:
     """For each need of a package that only what comes provides: who brings it."""
     import solv
 

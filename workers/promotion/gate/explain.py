@@ -8,29 +8,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from config.nevra import Nevra
 from workers.promotion.gate.broken import Broken, State, source_of
 from workers.promotion.gate.needs import Cause, is_rich
+from workers.repository.protocols import PoolDependency, PoolSolvable
 
 SHOWN = 3
 """Packages or needs that a sentence names before it counts the others."""
 
 
-def named(solvable: Any) -> str:
+def named(solvable: PoolSolvable) -> str:
     """``name version-release``, the epoch only where it has one."""
     return f"{solvable.name} {solvable.evr}"
 
 
-def foreign_words(solvables: Sequence[Any], arch: str) -> str:
+def foreign_words(solvables: Sequence[PoolSolvable], arch: str) -> str:
     """Of packages of one architecture that no system of the target takes."""
     be = "is" if len(solvables) == 1 else "are"
     takes = f"systems of {arch} take {arch} and noarch"
     return f"{few(map(named, solvables))} {be} of architecture {solvables[0].arch}, and {takes}"
 
 
-def explain(state: State, solvable: Any, causes: Sequence[Cause]) -> Broken:
+def explain(state: State, solvable: PoolSolvable, causes: Sequence[Cause]) -> Broken:
     """Say why a package cannot be installed, with the state before enabled in the pool."""
     import solv
 
@@ -40,23 +40,23 @@ def explain(state: State, solvable: Any, causes: Sequence[Cause]) -> Broken:
     lacking = [end for end in ends if end.kind == solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP]
     steps: list[str] = []
     for end in ends:
-        for goal in filter(None, (end.solvable, end.other)):
+        for goal in end.solvables:
             steps += _way(solvable, goal, needs)
     for number in dict.fromkeys(end.solvable.id for end in lacking):
-        mine = [end.dependency for end in lacking if end.solvable.id == number]
+        mine = [end.need for end in lacking if end.solvable.id == number]
         steps += lack(state, [state.pool.id2solvable(number)], mine)
     steps += [final[end.kind](state, end) for end in ends if end.kind in final]
     if not ends:  # no package lacks anything, yet a condition holds that nothing meets: a rich dependency
-        for need in sorted(needs, key=lambda need: is_rich(need.dependency)):
-            unmet = ", which cannot be met" if is_rich(need.dependency) else ""
-            steps.append(f"{named(need.solvable)} needs {need.dependency}{unmet}")
-    seen = [s for cause in causes for s in (cause.solvable, cause.other) if s is not None]
+        for need in sorted(needs, key=lambda need: is_rich(need.need)):
+            unmet = ", which cannot be met" if is_rich(need.need) else ""
+            steps.append(f"{named(need.solvable)} needs {need.need}{unmet}")
+    seen = [s for cause in causes for s in cause.solvables]
     return Broken(
         package=str(solvable),
         name=str(solvable.name),
         source=source_of(solvable),
         words="; ".join(dict.fromkeys(steps)) or f"{named(solvable)} cannot be installed",
-        needs=tuple(sorted({str(end.dependency) for end in lacking})),
+        needs=tuple(sorted({str(end.need) for end in lacking})),
         involved=tuple(sorted({str(s.name) for s in seen})),
     )
 
@@ -83,7 +83,7 @@ def _final() -> Mapping[int, Callable[[State, Cause], str]]:
     }
 
 
-def _way(start: Any, goal: Any, needs: Iterable[Cause]) -> list[str]:
+def _way(start: PoolSolvable, goal: PoolSolvable, needs: Iterable[Cause]) -> list[str]:
     """The needs that lead from one package to another, the shortest way."""
     edges: dict[int, list[tuple[int, Cause]]] = {}
     for need in needs:
@@ -100,14 +100,14 @@ def _way(start: Any, goal: Any, needs: Iterable[Cause]) -> list[str]:
     step = came.get(goal.id)
     while step is not None:
         before, need = step
-        way[:0] = [f"{named(need.solvable)} needs {need.dependency}", *(["…"] if need.leaves_out else [])]
+        way[:0] = [f"{named(need.solvable)} needs {need.need}", *(["…"] if need.leaves_out else [])]
         step = came[before]
     return way
 
 
-def lack(state: State, solvables: Sequence[Any], dependencies: Iterable[Any]) -> list[str]:
+def lack(state: State, solvables: Sequence[PoolSolvable], dependencies: Iterable[PoolDependency]) -> list[str]:
     """What packages need and nothing has, a sentence for each that had it; the dependencies are theirs together."""
-    by_holder: dict[tuple[int, ...], dict[str, Any]] = {}
+    by_holder: dict[tuple[int, ...], dict[str, PoolDependency]] = {}
     for dependency in dependencies:
         by_holder.setdefault(holders(state, dependency), {})[str(dependency)] = dependency
     verb, last = ("needs", "and") if len(solvables) == 1 else ("need", "or")
@@ -124,7 +124,7 @@ def lack(state: State, solvables: Sequence[Any], dependencies: Iterable[Any]) ->
     return sentences
 
 
-def holders(state: State, dependency: Any) -> tuple[int, ...]:
+def holders(state: State, dependency: PoolDependency) -> tuple[int, ...]:
     """Numbers of the solvables that had what a dependency asks for, before."""
     if (known := state.holders.get(dependency.id)) is None:
         had = (s.id for s in state.pool.whatprovides(dependency))
@@ -132,7 +132,7 @@ def holders(state: State, dependency: Any) -> tuple[int, ...]:
     return known
 
 
-def _fate(state: State, gone: Sequence[Any]) -> str:
+def _fate(state: State, gone: Sequence[PoolSolvable]) -> str:
     """What became of packages that were there."""
     key = tuple(s.id for s in gone)
     if key not in state.fates:
@@ -140,7 +140,7 @@ def _fate(state: State, gone: Sequence[Any]) -> str:
     return state.fates[key]
 
 
-def _fates(state: State, gone: Sequence[Any]) -> Iterable[str]:
+def _fates(state: State, gone: Sequence[PoolSolvable]) -> Iterable[str]:
     fresh = [state.pool.id2solvable(number) for number in sorted(state.fresh)]
     leaving = {s.id for s in state.gone}
     shown = sorted(gone, key=str)[:SHOWN]
@@ -155,7 +155,7 @@ def _fates(state: State, gone: Sequence[Any]) -> Iterable[str]:
             yield f"{what} is there still"
 
 
-def _takes_over(fresh: Any, old: Any) -> bool:
+def _takes_over(fresh: PoolSolvable, old: PoolSolvable) -> bool:
     import solv
 
     obsoleted = fresh.lookup_deparray(solv.SOLVABLE_OBSOLETES)
@@ -176,8 +176,8 @@ def _obsoletes(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's si
 
 
 def _same_name(state: State, cause: Cause) -> str:  # noqa: ARG001 - a rule's signature
-    pair = sorted((cause.solvable, cause.other), key=lambda s: Nevra.parse(str(s)).evr_key)
-    return f"{named(pair[0])} and {named(pair[1])} cannot be installed together"
+    pair = sorted(cause.solvables, key=lambda s: Nevra.parse(str(s)).evr_key)
+    return f"{' and '.join(map(named, pair))} cannot be installed together"
 
 
 def _not_installable(state: State, cause: Cause) -> str:

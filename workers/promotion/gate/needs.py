@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+from workers.repository.protocols import Pool, PoolDependency, PoolSolvable
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,13 +18,28 @@ class Cause:
     """One of libsolv's rules that together cannot be met. Its solvables end a process that compares them with None."""
 
     kind: int
-    solvable: Any
-    other: Any
-    dependency: Any
+    solvable: PoolSolvable
+    other: PoolSolvable | None
+    dependency: PoolDependency | None
     providers: tuple[int, ...] = ()
     """Numbers of the solvables that provide the dependency at that moment; where packages are left out, whom they lead to."""
     leaves_out: bool = False
     """Whether packages are left out of a long chain."""
+
+    @property
+    def need(self) -> PoolDependency:
+        """The dependency that a rule is about.
+
+        :raises ValueError: when the rule is about none.
+        """
+        if self.dependency is None:
+            raise ValueError(f"libsolv's rule of kind {self.kind} names no dependency")
+        return self.dependency
+
+    @property
+    def solvables(self) -> tuple[PoolSolvable, ...]:
+        """The packages that it is about, one or two of them."""
+        return (self.solvable,) if self.other is None else (self.solvable, self.other)
 
 
 _BRANCHING = 8
@@ -53,7 +69,9 @@ class Reason:
 class Needs:
     """The needs of the packages that are enabled in a pool, and those packages that are known to be broken."""
 
-    def __init__(self, pool: Any, requires: Mapping[int, Sequence[int]], dependencies: Mapping[int, Any]) -> None:
+    def __init__(
+        self, pool: Pool, requires: Mapping[int, Sequence[int]], dependencies: Mapping[int, PoolDependency]
+    ) -> None:
         """Look at every need once.
 
         :param requires: number of each enabled solvable → its dependencies.
@@ -191,12 +209,12 @@ class Needs:
         return Cause(kind, me, None, self._dependencies[need], self.providers[need])
 
 
-def is_rich(dependency: Any) -> bool:
+def is_rich(dependency: PoolDependency) -> bool:
     """Whether a dependency is a rich one, ``(a if b)``."""
     return str(dependency).startswith("(")
 
 
-def is_conditional(dependency: Any) -> bool:
+def is_conditional(dependency: PoolDependency) -> bool:
     """Whether more than one provider decides: of ``(a or b)`` and ``(a with b)`` any provider will do."""
     return is_rich(dependency) and any(word in str(dependency) for word in (" and ", " if ", " unless ", " else "))
 
@@ -206,7 +224,7 @@ def excluding(cause: Cause) -> tuple[int, ...] | None:
     import solv
 
     kinds = solv.Solver
-    if cause.solvable is None or (cause.dependency is not None and is_rich(cause.dependency)):
+    if cause.dependency is not None and is_rich(cause.dependency):
         return None
     if cause.kind in (kinds.SOLVER_RULE_PKG_SELF_CONFLICT, kinds.SOLVER_RULE_PKG_NOT_INSTALLABLE):
         return (cause.solvable.id,)

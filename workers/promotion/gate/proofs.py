@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from config.models import Package, Target
+from config.models import SourcePackage, Target
 from workers.promotion.gate.refusal import Refusal
 from workers.repository.packages import nevra_of_file
 from workers.results import Artifact, BuildResult, TestResult, VerifyResult
@@ -108,12 +108,9 @@ def _covers(rule: str, rpms: Sequence[Artifact], checked: Sequence[Artifact], ag
             yield Refusal(rule, f"the proof {how} {rpm.name}", again)
 
 
-def against_package(package: Package, rpms: Iterable[Artifact]) -> tuple[Refusal, ...]:
+def against_package(package: SourcePackage, rpms: Iterable[Artifact]) -> tuple[Refusal, ...]:
     """Refuse binary packages that the package's entry does not name: nobody decided where they belong."""
-    binaries = {nevra_of_file(rpm.name).name for rpm in rpms}
-    debug = {f"{name}-debuginfo" for name in (*package.binaries, package.name)} | {f"{package.name}-debugsource"}
-    known = {*package.binaries, *debug}
-    strays = sorted(binaries - known)
+    strays = package.strays([nevra_of_file(rpm.name).name for rpm in rpms])
     return tuple(
         Refusal("placement", f"{package.name} is not said to make {stray}", f"add it to packages/{package.name}.yaml")
         for stray in strays

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.models import Package, Site, Target
+from config.models import Site, SourcePackage, Target
 from config.nevra import compare_versions
 from workers.promotion.gate.refusal import Refusal
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package as Described
 from workers.repository.placement import repositories_of
+from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
 
 _HELD = {"EQ": (0,), "LT": (-1,), "LE": (-1, 0), "GT": (1,), "GE": (0, 1)}
@@ -60,7 +60,7 @@ class Owner:
     evr: str
 
 
-def claims_of(described: Described) -> tuple[Claim, ...]:
+def claims_of(described: IndexedPackage) -> tuple[Claim, ...]:
     """What a described package (createrepo_c) claims; its name first."""
     provided = (Claim("provides", name) for name, *_ in described.provides)
     obsoleted = (
@@ -71,7 +71,7 @@ def claims_of(described: Described) -> tuple[Claim, ...]:
 
 
 def judge(
-    package: Package,
+    package: SourcePackage,
     new: Mapping[str, Iterable[Claim]],
     owners: Mapping[str, Owner],
     known: frozenset[tuple[str, str]] = frozenset(),
@@ -101,7 +101,7 @@ def judge(
 def against_repositories(
     site: Site,
     target: Target,
-    package: Package,
+    package: SourcePackage,
     new: Mapping[str, tuple[Claim, ...]],
     current: Snapshot | None,
     catalogue: Path,

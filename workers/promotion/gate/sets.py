@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from workers.promotion.gate.broken import Broken
 from workers.promotion.gate.closure import Closure, closure
 from workers.repository import primary
 from workers.repository.primary import Repositories
+from workers.repository.protocols import Pool, PoolDependency
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def _providers(needs: Iterable[str], candidates: Sequence[Waiting], arch: str) -
     """Dependency → the candidates that have it, as libsolv reads it: versions, rich dependencies and files included."""
     import solv
 
-    pool = solv.Pool()
+    pool: Pool = solv.Pool()
     pool.setarch(arch)
     owner: dict[int, Waiting] = {}
     for waiting in candidates:
         repository = primary.load(pool, waiting.package, waiting.elements)
         owner |= {solvable.id: waiting for solvable in repository.solvables}
-    ids: dict[str, Any] = {need: dependency(pool, need) for need in needs}
+    ids: dict[str, PoolDependency] = {need: dependency(pool, need) for need in needs}
     asking = pool.add_repo("needs").add_solvable()
     asking.name, asking.evr, asking.arch = "needs", "0-0", "noarch"
     for known in ids.values():  # libsolv looks through file lists only for paths that some package requires
@@ -125,7 +125,7 @@ def _providers(needs: Iterable[str], candidates: Sequence[Waiting], arch: str) -
     }
 
 
-def dependency(pool: Any, text: str) -> Any:
+def dependency(pool: Pool, text: str) -> PoolDependency:
     """A dependency as libsolv prints it, in a pool: ``name``, ``name >= evr`` or ``(a or b)``."""
     import solv
 

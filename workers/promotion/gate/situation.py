@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from config.models import Package, Site, Stage, Target
+from config.models import Site, SourcePackage, Stage, Target
 from workers.artifacts.builds import Build
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.versions import Candidate
@@ -26,13 +26,23 @@ Key = tuple[str, str]
 class Passing:
     """A build that wants to get to a stage."""
 
-    package: Package
+    package: SourcePackage
     target: Target
     build: Build
     evr: str
     """``[epoch:]version-release`` of its source package."""
     record: PublishedRecord | None = None
     """What the signed stage it comes from has of it; None of a build that comes by itself."""
+
+    @property
+    def waiting(self) -> PublishedRecord:
+        """What the stage before has of it.
+
+        :raises ValueError: of a build that comes by itself.
+        """
+        if self.record is None:
+            raise ValueError(f"{self.nevr} comes from a build, and from no stage")
+        return self.record
 
     @property
     def nevr(self) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from config.models import Package, Target
+from config.models import SourcePackage, Target
+from config.nevra import Segment
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.promotion.gate.versions import age
@@ -101,7 +101,7 @@ class Debt:
         return f"{self.target} {f'is at {self.has}' if self.has else 'has none'} and others have {self.newest}: {since}"
 
 
-def debts(situation: Situation, package: Package) -> tuple[Debt, ...]:
+def debts(situation: Situation, package: SourcePackage) -> tuple[Debt, ...]:
     """What targets that are not required owe of a package at the stage."""
     targets = situation.site.targets_of(package)
     required = [r for t in targets if t.required and (r := situation.published.get((package.name, t.name)))]
@@ -180,7 +180,7 @@ def _content(situation: Situation, key: Key, file: str) -> str:
     return situation.world.content(*key, file)
 
 
-def _packages(situation: Situation) -> tuple[Package, ...]:
+def _packages(situation: Situation) -> tuple[SourcePackage, ...]:
     return tuple({p.package.name: p.package for p in situation.passing}.values())
 
 
@@ -188,7 +188,7 @@ def _may_lag(target: Target) -> bool:
     return not target.required and target.lag_days is not None
 
 
-def _age(record: PublishedRecord | Arrival) -> Any:
+def _age(record: PublishedRecord | Arrival) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
     return age(record.package, record.evr)
 
 

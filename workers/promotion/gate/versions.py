@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from config.nevra import Nevra
+from config.nevra import Nevra, Segment
 from workers.promotion.gate.refusal import Refusal
 from workers.repository.records import Arrival, PublishedRecord
 
@@ -23,7 +22,7 @@ class Candidate:
     """File name → checksum as built."""
 
 
-def age(package: str, evr: str) -> Any:
+def age(package: str, evr: str) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
     """Sort key of a version, as rpm orders versions."""
     return Nevra.parse(f"{package}-{evr}.src").evr_key
 
@@ -48,8 +47,9 @@ def not_older(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
 
 def not_replaced(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
     """no-replaced-file: no file comes with other content under the same name."""
-    for name in other_content(new.unsigned, old.unsigned if old else {}):
-        assert old is not None  # noqa: S101 - it has the name
+    if old is None:
+        return
+    for name in other_content(new.unsigned, old.unsigned):
         came = f"commit {old.commit[:12]}" if old.commit else f"build {old.identity[:12]}"
         yield Refusal("no-replaced-file", f"{name} is published from {came} with other content", "raise its Release")
 

@@ -11,14 +11,16 @@ from config.models import Site, Stage, Target
 from workers.artifacts.builds import Build, open_build
 from workers.base import options
 from workers.base.errors import CannotRun, CheckFailed
+from workers.formats.rpm_file import header_of
 from workers.promotion.gate import provides
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Key, Passing, Situation
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.packages import Package, check, is_installed, nevra_of
+from workers.repository.packages import check, is_installed
 from workers.repository.placement import BASE, place, published_repositories
 from workers.repository.primary import Repositories, repositories_below
+from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.snapshot import Snapshot, Snapshots
 from workers.repository.state import snapshots_of
@@ -91,15 +93,12 @@ class StageWorld:
 
         :raises CannotRun: when it has nothing of one.
         """
-        assert self.previous is not None  # noqa: S101 - the files are its own
-        found = []
-        with Catalogue.opened(self.previous.catalogue) as catalogue:
+        previous, found = self._stage_before(), []
+        with Catalogue.opened(previous.catalogue) as catalogue:
             for file in files:
                 known = catalogue.known(file.repository, file.path)
                 if known is None or known.metadata is None:
-                    raise CannotRun(
-                        f"nothing is known of {file.name} in {self.previous.root}", "publish it there again"
-                    )
+                    raise CannotRun(f"nothing is known of {file.name} in {previous.root}", "publish it there again")
                 found.append(known.metadata)
         return found
 
@@ -107,19 +106,27 @@ class StageWorld:
         """What dnf says against it."""
         from workers.repository.client import check_life
 
-        if self.previous is None:
-            raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
+        previous = self._stage_before()
         files = (file for each in passing if each.record for file in each.record.files)
         packages = sorted(file.name.removesuffix(".rpm") for file in files if is_installed(file.name))
         if not packages:
             return ""
-        key = self.previous.root / f"RPM-GPG-KEY-{self.site.distribution.name}"
-        after = {name: folder for name, folder in self._folders(self.previous, target).items() if name != BASE}
+        key = previous.root / f"RPM-GPG-KEY-{self.site.distribution.name}"
+        after = {name: folder for name, folder in self._folders(previous, target).items() if name != BASE}
         try:
             check_life(target, packages, self._here(target), after, key)
         except CheckFailed as error:
             return str(error)
         return ""
+
+    def _stage_before(self) -> Snapshots:
+        """The signed stage before.
+
+        :raises CannotRun: when none is.
+        """
+        if self.previous is None:
+            raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
+        return self.previous
 
     def _here(self, target: Target) -> dict[str, Path]:
         """Repository → its folder, as users have it; what stands for the base system goes along and is asked nothing."""
@@ -155,7 +162,7 @@ def claims_of_build(site: Site, passing: Passing) -> dict[str, tuple[provides.Cl
     return {name: provides.claims_of(package) for name, package in _described(site, passing)}
 
 
-def _described(site: Site, passing: Passing) -> Iterator[tuple[str, Package]]:
+def _described(site: Site, passing: Passing) -> Iterator[tuple[str, IndexedPackage]]:
     """File name and metadata of each binary package that a build brings to published repositories.
 
     :raises CannotRun: when one is missing, is no package, or is not what build.json says.
@@ -180,7 +187,7 @@ def content_of(rpm: Path) -> str:
     try:
         return content_digest(rpm)
     except (MalformedError, OSError) as error:
-        raise CannotRun(f"{rpm.name} is no readable package: {error}", "build it again") from None
+        raise CannotRun(f"{rpm.name} is not a readable RPM package: {error}", "build it again") from None
 
 
 def before(site: Site, stage: Stage) -> Stage | None:
@@ -191,6 +198,16 @@ def before(site: Site, stage: Stage) -> Stage | None:
             return previous
         previous = each if each.signed else None
     return None
+
+
+def stage_before(site: Site, stage: Stage) -> Stage:
+    """The signed stage before a stage.
+
+    :raises CannotRun: when a stage takes builds.
+    """
+    if (previous := before(site, stage)) is None:
+        raise CannotRun(f"no signed stage comes before {stage.name}", "ask about a build: --target T --build URL")
+    return previous
 
 
 def situation_of_build(site: Site, state: Path, stage: Stage, target_name: str, build_url: str) -> Situation:
@@ -215,9 +232,7 @@ def situation_of_waiting(site: Site, state: Path, stage: Stage) -> Situation:
 
     :raises CannotRun: when no signed stage comes before.
     """
-    snapshots, previous = snapshots_of(site, state, stage), before(site, stage)
-    if previous is None:
-        raise CannotRun(f"no signed stage comes before {stage.name}", "ask about a build: --target T --build URL")
+    snapshots, previous = snapshots_of(site, state, stage), stage_before(site, stage)
     known = {package.name: package for package in site.packages}
     current, source = snapshots.current(), snapshots_of(site, state, previous).current()
     there = current.published() if current else {}
@@ -264,4 +279,4 @@ def _evr(build: Build) -> str:
     if source is None:  # the rule `built` refuses it
         return build.result.nevr.removeprefix(f"{build.result.package}-")
     with tempfile.TemporaryDirectory(prefix="kitten-gate-") as folder:
-        return nevra_of(index.describe(build.fetch(source, Path(folder), link=True), source.name)).evr
+        return header_of(build.fetch(source, Path(folder), link=True)).nevra.evr

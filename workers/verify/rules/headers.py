@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workers.formats.rpm_header import Header
+from workers.formats.rpm_header import RpmHeader
 from workers.results import Check
 from workers.verify.producers import missing_flags
 from workers.verify.promise import Promise, answer
 
 
-def judge_header(promise: Promise, name: str, header: Header) -> Iterator[Check]:
+def judge_header(promise: Promise, name: str, header: RpmHeader) -> Iterator[Check]:
     """The checks of one package's header.
 
     :param name: file name of the package.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.models import Target
+from config.nevra import is_debug
 from workers.formats import rpath
 from workers.formats.facts import FileFacts
 from workers.results import Check
@@ -86,7 +87,7 @@ def judge_traits(
 def _out_of_scope(target: Target, file: str, subject: _File) -> str:
     """Why no rule here asks anything of a file, or an empty text."""
     package = file[: file.find(":/")] if ":/" in file else ""
-    if subject.path.startswith("/usr/lib/debug/") or package.endswith(("-debuginfo", "-debugsource")):
+    if subject.path.startswith("/usr/lib/debug/") or is_debug(package):
         return "debuginfo"
     if subject.facts.format == "efi":
         return "efi"

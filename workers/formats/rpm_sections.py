@@ -1,0 +1,116 @@
+"""The two headers in front of an RPM's payload, as tags: every count and offset is bounded before it is used.
+
+Format: lead of 96 bytes, signature header padded to 8, header, payload (rpm.org, "RPM V4 Package format").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from workers.base.errors import MalformedError
+
+LEAD_MAGIC = b"\xed\xab\xee\xdb"
+MAX_DATA = 64 << 20
+"""Bytes of one header. rpm took no header beyond 32 MiB for twenty years and takes 256 MiB since 4.14; the largest in
+distributions (a hundred thousand files) have a quarter of this. Reading one takes several times its size of memory."""
+MAX_ENTRIES = 0xFFFF
+"""Entries of a header: as many as rpm reads (rpmio/header.c)."""
+
+_HEADER_MAGIC = b"\x8e\xad\xe8\x01"
+_LEAD_SIZE = 96
+_INTRO, _ENTRY = 16, 16  # bytes: what a header begins with, and each entry of its index
+_MAX_ITEMS = 2_000_000
+_CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N = range(1, 10)
+_INTEGERS = {_INT16: "H", _INT32: "I", _INT64: "Q"}
+
+Value = tuple[str, ...] | tuple[int, ...]
+Tags = Mapping[int, Value]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One of a package's two headers, as its first bytes describe it."""
+
+    what: str
+    start: int
+    entries: int
+    data: int
+    """Bytes of its values."""
+
+    @property
+    def end(self) -> int:
+        """Bytes from the start of the file."""
+        return self.start + _INTRO + _ENTRY * self.entries + self.data
+
+
+def sections(file: IO[bytes], size: int) -> tuple[Section, Section]:
+    """The signature header and the header of a package. Reads no more than their first bytes.
+
+    :param size: bytes of the file.
+    :raises MalformedError: when it is no package, is cut short, or a header is larger than is read.
+    """
+    file.seek(0)
+    if file.read(_LEAD_SIZE)[:4] != LEAD_MAGIC:
+        raise MalformedError("it does not begin as one")
+    signature = _section(file, "signature header", _LEAD_SIZE, size)
+    return signature, _section(file, "header", signature.end + -signature.end % 8, size)
+
+
+def _section(file: IO[bytes], what: str, start: int, size: int) -> Section:
+    file.seek(start)
+    intro = file.read(_INTRO)
+    if len(intro) < _INTRO or intro[:4] != _HEADER_MAGIC:
+        raise MalformedError(f"it has no {what} at byte {start}")
+    section = Section(what, start, *struct.unpack(">II", intro[8:]))
+    if section.entries > MAX_ENTRIES or section.data > MAX_DATA:
+        claims = f"{section.entries} entries and {section.data >> 20} MiB"
+        raise MalformedError(f"its {what} claims {claims}; at most {MAX_ENTRIES} and {MAX_DATA >> 20} MiB are read")
+    if section.end > size:
+        raise MalformedError(f"it is cut short: its {what} ends after {section.end} bytes, the file after {size}")
+    return section
+
+
+def numbers_of(file: IO[bytes], section: Section) -> frozenset[int]:
+    """The numbers of the tags in a header. Reads its index alone."""
+    return frozenset(tag for tag, _, _, _ in struct.iter_unpack(">IIII", _index(file, section)))
+
+
+def tags_of(file: IO[bytes], section: Section) -> Tags:
+    """The tags of a header; those of binary values are empty.
+
+    :raises MalformedError: when a value is outside the header, or no text ends where it should.
+    """
+    index = _index(file, section)
+    store = file.read(section.data)
+    tags: dict[int, Value] = {}
+    for tag, kind, offset, items in struct.iter_unpack(">IIII", index):
+        if offset > section.data or items > _MAX_ITEMS:
+            raise MalformedError(f"its tag {tag} is outside its {section.what}")
+        try:
+            tags[tag] = _value(store, kind, offset, items)
+        except struct.error:
+            raise MalformedError(f"its tag {tag} ends outside its {section.what}") from None
+    return tags
+
+
+def _index(file: IO[bytes], section: Section) -> bytes:
+    file.seek(section.start + _INTRO)
+    return file.read(_ENTRY * section.entries)
+
+
+def _value(store: bytes, kind: int, offset: int, items: int) -> Value:
+    if kind in _INTEGERS:
+        return tuple(struct.unpack_from(f">{items}{_INTEGERS[kind]}", store, offset))
+    if kind in (_STRING, _STRING_ARRAY, _I18N):
+        strings = []
+        for _ in range(1 if kind == _STRING else items):
+            end = store.find(b"\0", offset)
+            if end < 0:
+                raise MalformedError("its header has a text without an end")
+            strings.append(store[offset:end].decode("utf-8", "surrogateescape"))
+            offset = end + 1
+        return tuple(strings)
+    return ()  # binary: signatures and digests, which rpm itself checks
