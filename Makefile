@@ -1,6 +1,6 @@
 # Everything a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo stop clean test test-pythons format lint bench requirements
+.PHONY: help setup host demo stop clean test test-long test-pythons format lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -39,6 +39,11 @@ ifeq ($(PYTEST),)
 else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
+
+test-long: ## run the tests of properties with ten times the examples, as before a release
+	@tools/host-packages.sh test
+	@tools/setup.sh
+	@HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest -q -n 2 -m hypothesis
 
 format: ## format the Python code (ruff)
 	@tools/setup.sh

@@ -1,4 +1,7 @@
-"""Tests marked ``mounts`` for an ordinary user: each runs in a user namespace of its own, where it is root and may mount."""
+"""What all tests share: how many examples a property gets, and ``mounts`` for an ordinary user.
+
+A test marked ``mounts`` runs in a user namespace of its own, where it is root and may mount.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 CHECKOUT = Path(__file__).parent.parent
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
+
+# A test that needs fewer examples says so itself. No example has a time limit: the machine may be busy.
+settings.register_profile("short", max_examples=50, deadline=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 class InNamespace(pytest.Item):

@@ -451,7 +451,7 @@ def objects(tmp_path_factory) -> list[bytes]:
         st.tuples(st.sampled_from(["head", "tables", "body"]), st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8
     ),
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_is_judged_or_refused(objects, number, changes):
     data = bytearray(objects[number % len(objects)])
     for part, place, value in changes:

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import SITE, TARGETS, target
@@ -282,7 +282,6 @@ def test_damaged_build_information_is_refused(blob):
         go.build_info(elf_file((".go.buildinfo", 3, 0x2000, blob)))
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_table_with_any_bytes_changed_is_read_or_refused(data):
     whole = bytearray(table(data.draw(st.sampled_from([0xFFFFFFFA, 0xFFFFFFF0, 0xFFFFFFF1])), "<"))
