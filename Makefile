@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Tests start thousands of short commands. Without compiled files each compiles what it imports, and pytest each test.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup host demo stop clean test test-long test-pythons format lint bench requirements
+.PHONY: help setup host demo stop clean test test-quick test-long test-pythons format lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -43,6 +43,11 @@ ifeq ($(PYTEST),)
 else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
+
+test-quick: ## run the tests that need no sandbox, guest, service or browser and are not slow, while you work
+	@tools/host-packages.sh demo
+	@tools/setup.sh
+	@.venv/bin/python -m pytest -q $(PARALLEL) --quick
 
 test-long: ## run the tests of properties with ten times the examples, as before a release
 	@tools/host-packages.sh test

@@ -18,6 +18,8 @@ from workers.formats.elf import Elf
 from workers.formats.facts import Framing
 from workers.verify.frame_pointers import START_UP_FUNCTIONS, framing
 
+pytestmark = pytest.mark.slow
+
 # Every shape a compiler gives a frame. What each is called says what it is.
 SHAPES = """
 #include <stdarg.h>

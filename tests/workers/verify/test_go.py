@@ -23,6 +23,8 @@ from workers.formats.elf import STT_FUNC, Elf
 from workers.verify import go
 from workers.verify.producers import judged
 
+pytestmark = pytest.mark.slow
+
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}  # machine_arch → GOARCH

@@ -21,6 +21,8 @@ from workers.verify.functions import FunctionTable
 from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
 from workers.verify.isa.levels import LEVELS
 
+pytestmark = pytest.mark.slow
+
 OTHERS = ["aarch64", "ppc64le", "s390x"]
 
 PROGRAM = """
