@@ -116,7 +116,9 @@ def remove_leftovers() -> list[str]:
 def _lives(process: str) -> bool:
     """Whether a test run of that process id is under way."""
     try:
-        return b"pytest" in Path(f"/proc/{process}/cmdline").read_bytes()
+        # The command line of a process of pytest-xdist does not name pytest; it has the variable from the one that began it.
+        words, environment = (Path(f"/proc/{process}/{file}").read_bytes() for file in ("cmdline", "environ"))
+        return b"pytest" in words or b"PYTEST_VERSION=" in environment
     except OSError:
         return False
 
