@@ -1,6 +1,8 @@
 # Everything a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo stop clean test test-pythons format lint bench requirements
+# Tests start thousands of short commands. Without compiled files each compiles what it imports, and pytest each test.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: help setup host demo stop clean test test-quick test-long test-pythons format lint bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -8,6 +10,9 @@ FORCE ?=
 ONLY ?=
 YES ?=
 PYTEST ?=
+# A file's tests run one after another in one process: they share a master, keys and packages. In the order of the files,
+# for the longest, the end-to-end tests, come early and leave no processor idle at the end.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,11 +39,20 @@ test: ## run the tests, and set up what they need (PYTEST='-k name' for some)
 	@tools/host-packages.sh test
 	@tools/setup.sh
 ifeq ($(PYTEST),)
-	@.venv/bin/python -m pytest -q -n 2 --ignore=tests/end_to_end
-	@.venv/bin/python -m pytest tests/end_to_end
+	@.venv/bin/python -m pytest -q $(PARALLEL)
 else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
+
+test-quick: ## run the tests that need no sandbox, guest, service or browser and are not slow, while you work
+	@tools/host-packages.sh demo
+	@tools/setup.sh
+	@.venv/bin/python -m pytest -q $(PARALLEL) --quick
+
+test-long: ## run the tests of properties with ten times the examples, as before a release
+	@tools/host-packages.sh test
+	@tools/setup.sh
+	@HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest -q $(PARALLEL) -m hypothesis
 
 format: ## format the Python code (ruff)
 	@tools/setup.sh

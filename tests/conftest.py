@@ -1,4 +1,7 @@
-"""Tests marked ``mounts`` for an ordinary user: each runs in a user namespace of its own, where it is root and may mount."""
+"""What all tests share: the quick selection, how many examples a property gets, and ``mounts`` for an ordinary user.
+
+A test marked ``mounts`` runs in a user namespace of its own, where it is root and may mount.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 CHECKOUT = Path(__file__).parent.parent
+_NOT_QUICK = ("sandbox", "guest", "service", "browser", "slow")
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
+
+# A test that needs fewer examples says so itself. No example has a time limit: the machine may be busy.
+settings.register_profile("short", max_examples=50, deadline=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 class InNamespace(pytest.Item):
@@ -45,7 +55,15 @@ class InNamespace(pytest.Item):
         return self.path, None, self.name
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help=f"leave out the tests marked {', '.join(_NOT_QUICK)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        left_out = {item for item in items if any(map(item.get_closest_marker, _NOT_QUICK))}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     if os.geteuid() == 0:
         return
     for number, item in enumerate(items):

@@ -47,7 +47,7 @@ def load(site: Path) -> Site | ConfigError:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mangled_file_loads_or_is_explained(site: Path, data: st.DataObject) -> None:
     file = site / data.draw(st.sampled_from(FILES))
@@ -72,7 +72,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_at_any_place_loads_or_is_explained(site: Path, data: st.DataObject) -> None:
     import yaml
@@ -95,7 +95,7 @@ def test_any_value_at_any_place_loads_or_is_explained(site: Path, data: st.DataO
         file.write_bytes(whole)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60))
 @example(content=b"~")
 def test_bytes_of_any_kind_load_or_are_explained(site: Path, content: bytes) -> None:

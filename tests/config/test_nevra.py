@@ -72,7 +72,7 @@ def test_number_of_any_length() -> None:
 
 
 @pytest.mark.skipif(shutil.which("rpm") is None, reason="needs rpm to compare with: apt-get install rpm")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(VERSIONS.filter(bool), VERSIONS.filter(bool)), min_size=20, max_size=100))
 def test_rpm_itself_agrees(pairs: list[tuple[str, str]]) -> None:
     calls = " ".join(f"print(rpm.vercmp('{one}','{other}')..' ');" for one, other in pairs)

@@ -1,4 +1,4 @@
-"""One real service for all end-to-end tests: its own state folder and ports, the shared caches, ended whatever happens."""
+"""A real service for the end-to-end tests of a file: its own state folder and ports, the shared caches, ended whatever happens."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """The demo under other names: no stage, product or dist tag may matter. An ordinary user's demo has its own names."""
     with tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder:
@@ -168,7 +168,7 @@ def running_target_build(service: Service) -> dict[str, Any] | None:
     return None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(service: Service) -> str:
     """The demo's three packages on five targets, with one worker and the master killed on the way; what it printed."""
     log = service.state / "demo.log"

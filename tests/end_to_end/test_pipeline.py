@@ -6,8 +6,9 @@ The tests of this file build on one another, in order; each says what has become
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.end_to_end.conftest import (
 from tests.other_names import STAGES
 
 pytestmark = [pytest.mark.service, pytest.mark.sandbox, pytest.mark.guest]
+STEPS = ("build RPMs", "verify code and flags", "test in QEMU", "stage for next builds", "hand to promote")
 
 
 def test_the_demo_ends_with_every_package_published_on_every_target(demo: str) -> None:
@@ -60,6 +62,52 @@ def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:
     before = len(service.builds())
     assert "nothing to do" in service.kitten("demo").stdout
     assert len(service.builds()) == before
+
+
+@pytest.fixture(scope="module")
+def page(service: Service, demo: str) -> Iterator[Any]:
+    """A page of a real browser: what a person sees."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this host: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@pytest.mark.browser
+def test_the_builders_page_lists_a_builder_for_each_target(service: Service, page: Any) -> None:
+    page.goto(f"{service.url}#/builders")
+    for name in ("source", *TARGETS, "promote", "lab"):
+        page.get_by_role("link", name=name, exact=True).first.wait_for()
+
+
+@pytest.mark.browser
+def test_a_build_page_shows_its_steps_and_what_they_found(service: Service, page: Any) -> None:
+    builders = {name: number for number, name in service.builders().items()}
+    builds = [b for b in service.builds(builderid=builders["x86_64"]) if b["results"] == 0]
+    assert builds, "the demo leaves a successful build on x86_64"
+    build = builds[0]
+    page.goto(f"{service.url}#/builders/{build['builderid']}/builds/{build['number']}")
+    for step in STEPS:
+        page.get_by_text(step).first.wait_for()
+    package = build["properties"]["package"][0]
+    assert f"{package}-" in page.inner_text("body")
+    assert "RPMs" in page.inner_text("body")
 
 
 def commit(service: Service, tmp_path: Path, package: str, change: Callable[[str], str], message: str) -> str:

@@ -21,7 +21,7 @@ from workers.repository.catalogue import Catalogue
 from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
-from workers.signing.sign import signer
+from workers.signing.agent import agent, gpg, reachable
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -203,15 +203,16 @@ def site(site_path: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signing key; making one takes a second or two."""
+    """A signing key, smaller than the distribution's own: it signs in a sixth of the time."""
     return _key_home(tmp_path_factory.getbasetemp() / "key" / "gnupg")
 
 
 @functools.cache
 def _key_home(home: Path) -> Path:
     home.parent.mkdir()
-    with signer(home, "Tests"):
-        pass
+    home.mkdir(mode=0o700)
+    with reachable(home) as near, agent(near):
+        gpg(near, "--passphrase", "", "--quick-generate-key", "Tests", "rsa2048", "sign", "never")
     return home
 
 

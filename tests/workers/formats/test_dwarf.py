@@ -10,7 +10,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
@@ -331,7 +331,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return found
 
 
-@settings(max_examples=2000, deadline=None)
 @given(data=st.data())
 def test_debug_data_with_any_bytes_changed_is_read_or_refused(samples, data):
     changed = bytearray(samples[data.draw(st.integers(0, len(samples) - 1))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.base.errors import MalformedError
@@ -113,7 +113,6 @@ DECLARATIONS = st.builds(
 TABLES = st.builds(lambda rows, end: b"".join(rows) + end, st.lists(DECLARATIONS, max_size=12), st.binary(max_size=3))
 
 
-@settings(max_examples=400, deadline=None)
 @given(TABLES, st.integers(0, 300), st.data())
 def test_abbreviations_are_those_of_a_plain_reader(table, other, data):
     codes = []
@@ -132,7 +131,6 @@ def test_abbreviations_are_those_of_a_plain_reader(table, other, data):
         assert quickly(bytes(damaged), code) == plainly(bytes(damaged), code)
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(b"\x00\x01\x02\x11\x21\x25\x80\xa1\xff"), max_size=40).map(bytes), st.integers(1, 3))
 def test_any_bytes_as_a_table_read_as_a_plain_reader_reads_them(table, code):
     assert quickly(table, code) == plainly(table, code)
@@ -185,7 +183,6 @@ INSTRUCTIONS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(INSTRUCTIONS, max_size=20).map(b"".join), st.binary(max_size=6))
 def test_epilogues_are_those_of_a_plain_reader(program, more):
     assert undoes(program)
@@ -196,7 +193,6 @@ def test_epilogues_are_those_of_a_plain_reader(program, more):
         assert only_undoes(program[:end]) == undoes(program[:end])
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(b"\x00\x02\x03\x04\x0a\x0b\x0e\x41\x80\xc3\xff\x01"), max_size=14).map(bytes))
 def test_any_bytes_as_a_program_read_as_a_plain_reader_reads_them(program):
     assert only_undoes(program) == undoes(program)
@@ -211,7 +207,6 @@ def test_an_epilogue_of_any_length_is_passed_over(count):
 # ---------------------------------------------------------------------------------------------------------- texts
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(b"\0ab\xff"), max_size=30).map(bytes), st.integers(0, 30))
 def test_texts_end_at_the_first_nul(data, position):
     section = DebugSection(".debug_str", memoryview(data), little_endian=True)

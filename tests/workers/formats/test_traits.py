@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import TARGETS, compiled, flags, target, tool
@@ -397,7 +397,6 @@ def test_rust_program_is_judged_like_any_but_for_the_paths_of_its_panics() -> No
 # ---------------------------------------------------------------------------------------------------- hostile input
 
 
-@settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_mutated_file_is_read_or_refused(make: Make, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - damage, no secret

@@ -80,7 +80,7 @@ def test_a_system_partition_is_what_others_read(tmp_path):
     assert fat.image(files) == fat.image(files)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.dictionaries(
         st.lists(st.sampled_from(["A", "b", "Folder.d", "long name here.efi"]), min_size=1, max_size=4).map("/".join),
@@ -192,7 +192,6 @@ def test_a_tampered_image_differs_in_one_bit_and_is_no_longer_signed(keys, twice
     assert not verified(bad, keys["2011"], tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_damaged_image_is_malformed_and_nothing_worse(twice, data):
     damaged = bytearray(twice[: data.draw(st.integers(0, len(twice)))])

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from PIL import Image
 
@@ -262,7 +262,6 @@ def test_a_channel_that_goes_wrong_is_named(said, words):
 # -------------------------------------------------------------------------------------------------------------- wire
 
 
-@settings(deadline=None)
 @given(some.binary(max_size=300))
 def test_any_bytes_are_understood_or_refused(data):
     readers: tuple[Callable[[bytes], object], ...] = (

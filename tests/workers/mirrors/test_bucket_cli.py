@@ -21,6 +21,8 @@ from workers.mirrors.bucket import Bucket
 from workers.mirrors.bucket_cli import bucket
 from workers.promotion.publish import publish
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["port", "proxy"]
 
 URL = "s3://stage/p"

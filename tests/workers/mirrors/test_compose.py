@@ -24,6 +24,8 @@ from workers.repository.state import snapshots_of
 from workers.results import ComposeResult
 from workers.signing.sign import signer
 
+pytestmark = pytest.mark.slow
+
 POLICY = Composes(every_minutes=60, keep=2)
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 DAY = 24 * 3600.0

@@ -30,6 +30,8 @@ from workers.repository import index
 from workers.repository.state import published
 from workers.signing.sign import signer
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("moto", reason="moto is not installed: pip install 'moto[s3,server]'")
 
 BASE, APPS = "10-kitten/BaseOS/x86_64/os", "10-kitten/AppStream/x86_64/os"

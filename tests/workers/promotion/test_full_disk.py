@@ -20,7 +20,7 @@ from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.promotion.stage import stage
 
-pytestmark = pytest.mark.mounts
+pytestmark = [pytest.mark.slow, pytest.mark.mounts]
 
 SIZE = 4 << 20
 STEP = 48 << 10

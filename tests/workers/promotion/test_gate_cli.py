@@ -18,6 +18,8 @@ from workers.promotion.promote import promote
 from workers.promotion.publish import publish
 from workers.results import GateResult
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lone(staged_path: Path, tmp_path: Path) -> Path:

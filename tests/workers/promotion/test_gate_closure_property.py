@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import solv
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.repository.synthetic import element
@@ -101,7 +101,6 @@ def alone_names(packages: Iterable[bytes]) -> set[str]:
     return {str(solvable) for solvable in pool.solvables}
 
 
-@settings(max_examples=300, deadline=None)
 @given(repositories, repositories, repositories)
 def test_no_package_is_called_sound_or_broken_that_libsolv_judges_otherwise(
     staying: list[bytes], gone: list[bytes], fresh: list[bytes]
@@ -111,14 +110,12 @@ def test_no_package_is_called_sound_or_broken_that_libsolv_judges_otherwise(
     require_true(found, before, after)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(packages, min_size=8, max_size=40, unique=True))
 def test_so_it_is_where_much_is_broken(listed: list[bytes]) -> None:
     after = one_of_each(listed)
     require_true(closure(Repositories(()), Repositories(tuple(after)), "x86_64"), [], after)
 
 
-@settings(max_examples=100, deadline=None)
 @given(repositories, repositories)
 def test_what_is_mended_is_what_libsolv_refused_and_takes(staying: list[bytes], fresh: list[bytes]) -> None:
     before, after = one_of_each(staying), one_of_each([*staying, *fresh])

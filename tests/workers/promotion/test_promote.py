@@ -28,6 +28,8 @@ from workers.promotion.status import status
 from workers.promotion.status_cli import repo_status
 from workers.repository.state import named_stage, published, snapshots_of
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ("aarch64", "s390x", "x86_64_v2")
 
 

@@ -21,6 +21,8 @@ from workers.promotion.publish import publish
 from workers.repository.state import published
 from workers.results import BuildResult, Case, Check, PromoteResult, SuiteResult, TestResult, VerifyResult
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ("aarch64", "s390x")
 NAMES = ("app", "base", "lib", "other", "plugin", "tool")
 SPEC = """

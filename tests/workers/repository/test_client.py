@@ -19,7 +19,10 @@ from workers.repository import index
 from workers.repository.client import check_life, install
 from workers.signing.sign import signer
 
-pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf"),
+]
 
 
 def replace(file: Path, content: bytes) -> None:

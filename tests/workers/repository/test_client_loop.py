@@ -29,7 +29,10 @@ from workers.promotion.publish import publish
 from workers.repository import draft
 from workers.repository.state import published
 
-pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf"),
+]
 
 STEADY = draft.STEADY
 """As users have it; other tests are spared it."""

@@ -24,7 +24,10 @@ from workers.signing.sign import signer_of
 
 __all__ = ["make_key", "new_token", "ready", "section"]
 
-pytestmark = pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("dnf") is None, reason="dnf is not installed: apt-get install dnf"),
+]
 
 
 @dataclass

@@ -90,7 +90,7 @@ def test_a_token_signs_packages_and_an_index(ready: Signing, tmp_path: Path, mak
         key.sign_packages(packages)
         signature = key.sign_detached(index)
         (home,) = homes_in_memory() - before
-        served = agents(Path("/dev/shm", home))
+        served = agents(home)
     assert key.fingerprint == ready.key
     verify_packages(packages, ready.public_keys[0])
     public = tmp_path / "key.gpg"

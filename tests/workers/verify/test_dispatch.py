@@ -458,7 +458,7 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return program(tmp_path_factory.mktemp("specimen"), IFUNC + ASKS.replace("#include", "\n#include")).read_bytes()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=8)), max_size=6), st.integers(0, 1 << 20)
 )

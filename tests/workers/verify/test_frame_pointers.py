@@ -18,6 +18,8 @@ from workers.formats.elf import Elf
 from workers.formats.facts import Framing
 from workers.verify.frame_pointers import START_UP_FUNCTIONS, framing
 
+pytestmark = pytest.mark.slow
+
 # Every shape a compiler gives a frame. What each is called says what it is.
 SHAPES = """
 #include <stdarg.h>
@@ -451,7 +453,7 @@ def objects(tmp_path_factory) -> list[bytes]:
         st.tuples(st.sampled_from(["head", "tables", "body"]), st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8
     ),
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_file_is_judged_or_refused(objects, number, changes):
     data = bytearray(objects[number % len(objects)])
     for part, place, value in changes:

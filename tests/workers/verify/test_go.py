@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import SITE, TARGETS, target
@@ -22,6 +22,8 @@ from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import STT_FUNC, Elf
 from workers.verify import go
 from workers.verify.producers import judged
+
+pytestmark = pytest.mark.slow
 
 needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
 
@@ -282,7 +284,6 @@ def test_damaged_build_information_is_refused(blob):
         go.build_info(elf_file((".go.buildinfo", 3, 0x2000, blob)))
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_table_with_any_bytes_changed_is_read_or_refused(data):
     whole = bytearray(table(data.draw(st.sampled_from([0xFFFFFFFA, 0xFFFFFFF0, 0xFFFFFFF1])), "<"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.hardware import PciDevice, parse
@@ -238,7 +238,6 @@ def test_module_that_unpacks_without_end(
         list(modules_of(f"it.ko{suffix}", pack(bytes(8 << 20))))
 
 
-@settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_mutated_module_is_read_or_noted(module: MakeModule, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - damage, no secret

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.base.errors import MalformedError
@@ -97,7 +97,6 @@ def test_an_unknown_compression_or_format_is_named(tmp_path):
             unpack(tmp_path / "package", replace(HEADER, **change), tmp_path / "scratch")
 
 
-@settings(max_examples=150, deadline=None)
 @given(position=st.integers(0, 3000), value=st.integers(0, 255))
 def test_a_header_with_any_byte_changed_is_read_or_refused(good_rpms, tmp_path_factory, position, value):
     data = bytearray(good_rpms[0].read_bytes())
@@ -108,7 +107,6 @@ def test_a_header_with_any_byte_changed_is_read_or_refused(good_rpms, tmp_path_f
         assert read_header(damaged).name
 
 
-@settings(max_examples=150, deadline=None)
 @given(position=st.integers(0, 40_000), value=st.binary(min_size=1, max_size=8), cut=st.booleans())
 def test_an_elf_file_with_any_bytes_changed_is_read_or_refused(good_program, position, value, cut):
     data = bytearray(good_program[1].read_bytes())
@@ -123,7 +121,6 @@ def test_an_elf_file_with_any_bytes_changed_is_read_or_refused(good_program, pos
         read_units(elf)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_static_library_are_read_or_refused(tmp_path_factory, data):
     library = tmp_path_factory.getbasetemp() / "any.a"

@@ -21,6 +21,8 @@ from workers.verify.functions import FunctionTable
 from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
 from workers.verify.isa.levels import LEVELS, Level
 
+pytestmark = pytest.mark.slow
+
 OTHERS = ["aarch64", "ppc64le", "s390x"]
 
 PROGRAM = """
@@ -334,7 +336,7 @@ def real_code(name: str) -> tuple[Code, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     place=st.integers(0, 900_000), size=st.integers(0, 3000), shift=st.integers(0, 7),
     changes=st.lists(st.tuples(st.integers(0, 2999), st.binary(min_size=1, max_size=8)), max_size=4),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from iced_x86 import CpuidFeature, Decoder, EncodingKind, OpCodeInfo, OpCodeTableKind
 
@@ -274,7 +274,6 @@ def test_the_search_changes_nothing_in_files_that_nobody_here_built(path: str) -
         assert hits
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([V1, V2, V3, V4]), st.sampled_from([32, 64]), st.data())
 def test_any_bytes_are_scanned_to_their_end(data: bytes, level: Level, bits: int, draw: st.DataObject) -> None:
     starts = sorted(draw.draw(st.sets(st.integers(0x0F00, 0x1200), max_size=8)))
@@ -300,7 +299,6 @@ def test_the_disassembly_marks_the_hit_among_its_neighbours() -> None:
     assert [line[:2] for line in x86.disassembly(data, 0x1000, hit, before=1, after=0)] == ["  ", "=>"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=64), st.integers(-8, 80))
 def test_a_disassembly_of_any_bytes_ends(data: bytes, offset: int) -> None:
     lines = x86.disassembly(data, 0x1000, Hit(0x1000 + offset, 4, ("AVX2",), ""))

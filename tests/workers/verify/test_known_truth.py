@@ -18,6 +18,8 @@ from workers.base.run import run
 from workers.results import Check, VerifyResult
 from workers.verify.cli import verify
 
+pytestmark = pytest.mark.slow
+
 # walk and twice make a frame on every target: they call through a pointer, and keep something over the call.
 WALK = """
 extern int (*hook)(int);

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.base.errors import MalformedError
@@ -153,7 +153,6 @@ def test_conditions_that_do_not_add_up_are_refused(text):
         opt_outs(text)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([*EXACT, "%if 1", "%else", "%endif", "%elif x", "%ifarch", "%", "\0"]), max_size=12))
 def test_any_text_is_read_or_refused(lines):
     text = "\n".join(lines)
