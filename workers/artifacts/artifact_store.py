@@ -16,6 +16,7 @@ from typing import TypeVar
 from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.results import Artifact, BuildResult, Result, SourceResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
@@ -104,7 +105,7 @@ def fetch(folder: str, artifact: Artifact) -> Path:
             raise CannotRun(f"{path} is missing", "make the source again: kitten source")
     else:
         path = cache.entry("fetched", artifact.sha256, lambda at: _download(url, at / artifact.name)) / artifact.name
-    if (found := sha256(path)) != artifact.sha256:
+    if (found := sha256_of(path)) != artifact.sha256:
         raise CannotRun(
             f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again"
         )
@@ -142,16 +143,10 @@ def _download(url: str, path: Path) -> None:
     partial.replace(path)
 
 
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def described(path: Path, folder: str, digest: str = "") -> Artifact:
     """A file as it will lie in ``folder``."""
     return Artifact(
-        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256(path), size=path.stat().st_size
+        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256_of(path), size=path.stat().st_size
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ import click
 
 from workers.base import options as options_of_all
 from workers.base.errors import CannotRun, CheckFailed
+from workers.base.files import sha256_of
 from workers.base.options import CommandT
 
 if TYPE_CHECKING:
@@ -112,18 +111,6 @@ def artifact(path: Path, url: str, name: str = "") -> Artifact:
     from workers.results import Artifact
 
     return Artifact(name=name or path.name, url=url, sha256=sha256_of(path), size=path.stat().st_size)
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file; one that did not change is read once."""
-    state = path.stat()
-    return _sha256(path, state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _sha256(path: Path, _size: int, _modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store(folder_url: str, name: str, content: Path) -> None:

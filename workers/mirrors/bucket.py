@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 
 PARALLEL = 8
 """Requests under way at a time."""
@@ -118,8 +119,6 @@ class Bucket:
 
         :raises CannotRun: also when the file is not what its checksum says: it must not reach users.
         """
-        from workers.artifacts.artifact_store import sha256 as sha256_of
-
         try:
             found = sha256_of(path)
         except OSError as error:

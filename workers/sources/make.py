@@ -15,6 +15,7 @@ from config.models import Package, Site
 from workers.artifacts import artifact_store, reuse
 from workers.base import cache
 from workers.base.errors import CheckFailed
+from workers.base.files import sha256_of
 from workers.results import SourceResult
 from workers.sources import distgit, lookaside, srpm, store
 
@@ -83,7 +84,7 @@ def _work_tree(request: Request, scratch: Path) -> _WorkTree:
     patch = ""
     if request.patch is not None:
         distgit.apply_patch(request.patch, folder)
-        patch = hashlib.sha256(request.patch.read_bytes()).hexdigest()
+        patch = sha256_of(request.patch)
         print(f"  patch {request.patch.name} applied", flush=True)  # noqa: T201 - progress for people
     tarballs = _tarballs(folder)
     key = identity_of(
