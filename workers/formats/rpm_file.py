@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from config.text import CONTROLS, NOT_XML
 from workers.base.errors import CannotRun
 
 MAX_HEADER = 64 << 20
@@ -27,7 +28,7 @@ _LEAD = 96  # bytes, and its magic; rpm's docs, manual/format.md
 _LEAD_MAGIC, _HEADER_MAGIC = b"\xed\xab\xee\xdb", b"\x8e\xad\xe8\x01"
 _SIGNATURES = frozenset({267, 268, 278, 1002, 1003, 1005, 1006})
 """Tags of OpenPGP signatures in a signature header: DSA, RSA, OpenPGP (rpm 6), PGP, LE PGP, GPG, PGP5."""
-_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNWRITABLE = re.compile(f"[{CONTROLS}{NOT_XML}]")
 """Characters that no path may have: controls, and what XML 1.0 cannot carry. An index with one is read by nobody."""
 _FIX = "build it again; if it stays so, look at the worker it comes from"
 

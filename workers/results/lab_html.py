@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from config.text import plain_text
 from workers.results import Case, SuiteResult, TestResult
 from workers.results.proof_html import STYLE
 
@@ -31,10 +32,6 @@ _WORDS = {
     "passed": ("OK", "passed"),
 }
 _ADDRESS = re.compile(r"https?://|data:image/png;base64,")
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|\r")
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
-)  # controls, and what reorders text
 _STYLE = f"""{STYLE}
 .kitten-lab th:first-child{{width:6em}}.kitten-lab th.n{{width:5em}}.kitten-lab th.case{{width:40%}}
 .kitten-lab td{{overflow-wrap:anywhere}}.kitten-lab tr.head>td{{border-bottom:0}}
@@ -145,4 +142,4 @@ def _grade(outcome: str) -> str:
 
 def _text(text: str) -> str:
     """Text as text: without what moves a terminal's cursor, and with a mark for each character that nobody sees."""
-    return escape(_UNSEEN.sub("\ufffd", _ESCAPES.sub("", text)))
+    return escape(plain_text(text))

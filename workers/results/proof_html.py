@@ -6,9 +6,10 @@ symbol may be called anything.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 
+from config.text import plain_text
 from workers.results import Check, FileProof, Place, VerifyResult
 from workers.results.proof import count, findings
 
@@ -33,6 +34,11 @@ STYLE = """
 .kitten-proof .bar i{display:block;height:100%;background:#067647}
 .kitten-proof details{margin:.3em 0}.kitten-proof summary{cursor:pointer}
 """
+
+
+def escape(text: str) -> str:
+    """Return text as text for a page: no markup, and a mark for each character that nobody sees."""
+    return html.escape(plain_text(text))
 
 
 def page(result: VerifyResult) -> str:
