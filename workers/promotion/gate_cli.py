@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import CheckFailed
+from workers.base.command import conclude
 from workers.promotion.command import overridable
 from workers.repository import command
-from workers.repository.command import console, ran
+from workers.repository.command import console
 
 if TYPE_CHECKING:
     from workers.promotion.gate.override import Overrides
@@ -54,9 +54,8 @@ def gate(
     from workers.promotion.gate.ask import ask
     from workers.results import GateResult
 
-    site, state = options.opened(site_name, state_folder)
-
     def work() -> GateResult:
+        site, state = options.opened(site_name, state_folder)
         return ask(
             site,
             state,
@@ -67,11 +66,7 @@ def gate(
             overrides=overrides,
         )
 
-    result = ran(work, GateResult, json_file, stage=stage_name)
-    _print(result)
-    if result.outcome != "passed":
-        raise CheckFailed(result.summary)
-    click.echo(result.summary)
+    conclude(GateResult, json_file, work, known={"stage": stage_name}, show=_print)
 
 
 def _print(result: GateResult) -> None:
