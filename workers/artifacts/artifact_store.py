@@ -1,13 +1,8 @@
-"""The artifact store as a build sees it: inputs from it, and a finished folder that appears in it whole.
-
-A store is any fsspec URL. On a local one a folder appears by one rename; elsewhere ``build.json`` is written last, and a
-folder without it is no build.
-"""
+"""The artifact store, read: results and files by fsspec URL, each with the checksum that was promised."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +12,7 @@ from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.base.files import sha256_of
-from workers.results import Artifact, BuildResult, Result, SourceResult
+from workers.results import Artifact, Result, SourceResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 MAX_RESULT = 256 << 20
@@ -144,46 +139,7 @@ def _download(url: str, path: Path) -> None:
 
 
 def described(path: Path, folder: str, digest: str = "") -> Artifact:
-    """A file as it will lie in ``folder``."""
+    """A file as it will be in ``folder``."""
     return Artifact(
         name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256_of(path), size=path.stat().st_size
     )
-
-
-def partial_folder(url: str) -> Path:
-    """An empty folder from which ``publish`` can rename: beside the final one where that is local."""
-    if is_local(url):
-        final = local_path(url)
-        partial = final.with_name(f".{final.name}.partial")
-    else:
-        partial = cache.root() / "outgoing" / hashlib.sha256(url.encode()).hexdigest()
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
-
-
-def publish(partial: Path, result: BuildResult) -> None:
-    """Let a finished folder appear in the store as ``result.url``; one of that name is replaced.
-
-    :raises CannotRun: when a remote store refuses.
-    """
-    result.write(partial / "build.json")
-    if is_local(result.url):
-        final = local_path(result.url)
-        if final.exists():
-            old = final.with_name(f".{final.name}.old.{os.getpid()}")
-            final.rename(old)
-            partial.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            partial.rename(final)
-        return
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(result.url)
-        for file in sorted(partial.iterdir(), key=lambda file: (file.name == "build.json", file.name)):
-            system.put_file(str(file), f"{path}/{file.name}")
-    except (OSError, ValueError, ImportError) as error:
-        raise CannotRun(f"cannot write {result.url}: {error}", "check the address and its credentials") from None
-    shutil.rmtree(partial, ignore_errors=True)

@@ -11,6 +11,7 @@ from config.identity import identity_of
 from config.models import Package as Configured
 from config.models import Site, Target
 from workers.artifacts import artifact_store, reuse
+from workers.artifacts.put import partial_folder, put_folder
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
 from workers.repository import buildroot
@@ -154,7 +155,7 @@ def _made(
     url: str,
     began: float,
 ) -> BuildResult:
-    partial = artifact_store.partial_folder(url)
+    partial = partial_folder(url)
     try:
         built = backend.build(given.package, plan, partial)
     except CheckFailed as error:
@@ -164,7 +165,7 @@ def _made(
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
         for path in built.rpms:
             path.unlink()
-        partial = partial.rename(artifact_store.partial_folder(url))
+        partial = partial.rename(partial_folder(url))
     logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
@@ -174,8 +175,8 @@ def _made(
         many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
         summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
         result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
-    artifact_store.publish(partial, result)
-    return result
+    files = [*result.logs, *result.rpms, *([result.tests] if result.tests else [])]
+    return put_folder(partial, url, result, "build.json", files, replace=bool(cause))
 
 
 def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
