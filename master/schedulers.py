@@ -50,16 +50,14 @@ class EveryPackage(schedulers.Nightly):
 
 def nightly(site: Site, schedule: Schedule) -> EveryPackage:
     """A schedule of schedules.yaml that names no suites."""
-    asked = schedule.packages
-    packages = [package.name for package in site.packages if asked == "all" or package.name in asked]
     return EveryPackage(
         name=schedule.name,
         builderNames=[SOURCE],
         codebases={"": {"repository": "", "branch": "", "revision": ""}},  # kitten source knows the preferred branch
         hour=schedule.hour,
         minute=schedule.minute,
-        packages=packages,
-        targets=[] if schedule.targets == "all" else list(schedule.targets),
+        packages=list(schedule.packages.names(package.name for package in site.packages)),
+        targets=[] if schedule.targets.is_all else list(schedule.targets.names(target.name for target in site.targets)),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from config.hardware import FILE
-from config.models.base import Model, Name
+from config.models.base import Model, Name, Targets
 
 
 class Modification(Model):
@@ -35,7 +35,7 @@ class HardwareList(Model):
     list: Annotated[str, StringConstraints(pattern=FILE)] = Field(
         description="hardware/NAME.tsv in the site's folder: columns pci_id, driver, device"
     )
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
 
 
 class Package(Model):
@@ -59,7 +59,7 @@ class Package(Model):
         description="Binary packages of other source packages that its own may be called, provide or obsolete although "
         "users have them: a takeover that somebody decided",
     )
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
     upstream: str | None = Field(
         default=None, description="Debian source package with the same tarball, for lookaside kind apt-source"

@@ -191,8 +191,9 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
 
     for suite in site.suites:
         if suite.name == name and name in RUNNERS:
-            if suite.targets != "all" and target.name not in suite.targets:
-                raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(suite.targets)}")
+            if not suite.fits(target):
+                others = suite.targets.names(target.name for target in site.targets)
+                raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(others)}")
             return suite
     there = ", ".join(suite.name for suite in site.suites if suite.name in RUNNERS)
     raise CannotRun(f"unknown suite {name!r}; there are: {there}", "see suites.yaml")

@@ -107,4 +107,4 @@ def _repository(site: Site, name: str, package: Package, target: Target) -> Repo
 
 
 def _exists_for(repository: Repository, target: Target) -> bool:
-    return repository.targets == "all" or target.name in repository.targets
+    return repository.targets.includes(target.name)
