@@ -11,12 +11,13 @@ from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
 from master import housekeeping, lab
-from master.builders import PROMOTE, SOURCE, TO_PROMOTE, TRY, takes_from_a_stage, to_target, to_try, try_builder
+from master.builders import TO_PROMOTE, takes_from_a_stage, to_target, to_try
 from master.commits import on_commit
 from master.pools import has_try_workers
 from master.runs import possible
 from master.try_scheduler import GuardedTry
 from master.web.forms import build_form, housekeeping_forms, promote_form, suites_form
+from steps.names import PROMOTE, SOURCE, TRY, try_builder
 
 
 class EveryPackage(schedulers.Nightly):

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from config.models import Package, Site
 from master.client.api import Snapshot
-from master.runs import LAB
+from steps.names import BUILD_RPMS, LAB, PROMOTE, SOURCE, TEST, VERIFY
 from steps.released import released
 
 STAGES = ("built", "verified", "tested", "published")
 # The step whose success a column of the table stands for.
-STEP_OF_STAGE = {"built": "build RPMs", "verified": "verify code and flags", "tested": "test in QEMU"}
+STEP_OF_STAGE = {"built": BUILD_RPMS, "verified": VERIFY, "tested": TEST}
 
 LAB_ROW = "lab: suites"
 """Where the table shows what the builder ``lab`` does: no package has a blank in its name."""
@@ -127,7 +127,7 @@ def _address(build: Mapping[str, Any]) -> str:
 
 def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) -> Cell:
     if commit and [target, commit] in _released(seen, package):
-        promotion = _newest(seen, "promote", package, commit, target)
+        promotion = _newest(seen, PROMOTE, package, commit, target)
         build = _newest(seen, target, package, commit)
         warned = any(b is not None and b["results"] == 1 for b in (build, promotion))
         words = str(promotion["state_string"]) if warned and promotion else "published"
@@ -154,7 +154,7 @@ def _cell(seen: Snapshot, package: str, target: str, commit: str, source: Cell) 
         return _with(cell, state="waiting", words="starts again: its worker was lost")
     if build["results"] not in (0, 1):
         return _with(cell, state="failed", words=_first_failure(steps) or str(build["state_string"]))
-    promotion = _newest(seen, "promote", package, commit, target)
+    promotion = _newest(seen, PROMOTE, package, commit, target)
     if promotion is None or not promotion["complete"] or promotion["results"] == 5:
         return _with(cell, state="promoting", words="promote")
     if promotion["results"] in (0, 1):
@@ -180,14 +180,14 @@ def _with(cell: Cell, **changes: Any) -> Cell:
 
 
 def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
-    build = _newest(seen, "source", package, commit)
+    build = _newest(seen, SOURCE, package, commit)
     if build is None:
         # A source build learns its commit when it has fetched it.
         build = next(
             (
                 b
                 for b in seen.builds
-                if seen.builders.get(b["builderid"]) == "source"
+                if seen.builders.get(b["builderid"]) == SOURCE
                 and not b["complete"]
                 and _property(b, "package") == package
             ),
@@ -195,7 +195,7 @@ def _source_state(seen: Snapshot, package: str, commit: str) -> Cell:
         )
     if build is None:
         waits = any(
-            seen.builders.get(r["builderid"]) == "source" and _property(r, "package") == package for r in seen.requests
+            seen.builders.get(r["builderid"]) == SOURCE and _property(r, "package") == package for r in seen.requests
         )
         return Cell("source", "source waits for a free worker") if waits else Cell()
     if build["complete"] and build["results"] not in (0, 1, 5):

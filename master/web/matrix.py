@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from buildbot.process.results import Results
 
 from config.models import Site
-from master.builders import PROMOTE, SOURCE
-from master.runs import CLEAN, COMPOSE
 from steps.housekeeping import REMOVE, STAGE
+from steps.names import CLEAN, COMPOSE, PROMOTE, SOURCE
 from steps.released import released
 
 
