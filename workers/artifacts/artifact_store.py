@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,8 +71,18 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
         raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
 
 
-def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
-    """A source folder's absolute URL and its result.
+@dataclass(frozen=True)
+class StoredSource:
+    """A source in the store that has a source package."""
+
+    url: str
+    """Absolute URL of its folder."""
+    result: SourceResult
+    srpm: Artifact
+
+
+def source_at(url: str, state: Path) -> StoredSource:
+    """Return the source of a folder.
 
     :raises CannotRun: when there is no source, or it holds no SRPM.
     """
@@ -82,8 +93,8 @@ def source_at(url: str, state: Path) -> tuple[str, SourceResult]:
     if result is None:
         raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
     if result.outcome != "passed" or result.srpm is None:
-        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "mend it and run kitten source again")
-    return url, result
+        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "fix it and run kitten source again")
+    return StoredSource(url, result, result.srpm)
 
 
 def fetch(folder: str, artifact: Artifact) -> Path:

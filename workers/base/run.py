@@ -136,8 +136,7 @@ def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
     try:
         yield
     finally:
-        assert ours.stdin is not None  # noqa: S101 - a PIPE was asked for
-        ours.stdin.close()
+        pipe(ours.stdin).close()
         try:
             ours.wait(patience)
         except subprocess.TimeoutExpired:
@@ -152,6 +151,16 @@ def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
             process.wait(patience)
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def pipe(end: IO[bytes] | None) -> IO[bytes]:
+    """Return our end of a program's pipe.
+
+    :raises ValueError: when the program was started without ``PIPE`` there.
+    """
+    if end is None:
+        raise ValueError("the program has no pipe there: start it with PIPE")
+    return end
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -193,8 +202,7 @@ def run(
             if timeout is not None:
                 timer.start()
             try:
-                assert process.stdout is not None  # noqa: S101 - a PIPE was asked for
-                for line in process.stdout:
+                for line in pipe(process.stdout):
                     kept.append(line)
                     if sink:
                         sink.write(line)

@@ -122,10 +122,9 @@ def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
 
 def _input(order: Order) -> _Input:
     if order.source:
-        folder, source = artifact_store.source_at(order.source, order.state)
-        assert source.srpm is not None  # noqa: S101 - source_at refuses that
-        path = artifact_store.fetch(folder, source.srpm)
-        return _Input(buildroot.read_package(path), source.srpm, folder, source)
+        stored = artifact_store.source_at(order.source, order.state)
+        path = artifact_store.fetch(stored.url, stored.srpm)
+        return _Input(buildroot.read_package(path), stored.srpm, stored.url, stored.result)
     path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_package(path)
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
-from workers.base.run import DEVNULL, PIPE, CommandFailed, require, run, started
+from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe, require, run, started
 from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
 
 LARGEST = 256 * 1024 * 1024
@@ -168,16 +168,15 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
     with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
-        assert process.stdin is not None  # noqa: S101 - pipes were asked for
-        assert process.stdout is not None  # noqa: S101
-        process.stdin.write("".join(f"{name}\n" for name in names).encode())
-        process.stdin.close()
+        questions, answers = pipe(process.stdin), pipe(process.stdout)
+        questions.write("".join(f"{name}\n" for name in names).encode())
+        questions.close()
         for name in names:
-            header = process.stdout.readline().split()
+            header = answers.readline().split()
             if len(header) != 3:
                 raise CannotRun(f"the mirror {mirror} lacks the object {name}", f"remove {mirror} and run this again")
-            found[name] = process.stdout.read(int(header[2]))
-            process.stdout.read(1)
+            found[name] = answers.read(int(header[2]))
+            answers.read(1)
     return found
 
 

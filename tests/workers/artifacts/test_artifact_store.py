@@ -29,10 +29,9 @@ def source(folder: Path, data: bytes = b"rpm") -> SourceResult:
 
 def test_a_source_is_found_below_the_state_folder(tmp_path: Path) -> None:
     made = source(tmp_path / "artifacts/sources/a/k")
-    url, found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
-    assert (url, found) == (str(tmp_path / "artifacts/sources/a/k"), made)
-    assert found.srpm is not None
-    assert artifact_store.fetch(url, found.srpm).read_bytes() == b"rpm"
+    found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
+    assert (found.url, found.result, found.srpm) == (str(tmp_path / "artifacts/sources/a/k"), made, made.srpm)
+    assert artifact_store.fetch(found.url, found.srpm).read_bytes() == b"rpm"
 
 
 def test_a_remote_source_is_copied_once_and_checked() -> None:
