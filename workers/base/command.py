@@ -99,11 +99,13 @@ def _expected(error: Exception) -> Exception:
 
 def _early(kind: type[ResultT], error: Exception, known: Mapping[str, object]) -> ResultT:
     """Return the result of a command that ended before it had one; text that is not known yet is empty."""
-    cause = (error.what if isinstance(error, CannotRun) else str(error)).strip() or type(error).__name__
+    what, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
+    cause = what.strip() or type(error).__name__
     words = {
         "outcome": "failed" if isinstance(error, CheckFailed) else "cannot-run",
         "summary": cause.splitlines()[0].rstrip(":"),
         "cause": cause,
+        "hint": hint,
     }
     fields: Mapping[str, FieldInfo] = kind.model_fields  # type: ignore[attr-defined]  # pydantic's, of each class
     unknown = {name: "" for name, field in fields.items() if field.is_required()}
