@@ -9,6 +9,7 @@ import click
 
 from workers.base import options
 from workers.base.command import conclude
+from workers.base.errors import CheckFailed
 from workers.promotion.command import overridable
 from workers.repository import command
 from workers.repository.command import console
@@ -66,7 +67,12 @@ def gate(
             overrides=overrides,
         )
 
-    conclude(GateResult, json_file, work, known={"stage": stage_name}, show=_print)
+    def show(result: GateResult) -> None:
+        _print(result)
+        if result.outcome == "failed":
+            raise CheckFailed(result.summary)  # all that is refused is printed above
+
+    conclude(GateResult, json_file, work, known={"stage": stage_name}, show=show)
 
 
 def _print(result: GateResult) -> None:
