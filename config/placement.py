@@ -57,7 +57,7 @@ def decide(
     if (there := (published or {}).get(base)) is not None:
         return Placement(there, "it is published there")
     for number, rule in enumerate(repositories.rules, 1):
-        if fits(rule.binary, rule.source, rule.targets, Given(package.name, base, target)):
+        if rule.targets.includes(target) and fits(rule.binary, rule.source, Given(package.name, base, target)):
             return Placement(rule.repository, f"rule {number} of repositories.yaml")
     if package.repository is not None:
         return Placement(package.repository, f"repository in {file}")
@@ -66,10 +66,9 @@ def decide(
     return None
 
 
-def fits(binary: str, source: str, targets: object, given: Given) -> bool:
-    """Whether a rule's globs and targets fit; case counts, as in names of packages."""
-    on = targets == "all" or (isinstance(targets, list | tuple) and given.target in targets)
-    return on and fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
+def fits(binary: str, source: str, given: Given) -> bool:
+    """Whether a rule's globs fit; case counts, as in names of packages."""
+    return fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
 
 
 def hint(package: str, binary: str) -> str:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, RootModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -79,6 +79,8 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     """The model inside an annotation, and how it is reached: ``[]`` in a list, ``.NAME`` in a mapping."""
+    if _is_value(annotation):
+        return None, ""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     arguments = typing.get_args(annotation)
@@ -88,6 +90,11 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
             is_mapping = isinstance(origin := typing.get_origin(annotation), type) and issubclass(origin, Mapping)
             return model, "[]" if origin is tuple else ".NAME" if is_mapping else within
     return None, ""
+
+
+def _is_value(annotation: Any) -> bool:
+    """Whether a model is written as a value, not as a mapping: a choice of names."""
+    return isinstance(annotation, type) and issubclass(annotation, RootModel)
 
 
 def _words(annotation: Any, field: FieldInfo | None = None) -> str:
@@ -103,6 +110,8 @@ def _words(annotation: Any, field: FieldInfo | None = None) -> str:
         return _words(arguments[0])
     if len(arguments) == 2:
         return f"mapping to: {_words(arguments[1])}"
+    if _is_value(annotation):
+        return _words(annotation.model_fields["root"].annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
     limits = [str(limit) for limit in (field.metadata if field else ())]
@@ -120,11 +129,12 @@ def _bound(limit: str) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required" if field.default_factory is None else "none"
-    if field.default in (None, "", ()):
+    default = field.default.root if isinstance(field.default, RootModel) else field.default
+    if default in (None, "", ()):
         return "none"
-    if isinstance(field.default, BaseModel):
-        return f"`{{{', '.join(f'{key}: {value}' for key, value in field.default)}}}`"
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    if isinstance(default, BaseModel):
+        return f"`{{{', '.join(f'{key}: {value}' for key, value in default)}}}`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _escape(text: str) -> str:

@@ -17,22 +17,18 @@ from master import housekeeping, lab
 from master.build_queue import may_start, next_request
 from master.builds import factory
 from master.pools import has_try_workers, worker_names
-from master.runs import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, possible
+from master.runs import possible
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
 from steps.lab import GuestTestStep, TargetTestStep
+from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, promote_to, try_builder
 from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 
 PUBLISHING = util.MasterLock("publishing")
 OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
-
-
-def try_builder(target: str) -> str:
-    """Name of a target's try-builder."""
-    return f"{TRY}-{target}"
 
 
 def to_target(target: str) -> str:
@@ -128,7 +124,7 @@ def promote_factory(site: Site, installation: Installation) -> BuildFactory:
             steps.append(PublishStep(to_users=to_users, **more, **told))
         else:
             words = ["promote", "--stage", stage.name]
-            steps.append(PromoteStep(name=f"promote to {stage.name}", to_users=to_users, arguments=words, **told))
+            steps.append(PromoteStep(name=promote_to(stage.name), to_users=to_users, arguments=words, **told))
     return factory(steps)
 
 

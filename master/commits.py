@@ -11,7 +11,7 @@ from buildbot.process.properties import Properties
 from buildbot.util.twisted import async_to_deferred
 
 from config.models import Site, SourcePackage
-from master.runs import SOURCE
+from steps.names import SOURCE
 
 CATEGORY = "dist-git"
 HEARD = 500  # changes remembered; more than can be under way at a time

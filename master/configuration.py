@@ -17,12 +17,12 @@ from master.build_queue import BuildQueue, by_urgency
 from master.builders import builders
 from master.commits import pollers
 from master.pools import workers
-from master.runs import LAB, SOURCE
 from master.schedulers import all_schedulers
 from master.web.authz import try_users
 from master.web.pages import ServedFolders
 from master.web.www import LOCAL, artifact_links, lab_runs_here, public_url, stage_folders, www
 from steps.command import Installation
+from steps.names import LAB, SOURCE
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
 # Buildbot opens SQLite's file anew for each query; to close the only connection is to write the whole log back, with an

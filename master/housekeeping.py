@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from config.models import Composes, Site, Stage
 from master.builds import factory
-from master.runs import CLEAN, COMPOSE
 from steps.housekeeping import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
+from steps.names import CLEAN, COMPOSE
 
 HOUSEKEEPING = util.MasterLock("housekeeping")
 CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # most of a large store's time goes into looking at each folder of it

@@ -16,7 +16,7 @@ from twisted.internet.defer import succeed
 
 from config.models import Schedule, Site
 from master.pools import serves
-from master.runs import LAB
+from steps.names import LAB
 
 
 def may_start(site: Site) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ Role = Literal["source", "build", "publish", "try"]
 
 def serves(pool: WorkerPool, role: Role, target: str | None = None) -> bool:
     """Whether the pool's workers do this kind of work, for this target if one is named."""
-    return role in pool.roles and (target is None or pool.targets == "all" or target in pool.targets)
+    return role in pool.roles and (target is None or pool.targets.includes(target))
 
 
 def worker_names(site: Site, role: Role, target: str | None = None) -> list[str]:

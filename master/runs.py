@@ -1,12 +1,9 @@
-"""Builders and what is asked of them, as the site has it. Without Buildbot: the command line reads this too."""
+"""Forms, and which suites run by themselves, as the site has it. Without Buildbot: the command line reads this too."""
 
 from __future__ import annotations
 
 from config.models import Site
 
-SOURCE, PROMOTE, TRY = "source", "promote", "try"
-LAB = "lab"
-CLEAN, COMPOSE = "clean", "compose"
 FORCE = "force-lab"
 """Name of the form on it."""
 PROMOTE_FORM = "promote"

@@ -11,12 +11,13 @@ from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
 from master import housekeeping, lab
-from master.builders import TO_PROMOTE, takes_from_a_stage, to_target, to_try, try_builder
+from master.builders import TO_PROMOTE, takes_from_a_stage, to_target, to_try
 from master.commits import on_commit
 from master.pools import has_try_workers
-from master.runs import PROMOTE, SOURCE, TRY, possible
+from master.runs import possible
 from master.try_scheduler import GuardedTry
 from master.web.forms import build_form, housekeeping_forms, promote_form, suites_form
+from steps.names import PROMOTE, SOURCE, TRY, try_builder
 
 
 class EveryPackage(schedulers.Nightly):
@@ -50,16 +51,14 @@ class EveryPackage(schedulers.Nightly):
 
 def nightly(site: Site, schedule: Schedule) -> EveryPackage:
     """A schedule of schedules.yaml that names no suites."""
-    asked = schedule.packages
-    packages = [package.name for package in site.packages if asked == "all" or package.name in asked]
     return EveryPackage(
         name=schedule.name,
         builderNames=[SOURCE],
         codebases={"": {"repository": "", "branch": "", "revision": ""}},  # kitten source knows the preferred branch
         hour=schedule.hour,
         minute=schedule.minute,
-        packages=packages,
-        targets=[] if schedule.targets == "all" else list(schedule.targets),
+        packages=list(schedule.packages.names(package.name for package in site.packages)),
+        targets=[] if schedule.targets.is_all else list(schedule.targets.names(target.name for target in site.targets)),
     )
 
 

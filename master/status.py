@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from config.models import Site, SourcePackage
-from master.runs import PROMOTE, SOURCE
+from steps.names import BUILD_RPMS, PROMOTE, SOURCE, TEST, VERIFY
 
 DONE = ("built", "verified", "tested", "published")
 """What a package must become on a target, in order."""
-STEP_OF = {"built": "build RPMs", "verified": "verify code and flags", "tested": "test in QEMU"}
+STEP_OF = {"built": BUILD_RPMS, "verified": VERIFY, "tested": TEST}
 """The step whose success each of these stands for; ``published`` has none."""
 
 SUCCEEDED, SKIPPED, RETRY = (0, 1), 3, 5  # Buildbot's numbers: success and warnings; skipped; retry

@@ -8,7 +8,7 @@ from buildbot.plugins import schedulers
 from buildbot.schedulers.trysched import Try_Userpass_Perspective
 from buildbot.util.twisted import async_to_deferred
 
-from master.runs import TRY
+from steps.names import TRY
 
 TRY_PROPERTIES = frozenset({"package", "targets"})
 

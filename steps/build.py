@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steps import names
 from steps.command import KittenCommand
 from workers.results import Artifact, BuildResult
 
@@ -19,7 +20,7 @@ def duration(seconds: float) -> str:
 class BuildRpmsStep(KittenCommand[BuildResult]):
     """Builds the RPMs, or finds that the same inputs were built before."""
 
-    name = "build RPMs"
+    name = names.BUILD_RPMS
     result_type = BuildResult
     updateBuildSummaryPolicy = True
 

@@ -6,7 +6,6 @@ exception passes through and the build is retried.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from buildbot.process.logobserver import LogLineObserver
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SUCCESS, WARNINGS
 from buildbot.steps.worker import CompositeStepMixin
 
+from config.text import plain_line
 from workers.results import Artifact, Result
 
 RESULT_FILE = "result.json"
@@ -28,7 +28,6 @@ SILENCE_SECONDS = 1200  # a command that prints nothing for so long hangs
 TERM_SECONDS = 15  # from TERM to KILL: time to end guests and to unmount
 # The workdir may hold the result of an earlier build. `sh` removes it in the same round trip and then becomes kitten.
 _FRESH = 'rm -f "$0"; exec kitten "$@"'
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -57,8 +56,8 @@ class Installation:
 
 
 def one_line(text: str, limit: int = SUMMARY_CHARACTERS) -> str:
-    """The first line with something in it, free of control characters, at most ``limit`` characters."""
-    lines = (_ESCAPE.sub("", line).strip() for line in text.splitlines())
+    """Return the first line with something in it, plain, at most ``limit`` characters."""
+    lines = (plain_line(line).strip() for line in text.splitlines())
     first = next((line for line in lines if line), "")
     return first if len(first) <= limit else first[: limit - 1] + "…"
 

@@ -13,6 +13,8 @@ from buildbot.process.properties import Properties
 from buildbot.process.results import FAILURE
 from buildbot.steps.trigger import Trigger
 
+from steps import names
+
 TO_TARGETS = ("package", "commit", "nevr", "source_url", "build_requires", "owner")
 TO_PROMOTE = ("package", "commit", "nevr", "target", "identity", "build_url", "source_buildid", "owner")
 
@@ -65,7 +67,7 @@ class HandOff(Trigger):
 class HandToTargets(HandOff):
     """One source package, one build on each of its targets."""
 
-    name = "hand to targets"
+    name = names.HAND_TO_TARGETS
 
     def __init__(self, *, schedulers: Mapping[str, str], targets: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
         """Make the step.
@@ -105,7 +107,7 @@ class HandToTargets(HandOff):
 class HandToPromote(HandOff):
     """A build that held goes on to the gate."""
 
-    name = "hand to promote"
+    name = names.HAND_TO_PROMOTE
 
     def __init__(self, *, scheduler: str, **kwargs: Any) -> None:
         super().__init__(schedulerNames=[scheduler], hand_on=TO_PROMOTE, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steps import names
 from steps.command import KittenCommand
 from workers.results import CleanResult, ComposeResult
 
@@ -12,7 +13,7 @@ REMOVE, STAGE, IF_DUE = "remove", "stage", "if_due"
 class CleanStep(KittenCommand[CleanResult]):
     """Removes from the artifact store what nobody needs. Only where the build says ``remove``: else it tells what would go."""
 
-    name = "clean the artifact store"
+    name = names.CLEAN_STORE
     result_type = CleanResult
     updateBuildSummaryPolicy = True
 
@@ -34,7 +35,7 @@ class CleanStep(KittenCommand[CleanResult]):
 class ComposeStep(KittenCommand[ComposeResult]):
     """Makes a tree for mirrors, or finds that there is nothing new."""
 
-    name = "compose for mirrors"
+    name = names.COMPOSE_FOR_MIRRORS
     result_type = ComposeResult
     updateBuildSummaryPolicy = True
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, WARNINGS
 
+from steps import names
 from steps.command import Installation, KittenCommand, Outcome, add_outcomes, one_line
 from workers.results import Artifact, Case, TestResult
 from workers.results.lab_html import page
@@ -50,7 +51,7 @@ def pictures(result: TestResult, installation: Installation) -> dict[str, str]:
 class GuestTestStep(KittenCommand[TestResult]):
     """Runs the suites of a package's build. A suite that tested nothing did not hold; what is flaky is a warning."""
 
-    name = "test in QEMU"
+    name = names.TEST
     result_type = TestResult
     warnOnWarnings = True
     updateBuildSummaryPolicy: ClassVar[Any] = [EXCEPTION, RETRY, CANCELLED, FAILURE, WARNINGS]

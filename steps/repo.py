@@ -11,6 +11,7 @@ from typing import Any
 
 from buildbot.process.buildstep import BuildStep
 
+from steps import names
 from steps.command import KittenCommand, ResultT
 from steps.released import released
 from workers.results import Artifact, Promoted, PromoteResult, PublishResult, StageResult
@@ -24,7 +25,7 @@ def has_a_build(step: BuildStep) -> bool:
 class StageStep(KittenCommand[StageResult]):
     """Puts the RPMs where the target's next builds find them."""
 
-    name = "stage for next builds"
+    name = names.STAGE
     result_type = StageResult
 
     def summary(self, result: StageResult) -> str:
@@ -56,7 +57,7 @@ class _ToSignedStage(KittenCommand[ResultT]):
 class PublishStep(_ToSignedStage[PublishResult]):
     """Gate, sign, index, switch. Safe to repeat: what is published already is found to be."""
 
-    name = "gate, sign and publish"
+    name = names.PUBLISH
     result_type = PublishResult
     warnOnWarnings = True
 
@@ -85,7 +86,7 @@ class PublishStep(_ToSignedStage[PublishResult]):
 class PromoteStep(_ToSignedStage[PromoteResult]):
     """Let packages pass to the next stage: the build's own, or those that a form names. Safe to repeat."""
 
-    name = "promote"
+    name = names.PROMOTE
     result_type = PromoteResult
 
     async def prepare(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from buildbot.process.buildstep import BuildStepFailed
 
+from steps import names
 from steps.command import KittenCommand
 from workers.results import Artifact, SourceResult
 
@@ -18,7 +19,7 @@ PATCH_BYTES = 8 * 1024 * 1024  # a patch is text that people read
 class SourceStep(KittenCommand[SourceResult]):
     """Makes the SRPM of the build's source stamp; a try-build's patch travels along."""
 
-    name = "make source package"
+    name = names.MAKE_SOURCE
     result_type = SourceResult
     updateBuildSummaryPolicy = True
 

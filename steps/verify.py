@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steps import names
 from steps.command import KittenCommand, Outcome, add_outcomes
 from workers.results import Check, VerifyResult
 from workers.results.proof import findings, line
@@ -24,7 +25,7 @@ def outcomes(checks: tuple[Check, ...]) -> list[Outcome]:
 class VerifyStep(KittenCommand[VerifyResult]):
     """Proves frame pointers, ISA level and whatever else the target promises; a proof of nothing is no proof."""
 
-    name = "verify code and flags"
+    name = names.VERIFY
     result_type = VerifyResult
 
     async def show(self, result: VerifyResult) -> None:

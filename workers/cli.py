@@ -11,7 +11,8 @@ from importlib.metadata import EntryPoint, distribution
 import click
 
 from config.problems import ConfigError
-from workers.base.errors import CannotRun, CheckFailed
+from config.text import plain_text
+from workers.base.errors import CannotRun, CheckFailed, no_space
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -97,13 +98,13 @@ def main() -> None:
         if isinstance(status := kitten.main(standalone_mode=False), int):
             sys.exit(status)
     except CheckFailed as error:
-        click.echo(f"{error}", err=True)
+        click.echo(plain_text(str(error)), err=True)
         sys.exit(1)
     except ConfigError as error:
         click.echo(f"{error}\n  → kitten check-config says the same; docs/configuration.md has every key", err=True)
         sys.exit(2)
     except CannotRun as error:
-        click.echo(f"kitten: {error}", err=True)
+        click.echo(f"kitten: {plain_text(str(error))}", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()
@@ -112,15 +113,8 @@ def main() -> None:
         click.echo("kitten: interrupted", err=True)
         sys.exit(130)
     except OSError as error:
-        import errno
-
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = error.filename2 or error.filename
-            click.echo(
-                f"kitten: no space left on the device{f' for {where}' if where else ''}\n"
-                "  → free some room and run the same command again: nothing is half done",
-                err=True,
-            )
+        if (full := no_space(error)) is not None:
+            click.echo(f"kitten: {full}", err=True)
             sys.exit(2)
         raise
 

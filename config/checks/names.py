@@ -74,5 +74,9 @@ def unknown(document: Document, words: Iterable[tuple[Key, str]], known: Iterabl
 
 def chosen_targets(document: Document, path: Key, targets: Iterable[str]) -> set[str]:
     """The targets that a ``targets:`` key chooses: all of them where it says so, says nothing or makes no sense."""
-    chosen = document.at(*path, "targets")
-    return set(targets) if not isinstance(chosen, list) else {t for t in chosen if isinstance(t, str)} & set(targets)
+    return chosen_names(document.at(*path, "targets"), targets)
+
+
+def chosen_names(names: object, every: Iterable[str]) -> set[str]:
+    """The names that a key chooses before its type is checked: all where it says so, says nothing or makes no sense."""
+    return set(every) & {n for n in names if isinstance(n, str)} if isinstance(names, list) else set(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from config.checks.names import chosen_names
 from config.placement import Given, fits, hint
 from config.positions import Document
 from config.problems import Problem, one_of, show
@@ -44,8 +45,7 @@ def _rules(repositories: Document, targets: Iterable[str]) -> Iterator[Problem]:
 
 
 def _on(item: Mapping[str, object], targets: Iterable[str]) -> set[str]:
-    chosen = item.get("targets")
-    return set(targets) & set(chosen) if isinstance(chosen, list) else set(targets)
+    return chosen_names(item.get("targets"), targets)
 
 
 def _homeless(repositories: Document, packages: Sequence[Document], targets: Iterable[str]) -> Iterator[Problem]:
@@ -74,4 +74,4 @@ def _fits(rule: Mapping[str, object], given: Given) -> bool:
     binary, source = rule.get("binary", "*"), rule.get("source", "*")
     if not isinstance(binary, str) or not isinstance(source, str):
         return True  # told of already; what it would fit cannot be known
-    return fits(binary, source, rule.get("targets", "all"), given)
+    return bool(_on(rule, {given.target})) and fits(binary, source, given)

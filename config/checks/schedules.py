@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from config.checks.names import Sections, chosen_targets, names_in, unknown
+from config.checks.names import Sections, chosen_names, chosen_targets, names_in, unknown
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
@@ -51,7 +51,7 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
             yield schedules.problem(key, f"suite {show(name)}, on none of these targets", "a suite of theirs")
     if not all(name in alone and alone[name] & chosen for _, name in words):
         return
-    tested = set().union(*(alone[name] for name in (alone if asked == "all" else [name for _, name in words])))
+    tested = set().union(*(alone[name] for name in chosen_names(asked, alone)))
     if not tested & chosen:
         yield schedules.problem(where, "all, where no suite runs without a package", "schedules that start something")
         return

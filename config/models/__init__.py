@@ -7,7 +7,7 @@ files and take them all from here. Nothing in here reads files or runs programs,
 
 from __future__ import annotations
 
-from config.models.base import Flag, Glob, Model, Name
+from config.models.base import Choice, Flag, Glob, Model, Name, Targets
 from config.models.build import Build
 from config.models.groups import Category, Environment, Group, Groups
 from config.models.packages import Exemption, HardwareList, Modification, SourcePackage
@@ -28,6 +28,7 @@ __all__ = [
     "NEVER_OVERRIDDEN",
     "Build",
     "Category",
+    "Choice",
     "Composes",
     "Daily",
     "Distribution",
@@ -67,6 +68,7 @@ __all__ = [
     "StageRole",
     "Suite",
     "Target",
+    "Targets",
     "Toolchain",
     "Variant",
     "VaultSecret",

@@ -1,10 +1,11 @@
-"""Words that all files share: a frozen record without unknown keys, and the forms of names."""
+"""Words that all files share: a frozen record without unknown keys, the forms of names, and a choice of names."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, RootModel, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 Folder = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*|[^\x00-\x1f]*/[^\x00-\x1f]*)$")]
@@ -17,3 +18,30 @@ class Model(BaseModel):
     """A frozen record in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(RootModel[Literal["all"] | tuple[Name, ...]]):
+    """All of the site's things of a kind, or those that are named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __bool__(self) -> bool:
+        """Whether anything is chosen."""
+        return bool(self.root)
+
+    def includes(self, name: str) -> bool:
+        """Whether the thing of that name is chosen."""
+        return self.root == "all" or name in self.root
+
+    def names(self, every: Iterable[str]) -> tuple[str, ...]:
+        """Return the chosen ones among the names of all, in that order."""
+        return tuple(name for name in every if self.includes(name))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out, whatever there is."""
+        return self.root == "all"
+
+
+class Targets(Choice):
+    """Targets by name, or all."""

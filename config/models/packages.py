@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from config.hardware import FILE
-from config.models.base import Model, Name
+from config.models.base import Model, Name, Targets
 from config.nevra import is_debug, without_debug
 
 
@@ -36,7 +36,7 @@ class HardwareList(Model):
     list: Annotated[str, StringConstraints(pattern=FILE)] = Field(
         description="hardware/NAME.tsv in the site's folder: columns pci_id, driver, device"
     )
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
 
 
 class SourcePackage(Model):
@@ -60,7 +60,7 @@ class SourcePackage(Model):
         description="Binary packages of other source packages that its own may be called, provide or obsolete although "
         "users have them: a takeover that somebody decided",
     )
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     suites: tuple[Name, ...] = Field(default=(), description="Suites besides the target's own")
     upstream: str | None = Field(
         default=None, description="Debian source package with the same tarball, for lookaside kind apt-source"

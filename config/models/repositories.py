@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from config.models.base import Glob, Model, Name
+from config.models.base import Glob, Model, Name, Targets
 
 
 class Repository(Model):
     """One repository of the distribution, with its debuginfo and source companions."""
 
     name: Name
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     published: bool = Field(default=True, description="False: buildroot only (devel)")
     description: str = ""
 
@@ -32,7 +30,7 @@ class Rule(Model):
 
     binary: Glob = Field(default="*", description="Binary package, as a glob: *-devel")
     source: Glob = Field(default="*", description="Source package it is made from, as a glob: spice*")
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     repository: Name = Field(description="Where such packages are published")
     description: str = Field(default="", description="Why, for people")
 
@@ -42,7 +40,7 @@ class Required(Model):
 
     repository: Name = Field(description="Where they must be")
     packages: tuple[Name, ...] = Field(description="Names of binary packages")
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     description: str = Field(default="", description="Why, for people")
 
 

@@ -115,7 +115,7 @@ class Site(Model):
 
     def targets_of(self, package: SourcePackage) -> tuple[Target, ...]:
         """The targets the package is built for."""
-        return tuple(t for t in self.targets if package.targets == "all" or t.name in package.targets)
+        return tuple(t for t in self.targets if package.targets.includes(t.name))
 
     def suites_of(self, target: Target, package: SourcePackage | None = None) -> tuple[str, ...]:
         """The suites that run on each build of a package on the target: the target's, then those of the package that fit."""
@@ -130,9 +130,9 @@ class Site(Model):
         """Target → the suites that the schedule runs on it, for each target that one of them fits."""
         runs: dict[str, tuple[str, ...]] = {}
         for target in self.targets:
-            if schedule.targets == "all" or target.name in schedule.targets:
+            if schedule.targets.includes(target.name):
                 possible = self.suites_by_themselves(target)
-                chosen = tuple(name for name in possible if schedule.suites == "all" or name in schedule.suites)
+                chosen = schedule.suites.names(possible)
                 if chosen:
                     runs[target.name] = chosen
         return runs
@@ -147,7 +147,7 @@ class Site(Model):
         return tuple(
             (required.repository, package)
             for required in self.repositories.required
-            if required.targets == "all" or target.name in required.targets
+            if required.targets.includes(target.name)
             for package in required.packages
         )
 

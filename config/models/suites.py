@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from config.models.base import Model, Name
+from config.models.base import Model, Name, Targets
 from config.models.targets import Target
 
 EMULATION_FACTOR = 10.0
@@ -18,7 +16,7 @@ class Suite(Model):
 
     name: Name
     description: str
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     timeout_seconds: int = Field(default=300, ge=1, description="s on an idle machine with KVM; scaled under emulation")
     needs_package: bool = Field(
         default=False, description="It tests a package's build, and so is on no schedule. False: it can run by itself"
@@ -32,4 +30,4 @@ class Suite(Model):
 
     def fits(self, target: Target) -> bool:
         """Whether it runs on the target."""
-        return self.targets == "all" or target.name in self.targets
+        return self.targets.includes(target.name)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from config.models.base import Model, Name
+from config.models.base import Model, Name, Targets
 
 
 class WorkerPool(Model):
@@ -16,7 +16,7 @@ class WorkerPool(Model):
     roles: tuple[Literal["source", "build", "publish", "try"], ...] = Field(
         description="What its workers do. publish and try stand alone"
     )
-    targets: Literal["all"] | tuple[Name, ...] = "all"
+    targets: Targets = Targets("all")
     workers: tuple[Name, ...] = Field(description="Names of the workers, each in one pool only")
     connection: str | None = Field(
         default=None,

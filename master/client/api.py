@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from master.runs import LAB
+from steps.names import LAB
 from steps.released import released
 
 PROPERTIES = ("package", "commit", "target", "nevr", "suites")

@@ -11,8 +11,8 @@ from typing import Any
 
 from config.models import Site, SourcePackage
 from master.client.api import Snapshot
-from master.runs import LAB
 from master.status import PUBLISHED, RETRIES, RETRY, SUCCEEDED, Build, Cell, Records, Request, Step, cells_of
+from steps.names import LAB
 from steps.released import RELEASED
 
 LAB_ROW = "lab: suites"

@@ -20,6 +20,7 @@ import requests
 
 from master.client.api import RESULT, Api
 from master.errors import ServiceError
+from steps.names import SOURCE, TRY
 
 DELIVERY_SECONDS = 30
 
@@ -87,7 +88,7 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
         command = [
             *(str(Path(sys.executable).parent / "buildbot"), "try", "--connect=pb", f"--master={host}:{try_port}"),
             *(f"--username={wanted.user}", f"--who={wanted.user}", "--vc=git", f"--branch={wanted.branch}"),
-            *(f"--baserev={wanted.commit}", f"--diff={patch}", "--patchlevel=1", "--builder=try"),
+            *(f"--baserev={wanted.commit}", f"--diff={patch}", "--patchlevel=1", f"--builder={TRY}"),
             f"--property=package={wanted.package}",
             *([f"--property=targets={' '.join(wanted.targets)}"] if wanted.targets else []),
         ]
@@ -113,7 +114,7 @@ def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None
             for build in api.get("builds", "builds", order="-buildid", limit=20, property=("package", "owner")):
                 package = (build["properties"].get("package") or [""])[0]
                 if (
-                    builders.get(build["builderid"]) == "try"
+                    builders.get(build["builderid"]) == TRY
                     and build["started_at"] >= after - 5
                     and package == wanted.package
                 ):
@@ -133,7 +134,7 @@ def wait_for(api: Api, buildid: int, say: Callable[[str], None]) -> bool:
         for build in mine:
             if build["complete"] and build["buildid"] not in told:
                 told.add(build["buildid"])
-                where = (build["properties"].get("target") or ["source"])[0]
+                where = (build["properties"].get("target") or [SOURCE])[0]
                 say(f"{where}: {RESULT[build['results']]}: {build['state_string']}")
         pending = api.get("buildrequests", "buildrequests", complete="false", property="source_buildid")
         waits = [r for r in pending if (r["properties"].get("source_buildid") or [0])[0] == buildid]

@@ -8,8 +8,9 @@ from buildbot.plugins import schedulers, util
 
 from config.models import Site
 from master.housekeeping import composed
-from master.runs import CLEAN, COMPOSE, FORCE, LAB, PROMOTE, PROMOTE_FORM, SOURCE, possible
+from master.runs import FORCE, PROMOTE_FORM, possible
 from steps.housekeeping import REMOVE, STAGE
+from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE
 
 
 def plain_form(name: str, builder: str, label: str, properties: list[Any]) -> schedulers.ForceScheduler:

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from buildbot.process.results import Results
 
 from config.models import Site
-from master.runs import CLEAN, COMPOSE, SOURCE
 from master.status import Build, Cell, Records, cells_of
 from master.web.records import read_records
 from steps.housekeeping import REMOVE, STAGE
+from steps.names import CLEAN, COMPOSE, SOURCE
 
 
 def cells(site: Site, records: Records, sources: Mapping[str, Build]) -> dict[tuple[str, str], Cell]:

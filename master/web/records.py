@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from config.models import Site
-from master.runs import PROMOTE, SOURCE
 from master.status import Build, Records, Request, Step
+from steps.names import PROMOTE, SOURCE
 from steps.released import released
 
 _PROPERTIES = ("package", "target", "commit", "nevr")

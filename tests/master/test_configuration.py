@@ -18,7 +18,7 @@ from buildbot.config.master import MasterConfig
 from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 
 from config.loading import FOLDER, load_site
-from config.models import Composes, Site
+from config.models import Composes, Site, Targets
 from master.configuration import Surroundings, configuration
 from master.housekeeping import same_request
 from master.lab import may_start
@@ -143,7 +143,7 @@ def test_a_run_of_suites_starts_only_on_a_worker_of_its_target(site: Site) -> No
         for target in site.targets:
             worker = SimpleNamespace(worker=SimpleNamespace(workername=pool.workers[0]))
             request = SimpleNamespace(properties=SimpleNamespace(getProperty={"target": target.name}.get))
-            fits = "build" in pool.roles and (pool.targets == "all" or target.name in pool.targets)
+            fits = "build" in pool.roles and pool.targets.includes(target.name)
             assert starts(None, worker, request).result is fits
 
 
@@ -351,7 +351,7 @@ def test_a_new_target_is_one_entry_and_gets_a_builder(tmp_path: Path) -> None:
 
 def test_a_target_that_no_pool_serves_is_a_configuration_error(tmp_path: Path) -> None:
     site = load_site("demo")
-    pools = [pool.model_copy(update={"targets": ("x86_64",)}) for pool in site.workers]
+    pools = [pool.model_copy(update={"targets": Targets(("x86_64",))}) for pool in site.workers]
     with pytest.raises(ConfigErrors, match=r"no pool has the role build for target x86_64_v2"):
         load(site.model_copy(update={"workers": tuple(pools)}), tmp_path)
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from config.loading import load_site
+from config.models import Targets
 from master.client import demo
 from master.client.api import Api, Snapshot
 from master.client.demo import _Asked, follow
@@ -19,7 +20,7 @@ from master.service.service import Service
 from tests.master.test_progress import BUILDERS, FAILURE, SUCCESS, build, promotion, run, step
 
 SITE = load_site("demo")
-PACKAGE = SITE.package("zlib").model_copy(update={"targets": ("ppc64le",)})
+PACKAGE = SITE.package("zlib").model_copy(update={"targets": Targets(("ppc64le",))})
 RUNS = {"ppc64le": ("cpu-level", "power-kvm")}
 
 

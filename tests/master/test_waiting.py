@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
 from config.loading import load_site
+from config.models import Targets
 from master.build_queue import BuildQueue, TargetBook, by_urgency, next_request
 from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
@@ -32,7 +33,7 @@ def test_a_package_does_not_need_itself() -> None:
 
 def test_providers_are_the_packages_made_on_the_target() -> None:
     site = load_site("demo")
-    zlib = site.package("zlib").model_copy(update={"targets": ("x86_64",)})
+    zlib = site.package("zlib").model_copy(update={"targets": Targets(("x86_64",))})
     narrowed = site.model_copy(update={"packages": (zlib, site.package("bzip2"))})
     assert providers(narrowed, "x86_64")["zlib-devel"] == "zlib"
     assert "zlib-devel" not in providers(narrowed, "s390x")

@@ -272,7 +272,7 @@ class TestSteps(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
     async def contradicting(self, command: str) -> None:
         self.set_up(command)
         self.answers(command, 0, json.dumps({**STEPS[command][1], "outcome": "failed"}))
-        said = f"kitten {command} ended with status 0 but its result says not-held"
+        said = f"kitten {command} ended with status 0 but its result says failed"
         self.expect_outcome(result=EXCEPTION, state_string=said)
         await self.run_step()
 

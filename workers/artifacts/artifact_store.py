@@ -1,22 +1,19 @@
-"""The artifact store as a build sees it: inputs from it, and a finished folder that appears in it whole.
-
-A store is any fsspec URL. On a local one a folder appears by one rename; elsewhere ``build.json`` is written last, and a
-folder without it is no build.
-"""
+"""The artifact store, read: results and files by fsspec URL, each with the checksum that was promised."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.results import Artifact, BuildResult, Result, SourceResult
+from workers.base.files import sha256_of
+from workers.results import Artifact, Result, SourceResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 MAX_RESULT = 256 << 20
@@ -74,8 +71,18 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
         raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
 
 
-def source_at(url: str, state: Path) -> tuple[str, SourceResult, Artifact]:
-    """A source folder's absolute URL, its result and its SRPM.
+@dataclass(frozen=True)
+class StoredSource:
+    """A source in the store that has a source package."""
+
+    url: str
+    """Absolute URL of its folder."""
+    result: SourceResult
+    srpm: Artifact
+
+
+def source_at(url: str, state: Path) -> StoredSource:
+    """Return the source of a folder.
 
     :raises CannotRun: when there is no source, or it holds no SRPM.
     """
@@ -86,8 +93,8 @@ def source_at(url: str, state: Path) -> tuple[str, SourceResult, Artifact]:
     if result is None:
         raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
     if result.outcome != "passed" or result.srpm is None:
-        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "mend it and run kitten source again")
-    return url, result, result.srpm
+        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "fix it and run kitten source again")
+    return StoredSource(url, result, result.srpm)
 
 
 def fetch(folder: str, artifact: Artifact) -> Path:
@@ -104,7 +111,7 @@ def fetch(folder: str, artifact: Artifact) -> Path:
             raise CannotRun(f"{path} is missing", "make the source again: kitten source")
     else:
         path = cache.entry("fetched", artifact.sha256, lambda at: _download(url, at / artifact.name)) / artifact.name
-    if (found := sha256(path)) != artifact.sha256:
+    if (found := sha256_of(path)) != artifact.sha256:
         raise CannotRun(
             f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again"
         )
@@ -142,53 +149,8 @@ def _download(url: str, path: Path) -> None:
     partial.replace(path)
 
 
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def described(path: Path, folder: str, digest: str = "") -> Artifact:
-    """A file as it will lie in ``folder``."""
+    """A file as it will be in ``folder``."""
     return Artifact(
-        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256(path), size=path.stat().st_size
+        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256_of(path), size=path.stat().st_size
     )
-
-
-def partial_folder(url: str) -> Path:
-    """An empty folder from which ``publish`` can rename: beside the final one where that is local."""
-    if is_local(url):
-        final = local_path(url)
-        partial = final.with_name(f".{final.name}.partial")
-    else:
-        partial = cache.root() / "outgoing" / hashlib.sha256(url.encode()).hexdigest()
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
-
-
-def publish(partial: Path, result: BuildResult) -> None:
-    """Let a finished folder appear in the store as ``result.url``; one of that name is replaced.
-
-    :raises CannotRun: when a remote store refuses.
-    """
-    result.write(partial / "build.json")
-    if is_local(result.url):
-        final = local_path(result.url)
-        if final.exists():
-            old = final.with_name(f".{final.name}.old.{os.getpid()}")
-            final.rename(old)
-            partial.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            partial.rename(final)
-        return
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(result.url)
-        for file in sorted(partial.iterdir(), key=lambda file: (file.name == "build.json", file.name)):
-            system.put_file(str(file), f"{path}/{file.name}")
-    except (OSError, ValueError, ImportError) as error:
-        raise CannotRun(f"cannot write {result.url}: {error}", "check the address and its credentials") from None
-    shutil.rmtree(partial, ignore_errors=True)

@@ -6,7 +6,6 @@ says, is refused here, before anything else looks at it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from typing import IO, TypeVar
 from config.nevra import Nevra
 from workers.artifacts.artifact_store import read_result
 from workers.base.errors import CannotRun
+from workers.base.files import blocks_of, write_blocks
 from workers.formats import rpm_file
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
 
@@ -69,15 +69,12 @@ class Build:
 
     def _copied(self, artifact: Artifact, path: Path) -> None:
         beside = f"{self.url}/{artifact.name}"
-        digest = hashlib.sha256()
-        with self._open(beside, artifact.url) as source, path.open("wb") as copy:
-            while chunk := source.read(1 << 20):
-                digest.update(chunk)
-                copy.write(chunk)
-        if digest.hexdigest() != artifact.sha256:
+        with self._open(beside, artifact.url) as source:
+            found = write_blocks(blocks_of(source), path)
+        if found != artifact.sha256:
             path.unlink()
             raise CannotRun(
-                f"{beside} is not what build.json says: SHA-256 {digest.hexdigest()}, expected {artifact.sha256}",
+                f"{beside} is not what build.json says: SHA-256 {found}, expected {artifact.sha256}",
                 "the artifact was changed or cut short; build it again",
             )
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from workers.base import options as options_of_all
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.base.options import CommandT
 
 if TYPE_CHECKING:
     from config.models import Target
     from workers.artifacts.builds import Build
-    from workers.results import Artifact, Result
-
-_ResultKind = TypeVar("_ResultKind", bound="Result")
+    from workers.results import Artifact
 
 
 def options(command: CommandT) -> CommandT:
@@ -50,14 +45,15 @@ class Subject:
     build: Build | None = None
 
     def keep(self, name: str, content: Path) -> Artifact:
-        """Store a file in the build's folder, by temporary file and rename.
+        """Put a file into the build's folder.
 
         :raises CannotRun: when the packages are of no build.
         """
         if self.build is None:
             raise CannotRun(f"{name} is stored beside a build alone", "give --build URL instead of PATHs")
-        store(self.build.url, name, content)
-        return artifact(content, f"{self.build.url}/{name}", name)
+        from workers.artifacts.put import put_file
+
+        return put_file(content, self.build.url, name)
 
 
 def subject(
@@ -116,44 +112,3 @@ def artifact(path: Path, url: str, name: str = "") -> Artifact:
     from workers.results import Artifact
 
     return Artifact(name=name or path.name, url=url, sha256=sha256_of(path), size=path.stat().st_size)
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file; one that did not change is read once."""
-    state = path.stat()
-    return _sha256(path, state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _sha256(path: Path, _size: int, _modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def store(folder_url: str, name: str, content: Path) -> None:
-    """Put a file into an artifact folder: a reader sees the whole of it or what was there before."""
-    from workers.artifacts.artifact_store import is_local, local_path
-
-    temporary = f".{name}.{os.getpid()}"
-    if is_local(folder_url):
-        folder = local_path(folder_url)
-        partial = folder / temporary
-        try:
-            shutil.copyfile(content, partial)
-            partial.replace(folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
-        return
-    import fsspec
-
-    files, remote = fsspec.url_to_fs(folder_url)
-    files.put_file(str(content), f"{remote}/{temporary}")
-    files.mv(f"{remote}/{temporary}", f"{remote}/{name}")
-
-
-def failed(kind: type[_ResultKind], target_name: str, error: Exception) -> _ResultKind:
-    """The result of a command that ended early."""
-    first = str(error).splitlines()[0]
-    outcome = "failed" if isinstance(error, CheckFailed) else "cannot-run"
-    fields = {"target": target_name, "outcome": outcome, "summary": first, "cause": str(error)}
-    return kind.model_validate(fields)

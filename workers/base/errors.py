@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class CannotRun(Exception):
-    """Bad input, a missing tool, no network: nothing was found out. One line says what, ``mend`` how to go on.
+    """Bad input, a missing tool, no network: nothing was found out. One line says what, ``hint`` how to go on.
 
     The command line prints both and exits 2; nobody sees a traceback.
     """
@@ -24,3 +26,14 @@ class CheckFailed(Exception):
 
 class MalformedError(Exception):
     """A package file, its payload or an ELF file in it is not what it says it is. One line."""
+
+
+def no_space(error: OSError) -> CannotRun | None:
+    """Return what to say of an error that a full disk or a used-up quota caused; none for any other."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = error.filename2 or error.filename
+    return CannotRun(
+        f"no space left on the device{f' for {where}' if where else ''}",
+        "free some room and run the same command again: nothing is half done",
+    )

@@ -13,13 +13,14 @@ import stat
 from pathlib import Path
 from typing import IO
 
+from config.text import CONTROLS, NOT_XML
 from workers.base.errors import CannotRun, MalformedError
 from workers.formats.rpm_header import RpmHeader, read_header
 from workers.formats.rpm_sections import numbers_of, sections
 
 _SIGNATURES = frozenset({267, 268, 278, 1002, 1003, 1005, 1006})
 """Tags of OpenPGP signatures in a signature header: DSA, RSA, OpenPGP (rpm 6), PGP, LE PGP, GPG, PGP5."""
-_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNWRITABLE = re.compile(f"[{CONTROLS}{NOT_XML}]")
 """Characters that no path may have: controls, and what XML 1.0 cannot carry. An index with one is read by nobody."""
 _FIX = "build it again; if it stays so, look at the worker it comes from"
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from config.text import plain_line
 from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.command import conclude
+from workers.base.errors import CannotRun
 
 if TYPE_CHECKING:
     from config.models import Site, Suite, Target
@@ -66,7 +68,7 @@ def test(
     from workers.lab.testing import run_suites
     from workers.results import TestResult
 
-    try:
+    def work() -> TestResult:
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
         names = suite_names or _usual_suites(site, target, build_url, state)
@@ -75,23 +77,18 @@ def test(
                 f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml"
             )
         suites = [_suite(site, target, name) for name in names]
-        result = run_suites(
+        return run_suites(
             site, target, suites, state, paths, build_url, tests_place, extra, dependents=dependents, quick=quick
         )
-    except CannotRun as error:
-        if json_file:
-            subject.failed(TestResult, target_name, error).write(json_file)
-        raise
-    if json_file:
-        result.write(json_file)
-    if html_file:
-        from workers.results.lab_html import page
 
-        html_file.write_text(page(result, _embedded(result)), encoding="utf-8", errors="replace")
-    _print(result)
-    if result.outcome != "passed":
-        raise CheckFailed(f"{result.summary}\n{result.cause}")
-    click.echo(result.summary)
+    def show(result: TestResult) -> None:
+        if html_file:
+            from workers.results.lab_html import page
+
+            html_file.write_text(page(result, _embedded(result)), encoding="utf-8", errors="replace")
+        _print(result)
+
+    conclude(TestResult, json_file, work, known={"target": target_name}, show=show)
 
 
 @click.command()
@@ -106,13 +103,17 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, js
     fails does not stop the others; the exit status is 2 if any failed.
     """
     from workers.lab.guest.prepare import prepare
+    from workers.results import GuestsResult
 
-    site, _ = options.opened(site_name, state_folder)
-    result = prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
-    if json_file:
-        result.write(json_file)
-    if result.failed:
-        raise CannotRun(result.cause, "what is ready stays ready; one target again: kitten guests --target NAME")
+    def work() -> GuestsResult:
+        site, _ = options.opened(site_name, state_folder)
+        return prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
+
+    def show(result: GuestsResult) -> None:
+        if result.failed:
+            raise CannotRun(result.cause, "what is ready stays ready; one target again: kitten guests --target NAME")
+
+    conclude(GuestsResult, json_file, work, show=show)
 
 
 @click.command()
@@ -190,8 +191,9 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
 
     for suite in site.suites:
         if suite.name == name and name in RUNNERS:
-            if suite.targets != "all" and target.name not in suite.targets:
-                raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(suite.targets)}")
+            if not suite.fits(target):
+                others = suite.targets.names(target.name for target in site.targets)
+                raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(others)}")
             return suite
     there = ", ".join(suite.name for suite in site.suites if suite.name in RUNNERS)
     raise CannotRun(f"unknown suite {name!r}; there are: {there}", "see suites.yaml")
@@ -200,11 +202,12 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
 def _print(result: TestResult) -> None:
     marks = {"passed": "ok", "failed": "FAILED", "flaky": "FLAKY", "skipped": "skipped"}
     for suite in result.suites:
-        click.echo(f"{suite.suite} ({suite.seconds:.1f} s)")
+        click.echo(plain_line(f"{suite.suite} ({suite.seconds:.1f} s)"))
         for case in suite.cases:
-            click.echo(f"  {marks[case.outcome]:<8}{case.name}{f' ({case.reason})' if case.reason else ''}")
+            why = f" ({case.reason})" if case.reason else ""
+            click.echo(f"  {marks[case.outcome]:<8}{plain_line(case.name + why)}")
             if case.outcome in ("failed", "flaky") and (said := case.detail or case.console):
-                click.echo("\n".join(f"          {line}" for line in said.splitlines()))
+                click.echo("\n".join(f"          {plain_line(line)}" for line in said.splitlines()))
     if not result.suites or not result.suites[0].logs:
         return
     folder = result.suites[0].logs[0].url.rpartition("/")[0]

@@ -9,14 +9,11 @@ the one word of JUnit's for what is neither a pass nor a failure.
 
 from __future__ import annotations
 
-import re
-
 from junitparser import Failure, Skipped
 from junitparser.xunit2 import FlakyFailure, JUnitXml, TestCase, TestSuite
 
+from config.text import plain_text
 from workers.results import Case, SuiteResult, TestResult
-
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2 Char
 
 
 def document(result: TestResult, folder: str) -> bytes:
@@ -25,7 +22,7 @@ def document(result: TestResult, folder: str) -> bytes:
     :param folder: URL of the folder it will lie in: pictures are named as seen from there, in the notation of Jenkins and
         GitLab, ``[[ATTACHMENT|PATH]]``.
     """
-    whole = JUnitXml(f"kitten test, {_clean(result.target)}")
+    whole = JUnitXml(f"kitten test, {plain_text(result.target)}")
     for suite in result.suites:
         whole.add_testsuite(_suite(result.target, suite, folder.rstrip("/") + "/"))
     whole.update_statistics()
@@ -38,12 +35,12 @@ def document(result: TestResult, folder: str) -> bytes:
 
 
 def _suite(target: str, suite: SuiteResult, folder: str) -> TestSuite:
-    name = _clean(f"{target}.{suite.suite}")
+    name = plain_text(f"{target}.{suite.suite}")
     made = TestSuite(name)
     for fact in ("cpu", "accelerator", "kernel"):
-        made.add_property(fact, _clean(getattr(suite, fact)))
+        made.add_property(fact, plain_text(getattr(suite, fact)))
     for fact, value in suite.facts.items():
-        made.add_property(_clean(fact), _clean(value))
+        made.add_property(plain_text(fact), plain_text(value))
     places = {log.name: log.url.removeprefix(folder) for log in suite.logs}
     for case in suite.cases:
         made.append(_case(name, case, [places[picture] for picture in case.pictures if picture in places]))
@@ -51,23 +48,19 @@ def _suite(target: str, suite: SuiteResult, folder: str) -> TestSuite:
 
 
 def _case(group: str, case: Case, pictures: list[str]) -> TestCase:
-    made = TestCase(_clean(case.name), group, case.seconds)
-    text = _clean(f"{case.detail}\n{case.console}".strip())
+    made = TestCase(plain_text(case.name), group, case.seconds)
+    text = plain_text(f"{case.detail}\n{case.console}".strip())
     if case.outcome == "skipped":
-        made.append(Skipped(_clean(case.reason), _clean(case.code) or "skipped"))
+        made.append(Skipped(plain_text(case.reason), plain_text(case.code) or "skipped"))
     elif case.outcome == "failed":
-        failure = Failure(_clean(case.reason), "failure")
+        failure = Failure(plain_text(case.reason), "failure")
         failure.text = text
         made.append(failure)
     elif case.outcome == "flaky":
-        made.append(Skipped(_clean(f"flaky: failed, then passed: {case.reason}"), "flaky"))
-        flaky = FlakyFailure(_clean(case.reason), "flaky")
+        made.append(Skipped(plain_text(f"flaky: failed, then passed: {case.reason}"), "flaky"))
+        flaky = FlakyFailure(plain_text(case.reason), "flaky")
         flaky.stack_trace = text
         made.append(flaky)
     if pictures:
-        made.system_out = "\n".join(f"[[ATTACHMENT|{_clean(path)}]]" for path in pictures)
+        made.system_out = "\n".join(f"[[ATTACHMENT|{plain_text(path)}]]" for path in pictures)
     return made
-
-
-def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", text)

@@ -199,10 +199,7 @@ def _logs(request: Request, about: subject.Subject | None) -> tuple[Artifact, ..
     found = []
     for path in sorted(path for path in request.logs.iterdir() if path.is_file()):
         name = f"{request.suite.name}-{path.name}"
-        if about and about.build:
-            found.append(about.keep(name, path))
-        else:
-            found.append(subject.artifact(path, str(path), name))
+        found.append(about.keep(name, path) if about else subject.artifact(path, str(path), name))
     return tuple(found)
 
 
@@ -212,7 +209,7 @@ def _stored(about: subject.Subject | None, result: TestResult, kept: Path, begun
     build = about.build if about else None
     report = kept / "junit.xml"
     report.write_bytes(junit.document(result, build.url if build else str(kept)))
-    artifact = about.keep(report.name, report) if about and build else subject.artifact(report, str(report))
+    artifact = about.keep(report.name, report) if about else subject.artifact(report, str(report))
     seconds = round(time.monotonic() - begun, 3)
     result = result.model_copy(update={"reports": (artifact,), "seconds": seconds})
     document = kept / "test.json"

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from config.nevra import Nevra, is_debug
+from config.text import plain_text
 from workers.metadata.changelog import Entry
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ REBOOT = frozenset(
 looks for, and the names Enterprise Linux gives its kernel's flavours."""
 
 # What XML 1.0 cannot carry, even escaped (section 2.2 of its specification); \r would become \n on the way.
-_NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CVE = re.compile(r"\bCVE-(?:19|20)\d{2}-\d{4,19}\b", re.IGNORECASE)
 _BUGZILLA = re.compile(r"\b(?:rhbz|bz|bug)\s{0,3}#?\s{0,3}(\d{5,9})\b|(?<![\w#])#(\d{6,9})\b", re.IGNORECASE)
 _JIRA = re.compile(r"\bRHEL-\d{1,9}\b")
@@ -114,7 +114,7 @@ def erratum(
     :param old_version: upstream version that was published before; another one makes an update without a named reason
         an enhancement.
     """
-    text = _plain("\n".join(entry.text for entry in entries))
+    text = plain_text("\n".join(entry.text for entry in entries))
     references = _references(text)
     version = Nevra.parse(f"x-{evr}.src").version
     kind = _kind(text, references, is_new=is_new, is_rebase=bool(old_version) and old_version != version)
@@ -126,9 +126,9 @@ def erratum(
         issued=issued.astimezone(UTC),
         references=references,
         packages=tuple(sorted(packages, key=lambda updated: (updated.nevra, updated.sha256))),
-        release=_plain(release),
-        contact=_plain(contact),
-        collection=_plain(collection),
+        release=plain_text(release),
+        contact=plain_text(contact),
+        collection=plain_text(collection),
     )
 
 
@@ -184,15 +184,11 @@ def _description(entries: Sequence[Entry]) -> str:
     for entry in entries:
         day = datetime.fromtimestamp(max(0, min(entry.time, 253_402_300_799)), UTC).date().isoformat()
         evr = entry.evr
-        lines.append(f"{day}{f', {evr.evr}' if evr else ''}:\n{_plain(entry.text).strip()}")
-    text = _plain("\n\n".join(lines))
+        lines.append(f"{day}{f', {evr.evr}' if evr else ''}:\n{plain_text(entry.text).strip()}")
+    text = plain_text("\n\n".join(lines))
     if len(text) > DESCRIPTION_CHARACTERS:
         text = f"{text[:DESCRIPTION_CHARACTERS].rstrip()}\n… (cut; the package's changelog has the rest)"
     return text
-
-
-def _plain(text: str) -> str:
-    return _NOT_XML.sub("", text.replace("\r\n", "\n"))
 
 
 def to_xml(erratum: Erratum) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from config.models import Site
 from config.nevra import Nevra
+from config.text import plain_line
 from workers.base.errors import CannotRun
 from workers.base.record import Record
 from workers.metadata import documents, provenance
@@ -23,7 +24,6 @@ from workers.metadata.evidence import evidence_at
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import named_stage, published
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 Told = Literal["statement", "build", "record"]
 
 
@@ -83,7 +83,7 @@ def find(records: Iterable[PublishedRecord], name: str, target: str = "") -> Pub
     if not found:
         near = _near(name, listed)
         hint = f"near it: {', '.join(near)}" if near else "kitten published lists what there is"
-        raise CannotRun(f"no published package is named {plain(name)[:200]}", hint)
+        raise CannotRun(f"no published package is named {plain_line(name)[:200]}", hint)
     if target and not (of_target := [record for record in found if record.target == target]):
         raise CannotRun(f"{name} is not published on {target}", f"it is on {_targets(found)}")
     found = of_target if target else found
@@ -135,14 +135,14 @@ def _told(site: Site, root: Path, record: PublishedRecord) -> tuple[Told, dict[s
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        remarks.append(f"{file} cannot be read: {plain(str(error))}")
+        remarks.append(f"{file} cannot be read: {plain_line(str(error))}")
     try:
         evidence = evidence_at(record.build) if record.build else None
         if evidence and evidence.build_json:
             document = provenance.validated(provenance.statement(site, target, package, record, evidence))
             return "build", document["predicate"], remarks
     except CannotRun as error:
-        remarks.append(plain(error.what))
+        remarks.append(plain_line(error.what))
     return "record", {}, remarks
 
 
@@ -161,8 +161,3 @@ def _documents(site: Site, root: Path, record: PublishedRecord) -> tuple[Documen
             signature = f"{path}.asc" if (root / f"{path}.asc").is_file() else ""
             found.append(Document(path=path, signature=signature))
     return tuple(found)
-
-
-def plain(text: str) -> str:
-    """The text without control characters, those that turn its direction included."""
-    return _CONTROL.sub(" ", text)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workers.metadata.explain import Document, Explanation, Told, plain
+from config.text import plain_line
+from workers.metadata.explain import Document, Explanation, Told
 from workers.repository.records import PublishedRecord
 from workers.results import OverrideRecord, current_outcome
 
@@ -38,7 +39,7 @@ def words(told: Explanation) -> str:
         f"  told by     {_TOLD[told.told_by]}",
         *(f"  remark      {remark}" for remark in told.remarks),
     ]
-    return "\n".join(plain(line) for line in lines)
+    return "\n".join(plain_line(line) for line in lines)
 
 
 def _source(record: PublishedRecord, external: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.models import Site
 from config.nevra import is_debug
+from config.text import CONTROLS
 from workers.base.errors import CannotRun
 from workers.repository.protocols import IndexedPackage, MetadataDependency
 from workers.repository.records import PublishedRecord
@@ -40,7 +41,7 @@ _ALGORITHMS = {32: "MD5", 40: "SHA-1", 64: "SHA-256", 96: "SHA-384", 128: "SHA-5
 _BUNDLED = re.compile(r"bundled\((?P<name>[^()]{1,200}(?:\([^()]{0,200}\))?)\)")
 _SIGNS = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
 # JSON carries them, escaped; terminals and viewers of a bill should not have to.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(f"[{CONTROLS}\ud800-\udfff]")
 
 
 def sbom(

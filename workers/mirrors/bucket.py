@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 
 PARALLEL = 8
 """Requests under way at a time."""
@@ -101,8 +102,6 @@ class Bucket:
         :raises CannotRun: also when the file is not what its checksum says: it must not reach users.
         """
         from boto3.s3.transfer import TransferConfig
-
-        from workers.artifacts.artifact_store import sha256 as sha256_of
 
         fields = {"ContentType": kind, "Metadata": {CHECKSUM: sha256}}
         parts = TransferConfig(multipart_threshold=2 * PART, multipart_chunksize=PART, max_concurrency=2)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
+from workers.base.command import conclude
 from workers.base.errors import CannotRun
 from workers.repository import command
-from workers.repository.command import ran, tell
 
 if TYPE_CHECKING:
     from config.models import Site
@@ -36,8 +36,11 @@ def compose(stage_name: str, if_due: bool, json_file: Path | None, site_name: st
     """
     from workers.results import ComposeResult
 
-    site, state = options.opened(site_name, state_folder)
-    tell(ran(lambda: _composed(site, state, stage_name, if_due), ComposeResult, json_file, stage=stage_name))
+    def work() -> ComposeResult:
+        site, state = options.opened(site_name, state_folder)
+        return _composed(site, state, stage_name, if_due)
+
+    conclude(ComposeResult, json_file, work, known={"stage": stage_name})
 
 
 def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> ComposeResult:

@@ -15,6 +15,7 @@ from typing import Any
 from config.models import Site
 from config.nevra import is_debug
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.repository.packages import nevra_of
 from workers.repository.placement import published_repositories
 from workers.repository.protocols import IndexedPackage
@@ -232,14 +233,12 @@ def checksum_line(name: str, sha256: str) -> str:
 
 
 def _checksums(tree: Path, images: Iterable[ImageFile]) -> list[Path]:
-    from hashlib import sha256
-
     texts: dict[Path, str] = {}
     for file in images:
         path = tree / file.path
         texts[path.parent] = texts.get(path.parent, "") + checksum_line(path.name, file.sha256)
     for path in sorted((tree / METADATA).iterdir()):
-        line = checksum_line(path.name, sha256(path.read_bytes()).hexdigest())
+        line = checksum_line(path.name, sha256_of(path))
         texts[path.parent] = texts.get(path.parent, "") + line
     for folder, text in texts.items():
         (folder / "CHECKSUM").write_text(text, encoding="utf-8")

@@ -9,13 +9,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from config.models import Site
 from workers.base.errors import CannotRun
-from workers.base.files import flush
+from workers.base.files import flush, sha256_of
 from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
@@ -94,9 +93,7 @@ def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[
             if file and (file.size, file.mtime, file.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino):
                 yield file
                 continue
-            with path.open("rb") as stream:
-                digest = file_digest(stream, "sha256").hexdigest()
-            yield ImageFile(str(relative), stat.st_size, stat.st_mtime_ns, stat.st_ino, digest)
+            yield ImageFile(str(relative), stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256_of(path))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.models import Site, Stage
-from workers.artifacts.artifact_store import sha256
+from workers.base.files import sha256_of
 from workers.mirrors.publication import File, Publication, Pushed
 from workers.mirrors.remote import publisher_of, push
 from workers.repository.catalogue import Catalogue
@@ -47,7 +47,7 @@ def publication_of(site: Site, snapshots: Snapshots) -> Publication | None:
                 files[f"{top}/{repository}/{path}"] = File(current.tree / repository / path, checksum, since)
         retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired(number))
     key = snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}"
-    files[key.name] = File(key, sha256(key), number)
+    files[key.name] = File(key, sha256_of(key), number)
     return Publication(
         number, current.record.made, publisher_of(snapshots.root), repositories, files, retired - files.keys()
     )

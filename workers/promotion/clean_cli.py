@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
+from workers.base.command import conclude
 from workers.base.errors import CannotRun
-from workers.repository.command import ran
 
 if TYPE_CHECKING:
     from workers.repository.retention import Verdict
@@ -45,22 +45,24 @@ def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str
     from workers.promotion import clean as work
     from workers.results import CleanResult
 
-    site, state = options.opened(site_name, state_folder)
     if explain is not None:
+        site, state = options.opened(site_name, state_folder)
         for verdict in _matching(work.plan(site, state, time.time()), explain):
             click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
         return
     verdicts: tuple[Verdict, ...] = ()
 
-    def go() -> CleanResult:
+    def cleaning() -> CleanResult:
         nonlocal verdicts
+        site, state = options.opened(site_name, state_folder)
         begun = time.monotonic()
         verdicts = work.plan(site, state, time.time()) if dry else work.clean(site, state)
         return _result(verdicts, dry, time.monotonic() - begun)
 
-    result = ran(go, CleanResult, json_file, dry=dry)
-    _table(verdict for verdict in verdicts if not verdict.stays)
-    click.echo(result.summary)
+    def show(_: CleanResult) -> None:
+        _table(verdict for verdict in verdicts if not verdict.stays)
+
+    conclude(CleanResult, json_file, cleaning, known={"dry": dry}, show=show)
 
 
 def _result(verdicts: Sequence[Verdict], dry: bool, seconds: float) -> CleanResult:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
+from workers.base.command import conclude
 from workers.promotion.command import overridable
 from workers.repository import command
-from workers.repository.command import console, ran, tell
+from workers.repository.command import console
 
 if TYPE_CHECKING:
     from config.models import Site
@@ -38,9 +39,11 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     from workers.promotion.stage import stage as work
     from workers.results import StageResult
 
-    site, state = options.opened(site_name, state_folder)
-    done = ran(lambda: work(site, state, target_name, build_url), StageResult, json_file, target=target_name)
-    tell(done)
+    def staged() -> StageResult:
+        site, state = options.opened(site_name, state_folder)
+        return work(site, state, target_name, build_url)
+
+    conclude(StageResult, json_file, staged, known={"target": target_name})
 
 
 @click.command()
@@ -76,13 +79,12 @@ def publish(
     from workers.promotion.publish import publish as work
     from workers.results import PublishResult
 
-    site, state = options.opened(site_name, state_folder)
-
-    def go() -> PublishResult:
+    def publication() -> PublishResult:
+        site, state = options.opened(site_name, state_folder)
         stands = base_rpm or _sandbox_base(site, target_name)
         return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides)
 
-    tell(ran(go, PublishResult, json_file, target=target_name))
+    conclude(PublishResult, json_file, publication, known={"target": target_name})
 
 
 def _sandbox_base(site: Site, target_name: str) -> Path | None:
@@ -126,8 +128,11 @@ def promote(
     from workers.promotion.promote import promote as work
     from workers.results import PromoteResult
 
-    site, state = options.opened(site_name, state_folder)
-    tell(ran(lambda: work(site, state, stage_name, packages, overrides=overrides), PromoteResult, json_file))
+    def promotion() -> PromoteResult:
+        site, state = options.opened(site_name, state_folder)
+        return work(site, state, stage_name, packages, overrides=overrides)
+
+    conclude(PromoteResult, json_file, promotion, known={"stage": stage_name})
 
 
 @click.command()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
+from workers.base.command import conclude
 from workers.base.errors import CheckFailed
 from workers.promotion.command import overridable
 from workers.repository import command
-from workers.repository.command import console, ran
+from workers.repository.command import console
 
 if TYPE_CHECKING:
     from workers.promotion.gate.override import Overrides
@@ -54,9 +55,8 @@ def gate(
     from workers.promotion.gate.ask import ask
     from workers.results import GateResult
 
-    site, state = options.opened(site_name, state_folder)
-
     def work() -> GateResult:
+        site, state = options.opened(site_name, state_folder)
         return ask(
             site,
             state,
@@ -67,11 +67,12 @@ def gate(
             overrides=overrides,
         )
 
-    result = ran(work, GateResult, json_file, stage=stage_name)
-    _print(result)
-    if result.outcome != "passed":
-        raise CheckFailed(result.summary)
-    click.echo(result.summary)
+    def show(result: GateResult) -> None:
+        _print(result)
+        if result.outcome == "failed":
+            raise CheckFailed(result.summary)  # all that is refused is printed above
+
+    conclude(GateResult, json_file, work, known={"stage": stage_name}, show=show)
 
 
 def _print(result: GateResult) -> None:

@@ -23,8 +23,8 @@ from workers.results import BuildResult, SourceResult
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 _IDENTITY = re.compile(r"[0-9a-f]{32,64}")
-_LEFT = re.compile(r"\.[0-9a-f]{32,64}\.(?:partial|old\.[0-9]+|[0-9]+|gone)")
-"""As ``workers.artifacts.artifact_store``, ``workers.sources.store`` and this module name what they put aside."""
+_LEFT = re.compile(r"\.[0-9a-f]{32,64}\.(?:(?:[A-Za-z0-9-]+\.)?(?:partial|old)|old\.[0-9]+|[0-9]+|gone)")
+"""As ``workers.artifacts.put`` and this module name what they put aside, and as they did before."""
 _GROUPS: tuple[tuple[str, Kind, str], ...] = (
     ("builds", "build", "build.json"),
     ("failed", "failed build", "build.json"),

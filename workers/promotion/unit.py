@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.models import Site, SourcePackage, Target
-from workers.artifacts.artifact_store import sha256
 from workers.artifacts.builds import Build
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.formats.rpm_file import header_of
 from workers.promotion.pool import Fetch
 from workers.repository import index
@@ -77,7 +77,7 @@ def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
         raise CannotRun(f"there is no {rpm}", f"kitten sandbox --base-rpm {target.name}")
     if BASE not in (repository.name for repository in site.repositories.repositories):
         raise CannotRun(f"{rpm.name} has no place: the site has no repository {BASE}", "leave out --base-rpm")
-    nevra, checksum = header_of(rpm).nevra, sha256(rpm)
+    nevra, checksum = header_of(rpm).nevra, sha256_of(rpm)
     folder = site.repositories.layout.packages.format(repository=BASE, arch=target.rpm_arch)
     artifact = Artifact(name=nevra.file, url=str(rpm.absolute()), sha256=checksum, size=rpm.stat().st_size)
 

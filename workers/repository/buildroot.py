@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.artifacts.artifact_store import sha256
 from workers.base.errors import CannotRun, CheckFailed
+from workers.base.files import sha256_of
 from workers.formats.rpm_file import header_of
 from workers.formats.rpm_header import Dependency, RpmHeader
 from workers.repository.protocols import IndexedPackage, MetadataDependency, Pool, PoolDependency, PoolRepository
@@ -63,7 +63,7 @@ def solvable_of(path: Path, header: RpmHeader) -> Solvable:
         header.nevra.evr,
         header.arch,
         path,
-        sha256(path),
+        sha256_of(path),
         header.provides,
         header.requires,
         header.conflicts,

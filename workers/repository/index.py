@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from config.text import NOT_XML
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.frames import compressed
@@ -30,7 +31,7 @@ _SAID = (
     *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
 )
 """What is read of a described package somewhere."""
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
+_NOT_XML = re.compile(f"[{NOT_XML}]")
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
     "primary": ("metadata", f'xmlns="{_COMMON}" xmlns:rpm="{_RPM}"'),

@@ -108,4 +108,4 @@ def _repository(site: Site, name: str, package: SourcePackage, target: Target) -
 
 
 def _exists_for(repository: Repository, target: Target) -> bool:
-    return repository.targets == "all" or target.name in repository.targets
+    return repository.targets.includes(target.name)

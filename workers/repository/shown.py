@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.repository.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Snapshot:
 
 
 def _checksum(path: Path) -> str:
-    """SHA-256 of a small file; "" where there is none."""
-    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    """SHA-256 of a file; "" if there is none."""
+    return sha256_of(path) if path.is_file() else ""
 
 
 def utc(time: float) -> str:

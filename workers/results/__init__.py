@@ -50,7 +50,9 @@ class Result(Record):
     summary: str
     seconds: float = 0.0
     cause: str = ""
-    """Where it did not hold: the first line a person should read."""
+    """If it did not pass: the first line a person should read."""
+    hint: str = ""
+    """If it could not run: what to do."""
 
     def write(self, path: Path) -> None:
         """Write the document to ``path`` in one step: a reader sees the whole of it or nothing."""

@@ -6,16 +6,12 @@ Jinja escapes every value. Before that, what a terminal or a browser obeys in a 
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|\r")
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
-)  # controls, and what reorders text
+from config.text import plain_text
 
 
 def render(template: str, **values: object) -> str:
@@ -42,8 +38,6 @@ def _environment() -> Environment:
 
 def _visible(value: object) -> object:
     """A value as it is shown: text without what moves a cursor, and with a mark for each character that nobody sees."""
-    if not isinstance(value, str) or isinstance(
-        value, Markup
-    ):  # markup comes from macros alone: its texts went through
-        return value
-    return _UNSEEN.sub("\ufffd", _ESCAPES.sub("", value))
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value  # markup comes from macros alone: its texts went through this already
+    return plain_text(value)

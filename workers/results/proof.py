@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from config.text import plain_line
 from workers.results import Check, FileProof
 
 NAMED = 5
@@ -47,19 +48,21 @@ def cause(check: Check) -> str:
 
 
 def text(checks: Sequence[Check]) -> str:
-    """The whole proof, a paragraph for each file; files with findings first."""
+    """Return the whole proof, a paragraph for each file; files with findings first. A terminal may show it."""
     by_file = sorted(checks, key=lambda check: check.file)
     paragraphs = []
     for file, group in groupby(by_file, key=lambda check: check.file):
         of_file = sorted(group, key=lambda check: (_ORDER[check.grade], check.rule))
         lines = []
         for check in of_file:
-            lines.append(f"  {check.grade:<6} {line(check)}")
+            lines.append(f"  {check.grade:<6} {plain_line(line(check))}")
             if check.outcome == "failed":
-                lines += [f"           {place.function}: {place.detail}" for place in check.places[:NAMED]]
+                lines += [
+                    f"           {plain_line(f'{place.function}: {place.detail}')}" for place in check.places[:NAMED]
+                ]
                 if len(check.places) > NAMED:
                     lines.append(f"           and {len(check.places) - NAMED} more")
-        paragraphs.append((_ORDER[of_file[0].grade], file, "\n".join([file or "(everything)", *lines])))
+        paragraphs.append((_ORDER[of_file[0].grade], file, "\n".join([plain_line(file) or "(everything)", *lines])))
     return "\n".join(paragraph for _, _, paragraph in sorted(paragraphs))
 
 

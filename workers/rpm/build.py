@@ -10,6 +10,7 @@ from pathlib import Path
 from config.identity import identity_of
 from config.models import Site, SourcePackage, Target
 from workers.artifacts import artifact_store, reuse
+from workers.artifacts.put import partial_folder, put_folder
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
 from workers.formats.rpm_file import header_of
@@ -121,8 +122,9 @@ def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
 
 def _input(order: Order) -> _Input:
     if order.source:
-        folder, source, srpm = artifact_store.source_at(order.source, order.state)
-        return _Input(buildroot.read_solvable(artifact_store.fetch(folder, srpm)), srpm, folder, source)
+        stored = artifact_store.source_at(order.source, order.state)
+        path = artifact_store.fetch(stored.url, stored.srpm)
+        return _Input(buildroot.read_solvable(path), stored.srpm, stored.url, stored.result)
     path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_solvable(path)
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
@@ -152,7 +154,7 @@ def _made(
     url: str,
     began: float,
 ) -> BuildResult:
-    partial = artifact_store.partial_folder(url)
+    partial = partial_folder(url)
     try:
         built = backend.build(given.package, plan, partial)
     except CheckFailed as error:
@@ -164,7 +166,7 @@ def _made(
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
         for path in built.rpms:
             path.unlink()
-        partial = partial.rename(artifact_store.partial_folder(url))
+        partial = partial.rename(partial_folder(url))
     logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
@@ -174,8 +176,8 @@ def _made(
         many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
         summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
         result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
-    artifact_store.publish(partial, result)
-    return result
+    files = [*result.logs, *result.rpms, *([result.tests] if result.tests else [])]
+    return put_folder(partial, url, result, "build.json", files, replace=bool(cause))
 
 
 def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:

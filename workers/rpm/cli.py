@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from workers.base import options
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.command import conclude
+from workers.base.errors import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from config.models import Site, Target
     from workers.results import BuildResult
 
 
@@ -42,24 +42,15 @@ def build(
     """
     from workers.results import BuildResult
 
-    try:
-        result = _build(target_name, source, srpm, trial, site_name, state_folder)
-    except (CannotRun, CheckFailed) as error:
-        if json_file is not None:
-            outcome = "cannot-run" if isinstance(error, CannotRun) else "failed"
-            first = str(error).splitlines()[0]
-            BuildResult(outcome=outcome, summary=first, cause=first, target=target_name, package="", nevr="").write(
-                json_file
-            )
-        raise
-    if json_file is not None:
-        result.write(json_file)
-    for log in result.logs:
-        click.echo(f"  {log.url}")
-    if result.outcome != "passed":
-        raise CheckFailed(f"{result.nevr} on {result.target}: {result.cause}")
-    click.echo(f"{result.summary}{' (reused)' if result.reused else ''}")
-    click.echo(f"  {result.url}")
+    def work() -> BuildResult:
+        return _build(target_name, source, srpm, trial, site_name, state_folder)
+
+    def show(result: BuildResult) -> None:
+        for log in result.logs:
+            click.echo(f"  {log.url}")
+
+    built = conclude(BuildResult, json_file, work, known={"target": target_name}, show=show)
+    click.echo(f"  {built.url}{' (reused)' if built.reused else ''}")
 
 
 def _build(
@@ -102,32 +93,33 @@ def sandbox(
             "--shell and --base-rpm go alone, without --target and --json",
             "name the target after --shell or --base-rpm",
         )
+    if not (shell or base_rpm):
+        _make_trees(target_names, json_file, site_name, state_folder)
+        return
     site, _ = options.opened(site_name, state_folder)
     if base_rpm:
         from workers.sandbox.base_package import sandbox_base
 
         click.echo(sandbox_base(site, options.named_target(site, base_rpm)))
-    elif shell:
+    if shell:
         from workers.sandbox.shell import enter
 
         raise SystemExit(enter(site, options.named_target(site, shell)))
-    else:
-        targets = [options.named_target(site, name) for name in dict.fromkeys(target_names)]
-        _make_trees(site, targets or site.targets, json_file)
 
 
-def _make_trees(site: Site, targets: Sequence[Target], json_file: Path | None) -> None:
+def _make_trees(target_names: Sequence[str], json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
     from workers.results import SandboxResult
     from workers.sandbox.trees import describe, failure, make_trees
 
-    try:
-        result = make_trees(site, targets)
-    except CannotRun as error:
-        if json_file is not None:
-            SandboxResult(outcome="cannot-run", summary=error.what, cause=error.what).write(json_file)
-        raise
-    if json_file is not None:
-        result.write(json_file)
-    click.echo(describe(site, result))
-    if result.outcome != "passed":
-        raise failure(result)
+    def work() -> SandboxResult:
+        site, _ = options.opened(site_name, state_folder)
+        targets = [options.named_target(site, name) for name in dict.fromkeys(target_names)]
+        result = make_trees(site, targets or site.targets)
+        click.echo(describe(site, result))
+        return result
+
+    def show(result: SandboxResult) -> None:
+        if result.outcome != "passed":
+            raise failure(result)
+
+    conclude(SandboxResult, json_file, work, show=show)

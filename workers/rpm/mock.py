@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.models import Site, Target
-from workers.artifacts import artifact_store
 from workers.base import cache
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.base.run import CommandFailed, require, run
 from workers.repository.buildroot import Solvable
 from workers.rpm import logs
@@ -143,7 +143,7 @@ class Mock:
             "recipe": str(RECIPE),
             "mock": "".join(version),
             "configuration": _digest(base, self._configuration()),
-            "staged": artifact_store.sha256(index) if index.is_file() else "",
+            "staged": sha256_of(index) if index.is_file() else "",
         }
         return Plan((), inputs["configuration"], tuple(sorted(inputs.items())))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from config.models import Site, Target
 from workers.base.errors import CannotRun, CheckFailed
+from workers.base.files import blocks_of, write_blocks
 from workers.base.run import CommandFailed
 from workers.repository import buildroot
 from workers.repository.buildroot import Solvable
@@ -73,12 +73,12 @@ class Sandbox:
         self, plan: Plan, folder: Path, over: bubblewrap.Layers, binds: dict[Path, tuple[str, bool]], log: Path
     ) -> None:
         for package in plan.packages:
-            data = package.path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != package.sha256:
+            with package.path.open("rb") as stream:
+                found = write_blocks(blocks_of(stream), folder / package.path.name)
+            if found != package.sha256:
                 raise CannotRun(
                     f"{package.path} is not what the index of {self.staged} says", "stage the package again"
                 )
-            (folder / package.path.name).write_bytes(data)
         argv = ["rpm", "-i", "--ignorearch", *(f"/packages/{package.path.name}" for package in plan.packages)]
         with log.open("a") as text:
             text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))

@@ -20,13 +20,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from config.models import Signing, Site
 from workers.base.errors import CannotRun
-from workers.base.files import flush
+from workers.base.files import flush, sha256_of
 from workers.base.run import CommandFailed, require, run
 from workers.signing import backends, remote, secrets
 from workers.signing.agent import call, gpg
@@ -93,7 +92,7 @@ class Signer:
         """
         signature = file.with_name(f"{file.name}.asc")
         signature.unlink(missing_ok=True)  # never written into: an earlier snapshot may hold the same file
-        content = sha256(file.read_bytes()).hexdigest()
+        content = sha256_of(file)
         if content not in self._signatures:
             fresh = signature.with_name(f".{signature.name}.next")
             try:

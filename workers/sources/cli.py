@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from workers.base import options
-from workers.base.errors import CannotRun, CheckFailed
-
-if TYPE_CHECKING:
-    from workers.results import Outcome
+from workers.base.command import conclude
 
 
 @click.command()
@@ -49,9 +45,10 @@ def source(
     from workers.sources import distgit
     from workers.sources.make import Request, source_of
 
-    began = time.monotonic()
     known = {"package": package_name, "branch": branch or "", "commit": revision or ""}
-    try:
+
+    def work() -> SourceResult:
+        began = time.monotonic()
         site, folder = options.opened(site_name, state_folder)
         package = options.named_package(site, package_name)
         url = repository or distgit.address(site, package.name, folder)
@@ -60,19 +57,11 @@ def source(
         click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
         yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
         result = source_of(Request(site, package, folder, yaml, commit, patch, trial))
-    except (CheckFailed, CannotRun) as error:
-        if json_file is not None:
-            outcome: Outcome = "failed" if isinstance(error, CheckFailed) else "cannot-run"
-            first = str(error).splitlines()[0].rstrip(":")
-            spent = time.monotonic() - began
-            SourceResult(outcome=outcome, summary=first, cause=first, seconds=spent, **known).write(json_file)
-        raise
-    result = result.model_copy(update={"seconds": time.monotonic() - began})
-    if json_file is not None:
-        result.write(json_file)
-    click.echo(f"{result.summary}{' (reused)' if result.reused else ''}")
-    if result.srpm is not None:
-        click.echo(f"  {result.srpm.url}")
+        return result.model_copy(update={"seconds": time.monotonic() - began})
+
+    made = conclude(SourceResult, json_file, work, known=known)
+    if made.srpm is not None:
+        click.echo(f"  {made.srpm.url}{' (reused)' if made.reused else ''}")
 
 
 @click.group(name="dist-git")

@@ -6,7 +6,6 @@ compared again whenever it is taken from there.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import time
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from config.models import Lookaside, Site
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
+from workers.base.files import blocks_of, write_blocks
 
 LARGEST = 4 * 1024**3
 """Bytes of one file from the network; a server that sends more is not sending a tarball."""
@@ -102,12 +102,8 @@ def fetch(site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> 
 
 def _copy(source: Path, to: Path) -> str:
     """Copy a file and return the SHA-512 of what was copied."""
-    digest = hashlib.sha512()
-    with source.open("rb") as reader, to.open("wb") as writer:
-        while block := reader.read(1 << 20):
-            digest.update(block)
-            writer.write(block)
-    return digest.hexdigest()
+    with source.open("rb") as stream:
+        return write_blocks(blocks_of(stream), to, "sha512")
 
 
 def _find(site: Site, package: str, tarball: Tarball, state: Path, folder: Path) -> None:
@@ -179,15 +175,15 @@ def _download(url: str, to: Path) -> str:
 
 
 def _receive(blocks: Iterator[bytes], url: str, to: Path) -> str:
-    digest, size = hashlib.sha512(), 0
-    with to.open("wb") as writer:
+    def limited() -> Iterator[bytes]:
+        size = 0
         for block in blocks:
             size += len(block)
             if size > LARGEST:
                 raise _NotThere(f"{url}: more than {LARGEST} bytes")
-            digest.update(block)
-            writer.write(block)
-    return digest.hexdigest()
+            yield block
+
+    return write_blocks(limited(), to, "sha512")
 
 
 def _root_cause(error: BaseException) -> str:

@@ -7,16 +7,21 @@ the sandbox tree, and how we pack. What lies there under that name is used as it
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.identity import identity_of
 from config.models import Site, SourcePackage
 from workers.artifacts import artifact_store, reuse
+from workers.artifacts.put import partial_folder, put_folder
 from workers.base import cache
 from workers.base.errors import CheckFailed
+from workers.base.files import sha256_of
 from workers.results import SourceResult
-from workers.sources import distgit, lookaside, srpm, store
+from workers.sources import distgit, lookaside, srpm
+
+_DOCUMENT = "source.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,6 @@ def source_of(request: Request) -> SourceResult:
                 result = _found(url)  # another runner may have made it while we waited
                 reused = result is not None
                 if result is None:
-                    store.sweep(url)
                     result = _make(request, tree, folder, url)
     srpm.check_binaries(request.package, f"{request.package.name}.spec", result.binaries, request.yaml)
     srpm.check_placement(request.site, request.package, f"{request.package.name}.spec", result.binaries)
@@ -83,7 +87,7 @@ def _work_tree(request: Request, scratch: Path) -> _WorkTree:
     patch = ""
     if request.patch is not None:
         distgit.apply_patch(request.patch, folder)
-        patch = hashlib.sha256(request.patch.read_bytes()).hexdigest()
+        patch = sha256_of(request.patch)
         print(f"  patch {request.patch.name} applied", flush=True)  # noqa: T201 - progress for people
     tarballs = _tarballs(folder)
     key = identity_of(
@@ -119,12 +123,12 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
 
 
 def _found(url: str) -> SourceResult | None:
-    return reuse.found_again(f"{url}/{store.DOCUMENT}", SourceResult)
+    return reuse.found_again(f"{url}/{_DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
-    tarballs, builddir, out = (scratch / name for name in ("tarballs", "builddir", "out"))
-    for folder in (tarballs, builddir, out):
+    tarballs, builddir = (scratch / name for name in ("tarballs", "builddir"))
+    for folder in (tarballs, builddir):
         folder.mkdir()
     for tarball in tree.tarballs:
         lookaside.fetch(request.site, request.package.name, tarball, request.state, tarballs / tarball.file)
@@ -132,23 +136,23 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or request.commit.seconds
     print(f"  packing {spec.name} and {len(tree.tarballs)} tarball(s)", flush=True)  # noqa: T201
     made = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
-    files = [made.path]
+    partial = partial_folder(url)
+    package = partial / made.path.name
+    shutil.move(made.path, package)  # the store may be another file system than the cache
     tests = None
-    if srpm.pack_tests(tree.folder, out / "tests.tar", seconds):
-        files.append(out / "tests.tar")
-        tests = artifact_store.described(out / "tests.tar", url)
+    if srpm.pack_tests(tree.folder, partial / "tests.tar", seconds):
+        tests = artifact_store.described(partial / "tests.tar", url)
     result = SourceResult(
         summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
         branch=request.commit.branch,
         commit=request.commit.commit,
         nevr=made.nevr,
-        srpm=artifact_store.described(made.path, url),
+        srpm=artifact_store.described(package, url),
         tests=tests,
         build_requires=made.build_requires,
         binaries=made.binaries,
         patch=tree.patch,
     )
-    result.write(out / store.DOCUMENT)
-    store.write_folder([*files, out / store.DOCUMENT], url)
-    return result
+    files = [artifact for artifact in (result.srpm, result.tests) if artifact]
+    return put_folder(partial, url, result, _DOCUMENT, files)

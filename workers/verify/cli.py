@@ -10,7 +10,7 @@ import click
 
 from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.command import conclude
 
 if TYPE_CHECKING:
     from workers.results import VerifyResult
@@ -64,21 +64,17 @@ def verify(
     from workers.results import VerifyResult
 
     asked = _Asked(debuginfo, exceptions_file, against, jobs, fresh)
-    try:
-        result = _verify(asked, target_name, build_url, site_name, state_folder, paths)
-    except CannotRun as error:
-        if json_file:
-            subject.failed(VerifyResult, target_name, error).write(json_file)
-        raise
-    if html_file:
-        from workers.results.proof_html import page
 
-        html_file.write_text(page(result), encoding="utf-8", errors="replace")
-    if json_file:
-        result.write(json_file)
-    if result.outcome != "passed":
-        raise CheckFailed(f"{result.summary}\n{result.cause}")
-    click.echo(result.summary)
+    def work() -> VerifyResult:
+        return _verify(asked, target_name, build_url, site_name, state_folder, paths)
+
+    def show(result: VerifyResult) -> None:
+        if html_file:
+            from workers.results.proof_html import page
+
+            html_file.write_text(page(result), encoding="utf-8", errors="replace")
+
+    conclude(VerifyResult, json_file, work, known={"target": target_name}, show=show)
 
 
 @dataclass(frozen=True)
@@ -109,9 +105,9 @@ def _verify(
     from workers.verify.parallel import cores
     from workers.verify.prove import Request, prove
 
-    known_answers.check()
     site, state = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
+    known_answers.check()
     exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()
     request = Request(
         site, site_name, target, state, asked.debuginfo, exemptions, asked.against, asked.jobs or cores(), asked.fresh

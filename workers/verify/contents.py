@@ -6,7 +6,6 @@ or from an address. :func:`judge_required` is pure.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Site, Target
 from workers.base.errors import CannotRun, MalformedError
+from workers.base.files import write_blocks
 from workers.formats.compression import unpacked
 from workers.results import Check
 
@@ -105,22 +105,22 @@ def read_repository(repository: str, address: str) -> Held | None:
 
 def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> str | None:
     """Copy a file; its checksum, or None where there is none."""
-    digest = hashlib.new(algorithm)
+
+    def limited() -> Iterator[bytes]:
+        size = 0
+        for piece in _pieces(address):
+            size += len(piece)
+            if size > most:
+                raise CannotRun(f"{address} is larger than {most} bytes", "this is no index of packages")
+            yield piece
+
     try:
-        with into.open("wb") as copy:
-            size = 0
-            for piece in _pieces(address):
-                size += len(piece)
-                if size > most:
-                    raise CannotRun(f"{address} is larger than {most} bytes", "this is no index of packages")
-                digest.update(piece)
-                copy.write(piece)
+        return write_blocks(limited(), into, algorithm)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, ImportError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise CannotRun(f"{address} cannot be read: {first}", "check the address and the network") from None
-    return digest.hexdigest()
 
 
 def _pieces(address: str) -> Iterator[bytes]:

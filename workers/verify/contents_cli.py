@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.artifacts import subject
 from workers.base import options
-from workers.base.errors import CannotRun, CheckFailed
+from workers.base.command import conclude
+from workers.base.errors import CannotRun
 
 if TYPE_CHECKING:
     from config.models import Site, Target
@@ -59,9 +59,9 @@ def contents(
     from workers.results import ContentsResult
     from workers.results import proof as report
 
-    begun = time.monotonic()
-    read: tuple[str, ...] = ()
-    try:
+    def work() -> ContentsResult:
+        begun = time.monotonic()
+        read: tuple[str, ...] = ()
         site, state = options.opened(site_name, state_folder)
         target = options.named_target(site, target_name)
         if hardware_list is not None:
@@ -72,26 +72,21 @@ def contents(
             raise CannotRun(f"{paths[0]}: PATHs are for --hardware", "give repositories as --repository NAME=FOLDER")
         else:
             read, checks = _required(site, target, state, repositories)
-    except CannotRun as error:
-        if json_file:
-            subject.failed(ContentsResult, target_name, error).write(json_file)
-        raise
-    findings = report.findings(checks)
-    click.echo(report.text(checks))
-    result = ContentsResult(
-        outcome="failed" if findings else "passed",
-        summary=_summary(target, checks, "device list" if hardware_list else "required package"),
-        seconds=round(time.monotonic() - begun, 3),
-        cause=report.cause(findings[0]) if findings else "",
-        target=target.name,
-        repositories=read,
-        checks=checks,
-    )
-    if json_file:
-        result.write(json_file)
-    if findings:
-        raise CheckFailed(f"{result.summary}\n{result.cause}")
-    click.echo(result.summary)
+        findings = report.findings(checks)
+        return ContentsResult(
+            outcome="failed" if findings else "passed",
+            summary=_summary(target, checks, "device list" if hardware_list else "required package"),
+            seconds=round(time.monotonic() - begun, 3),
+            cause=report.cause(findings[0]) if findings else "",
+            target=target.name,
+            repositories=read,
+            checks=checks,
+        )
+
+    def show(result: ContentsResult) -> None:
+        click.echo(report.text(result.checks))
+
+    conclude(ContentsResult, json_file, work, known={"target": target_name}, show=show)
 
 
 def _summary(target: Target, checks: Sequence[Check], what: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from workers.artifacts.subject import sha256_of
 from workers.base.errors import CannotRun, MalformedError
+from workers.base.files import sha256_of
 from workers.formats import ar
 from workers.formats.compression import unpacked
 from workers.formats.elf import MAGIC as ELF_MAGIC

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from config.models import Target
-from workers.artifacts.subject import sha256_of
 from workers.base.errors import CannotRun, MalformedError
+from workers.base.files import sha256_of
 from workers.formats.dwarf import supplementary_link
 from workers.formats.elf import MAGIC, Elf
 from workers.formats.facts import FileFacts
@@ -77,6 +78,7 @@ class _Look:
         self._target = target
         self._evidence = evidence
         self._fresh = fresh
+        self._checksum = functools.cache(sha256_of)  # what dwz moved out belongs to many files
 
     def at(self, item: Item, jobs: int = 1) -> Observed:
         """Observe one item, or recall what was observed of the same content."""
@@ -87,7 +89,7 @@ class _Look:
         try:
             with within(_SECONDS + _SECONDS_PER_MIB * size_mib, item.name):
                 debug = self._debug(data, firmware)
-                checksums = [digest(item), *map(sha256_of, debug)]
+                checksums = [digest(item), *map(self._checksum, debug)]
                 key = remembered.key(level=level.name, contents=" ".join(checksums), decoder=decoder(level.machine))
                 facts = None if self._fresh else remembered.recall(key)
                 if facts is None:

@@ -140,7 +140,7 @@ def _hardware(request: Request, evidence: Evidence) -> Sequence[Check]:
         for package in request.site.packages
         if package.name in sources
         for one in package.hardware
-        if one.targets == "all" or request.target.name in one.targets
+        if one.targets.includes(request.target.name)
     ]
     if not lists:
         return ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from config.identity import identity_of
 from workers.base import cache
+from workers.base.files import sha256_of
 from workers.formats.facts import FileFacts
 
 if TYPE_CHECKING:
@@ -28,12 +28,8 @@ def _readers() -> str:
     """Identity of the code that observes: another reader may see other things."""
     workers = Path(__file__).parents[1]
     folders = (workers / "formats", workers / "verify")
-    sources = {str(p.relative_to(workers)): _digest(p) for folder in folders for p in sorted(folder.rglob("*.py"))}
+    sources = {str(p.relative_to(workers)): sha256_of(p) for folder in folders for p in sorted(folder.rglob("*.py"))}
     return identity_of(sources)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def key(**inputs: str) -> str:

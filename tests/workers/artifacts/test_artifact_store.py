@@ -1,4 +1,4 @@
-"""Artifacts come from and go to any fsspec URL, whole and with the checksum that was promised."""
+"""Artifacts come from any fsspec URL, with the checksum that was promised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from workers.artifacts import artifact_store
 from workers.base.errors import CannotRun
-from workers.results import Artifact, BuildResult, SourceResult
+from workers.results import Artifact, SourceResult
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +27,11 @@ def source(folder: Path, data: bytes = b"rpm") -> SourceResult:
     return result
 
 
-def result(url: str) -> BuildResult:
-    return BuildResult(summary="", target="x86_64", package="a", nevr="a-1-1", url=url)
-
-
 def test_a_source_is_found_below_the_state_folder(tmp_path: Path) -> None:
     made = source(tmp_path / "artifacts/sources/a/k")
-    url, found, srpm = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
-    assert (url, found) == (str(tmp_path / "artifacts/sources/a/k"), made)
-    assert srpm == found.srpm
-    assert artifact_store.fetch(url, srpm).read_bytes() == b"rpm"
+    found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
+    assert (found.url, found.result, found.srpm) == (str(tmp_path / "artifacts/sources/a/k"), made, made.srpm)
+    assert artifact_store.fetch(found.url, found.srpm).read_bytes() == b"rpm"
 
 
 def test_a_remote_source_is_copied_once_and_checked() -> None:
@@ -66,26 +61,3 @@ def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
 def test_no_source_is_one_clear_line(tmp_path: Path, where: str) -> None:
     with pytest.raises(CannotRun, match="there is no source at"):
         artifact_store.source_at(where, tmp_path)
-
-
-def test_a_finished_folder_appears_whole_and_replaces_a_former_one(tmp_path: Path) -> None:
-    url = str(tmp_path / "builds/x86_64/i")
-    for text in ("one", "two"):
-        partial = artifact_store.partial_folder(url)
-        (partial / "a.rpm").write_text(text)
-        assert not (partial / "build.json").exists()
-        artifact_store.publish(partial, result(url))
-        assert sorted(path.name for path in Path(url).iterdir()) == ["a.rpm", "build.json"]
-        assert Path(url, "a.rpm").read_text() == text
-    assert [path.name for path in Path(url).parent.iterdir()] == ["i"]
-
-
-def test_a_remote_folder_has_its_result_last() -> None:
-    url = "memory://builds/x86_64/i"
-    partial = artifact_store.partial_folder(url)
-    (partial / "z.rpm").write_text("z")
-    assert artifact_store.read_result(f"{url}/build.json", BuildResult) is None
-    artifact_store.publish(partial, result(url))
-    assert artifact_store.read_result(f"{url}/build.json", BuildResult) == result(url)
-    assert fsspec.filesystem("memory").cat("/builds/x86_64/i/z.rpm") == b"z"
-    assert not partial.exists()

@@ -55,7 +55,7 @@ def test_what_is_not_there_is_to_be_made_and_leaves_nothing(tmp_path: Path) -> N
 
 
 def test_a_document_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match="not a result of SourceResult, version 1"):
+    with pytest.raises(CannotRun, match="not a result of SourceResult, version 2"):
         found_again(str(build(tmp_path)), SourceResult)
 
 

@@ -24,6 +24,7 @@ from tests.workers.lab import cloud
 from tests.workers.lab.test_tmt import request_for
 from workers.base import cache
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.base.run import run
 from workers.lab.guest import file_system, saved, seed
 from workers.lab.judge import judge
@@ -138,7 +139,7 @@ def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind
     image = tmp_path / "image"
     run(["qemu-img", "create", "-q", "-f", kind, image, "64M"])
     image.chmod(0o444)
-    before = cloud_images.checksum(image)
+    before = sha256_of(image)
     descriptor = cloud_images.overlay(image)
     try:
         assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith("(deleted)")
@@ -147,7 +148,7 @@ def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind
         assert (told["full-backing-filename"], told["backing-filename-format"]) == (str(image), kind)
     finally:
         os.close(descriptor)
-    assert cloud_images.checksum(image) == before
+    assert sha256_of(image) == before
     assert list(tmp_path.iterdir()) == [image]
 
 
@@ -197,7 +198,7 @@ def published(monkeypatch) -> Iterator[Image]:
     handler = partial(SimpleHTTPRequestHandler, directory=str(path.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sha256 = cloud_images.checksum(path)
+        sha256 = sha256_of(path)
         yield Image(url=f"http://127.0.0.1:{server.server_port}/{path.name}", sha256=sha256)
         server.shutdown()
     shutil.rmtree(cache.root() / "images" / sha256)  # a copy of what the tests have already
@@ -230,4 +231,4 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     first, second = (who.findall(text) for text in (talk.tap.decode(), said["/plans/all: /tests/second"].detail))
     assert (len(first), len(second)) == (2, 2)
     assert not set(first) & set(second)
-    assert cloud_images.checksum(base.image) == published.sha256
+    assert sha256_of(base.image) == published.sha256

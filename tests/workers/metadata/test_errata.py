@@ -119,7 +119,7 @@ def test_markup_and_control_characters_stay_text() -> None:
     made = said("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
     root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
     assert [node.text for node in root.iter("id")] == ["KITTEN-2026:0001"]
-    assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>[31m"
+    assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>\ufffd\ufffd"
 
 
 def test_a_huge_changelog_is_cut_and_says_so() -> None:

@@ -198,7 +198,7 @@ def test_what_cannot_be_understood_stays(site: Site, tmp_path: Path, put: Put) -
     (tmp_path / "artifacts/failed/other").symlink_to(tmp_path / "artifacts/failed/x86_64")
     found = reasons(site, tmp_path)
     assert found["111"][0]
-    assert found["111"][1].startswith("its build.json cannot be understood: not a result of BuildResult, version 1: ")
+    assert found["111"][1].startswith("its build.json cannot be understood: not a result of BuildResult, version 2: ")
     assert found["of-"] == (True, "not a name that kitten gives")
     assert found["333"] == (True, "no folder of ours: a link or a file")
     assert gone(site, tmp_path) == ["2" * 64]
@@ -207,13 +207,14 @@ def test_what_cannot_be_understood_stays(site: Site, tmp_path: Path, put: Put) -
 
 def test_leftovers_of_killed_runs_go(site: Site, tmp_path: Path, put: Put) -> None:
     folder = put("builds", "1", 2)
-    for name in (f".{folder.name}.partial", f".{folder.name}.old.77", f".{folder.name}.gone"):
+    left = ("host-1.partial", "host-1.old", "gone", "partial", "old.77")  # the last two: of former versions
+    for name in (f".{folder.name}.{what}" for what in left):
         shutil.copytree(folder, folder.with_name(name))
         aged(folder.with_name(name), 2)
     whole = put("builds", "2", 2)
     (whole / "build.json").unlink()
     aged(whole, 2)
-    assert len(gone(site, tmp_path)) == 4
+    assert len(gone(site, tmp_path)) == 6
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

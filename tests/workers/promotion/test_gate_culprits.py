@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.models import Site, SourcePackage
+from config.models import Site, SourcePackage, Targets
 from tests.workers.promotion.test_gate_targets import MadeUp, asked, passing, record, refused
 from tests.workers.repository.synthetic import element
 from workers.promotion.gate.culprits import Unit, guilty, units
@@ -18,7 +18,9 @@ from workers.repository.primary import Repositories
 def named(site: Site, *names: str) -> list[Passing]:
     """Builds of packages that lie in a signed stage."""
     return [
-        passing(site, "x86_64", package=SourcePackage(name=name, targets=("x86_64",)), record=record("x86_64", "2"))
+        passing(
+            site, "x86_64", package=SourcePackage(name=name, targets=Targets(("x86_64",))), record=record("x86_64", "2")
+        )
         for name in names
     ]
 

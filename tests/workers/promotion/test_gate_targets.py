@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from config.models import GateRule, Site, SourcePackage, Stage, Target
+from config.models import GateRule, Site, SourcePackage, Stage, Target, Targets
 from tests.workers.promotion.test_gate import report, suite, verify
 from tests.workers.repository.synthetic import element
 from workers.artifacts.builds import Build
@@ -24,7 +24,9 @@ from workers.repository.records import PublishedFile, PublishedRecord
 from workers.results import Artifact, BuildResult
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
-PACKAGE = SourcePackage(name="tiny", binaries=("tiny-libs", "tiny-doc"), targets=("x86_64", "aarch64", "s390x"))
+PACKAGE = SourcePackage(
+    name="tiny", binaries=("tiny-libs", "tiny-doc"), targets=Targets(("x86_64", "aarch64", "s390x"))
+)
 
 
 @dataclass

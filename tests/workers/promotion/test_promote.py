@@ -13,7 +13,7 @@ import zstandard
 from click.testing import CliRunner
 
 from config.loading import load_site
-from config.models import Site
+from config.models import Site, Targets
 from tests.workers.promotion.kills import killed_at
 from tests.workers.promotion.test_publish import seen
 from tests.workers.publishing import BuildFactory
@@ -210,7 +210,7 @@ def test_a_promotion_killed_at_any_step_shows_all_of_it_or_nothing(
     three: Site, state: Path, make_build: BuildFactory
 ) -> None:
     (package,) = three.packages
-    site = three.model_copy(update={"packages": (package.model_copy(update={"targets": TARGETS[:1]}),)})
+    site = three.model_copy(update={"packages": (package.model_copy(update={"targets": Targets(TARGETS[:1])}),)})
     for version in ("1", "2"):
         publish(site, state, TARGETS[0], str(make_build(TARGETS[0], version=version)))
         if version == "1":

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from config.models import Target
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.formats.rpm_payload import Entry
 from workers.lab import rpms
 from workers.lab.guest.kernel import BASE_MODULES, File, GuestParts, guest_parts, keep_modules
@@ -70,8 +71,7 @@ def kernel(target: Target, packages: Sequence[Path], scratch: Path) -> Kernel | 
         identity = hashlib.sha256()
         for number, package in enumerate(wanted):
             entries += rpms.unpacked(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
-            with package.open("rb") as file:
-                identity.update(hashlib.file_digest(file, "sha256").digest())
+            identity.update(sha256_of(package).encode())
         mine = tuple(entry for entry in entries if its_own.match(entry.path))
         return Kernel(headers[path].name, release, identity.hexdigest(), mine)
     return None

@@ -6,7 +6,6 @@ A guest writes to an overlay without a name, which is gone with it, however it e
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ import requests
 from config.models import Image
 from workers.base import cache
 from workers.base.errors import CannotRun
+from workers.base.files import sha256_of
 from workers.base.run import STDOUT, require, started
 from workers.lab.machine.launch import anonymous
 
@@ -40,11 +40,11 @@ def fetched(image: Image) -> Path:
         partial = folder.parent / f".{image.sha256}.download"
         begun = partial.exists()
         _download(image.url, partial)
-        found = checksum(partial)
+        found = sha256_of(partial)
         if found != image.sha256 and begun:  # what was there may have been the beginning of something else
             partial.unlink()
             _download(image.url, partial)
-            found = checksum(partial)
+            found = sha256_of(partial)
         if found != image.sha256:
             partial.unlink()
             raise CannotRun(
@@ -58,12 +58,6 @@ def fetched(image: Image) -> Path:
     with contextlib.suppress(OSError):
         os.utime(folder)  # it is in use: `_forget` goes by this
     return next(folder.iterdir())
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def overlay(image: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\0]")
+from config.text import plain_line
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ RULES = tuple(
 
 
 def plain(line: str) -> str:
-    """A line without control sequences and blanks around it."""
-    return _ESCAPES.sub("", line).strip()
+    """Return a line without control sequences and blanks around it. Serial lines pad with NUL: those go as well."""
+    return plain_line(line.replace("\0", "")).strip()
 
 
 def hits(text: str) -> tuple[Hit, ...]:

@@ -106,7 +106,7 @@ class _Level:
         if directive := _DIRECTIVE.search(name):
             name = name[: directive.start()]
             reason = directive["reason"] or "no reason given"
-            if directive["kind"].lower() == "skipped":
+            if directive["kind"].lower() == "skip":
                 outcome, code = "skipped", "tap"
             elif not passed:  # a known fault: shown, and neither a pass nor a failure
                 outcome, code = "skipped", "todo"
