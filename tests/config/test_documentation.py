@@ -1,4 +1,4 @@
-"""docs/configuration.md names every key, and our YAML is well-formed."""
+"""docs/reference/configuration.md names every key, and our YAML is well-formed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.models import Package, Site
 from config.schema import reference, sections
 
 ROOT = FOLDER.parent
-PAGE = ROOT / "docs/configuration.md"
+PAGE = ROOT / "docs/reference/configuration.md"
 
 
 def test_keys_on_the_page_are_those_of_the_models() -> None:
