@@ -41,7 +41,7 @@ class Distribution(Model):
         "the state folder, when what it needs cannot be fetched. False: its packages wait for that target",
     )
     artifacts: str = Field(
-        default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"
+        default="artifacts", description="fsspec URL of build results; a relative one is below the state folder"
     )
 
 

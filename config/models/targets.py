@@ -88,7 +88,7 @@ class Machine(Model):
     memory_mib: int = Field(default=512, ge=64, description="MiB")
     console: Name = Field(description="Console device of the guest kernel: ttyS0, hvc0 …")
     serial_bus: Literal["virtio-serial-pci", "virtio-serial-ccw"] = Field(
-        default="virtio-serial-pci", description="Where the port lies that test results come over"
+        default="virtio-serial-pci", description="Bus of the port that test results come over"
     )
     kernel_package: Name = Field(description="Debian metapackage of the guest kernel, resolved when it is fetched")
     kernel_modules: tuple[Name, ...] = Field(default=(), description="Modules every guest loads besides virtio_blk")
