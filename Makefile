@@ -1,8 +1,8 @@
-# Everything a person types. `make demo` and `make test` need nothing but the checkout.
+# Everything that a person types. `make demo` and `make test` need nothing but the checkout.
 .DEFAULT_GOAL := help
 # Tests start thousands of short commands. Without compiled files each compiles what it imports, and pytest each test.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup host demo stop clean test test-quick test-long test-pythons format lint bench requirements
+.PHONY: help setup host demo stop clean test test-quick test-long test-pythons format lint docs man news bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -13,6 +13,7 @@ PYTEST ?=
 # A file's tests run one after another in one process: they share a master, keys and packages. In the order of the files,
 # for the longest, the end-to-end tests, come early and leave no processor idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+VERSION ?=
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +31,7 @@ demo: host ## build, prove, test and publish real packages on five targets (PACK
 	@$(KITTEN) demo --packages '$(PACKAGES)' $(if $(FORCE),--force)
 
 stop: ## end everything `make demo` started
-	@if [ -x $(KITTEN) ]; then $(KITTEN) down; else echo 'nothing runs: there is no .venv'; fi
+	@if [ -x $(KITTEN) ]; then $(KITTEN) down; else echo 'nothing runs: no .venv'; fi
 
 clean: ## show the caches, the state folders, build/ and .venv with their sizes, and remove them (YES=1: without a question)
 	@python3 tools/clean.py $(if $(YES),--yes)
@@ -59,16 +60,30 @@ format: ## format the Python code (ruff)
 	@.venv/bin/ruff check --fix -q --select I
 	@.venv/bin/ruff format
 
-lint: ## ruff, mypy, the layers, the rules of patterns, yamllint, shellcheck
+lint: ## ruff, mypy, the layers, the rules of patterns, the words and links of the documentation, yamllint, shellcheck
 	@tools/host-packages.sh lint
 	@tools/setup.sh
 	@.venv/bin/ruff format --check -q
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
-	@.venv/bin/python -m pytest -q tests/test_patterns.py
+	@.venv/bin/python -m pytest -q tests/test_patterns.py tests/test_documentation.py
+	@.venv/bin/python tools/prose.py
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+
+docs: man ## make the documentation's site in build/docs, and check its links (--strict)
+	@.venv/bin/mkdocs build --strict
+	@echo 'build/docs/index.html'
+
+man: ## make the manual page build/man/kitten.1 from the commands' help
+	@tools/setup.sh
+	@.venv/bin/python tools/man.py build/man/kitten.1
+	@echo 'build/man/kitten.1'
+
+news: ## show the next release's section of CHANGELOG.md, from changes/ (VERSION=1.2.3: write it there)
+	@tools/setup.sh
+	@.venv/bin/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 bench: ## time us against the alternative, in the same run (ONLY='name …' for some; ONLY=--list lists them)
 	@tools/host-packages.sh bench

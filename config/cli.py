@@ -77,7 +77,9 @@ def _table(site: Site) -> str:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write SECTION.schema.json for each section into this folder instead.",
 )
-@click.option("--markdown", is_flag=True, help="Print the keys of every file as the tables of docs/configuration.md.")
+@click.option(
+    "--markdown", is_flag=True, help="Print the keys of every file as the tables of docs/reference/configuration.md."
+)
 def schema(section: str | None, out: Path | None, markdown: bool) -> None:
     """Print the JSON Schema of a configuration file, for editors.
 

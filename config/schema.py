@@ -1,4 +1,4 @@
-"""What a configuration file may hold, told to editors (JSON Schema) and to people (docs/configuration.md)."""
+"""What a configuration file may hold, for editors (JSON Schema) and for people (docs/reference/configuration.md)."""
 
 from __future__ import annotations
 

@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 from importlib.metadata import EntryPoint, distribution
+from typing import TYPE_CHECKING
 
 import click
 
 from config.problems import ConfigError
 from config.text import plain_text
 from workers.base.errors import CannotRun, CheckFailed, no_space
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -51,6 +55,7 @@ _SHORT_HELP = {
     "clean": "Show artifacts and packages that nobody needs any more, and why; remove them.",
     "cache": "Show what this host keeps because it is slow to make; remove it.",
     "install-check": "Install what is published with dnf, signatures checked.",
+    "completion": "Print the script that completes commands in bash, zsh or fish.",
 }
 
 
@@ -66,6 +71,14 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - our own entry points
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without importing any of them."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=_SHORT_HELP.get(name, "")) for name in names]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any of them."""
         with formatter.section("Commands"):
@@ -77,8 +90,8 @@ class _Commands(click.Group):
 def kitten() -> None:
     """From a commit to a proven, signed package.
 
-    Each command does one room's work by hand, exactly as the service does it. Exit status: 0 it held, 1 it did not,
-    2 it could not run.
+    Each command does one part of the work by hand, exactly as the service does it. Exit status: 0 passed, 1 failed,
+    2 could not run.
     """
 
 
@@ -101,7 +114,9 @@ def main() -> None:
         click.echo(plain_text(str(error)), err=True)
         sys.exit(1)
     except ConfigError as error:
-        click.echo(f"{error}\n  → kitten check-config says the same; docs/configuration.md has every key", err=True)
+        click.echo(
+            f"{error}\n  → kitten check-config says the same; docs/reference/configuration.md has every key", err=True
+        )
         sys.exit(2)
     except CannotRun as error:
         click.echo(f"kitten: {plain_text(str(error))}", err=True)

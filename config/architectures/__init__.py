@@ -1,4 +1,4 @@
-"""The architectures that the project knows, a module each. docs/new-architecture.md says how to write another one.
+"""The architectures that the project knows, a module each. docs/how-to/add-an-architecture.md says how to write another one.
 
 Light on purpose: readers of file formats import this.
 """

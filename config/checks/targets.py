@@ -46,7 +46,9 @@ def _architectures(targets: Document) -> Iterator[Problem]:
             continue  # the model refuses it
         if missing := architectures.missing(name):
             found = f"architecture {show(name)}, which lacks {', '.join(missing)}"
-            allowed = f"{one_of(known, name)}, or another one with these files, as docs/new-architecture.md says"
+            allowed = (
+                f"{one_of(known, name)}, or another one with these files, as docs/how-to/add-an-architecture.md says"
+            )
             yield targets.problem((*place, "machine_arch"), found, allowed)
             continue
         levels = [level.name for level in known[name].levels]

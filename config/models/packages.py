@@ -26,7 +26,7 @@ class Exemption(Model):
     where: str = Field(description="Path in the package, or path:symbol, as a glob")
     reason: Annotated[str, StringConstraints(min_length=10)] = Field(description="Why, in at least 10 characters")
     until: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] = Field(
-        description="YYYY-MM-DD; after that day the rule holds again"
+        description="YYYY-MM-DD; after that day the rule applies again"
     )
 
 

@@ -1,4 +1,4 @@
-"""repositories.yaml: the repositories, where they lie, and what belongs into them."""
+"""repositories.yaml: the repositories, their folders, and what belongs into them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Repository(Model):
 
 
 class Layout(Model):
-    """Where things lie below the published root. ``{repository}`` and ``{arch}`` are filled in."""
+    """Folders below the published root. ``{repository}`` and ``{arch}`` are filled in."""
 
     root: str = Field(description="Top folder of the distribution: 10-kitten")
     packages: str = Field(default="{repository}/{arch}/os", description="The packages themselves")

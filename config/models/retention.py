@@ -25,7 +25,7 @@ class Retention(Model):
         default=True, description="Builds stay while a kept snapshot of a signed stage shows packages of theirs"
     )
     failed_days: int = Field(default=14, ge=1, description="days a failed build and its log stay")
-    try_days: int = Field(default=14, ge=1, description="days sources and results of try-builds stay")
+    try_days: int = Field(default=14, ge=1, description="days sources and results of try builds stay")
     source_days: int = Field(default=14, ge=1, description="days a source stays that no kept build was made from")
     snapshots: int = Field(default=20, ge=1, description="Newest snapshots that stay, the one users see included")
     daily_days: int = Field(default=30, ge=0, description="days of which the last snapshot each stays as well")

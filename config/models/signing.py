@@ -17,7 +17,7 @@ class VaultSecret(Model):
     mount: Name = Field(default="secret", description="Where the KV engine is mounted")
     address: str | None = Field(default=None, description="https://HOST:PORT. None: $VAULT_ADDR")
     token_file: str | None = Field(
-        default=None, description="File with the token; a relative path lies below the state folder. None: $VAULT_TOKEN"
+        default=None, description="File with the token; a relative path is below the state folder. None: $VAULT_TOKEN"
     )
 
 
@@ -25,7 +25,7 @@ class Secret(Model):
     """Where a secret comes from: one of these keys."""
 
     file: str | None = Field(
-        default=None, description="A file nobody else may read; a relative path lies below the state folder"
+        default=None, description="A file nobody else may read; a relative path is below the state folder"
     )
     credential: Name | None = Field(
         default=None, description="Name of a systemd credential: a file in $CREDENTIALS_DIRECTORY"
@@ -46,10 +46,10 @@ class Signing(Model):
         default=(), description="Fingerprints of keys that signed before and are still trusted"
     )
     public_keys: tuple[str, ...] = Field(
-        default=(), description="Armored public keys, one for each of key and earlier that the home does not hold"
+        default=(), description="Armored public keys, one for each of key and earlier that is not in the home"
     )
     home: str = Field(
-        default="secrets/gnupg", description="gpg: GnuPG's home; a relative path lies below the state folder"
+        default="secrets/gnupg", description="gpg: GnuPG's home; a relative path is below the state folder"
     )
     secret: Secret | None = Field(
         default=None, description="gpg: the armored secret key, used in a home in memory that is gone afterwards"

@@ -50,7 +50,7 @@ class Distribution(Model):
         description="Name of this CI as a tag URI (RFC 4151): provenance names builders and kinds of builds below it"
     )
     artifacts: str = Field(
-        default="artifacts", description="fsspec URL of build results; a relative one lies below the state folder"
+        default="artifacts", description="fsspec URL of build results; a relative one is below the state folder"
     )
 
 

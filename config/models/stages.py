@@ -59,7 +59,7 @@ class GateRule(Model):
     )
     suites: tuple[Name, ...] = Field(
         default=(),
-        description="tested: suites that must be among those that held. None: the target's and the package's",
+        description="tested: suites that must be among those that passed. None: the target's and the package's",
     )
 
 
@@ -68,7 +68,7 @@ class Stage(Model):
 
     name: Name
     description: str
-    url: str = Field(description="fsspec URL; a relative path lies below the service's state folder")
+    url: str = Field(description="fsspec URL; a relative path is below the service's state folder")
     bucket: Annotated[str, StringConstraints(pattern=r"^(s3://[^/\s]+(/\S*)?)?$")] = Field(
         default="",
         description="Object storage that each publication of a signed stage is brought to as well: s3://BUCKET/PREFIX",

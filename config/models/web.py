@@ -49,7 +49,7 @@ class Web(Model):
     database: str = Field(default="sqlite:///state.sqlite", description="SQLAlchemy URL; {secret:NAME} is filled in")
     artifacts_url: str = Field(
         default="",
-        description="Where people read artifacts. Empty: the master serves them if they lie below the state folder",
+        description="Where people read artifacts. Empty: the master serves them if they are below the state folder",
     )
     roles: tuple[Role, ...]
     log_max_bytes: int = Field(default=64 * 1024 * 1024, ge=4096, description="bytes of one log; what exceeds is cut")

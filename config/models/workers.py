@@ -10,7 +10,7 @@ from config.models.base import Model, Name, Targets
 
 
 class WorkerPool(Model):
-    """Workers of one kind. A worker that builds holds no key; only ``publish`` signs."""
+    """Workers of one kind. A worker that builds has no key; only ``publish`` signs."""
 
     name: Name
     roles: tuple[Literal["source", "build", "publish", "try"], ...] = Field(

@@ -30,7 +30,7 @@ RISCV64 = """
   machine: {machine: virt, cpu: rv64}
   suites: [packages]
 """
-ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or another one with these files, as docs/new-architecture.md says"
+ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or another one with these files, as docs/how-to/add-an-architecture.md says"
 OTHER_FILES = (
     "workers/verify/architectures/riscv64.py, workers/lab/guest/programs/frames-riscv64.s, "
     "workers/lab/guest/programs/level-riscv64.s, workers/lab/guest/programs/renew-riscv64.s"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.end_to_end import tutorial
 from tests.end_to_end.conftest import (
     PACKAGES,
     TARGETS,
@@ -108,6 +110,22 @@ def test_a_build_page_shows_its_steps_and_what_they_found(service: Service, page
     package = build["properties"]["package"][0]
     assert f"{package}-" in page.inner_text("body")
     assert "RPMs" in page.inner_text("body")
+
+
+@pytest.mark.skipif(not Path(sys.executable).is_relative_to(tutorial.CHECKOUT), reason="the tutorial uses .venv")
+def test_each_command_of_the_tutorial_does_what_the_page_promises(service: Service, demo: str, tmp_path: Path) -> None:
+    folder = tutorial.checkout_with_state(tmp_path / "checkout", service.state)
+    lines = tutorial.commands(tutorial.PAGE.read_text())
+    done = tutorial.run(lines, folder, service.environment)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert lines[-1] == "make stop"
+    assert not processes_of(service.state, ["twistd", "supervisord"])
+    assert "s390x: success" in done.stdout
+    before, _, after = done.stdout.partition("\n+ git push")
+    assert "pigz-2.8-1.el10" in before
+    assert "pigz-2.8-2.el10" in after
+    service.kitten("up")
+    until(lambda: idle(service), "an idle service", 120)
 
 
 def commit(service: Service, tmp_path: Path, package: str, change: Callable[[str], str], message: str) -> str:

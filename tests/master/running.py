@@ -1,7 +1,7 @@
 """A real master and worker processes for tests, with a ``kitten`` on the workers' PATH that writes valid result files.
 
 The worker commands have tests of their own; here the Buildbot side is under test, so that program only has to keep the
-contract of docs/architecture.md: read its options, write one result, exit 0, 1 or 2.
+contract of docs/explanation/architecture.md: read its options, write one result, exit 0, 1 or 2.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def need_of_other_ids(what: str) -> CannotRun:
     return CannotRun(
         f"{what}, and this user has no subordinate ids",
         f"an administrator runs: apt-get install uidmap && usermod --add-subuids 100000-165535 "
-        f"--add-subgids 100000-165535 {_user()}   (other numbers where /etc/subuid has these; docs/operator.md)",
+        f"--add-subgids 100000-165535 {_user()}   (other numbers where /etc/subuid has these; docs/how-to/prepare-a-host.md)",
     )
 
 
@@ -72,7 +72,7 @@ def refusal(done: Completed) -> CannotRun | None:
         return CannotRun(
             f"AppArmor on this host (Linux {platform.release()}) lets only listed programs use user namespaces: {first}",
             "an administrator runs `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or adds an AppArmor profile "
-            "that allows `userns` to unshare, bwrap and mmdebstrap (docs/operator.md)",
+            "that allows `userns` to unshare, bwrap and mmdebstrap (docs/how-to/prepare-a-host.md)",
         )
     return CannotRun(
         f"the sandbox could not be made: {first}",

@@ -2,7 +2,7 @@
 
 A tree is a base, the same for every target, and on top of it what a foreign target needs: a layer (``workers.sandbox.layer``).
 Their packages follow from ``targets.yaml`` alone; the exact versions of a target's are its tree's identity, which is part of
-the identity of every build made in it. Why there are two parts: docs/architecture.md, "Base and layers".
+the identity of every build made in it. Why there are two parts: docs/explanation/architecture.md, "Base and layers".
 """
 
 from __future__ import annotations

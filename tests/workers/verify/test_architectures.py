@@ -29,4 +29,4 @@ def test_an_unfinished_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, ModuleType(name))
     with pytest.raises(CannotRun, match=r"workers/verify/architectures/s390x\.py cannot be used: .*'CODE'") as caught:
         code_of("EM_S390")
-    assert "docs/new-architecture.md" in caught.value.hint
+    assert "docs/how-to/add-an-architecture.md" in caught.value.hint

@@ -60,5 +60,7 @@ def code_of(machine: str) -> MachineCode | None:
         found: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
     except UNFINISHED as error:
         module = f"workers/verify/architectures/{architecture.name}.py"
-        raise CannotRun(f"{module} cannot be used: {error}", "docs/new-architecture.md says what it needs") from None
+        raise CannotRun(
+            f"{module} cannot be used: {error}", "docs/how-to/add-an-architecture.md says what it needs"
+        ) from None
     return found

@@ -1,0 +1,25 @@
+"""``kitten completion``."""
+
+from __future__ import annotations
+
+import click
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that completes kitten's commands and options in a shell.
+
+    \b
+    bash  eval "$(kitten completion bash)"              in ~/.bashrc
+    zsh   eval "$(kitten completion zsh)"               in ~/.zshrc
+    fish  kitten completion fish | source               in ~/.config/fish/config.fish
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
+    from click.shell_completion import get_completion_class
+
+    root = click.get_current_context().find_root()
+    script = get_completion_class(shell)
+    assert script is not None  # noqa: S101 - click knows the three shells
+    click.echo(script(root.command, {}, "kitten", "_KITTEN_COMPLETE").source())
