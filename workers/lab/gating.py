@@ -55,7 +55,7 @@ def read(text: str) -> tuple[Policy, ...]:
     return tuple(documents)
 
 
-def required(policies: Iterable[Policy], products: Collection[str]) -> tuple[str, ...] | None:
+def required_cases(policies: Iterable[Policy], products: Collection[str]) -> tuple[str, ...] | None:
     """The test cases that the policies about one of the products require, each once; None without such a policy."""
     counting = [policy for policy in policies if policy.is_about(products)]
     return tuple(dict.fromkeys(case for policy in counting for case in policy.cases)) if counting else None

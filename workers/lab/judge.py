@@ -29,7 +29,7 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
     :param expected: names of console rules that the tests provoke on purpose; a suite sees to it that they did.
     """
     said = talk.console.decode(errors="replace")
-    slices = by_test(said)
+    slices = console_by_test(said)
     cases = [_with_console(case, slices) for case in tap.parse(talk.tap.decode(errors="replace"))]
     cases += [
         Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=_around(said, hit.line))
@@ -38,13 +38,13 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
     ]
     if talk.ending in _WRONG:
         reason = _WRONG[talk.ending].format(limit=limit)
-        cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(said), detail=talk.words))
+        cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(said), detail=talk.stderr))
     if not any(case.outcome != "skipped" for case in cases):
         cases.append(Case(name="tests", outcome="failed", reason="every test was skipped: nothing was tested"))
     return tuple(cases)
 
 
-def by_test(said: str) -> dict[str, str]:
+def console_by_test(said: str) -> dict[str, str]:
     """The console cut up by test script; what came before the first is not among them.
 
     What a guest inside the guest says ("nested:", see nested.sh) belongs to the test that runs it.

@@ -239,7 +239,7 @@ def expectations(script: bytes) -> frozenset[str]:
     return frozenset(words) & frozenset(EXCUSABLE)
 
 
-def coded(reason: str) -> tuple[str, str]:
+def split_reason(reason: str) -> tuple[str, str]:
     """The reason of a skip, and the code that a step gave with it."""
     found = _REASON.fullmatch(reason)
     return (found.group(2), found.group(1)) if found else (reason, "")

@@ -57,7 +57,7 @@ def read_ppm(data: bytes) -> Picture:
         raise NoPictureError(f"no PPM picture: {len(data)} bytes that begin with {data[:16]!r}: {error}") from None
 
 
-def different(one: Picture, other: Picture, tolerance: int = 0) -> int:
+def count_different_pixels(one: Picture, other: Picture, tolerance: int = 0) -> int:
     """How many pixels differ by more than the tolerance in any colour; all, when the sizes differ.
 
     :param tolerance: of 255.

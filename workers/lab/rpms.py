@@ -25,7 +25,7 @@ def header_for(target: Target, path: Path) -> RpmHeader:
     return found
 
 
-def unpacked(path: Path, of: RpmHeader, scratch: Path, limit: int = _MAX_PAYLOAD) -> tuple[Entry, ...]:
+def unpack_package(path: Path, of: RpmHeader, scratch: Path, limit: int = _MAX_PAYLOAD) -> tuple[Entry, ...]:
     """The files of a package, unpacked below ``scratch``.
 
     :param limit: bytes.

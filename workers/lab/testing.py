@@ -93,7 +93,7 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
         if not any(case.outcome == "failed" for case in cases):
             break
         click.echo(f"suite {request.suite.name}: something failed, asking again")
-        cases = compared(cases, _attempt(request, f"rerun-{number + 1}-").cases)
+        cases = merge_rerun(cases, _attempt(request, f"rerun-{number + 1}-").cases)
     failed = [case for case in cases if case.outcome == "failed"]
     held = not failed and any(case.outcome in ("passed", "flaky") for case in cases)
     outcome: Outcome = "passed" if held else "failed"
@@ -140,7 +140,7 @@ def _with_pictures(case: Case, prefix: str) -> Case:
     )
 
 
-def compared(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
+def merge_rerun(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
     """The first run's cases, in the light of the second's: what failed and then passed, or was not there, is flaky.
 
     What passed at first and fails now has failed.

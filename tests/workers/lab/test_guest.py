@@ -52,7 +52,9 @@ exit 1
 def guest_run(
     target: Target, tests: Mapping[str, bytes], entries: list[Entry] | None = None, logs: Path | None = None
 ) -> Talk:
-    with saved.ready(file_system.base(target), file_system.payload_archive([entries or []], tests), logs) as running:
+    with saved.start_guest(
+        file_system.base(target), file_system.payload_archive([entries or []], tests), logs
+    ) as running:
         return running.finish(LIMIT)
 
 
@@ -121,7 +123,7 @@ def test_a_state_that_does_not_fit_is_thrown_away_and_the_guest_boots(monkeypatc
         broken.append(folder)
 
     monkeypatch.setattr(saved, "_save", save)
-    with saved.ready(base, file_system.payload_archive(tests={"a.sh": b"true\n"})) as running:
+    with saved.start_guest(base, file_system.payload_archive(tests={"a.sh": b"true\n"})) as running:
         talk = running.finish(LIMIT)
     assert failures(judge(talk, LIMIT)) == {}
     assert "does not fit, booting" in capsys.readouterr().out
@@ -132,7 +134,7 @@ def test_a_state_that_does_not_fit_is_thrown_away_and_the_guest_boots(monkeypatc
 def test_a_test_that_hangs_is_ended_and_named():
     """With a limit that the guest decides: it hangs when it has said so."""
     payload = file_system.payload_archive(tests={"a.sh": b"echo 1..2\necho ok 1 - fine\nsleep 10000\n"})
-    with saved.ready(file_system.base(QUICK), payload) as running:
+    with saved.start_guest(file_system.base(QUICK), payload) as running:
         assert running.wait(lambda talk: b"ok 1 - fine" in talk.tap, LIMIT) == ""
         talk = running.finish(0.2)
     found = failures(judge(talk, 5))
@@ -180,7 +182,7 @@ def test_a_guest_that_never_speaks_is_named(monkeypatch):
         pytest.raises(
             launch.LaunchFailedError, match=r"was not ready within 1 s \(timeout: (.|\n)*qemu-system-aarch64"
         ),
-        saved.ready(base, file_system.payload_archive(), fresh=True),
+        saved.start_guest(base, file_system.payload_archive(), fresh=True),
     ):
         pytest.fail("it was ready")
 
@@ -190,7 +192,7 @@ def test_kernel_modules_come_with_what_they_need():
     assert [module.stem for module in modules][-1] == "virtio_rng"
     loads = b"".join(b"insmod /kitten/modules/%s\n" % module.name.encode() for module in modules)
     payload = file_system.payload_archive(tests={"a.sh": loads + b"grep ^virtio_rng /proc/modules\n"}, modules=modules)
-    with saved.ready(file_system.base(QUICK), payload) as running:
+    with saved.start_guest(file_system.base(QUICK), payload) as running:
         assert failures(judge(running.finish(LIMIT), LIMIT)) == {}
     with pytest.raises(CannotRun, match="has no module no_such_module"):
         further_modules(QUICK, ["no-such-module"])
@@ -202,19 +204,19 @@ def test_qemu_that_does_not_start_says_why():
         pytest.raises(
             launch.LaunchFailedError, match=r"unsupported machine type(.|\n)*qemu-system-aarch64.*-accel tcg"
         ),
-        launch.launched(Boot(broken, "tcg", guest_parts(QUICK).kernel)),
+        launch.launch_guest(Boot(broken, "tcg", guest_parts(QUICK).kernel)),
     ):
         pytest.fail("it started")
 
 
 def test_qemu_that_is_not_installed_is_named():
     missing = QUICK.machine.model_copy(update={"emulator": "qemu-system-vax"})
-    with pytest.raises(CannotRun, match="qemu-system-vax is not installed"), launch.launched(Boot(missing, "tcg")):
+    with pytest.raises(CannotRun, match="qemu-system-vax is not installed"), launch.launch_guest(Boot(missing, "tcg")):
         pytest.fail("it started")
 
 
 def test_a_monitor_command_that_qemu_refuses_is_told_in_its_words():
-    with launch.launched(Boot(QUICK.machine, "tcg", guest_parts(QUICK).kernel)) as running:
+    with launch.launch_guest(Boot(QUICK.machine, "tcg", guest_parts(QUICK).kernel)) as running:
         with pytest.raises(QmpError, match="no-such-command: The command no-such-command has not been found"):
             running.qmp.command("no-such-command")
         assert running.qmp.command("query-status")["status"] == "prelaunch"
@@ -250,7 +252,7 @@ from workers.lab.guest import file_system as guest, saved
 target = load_site("demo").target("aarch64")
 payload = guest.payload_archive(tests={"a.sh": b"sleep 10000\\n"})
 print("asking", flush=True)
-with saved.ready(guest.base(target), payload) as running:
+with saved.start_guest(guest.base(target), payload) as running:
     print(running.pid, flush=True)
     running.finish(600)
 """

@@ -34,7 +34,7 @@ class Asker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with leases.held(self.memory, 1, self.what):
+        with leases.hold(self.memory, 1, self.what):
             self.has.set()
             self.release.wait(30)
 
@@ -88,7 +88,7 @@ def test_what_can_never_fit_is_refused_at_once():
         pytest.raises(
             CannotRun, match=r"a guest of 8256 MiB does not fit: guests have 4096 MiB on this host(.|\n)*LAB_MEMORY"
         ),
-        leases.held(8000, 1, "too large"),
+        leases.hold(8000, 1, "too large"),
     ):
         pytest.fail("it had room")
 
@@ -103,7 +103,7 @@ def test_a_setting_that_is_no_number_is_told(value, monkeypatch):
 def test_the_lease_of_a_killed_holder_ends_with_it():
     script = (
         "from workers.lab.machine import leases\nimport time\n"
-        "with leases.held(3000, 2, 'doomed'):\n    print('has it', flush=True)\n    time.sleep(600)\n"
+        "with leases.hold(3000, 2, 'doomed'):\n    print('has it', flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -120,7 +120,7 @@ def test_many_at_once_never_have_more_than_there_is():
     most, now, lock = [0], [0], threading.Lock()
 
     def one() -> None:
-        with leases.held(512, 1, "one of many"):
+        with leases.hold(512, 1, "one of many"):
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])

@@ -256,6 +256,6 @@ def test_the_stand_in_speaks_for_the_guest_s_libraries(target):
 
 
 def test_a_case_of_a_skip_keeps_its_words():
-    assert lifecycle.coded("hung: it did not end") == ("it did not end", "hung")
-    assert lifecycle.coded("needs a printer: none here") == ("needs a printer: none here", "")
+    assert lifecycle.split_reason("hung: it did not end") == ("it did not end", "hung")
+    assert lifecycle.split_reason("needs a printer: none here") == ("needs a printer: none here", "")
     assert Case(name="x", outcome="skipped").code == ""

@@ -15,7 +15,7 @@ from config.loading import load_site
 from workers.base.errors import CannotRun
 from workers.lab import cli, junit, suites
 from workers.lab.suites import Report, Request
-from workers.lab.testing import compared, run_suites
+from workers.lab.testing import merge_rerun, run_suites
 from workers.results import Artifact, BuildResult, Case, SuiteResult, TestResult
 
 SITE = load_site("demo")
@@ -91,7 +91,7 @@ def test_a_suite_that_tested_nothing_did_not_hold(tmp_path, attempts, found):
 
 def test_a_guest_s_end_that_is_not_there_again_is_flaky_and_a_skip_does_not_make_up_for_a_failure():
     first = [Case(name="guest", outcome="failed"), Case(name="a", outcome="failed")]
-    again = compared(first, [Case(name="a", outcome="skipped"), Case(name="new", outcome="failed")])
+    again = merge_rerun(first, [Case(name="a", outcome="skipped"), Case(name="new", outcome="failed")])
     assert [(case.name, case.outcome) for case in again] == [("guest", "flaky"), ("a", "failed"), ("new", "failed")]
 
 

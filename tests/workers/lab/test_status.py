@@ -24,7 +24,7 @@ def test_guests_targets_and_what_is_kept_are_told(
     run = tmp_path / "state" / "lab" / "20260101-000000-s390x-1"
     run.mkdir(parents=True)
     (run / "test.json").write_text('{"summary": "s390x: cpu-level 16 passed"}')
-    with leases.held(512, 1, "qemu-system-s390x max: guest"):
+    with leases.hold(512, 1, "qemu-system-s390x max: guest"):
         status.show(load_site("demo"), tmp_path / "state")
     said = capsys.readouterr().out
     assert "guests may have 4096 MiB" in said

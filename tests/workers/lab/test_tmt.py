@@ -43,9 +43,9 @@ def test_only_policies_about_the_sites_products_require_something():
     policies, products = gating.read(GATE), SITE.sources.gating_products
     assert [policy.is_about(products) for policy in policies] == [False, True]
     cases = ("osci.brew-build./plans/tier0.functional", "osci.brew-build.tier1.functional")
-    assert gating.required(policies, products) == cases
-    assert gating.required(policies, ["fedora-44"]) == ("fedora-ci.koji-build.tier0.functional",)
-    assert gating.required(policies, ["harbour-3"]) is None
+    assert gating.required_cases(policies, products) == cases
+    assert gating.required_cases(policies, ["fedora-44"]) == ("fedora-ci.koji-build.tier0.functional",)
+    assert gating.required_cases(policies, ["harbour-3"]) is None
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,11 @@ def test_libraries_of_the_login_are_complete_or_it_is_refused(tmp_path):
     run(["gcc", "-o", "a", "a.c", "-L.", "-lb"], cwd=tmp_path)
     program, library = (tmp_path / "a").read_bytes(), (tmp_path / "libb.so").read_bytes()
     with pytest.raises(CannotRun, match=r"no package brings lib(b|c)\.so"):
-        debian.needed([program], {"libb.so.7": library})
-    assert debian.needed([program], {"libb.so.7": library, "libc.so.6": b"\x7fELF"[:0]}) == ("libb.so.7", "libc.so.6")
+        debian.needed_sonames([program], {"libb.so.7": library})
+    assert debian.needed_sonames([program], {"libb.so.7": library, "libc.so.6": b"\x7fELF"[:0]}) == (
+        "libb.so.7",
+        "libc.so.6",
+    )
 
 
 TREE = {

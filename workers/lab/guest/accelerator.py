@@ -77,7 +77,7 @@ def _probe(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     print(f"trying KVM with a guest of {target.name}, at most {_PROBE_SECONDS:.0f} s", flush=True)  # noqa: T201
     boot = Boot(target.machine, "kvm", parts.kernel, str(base))
     try:
-        with launch.launched(boot, name="kvm-probe") as guest:
+        with launch.launch_guest(boot, name="kvm-probe") as guest:
             guest.go()
             ending = guest.wait(lambda talk: talk.tap.startswith(READY), _PROBE_SECONDS)
             talk = guest.talk

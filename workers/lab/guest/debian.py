@@ -54,7 +54,9 @@ def files_and_libraries(
     return files, libraries
 
 
-def needed(programs: Iterable[bytes], libraries: Mapping[str, bytes], present: Collection[str] = ()) -> tuple[str, ...]:
+def needed_sonames(
+    programs: Iterable[bytes], libraries: Mapping[str, bytes], present: Collection[str] = ()
+) -> tuple[str, ...]:
     """The sonames that programs need, and what these need, the program interpreter among them.
 
     :param libraries: by soname.
@@ -77,7 +79,7 @@ def needed(programs: Iterable[bytes], libraries: Mapping[str, bytes], present: C
     return tuple(sorted(found))
 
 
-def missing(what: str, module: str) -> CannotRun:
+def missing_file(what: str, module: str) -> CannotRun:
     """The complaint about a file that Debian has moved.
 
     :param module: which of the lab's names it.

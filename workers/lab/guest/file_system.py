@@ -65,7 +65,7 @@ def base(target: Target, parts: GuestParts | None = None) -> Base:
     chosen = accelerator.choose(target, parts, archive)
     if given or target.machine.image is None:
         return Base(target, parts, archive, chosen)
-    image = cloud_images.fetched(target.machine.image)
+    image = cloud_images.fetch(target.machine.image)
     return Base(target, dataclasses.replace(parts, image=image.name), archive, chosen, image)
 
 

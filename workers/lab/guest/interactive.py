@@ -39,7 +39,9 @@ def boot(base: file_system.Base, packages: Sequence[Sequence[Entry]], logs: Path
     script = _SHELL
     for name, value in words.items():
         script = script.replace(name, value.encode())
-    with saved.ready(base, file_system.payload_archive(packages, {"shell.sh": script}), logs, fresh=fresh) as running:
+    with saved.start_guest(
+        base, file_system.payload_archive(packages, {"shell.sh": script}), logs, fresh=fresh
+    ) as running:
         running.on_console(_show)
         with _raw_terminal():
             return _type_along(running)

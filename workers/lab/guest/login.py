@@ -210,10 +210,10 @@ def _make(target: Target, folder: Path) -> None:
     names = {PurePosixPath("/", path): name for name, path in _PROGRAMS.items()}
     files, libraries = debian.files_and_libraries(target, _PACKAGES, lambda path: path in names, _LIBRARIES)
     if lacking := names.keys() - files.keys():
-        raise debian.missing(str(min(lacking)), "login")
+        raise debian.missing_file(str(min(lacking)), "login")
     for name in ("bin", "lib"):
         (folder / name).mkdir()
     for path, data in files.items():
         (folder / "bin" / names[path]).write_bytes(data)
-    for soname in debian.needed(files.values(), libraries):
+    for soname in debian.needed_sonames(files.values(), libraries):
         (folder / "lib" / soname).write_bytes(libraries[soname])

@@ -41,9 +41,9 @@ def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] 
     def make(folder: Path) -> None:
         found, libraries = debian.files_and_libraries(target, wanted_packages, lambda path: str(path) in wanted)
         if lacking := set(wanted) - set(map(str, found)):
-            raise debian.missing(min(lacking), "nested")
+            raise debian.missing_file(min(lacking), "nested")
         whole = {str(path).removeprefix("/"): data for path, data in found.items()}
-        sonames = debian.needed(found.values(), libraries, present)
+        sonames = debian.needed_sonames(found.values(), libraries, present)
         whole |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
         for path, data in whole.items():
             # Where Debian has /usr/lib/TRIPLET a guest has a link to /usr/lib64 (guest.py), and links are not written through.

@@ -70,7 +70,7 @@ def kernel(target: Target, packages: Sequence[Path], scratch: Path) -> Kernel | 
         entries: list[Entry] = []
         identity = hashlib.sha256()
         for number, package in enumerate(wanted):
-            entries += rpms.unpacked(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
+            entries += rpms.unpack_package(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
             identity.update(sha256_of(package).encode())
         mine = tuple(entry for entry in entries if its_own.match(entry.path))
         return Kernel(headers[path].name, release, identity.hexdigest(), mine)

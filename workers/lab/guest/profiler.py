@@ -36,8 +36,8 @@ def files(target: Target) -> Mapping[str, Path]:
 def _make(target: Target, folder: Path) -> None:
     files, libraries = debian.files_and_libraries(target, [_PACKAGE], lambda path: path == _PROGRAM, _LIBRARIES)
     if _PROGRAM not in files:
-        raise debian.missing(str(_PROGRAM), "profiler")
+        raise debian.missing_file(str(_PROGRAM), "profiler")
     (folder / "perf").write_bytes(files[_PROGRAM])
-    for soname in debian.needed(files.values(), libraries):
+    for soname in debian.needed_sonames(files.values(), libraries):
         (folder / soname).write_bytes(libraries[soname])
     (folder / "loader").symlink_to(debian.loader(folder))

@@ -115,9 +115,9 @@ def _fetch(target: Target, folder: Path) -> None:
         (folder / path.name).write_bytes(data)
     for name in ("rpm", "ldconfig", *_CONFIGURATION):
         if not (folder / name).is_file():
-            raise debian.missing(name, "rpmtools")
+            raise debian.missing_file(name, "rpmtools")
     (folder / "lib").mkdir()
-    for name in debian.needed([(folder / "rpm").read_bytes()], libraries):
+    for name in debian.needed_sonames([(folder / "rpm").read_bytes()], libraries):
         (folder / "lib" / name).write_bytes(libraries[name])
 
 

@@ -28,7 +28,7 @@ from workers.lab.guest.file_system import Base
 from workers.lab.guest.file_system import for_image as guest_archive
 from workers.lab.machine import cloud_images
 from workers.lab.machine.command_line import Boot, Drive, arguments
-from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous, launched
+from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous_file, launch_guest
 from workers.lab.machine.qmp import QmpError
 
 _DRIVE_BYTES = 8 << 30  # a hole for the most part; the same for every payload, since a saved guest knows its size
@@ -52,7 +52,7 @@ def memory_for(base: Base, payload: int) -> int:
 
 
 @contextlib.contextmanager
-def ready(
+def start_guest(
     base: Base,
     payload: bytes,
     logs: Path | None = None,
@@ -73,7 +73,7 @@ def ready(
     :raises LaunchFailedError: when QEMU does not start, or the guest never says it is ready.
     """
     with contextlib.ExitStack() as stack:
-        drive = anonymous(payload, size=_DRIVE_BYTES)
+        drive = anonymous_file(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
         if base.image:
             boot = _image_boot(stack, base, base.image, drive, arguments, inherited)
@@ -83,10 +83,10 @@ def ready(
         if not fresh and not base.image and (folder := _saved(base, boot)):
             guest = _restored(stack, folder, base, boot, logs, name)
         if guest is None:
-            guest = stack.enter_context(launched(boot, logs, name))
+            guest = stack.enter_context(launch_guest(boot, logs, name))
             guest.go()
             await_ready(guest, time_factor(base))
-            tell(guest)
+            send_go(guest)
         yield guest
 
 
@@ -114,7 +114,7 @@ def _image_boot(
     name = f"kitten-{secrets.token_hex(4)}"
     system = cloud_images.overlay(image)
     stack.callback(os.close, system)
-    identity = anonymous(seed.image(name, guest_archive(base), busybox.read_bytes()))
+    identity = anonymous_file(seed.image(name, guest_archive(base), busybox.read_bytes()))
     stack.callback(os.close, identity)
     return Boot(
         machine=machine,
@@ -129,7 +129,7 @@ def _image_boot(
     )
 
 
-def tell(guest: Guest) -> None:
+def send_go(guest: Guest) -> None:
     """Let a guest that is ready go: with a seed, the time, and a name of its own.
 
     Now and then a guest sleeps although its port has data, until more comes (Linux 6.12 on QEMU 7.2): so more does come.
@@ -205,7 +205,7 @@ def _key(boot: Boot) -> str:
 def _save(base: Base, boot: Boot, folder: Path) -> None:
     _forget(folder.parent)
     print(f"booting a guest of {base.target.name}, to be saved for the next", flush=True)  # noqa: T201
-    with launched(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
+    with launch_guest(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
         guest.go()
         await_ready(guest, time_factor(base))
         guest.stop()
@@ -227,7 +227,7 @@ def _restored(
     attempt = contextlib.ExitStack()
     try:
         incoming = dataclasses.replace(boot, memory_file=folder / "memory", incoming=True)
-        guest = attempt.enter_context(launched(incoming, logs, name))
+        guest = attempt.enter_context(launch_guest(incoming, logs, name))
         guest.qmp.command("migrate-set-capabilities", capabilities=_CAPABILITIES)
         with (folder / "state").open("rb") as state:
             guest.qmp.command("getfd", files=[state.fileno()], fdname="state")
@@ -237,7 +237,7 @@ def _restored(
                 time.sleep(0.002)
         guest.go()
         try:
-            tell(guest)
+            send_go(guest)
         except LaunchFailedError as error:
             raise QmpError(str(error)) from None
         if _GO not in guest.talk.tap:

@@ -19,7 +19,7 @@ from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.base.files import sha256_of
 from workers.base.run import STDOUT, require, started
-from workers.lab.machine.launch import anonymous
+from workers.lab.machine.launch import anonymous_file
 
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)  # before each further attempt that brought nothing
 _TIMEOUT_SECONDS = 60.0  # without a byte
@@ -29,7 +29,7 @@ _CHUNK = 1 << 16
 _QCOW2 = b"QFI\xfb"  # QEMU's docs/interop/qcow2.rst
 
 
-def fetched(image: Image) -> Path:
+def fetch(image: Image) -> Path:
     """The image in the cache, downloaded and verified on first use; a download that broke off goes on where it was.
 
     :raises CannotRun: it cannot be reached, is no longer there, or is not what the checksum says.
@@ -68,7 +68,7 @@ def overlay(image: Path) -> int:
     with image.open("rb") as file:
         kind = "qcow2" if file.read(len(_QCOW2)) == _QCOW2 else "raw"
     tool = require("qemu-img", "qemu-utils")
-    descriptor, words = anonymous(), anonymous()
+    descriptor, words = anonymous_file(), anonymous_file()
     try:
         argv = [
             tool,

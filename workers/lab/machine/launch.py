@@ -51,14 +51,14 @@ class Talk:
     """Why no more is to be expected: ``end`` (the TAP end marker), ``closed`` (the guest went), ``rebooted``, ``stopped``
     (QEMU stopped it: an internal error, a panic), ``console`` (a fatal rule), ``too-much``, ``timeout``; empty while it runs."""
     command_line: str = ""
-    words: str = ""
+    stderr: str = ""
     """QEMU's own standard error."""
     seconds: float = 0.0
     """From the start of its processor to its end."""
 
 
 class Guest:
-    """A guest of ``launched``. It stands still until ``go``."""
+    """A guest of ``launch_guest``. It stands still until ``go``."""
 
     def __init__(self, talk: Talk, pid: int, sockets: tuple[socket.socket, ...], logs: tuple[IO[bytes], ...]) -> None:
         """Begin to listen."""
@@ -179,7 +179,7 @@ class Guest:
             self._hear(data[:room])
         if len(data) > room:
             self._over("too-much")
-        elif kept is self.talk.tap and tap.ended(kept):
+        elif kept is self.talk.tap and tap.has_end_marker(kept):
             self._over("end")
         elif kept is self.talk.console:
             lines = kept.rfind(b"\n") + 1
@@ -201,7 +201,7 @@ class Guest:
 
 
 @contextlib.contextmanager
-def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Iterator[Guest]:
+def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> Iterator[Guest]:
     """A guest for the length of a block, paused at first. It counts on this host (``leases``); the wait for room comes first.
 
     :param logs: folder for ``NAME-console.log``, ``NAME-tap.log`` and ``NAME-qemu.log``, written as things are said.
@@ -211,7 +211,7 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
     packages = {each.emulator: each.emulator_package for each in architectures.known().values()}
     require(boot.machine.emulator, packages.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(leases.held(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
+        stack.enter_context(leases.hold(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
         errors = stack.enter_context(tempfile.TemporaryFile())
         kept = tuple(
             stack.enter_context((logs / f"{name}-{what}.log").open("wb", buffering=0))
@@ -233,15 +233,17 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
                 except (QmpError, ValueError) as error:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(5.0)
-                    talk.words = _words(errors)
-                    raise LaunchFailedError(f"QEMU did not start: {talk.words or error}\n{talk.command_line}") from None
+                    talk.stderr = _words(errors)
+                    raise LaunchFailedError(
+                        f"QEMU did not start: {talk.stderr or error}\n{talk.command_line}"
+                    ) from None
                 yield guest
         finally:
             if guest:
                 guest.stop_listening(5.0)
-            talk.words = _words(errors)
+            talk.stderr = _words(errors)
             if logs is not None:
-                (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.words}\n")
+                (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.stderr}\n")
 
 
 def run_guest(boot: Boot, timeout: float, logs: Path | None = None, name: str = "guest") -> Talk:
@@ -251,12 +253,12 @@ def run_guest(boot: Boot, timeout: float, logs: Path | None = None, name: str = 
     :raises LaunchFailedError: when QEMU does not start.
     :raises CannotRun: when it is not installed.
     """
-    with launched(boot, logs, name) as guest:
+    with launch_guest(boot, logs, name) as guest:
         guest.go()
         return guest.finish(timeout)
 
 
-def anonymous(*parts: bytes | Path, size: int = 0) -> int:
+def anonymous_file(*parts: bytes | Path, size: int = 0) -> int:
     """A descriptor of a file without a name that holds these parts one after the other: nothing of it can be left behind.
 
     :param size: bytes; the rest is a hole.

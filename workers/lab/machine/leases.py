@@ -53,7 +53,7 @@ def capacity() -> Capacity:
 
 
 @contextlib.contextmanager
-def held(memory_mib: int, cores: int, what: str) -> Iterator[None]:
+def hold(memory_mib: int, cores: int, what: str) -> Iterator[None]:
     """Hold a lease for the length of a block; waits until the host has room.
 
     :param memory_mib: of the guest; QEMU's own comes on top.

@@ -131,7 +131,7 @@ class _Level:
         return (*cases, *(Case(name="protocol", outcome="failed", reason=what) for what in wrong))
 
 
-def ended(data: bytes | bytearray) -> bool:
+def has_end_marker(data: bytes | bytearray) -> bool:
     """Whether the last line is the end marker."""
     return data.endswith(b"\n" + END.encode() + b"\n")
 
@@ -167,7 +167,7 @@ def parse(text: str) -> tuple[Case, ...]:
         cases += _subtest(script or "unnamed", nested)
         cases.append(Case(name=script or "unnamed", outcome="failed", reason="it did not finish", detail=_tail(nested)))
     cases += points[len(top.cases) :]
-    if not ended(text.encode(errors="replace")):
+    if not has_end_marker(text.encode(errors="replace")):
         cases.append(Case(name="protocol", outcome="failed", reason="the report has no end"))
     return tuple(cases)
 
