@@ -246,18 +246,6 @@ def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> I
                 (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.stderr}\n")
 
 
-def run_guest(boot: Boot, timeout: float, logs: Path | None = None, name: str = "guest") -> Talk:
-    """Boot a guest and listen until its report ends, it goes, a fatal console rule hits, it says too much, or time is up.
-
-    :param timeout: seconds from the moment the guest runs.
-    :raises LaunchFailedError: when QEMU does not start.
-    :raises CannotRun: when it is not installed.
-    """
-    with launch_guest(boot, logs, name) as guest:
-        guest.go()
-        return guest.finish(timeout)
-
-
 def anonymous_file(*parts: bytes | Path, size: int = 0) -> int:
     """A descriptor of a file without a name that holds these parts one after the other: nothing of it can be left behind.
 

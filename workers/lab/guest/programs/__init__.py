@@ -24,11 +24,6 @@ def assemble(target: Target, name: str, *options: str, symbols: bool = False) ->
     :raises CannotRun: when the binutils for that architecture are missing.
     """
     source = Path(__file__).with_name(f"{name}-{target.machine_arch}.s").read_text()
-    return assembled(target, source, *options, symbols=symbols)
-
-
-def assembled(target: Target, source: str, *options: str, symbols: bool = False) -> bytes:
-    """The static program of an assembler text whose first instruction is ``_start``, from the cache."""
     triplet = target.architecture.triplet
     native = platform.machine() == target.machine_arch
     prefix, package = ("", "binutils") if native else (f"{triplet}-", f"binutils-{target.architecture.debian_triplet}")
