@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The steps of a package suite in a root guest. workers/lab/lifecycle.py writes one script for each step; the script calls
-# a function of this file. The output is the detail of the case; the case passed if the function returns 0.
+# The steps of a package suite in a root guest. workers/lab/lifecycle.py writes one script for each step; the script
+# calls a function of this file. The output is the detail of the case; the case passed if the function returns 0.
 # The lists in /kitten/life have one package or path in each line.
 rpm=/kitten/bin/rpm
 life=/kitten/life
@@ -11,7 +11,8 @@ set -o pipefail
 
 # ------------------------------------------------------------------------------------------------------ transactions
 
-transaction() { # transaction -i|-U|-e LIST: runs one transaction; fails also if a scriptlet fails, which rpm only warns of
+# transaction -i|-U|-e LIST: runs one transaction; fails also if a scriptlet fails, for which rpm only prints a warning
+transaction() {
     local output status
     # shellcheck disable=SC2046 # the names of packages and of their files have no blanks
     output=$("$rpm" "$1" $(<"$life/$2") 2>&1)
@@ -45,7 +46,8 @@ install_published() { # install_published LIST: removes all packages, then insta
     transaction -i "$1" && : >/run/published
 }
 
-upgrade_packages() { # upgrade_packages LIST GONE: from the published version to the one under test; GONE must be removed
+# upgrade_packages LIST GONE: from the published version to the one under test, which must remove the paths in GONE
+upgrade_packages() {
     require_state published
     transaction -U "$1" && : >/run/installed
     check_removed "$2"
@@ -73,7 +75,8 @@ exclude() { # exclude FILE …: prints the lines of standard input that are in n
     awk 'FILENAME != "-" { known[$0]; next } !($0 in known)' "$@" -
 }
 
-verify_files() { # verify_files NAMES: checks type, mode, owner, digest and link target of each file, and all dependencies
+# verify_files NAMES: checks type, mode, owner, digest and link target of each file, and all dependencies
+verify_files() {
     require_state installed
     # Scriptlets and programs make %ghost files; a package has only their names.
     # shellcheck disable=SC2046
@@ -89,7 +92,8 @@ check_unlisted() { # check_unlisted ALL: fails if a new file below /usr or /opt 
     [ -z "$strays" ]
 }
 
-check_removed() { # check_removed OWNED: fails if a path of the list still exists; a folder may exist if it is not empty
+# check_removed OWNED: fails if a path of the list still exists; a folder may exist if it is not empty
+check_removed() {
     local paths path status=0
     paths=$(exclude "$before" <"$life/$1") || return
     while IFS= read -r path; do
@@ -104,7 +108,8 @@ check_removed() { # check_removed OWNED: fails if a path of the list still exist
     return "$status"
 }
 
-check_libraries() { # check_libraries LOADER FILES: fails if the system's loader does not find a library that a file names
+# check_libraries LOADER FILES: fails if the system's loader does not find a library that a file names
+check_libraries() {
     local path output status=0
     require_state installed
     while IFS= read -r path; do
@@ -121,7 +126,8 @@ check_libraries() { # check_libraries LOADER FILES: fails if the system's loader
 
 # ---------------------------------------------------------------------------------------------------- a package's tests
 
-run_test() { # run_test FOLDER SCRIPT SECONDS INTERPRETER [OPTION …]: runs one test script of a package in the tests' folder
+# run_test FOLDER SCRIPT SECONDS INTERPRETER [OPTION …]: runs one test script of a package in the tests' folder
+run_test() {
     local folder=$1 script=$2 limit=$3 program=$4 hung status
     shift 4
     require_state installed

@@ -210,9 +210,9 @@ def own_steps(tests: Tests, limit: float, before: str = "") -> Iterator[Step]:
 def scripts_of(tests: Mapping[str, bytes]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the test scripts among the files, each with the program that runs it and the program's options.
 
-    The shell scripts (``.sh``) at the top level, sorted by name. A folder for AlmaLinux's test system has a bats script, or a
-    script whose name begins with 0_init or 0_install. In such a folder these two come first. Then follow, sorted by name,
-    ``.bats``, ``.sh``, ``.py`` and scripts whose first line names one of their interpreters
+    The shell scripts (``.sh``) at the top level, sorted by name. A folder for AlmaLinux's test system has a bats
+    script, or a script whose name begins with 0_init or 0_install. In such a folder these two come first. Then follow,
+    sorted by name, ``.bats``, ``.sh``, ``.py`` and scripts whose first line names one of their interpreters
     (github.com/AlmaLinux/alts, ``find_tests``, ``detect_executor``).
     """
     top = sorted(name for name in tests if "/" not in name and "'" not in name)

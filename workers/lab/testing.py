@@ -38,7 +38,7 @@ def run_suites(
     dependents: bool = False,
     quick: bool = False,
 ) -> TestResult:
-    """Run suites in guests of the target. Store result and logs in the folder of the build, or else in the state folder.
+    """Run suites in guests of the target. Store result and logs in the build's folder, or else in the state folder.
 
     :param dependents: also run the tests of the packages that need the tested ones.
     :param quick: run only the suites' shortest tests.
