@@ -41,7 +41,7 @@ class Boot:
     kernel_arguments: str = ""
     """Further kernel arguments, after those of every guest."""
     flash: tuple[str, ...] = ()
-    """UEFI firmware: the file of its code, and the file of its variables, which the guest changes; as ``Drive.file``."""
+    """UEFI firmware: the file of its code, and that of its variables, which the guest changes; as ``Drive.file``."""
     drives: tuple[Drive, ...] = ()
     arguments: tuple[str, ...] = ()
     """Further QEMU arguments, after all others except the kernel's."""

@@ -4,8 +4,8 @@ A report passes only with the plan, every test point of the plan, and the end ma
 case. So the report of a guest that hangs or crashes cannot look complete.
 
 The guest (init.sh) adds times of its clock: ``# at SECONDS`` after each point of a script, and
-``# from SECONDS to SECONDS`` after the point of the script itself. The duration of a case is the time since the previous
-point, unless its YAML block has a ``duration_ms``.
+``# from SECONDS to SECONDS`` after the point of the script itself. The duration of a case is the time since the
+previous point, unless its YAML block has a ``duration_ms``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Programs for guests in their own assembler: a few instructions, no library, so that nothing else is on trial.
+"""Small programs for guests, in assembler: a few instructions and no library, so that a test tests nothing else.
 
-``NAME-ARCH.s`` lies beside this file, ARCH as ``uname -m`` has it.
+The sources are ``NAME-ARCH.s`` in this folder, with ARCH as in ``uname -m``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _TIMEOUT = 60.0
 
 
 def assemble(target: Target, name: str, *options: str, symbols: bool = False) -> bytes:
-    """The static program NAME for a target.
+    """Assemble the static program NAME for a target, or take it from the cache.
 
-    :param options: of the assembler, e.g. the processor whose instructions it may know.
-    :param symbols: with its symbol table.
-    :raises CannotRun: when the binutils for that architecture are missing.
+    :param options: options of the assembler, for example the processor whose instructions are allowed.
+    :param symbols: keep the symbol table.
+    :raises CannotRun: if the binutils for that architecture are not installed.
     """
     source = Path(__file__).with_name(f"{name}-{target.machine_arch}.s").read_text()
     triplet = target.architecture.triplet
