@@ -1,4 +1,4 @@
-"""What a test asks of a suite, as ``kitten test`` does; and patience with what takes its time."""
+"""Helpers for the lab's tests: the demo site, requests for its suites, and the wait for a condition."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ DEMO = load_site("demo")
 
 
 def suite(name: str) -> Suite:
-    """The demo's suite of that name."""
+    """Return the suite of that name in the demo site."""
     return next(suite for suite in DEMO.suites if suite.name == name)
 
 
 def request(
     name: str, target: Target, folder: Path, packages: Sequence[Path] = (), tests: Mapping[str, bytes] = {}, **more: Any
 ) -> Request:
-    """A request for a suite of the demo, with the folders it needs below ``folder``."""
-    places = {place: folder / place for place in ("state", "logs", "scratch")}
-    for place in places.values():
-        place.mkdir(exist_ok=True)
-    asked = {"site": DEMO, "extra": (), **places, **more}
-    return Request(target=target, suite=suite(name), packages=tuple(packages), tests=tests, **asked)
+    """Return a request for a suite of the demo site, and make the folders it needs below ``folder``."""
+    folders = {kind: folder / kind for kind in ("state", "logs", "scratch")}
+    for path in folders.values():
+        path.mkdir(exist_ok=True)
+    options = {"site": DEMO, "extra": (), **folders, **more}
+    return Request(target=target, suite=suite(name), packages=tuple(packages), tests=tests, **options)
 
 
-def wait_for(condition: Callable[[], object], patience: float = 60.0) -> bool:
-    """Whether it comes true, in so many seconds at most."""
-    until = time.monotonic() + patience
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> bool:
+    """Return whether the condition becomes true within a time."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if condition():
             return True
