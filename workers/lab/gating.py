@@ -64,10 +64,10 @@ def required_cases(policies: Iterable[Policy], products: Collection[str]) -> tup
 
 def plans_of(case: str, plans: Iterable[str]) -> tuple[str, ...]:
     """Return the plans that a test case names; empty if it names no plan of this repository."""
-    found = _NAME.fullmatch(case)
-    if not found:
+    name = _NAME.fullmatch(case)
+    if not name:
         return ()
-    wanted = found["plan"]
+    wanted = name["plan"]
     if wanted.startswith("/"):
         return tuple(plan for plan in plans if plan == wanted or plan.startswith(f"{wanted}/"))
     return tuple(plan for plan in plans if wanted in plan.split("/"))

@@ -16,20 +16,20 @@ from config.text import plain_text
 from workers.results import Case, SuiteResult, TestResult
 
 
-def document(result: TestResult, folder: str) -> bytes:
+def to_xml(result: TestResult, folder: str) -> bytes:
     """Return the XML document, with one JUnit test suite for each suite of the result.
 
     :param folder: URL of the folder that the document is stored in. The paths of pictures are relative to it, in the
         notation of Jenkins and GitLab, ``[[ATTACHMENT|PATH]]``.
     """
-    whole = JUnitXml(f"kitten test, {plain_text(result.target)}")
+    document = JUnitXml(f"kitten test, {plain_text(result.target)}")
     for suite in result.suites:
-        whole.add_testsuite(_suite(result.target, suite, folder.rstrip("/") + "/"))
-    whole.update_statistics()
-    for element, suite in zip(whole, result.suites, strict=True):
+        document.add_testsuite(_suite(result.target, suite, folder.rstrip("/") + "/"))
+    document.update_statistics()
+    for element, suite in zip(document, result.suites, strict=True):
         element.time = suite.seconds  # not the sum of the cases: it includes the boot of the guests
-    whole.time = round(sum(suite.seconds for suite in result.suites), 3)
-    data = whole.tostring()
+    document.time = round(sum(suite.seconds for suite in result.suites), 3)
+    data = document.tostring()
     assert isinstance(data, bytes)  # noqa: S101 - junitparser declares str or bytes
     return data
 

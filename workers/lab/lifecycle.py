@@ -16,7 +16,7 @@ from workers.formats.cpio import MERGED
 from workers.lab.guest.file_system import APPLETS
 from workers.repository.buildroot import Solvable
 
-TESTS = "/kitten/own"
+_TESTS = "/kitten/own"
 """The guest's folder of test files, with a subfolder for each package that has tests."""
 
 _LIFE = "/kitten/life"
@@ -26,7 +26,7 @@ _BY_SUFFIX: Mapping[str, tuple[str, ...]] = {".sh": ("bash",), ".bats": ("bats",
 _BY_PROGRAM = {b"sh": ("bash",), b"bash": ("bash",), b"bats": ("bats", "--tap"), b"python3": ("python3",)}
 _SHEBANG = re.compile(rb"#!\s*(?:/usr)?/bin/(?:env\s+)?(sh|bash|bats|python3)\b")
 _EXPECTS = re.compile(rb"^#[ \t]*kitten: expects (.+)$", re.MULTILINE)
-EXCUSABLE = ("core-dump", "sigill")
+_EXCUSABLE = ("core-dump", "sigill")
 """Console rules that a test may trigger on purpose."""
 _REASON = re.compile(r"(not-installed|no-interpreter|hung): (.*)", re.DOTALL)
 
@@ -148,7 +148,7 @@ def life(plan: Plan, loader: str, limit: float) -> Life:
     for package in (*packages, *(package for dependent in plan.dependents for package in dependent.packages)):
         files[_path(package)] = package.path
     for tests in (plan.own, *(dependent.tests for dependent in plan.dependents)):
-        files |= {f"{TESTS}/{tests.name}/{name}": content for name, content in tests.files.items()}
+        files |= {f"{_TESTS}/{tests.name}/{name}": content for name, content in tests.files.items()}
     return Life(tuple(steps), files)
 
 
@@ -203,7 +203,7 @@ def own_steps(tests: Tests, limit: float, before: str = "") -> Iterator[Step]:
     :param before: prefix of the scripts' names in the labels.
     """
     for name, command in scripts_of(tests.files):
-        arguments = " ".join((f"{TESTS}/{tests.name}", f"'{name}'", f"{max(1.0, limit):.0f}", *command))
+        arguments = " ".join((f"{_TESTS}/{tests.name}", f"'{name}'", f"{max(1.0, limit):.0f}", *command))
         yield Step(f"{before}{name}", f"run_test {arguments}", expectations(tests.files[name]))
 
 
@@ -230,18 +230,18 @@ def _command(name: str, content: bytes) -> tuple[str, ...]:
     suffix = Path(name).suffix
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    if found := _SHEBANG.match(content):
-        return _BY_PROGRAM[found.group(1)]
+    if shebang := _SHEBANG.match(content):
+        return _BY_PROGRAM[shebang[1]]
     return ()
 
 
 def expectations(script: bytes) -> frozenset[str]:
-    """Return the console rules that a script announces (``# kitten: expects core-dump``), if they are ``EXCUSABLE``."""
-    words = b" ".join(_EXPECTS.findall(script)).decode(errors="replace").replace(",", " ").split()
-    return frozenset(words) & frozenset(EXCUSABLE)
+    """Return the console rules that a script announces (``# kitten: expects core-dump``), if they are allowed."""
+    rules = b" ".join(_EXPECTS.findall(script)).decode(errors="replace").replace(",", " ").split()
+    return frozenset(rules) & frozenset(_EXCUSABLE)
 
 
 def split_reason(reason: str) -> tuple[str, str]:
     """Split the reason of a skipped step into the text and the code (empty if it has no code)."""
-    found = _REASON.fullmatch(reason)
-    return (found.group(2), found.group(1)) if found else (reason, "")
+    parts = _REASON.fullmatch(reason)
+    return (parts[2], parts[1]) if parts else (reason, "")

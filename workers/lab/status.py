@@ -21,7 +21,7 @@ def show(site: Site, state: Path) -> None:
     out = Console()
     limit = leases.capacity()
     out.print(f"guests may use {limit.memory_mib} MiB and {limit.cores} cores on this host")
-    for table in (_leases(), _targets(site), _saved(), _runs(state)):
+    for table in (_leases(), _targets(site), _saved_guests(), _runs(state)):
         if table.row_count:
             out.print(table)
 
@@ -63,7 +63,7 @@ def _known_accelerator(arch: str) -> tuple[str, str] | None:
     return known["name"], known["reason"]
 
 
-def _saved() -> Table:
+def _saved_guests() -> Table:
     table = Table(title="Saved guests", title_justify="left")
     for name in ("target", "MiB", "on disk", "last used"):
         table.add_column(name)

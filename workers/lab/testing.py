@@ -214,7 +214,7 @@ def _store(about: subject.Subject | None, result: TestResult, kept: Path, begun:
     kept.mkdir(parents=True, exist_ok=True)
     build = about.build if about else None
     report = kept / "junit.xml"
-    report.write_bytes(junit.document(result, build.url if build else str(kept)))
+    report.write_bytes(junit.to_xml(result, build.url if build else str(kept)))
     artifact = about.keep(report.name, report) if about else subject.artifact(report, str(report))
     seconds = round(time.monotonic() - begun, 3)
     result = result.model_copy(update={"reports": (artifact,), "seconds": seconds})

@@ -75,7 +75,7 @@ def test_kvm_is_not_tried_if_its_device_is_missing(tmp_path, monkeypatch):
     assert accelerator.obstacle(SITE.target("x86_64"), "x86_64") == ""
 
 
-def unpacked(tmp_path: Path, data: bytes) -> Path:
+def unpack(tmp_path: Path, data: bytes) -> Path:
     (tmp_path / "archive").write_bytes(data)
     root = tmp_path / "root"
     root.mkdir()
@@ -90,7 +90,7 @@ def test_cpio_unpacks_a_written_archive(tmp_path):
     archive.file("usr/bin/odd size", b"12345", 0o4755)
     archive.link("/etc/link", "../usr/bin/odd size")
     archive.folder("/tmp", 0o1777)
-    root = unpacked(tmp_path, archive.finish())
+    root = unpack(tmp_path, archive.finish())
     assert (root / "usr/lib64/deep/er/x").read_bytes() == b"data"
     assert (root / "lib64").readlink() == Path("usr/lib64")
     assert (root / "etc/link").read_bytes() == b"12345"
@@ -119,7 +119,7 @@ def test_a_package_s_files_have_the_paths_where_rpm_installs_them(tmp_path):
         Entry("/usr/bin/p", "file", 0o755, content=tmp_path / "content"),
         Entry("/lib64/libp.so.1", "link", 0o777, target="libp.so.1.2"),
     )
-    root = unpacked(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
+    root = unpack(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
     assert (root / "usr/bin/p").read_bytes() == b"program"
     assert (root / "usr/lib64/libp.so.1").readlink() == Path("libp.so.1.2")
     assert not (root / "lib64").exists()

@@ -153,7 +153,7 @@ CASES = (
 
 
 def test_a_junit_parser_reads_the_outcomes_times_and_pictures():
-    read = JUnitXml.fromstring(junit.document(whole(*CASES), "/state/builds/1"))
+    read = JUnitXml.fromstring(junit.to_xml(whole(*CASES), "/state/builds/1"))
     assert (read.tests, read.failures, read.errors, read.time) == (8, 2, 0, 15.0)
     suite = next(iter(read))
     assert (suite.name, suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (
@@ -172,7 +172,7 @@ def test_a_junit_parser_reads_the_outcomes_times_and_pictures():
 def test_a_reader_that_does_not_know_flaky_cases_does_not_show_them_as_passed():
     import junitparser
 
-    suite = next(iter(junitparser.JUnitXml.fromstring(junit.document(whole(*CASES), "/x"))))
+    suite = next(iter(junitparser.JUnitXml.fromstring(junit.to_xml(whole(*CASES), "/x"))))
     assert [case.name for case in suite if case.is_passed] == ["p"]
     assert [case.name for case in suite if case.is_failure or case.is_error] == ["f"]
 
@@ -185,5 +185,5 @@ def test_any_text_makes_a_document_that_can_be_read(name, text):
         )
         for outcome in ("passed", "failed", "flaky", "skipped")
     ]
-    suite = next(iter(JUnitXml.fromstring(junit.document(whole(*cases, name=name), name))))
+    suite = next(iter(JUnitXml.fromstring(junit.to_xml(whole(*cases, name=name), name))))
     assert suite.tests == 4

@@ -17,7 +17,7 @@ from workers.formats.rpm_payload import Entry
 from workers.lab.guest import file_system, saved
 from workers.lab.machine.launch import Guest
 
-END_KEY = b"\x1d"  # Ctrl-], as in telnet and virsh console
+_END_KEY = b"\x1d"  # Ctrl-], as in telnet and virsh console
 _SHELL = b"""console=/dev/CONSOLE
 stty sane cols COLUMNS rows ROWS <"$console"
 cd /root
@@ -59,7 +59,7 @@ def _forward_input(running: Guest) -> str:
             if not data:
                 running.type(b"\nexit\n")
                 running.wait(lambda talk: talk.ending, _YEAR)
-            elif END_KEY in data:
+            elif _END_KEY in data:
                 return "ended by Ctrl-]"
             else:
                 running.type(data)

@@ -149,8 +149,8 @@ def real_kernel(metapackage: Mapping[str, str]) -> str:
 
 def module_dependencies(module: bytes) -> tuple[str, ...]:
     """Return the modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
-    found = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
-    return tuple(name.decode().replace("-", "_") for name in found.group(1).split(b",") if name) if found else ()
+    depends = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
+    return tuple(name.decode().replace("-", "_") for name in depends[1].split(b",") if name) if depends else ()
 
 
 def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -241,8 +241,8 @@ def _keep_programs(deb: Path, folder: Path) -> None:
     for path, data in deb_files(deb):
         if path.name in PROGRAMS and path.parent.name == "bin":
             (folder / "bin" / path.name).write_bytes(data())
-        elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
-            (folder / "lib" / found.group(1)).write_bytes(data())
+        elif (soname := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
+            (folder / "lib" / soname[1]).write_bytes(data())
 
 
 def deb_files(deb: Path) -> Iterator[File]:

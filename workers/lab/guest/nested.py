@@ -42,10 +42,10 @@ def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] 
         contents, libraries = debian.files_and_libraries(target, wanted_packages, lambda path: str(path) in wanted)
         if missing := set(wanted) - set(map(str, contents)):
             raise debian.missing_file(min(missing), "nested")
-        whole = {str(path).removeprefix("/"): data for path, data in contents.items()}
+        by_path = {str(path).removeprefix("/"): data for path, data in contents.items()}
         sonames = debian.needed_sonames(contents.values(), libraries, present)
-        whole |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
-        for path, data in whole.items():
+        by_path |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
+        for path, data in by_path.items():
             # In a guest /usr/lib/TRIPLET is a link to /usr/lib64 (file_system.py). Archives cannot write through links.
             place = folder / "root" / path.replace(f"usr/lib/{target.architecture.triplet}/", "usr/lib64/")
             place.parent.mkdir(parents=True, exist_ok=True)

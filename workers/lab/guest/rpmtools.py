@@ -23,8 +23,8 @@ from workers.lab.guest import debian, file_system
 from workers.lab.guest.kernel import PROGRAMS, SUITE, GuestParts, guest_parts
 
 RPM = "/kitten/bin/rpm"
-STAND_IN = "kitten-guest"
-DATABASE = "/usr/lib/sysimage/rpm"
+_STAND_IN = "kitten-guest"
+_DATABASE = "/usr/lib/sysimage/rpm"
 """The path of rpm's database in Enterprise Linux 10."""
 
 _FOLDER = "/kitten/rpm"
@@ -33,7 +33,7 @@ _CONFIGURATION = ("rpmrc", "macros")
 
 # The last definition of a macro counts. No plugins: the guest has no audit, SELinux and systemd.
 _MACROS = f"""
-%_dbpath {DATABASE}
+%_dbpath {_DATABASE}
 %__plugindir %{{nil}}
 %__systemd_sysusers {_FOLDER}/sysusers
 """
@@ -135,7 +135,7 @@ def _archive(tools: Path, stand_in: Path) -> bytes:
     archive.file("/etc/ld.so.conf", b"include ld.so.conf.d/*.conf\n")
     archive.folder("/etc/ld.so.conf.d")
     for path in sorted(_database(stand_in).iterdir()):
-        archive.file(f"{DATABASE}/{path.name}", path.read_bytes())
+        archive.file(f"{_DATABASE}/{path.name}", path.read_bytes())
     return archive.finish()
 
 
@@ -154,8 +154,9 @@ def stand_in_package(site: Site, target: Target) -> Path:
     :raises CannotRun: if this host has no rpmbuild.
     """
     parts = guest_parts(target)
-    names = sorted({*_PROVIDES, *_programs(), *_isa(target), *_users(), *library_provides(parts), *_promised(site)})
-    specification = _SPEC.format(name=STAND_IN, provides="\n".join(f"Provides: {name}" for name in names))
+    names = {*_PROVIDES, *_program_paths(), *_isa_provides(target), *_user_provides()}
+    names |= {*_library_provides(parts), *_base_system_provides(site)}
+    specification = _SPEC.format(name=_STAND_IN, provides="\n".join(f"Provides: {name}" for name in sorted(names)))
 
     def make(folder: Path) -> None:
         require("rpmbuild", "rpm")
@@ -170,7 +171,7 @@ def stand_in_package(site: Site, target: Target) -> Path:
     return next(cache.entry("guest-stand-in", f"{target.name}-{key}", make).glob("*.rpm"))
 
 
-def library_provides(parts: GuestParts) -> tuple[str, ...]:
+def _library_provides(parts: GuestParts) -> tuple[str, ...]:
     """Return the sonames and symbol versions of the guest's libraries, in the notation of rpm's generator.
 
     :raises CannotRun: if the generator is not installed.
@@ -190,18 +191,18 @@ def library_provides(parts: GuestParts) -> tuple[str, ...]:
     return tuple((folder / "provides").read_text().split("\n"))[:-1]
 
 
-def _programs() -> Iterable[str]:
+def _program_paths() -> Iterable[str]:
     """Return the paths of programs, which packages require for their scripts."""
     return (f"/usr/bin/{name}" for name in (*file_system.APPLETS, *PROGRAMS, "sh"))
 
 
-def _isa(target: Target) -> Iterable[str]:
+def _isa_provides(target: Target) -> Iterable[str]:
     """Return names such as ``glibc(x86-64)``, with rpm's %{?_isa} of the architecture."""
     isa = _on_host(["rpm", "--target", f"{target.machine_arch}-linux", "--eval", "%{?_isa}"]).strip()
     return (f"{name}{isa}" for name in _WITH_ISA if isa)
 
 
-def _promised(site: Site) -> Iterable[str]:
+def _base_system_provides(site: Site) -> Iterable[str]:
     """Return the names that the sandbox backend's base system provides. No package has them, nor has the guest.
 
     Without them some packages could not be installed, for example a -devel package that needs pkg-config.
@@ -211,7 +212,7 @@ def _promised(site: Site) -> Iterable[str]:
     return (*PROVIDES, *site.build.provides) if site.build.backend == "sandbox" else ()
 
 
-def _users() -> Iterable[str]:
+def _user_provides() -> Iterable[str]:
     return (f"{kind}({name})" for kind in ("user", "group") for name in ("root", "nobody"))
 
 
@@ -223,10 +224,10 @@ def _database(stand_in: Path) -> Path:
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="kitten-rpm-") as root:
-            options = ["--root", root, "--dbpath", DATABASE, "--define", "_db_backend sqlite"]
+            options = ["--root", root, "--dbpath", _DATABASE, "--define", "_db_backend sqlite"]
             # rpm 4.20 calls chroot here, unlike 4.18, and only root may do so.
             _on_host([*namespace.as_root(), "rpm", *options, "--justdb", "--noscripts", "--notriggers", "-i", stand_in])
-            for path in Path(root + DATABASE).iterdir():
+            for path in Path(root + _DATABASE).iterdir():
                 if path.is_file() and not path.name.startswith("."):
                     (folder / path.name).write_bytes(path.read_bytes())
 

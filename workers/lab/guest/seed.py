@@ -11,7 +11,7 @@ import json
 
 import pycdlib
 
-LABEL = "CIDATA"
+_LABEL = "CIDATA"
 _START = """\
 set -e
 mkdir -p /run/kitten-seed
@@ -33,14 +33,14 @@ def image(name: str, archive: bytes, busybox: bytes) -> bytes:
     """
     files = {
         "meta-data": json.dumps({"instance-id": name, "local-hostname": name}).encode(),
-        "user-data": b"#cloud-config\n" + json.dumps(user_data()).encode(),
+        "user-data": b"#cloud-config\n" + json.dumps(_user_data()).encode(),
         # No network: so cloud-init does not wait for one.
         "network-config": json.dumps({"version": 2, "ethernets": {}}).encode(),
         "kitten.cpio": archive,
         "busybox": busybox,
     }
     disk = pycdlib.PyCdlib()
-    disk.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
+    disk.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=_LABEL)
     for number, (path, data) in enumerate(files.items()):
         disk.add_fp(
             io.BytesIO(data),
@@ -56,7 +56,7 @@ def image(name: str, archive: bytes, busybox: bytes) -> bytes:
     return file.getvalue()
 
 
-def user_data() -> dict[str, object]:
+def _user_data() -> dict[str, object]:
     """Return the cloud-config: it installs and resizes nothing, and starts the guest's script at the end."""
     return {
         "users": [],

@@ -137,9 +137,9 @@ class Guest:
         self.talk.seconds = time.monotonic() - self._begun
         return self.talk
 
-    def stop_listening(self, patience: float) -> None:
-        """Read the last output of a QEMU that has ended."""
-        self._thread.join(patience)
+    def stop_reading(self, seconds: float) -> None:
+        """Read the last output of a QEMU that has ended, for at most these seconds, and end the reader thread."""
+        self._thread.join(seconds)
         self._selector.close()
 
     def _listen(self) -> None:
@@ -242,7 +242,7 @@ def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> I
                 yield guest
         finally:
             if guest:
-                guest.stop_listening(5.0)
+                guest.stop_reading(5.0)
             talk.stderr = _text(errors)
             if logs is not None:
                 (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.stderr}\n")

@@ -176,7 +176,7 @@ def running(
         saved.send_go(outer)
         monitor, console, tap = (ours for ours, _ in pairs.values())
         inner = Guest(Talk(), outer.pid, (monitor, console, tap), kept)
-        listening.callback(inner.stop_listening, 5.0)
+        listening.callback(inner.stop_reading, 5.0)
         yield _up(inner, outer, factor)
 
 
