@@ -13,7 +13,7 @@ MARK = "lab: begin "
 """The guest's kernel log has this line before each test, so that the console can be split by test."""
 
 _SLICE_LINES = 40
-_WRONG = {
+_REASONS = {
     "timeout": "the guest did not finish within {limit:.0f} s",
     "too-much": "the guest printed more than a test may print",
     "stopped": "QEMU stopped the guest: an internal error or a panic",
@@ -36,8 +36,8 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
         for hit in dict.fromkeys(console.hits(log))
         if hit.rule.name not in expected
     ]
-    if talk.ending in _WRONG:
-        reason = _WRONG[talk.ending].format(limit=limit)
+    if talk.ending in _REASONS:
+        reason = _REASONS[talk.ending].format(limit=limit)
         cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(log), detail=talk.stderr))
     if not any(case.outcome != "skipped" for case in cases):
         cases.append(Case(name="tests", outcome="failed", reason="nothing was tested: every test was skipped"))

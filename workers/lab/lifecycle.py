@@ -186,7 +186,7 @@ def real_path(path: str) -> str:
 
 
 def _path(package: Solvable) -> str:
-    # The published and the staged package of a name differ by their signature.
+    # A published and a staged package may have the same file name; their checksums differ by the signature.
     return f"{_PACKAGES}/{package.sha256[:16]}/{package.path.name}"
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from config.loading import load_site
-from workers.artifacts.builds import Build
-from workers.artifacts.subject import Subject, artifact
+from workers.artifacts.subject import artifact
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.formats.cpio import Archive
 from workers.formats.rpm_payload import Entry
 from workers.lab import testfiles
+from workers.lab.builds import carried_tests
 from workers.lab.guest import accelerator, saved
 from workers.lab.guest.file_system import APPLETS, Base, payload_archive
 from workers.lab.guest.kernel import PROGRAMS, GuestParts, load_order, module_dependencies, real_kernel
@@ -24,7 +23,6 @@ from workers.lab.machine import console
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import packages
-from workers.lab.testing import _tests
 from workers.results import BuildResult
 
 SITE = load_site("demo")
@@ -255,21 +253,18 @@ def test_the_tests_of_a_build_are_read_and_their_checksum_is_verified(tmp_path):
     folder.mkdir()
     with tarfile.open(folder / "tests.tar", "w") as archive:
         archive.add(tests / "smoke.sh", "smoke.sh")
-    named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
-    build = Build(
-        str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None
-    )
-    about = Subject("p", (), (), build)
-    assert packages.scripts(_tests(about, None, tmp_path)) == ("smoke.sh",)
+    url = str(folder)
+    tar = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
+    build = BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=tar)
+    assert packages.scripts(carried_tests(build, tmp_path, url=url)) == ("smoke.sh",)
     with (folder / "tests.tar").open("ab") as file:
         file.write(b"x")
     with pytest.raises(CannotRun, match=r"is not what build\.json says"):
-        _tests(about, None, tmp_path)
+        carried_tests(build, tmp_path, url=url)
     (folder / "tests.tar").unlink()
     with pytest.raises(CannotRun, match=r"are missing: /elsewhere/tests\.tar"):
-        _tests(about, None, tmp_path)
-    bare = replace(build, result=build.result.model_copy(update={"tests": None}))
-    assert _tests(replace(about, build=bare), None, tmp_path) == {}
+        carried_tests(build, tmp_path, url=url)
+    assert carried_tests(build.model_copy(update={"tests": None}), tmp_path, url=url) == {}
 
 
 @pytest.mark.parametrize("payload", [0, 1, 40 << 20, 300 << 20])

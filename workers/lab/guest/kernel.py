@@ -33,7 +33,7 @@ So a guest has the real programs instead: otherwise a package's test could run b
 _SONAME = re.compile(
     r"((?:ld64|ld-linux[^/]*|lib(?:c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|tinfo))\.so\.\d+)(?:\.\d+)*"
 )
-_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data stays below
+_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with debug data is smaller
 BASE_MODULES = ("virtio_blk",)
 """The modules that every guest loads: the payload is on a disk."""
 
