@@ -18,7 +18,7 @@ from tests.bench.figure import CHECKOUT, Benchmark, Figure, kitten
 from workers.formats.cpio import Archive
 from workers.lab.guest import file_system, rpmtools, saved
 from workers.lab.machine.command_line import Boot, arguments
-from workers.lab.machine.launch import Guest, anonymous
+from workers.lab.machine.launch import Guest, anonymous_file
 from workers.lab.testing import run_suites
 from workers.results import BuildResult, SourceResult
 
@@ -74,7 +74,7 @@ def _each_target(
 def _ours(base: file_system.Base, *, fresh: bool = False) -> tuple[float, float]:
     """Seconds until the guest has answered "go", and until the test's first result."""
     begun = time.monotonic()
-    with saved.ready(base, file_system.payload_archive(tests={"a.sh": _TEST}), fresh=fresh) as running:
+    with saved.start_guest(base, file_system.payload_archive(tests={"a.sh": _TEST}), fresh=fresh) as running:
         answered = time.monotonic() - begun
         _await(running)
         return answered, time.monotonic() - begun
@@ -90,7 +90,7 @@ def _bare(base: file_system.Base) -> float:
     archive = Archive()
     archive.file("/init", _BARE_INIT, 0o755)
     archive.file("/kitten/tests/a.sh", _TEST)
-    initrd = anonymous(base.archive, archive.finish())
+    initrd = anonymous_file(base.archive, archive.finish())
     words = _without_harness(base.target, base.parts.kernel, f"/proc/self/fd/{initrd}", base.accelerator.name)
     begun = time.monotonic()
     with subprocess.Popen(words, pass_fds=[initrd], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -173,7 +173,7 @@ def _commands(site: Site, target: Target, rpms: Sequence[Path], tests: Path) -> 
     files: dict[str, bytes | Path] = {f"/kitten/packages/{rpm.name}": rpm for rpm in rpms}
     files["/kitten/tests/own/smoke.sh"] = tests / "smoke.sh"
     payload = file_system.payload_archive(tests={"commands.sh": _COMMANDS}, files=files)
-    with saved.ready(rpmtools.root_base(site, target), payload) as running:
+    with saved.start_guest(rpmtools.root_base(site, target), payload) as running:
         talk = running.finish(_LIMIT)
     if b"\nok 1 - commands.sh" not in talk.tap:
         raise SystemExit(f"the commands failed: {talk.tap.decode(errors='replace')}")

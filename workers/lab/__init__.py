@@ -1,1 +1,1 @@
-"""QEMU guests: the packages run on the CPU they are promised for."""
+"""The lab: tests of packages and targets in QEMU guests, on the CPU that the target promises."""

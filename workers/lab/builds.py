@@ -1,4 +1,4 @@
-"""Builds in the artifact store, as a test looks for them: whose packages these are, and which tests they carry."""
+"""Builds in the artifact store: which build made a package, and which test files came with it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from workers.results import BuildResult
 
 
 def builds_of(site: Site, state: Path, target: Target) -> Mapping[str, BuildResult]:
-    """Checksum of a package → the target's build that made it.
+    """Map the checksum of each package to the target's build that made it.
 
-    :raises CannotRun: when the store cannot be read.
+    :raises CannotRun: if the store cannot be read.
     """
     import fsspec
 
     store = artifact_store.store(site, state)
     try:
         files, root = fsspec.url_to_fs(store)
-        found = files.glob(f"{root}/builds/{target.name}/*/build.json")
+        results = files.glob(f"{root}/builds/{target.name}/*/build.json")
     except (OSError, ValueError, ImportError) as error:
-        raise CannotRun(f"cannot read {store}: {error}", "check the address and its credentials") from None
+        raise CannotRun(
+            f"cannot read the artifact store {store}: {error}", "check the address and its credentials"
+        ) from None
     builds: dict[str, BuildResult] = {}
-    for path in sorted(found):
+    for path in sorted(results):
         url = files.unstrip_protocol(path)
         build = artifact_store.read_result(url, BuildResult)
         if build is not None:
@@ -36,10 +38,11 @@ def builds_of(site: Site, state: Path, target: Target) -> Mapping[str, BuildResu
 
 
 def carried_tests(build: BuildResult, scratch: Path, *, url: str = "") -> Mapping[str, bytes]:
-    """The test files that came with a build; none where it has none.
+    """Return the test files that came with a build, by name; empty if the build has no tests.
 
-    :param url: the build's folder, where it is not the one the build itself names.
-    :raises CannotRun: when they are missing, or not what build.json says.
+    :param scratch: folder for the copy of the tar.
+    :param url: the build's folder, if it differs from the folder in build.json.
+    :raises CannotRun: if the tar is missing, or its checksum differs from the one in build.json.
     """
     if build.tests is None:
         return {}
@@ -56,5 +59,5 @@ def carried_tests(build: BuildResult, scratch: Path, *, url: str = "") -> Mappin
             continue
         if subject.artifact(copy, place).sha256 == build.tests.sha256:
             return read_tests(copy)
-        raise CannotRun(f"{place} is not what build.json says", "it was changed; build the package again")
+        raise CannotRun(f"{place} is not what build.json says: its checksum differs", "build the package again")
     raise CannotRun(f"the tests of {folder} are missing: {build.tests.url}", "build the package again")

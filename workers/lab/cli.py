@@ -1,4 +1,4 @@
-"""``kitten test`` and ``kitten guests``."""
+"""The commands of the lab: ``kitten test``, ``kitten guests``, ``kitten boot`` and ``kitten lab-status``."""
 
 from __future__ import annotations
 
@@ -23,27 +23,25 @@ _MOST_EMBEDDED = 4 * 1024 * 1024  # bytes of a picture in a report; a screen of 
 @click.command()
 @click.option(
     "--suite", "suite_names", metavar="NAME", multiple=True,
-    help="One of suites.yaml; may be given again.  [default: what each build of the target, or of the package, runs]",
+    help="A suite of suites.yaml; may be given again.  [default: the suites of the target and of the package]",
 )  # fmt: skip
 @click.option(
     "--tests", "tests_place", metavar="DIR|TAR", type=click.Path(path_type=Path),
-    help="The package's tests.  [default with --build: what the build carries]",
+    help="The tests of the package: a folder or a tar.  [default with --build: the tests that came with the build]",
 )  # fmt: skip
 @click.option(
     "--with", "extra", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
-    help="A further package for the guest: a library that the tested one needs. May be given again.",
+    help="A further package for the guest, for example a library that the tested one needs. May be given again.",
 )  # fmt: skip
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a report for people there, with the pictures in it.",
+    help="Write a report as a web page with the pictures in it.",
 )  # fmt: skip
 @click.option(
     "--quick",
     is_flag=True,
-    help="Of each suite only its shortest proof, where it has one (spice, power-kvm, secure-boot).",
+    help="Run only the shortest test of the suites that have one (spice, power-kvm, secure-boot).",
 )
-@click.option(
-    "--dependents", is_flag=True, help="Run the tests of the staged packages that need the tested ones as well."
-)
+@click.option("--dependents", is_flag=True, help="Also run the tests of the staged packages that need the tested ones.")
 @subject.options
 def test(
     suite_names: tuple[str, ...],
@@ -61,9 +59,9 @@ def test(
 ) -> None:
     """Run test suites in QEMU guests with the target's CPU.
 
-    PATHs are package files or folders of them; suites that look at the target itself (cpu-level, spice …) need none.
-    What the packages need is taken from the target's staged packages, or from --with. Consoles, reports and
-    pictures are kept: with --build in the build's folder, beside test.json; else below lab/ in the state folder.
+    PATHs are package files or folders of them; suites that test the target itself (cpu-level, spice …) need none.
+    Dependencies come from the target's staged packages, or from --with. Consoles, reports and pictures are
+    kept: with --build in the build's folder, beside test.json; otherwise below lab/ in the state folder.
     """
     from workers.lab.testing import run_suites
     from workers.results import TestResult
@@ -74,7 +72,7 @@ def test(
         names = suite_names or _usual_suites(site, target, build_url, state)
         if not names:
             raise CannotRun(
-                f"no suite runs on builds for {target.name}", "name one: --suite, or suites in targets.yaml"
+                f"no suite runs on builds for {target.name}", "name one with --suite, or in targets.yaml (suites)"
             )
         suites = [_suite(site, target, name) for name in names]
         return run_suites(
@@ -85,22 +83,22 @@ def test(
         if html_file:
             from workers.results.lab_html import page
 
-            html_file.write_text(page(result, _embedded(result)), encoding="utf-8", errors="replace")
+            html_file.write_text(page(result, _picture_data(result)), encoding="utf-8", errors="replace")
         _print(result)
 
     conclude(TestResult, json_file, work, known={"target": target_name}, show=show)
 
 
 @click.command()
-@click.option("--target", "names", metavar="NAME", multiple=True, help="Of this target only; may be given again.")
+@click.option("--target", "names", metavar="NAME", multiple=True, help="Only this target; may be given again.")
 @options.site
 @options.state
 @options.json
 def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, json_file: Path | None) -> None:
-    """Fetch what the guests of the targets are made of, and find out how they can run on this host.
+    """Fetch the parts of the targets' guests, and find out whether KVM can run them on this host.
 
-    Kernel, shell and C library are kept in the cache; `kitten test` fetches what is missing by itself. A target that
-    fails does not stop the others; the exit status is 2 if any failed.
+    Kernel, shell and C library are kept in the cache; `kitten test` fetches missing parts, too. A target that
+    fails does not stop the others; the exit status is 2 if any target failed.
     """
     from workers.lab.guest.prepare import prepare
     from workers.results import GuestsResult
@@ -111,21 +109,22 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, js
 
     def show(result: GuestsResult) -> None:
         if result.failed:
-            raise CannotRun(result.cause, "what is ready stays ready; one target again: kitten guests --target NAME")
+            raise CannotRun(result.cause, "to try one target again: kitten guests --target NAME")
 
     conclude(GuestsResult, json_file, work, show=show)
 
 
 @click.command()
-@click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml.")
-@click.option("--fresh", is_flag=True, help="Boot it, even where a saved guest is at hand.")
+@click.option("--target", "target_name", metavar="NAME", required=True, help="A target of targets.yaml.")
+@click.option("--fresh", is_flag=True, help="Boot the guest, even if a saved guest exists.")
 @click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path))
 @options.site
 @options.state
 def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str, state_folder: Path | None) -> None:
-    """Look around in a guest of a target: a shell on its console, the files of the packages in place.
+    """Open a shell on the console of a guest, with the files of the packages in place.
 
-    PATHs are package files or folders of them. Ctrl-] ends the guest; so does `exit`. Lines of a pipe are typed.
+    PATHs are package files or folders of them. Ctrl-] and `exit` end the guest. With a pipe as standard input, the
+    shell runs its lines.
     """
     import tempfile
 
@@ -142,15 +141,15 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
         try:
             ending = interactive.boot(base, packages, None, fresh=fresh)
         except LaunchFailedError as error:
-            raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
-    click.echo({"end": "the shell has exited", "closed": "the guest has gone"}.get(ending, ending))
+            raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's message above") from None
+    click.echo({"end": "the shell has exited", "closed": "the guest has ended"}.get(ending, ending))
 
 
 @click.command("lab-status")
 @options.site
 @options.state
 def lab_status(site_name: str, state_folder: Path | None) -> None:
-    """Tell what guests run or wait on this host, how each target's run, and what is kept for them."""
+    """Show the guests that run or wait on this host, how each target's guests run, saved guests and last runs."""
     from workers.lab import status
 
     site, state = options.opened(site_name, state_folder)
@@ -158,7 +157,7 @@ def lab_status(site_name: str, state_folder: Path | None) -> None:
 
 
 def _usual_suites(site: Site, target: Target, build_url: str | None, state: Path) -> tuple[str, ...]:
-    """What the service runs: the target's suites, and with a build those of its package."""
+    """Return the suites that the service runs: the target's, and with a build those of its package."""
     if not build_url:
         return site.suites_of(target)
     from workers.artifacts.builds import open_build
@@ -167,13 +166,13 @@ def _usual_suites(site: Site, target: Target, build_url: str | None, state: Path
     return site.suites_of(target, next((package for package in site.packages if package.name == name), None))
 
 
-def _embedded(result: TestResult) -> dict[str, str]:
-    """The pictures that lie on this host, by name, as addresses that hold them."""
+def _picture_data(result: TestResult) -> dict[str, str]:
+    """Return the pictures that are stored on this host, by name, as ``data:`` URLs."""
     import base64
 
     from workers.artifacts.artifact_store import is_local, local_path
 
-    found = {}
+    pictures = {}
     for log in (log for suite in result.suites for log in suite.logs):
         if (
             log.name.endswith(".png")
@@ -182,8 +181,8 @@ def _embedded(result: TestResult) -> dict[str, str]:
             and local_path(log.url).is_file()
         ):
             data = local_path(log.url).read_bytes()
-            found[log.name] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return found
+            pictures[log.name] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return pictures
 
 
 def _suite(site: Site, target: Target, name: str) -> Suite:
@@ -195,8 +194,8 @@ def _suite(site: Site, target: Target, name: str) -> Suite:
                 others = suite.targets.names(target.name for target in site.targets)
                 raise CannotRun(f"suite {name} does not run on {target.name}", f"it runs on {', '.join(others)}")
             return suite
-    there = ", ".join(suite.name for suite in site.suites if suite.name in RUNNERS)
-    raise CannotRun(f"unknown suite {name!r}; there are: {there}", "see suites.yaml")
+    known = ", ".join(suite.name for suite in site.suites if suite.name in RUNNERS)
+    raise CannotRun(f"unknown suite {name!r}; there are: {known}", "see suites.yaml")
 
 
 def _print(result: TestResult) -> None:
@@ -204,10 +203,10 @@ def _print(result: TestResult) -> None:
     for suite in result.suites:
         click.echo(plain_line(f"{suite.suite} ({suite.seconds:.1f} s)"))
         for case in suite.cases:
-            why = f" ({case.reason})" if case.reason else ""
-            click.echo(f"  {marks[case.outcome]:<8}{plain_line(case.name + why)}")
-            if case.outcome in ("failed", "flaky") and (said := case.detail or case.console):
-                click.echo("\n".join(f"          {plain_line(line)}" for line in said.splitlines()))
+            reason = f" ({case.reason})" if case.reason else ""
+            click.echo(f"  {marks[case.outcome]:<8}{plain_line(case.name + reason)}")
+            if case.outcome in ("failed", "flaky") and (output := case.detail or case.console):
+                click.echo("\n".join(f"          {plain_line(line)}" for line in output.splitlines()))
     if not result.suites or not result.suites[0].logs:
         return
     folder = result.suites[0].logs[0].url.rpartition("/")[0]

@@ -1,10 +1,10 @@
-"""``gating.yaml`` of a dist-git repository: which test cases must have passed before a package goes on.
+"""``gating.yaml`` of a dist-git repository: which test cases must pass before a package is published.
 
-The format is that of Fedora's and CentOS Stream's gates (Greenwave): YAML documents tagged ``!Policy``, with globs of product
-versions and a list of rules. A test case's name says which plan is meant::
+Fedora and CentOS Stream define the format for their gate, Greenwave: YAML documents with the tag ``!Policy``. Each has
+globs of product versions and a list of rules. The name of a test case contains the name of a plan::
 
-    osci.brew-build./plans/tier0.functional     the plan of that name, or all below it
-    osci.brew-build.tier0.functional            the plans with that part in their name
+    osci.brew-build./plans/tier0.functional     the plan of that name, or all plans below it
+    osci.brew-build.tier0.functional            the plans that have that part in their name
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
@@ -21,27 +20,29 @@ _NAME = re.compile(r"[^./]+\.[^./]+\.(?P<plan>.+)\.[a-z-]+")
 
 
 class GatingError(Exception):
-    """The file says something that cannot be followed."""
+    """gating.yaml has a content that the lab does not support."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One document of the file."""
+    """One document of gating.yaml."""
 
     products: tuple[str, ...]
+    """Globs of product versions."""
     contexts: tuple[str, ...]
+    """Decision contexts of Greenwave."""
     cases: tuple[str, ...] = field(default=())
     """Names of test cases."""
 
-    def is_about(self, products: Iterable[str]) -> bool:
-        """Whether it is about one of the product versions (``gating_products`` of sources.yaml)."""
+    def applies_to(self, products: Iterable[str]) -> bool:
+        """Return whether a glob matches one of the product versions (``gating_products`` of sources.yaml)."""
         return any(fnmatch.fnmatchcase(product, glob) for product in products for glob in self.products)
 
 
 def read(text: str) -> tuple[Policy, ...]:
-    """The policies of a file.
+    """Return the policies in the text of a gating.yaml.
 
-    :raises GatingError: when it is no YAML, or holds something other than policies of ``!PassingTestCaseRule``.
+    :raises GatingError: if it is no YAML, or contains anything other than policies of ``!PassingTestCaseRule``.
     """
     try:
         documents = list(yaml.load_all(text, _Loader))
@@ -49,47 +50,47 @@ def read(text: str) -> tuple[Policy, ...]:
         raise GatingError(" ".join(str(error).split())) from None
     for document in documents:
         if not isinstance(document, Policy):
-            raise GatingError("a document is no !Policy")
+            raise GatingError("a document has no !Policy tag")
     if not documents:
-        raise GatingError("it holds no policy")
+        raise GatingError("it has no policy")
     return tuple(documents)
 
 
-def required(policies: Iterable[Policy], products: Collection[str]) -> tuple[str, ...] | None:
-    """The test cases that the policies about one of the products require, each once; None without such a policy."""
-    counting = [policy for policy in policies if policy.is_about(products)]
-    return tuple(dict.fromkeys(case for policy in counting for case in policy.cases)) if counting else None
+def required_cases(policies: Iterable[Policy], products: Collection[str]) -> tuple[str, ...] | None:
+    """Return the test cases that the policies for these products require, each once; None if no policy is for them."""
+    applicable = [policy for policy in policies if policy.applies_to(products)]
+    return tuple(dict.fromkeys(case for policy in applicable for case in policy.cases)) if applicable else None
 
 
 def plans_of(case: str, plans: Iterable[str]) -> tuple[str, ...]:
-    """Those of the plans that a test case means; none where it means no plan of this repository."""
-    found = _NAME.fullmatch(case)
-    if not found:
+    """Return the plans that a test case names; empty if it names no plan of this repository."""
+    name = _NAME.fullmatch(case)
+    if not name:
         return ()
-    wanted = found["plan"]
+    wanted = name["plan"]
     if wanted.startswith("/"):
         return tuple(plan for plan in plans if plan == wanted or plan.startswith(f"{wanted}/"))
     return tuple(plan for plan in plans if wanted in plan.split("/"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows the tags of a gate, and nothing else that is not plain."""
+    """A loader of plain YAML and of the tags of gating.yaml."""
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> Mapping[Any, Any]:
+def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> Mapping[object, object]:
     if not isinstance(node, yaml.MappingNode):
         raise yaml.constructor.ConstructorError(None, None, f"{node.tag} is no mapping", node.start_mark)
     return loader.construct_mapping(node, deep=True)
 
 
 def _policy(loader: yaml.SafeLoader, node: yaml.Node) -> Policy:
-    said = _mapping(loader, node)
-    rules = said.get("rules")
+    policy = _mapping(loader, node)
+    rules = policy.get("rules")
     if not isinstance(rules, list) or not all(isinstance(rule, _Rule) for rule in rules):
         raise yaml.constructor.ConstructorError(None, None, "rules is no list of !PassingTestCaseRule", node.start_mark)
-    contexts = said.get("decision_contexts", [said.get("decision_context", "")])
+    contexts = policy.get("decision_contexts", [policy.get("decision_context", "")])
     return Policy(
-        products=_texts(said.get("product_versions"), "product_versions", node),
+        products=_texts(policy.get("product_versions"), "product_versions", node),
         contexts=_texts(contexts, "decision_contexts", node),
         cases=tuple(rule.case for rule in rules),
     )

@@ -1,4 +1,4 @@
-"""What a guest said → cases: its report, what its console complains of, and how it ended."""
+"""The cases of a guest: from its TAP report, the error messages on its console, and the way it ended."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from workers.lab.machine.launch import Talk
 from workers.results import Case
 
 MARK = "lab: begin "
-"""What the guest's kernel log says before each test, so that the console can be cut up."""
+"""The guest's kernel log has this line before each test, so that the console can be split by test."""
 
 _SLICE_LINES = 40
-_WRONG = {
+_REASONS = {
     "timeout": "the guest did not finish within {limit:.0f} s",
-    "too-much": "the guest said more than a test may",
+    "too-much": "the guest printed more than a test may print",
     "stopped": "QEMU stopped the guest: an internal error or a panic",
-    "closed": "the guest ended before its report did",
-    "rebooted": "the guest rebooted before its report ended",
+    "closed": "the guest ended before its report was complete",
+    "rebooted": "the guest rebooted before its report was complete",
 }
 
 
 def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Case, ...]:
-    """The cases of a report. The console's complaints are failing cases, however green the tests are.
+    """Return the cases of a guest. An error message on the console is a failed case, even if all tests passed.
 
-    :param limit: seconds it was given.
-    :param expected: names of console rules that the tests provoke on purpose; a suite sees to it that they did.
+    :param limit: seconds the guest had.
+    :param expected: names of console rules that the tests trigger on purpose; the suite checks that they did.
     """
-    said = talk.console.decode(errors="replace")
-    slices = by_test(said)
+    log = talk.console.decode(errors="replace")
+    slices = console_by_test(log)
     cases = [_with_console(case, slices) for case in tap.parse(talk.tap.decode(errors="replace"))]
     cases += [
-        Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=_around(said, hit.line))
-        for hit in dict.fromkeys(console.hits(said))
+        Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=_context(log, hit.line))
+        for hit in dict.fromkeys(console.hits(log))
         if hit.rule.name not in expected
     ]
-    if talk.ending in _WRONG:
-        reason = _WRONG[talk.ending].format(limit=limit)
-        cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(said), detail=talk.words))
+    if talk.ending in _REASONS:
+        reason = _REASONS[talk.ending].format(limit=limit)
+        cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(log), detail=talk.stderr))
     if not any(case.outcome != "skipped" for case in cases):
-        cases.append(Case(name="tests", outcome="failed", reason="every test was skipped: nothing was tested"))
+        cases.append(Case(name="tests", outcome="failed", reason="nothing was tested: every test was skipped"))
     return tuple(cases)
 
 
-def by_test(said: str) -> dict[str, str]:
-    """The console cut up by test script; what came before the first is not among them.
+def console_by_test(log: str) -> dict[str, str]:
+    """Split the console log by test script. The lines before the first test are left out.
 
-    What a guest inside the guest says ("nested:", see nested.sh) belongs to the test that runs it.
+    The lines of a guest inside the guest ("nested:", see nested.sh) belong to the test that runs it.
     """
-    parts = re.split(rf"^(?!nested: ).*?{MARK}(\S+)[ \t\r]*$", said, flags=re.MULTILINE)
+    parts = re.split(rf"^(?!nested: ).*?{MARK}(\S+)[ \t\r]*$", log, flags=re.MULTILINE)
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 
 
@@ -64,8 +64,8 @@ def _tail(text: str) -> str:
     return "\n".join(console.plain(line) for line in text.strip().splitlines()[-_SLICE_LINES:])
 
 
-def _around(said: str, line: str) -> str:
-    """Some lines before and after one of the console."""
-    lines = [console.plain(text) for text in said.splitlines()]
+def _context(log: str, line: str) -> str:
+    """Return a line of the console log with some lines before and after it."""
+    lines = [console.plain(text) for text in log.splitlines()]
     at = next((number for number, text in enumerate(lines) if line in text), len(lines))
     return "\n".join(lines[max(0, at - _SLICE_LINES // 2) : at + _SLICE_LINES // 2])

@@ -1,4 +1,4 @@
-"""``kitten lab-status``: who has guests on this host, how each target's run, and what is kept for them."""
+"""``kitten lab-status``: the guests on this host, how each target's guests run, saved guests and last runs."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from workers.lab.machine import leases
 
 
 def show(site: Site, state: Path) -> None:
-    """Print it."""
+    """Print the status as tables."""
     out = Console()
     limit = leases.capacity()
-    out.print(f"guests may have {limit.memory_mib} MiB and {limit.cores} cores on this host")
-    for table in (_leases(), _targets(site), _saved(), _runs(state)):
+    out.print(f"guests may use {limit.memory_mib} MiB and {limit.cores} cores on this host")
+    for table in (_leases(), _targets(site), _saved_guests(), _runs(state)):
         if table.row_count:
             out.print(table)
 
 
 def _leases() -> Table:
     table = Table(title="Guests", title_justify="left")
-    for name in ("what", "process", "MiB", "cores", "state", "for"):
+    for name in ("guest", "process", "MiB", "cores", "state", "duration"):
         table.add_column(name)
     now = time.time()
     for lease in leases.current():
-        how = "runs" if lease.held else "waits"
-        row = (lease.what, str(lease.pid), str(lease.memory_mib), str(lease.cores), how, _span(now - lease.since))
-        table.add_row(*row)
+        state = "runs" if lease.held else "waits"
+        duration = _span(now - lease.since)
+        table.add_row(lease.what, str(lease.pid), str(lease.memory_mib), str(lease.cores), state, duration)
     return table
 
 
 def _targets(site: Site) -> Table:
     table = Table(title="Targets", title_justify="left")
-    for name in ("target", "machine", "CPU", "runs by", "because"):
+    for name in ("target", "machine", "CPU", "accelerator", "reason"):
         table.add_column(name)
     for target in site.targets:
-        how, why = _known(target.machine_arch) or ("tcg", accelerator.obstacle(target))
+        name, reason = _known_accelerator(target.machine_arch) or ("tcg", accelerator.obstacle(target))
         machine = target.machine
         table.add_row(
             target.name,
             f"{machine.emulator} {machine.machine}",
-            machine.cpu_under(how),
-            how,
-            why or "KVM has not been tried yet",
+            machine.cpu_under(name),
+            name,
+            reason or "KVM has not been tried yet",
         )
     return table
 
 
-def _known(arch: str) -> tuple[str, str] | None:
+def _known_accelerator(arch: str) -> tuple[str, str] | None:
     answer = accelerator.answer_file(arch)
     if not answer.exists():
         return None
@@ -63,21 +63,21 @@ def _known(arch: str) -> tuple[str, str] | None:
     return known["name"], known["reason"]
 
 
-def _saved() -> Table:
+def _saved_guests() -> Table:
     table = Table(title="Saved guests", title_justify="left")
     for name in ("target", "MiB", "on disk", "last used"):
         table.add_column(name)
     for folder in sorted((cache.root() / "saved").glob("[!.]*")):
         target, size, _ = folder.name.rsplit("-", 2)
-        with contextlib.suppress(FileNotFoundError):  # it has just been thrown away
-            taken = f"{(folder / 'memory').stat().st_blocks * 512 / 1e6:.0f} MB"
-            table.add_row(target, size, taken, f"{_span(time.time() - (folder / 'state').stat().st_mtime)} ago")
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            on_disk = f"{(folder / 'memory').stat().st_blocks * 512 / 1e6:.0f} MB"
+            table.add_row(target, size, on_disk, f"{_span(time.time() - (folder / 'state').stat().st_mtime)} ago")
     return table
 
 
 def _runs(state: Path) -> Table:
-    table = Table(title="Last runs by hand", title_justify="left")
-    for name in ("when, target", "result"):
+    table = Table(title="Last runs without a build", title_justify="left")
+    for name in ("folder", "result"):
         table.add_column(name, overflow="fold")
     for document in sorted((state / "lab").glob("*/test.json"))[-8:]:
         try:

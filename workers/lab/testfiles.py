@@ -1,4 +1,4 @@
-"""The test files of a package: those of a folder, or of the tar that a build carries."""
+"""The test files of a package, from a folder or from the tar that came with a build."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ FMF_ROOT = ".fmf/version"
 
 
 def read_tests(place: Path) -> Mapping[str, bytes]:
-    """The test files of a folder or a tar, by name relative to it: a tests/ folder, or an fmf tree that has one.
+    """Return the test files of a folder or tar, by name relative to it: a tests/ folder, or an fmf tree with one.
 
-    :raises CannotRun: when it is neither, is damaged, too large, or holds a name that leaves it.
+    :raises CannotRun: if it is missing, damaged or too large, or if a name leads out of it.
     """
     hint = "give the tests/ folder of the package, or a tar of it"
     if place.is_dir():
         paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
         names = [(path.relative_to(place), path) for path in paths]
-        found = {str(name): path.read_bytes() for name, path in names if name.parts[0] != ".git"}
-        size = sum(map(len, found.values()))
+        files = {str(name): path.read_bytes() for name, path in names if name.parts[0] != ".git"}
+        size = sum(map(len, files.values()))
     else:
         try:
-            found, size = _read_tar(place.read_bytes())
+            files, size = _read_tar(place.read_bytes())
         except FileNotFoundError:
-            raise CannotRun(f"{place} is not there", hint) from None
+            raise CannotRun(f"{place} does not exist", hint) from None
         except (tarfile.TarError, EOFError, OSError) as error:
             raise CannotRun(f"{place} is no tar of tests: {error}", hint) from None
     if size > _MAX_TESTS:
         raise CannotRun(f"{place}: {size} bytes of tests are more than {_MAX_TESTS}", hint)
-    for name in found:
+    for name in files:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise CannotRun(f"{place}: {name} leaves the folder of tests", hint)
-    return found
+            raise CannotRun(f"{place}: {name} leads out of the folder of tests", hint)
+    return files
 
 
 def _read_tar(data: bytes) -> tuple[dict[str, bytes], int]:
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     size = 0
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
@@ -51,16 +51,18 @@ def _read_tar(data: bytes) -> tuple[dict[str, bytes], int]:
                 break
             if not member.isfile() and not member.issym():
                 continue
-            with contextlib.suppress(KeyError):  # a link to a file stands for it; one to nothing is left out
-                if source := archive.extractfile(member):
-                    found[str(PurePosixPath(member.name))] = source.read()
-    return found, size
+            with contextlib.suppress(KeyError):  # the tar has no target of this link: leave it out
+                if source := archive.extractfile(member):  # of a link: its target
+                    files[str(PurePosixPath(member.name))] = source.read()
+    return files, size
 
 
 def tests_folder(files: Mapping[str, bytes]) -> Mapping[str, bytes]:
-    """What of ``read_tests`` lies in the tests/ folder, by name relative to it; all of it where that is the folder itself.
+    """Return the files in the tests/ folder, by name relative to it; all files if they are the tests/ folder already.
 
-    A tests/ folder may be an fmf tree of its own. One with a spec or a tests/ folder in it is a dist-git repository.
+    A tests/ folder may be an fmf tree itself. An fmf tree with a spec file or a tests/ folder is a dist-git repository.
+
+    :param files: from ``read_tests``.
     """
     folder = {name.removeprefix("tests/"): data for name, data in files.items() if name.startswith("tests/")}
     has_spec = any(name.endswith(".spec") and "/" not in name for name in files)

@@ -1,4 +1,4 @@
-"""The work of ``kitten test``: packages and suites → guests → a result, its logs, and what of it is kept where."""
+"""The work of ``kitten test``: run suites for packages in guests, and store the result with its logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.lab.suites import Report, Request, runner
 from workers.lab.testfiles import FMF_ROOT, read_tests, tests_folder
 from workers.results import Artifact, Case, Outcome, SuiteResult, TestResult
 
-_KEPT_RUNS = 100  # of runs without a build, in the state folder
+_KEPT_RUNS = 100  # runs without a build, in the state folder
 
 
 def run_suites(
@@ -38,11 +38,11 @@ def run_suites(
     dependents: bool = False,
     quick: bool = False,
 ) -> TestResult:
-    """Run suites in guests of the target. Of a build, result and logs are stored in its folder; else in the state folder.
+    """Run suites in guests of the target. Store result and logs in the build's folder, or else in the state folder.
 
-    :param dependents: with the tests of the packages that need the tested ones.
-    :param quick: the suites' shortest proofs will do.
-    :raises CannotRun: nothing to test, another target's package, no QEMU, no guest kernel.
+    :param dependents: also run the tests of the packages that need the tested ones.
+    :param quick: run only the suites' shortest tests.
+    :raises CannotRun: no packages, a package of another target, no QEMU, no guest kernel.
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kitten-test-") as folder:
@@ -80,11 +80,11 @@ def run_suites(
             checked=about.artifacts if about else (),
             suites=tuple(results),
         )
-        return _stored(about, result, kept, begun)
+        return _store(about, result, kept, begun)
 
 
 def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
-    """One suite; what failed is asked again as often as the suite's ``reruns`` allow."""
+    """Run one suite; while cases fail, run it again, at most as often as the suite's ``reruns`` allow."""
     begun = time.monotonic()
     click.echo(f"suite {request.suite.name}: {request.suite.description}")
     report = _attempt(request, "")
@@ -92,16 +92,16 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
     for number in range(request.suite.reruns):
         if not any(case.outcome == "failed" for case in cases):
             break
-        click.echo(f"suite {request.suite.name}: something failed, asking again")
-        cases = compared(cases, _attempt(request, f"rerun-{number + 1}-").cases)
+        click.echo(f"suite {request.suite.name}: cases failed, running it again")
+        cases = merge_rerun(cases, _attempt(request, f"rerun-{number + 1}-").cases)
     failed = [case for case in cases if case.outcome == "failed"]
-    held = not failed and any(case.outcome in ("passed", "flaky") for case in cases)
-    outcome: Outcome = "passed" if held else "failed"
+    passed = not failed and any(case.outcome in ("passed", "flaky") for case in cases)
+    outcome: Outcome = "passed" if passed else "failed"
     return SuiteResult(
         suite=request.suite.name,
         outcome=outcome,
         summary=_summary(request.suite, cases, report),
-        cause=_words(failed[0]) if failed else "" if held else f"{request.suite.name}: nothing was tested",
+        cause=_cause(failed[0]) if failed else "" if passed else f"{request.suite.name}: nothing was tested",
         cases=cases,
         accelerator=report.accelerator,
         cpu=report.cpu,
@@ -113,7 +113,10 @@ def _run(request: Request, about: subject.Subject | None) -> SuiteResult:
 
 
 def _attempt(request: Request, prefix: str) -> Report:
-    """Run the suite; its logs get the prefix, so that no attempt writes over another's, and its pictures their full names."""
+    """Run the suite once.
+
+    Its logs get the prefix, so that no attempt overwrites the logs of another. Its pictures get their full names.
+    """
     attempt = f"attempt-{prefix}"
     logs, scratch = request.logs / attempt if prefix else request.logs, request.scratch / attempt
     logs.mkdir(parents=True, exist_ok=True)
@@ -121,7 +124,7 @@ def _attempt(request: Request, prefix: str) -> Report:
     try:
         report = runner(request.suite.name).run(dataclasses.replace(request, logs=logs, scratch=scratch))
     except LaunchFailedError as error:
-        raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's words above") from None
+        raise CannotRun(str(error), "see machine in targets.yaml, and QEMU's message above") from None
     if prefix:
         for path in logs.iterdir():
             path.rename(request.logs / (prefix + path.name))
@@ -140,26 +143,26 @@ def _with_pictures(case: Case, prefix: str) -> Case:
     )
 
 
-def compared(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
-    """The first run's cases, in the light of the second's: what failed and then passed, or was not there, is flaky.
+def merge_rerun(first: Sequence[Case], again: Sequence[Case]) -> tuple[Case, ...]:
+    """Merge the cases of two runs. A case that failed and then passed, or that the second run does not have, is flaky.
 
-    What passed at first and fails now has failed.
+    A case that passed at first and then failed has failed.
     """
     second = {case.name: case for case in again}
-    found = []
+    merged = []
     for case in first:
         now = second.pop(case.name, None)
         if case.outcome == "failed" and (now is None or now.outcome in ("passed", "flaky")):
-            found.append(case.model_copy(update={"outcome": "flaky"}))
+            merged.append(case.model_copy(update={"outcome": "flaky"}))
         elif case.outcome in ("passed", "flaky") and now is not None and now.outcome == "failed":
-            found.append(now.model_copy(update={"outcome": "flaky"}) if case.outcome == "flaky" else now)
+            merged.append(now.model_copy(update={"outcome": "flaky"}) if case.outcome == "flaky" else now)
         else:
-            found.append(case)
-    return (*found, *(case for case in second.values() if case.outcome == "failed"))
+            merged.append(case)
+    return (*merged, *(case for case in second.values() if case.outcome == "failed"))
 
 
 def _tests(about: subject.Subject | None, place: Path | None, scratch: Path) -> Mapping[str, bytes]:
-    """The test files: those of ``--tests``, else those that came with the build."""
+    """Return the test files of ``--tests``, or else those that came with the build."""
     if place:
         return read_tests(place)
     if not about or not about.build:
@@ -168,7 +171,7 @@ def _tests(about: subject.Subject | None, place: Path | None, scratch: Path) -> 
 
 
 def _run_folder(state: Path, target: Target) -> Path:
-    """A new folder for the logs of a run by hand; the oldest of many is removed."""
+    """Make a folder for the logs of a run without a build; remove the oldest runs above ``_KEPT_RUNS``."""
     import os
     import shutil
 
@@ -184,31 +187,34 @@ def _run_folder(state: Path, target: Target) -> Path:
 def _summary(suite: Suite, cases: Sequence[Case], report: Report) -> str:
     count: Counter[str] = Counter(case.outcome for case in cases)
     parts = [f"{count['passed']} passed", f"{count['failed']} failed"]
-    parts += [f"{count[kind]} {word}" for kind, word in (("flaky", "flaky"), ("skipped", "skipped")) if count[kind]]
-    where = f", {report.cpu} ({report.accelerator}), kernel {report.kernel}" if report.cpu else ""
-    return f"{suite.name} {', '.join(parts)}{where}"
+    parts += [f"{count[outcome]} {outcome}" for outcome in ("flaky", "skipped") if count[outcome]]
+    machine = f", {report.cpu} ({report.accelerator}), kernel {report.kernel}" if report.cpu else ""
+    return f"{suite.name} {', '.join(parts)}{machine}"
 
 
-def _words(case: Case) -> str:
+def _cause(case: Case) -> str:
     first = next((line for line in case.detail.splitlines() if line.strip()), "")
     return ": ".join(part for part in (case.name, case.reason or first) if part)
 
 
 def _logs(request: Request, about: subject.Subject | None) -> tuple[Artifact, ...]:
-    """What the suite left: of a build, stored in its folder under names that begin with the suite's."""
-    found = []
+    """Return the log files of the suite, named SUITE-FILE; with a build, store them in its folder."""
+    logs = []
     for path in sorted(path for path in request.logs.iterdir() if path.is_file()):
         name = f"{request.suite.name}-{path.name}"
-        found.append(about.keep(name, path) if about else subject.artifact(path, str(path), name))
-    return tuple(found)
+        logs.append(about.keep(name, path) if about else subject.artifact(path, str(path), name))
+    return tuple(logs)
 
 
-def _stored(about: subject.Subject | None, result: TestResult, kept: Path, begun: float) -> TestResult:
-    """The result with its time and its JUnit report; of a build it is written to the build's folder, last of all."""
+def _store(about: subject.Subject | None, result: TestResult, kept: Path, begun: float) -> TestResult:
+    """Store the JUnit report, and last the result, in the build's folder or in ``kept``.
+
+    :returns: the result with its report and its duration.
+    """
     kept.mkdir(parents=True, exist_ok=True)
     build = about.build if about else None
     report = kept / "junit.xml"
-    report.write_bytes(junit.document(result, build.url if build else str(kept)))
+    report.write_bytes(junit.to_xml(result, build.url if build else str(kept)))
     artifact = about.keep(report.name, report) if about else subject.artifact(report, str(report))
     seconds = round(time.monotonic() - begun, 3)
     result = result.model_copy(update={"reports": (artifact,), "seconds": seconds})

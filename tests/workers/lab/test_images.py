@@ -83,27 +83,27 @@ def mirror(tmp_path, monkeypatch) -> Iterator[Image]:
 
 
 def test_an_image_is_fetched_once_and_cannot_be_written(mirror):
-    path = cloud_images.fetched(mirror)
+    path = cloud_images.fetch(mirror)
     assert path.read_bytes() == CONTENT
     assert path.name == "Kitten-GenericCloud-10-20260101.0.x86_64.qcow2"
     assert path.stat().st_mode & 0o777 == 0o444
-    assert cloud_images.fetched(mirror) == path
+    assert cloud_images.fetch(mirror) == path
     assert Mirror.asked == [""]
     assert [entry.name for entry in path.parent.parent.iterdir() if not entry.name.startswith(".")] == [mirror.sha256]
 
 
 def test_a_lost_connection_is_taken_up_where_it_was(mirror):
     Mirror.faults = ["breaks off", "breaks off", ""]
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     assert [begin // 1_000_000 for begin in asked()] == [0, 1, 2]  # half of it, three quarters, the rest
 
 
 def test_a_download_of_another_run_goes_on_and_a_server_without_ranges_begins_anew(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
-        cloud_images.fetched(mirror)
+        cloud_images.fetch(mirror)
     Mirror.faults = ["no ranges"]
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     begins = asked()
     assert begins[0] == 0 < begins[1] == begins[2]
 
@@ -111,11 +111,11 @@ def test_a_download_of_another_run_goes_on_and_a_server_without_ranges_begins_an
 def test_a_server_that_brings_nothing_is_given_up_and_what_is_there_stays(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
-        cloud_images.fetched(mirror)
+        cloud_images.fetch(mirror)
     nobody = mirror.model_copy(update={"url": "http://127.0.0.1:1/image"})
     with pytest.raises(CannotRun, match="cannot be fetched"):
-        cloud_images.fetched(nobody)
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+        cloud_images.fetch(nobody)
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     begins = asked()
     assert begins[0] == 0 < begins[1] == begins[2]
 
@@ -123,14 +123,14 @@ def test_a_server_that_brings_nothing_is_given_up_and_what_is_there_stays(mirror
 def test_what_is_not_the_image_is_refused_and_not_kept(mirror, tmp_path):
     wrong = mirror.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(CannotRun, match=rf"its SHA-256 is {mirror.sha256}, not 000"):
-        cloud_images.fetched(wrong)
+        cloud_images.fetch(wrong)
     assert {path.suffix for path in (tmp_path / "cache/images").rglob("*") if path.is_file()} == {".lock", ".used"}
 
 
 def test_the_beginning_of_something_else_is_fetched_anew(mirror, tmp_path):
     (tmp_path / "cache/images").mkdir(parents=True)
     (tmp_path / f"cache/images/.{mirror.sha256}.download").write_bytes(b"x" * 10_000)
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     assert Mirror.asked == ["bytes=10000-", ""]
 
 
@@ -214,7 +214,7 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     target = target.model_copy(update={"machine": machine})
     base = file_system.base(target)
     assert base.image
-    with saved.ready(base, file_system.payload_archive(tests={"first.sh": FIRST.encode()}), tmp_path) as running:
+    with saved.start_guest(base, file_system.payload_archive(tests={"first.sh": FIRST.encode()}), tmp_path) as running:
         talk = running.finish(900)
     assert [(case.name, case.outcome, case.reason) for case in judge(talk, 900)] == [
         (f"first.sh: {name}", "passed", "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import asking
+from tests.workers.lab import helpers
 from workers.base.run import run
 from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
@@ -235,7 +235,7 @@ def needy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(scratch: Path, *paths: Path) -> Request:
-    return asking.request("packages", SITE.target("s390x"), scratch, paths, {"a.sh": b""})
+    return helpers.request("packages", SITE.target("s390x"), scratch, paths, {"a.sh": b""})
 
 
 @pytest.mark.guest
@@ -256,6 +256,6 @@ def test_the_stand_in_speaks_for_the_guest_s_libraries(target):
 
 
 def test_a_case_of_a_skip_keeps_its_words():
-    assert lifecycle.coded("hung: it did not end") == ("it did not end", "hung")
-    assert lifecycle.coded("needs a printer: none here") == ("needs a printer: none here", "")
+    assert lifecycle.split_reason("hung: it did not end") == ("it did not end", "hung")
+    assert lifecycle.split_reason("needs a printer: none here") == ("needs a printer: none here", "")
     assert Case(name="x", outcome="skipped").code == ""

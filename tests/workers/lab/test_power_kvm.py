@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import asking
+from tests.workers.lab import helpers
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.lab.guest import file_system, kernel, nested, packaged, saved
-from workers.lab.judge import by_test, judge
+from workers.lab.judge import console_by_test, judge
 from workers.lab.machine import tap
 from workers.lab.suites import Request, power_kvm
 from workers.results import Case
@@ -76,7 +76,7 @@ def kernel_packages(folder: Path, without: str = "nothing") -> tuple[Path, ...]:
 
 
 def request(folder: Path, packages: tuple[Path, ...] = ()) -> Request:
-    return asking.request("power-kvm", POWER, folder, packages)
+    return helpers.request("power-kvm", POWER, folder, packages)
 
 
 def short(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:
@@ -145,7 +145,7 @@ ok 1 - linux.sh
 
 def test_the_console_of_a_guest_inside_belongs_to_the_test_that_runs_it():
     said = "[ 1.0] lab: begin a.sh\nnested: [ 0.5] lab: begin report.sh\nnested: words\n[ 2.0] lab: begin b.sh\n"
-    assert by_test(said) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
+    assert console_by_test(said) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
 
 
 def test_indented_output_that_nobody_announced_is_no_report():
@@ -167,7 +167,7 @@ def test_what_is_built_into_a_kernel_needs_no_module(tmp_path):
     with pytest.raises(kernel.NoModuleError, match="it has no module kvm_pr"):
         kernel.keep_modules("it", read, ["kvm-pr"], tmp_path)
     del files["/lib/modules/1/vmlinuz"]
-    with pytest.raises(CannotRun, match="it holds no kernel image"):
+    with pytest.raises(CannotRun, match="it has no kernel image"):
         kernel.keep_modules("it", read, [], tmp_path, "")
 
 
@@ -238,7 +238,7 @@ def test_a_guest_inside_that_goes_wrong_is_named():
         "hangs.sh": nested.script(HANGS, 1),
         "silent.sh": nested.script(FALLS_SILENT, 60),
     }
-    with saved.ready(file_system.base(QUICK), file_system.payload_archive(tests=tests)) as running:
+    with saved.start_guest(file_system.base(QUICK), file_system.payload_archive(tests=tests)) as running:
         talk = running.finish(LIMIT)
     found = failures(judge(talk, LIMIT))
     assert {"refuses.sh: guest", "hangs.sh: guest", "silent.sh: guest"} <= found.keys()

@@ -1,4 +1,4 @@
-"""``kitten guests``: a target whose parts the mirror lacks does not stop the others."""
+"""``kitten guests``: a target whose parts are missing on the mirror does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from workers.sandbox import apt
 
 
 def guests(result_file: Path, *targets: str) -> tuple[Result, GuestsResult]:
-    words = [word for target in targets for word in ("--target", target)]
-    done = CliRunner().invoke(cli.guests, ["--site", "demo", "--json", str(result_file), *words])
+    options = [option for target in targets for option in ("--target", target)]
+    done = CliRunner().invoke(cli.guests, ["--site", "demo", "--json", str(result_file), *options])
     return done, GuestsResult.read(result_file.read_text())
 
 
@@ -41,7 +41,7 @@ def test_each_target_that_fails_is_named_with_its_reason(debian: Debian, tmp_pat
 def test_a_mirror_without_the_packages_of_one_architecture_stops_only_that_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    parts = guest_parts(load_site("demo").target("aarch64")).folder  # fetched once, as by every test with a guest
+    parts = guest_parts(load_site("demo").target("aarch64")).folder  # from the cache, as in every test with a guest
     own = tmp_path / "cache"
     (own / "guests").mkdir(parents=True)
     (own / "guests" / parts.name).symlink_to(parts)

@@ -1,21 +1,20 @@
-"""Command lines, archives, console rules, kernels and libraries: everything about a guest that needs no guest."""
+"""Command lines, archives, console rules, kernels and test files: the parts of the lab that need no guest."""
 
 from __future__ import annotations
 
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from config.loading import load_site
-from workers.artifacts.builds import Build
-from workers.artifacts.subject import Subject, artifact
+from workers.artifacts.subject import artifact
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.formats.cpio import Archive
 from workers.formats.rpm_payload import Entry
 from workers.lab import testfiles
+from workers.lab.builds import carried_tests
 from workers.lab.guest import accelerator, saved
 from workers.lab.guest.file_system import APPLETS, Base, payload_archive
 from workers.lab.guest.kernel import PROGRAMS, GuestParts, load_order, module_dependencies, real_kernel
@@ -24,7 +23,6 @@ from workers.lab.machine import console
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import packages
-from workers.lab.testing import _tests
 from workers.results import BuildResult
 
 SITE = load_site("demo")
@@ -41,7 +39,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("accelerated", ["tcg", "kvm"])
-def test_each_target_s_command_line_is_its_entry(name, accelerated):
+def test_each_target_s_command_line_has_the_values_of_its_entry(name, accelerated):
     emulator, machine, cpu_tcg, cpu_kvm, bus, tty = EXPECTED[name]
     boot = Boot(SITE.target(name).machine, accelerated, Path("/k"), "/i", 640)
     argv = arguments(boot, 3, 4, 5)
@@ -51,7 +49,7 @@ def test_each_target_s_command_line_is_its_entry(name, accelerated):
         return argv[argv.index(option) + 1]
 
     assert value("-machine") == machine
-    assert value("-accel") == accelerated  # by name, and no fallback that would change the CPU
+    assert value("-accel") == accelerated  # exactly one, because a fallback would change the CPU
     assert value("-cpu") == (cpu_kvm if accelerated == "kvm" else cpu_tcg)
     assert value("-m") == "640M"
     assert value("-device") == bus
@@ -64,18 +62,18 @@ def test_each_target_s_command_line_is_its_entry(name, accelerated):
 
 
 @pytest.mark.parametrize("name", [n for n in TARGETS if not n.startswith("x86")])
-def test_foreign_code_is_emulated_at_once(name):
+def test_a_foreign_architecture_is_emulated_without_a_trial(name):
     assert "does not run" in accelerator.obstacle(SITE.target(name), "x86_64")
 
 
-def test_kvm_is_out_of_the_question_where_its_device_is_missing(tmp_path, monkeypatch):
+def test_kvm_is_not_tried_if_its_device_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(accelerator, "_DEVICE", tmp_path / "kvm")
-    assert "there is no" in accelerator.obstacle(SITE.target("x86_64"), "x86_64")
+    assert "this host has no" in accelerator.obstacle(SITE.target("x86_64"), "x86_64")
     (tmp_path / "kvm").touch()
     assert accelerator.obstacle(SITE.target("x86_64"), "x86_64") == ""
 
 
-def unpacked(tmp_path: Path, data: bytes) -> Path:
+def unpack(tmp_path: Path, data: bytes) -> Path:
     (tmp_path / "archive").write_bytes(data)
     root = tmp_path / "root"
     root.mkdir()
@@ -83,14 +81,14 @@ def unpacked(tmp_path: Path, data: bytes) -> Path:
     return root
 
 
-def test_cpio_reads_what_is_written(tmp_path):
+def test_cpio_unpacks_a_written_archive(tmp_path):
     archive = Archive()
     archive.merged_link("lib64")
     archive.file("/lib64/deep/er/x", b"data", 0o750)
     archive.file("usr/bin/odd size", b"12345", 0o4755)
     archive.link("/etc/link", "../usr/bin/odd size")
     archive.folder("/tmp", 0o1777)
-    root = unpacked(tmp_path, archive.finish())
+    root = unpack(tmp_path, archive.finish())
     assert (root / "usr/lib64/deep/er/x").read_bytes() == b"data"
     assert (root / "lib64").readlink() == Path("usr/lib64")
     assert (root / "etc/link").read_bytes() == b"12345"
@@ -112,21 +110,21 @@ def test_a_path_that_leaves_the_archive_is_refused():
         payload_archive([], {"../../init": b""})
 
 
-def test_a_package_s_files_lie_where_rpm_would_put_them(tmp_path):
+def test_a_package_s_files_have_the_paths_where_rpm_installs_them(tmp_path):
     (tmp_path / "content").write_bytes(b"program")
     entries = (
         Entry("/lib64", "folder", 0o755),
         Entry("/usr/bin/p", "file", 0o755, content=tmp_path / "content"),
         Entry("/lib64/libp.so.1", "link", 0o777, target="libp.so.1.2"),
     )
-    root = unpacked(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
+    root = unpack(tmp_path, payload_archive([entries], {"smoke.sh": b"exit 0\n", "data/x": b"y"}))
     assert (root / "usr/bin/p").read_bytes() == b"program"
     assert (root / "usr/lib64/libp.so.1").readlink() == Path("libp.so.1.2")
     assert not (root / "lib64").exists()
     assert (root / "kitten/tests/data/x").read_bytes() == b"y"
 
 
-def test_no_program_of_the_guest_can_stand_in_for_a_package_s():
+def test_the_guest_has_no_program_that_could_hide_a_package_s_own():
     assert not {"bzip2", "bunzip2", "xz", "unxz", "lzma", "unlzma", "zstd", "lzop", "tar"} & set(APPLETS)
     runners = {"ash", "sh", "hush", "env", "xargs", "timeout", "nice", "nohup", "setsid", "find", "chroot", "time"}
     assert not runners & set(APPLETS)
@@ -155,7 +153,7 @@ def test_no_program_of_the_guest_can_stand_in_for_a_package_s():
         ("\x1b[1;31mkitten: no virtio port named x\x1b[0m\r", "init"),
     ],
 )
-def test_the_console_s_complaint_is_known(line, rule):
+def test_an_error_message_on_the_console_matches_its_rule(line, rule):
     (hit,) = console.hits(f"all is well\n{line}\nall is well\n")
     assert hit.rule.name == rule
 
@@ -171,7 +169,7 @@ def test_the_console_s_complaint_is_known(line, rule):
         "debugging emergency_restart support",
     ],
 )
-def test_what_sounds_alike_is_no_complaint(line):
+def test_a_similar_line_is_no_error_message(line):
     assert console.hits(line) == ()
 
 
@@ -187,7 +185,7 @@ def test_a_kernel_metapackage_is_resolved():
         real_kernel({"Package": "linux-base", "Depends": "kmod"})
 
 
-def test_modules_load_after_what_they_need():
+def test_modules_load_after_their_dependencies():
     assert module_dependencies(b"junk\0license=GPL\0depends=virtio,virtio-ring\0name=x\0") == ("virtio", "virtio_ring")
     assert module_dependencies(b"\0depends=\0") == ()
     needs = {"a": ("b", "c"), "b": ("c",), "c": (), "d": ()}
@@ -207,8 +205,8 @@ def test_tests_come_from_a_folder_or_a_tar(tmp_path):
     assert testfiles.read_tests(tmp_path / "tests.tar") == found
 
 
-def test_tests_that_are_no_tests_are_one_line(tmp_path):
-    with pytest.raises(CannotRun, match="is not there"):
+def test_a_place_without_tests_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(CannotRun, match="does not exist"):
         testfiles.read_tests(tmp_path / "nothing")
     (tmp_path / "text").write_text("no tar")
     with pytest.raises(CannotRun, match="is no tar of tests"):
@@ -216,7 +214,7 @@ def test_tests_that_are_no_tests_are_one_line(tmp_path):
     with tarfile.open(tmp_path / "evil.tar", "w") as archive:
         info = tarfile.TarInfo("../../init")
         archive.addfile(info)
-    with pytest.raises(CannotRun, match="leaves the folder of tests"):
+    with pytest.raises(CannotRun, match="leads out of the folder of tests"):
         testfiles.read_tests(tmp_path / "evil.tar")
 
 
@@ -227,8 +225,8 @@ GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")
     ("talk", "reason"),
     [
         (Talk(ending="timeout"), "did not finish within 7 s"),
-        (Talk(ending="closed"), "ended before its report did"),
-        (Talk(ending="too-much"), "said more than a test may"),
+        (Talk(ending="closed"), "ended before its report was complete"),
+        (Talk(ending="too-much"), "printed more than a test may print"),
         (Talk(ending="stopped"), "QEMU stopped the guest"),
         (Talk(bytearray(b"Kernel panic - not syncing: x\n"), GREEN, "end"), "the guest's kernel panicked"),
         (
@@ -238,16 +236,16 @@ GREEN = bytearray(b"TAP version 14\n1..1\nok 1 - a.sh\n# END\n")
         (Talk(bytearray(), bytearray(b"TAP version 14\n1..0\n# END\n"), "end"), "every test was skipped"),
     ],
 )
-def test_a_guest_that_went_wrong_fails_however_green_its_tests(talk, reason):
+def test_a_guest_with_an_error_fails_even_if_its_tests_passed(talk, reason):
     assert any(case.outcome == "failed" and reason in case.reason for case in judge(talk, 7))
 
 
-def test_a_guest_that_went_right_passes():
+def test_a_guest_without_an_error_passes():
     (case,) = judge(Talk(bytearray(b"reboot: Power down\n"), GREEN, "end"), 7)
     assert case.outcome == "passed"
 
 
-def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(tmp_path):
+def test_the_tests_of_a_build_are_read_and_their_checksum_is_verified(tmp_path):
     tests = tmp_path / "source"
     tests.mkdir()
     (tests / "smoke.sh").write_text("exit 0\n")
@@ -255,25 +253,22 @@ def test_the_tests_of_a_build_come_with_it_and_are_held_against_their_checksum(t
     folder.mkdir()
     with tarfile.open(folder / "tests.tar", "w") as archive:
         archive.add(tests / "smoke.sh", "smoke.sh")
-    named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
-    build = Build(
-        str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None
-    )
-    about = Subject("p", (), (), build)
-    assert packages.scripts(_tests(about, None, tmp_path)) == ("smoke.sh",)
+    url = str(folder)
+    tar = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
+    build = BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=tar)
+    assert packages.scripts(carried_tests(build, tmp_path, url=url)) == ("smoke.sh",)
     with (folder / "tests.tar").open("ab") as file:
         file.write(b"x")
     with pytest.raises(CannotRun, match=r"is not what build\.json says"):
-        _tests(about, None, tmp_path)
+        carried_tests(build, tmp_path, url=url)
     (folder / "tests.tar").unlink()
     with pytest.raises(CannotRun, match=r"are missing: /elsewhere/tests\.tar"):
-        _tests(about, None, tmp_path)
-    bare = replace(build, result=build.result.model_copy(update={"tests": None}))
-    assert _tests(replace(about, build=bare), None, tmp_path) == {}
+        carried_tests(build, tmp_path, url=url)
+    assert carried_tests(build.model_copy(update={"tests": None}), tmp_path, url=url) == {}
 
 
 @pytest.mark.parametrize("payload", [0, 1, 40 << 20, 300 << 20])
-def test_a_guest_has_room_for_its_payload_in_steps_that_every_machine_takes(payload: int) -> None:
+def test_the_memory_of_a_guest_has_room_for_its_payload_and_suits_every_machine(payload: int) -> None:
     kvm = accelerator.Accelerator("kvm", "")
     for target in load_site("demo").targets:
         memory = saved.memory_for(Base(target, GuestParts(Path()), Path(), kvm), payload)

@@ -1,4 +1,4 @@
-"""From what suites report to what is kept: reruns, names of logs and pictures, and JUnit read back by its own parser."""
+"""From the reports of suites to stored results: reruns, names of logs and pictures, and JUnit for its own parser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from config.loading import load_site
 from workers.base.errors import CannotRun
 from workers.lab import cli, junit, suites
 from workers.lab.suites import Report, Request
-from workers.lab.testing import compared, run_suites
+from workers.lab.testing import merge_rerun, run_suites
 from workers.results import Artifact, BuildResult, Case, SuiteResult, TestResult
 
 SITE = load_site("demo")
@@ -24,11 +24,11 @@ SUITE = next(suite for suite in SITE.suites if not suite.needs_package and suite
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 
 FOUND: list[dict[str, str]] = []
-"""What `run` finds, attempt by attempt: name of a case → its outcome."""
+"""The cases of each attempt of `run`: name of a case → its outcome."""
 
 
 def run(request: Request) -> Report:
-    """A suite: each attempt answers as it is told to, and leaves a console and a picture of the same names."""
+    """Run a suite whose attempts have the outcomes of ``FOUND``. Each attempt leaves a console log and a picture."""
     found = FOUND.pop(0)
     (request.logs / "guest-console.log").write_text(f"attempt with {len(FOUND)} to come\n")
     (request.logs / "screen.png").write_bytes(PNG)
@@ -51,7 +51,7 @@ def outcome_of(state: Path) -> TestResult:
     return run_suites(SITE, TARGET, [SUITE], state, ())
 
 
-def test_what_fails_and_then_passes_is_flaky_and_both_attempts_are_kept(tmp_path, attempts):
+def test_a_case_that_fails_and_then_passes_is_flaky_and_the_logs_of_both_attempts_are_kept(tmp_path, attempts):
     attempts += [{"a": "failed", "b": "passed"}, {"a": "passed", "b": "passed"}]
     result = outcome_of(tmp_path)
     (suite,) = result.suites
@@ -63,7 +63,7 @@ def test_what_fails_and_then_passes_is_flaky_and_both_attempts_are_kept(tmp_path
     assert texts[f"{SUITE.name}-rerun-1-guest-console.log"] == "attempt with 0 to come\n"
 
 
-def test_what_fails_again_has_failed_and_its_picture_is_its_own(tmp_path, attempts):
+def test_a_case_that_fails_again_has_failed_and_has_the_picture_of_its_attempt(tmp_path, attempts):
     attempts += [{"a": "failed", "b": "passed"}, {"a": "failed", "b": "failed"}]
     result = outcome_of(tmp_path)
     (suite,) = result.suites
@@ -75,41 +75,41 @@ def test_what_fails_again_has_failed_and_its_picture_is_its_own(tmp_path, attemp
     assert {name for case in suite.cases for name in case.pictures} <= {log.name for log in suite.logs}
 
 
-def test_what_passes_is_not_asked_again(tmp_path, attempts):
+def test_a_suite_that_passes_runs_once(tmp_path, attempts):
     attempts += [{"a": "passed"}]
     assert outcome_of(tmp_path).outcome == "passed"
     assert attempts == []
 
 
 @pytest.mark.parametrize("found", [{}, {"a": "skipped"}])
-def test_a_suite_that_tested_nothing_did_not_hold(tmp_path, attempts, found):
+def test_a_suite_that_tested_nothing_has_failed(tmp_path, attempts, found):
     attempts += [found]
     result = outcome_of(tmp_path)
     assert result.outcome == "failed"
     assert result.cause == f"{SUITE.name}: nothing was tested"
 
 
-def test_a_guest_s_end_that_is_not_there_again_is_flaky_and_a_skip_does_not_make_up_for_a_failure():
+def test_a_failure_that_the_second_run_does_not_have_is_flaky_and_a_failed_case_that_is_then_skipped_has_failed():
     first = [Case(name="guest", outcome="failed"), Case(name="a", outcome="failed")]
-    again = compared(first, [Case(name="a", outcome="skipped"), Case(name="new", outcome="failed")])
+    again = merge_rerun(first, [Case(name="a", outcome="skipped"), Case(name="new", outcome="failed")])
     assert [(case.name, case.outcome) for case in again] == [("guest", "flaky"), ("a", "failed"), ("new", "failed")]
 
 
-def test_the_report_of_the_command_holds_its_pictures(tmp_path, attempts):
+def test_the_report_of_the_command_embeds_its_pictures(tmp_path, attempts):
     attempts += [{"a": "passed", "b": "skipped"}]
     page, document = tmp_path / "report.html", tmp_path / "test.json"
-    words = ["--target", "aarch64", "--suite", SUITE.name, "--state", str(tmp_path), "--html", str(page)]
-    done = CliRunner().invoke(cli.test, [*words, "--json", str(document)])
+    options = ["--target", "aarch64", "--suite", SUITE.name, "--state", str(tmp_path), "--html", str(page)]
+    done = CliRunner().invoke(cli.test, [*options, "--json", str(document)])
     assert done.exit_code == 0, done.output
     assert page.read_text().count("<img src='data:image/png;base64,iVBORw0KGgo") == 2
     kept = Path(json.loads(document.read_text())["reports"][0]["url"])
-    (made,) = JUnitXml.fromstring(kept.read_bytes())
-    attached = {line for case in made for line in case.system_out.splitlines()}
+    (suite,) = JUnitXml.fromstring(kept.read_bytes())
+    attached = {line for case in suite for line in case.system_out.splitlines()}
     assert attached == {f"[[ATTACHMENT|{SUITE.name}/screen.png]]"}
     assert (kept.parent / SUITE.name / "screen.png").read_bytes() == PNG
 
 
-def test_by_hand_a_build_runs_what_the_service_would_run(tmp_path):
+def test_the_command_runs_the_suites_that_the_service_runs_for_a_build(tmp_path):
     bzip2 = SITE.package("bzip2").model_copy(update={"suites": (SUITE.name,)})
     site = SITE.model_copy(update={"packages": (bzip2,)})
     for name, expected in (("bzip2", (*TARGET.suites, SUITE.name)), ("unknown", TARGET.suites)):
@@ -121,7 +121,7 @@ def test_by_hand_a_build_runs_what_the_service_would_run(tmp_path):
     assert cli._usual_suites(site, TARGET, None, tmp_path) == TARGET.suites
 
 
-def test_no_suite_is_no_pass(tmp_path, monkeypatch):
+def test_a_run_without_a_suite_does_not_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "_usual_suites", lambda *_: ())
     done = CliRunner().invoke(cli.test, ["--target", "aarch64", "--state", str(tmp_path)])
     assert isinstance(done.exception, CannotRun)
@@ -152,29 +152,29 @@ CASES = (
 )
 
 
-def test_junit_is_read_back_as_it_was_meant():
-    read = JUnitXml.fromstring(junit.document(whole(*CASES), "/state/builds/1"))
+def test_a_junit_parser_reads_the_outcomes_times_and_pictures():
+    read = JUnitXml.fromstring(junit.to_xml(whole(*CASES), "/state/builds/1"))
     assert (read.tests, read.failures, read.errors, read.time) == (8, 2, 0, 15.0)
-    made = next(iter(read))
-    assert (made.name, made.tests, made.failures, made.errors, made.skipped, made.time) == (
+    suite = next(iter(read))
+    assert (suite.name, suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (
         "x86_64.spice", 4, 1, 0, 2, 7.5
     )  # fmt: skip
-    assert {one.name: one.value for one in made.properties()} == {"cpu": "c", "accelerator": "tcg", "kernel": "k"}
-    passed, failed, skipped, flaky = made
+    assert {one.name: one.value for one in suite.properties()} == {"cpu": "c", "accelerator": "tcg", "kernel": "k"}
+    passed, failed, skipped, flaky = suite
     assert (passed.is_passed, passed.time, passed.system_out) == (True, 1.25, "[[ATTACHMENT|spice-a.png]]")
     assert (failed.result[0].message, failed.result[0].text) == ("no", "it printed <this> ]]>\nOops")
     assert (skipped.result[0].type, skipped.result[0].message) == ("no-device", "none here")
-    assert {case.classname for case in made} == {"x86_64.spice"}
+    assert {case.classname for case in suite} == {"x86_64.spice"}
     assert flaky.is_flaky
     assert flaky.flaky_failures()[0].stack_trace == "the first time"
 
 
-def test_a_flaky_case_is_no_pass_to_a_reader_that_does_not_know_the_word():
+def test_a_reader_that_does_not_know_flaky_cases_does_not_show_them_as_passed():
     import junitparser
 
-    made = next(iter(junitparser.JUnitXml.fromstring(junit.document(whole(*CASES), "/x"))))
-    assert [case.name for case in made if case.is_passed] == ["p"]
-    assert [case.name for case in made if case.is_failure or case.is_error] == ["f"]
+    suite = next(iter(junitparser.JUnitXml.fromstring(junit.to_xml(whole(*CASES), "/x"))))
+    assert [case.name for case in suite if case.is_passed] == ["p"]
+    assert [case.name for case in suite if case.is_failure or case.is_error] == ["f"]
 
 
 @given(st.text(), st.text())
@@ -185,5 +185,5 @@ def test_any_text_makes_a_document_that_can_be_read(name, text):
         )
         for outcome in ("passed", "failed", "flaky", "skipped")
     ]
-    made = next(iter(JUnitXml.fromstring(junit.document(whole(*cases, name=name), name))))
-    assert made.tests == 4
+    suite = next(iter(JUnitXml.fromstring(junit.to_xml(whole(*cases, name=name), name))))
+    assert suite.tests == 4

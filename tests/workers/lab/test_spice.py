@@ -23,7 +23,7 @@ from PIL import Image
 from config.loading import load_site
 from workers.base.errors import CannotRun
 from workers.formats.rpm_payload import Entry
-from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
+from workers.lab.pictures import NoPictureError, Picture, count_different_pixels, read_ppm
 from workers.lab.spice import certificates, inside, pattern, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface, ticket
 from workers.lab.spice.wire import LinkError, ProtocolError
@@ -371,9 +371,9 @@ def test_pictures_are_compared_pixel_by_pixel():
     other = one.copy()
     other[3, 4, 1] ^= 0x40
     other[5, 6] ^= 1
-    assert different(Picture(one), Picture(other)) == 2
-    assert different(Picture(one), Picture(other), tolerance=1) == 1
-    assert different(Picture(one), Picture(one[:-1])) == 600_000
+    assert count_different_pixels(Picture(one), Picture(other)) == 2
+    assert count_different_pixels(Picture(one), Picture(other), tolerance=1) == 1
+    assert count_different_pixels(Picture(one), Picture(one[:-1])) == 600_000
 
 
 @pytest.mark.parametrize(("width", "height"), [(1000, 600), (1024, 768), (1280, 800), (720, 400), (1366, 768)])

@@ -1,4 +1,4 @@
-"""``kitten lab-status`` tells what is there, also while it changes."""
+"""``kitten lab-status`` shows guests, targets, saved guests and last runs, also while they change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.lab import status
 from workers.lab.machine import leases
 
 
-def test_guests_targets_and_what_is_kept_are_told(
+def test_guests_targets_saved_guests_and_last_runs_are_shown(
     tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
@@ -24,11 +24,11 @@ def test_guests_targets_and_what_is_kept_are_told(
     run = tmp_path / "state" / "lab" / "20260101-000000-s390x-1"
     run.mkdir(parents=True)
     (run / "test.json").write_text('{"summary": "s390x: cpu-level 16 passed"}')
-    with leases.held(512, 1, "qemu-system-s390x max: guest"):
+    with leases.hold(512, 1, "qemu-system-s390x max: guest"):
         status.show(load_site("demo"), tmp_path / "state")
-    said = capsys.readouterr().out
-    assert "guests may have 4096 MiB" in said
-    assert "qemu-system-s390x max: guest" in said
-    assert "cortex-a57" in said
-    assert "s390x: cpu-level 16 passed" in said
-    assert said.count(" ago") == 1
+    output = capsys.readouterr().out
+    assert "guests may use 4096 MiB" in output
+    assert "qemu-system-s390x max: guest" in output
+    assert "cortex-a57" in output
+    assert "s390x: cpu-level 16 passed" in output
+    assert output.count(" ago") == 1

@@ -1,4 +1,4 @@
-"""TAP, read strictly: nothing that is missing may look like a pass."""
+"""The strict TAP parser: a report with a missing part never passes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WHOLE = """TAP version 14
     1..3
     ok 1 - first
     not ok 2 - second
-    # it said this
-    # and that
+    # the first line
+    # and the second
     ok 3 - third # SKIP no such device
 ok 1 - a.sh
 # Subtest: b.sh
@@ -40,7 +40,7 @@ def test_a_whole_report_is_read():
         ("a.sh: first", "passed"), ("a.sh: second", "failed"), ("a.sh: third", "skipped"), ("b.sh", "passed")
     ]  # fmt: skip
     cases = {case.name: case for case in tap.parse(WHOLE)}
-    assert cases["a.sh: second"].detail == "it said this\nand that"
+    assert cases["a.sh: second"].detail == "the first line\nand the second"
     assert cases["a.sh: third"].reason == "no such device"
 
 
@@ -49,11 +49,11 @@ def test_a_whole_report_is_read():
     [
         (("# END\n", ""), "protocol: the report has no end"),
         (("1..2\n", ""), "protocol: no plan"),
-        (("1..2\n", "1..3\n"), "protocol: 2 results where the plan says 3"),
+        (("1..2\n", "1..3\n"), "protocol: 2 results, but the plan has 3"),
         (("1..2\n", "1..2\n1..2\n"), "protocol: a second plan"),
         (("    1..3\n", ""), "a.sh: protocol: no plan"),
-        (("    1..3\n", "    1..4\n"), "a.sh: protocol: 3 results where the plan says 4"),
-        (("    ok 3", "    ok 2"), "a.sh: protocol: test 2 where 3 was due"),
+        (("    1..3\n", "    1..4\n"), "a.sh: protocol: 3 results, but the plan has 4"),
+        (("    ok 3", "    ok 2"), "a.sh: protocol: test number 2, expected 3"),
         (("    some words\n", "    Bail out! no disk\n"), "b.sh: protocol: Bail out! no disk"),
         (("ok 2 - b.sh\n", "not ok 2 - b.sh\n# exit status 132\n"),
          "b.sh: killed by SIGILL: an instruction that this CPU does not have"),
@@ -62,24 +62,24 @@ def test_a_whole_report_is_read():
         (("ok 2 - b.sh\n# END\n", ""), "b.sh: it did not finish"),
     ],
 )  # fmt: skip
-def test_each_fault_is_a_failure_of_its_own(change, failure):
+def test_each_error_of_a_report_is_a_separate_failure(change, failure):
     assert WHOLE.count(change[0]) >= 1
     assert failure in failures(WHOLE.replace(*change, 1))
 
 
-def test_a_failing_script_shows_its_last_words():
+def test_a_failing_script_shows_its_last_output():
     case = tap.parse(WHOLE.replace("ok 2 - b.sh", "not ok 2 - b.sh"))[-1]
     assert (case.name, case.outcome, case.detail) == ("b.sh", "failed", "some words")
 
 
-def test_a_known_fault_is_a_skip_and_an_unplanned_todo_pass_is_a_pass():
+def test_a_failed_todo_is_skipped_and_a_passed_todo_has_passed():
     text = "1..2\nnot ok 1 - x # TODO upstream bug\nok 2 - y # todo soon\n# END\n"
     assert [(c.outcome, c.code, c.reason) for c in tap.parse(text)] == [
         ("skipped", "todo", "upstream bug"), ("passed", "", "soon")
     ]  # fmt: skip
 
 
-def test_a_plan_of_none_is_a_skip_only_with_a_reason_for_it():
+def test_a_plan_without_tests_is_skipped_with_its_reason():
     assert [(c.name, c.outcome, c.code, c.reason) for c in tap.parse("1..0 # SKIP no hardware\n# END\n")] == [
         ("all", "skipped", "tap", "no hardware")
     ]
@@ -95,7 +95,7 @@ TAP version 14
     # at 4.00
     not ok 2 - second
     # at 4.50
-    # it said this
+    # the first line
     ok 3 - third
       ---
       duration_ms: 125.5
@@ -119,21 +119,21 @@ ok 3 - c.sh
 """
 
 
-def test_each_case_took_as_long_as_the_guest_s_clock_says_or_it_says_itself():
+def test_the_duration_of_a_case_comes_from_the_guest_s_clock_or_from_its_yaml_block():
     cases = {case.name: case for case in tap.parse(TIMED)}
     seconds = {name: case.seconds for name, case in cases.items()}
     assert seconds["a.sh: first"] == 0.2
     assert seconds["a.sh: second"] == 0.5
     assert seconds["a.sh: third"] == 0.126
     assert seconds["a.sh: fourth"] == 0.25
-    assert seconds["a.sh"] == pytest.approx(2.7 - 0.2 - 0.5 - 0.126 - 0.25, abs=0.001)  # what none of them took
+    assert seconds["a.sh"] == pytest.approx(2.7 - 0.2 - 0.5 - 0.126 - 0.25, abs=0.001)  # the rest of the script's time
     assert seconds["c.sh"] == 0.25
     assert sum(seconds.values()) == pytest.approx(9.00 - 3.80, abs=0.001)
 
 
-def test_the_guest_s_clock_is_no_detail_and_no_fault():
+def test_the_times_of_the_guest_s_clock_are_no_detail_and_no_error():
     cases = {case.name: case for case in tap.parse(TIMED)}
-    assert cases["a.sh: second"].detail == "it said this"
+    assert cases["a.sh: second"].detail == "the first line"
     assert cases["b.sh"].detail == "ok no plan of mine"
     assert cases["b.sh"].reason == "exit status 9"
     assert [name for name, case in cases.items() if case.outcome == "failed"] == [
@@ -141,26 +141,26 @@ def test_the_guest_s_clock_is_no_detail_and_no_fault():
     ]  # fmt: skip
 
 
-def test_a_yaml_block_is_detail():
+def test_a_yaml_block_is_part_of_the_detail():
     block = "    not ok 2 - second\n      ---\n      message: too big\n      duration_ms: 5\n      got: 7\n      ...\n"
     case = next(c for c in tap.parse(WHOLE.replace("    not ok 2 - second\n", block)) if c.name == "a.sh: second")
-    assert (case.detail, case.seconds) == ("message: too big\ngot: 7\nit said this\nand that", 0.005)
+    assert (case.detail, case.seconds) == ("message: too big\ngot: 7\nthe first line\nand the second", 0.005)
 
 
-def test_a_yaml_block_without_an_end_swallows_the_rest_and_fails():
-    assert "a.sh: protocol: 2 results where the plan says 3" in failures(
-        WHOLE.replace("    # it said this", "      ---")
+def test_a_yaml_block_without_an_end_fails():
+    assert "a.sh: protocol: 2 results, but the plan has 3" in failures(
+        WHOLE.replace("    # the first line", "      ---")
     )
 
 
 @pytest.mark.parametrize("line", ["# at 1e400", "# at -5", "# at " + "9" * 400, "# from 9 to 1", "# at 0"])
-def test_a_test_that_speaks_like_the_clock_gets_no_time_that_is_none(line):
+def test_a_test_that_prints_times_like_the_clock_gets_no_impossible_duration(line):
     text = TIMED.replace("    words\n    ok 1 - first\n", f"    ok 1 - first\n    {line}\n")
     assert all(0 <= case.seconds < 100 for case in tap.parse(text))
 
 
 @pytest.mark.parametrize("text", ["", "# END\n", "TAP version 14\n", "ok 1 - a\n", "\n# END\n", "hello"])
-def test_silence_fails(text):
+def test_a_report_without_content_fails(text):
     assert failures(text)
 
 
@@ -170,7 +170,7 @@ def test_an_exit_status_that_is_no_signal_is_a_number(status):
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_read_and_none_of_it_passes_without_an_end(text):
+def test_any_text_without_an_end_marker_is_read_and_fails(text):
     assert failures(text + "\nx")
 
 

@@ -1,1 +1,1 @@
-"""What runs inside a guest: kernel, file system, programs, saved states."""
+"""Guests and their content: kernel, file system, programs, saved states."""

@@ -1,7 +1,6 @@
-"""Programs of Debian's packages for guests of any architecture, with every library they load: rpm, perf, sshd, QEMU.
+"""Programs of Debian's packages for guests of any architecture, with all their libraries: rpm, perf, sshd, QEMU.
 
-Nothing is installed: the files are taken out of the packages, and those who ask lay them out where no package under test meets
-them.
+No package is installed. The callers extract the files to folders of the guest that no package under test uses.
 """
 
 from __future__ import annotations
@@ -26,12 +25,14 @@ def files_and_libraries(
     wanted: Callable[[PurePosixPath], bool],
     dependencies: re.Pattern[str] | None = None,
 ) -> tuple[Mapping[PurePosixPath, bytes], Mapping[str, bytes]]:
-    """The wanted files of packages and of all they depend on, by path; and all their libraries, by soname.
+    """Return files and libraries of packages and their dependencies.
 
-    :param dependencies: of what they depend on, only the packages with such a name are worth fetching.
+    :param wanted: whether to return the file of this path.
+    :param dependencies: fetch only the dependencies whose names match; None: all.
+    :returns: path → content of the wanted files; soname → content of all libraries.
     :raises CannotRun: no apt, no network.
     """
-    print(f"{', '.join(packages)}, and what they need, for guests of {target.name}, from {SUITE}", flush=True)  # noqa: T201
+    print(f"fetching {', '.join(packages)} of {SUITE} for guests of {target.name}", flush=True)  # noqa: T201
     files: dict[PurePosixPath, bytes] = {}
     libraries: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory(prefix="kitten-debs-") as folder:
@@ -54,39 +55,41 @@ def files_and_libraries(
     return files, libraries
 
 
-def needed(programs: Iterable[bytes], libraries: Mapping[str, bytes], present: Collection[str] = ()) -> tuple[str, ...]:
-    """The sonames that programs need, and what these need, the program interpreter among them.
+def needed_sonames(
+    programs: Iterable[bytes], libraries: Mapping[str, bytes], present: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the sonames of all libraries that programs need, directly or not, including the program interpreter.
 
-    :param libraries: by soname.
-    :param present: sonames that are there anyway; what they need is as well.
-    :raises CannotRun: when one is not among the libraries.
+    :param libraries: soname → content.
+    :param present: sonames that the guest already has, with their dependencies.
+    :raises CannotRun: if one is not among the libraries.
     """
-    found: set[str] = set()
-    waiting = list(programs)
-    while waiting:
-        for soname in _dynamic(waiting.pop(), _NEEDED):
-            if soname in found or soname in present:
+    sonames: set[str] = set()
+    unread = list(programs)
+    while unread:
+        for soname in _dynamic(unread.pop(), _NEEDED):
+            if soname in sonames or soname in present:
                 continue
             if soname not in libraries:
                 raise CannotRun(
-                    f"no package brings {soname}, which a program for guests needs",
-                    f"see what Debian's packages of {SUITE} depend on, and adapt workers/lab/guest/debian.py",
+                    f"no package has the library {soname}, which a program for guests needs",
+                    f"look for its package in Debian {SUITE}, and adapt workers/lab/guest/debian.py",
                 )
-            found.add(soname)
-            waiting.append(libraries[soname])
-    return tuple(sorted(found))
+            sonames.add(soname)
+            unread.append(libraries[soname])
+    return tuple(sorted(sonames))
 
 
-def missing(what: str, module: str) -> CannotRun:
-    """The complaint about a file that Debian has moved.
+def missing_file(what: str, module: str) -> CannotRun:
+    """Return the error for a file that Debian's packages no longer have at the expected path.
 
-    :param module: which of the lab's names it.
+    :param module: the module of workers/lab/guest that has the path.
     """
-    return CannotRun(f"Debian's packages no longer hold {what} where it was", f"adapt workers/lab/{module}.py")
+    return CannotRun(f"Debian's packages do not have {what} at its path", f"adapt workers/lab/guest/{module}.py")
 
 
 def loader(folder: Path) -> str:
-    """Name of the program interpreter among libraries."""
+    """Return the name of the program interpreter in a folder of libraries."""
     return next(path.name for path in folder.iterdir() if path.name.startswith("ld"))
 
 

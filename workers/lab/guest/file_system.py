@@ -1,8 +1,9 @@
-"""The guest's file system: a base per target, made once, and the payload of one test.
+"""The guest's file system: a base for each target, made once, and the payload of one test.
 
-The layout is Enterprise Linux's (/lib64 → usr/lib64 and so on), the C library Debian's of the same architecture. Debian's
-program interpreter looks below /usr/lib/TRIPLET by itself; that being a link to /usr/lib64, programs find the libraries
-of the packages and of Debian alike without a cache file or an environment variable that a test could lose.
+The layout is that of Enterprise Linux (/lib64 → usr/lib64 and so on). The C library is Debian's, of the same
+architecture. Debian's program interpreter searches /usr/lib/TRIPLET, which is a link to /usr/lib64 here. So programs
+find the libraries of the packages and of Debian, without a cache file or an environment variable, which a test could
+lose.
 """
 
 from __future__ import annotations
@@ -31,33 +32,37 @@ stat strings stty sync sysctl tac tail tee test touch tr true truncate tty umoun
 uptime usleep uudecode uuencode wc which whoami xxd yes zcat
 """
 APPLETS = tuple(_APPLETS.split())
-"""What tests may count on. No applet that runs other programs (see ``kernel.PROGRAMS``), and no compressor but gzip."""
+"""Programs for tests. No applet that runs other programs (see ``kernel.PROGRAMS``), and no compressor except gzip."""
 
 _FOLDERS = (
     *("proc", "sys", "dev", "run", "tmp", "root", "etc", "var/tmp", "mnt"),
     *("kitten/tests", "kitten/modules", "kitten/bin"),
 )
 _INIT = Path(__file__).with_name("init.sh")
-_CORE = b'#!/usr/bin/busybox sh\necho "<3>lab: core dump: $1 by signal $2" >/dev/kmsg\nexec /usr/bin/busybox cat >/dev/null\n'
+_CORE = b"""\
+#!/usr/bin/busybox sh
+echo "<3>lab: core dump: $1 by signal $2" >/dev/kmsg
+exec /usr/bin/busybox cat >/dev/null
+"""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What every guest of a target starts from, and how it runs on this host."""
+    """The parts that every guest of a target starts with, and its accelerator on this host."""
 
     target: Target
     parts: GuestParts
     archive: Path
     accelerator: accelerator.Accelerator
     image: Path | None = None
-    """The cloud image that is booted in place of kernel and archive."""
+    """The cloud image that boots instead of kernel and archive."""
 
 
 def base(target: Target, parts: GuestParts | None = None) -> Base:
-    """The base of a target's guests; fetched, made and tried on first use.
+    """Return the base of a target's guests. Fetch and make it, and try KVM, on first use.
 
-    :param parts: those of a kernel under test (``packaged``); it is booted in place of an image.
-    :raises CannotRun: no apt, no network, no tools, an image that is not what its checksum says.
+    :param parts: the parts with a kernel under test (``packaged``), which boots instead of a cloud image.
+    :raises CannotRun: no apt, no network, no tools, an image with a wrong checksum.
     """
     given = parts is not None
     parts = parts or guest_parts(target)
@@ -65,13 +70,13 @@ def base(target: Target, parts: GuestParts | None = None) -> Base:
     chosen = accelerator.choose(target, parts, archive)
     if given or target.machine.image is None:
         return Base(target, parts, archive, chosen)
-    image = cloud_images.fetched(target.machine.image)
+    image = cloud_images.fetch(target.machine.image)
     return Base(target, dataclasses.replace(parts, image=image.name), archive, chosen, image)
 
 
 def base_archive(target: Target, parts: GuestParts) -> Path:
-    """The archive every guest of the target starts with, from the cache."""
-    # Whatever decides about the content is in the name: the start script, this file, our programs, and the parts.
+    """Return the archive that every guest of the target starts with, from the cache."""
+    # The name depends on all inputs: the start script, this file, the lab's programs, and the parts.
     init = init_script()
     renew = programs.assemble(target, "renew")
     inputs = [init, Path(__file__).read_bytes(), renew, parts.folder.name.encode()]
@@ -84,19 +89,19 @@ def base_archive(target: Target, parts: GuestParts) -> Path:
 
 
 def init_script() -> bytes:
-    """init.sh with the name of the port it reports on."""
+    """Return init.sh with the name of its TAP port."""
     return _INIT.read_text().replace("TAP_PORT", TAP_PORT).encode()
 
 
 def for_image(base: Base) -> bytes:
-    """The archive with what a cloud image lacks: init.sh, the programs it uses, and the folders it expects."""
+    """Return the archive of the files that a cloud image lacks: init.sh, its programs, and its folders."""
     archive = Archive()
     busybox = next(program for program in base.parts.programs if program.name == "busybox")
     archive.file("/kitten/bin/busybox", busybox.read_bytes(), 0o755)
     archive.file("/kitten/bin/renew", programs.assemble(base.target, "renew"), 0o755)
     archive.file("/kitten/core", _CORE.replace(b"/usr/bin/busybox", b"/kitten/bin/busybox"), 0o755)
     archive.file("/kitten/init.sh", init_script(), 0o755)
-    archive.file("/kitten/modules/order", b"")  # the image has its own, and udev to load them
+    archive.file("/kitten/modules/order", b"")  # the image has its own modules, and udev loads them
     archive.folder("/kitten/tests")
     return archive.finish()
 
@@ -137,13 +142,13 @@ def payload_archive(
     files: Mapping[str, bytes | Path] | None = None,
     modules: Sequence[Path] = (),
 ) -> bytes:
-    """The archive of one test.
+    """Return the archive of one test.
 
-    :param packages: their files, laid out where RPM would put them.
-    :param tests: the tests' files by name relative to /kitten/tests; each ``*.sh`` at the top is run, in order.
-    :param files: further files by absolute path; executable.
+    :param packages: the files of packages, for the paths where rpm installs them.
+    :param tests: name relative to /kitten/tests → content; the guest runs each ``*.sh`` at the top level, by name.
+    :param files: absolute path → content of further files; executable.
     :param modules: kernel modules for /kitten/modules; a test loads them.
-    :raises ValueError: when a name leaves its folder.
+    :raises ValueError: if a name leads out of its folder.
     """
     archive = Archive()
     for entries in packages:

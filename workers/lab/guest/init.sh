@@ -1,8 +1,9 @@
 #!/usr/bin/busybox sh
 # shellcheck shell=dash
-# First and only process of a test guest; in a guest of a cloud image, a service (seed.py). It says that it is ready and waits to be told who it is; then it unpacks what it
-# was given, runs the scripts below /kitten/tests and reports them as TAP on the virtio port. Between "ready" and "go" its
-# state may be saved, and brought back any number of times: nothing before "go" may be a secret or unique.
+# The init process of a test guest; in a guest of a cloud image, a service (seed.py). It reports "ready" on the virtio
+# port and waits for "go" with a name. Then it unpacks the payload, runs the scripts in /kitten/tests and reports them
+# as TAP. Between "ready" and "go" the state may be saved, and restored any number of times. So nothing before "go" may
+# be secret or unique.
 export PATH=/usr/bin:/usr/sbin HOME=/root TMPDIR=/tmp
 
 if [ $$ -eq 1 ]; then
@@ -10,7 +11,7 @@ if [ $$ -eq 1 ]; then
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev
     mount -t tmpfs tmpfs /tmp
-    mount -t tmpfs -o size=16m tmpfs /run # its own: the state of a test is kept there, even when it fills everything else
+    mount -t tmpfs -o size=16m tmpfs /run # a separate one, so that the status of a test has room if / is full
     ln -s /proc/self/fd /dev/fd 2>/dev/null
 fi
 
@@ -23,7 +24,7 @@ while read -r module; do
     insmod "/kitten/modules/$module.ko" || echo "kitten: kernel module $module does not load" >/dev/console
 done </kitten/modules/order
 
-# No udev here: the port is found by the name QEMU gave it. It may take a moment to appear.
+# Without udev the port is found by the name that QEMU gave it. It may take a moment to appear.
 port=
 tries=0
 while [ -z "$port" ] && [ "$tries" -lt 100 ]; do
@@ -36,7 +37,7 @@ done
 [ -n "$port" ] || broken "no virtio port named TAP_PORT"
 exec 3<>"$port"
 
-# From here on the console tells of every program that dies of a signal.
+# From here on the console shows every program that dies of a signal.
 for switch in /proc/sys/debug/exception-trace /proc/sys/kernel/userprocess_debug; do
     [ -e "$switch" ] && echo 1 >"$switch"
 done
@@ -49,21 +50,21 @@ drive=
 for candidate in /sys/block/*; do
     [ "$(cat "$candidate/serial" 2>/dev/null)" = payload ] && drive=/dev/${candidate##*/}
 done
-# What the kernel has read of it, looking for partitions, would be another test's when the state is brought back.
+# The kernel has read blocks of it to find partitions. In a restored guest these blocks would be from another test.
 [ -z "$drive" ] || blockdev --flushbufs "$drive"
 kernel="$(uname -r) on $(uname -m)"
 
-# Whatever comes after this line is done anew for each test: the fewer programs, the sooner it begins.
+# Each test repeats everything after this line. The fewer programs start, the sooner the test begins.
 read -r up _ </proc/uptime
 report "# READY $up"
-# The words of the host: go SEED SECONDS-SINCE-1970 NAME
+# The host sends: go SEED SECONDS-SINCE-1970 NAME
 while :; do
     read -r word seed now name <&3 || { sleep 0.02; continue; }
     [ "$word" = go ] && break
 done
 report "# GO"
-# A restored guest has the clock and the random state of every other (renew-*.s).
-/kitten/bin/renew <<EOF || broken "the guest's clock or random numbers could not be set anew"
+# Without this all restored guests would have the same clock and the same random numbers (renew-*.s).
+/kitten/bin/renew <<EOF || broken "the guest's clock or random numbers could not be set"
 $seed $now
 EOF
 echo "$name" >/proc/sys/kernel/hostname

@@ -1,4 +1,4 @@
-"""``kitten boot``: a guest to look around in, its console on this terminal."""
+"""``kitten boot``: a shell in a guest, with the guest's console on this terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.formats.rpm_payload import Entry
 from workers.lab.guest import file_system, saved
 from workers.lab.machine.launch import Guest
 
-END_KEY = b"\x1d"  # Ctrl-], as telnet and virsh console have it
+_END_KEY = b"\x1d"  # Ctrl-], as in telnet and virsh console
 _SHELL = b"""console=/dev/CONSOLE
 stty sane cols COLUMNS rows ROWS <"$console"
 cd /root
@@ -27,25 +27,29 @@ _YEAR = 365 * 24 * 3600.0
 
 
 def boot(base: file_system.Base, packages: Sequence[Sequence[Entry]], logs: Path | None, *, fresh: bool = False) -> str:
-    """Run a shell in a guest until it exits, the guest ends, or the end key is typed; how it ended.
+    """Run a shell in a guest until it exits, the guest ends, or the user types the end key.
 
-    Where standard input is no terminal its lines are typed, and its end is the shell's.
+    If standard input is no terminal, the shell gets its lines, and exits after the last line.
 
-    :param packages: the files of each, laid out in the guest.
-    :param fresh: boot the guest, even where a saved one is at hand.
+    :param packages: the files of each package, for the guest's file system.
+    :param fresh: boot the guest, even if a saved one exists.
+    :returns: the guest's ending.
     """
     columns, rows = _size()
-    words = {b"CONSOLE": base.target.machine.console, b"COLUMNS": str(columns), b"ROWS": str(rows)}
+    variables = {b"CONSOLE": base.target.machine.console, b"COLUMNS": str(columns), b"ROWS": str(rows)}
     script = _SHELL
-    for name, value in words.items():
+    for name, value in variables.items():
         script = script.replace(name, value.encode())
-    with saved.ready(base, file_system.payload_archive(packages, {"shell.sh": script}), logs, fresh=fresh) as running:
+    with saved.start_guest(
+        base, file_system.payload_archive(packages, {"shell.sh": script}), logs, fresh=fresh
+    ) as running:
         running.on_console(_show)
         with _raw_terminal():
-            return _type_along(running)
+            return _forward_input(running)
 
 
-def _type_along(running: Guest) -> str:
+def _forward_input(running: Guest) -> str:
+    """Type standard input on the guest's console until the guest ends. Return its ending."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         while not running.talk.ending:
@@ -55,8 +59,8 @@ def _type_along(running: Guest) -> str:
             if not data:
                 running.type(b"\nexit\n")
                 running.wait(lambda talk: talk.ending, _YEAR)
-            elif END_KEY in data:
-                return "ended from here"
+            elif _END_KEY in data:
+                return "ended by Ctrl-]"
             else:
                 running.type(data)
     return running.talk.ending
@@ -78,11 +82,11 @@ def _size() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _raw_terminal() -> Iterator[None]:
-    """Every key goes to the guest, Ctrl-C too; the terminal is as before afterwards."""
+    """Send every key to the guest, also Ctrl-C, for the length of a block. Restore the terminal after it."""
     if not os.isatty(0):
         yield
         return
-    click.echo("a shell in the guest; Ctrl-] ends it from here")
+    click.echo("a shell in the guest; Ctrl-] ends the guest")
     before = termios.tcgetattr(0)
     try:
         tty.setraw(0)

@@ -1,7 +1,7 @@
-"""What every guest of a target needs, of the target's architecture: kernel, modules, busybox, shell and C library.
+"""The parts of a target's guests, of the target's architecture: kernel, modules, busybox, shell and C library.
 
-They are Debian's, fetched through a private apt root; ``machine.kernel_package`` is a metapackage whose kernel changes
-with each update and is resolved when it is fetched. Of each package only the files a guest needs are kept.
+They come from Debian, through a private apt root. ``machine.kernel_package`` is a metapackage: its kernel package
+changes with each update, so the name is resolved when the parts are fetched. Only files that a guest needs are kept.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from workers.base.run import PIPE, pipe_of, require, started
 from workers.sandbox.apt import AptRoot, with_lists
 
 SUITE = "trixie"
-"""Its kernel series, 6.12, is that of Enterprise Linux 10."""
+"""The Debian release. It has the kernel series of Enterprise Linux 10, which is 6.12."""
 
 PACKAGES = ("busybox-static", "bash", "coreutils", "libtinfo6", "libc6", "libgcc-s1", "libstdc++6")
 PROGRAMS = ("busybox", "bash", "env", "timeout")
-"""busybox's shell and its env, timeout and the like run busybox's own bzip2 before they look for a program of that
-name: a package's test must never meet them."""
+"""busybox's own shell, env, timeout and similar applets run busybox's bzip2 before a program of that name in PATH.
+So a guest has the real programs instead: otherwise a package's test could run busybox's code."""
 
 _SONAME = re.compile(
     r"((?:ld64|ld-linux[^/]*|lib(?:c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|tinfo))\.so\.\d+)(?:\.\d+)*"
 )
-_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with its debug data stays below
+_LARGEST_FILE = 256 * 1024 * 1024  # bytes; a kernel image with debug data is smaller
 BASE_MODULES = ("virtio_blk",)
-"""What any guest loads: the payload is on a disk."""
+"""The modules that every guest loads: the payload is on a disk."""
 
 File = tuple[PurePosixPath, Callable[[], bytes]]
-"""A file of a package, by its path when installed; its content is read by the call."""
+"""A file of a package: its installed path, and a function that reads its content."""
 Files = Callable[[], Iterable[File]]
-"""All files of a package, as they come; may be asked again."""
+"""A function that iterates over all files of a package; it may be called again."""
 
 _IMAGE = re.compile(r"/boot/vmlinu[xz]-.*|(?:/usr)?/lib/modules/[^/]+/vmlinuz")  # Debian's; Enterprise Linux's
 _KERNEL_DEB = "kernel.deb"
-_FORMAT = 2  # changes when what is kept of the packages changes
+_FORMAT = 2  # increase it when other files of the packages are kept
 
 
 class NoModuleError(CannotRun):
@@ -57,36 +57,36 @@ class GuestParts:
 
     folder: Path
     image: str = ""
-    """Name of the cloud image that the guest boots in place of the kernel here."""
+    """Name of the cloud image that the guest boots instead of the kernel in the folder."""
 
     @property
     def kernel(self) -> Path:
-        """The kernel image, as the target's machine boots it."""
+        """The kernel image that the target's machine boots."""
         return self.folder / "kernel"
 
     @property
     def programs(self) -> tuple[Path, ...]:
-        """``PROGRAMS``."""
+        """The files of ``PROGRAMS``."""
         return tuple(sorted((self.folder / "bin").iterdir()))
 
     @property
     def libraries(self) -> tuple[Path, ...]:
-        """The C and C++ run-time libraries, the program interpreter among them."""
+        """The C and C++ run-time libraries, including the program interpreter."""
         return tuple(sorted((self.folder / "lib").iterdir()))
 
     @property
     def modules(self) -> tuple[Path, ...]:
-        """Kernel modules, in the order in which they load."""
+        """Kernel modules in load order."""
         return tuple(self.folder / "modules" / f"{name}.ko" for name in self._read()["modules"])
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Package → version of everything in here."""
+        """Package name → version of the packages that the files come from."""
         return dict(self._read()["packages"])
 
     @property
     def release(self) -> str:
-        """What ``uname -r`` says in the guest; of an image its name: what is in it is seen when it has booted."""
+        """The kernel release (``uname -r``); of a cloud image its name: its release is unknown before it boots."""
         return self.image or str(self._read()["release"])
 
     def _read(self) -> dict[str, dict[str, str]]:
@@ -94,9 +94,9 @@ class GuestParts:
 
 
 def guest_parts(target: Target) -> GuestParts:
-    """The parts of a target's guests, fetched on first use.
+    """Return the parts of a target's guests; fetch them on first use.
 
-    :raises CannotRun: no apt, no network, or a module the kernel does not have.
+    :raises CannotRun: no apt, no network, or a module that the kernel does not have.
     """
     wanted = {
         "suite": SUITE,
@@ -111,11 +111,11 @@ def guest_parts(target: Target) -> GuestParts:
 
 
 def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
-    """Modules of the guests' kernel, and all they need, each after what it needs; taken from its package on first use.
+    """Return modules of the guests' kernel and their dependencies in load order; extract them on first use.
 
-    Those that every guest loads anyway are left out.
+    The modules that every guest loads are left out.
 
-    :raises NoModuleError: when the kernel has no such module.
+    :raises NoModuleError: if the kernel has no such module.
     """
     parts = guest_parts(target)
     wanted = tuple(sorted(name.replace("-", "_") for name in names))
@@ -133,13 +133,14 @@ def further_modules(target: Target, names: Sequence[str]) -> tuple[Path, ...]:
 
 
 def real_kernel(metapackage: Mapping[str, str]) -> str:
-    """The kernel package behind a metapackage, from its paragraph of a Packages file.
+    """Return the name of the kernel package that a metapackage depends on.
 
-    :raises CannotRun: when the package depends on no kernel image.
+    :param metapackage: its paragraph of a Packages file.
+    :raises CannotRun: if it depends on no kernel image.
     """
     for dependency in metapackage.get("Depends", "").split(","):
-        if found := re.match(r"linux-image-\S+", dependency.strip()):
-            return found.group()
+        if name := re.match(r"linux-image-\S+", dependency.strip()):
+            return name.group()
     raise CannotRun(
         f"{metapackage.get('Package', 'the kernel package')} depends on no linux-image package",
         "name a kernel metapackage in targets.yaml, machine.kernel_package",
@@ -147,13 +148,13 @@ def real_kernel(metapackage: Mapping[str, str]) -> str:
 
 
 def module_dependencies(module: bytes) -> tuple[str, ...]:
-    """The modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
-    found = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
-    return tuple(name.decode().replace("-", "_") for name in found.group(1).split(b",") if name) if found else ()
+    """Return the modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
+    depends = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
+    return tuple(name.decode().replace("-", "_") for name in depends[1].split(b",") if name) if depends else ()
 
 
 def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Modules and all they need, each after what it needs."""
+    """Return modules and their dependencies, each module after its dependencies."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -172,7 +173,7 @@ def _make(target: Target, folder: Path) -> None:
 
     def fetch(root: AptRoot) -> dict[str, str]:
         kernel = real_kernel(root.show(target.machine.kernel_package))
-        print(f"guest parts of {target.name}: {kernel} and {', '.join(PACKAGES)} from {SUITE}", flush=True)  # noqa: T201
+        print(f"fetching {kernel} and {', '.join(PACKAGES)} of {SUITE} for {target.name}", flush=True)  # noqa: T201
         root.download([kernel, *PACKAGES], debs)
         return _versions(root, [kernel, *PACKAGES])
 
@@ -201,14 +202,14 @@ def _versions(root: AptRoot, packages: list[str]) -> dict[str, str]:
 def keep_modules(
     name: str, files: Files, modules: Sequence[str], folder: Path, image: str = "is there already"
 ) -> tuple[str, tuple[str, ...]]:
-    """Keep modules of a kernel and all they need, as ``modules/NAME.ko``; with an empty ``image`` also its image, as ``kernel``.
+    """Copy modules of a kernel and their dependencies to ``modules/NAME.ko``; with an empty ``image`` its image, too.
 
-    What is built into the kernel needs no module.
+    The image's file is ``kernel``. A module that is built into the kernel is left out.
 
-    :param name: for people: what the files are of.
-    :returns: the image's name, and the modules in load order.
-    :raises NoModuleError: when the kernel has no such module.
-    :raises CannotRun: when there is no image.
+    :param name: the name of the kernel package, for messages.
+    :returns: the name of the image, and the modules in load order.
+    :raises NoModuleError: if the kernel has no such module.
+    :raises CannotRun: if the files include no kernel image.
     """
     dependencies: dict[str, tuple[str, ...]] = {}
     built_in: set[str] = set()
@@ -229,9 +230,9 @@ def keep_modules(
         missing = {needed for of in dependencies.values() for needed in of} | set(missing)
         missing -= set(dependencies) | built_in
         if (missing or not image) and len(dependencies) + bool(image) == before:
-            what = f"has no module {', '.join(sorted(missing))}" if image else "holds no kernel image"
+            problem = f"has no module {', '.join(sorted(missing))}" if image else "has no kernel image"
             hint = "see machine.kernel_package and kernel_modules in targets.yaml"
-            raise (NoModuleError if image else CannotRun)(f"{name} {what}", hint)
+            raise (NoModuleError if image else CannotRun)(f"{name} {problem}", hint)
     wanted = (module.replace("-", "_") for module in modules)
     return image, load_order((module for module in wanted if module not in built_in), dependencies)
 
@@ -240,12 +241,12 @@ def _keep_programs(deb: Path, folder: Path) -> None:
     for path, data in deb_files(deb):
         if path.name in PROGRAMS and path.parent.name == "bin":
             (folder / "bin" / path.name).write_bytes(data())
-        elif (found := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
-            (folder / "lib" / found.group(1)).write_bytes(data())
+        elif (soname := _SONAME.fullmatch(path.name)) and path.parent.parent.name in ("lib", "usr"):
+            (folder / "lib" / soname[1]).write_bytes(data())
 
 
 def deb_files(deb: Path) -> Iterator[File]:
-    """The regular files of a Debian package as they stream by; ``data`` is called before the next is asked for."""
+    """Yield the regular files of a Debian package as a stream. Read a file's content before you take the next file."""
     require("dpkg-deb", "dpkg")
     with (
         started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process,
@@ -259,7 +260,9 @@ def deb_files(deb: Path) -> Iterator[File]:
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     source = archive.extractfile(member)
     if source is None or member.size > _LARGEST_FILE:
-        raise CannotRun(f"{member.name}: {member.size} bytes are more than a guest's part may have", "report it")
+        raise CannotRun(
+            f"{member.name} has {member.size} bytes, allowed are {_LARGEST_FILE}", "report this as a bug of the lab"
+        )
     return source.read()
 
 
@@ -267,6 +270,4 @@ def _check(folder: Path) -> None:
     names = {path.name for part in ("bin", "lib") for path in (folder / part).iterdir()}
     for wanted in (*PROGRAMS, "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"):
         if wanted not in names:
-            raise CannotRun(
-                f"Debian's packages no longer hold {wanted} where it was", "adapt workers/lab/guest/kernel.py"
-            )
+            raise CannotRun(f"Debian's packages do not have {wanted} at its path", "adapt workers/lab/guest/kernel.py")

@@ -1,12 +1,12 @@
-"""A guest that one can log in to: an SSH server on a virtio port, and what ``rsync`` and a terminal need on the other side.
+"""Login to a guest: an SSH server on a virtio port of the guest, and the files for clients (ssh, rsync) on this host.
 
-There is no network in it: one connection runs over the port, and ssh shares it among all who want one. So nothing listens on
-this host but a socket in a private folder, and nothing of this host or beyond can be reached from the guest. (Besides, QEMU's
-emulation of s390x sums up TCP packets wrongly, and the guest drops them all.)
+The guest has no network. One SSH connection runs over the port, and ssh shares it between all clients. So on this host
+only a socket in a private folder listens, and the guest cannot reach this host or the network. (Also, QEMU's emulation
+of s390x computes wrong checksums of TCP packets, and the guest drops them all.)
 
-The server and its libraries are Debian's, of the guest's architecture. They lie in a folder of their own and run under
-their own program interpreter: no package under test can break them, and they can hide no library it lacks. Both keys,
-the host's and the user's, are made for one guest and gone with it.
+The server and its libraries are Debian's, of the guest's architecture, in a separate folder with their own program
+interpreter. So no package under test can break them, and a package cannot use a library of theirs that it lacks. The
+host key and the user key are new for each guest.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from workers.lab.guest.kernel import SUITE
 from workers.lab.machine.launch import LaunchFailedError
 
 HOST = "guest"
-"""What clients call it. The name is never looked up."""
+"""The host name for clients. No name service looks it up."""
 OVER = "/run/kitten-over"
-"""Whoever writes to it in the guest ends the session for good."""
+"""A pipe in the guest. A write to it ends the session."""
 
 _PORT = "org.kitten.login"
 _SCRIPT = Path(__file__).with_name("login.sh")
@@ -52,8 +52,8 @@ _PROGRAMS = {
     "rsync": "usr/bin/rsync",
     "flock": "usr/bin/flock",
 }
-_LIBRARIES = re.compile(r"lib|zlib")  # of the packages apt would install with them, those worth fetching
-_FORMAT = 1  # changes when what is kept of the packages changes
+_LIBRARIES = re.compile(r"lib|zlib")  # of the dependencies only the libraries are needed
+_FORMAT = 1  # increase it when other files of the packages are kept
 _CONFIGURATION = f"""\
 HostKey {_HERE}/host_key
 AuthorizedKeysFile {_HERE}/authorized_keys
@@ -66,10 +66,10 @@ SshdSessionPath {_HERE}/sshd-session
 SshdAuthPath {_HERE}/sshd-auth
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/kitten/bin
 """
-_PATH_BYTES = 80  # of a socket's folder: 108 (unix(7)), less the name and what ssh appends to it while it makes one
+_PATH_BYTES = 80  # of a socket's folder: 108 (unix(7)), minus the file name and the suffix of ssh's temporary socket
 _DESCRIPTOR = 500
-"""Of the socket, if it is free: QEMU's command line names it, and a saved guest fits one command line only."""
-# ssh hands its end of a pair of sockets to this program, which sends back the connection over it (ProxyUseFdpass).
+"""The socket's descriptor, if the number is free. It is in QEMU's command line, which a saved guest depends on."""
+# ssh starts this program with one end of a socket pair. The program sends the connection over it (ProxyUseFdpass).
 _CONNECT = """\
 import socket, sys
 with socket.socket(socket.AF_UNIX) as guest:
@@ -80,17 +80,18 @@ with socket.socket(socket.AF_UNIX) as guest:
 
 @dataclass(frozen=True)
 class Login:
-    """What makes a guest one that can be logged in to, and what a client needs."""
+    """The files and QEMU arguments of a guest with an SSH server, and the files of its clients."""
 
     files: Mapping[str, bytes | Path]
-    """For ``guest.payload_archive``, as are the tests."""
+    """For ``file_system.payload_archive``."""
     tests: Mapping[str, bytes]
+    """For ``file_system.payload_archive``: the script that runs the server."""
     arguments: tuple[str, ...]
-    """For QEMU: the port."""
+    """QEMU arguments for the port."""
     inherited: tuple[int, ...]
-    """Descriptors for QEMU."""
+    """Descriptors that QEMU inherits."""
     folder: Path
-    """The client's files: ``key``, ``known_hosts``, and the sockets."""
+    """The files of clients: ``key``, ``known_hosts``, and the sockets."""
 
     @property
     def key(self) -> Path:
@@ -99,7 +100,7 @@ class Login:
 
     @property
     def options(self) -> Mapping[str, str]:
-        """For any ssh that wants its share of the connection ``session`` holds."""
+        """The options for an ssh that shares the connection of ``session``."""
         return {
             "ControlPath": str(self.folder / "shared"),
             "StrictHostKeyChecking": "yes",
@@ -110,13 +111,16 @@ class Login:
 
 @contextlib.contextmanager
 def login(target: Target, folder: Path) -> Iterator[Login]:
-    """Prepare one, for the length of a block; the keys are new.
+    """Prepare a login with new keys, for the length of a block.
 
-    :param folder: an existing one that only this user can enter; its path has at most 80 characters.
-    :raises CannotRun: no apt, no network; a path that is too long.
+    :param folder: an existing folder that only this user can enter; its path has at most 80 bytes.
+    :raises CannotRun: no apt, no network, or a path that is too long.
     """
-    if len(os.fsencode(folder)) > _PATH_BYTES:  # ssh would find out too, and tell it to nobody who listens
-        raise CannotRun(f"{folder} is too long a path for a socket", "set TMPDIR to a shorter one")
+    if len(os.fsencode(folder)) > _PATH_BYTES:  # ssh would fail too, but without a message that users see
+        raise CannotRun(
+            f"the path {folder} is too long for a socket, allowed are {_PATH_BYTES} bytes",
+            "set TMPDIR to a shorter path",
+        )
     parts = _parts(target)
     host_key, host_public = _key_pair()
     user_key, user_public = _key_pair()
@@ -135,7 +139,7 @@ def login(target: Target, folder: Path) -> Iterator[Login]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "guest"))
         listener.listen(1)
-        # QEMU removes the name by which it knows the socket when it ends, and the first to end may be one that is saved.
+        # QEMU removes the socket's name when it ends. If a first QEMU only saves the guest, a second needs a name.
         os.link(folder / "guest", folder / "port")
         descriptor = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR)
         try:
@@ -155,33 +159,34 @@ def login(target: Target, folder: Path) -> Iterator[Login]:
 
 @contextlib.contextmanager
 def session(entry: Login, seconds: float) -> Iterator[None]:
-    """The connection to a running guest for the length of a block; at its end the guest is told that it is over.
+    """Connect to a running guest for the length of a block; then end the guest's SSH server.
 
-    :param seconds: until it must be there.
-    :raises LaunchFailedError: when the guest cannot be logged in to.
+    :param seconds: time limit for the connection.
+    :raises LaunchFailedError: if the login fails.
     """
     require("ssh", "openssh-client")
     connect = shlex.join([sys.executable, "-c", _CONNECT, str(entry.folder / "port")])
-    words = [f"-o{name}={value}" for name, value in {**entry.options, "BatchMode": "yes"}.items()]
-    client = ["ssh", "-F", "none", "-i", str(entry.key), *words]
-    # Now and then a guest (Linux 6.12 on QEMU 7.2) sleeps although its port has data, until more comes: so more does come.
+    options = [f"-o{name}={value}" for name, value in {**entry.options, "BatchMode": "yes"}.items()]
+    client = ["ssh", "-F", "none", "-i", str(entry.key), *options]
+    # Sometimes a guest (Linux 6.12 on QEMU 7.2) does not see data on its port until more data comes. So ssh sends some
+    # every second.
     alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1000000"]
     master = [*client, *alive, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
-    with tempfile.TemporaryFile() as said, started(master, stdout=said, stderr=said) as process:
+    with tempfile.TemporaryFile() as output, started(master, stdout=output, stderr=output) as process:
         until = time.monotonic() + seconds
         while not Path(entry.options["ControlPath"]).exists():
             if process.poll() is not None or time.monotonic() > until:
-                said.seek(0)
-                heard = said.read(4096).decode(errors="replace").strip() or "ssh says nothing"
-                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {heard}")
+                output.seek(0)
+                message = output.read(4096).decode(errors="replace").strip() or "no message from ssh"
+                raise LaunchFailedError(f"no login to the guest within {seconds:.0f} s: {message}")
             time.sleep(0.01)
         yield
-        # The guest may have gone; `Guest.finish` tells.
+        # Without a check: the guest may have ended, which `Guest.finish` reports.
         run([*client, f"root@{HOST}", f"echo >{OVER}"], timeout=seconds, check=False)
 
 
 def _key_pair() -> tuple[bytes, bytes]:
-    """A private key in OpenSSH's format, and its public line."""
+    """Return a new private key in OpenSSH's format, and the line of its public key."""
     key = ed25519.Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
@@ -190,7 +195,7 @@ def _key_pair() -> tuple[bytes, bytes]:
 
 
 def _wrapper(name: str, interpreter: str) -> bytes:
-    """A script that runs a program with its own libraries, under the name by which it was called."""
+    """Return a script that runs a program with its own libraries, under the name that the caller used."""
     run = f'{_HERE}/lib/{interpreter} --library-path {_HERE}/lib --argv0 "$0" {_HERE}/bin/{name} "$@"'
     return f"#!/usr/bin/bash\nexec {run}\n".encode()
 
@@ -199,7 +204,7 @@ def _wrapper(name: str, interpreter: str) -> bytes:
 
 
 def _parts(target: Target) -> Path:
-    """Folder with ``bin/`` and ``lib/``, fetched on first use."""
+    """Return the folder with ``bin/`` and ``lib/``; fetch them on first use."""
     architecture = target.architecture.debian_arch
     wanted = {"suite": SUITE, "packages": _PACKAGES, "programs": _PROGRAMS, "format": _FORMAT}
     key = f"{architecture}-{identity_of(wanted)[:16]}"
@@ -209,11 +214,11 @@ def _parts(target: Target) -> Path:
 def _make(target: Target, folder: Path) -> None:
     names = {PurePosixPath("/", path): name for name, path in _PROGRAMS.items()}
     files, libraries = debian.files_and_libraries(target, _PACKAGES, lambda path: path in names, _LIBRARIES)
-    if lacking := names.keys() - files.keys():
-        raise debian.missing(str(min(lacking)), "login")
+    if missing := names.keys() - files.keys():
+        raise debian.missing_file(str(min(missing)), "login")
     for name in ("bin", "lib"):
         (folder / name).mkdir()
     for path, data in files.items():
         (folder / "bin" / names[path]).write_bytes(data)
-    for soname in debian.needed(files.values(), libraries):
+    for soname in debian.needed_sonames(files.values(), libraries):
         (folder / "lib" / soname).write_bytes(libraries[soname])

@@ -1,4 +1,4 @@
-"""A guest inside a guest: the QEMU that runs it there, and the script that passes on its report."""
+"""A guest inside a guest: QEMU for the outer guest, and a script that runs it and forwards the inner guest's report."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _SCRIPT = Path(__file__).with_name("nested.sh")
 
 
 def script(qemu: Sequence[str], limit: float) -> bytes:
-    """A test for a guest that boots another one inside it.
+    """Return a test script that boots another guest inside the guest.
 
-    :param qemu: QEMU's command line there, without the port of the report and the serial port.
-    :param limit: seconds the guest inside gets.
+    :param qemu: QEMU's command line in the guest, without the TAP port and the serial port.
+    :param limit: time limit for the inner guest, in seconds.
     """
     body = _SCRIPT.read_text().replace("TAP_PORT", TAP_PORT)
     return f"limit={limit:.0f}\nqemu=({shlex.join(qemu)})\n{body}".encode()
 
 
 def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] = ()) -> Mapping[str, Path]:
-    """QEMU of the target's own architecture and every library it loads that a guest does not have, by path in the guest.
+    """Return QEMU of the target's architecture, with the libraries that a guest does not have, by path in the guest.
 
-    :param files: paths of further files: what its machine needs of firmware, and modules of QEMU.
-    :param packages: Debian packages that hold them, where QEMU does not depend on these.
-    :raises CannotRun: no apt, no network, or a file that Debian's packages do not hold.
+    :param files: paths of further files: firmware of the machine, and modules of QEMU.
+    :param packages: Debian packages with these files that QEMU does not depend on.
+    :raises CannotRun: no apt, no network, or a file that the Debian packages do not have.
     """
     name = target.machine.emulator
     wanted_packages = [target.architecture.emulator_package, *packages]
@@ -39,14 +39,14 @@ def emulator(target: Target, files: Sequence[str] = (), packages: Sequence[str] 
     wanted = (f"/usr/bin/{name}", *files)
 
     def make(folder: Path) -> None:
-        found, libraries = debian.files_and_libraries(target, wanted_packages, lambda path: str(path) in wanted)
-        if lacking := set(wanted) - set(map(str, found)):
-            raise debian.missing(min(lacking), "nested")
-        whole = {str(path).removeprefix("/"): data for path, data in found.items()}
-        sonames = debian.needed(found.values(), libraries, present)
-        whole |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
-        for path, data in whole.items():
-            # Where Debian has /usr/lib/TRIPLET a guest has a link to /usr/lib64 (guest.py), and links are not written through.
+        contents, libraries = debian.files_and_libraries(target, wanted_packages, lambda path: str(path) in wanted)
+        if missing := set(wanted) - set(map(str, contents)):
+            raise debian.missing_file(min(missing), "nested")
+        by_path = {str(path).removeprefix("/"): data for path, data in contents.items()}
+        sonames = debian.needed_sonames(contents.values(), libraries, present)
+        by_path |= {f"usr/lib64/{soname}": libraries[soname] for soname in sonames}
+        for path, data in by_path.items():
+            # In a guest /usr/lib/TRIPLET is a link to /usr/lib64 (file_system.py). Archives cannot write through links.
             place = folder / "root" / path.replace(f"usr/lib/{target.architecture.triplet}/", "usr/lib64/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154
-# In a guest: boots another one inside it under KVM and passes on what that one reports, as a subtest of its own. The lines
-# in front of this (nested.py) set `qemu`, its command line without the port of the report, and `limit`, in seconds.
+# In a guest: boots another guest inside it under KVM and forwards the inner guest's report as a subtest. nested.py adds
+# lines before these that set `qemu`, the command line without the TAP port, and `limit`, in seconds.
 folder=$(mktemp -d)
 mkfifo "$folder/port.in" "$folder/port.out"
-exec 4<>"$folder/port.in" 5<>"$folder/port.out" # held open at both ends: nobody waits for whoever comes later
+exec 4<>"$folder/port.in" 5<>"$folder/port.out" # open for reading and writing: so no open() waits for the other side
 
 {
     timeout -k 5 "$limit" "${qemu[@]}" -display none -no-reboot -serial stdio -device virtio-serial-pci \

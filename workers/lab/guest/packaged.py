@@ -1,7 +1,8 @@
-"""A kernel that is itself under test: the image and the modules of RPMs, in the place of Debian's.
+"""A kernel under test: image and modules of RPM packages, instead of Debian's.
 
-Which packages these are is told by what they hold, as Enterprise Linux lays it out: ``/lib/modules/RELEASE/vmlinuz`` and
-``/lib/modules/RELEASE/kernel/**.ko.xz``. Shell and C library of the guests stay Debian's.
+The packages of a kernel are recognized by their files, which have the paths of Enterprise Linux:
+``/lib/modules/RELEASE/vmlinuz`` and ``/lib/modules/RELEASE/kernel/**.ko.xz``. Shell and C library of the guests are
+still Debian's.
 """
 
 from __future__ import annotations
@@ -22,87 +23,88 @@ from workers.lab import rpms
 from workers.lab.guest.kernel import BASE_MODULES, File, GuestParts, guest_parts, keep_modules
 
 _IMAGE = re.compile(r"(?:/usr)?/lib/modules/(?P<release>[^/]+)/vmlinuz")
-_PLAIN = "kernel-core"  # of several kernels, built together, the one that is meant
+_PLAIN = "kernel-core"  # one build makes several kernels (rt, 64k …): test this one
 _VIRTIO = ("virtio_pci", "virtio_console")  # built into Debian's kernels
-_MAX_PAYLOAD = 4 * 1024**3  # bytes one of a kernel's packages may unpack to
+_MAX_PAYLOAD = 4 * 1024**3  # the most bytes that the files of one kernel package may have
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of packages, unpacked."""
+    """An unpacked kernel."""
 
     name: str
-    """Of the package that holds the image."""
+    """Name of the package with the image."""
     release: str
-    """What ``uname -r`` says."""
+    """The kernel release, as ``uname -r`` prints it."""
     identity: str
     """Hash of its packages."""
     entries: tuple[Entry, ...]
 
     def files(self) -> Iterator[File]:
-        """All regular files."""
+        """Yield all regular files."""
         for entry in self.entries:
             if entry.content is not None:
                 yield PurePosixPath(entry.path), entry.content.read_bytes
 
 
 def kernel(target: Target, packages: Sequence[Path], scratch: Path) -> Kernel | None:
-    """The kernel among packages; none where none of them holds one.
+    """Unpack the kernel among packages and return it; None if no package has one.
 
-    :param scratch: folder it is unpacked below.
-    :raises CannotRun: a damaged package, another target's, or several kernels of which none is the plain one.
+    :param scratch: the folder to unpack below.
+    :raises CannotRun: if a package is damaged or for another target, or several packages have a kernel and none of them
+        is the plain one.
     """
     headers = {path: rpms.header_for(target, path) for path in packages}
-    found = {
+    releases = {
         path: match["release"]
         for path, header in headers.items()
         for file in header.files
         if header.arch == target.rpm_arch and (match := _IMAGE.fullmatch(file))
     }
-    if len(found) > 1:
-        found = {path: release for path, release in found.items() if headers[path].name == _PLAIN} or found
-    if len(found) > 1:
-        names = ", ".join(sorted(path.name for path in found))
-        raise CannotRun(f"which kernel is under test: {names}?", "give the packages of one of them")
-    for path, release in found.items():
-        its_own = re.compile(rf"(?:/usr)?/lib/modules/{re.escape(release)}/")
-        wanted = [of for of, header in headers.items() if any(its_own.match(file) for file in header.files)]
+    if len(releases) > 1:
+        releases = {path: release for path, release in releases.items() if headers[path].name == _PLAIN} or releases
+    if len(releases) > 1:
+        names = ", ".join(sorted(path.name for path in releases))
+        raise CannotRun(f"several packages have a kernel: {names}", "give the packages of one kernel")
+    for path, release in releases.items():
+        module_path = re.compile(rf"(?:/usr)?/lib/modules/{re.escape(release)}/")
+        wanted = [of for of, header in headers.items() if any(module_path.match(file) for file in header.files)]
         entries: list[Entry] = []
         identity = hashlib.sha256()
         for number, package in enumerate(wanted):
-            entries += rpms.unpacked(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
+            entries += rpms.unpack_package(package, headers[package], scratch / "kernel" / str(number), _MAX_PAYLOAD)
             identity.update(sha256_of(package).encode())
-        mine = tuple(entry for entry in entries if its_own.match(entry.path))
-        return Kernel(headers[path].name, release, identity.hexdigest(), mine)
+        kept = tuple(entry for entry in entries if module_path.match(entry.path))
+        return Kernel(headers[path].name, release, identity.hexdigest(), kept)
     return None
 
 
 def parts(target: Target, under_test: Kernel, scratch: Path) -> GuestParts:
-    """The parts of guests that run this kernel, below ``scratch``; the folder is named by what is in it.
+    """Return the parts of guests that run this kernel, in a folder below ``scratch`` with a name for its content.
 
-    :raises CannotRun: when the kernel lacks a module that every guest loads.
+    :raises CannotRun: if the kernel lacks a module that every guest loads.
     """
     own = guest_parts(target)
     folder = scratch / f"{own.folder.name}-{under_test.identity[:16]}"
     for name in ("bin", "lib"):
-        shutil.copytree(own.folder / name, folder / name, dirs_exist_ok=True)  # a rerun finds the first run's
+        shutil.copytree(own.folder / name, folder / name, dirs_exist_ok=True)  # a rerun uses the same folder
     (folder / "modules").mkdir(exist_ok=True)
     wanted = (*_VIRTIO, *BASE_MODULES, *target.machine.kernel_modules)
     _, order = keep_modules(under_test.name, under_test.files, wanted, folder, "")
     versions = {name: version for name, version in own.versions.items() if not name.startswith("linux-image-")}
-    told = {
+    description = {
         "release": under_test.release,
         "modules": order,
         "packages": {**versions, under_test.name: under_test.release},
     }
-    (folder / "parts.json").write_text(json.dumps(told, indent=1) + "\n")
+    (folder / "parts.json").write_text(json.dumps(description, indent=1) + "\n")
     return GuestParts(folder)
 
 
 def further_modules(under_test: Kernel, names: Sequence[str], scratch: Path) -> tuple[Path, ...]:
-    """Modules of this kernel and all they need, in load order, below ``scratch``.
+    """Return modules of this kernel and their dependencies in load order, as files below ``scratch``.
 
-    :raises NoModuleError: when it has no such module, nor is it built in.
+    :raises NoModuleError: if the kernel has no such module, and it is not built in.
     """
     folder = scratch / "further"
     (folder / "modules").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The guests of several targets, fetched ahead of time: what fails for one target does not stop the others."""
+"""``kitten guests``: fetch the guests of several targets. A failure for one target does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from workers.results import GuestOf, GuestsResult
 
 
 def prepare(targets: Iterable[Target]) -> GuestsResult:
-    """Make the base of each target's guests; each line that it prints is one target.
+    """Make the base of each target's guests. Print one line for each target.
 
-    :returns: which targets are ready, and why the others are not.
+    :returns: the targets that are ready, and why the others are not.
     """
     began = time.monotonic()
-    found = tuple(_prepared(target) for target in targets)
-    failed = [one for one in found if one.outcome != "passed"]
-    reasons = "".join(f"\n  {one.target}: {one.cause}" + (f"\n    → {one.hint}" if one.hint else "") for one in failed)
+    records = tuple(_prepare_target(target) for target in targets)
+    failed = [record for record in records if record.outcome != "passed"]
+    reasons = "".join(
+        f"\n  {record.target}: {record.cause}" + (f"\n    → {record.hint}" if record.hint else "") for record in failed
+    )
     return GuestsResult(
         outcome="cannot-run" if failed else "passed",
-        summary=f"guests of {len(found) - len(failed)} of {len(found)} targets are ready",
+        summary=f"guests of {len(records) - len(failed)} of {len(records)} targets are ready",
         seconds=time.monotonic() - began,
-        cause=f"no guests for {len(failed)} of {len(found)} targets:{reasons}" if failed else "",
-        targets=found,
+        cause=f"no guests for {len(failed)} of {len(records)} targets:{reasons}" if failed else "",
+        targets=records,
     )
 
 
-def _prepared(target: Target) -> GuestOf:
+def _prepare_target(target: Target) -> GuestOf:
     try:
         base = file_system.base(target)
     except (CannotRun, LaunchFailedError) as error:
         cause, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
-        one = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
-        _say(f"no guest of {one.target}: {one.cause}")
-        return one
+        record = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
+        _print(f"no guest of {record.target}: {record.cause}")
+        return record
     chosen = base.accelerator
-    one = GuestOf(
+    record = GuestOf(
         target=target.name,
         outcome="passed",
         kernel=base.parts.release,
         accelerator=chosen.name,
         reason=chosen.reason,
     )
-    _say(f"guest of {one.target}: kernel {one.kernel}, {one.accelerator} ({one.reason})")
-    return one
+    _print(f"guest of {record.target}: kernel {record.kernel}, {record.accelerator} ({record.reason})")
+    return record
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - progress for people

@@ -1,9 +1,9 @@
 #!/usr/bin/bash
-# Profiles the two programs of the control and the package's tests/perf/*.sh, in a guest. It tells of each
+# Profiles the two programs of the control and the package's tests/perf/*.sh, in a guest. It prints for each:
 #   profile NAME
 #   status NAME NUMBER
 #   stack SAMPLES FUNCTION@FILE FUNCTION@FILE …      the innermost function first
-# perf takes the stacks as the kernel walks them, by frame pointers or back chains; only what runs outside of the kernel counts.
+# The kernel walks the stacks for perf, by frame pointers or back chains. Samples inside the kernel do not count.
 
 fold() {
     awk '
@@ -16,8 +16,10 @@ fold() {
 
 profile() { # profile NAME COMMAND…
     echo "profile $1"
-    # As a term of the event and not as --call-graph: that makes perf on aarch64 ask debug data for the innermost caller as well.
-    perf record --quiet --no-buildid-cache --output /tmp/profile --event cpu-clock/call-graph=fp/u --freq 999 -- "${@:2}"
+    # A term of the event, not --call-graph: with that option perf on aarch64 also reads the debug data to find the
+    # innermost caller.
+    perf record --quiet --no-buildid-cache --output /tmp/profile \
+        --event cpu-clock/call-graph=fp/u --freq 999 -- "${@:2}"
     echo "status $1 $?"
     perf script --input /tmp/profile --no-inline --no-demangle --fields ip,sym,dso 2>/tmp/complaints | fold
     cat /tmp/complaints

@@ -1,8 +1,8 @@
-"""The root guest: the base of a target's guests with rpm in it, and rpm's database.
+"""The root guest: the base of a target's guests with rpm and rpm's database.
 
-rpm is Debian's of the guest's architecture, in a folder of its own with its own loader and libraries: a package under test
-may be zlib itself, and neither the tools nor the package may ever meet the other's. The database holds one package,
-``kitten-guest``, which has no file and provides what the guest brings; so rpm checks dependencies as it does for users.
+rpm is Debian's, of the guest's architecture, in a separate folder with its own loader and libraries. A package under
+test may be zlib itself, and rpm and the package must not use each other's libraries. The database has one package,
+``kitten-guest``. It has no files and provides everything that the guest has, so rpm checks dependencies as for users.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from workers.base.errors import CannotRun
 from workers.base.run import PIPE, CommandFailed, pipe_of, require, run, started
 from workers.formats.cpio import Archive
 from workers.lab.guest import debian, file_system
-from workers.lab.guest.kernel import SUITE, GuestParts, guest_parts
+from workers.lab.guest.kernel import PROGRAMS, SUITE, GuestParts, guest_parts
 
 RPM = "/kitten/bin/rpm"
-STAND_IN = "kitten-guest"
-DATABASE = "/usr/lib/sysimage/rpm"
-"""Where Enterprise Linux 10 keeps it."""
+_STAND_IN = "kitten-guest"
+_DATABASE = "/usr/lib/sysimage/rpm"
+"""The path of rpm's database in Enterprise Linux 10."""
 
 _FOLDER = "/kitten/rpm"
-_FORMAT = 1  # changes when what is kept, or made of it, changes
+_FORMAT = 1  # increase it when the kept files, or the files made from them, change
 _CONFIGURATION = ("rpmrc", "macros")
 
-# The last word on a macro counts. No plugins: audit, SELinux and systemd are not in the guest.
+# The last definition of a macro counts. No plugins: the guest has no audit, SELinux and systemd.
 _MACROS = f"""
-%_dbpath {DATABASE}
+%_dbpath {_DATABASE}
 %__plugindir %{{nil}}
 %__systemd_sysusers {_FOLDER}/sysusers
 """
@@ -44,25 +44,25 @@ exec {_FOLDER}/lib/LOADER --library-path {_FOLDER}/lib {_FOLDER}/rpm \\
     --rcfile {_FOLDER}/rpmrc --macros {_FOLDER}/macros "$@"
 """
 
-# What Enterprise Linux's packages of these names provide of what the guest has; files by path come on top.
+# The names of Enterprise Linux packages and provides whose content the guest has. Paths of files are added to them.
 _PROVIDES = (
     *("filesystem", "setup", "basesystem", "glibc", "glibc-common", "libgcc", "libstdc++", "bash", "coreutils", "sed"),
     *("grep", "gawk", "gzip", "diffutils", "util-linux-core", "rtld(GNU_HASH)", "/bin/sh", "/bin/bash"),
     *("/sbin/ldconfig", "/usr/sbin/ldconfig"),
 )
 _WITH_ISA = ("glibc", "libgcc", "libstdc++", "bash")
-# ldconfig runs after libraries came or went, as the trigger of Enterprise Linux's glibc-common has it.
+# ldconfig runs after libraries are installed or removed, as with the trigger of Enterprise Linux's glibc-common.
 _SPEC = """\
 Name: {name}
 Version: 1
 Release: 1
-Summary: Stands for the base system of a test guest
+Summary: Represents the base system of a test guest
 License: Apache-2.0
 BuildArch: noarch
 AutoReqProv: no
 {provides}
 %description
-No file: only the names of what the guest brings.
+No files, only the names that the guest provides.
 %transfiletriggerin -P 2000000 -p <lua> -- /lib /usr/lib /lib64 /usr/lib64 /etc/ld.so.conf.d
 rpm.execute("/usr/sbin/ldconfig")
 %transfiletriggerpostun -P 2000000 -p <lua> -- /lib /usr/lib /lib64 /usr/lib64 /etc/ld.so.conf.d
@@ -72,11 +72,11 @@ rpm.execute("/usr/sbin/ldconfig")
 
 
 def root_base(site: Site, target: Target) -> file_system.Base:
-    """The base of the target's root guests; fetched and made on first use.
+    """Return the base of the target's root guests; fetch and make it on first use.
 
     :raises CannotRun: no apt, no network, no rpm on this host.
     """
-    small = file_system.base(target, guest_parts(target))  # also where the target has a cloud image
+    small = file_system.base(target, guest_parts(target))  # also if the target has a cloud image
     tools, stand_in = _tools(target), stand_in_package(site, target)
 
     def make(folder: Path) -> None:
@@ -93,12 +93,12 @@ def root_base(site: Site, target: Target) -> file_system.Base:
 
 
 def loader(parts: GuestParts) -> str:
-    """Path of the guest's program interpreter."""
+    """Return the path of the guest's program interpreter."""
     return next(f"/usr/lib64/{library.name}" for library in parts.libraries if library.name.startswith("ld"))
 
 
 def _tools(target: Target) -> Path:
-    """Folder of the cache: ``rpm``, ``ldconfig``, ``lib/`` with the loader, and rpm's configuration."""
+    """Return a folder of the cache with ``rpm``, ``ldconfig``, ``lib/`` with the loader, and rpm's configuration."""
     arch = target.architecture.debian_arch
     return cache.entry("guest-rpm", f"{arch}-{SUITE}-{_FORMAT}", lambda folder: _fetch(target, folder))
 
@@ -115,9 +115,9 @@ def _fetch(target: Target, folder: Path) -> None:
         (folder / path.name).write_bytes(data)
     for name in ("rpm", "ldconfig", *_CONFIGURATION):
         if not (folder / name).is_file():
-            raise debian.missing(name, "rpmtools")
+            raise debian.missing_file(name, "rpmtools")
     (folder / "lib").mkdir()
-    for name in debian.needed([(folder / "rpm").read_bytes()], libraries):
+    for name in debian.needed_sonames([(folder / "rpm").read_bytes()], libraries):
         (folder / "lib" / name).write_bytes(libraries[name])
 
 
@@ -135,7 +135,7 @@ def _archive(tools: Path, stand_in: Path) -> bytes:
     archive.file("/etc/ld.so.conf", b"include ld.so.conf.d/*.conf\n")
     archive.folder("/etc/ld.so.conf.d")
     for path in sorted(_database(stand_in).iterdir()):
-        archive.file(f"{DATABASE}/{path.name}", path.read_bytes())
+        archive.file(f"{_DATABASE}/{path.name}", path.read_bytes())
     return archive.finish()
 
 
@@ -147,13 +147,16 @@ def _sysusers() -> bytes:
 
 
 def stand_in_package(site: Site, target: Target) -> Path:
-    """The RPM that stands for what a guest of the target brings, and what its site's base system does; made on first use.
+    """Return the RPM that provides everything that a guest of the target and the site's base system have.
 
-    :raises CannotRun: without rpmbuild on this host.
+    Build it on first use.
+
+    :raises CannotRun: if this host has no rpmbuild.
     """
     parts = guest_parts(target)
-    names = sorted({*_PROVIDES, *_programs(), *_isa(target), *_users(), *library_provides(parts), *_promised(site)})
-    specification = _SPEC.format(name=STAND_IN, provides="\n".join(f"Provides: {name}" for name in names))
+    names = {*_PROVIDES, *_program_paths(), *_isa_provides(target), *_user_provides()}
+    names |= {*_library_provides(parts), *_base_system_provides(site)}
+    specification = _SPEC.format(name=_STAND_IN, provides="\n".join(f"Provides: {name}" for name in sorted(names)))
 
     def make(folder: Path) -> None:
         require("rpmbuild", "rpm")
@@ -168,14 +171,14 @@ def stand_in_package(site: Site, target: Target) -> Path:
     return next(cache.entry("guest-stand-in", f"{target.name}-{key}", make).glob("*.rpm"))
 
 
-def library_provides(parts: GuestParts) -> tuple[str, ...]:
-    """The sonames and symbol versions of the guest's libraries, as rpm's own generator names them.
+def _library_provides(parts: GuestParts) -> tuple[str, ...]:
+    """Return the sonames and symbol versions of the guest's libraries, in the notation of rpm's generator.
 
-    :raises CannotRun: where that is not installed.
+    :raises CannotRun: if the generator is not installed.
     """
     generator = Path("/usr/lib/rpm/elfdeps")
     if not generator.is_file():
-        raise CannotRun(f"{generator} is not there", "apt-get install rpm   (or: make setup)")
+        raise CannotRun(f"{generator} is not installed", "apt-get install rpm   (or: make setup)")
 
     def make(folder: Path) -> None:
         names = "".join(f"{library}\n" for library in parts.libraries)
@@ -188,42 +191,43 @@ def library_provides(parts: GuestParts) -> tuple[str, ...]:
     return tuple((folder / "provides").read_text().split("\n"))[:-1]
 
 
-def _programs() -> Iterable[str]:
-    """Files by path: what scripts name as their interpreter or ask for."""
-    from workers.lab.guest.kernel import PROGRAMS
-
+def _program_paths() -> Iterable[str]:
+    """Return the paths of programs, which packages require for their scripts."""
     return (f"/usr/bin/{name}" for name in (*file_system.APPLETS, *PROGRAMS, "sh"))
 
 
-def _isa(target: Target) -> Iterable[str]:
-    """``glibc(x86-64)`` and the like: rpm's %{?_isa} of the architecture."""
+def _isa_provides(target: Target) -> Iterable[str]:
+    """Return names such as ``glibc(x86-64)``, with rpm's %{?_isa} of the architecture."""
     isa = _on_host(["rpm", "--target", f"{target.machine_arch}-linux", "--eval", "%{?_isa}"]).strip()
     return (f"{name}{isa}" for name in _WITH_ISA if isa)
 
 
-def _promised(site: Site) -> Iterable[str]:
-    """What the site's base system is said to bring, though no package of it is built there and the guest has none of it.
+def _base_system_provides(site: Site) -> Iterable[str]:
+    """Return the names that the sandbox backend's base system provides. No package has them, nor has the guest.
 
-    Packages that need it could not be installed otherwise: a -devel package and pkg-config.
+    Without them some packages could not be installed, for example a -devel package that needs pkg-config.
     """
     from workers.sandbox.base_package import PROVIDES
 
     return (*PROVIDES, *site.build.provides) if site.build.backend == "sandbox" else ()
 
 
-def _users() -> Iterable[str]:
+def _user_provides() -> Iterable[str]:
     return (f"{kind}({name})" for kind in ("user", "group") for name in ("root", "nobody"))
 
 
 def _database(stand_in: Path) -> Path:
-    """A database of rpm with the stand-in in it, written by this host's rpm. Its format is the same on every architecture."""
+    """Return a folder with an rpm database that contains the stand-in.
+
+    This host's rpm writes it: its format is the same on every architecture.
+    """
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="kitten-rpm-") as root:
-            options = ["--root", root, "--dbpath", DATABASE, "--define", "_db_backend sqlite"]
-            # rpm 4.20, unlike 4.18, changes its root folder for that, which only root may.
+            options = ["--root", root, "--dbpath", _DATABASE, "--define", "_db_backend sqlite"]
+            # rpm 4.20 calls chroot here, unlike 4.18, and only root may do so.
             _on_host([*namespace.as_root(), "rpm", *options, "--justdb", "--noscripts", "--notriggers", "-i", stand_in])
-            for path in Path(root + DATABASE).iterdir():
+            for path in Path(root + _DATABASE).iterdir():
                 if path.is_file() and not path.name.startswith("."):
                     (folder / path.name).write_bytes(path.read_bytes())
 
@@ -234,4 +238,4 @@ def _on_host(argv: list[str | Path]) -> str:
     try:
         return run(argv, timeout=120).output
     except CommandFailed as error:
-        raise CannotRun(f"this host's rpm cannot make what guests need: {error}", "see its words above") from None
+        raise CannotRun(f"rpm of this host failed: {error}", "see its messages above") from None

@@ -1,9 +1,10 @@
-"""Saved guests: booted once for each target, kernel and machine, and brought back for each test.
+"""Saved guests: a guest boots once for each target, kernel and machine, and is restored for each test.
 
-A guest's memory is a file. The guest boots with it shared, waits at "ready" (init.sh), and QEMU writes what is not memory,
-some kilobytes, beside it. Brought back, the file is mapped private: nothing is read that the test does not touch, nothing is
-ever written, and any number of guests share what they only read. (QEMU's x-ignore-shared capability, as virtual-machine
-templates use it.) What must be fresh is: the seed of random numbers, the clock, host name and machine id, told in "go".
+The guest's memory is a file, which QEMU maps shared while the guest boots. The guest waits at "ready" (init.sh). QEMU
+writes the rest of its state, some kilobytes, to a second file. A restored guest maps the memory file private: the
+kernel reads only the pages that the test uses and never writes to the file, and any number of guests share unchanged
+pages. (QEMU's capability x-ignore-shared, as for templates of virtual machines.) The "go" message brings everything
+that must be new in each guest: the seed of random numbers, the time, the host name and the machine id.
 """
 
 from __future__ import annotations
@@ -28,23 +29,26 @@ from workers.lab.guest.file_system import Base
 from workers.lab.guest.file_system import for_image as guest_archive
 from workers.lab.machine import cloud_images
 from workers.lab.machine.command_line import Boot, Drive, arguments
-from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous, launched
+from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous_file, launch_guest
 from workers.lab.machine.qmp import QmpError
 
-_DRIVE_BYTES = 8 << 30  # a hole for the most part; the same for every payload, since a saved guest knows its size
-_MEMORY_CLASSES = (512, 1024, 2048, 4096, 8192, 16384, 32768)  # MiB; each is saved by itself
-_BOOT_SECONDS = 60.0  # of an idle machine with KVM, until "ready"
-_RESTORE_SECONDS = 6.0  # of the same, for QEMU to read a saved state
-_HEAR_SECONDS = 60.0  # from "go" to the guest's answer, on any machine
+_DRIVE_BYTES = 8 << 30  # mostly a hole; the same size for every payload, since a saved guest has read the size
+_MEMORY_CLASSES = (512, 1024, 2048, 4096, 8192, 16384, 32768)  # MiB; each has its own saved guest
+_BOOT_SECONDS = 60.0  # from the start to "ready", on an idle host with KVM
+_RESTORE_SECONDS = 6.0  # for QEMU to read a saved state, on an idle host with KVM
+_ANSWER_SECONDS = 60.0  # from "go" to the guest's answer, on any host
 _GO = b"# GO\n"
 _UNUSED_DAYS = 14
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 def memory_for(base: Base, payload: int) -> int:
-    """Memory in MiB of a guest that holds a payload of so many bytes, as files.
+    """Return the memory in MiB of a guest for a payload, which it unpacks to files in memory.
 
-    A quarter of the machine's own has room for a small one. What it may be is in steps, so that few states are saved.
+    The machine's default has room for a small payload, in a quarter of it. The memory grows in steps, so that few
+    guests are saved.
+
+    :param payload: size in bytes.
     """
     needed = 0.75 * base.target.machine.memory_mib + 1.25 * payload / (1 << 20)
     least = max(needed, base.target.machine.memory_mib)
@@ -52,7 +56,7 @@ def memory_for(base: Base, payload: int) -> int:
 
 
 @contextlib.contextmanager
-def ready(
+def start_guest(
     base: Base,
     payload: bytes,
     logs: Path | None = None,
@@ -63,30 +67,30 @@ def ready(
     arguments: Sequence[str] = (),
     inherited: Sequence[int] = (),
 ) -> Iterator[Guest]:
-    """A guest that has been told to go, with this payload, for the length of a block.
+    """Start a guest with this payload, restored if possible, for the length of a block. Its tests run at once.
 
-    :param payload: ``guest.payload_archive``.
-    :param room: bytes that the test will write besides.
-    :param fresh: boot it, even where a saved one is at hand.
-    :param arguments: further ones of QEMU: a port, a network card.
-    :param inherited: descriptors they name; the caller's to close.
-    :raises LaunchFailedError: when QEMU does not start, or the guest never says it is ready.
+    :param payload: from ``file_system.payload_archive``.
+    :param room: bytes that the test will write in addition.
+    :param fresh: boot the guest, even if a saved one exists.
+    :param arguments: further QEMU arguments: a port, a network card.
+    :param inherited: the descriptors that these arguments name; the caller closes them.
+    :raises LaunchFailedError: if QEMU does not start, or the guest is not ready in time.
     """
     with contextlib.ExitStack() as stack:
-        drive = anonymous(payload, size=_DRIVE_BYTES)
+        drive = anonymous_file(payload, size=_DRIVE_BYTES)
         stack.callback(os.close, drive)
         if base.image:
             boot = _image_boot(stack, base, base.image, drive, arguments, inherited)
         else:
             boot = _boot(base, memory_for(base, len(payload) + room), drive, arguments, inherited)
         guest = None
-        if not fresh and not base.image and (folder := _saved(base, boot)):
-            guest = _restored(stack, folder, base, boot, logs, name)
+        if not fresh and not base.image and (folder := _saved_folder(base, boot)):
+            guest = _restore(stack, folder, base, boot, logs, name)
         if guest is None:
-            guest = stack.enter_context(launched(boot, logs, name))
+            guest = stack.enter_context(launch_guest(boot, logs, name))
             guest.go()
             await_ready(guest, time_factor(base))
-            tell(guest)
+            send_go(guest)
         yield guest
 
 
@@ -106,7 +110,7 @@ def _boot(base: Base, memory_mib: int, drive: int, further: Sequence[str] = (), 
 def _image_boot(
     stack: contextlib.ExitStack, base: Base, image: Path, payload: int, further: Sequence[str], inherited: Sequence[int]
 ) -> Boot:
-    """A guest of a cloud image, on a disk of its own that begins as the image."""
+    """Return what to boot for a cloud image: its own overlay of the image, the seed, and the payload."""
     machine = base.target.machine
     if machine.image and machine.image.variant:
         machine = machine.variant(machine.image.variant)
@@ -114,7 +118,7 @@ def _image_boot(
     name = f"kitten-{secrets.token_hex(4)}"
     system = cloud_images.overlay(image)
     stack.callback(os.close, system)
-    identity = anonymous(seed.image(name, guest_archive(base), busybox.read_bytes()))
+    identity = anonymous_file(seed.image(name, guest_archive(base), busybox.read_bytes()))
     stack.callback(os.close, identity)
     return Boot(
         machine=machine,
@@ -129,32 +133,36 @@ def _image_boot(
     )
 
 
-def tell(guest: Guest) -> None:
-    """Let a guest that is ready go: with a seed, the time, and a name of its own.
+def send_go(guest: Guest) -> None:
+    """Send "go" to a guest that is ready, with a new random seed, the time, and a new name.
 
-    Now and then a guest sleeps although its port has data, until more comes (Linux 6.12 on QEMU 7.2): so more does come.
+    Sometimes a guest (Linux 6.12 on QEMU 7.2) does not see data on its port until more data comes. So an empty line
+    follows every second until it answers.
 
-    :raises LaunchFailedError: when it runs on and does not hear.
+    :raises LaunchFailedError: if the guest runs, but does not answer.
     """
     seed, now = secrets.token_hex(32), time.time()
     guest.send(f"go {seed} {now:.0f} kitten-{seed[:8]}\n".encode())
-    until = time.monotonic() + _HEAR_SECONDS
+    until = time.monotonic() + _ANSWER_SECONDS
     while guest.wait(lambda talk: _GO in talk.tap, 1.0) == "timeout":
         if time.monotonic() > until:
-            raise LaunchFailedError(f"the guest did not hear that it may go\n{guest.talk.command_line}")
+            raise LaunchFailedError(
+                f"the guest did not answer within {_ANSWER_SECONDS:.0f} s when its tests should start\n"
+                f"{guest.talk.command_line}"
+            )
         guest.send(b"\n")
 
 
 def is_ready(talk: Talk) -> bool:
-    """Whether a guest has said that it is ready, to the end of the line."""
+    """Return whether a guest has printed its whole "ready" line."""
     return READY in talk.tap and talk.tap.endswith(b"\n")
 
 
 def await_ready(guest: Guest, factor: float) -> None:
-    """Wait until a guest that runs says it is ready to be told to go.
+    """Wait until a booting guest is ready for "go".
 
-    :param factor: how much more time it gets than on idle hardware with KVM.
-    :raises LaunchFailedError: when it never does.
+    :param factor: the factor for the time limit, compared with idle hardware and KVM.
+    :raises LaunchFailedError: if the guest is not ready in time.
     """
     limit = _BOOT_SECONDS * factor
     if ending := guest.wait(is_ready, limit):
@@ -165,15 +173,15 @@ def await_ready(guest: Guest, factor: float) -> None:
 
 
 def time_factor(base: Base) -> float:
-    """How much more time a guest gets than on idle hardware with KVM."""
+    """Return the factor for time limits of the guest, compared with idle hardware and KVM."""
     return base.accelerator.time_factor * (base.target.machine.time_factor if base.accelerator.name == "tcg" else 1.0)
 
 
 # ------------------------------------------------------------------------------------------------- the saved state
 
 
-def _saved(base: Base, boot: Boot) -> Path | None:
-    """Folder of the saved guest, made first if it is not there; none where one cannot be made."""
+def _saved_folder(base: Base, boot: Boot) -> Path | None:
+    """Return the folder of the saved guest; save one if needed; None if that fails."""
     key = f"{base.target.name}-{boot.memory}-{_key(boot)[:16]}"
     try:
         folder = cache.entry("saved", key, lambda at: _save(base, boot, at))
@@ -181,18 +189,18 @@ def _saved(base: Base, boot: Boot) -> Path | None:
         print(f"no guest of {base.target.name} could be saved: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
         return None
     with contextlib.suppress(OSError):
-        os.utime(folder / "state")  # it is in use: `_forget` goes by this
+        os.utime(folder / "state")  # `_remove_unused` reads the time of the last use
     return folder
 
 
 def _key(boot: Boot) -> str:
-    """Hash of all a state depends on: QEMU, its command line, what it booted, and under KVM the host's processor."""
+    """Return a hash of everything a state depends on: QEMU, its command line, and under KVM the host's processor."""
     emulator = Path(require(boot.machine.emulator, boot.machine.emulator)).stat()
     plain = dataclasses.replace(boot, drives=(Drive("payload", "payload"),), inherited=())
     processor = ""
     if boot.accelerator == "kvm":
-        words = Path("/proc/cpuinfo").read_text()
-        processor = "".join(sorted(set(re.findall(r"^(?:model name|flags|Features|cpu)\s*:.*$", words, re.MULTILINE))))
+        text = Path("/proc/cpuinfo").read_text()
+        processor = "".join(sorted(set(re.findall(r"^(?:model name|flags|Features|cpu)\s*:.*$", text, re.MULTILINE))))
     return identity_of(
         {
             "command": arguments(plain, 0, 0, 0),
@@ -203,9 +211,9 @@ def _key(boot: Boot) -> str:
 
 
 def _save(base: Base, boot: Boot, folder: Path) -> None:
-    _forget(folder.parent)
-    print(f"booting a guest of {base.target.name}, to be saved for the next", flush=True)  # noqa: T201
-    with launched(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
+    _remove_unused(folder.parent)
+    print(f"booting a guest of {base.target.name}, to save its state for the next tests", flush=True)  # noqa: T201
+    with launch_guest(dataclasses.replace(boot, memory_file=folder / "memory"), name="to be saved") as guest:
         guest.go()
         await_ready(guest, time_factor(base))
         guest.stop()
@@ -220,14 +228,14 @@ def _save(base: Base, boot: Boot, folder: Path) -> None:
                 time.sleep(0.01)
 
 
-def _restored(
+def _restore(
     stack: contextlib.ExitStack, folder: Path, base: Base, boot: Boot, logs: Path | None, name: str
 ) -> Guest | None:
-    """The saved guest, running and told; none where the state does not fit, which is then thrown away."""
+    """Restore the saved guest and send "go". If the state does not fit, remove it and return None."""
     attempt = contextlib.ExitStack()
     try:
         incoming = dataclasses.replace(boot, memory_file=folder / "memory", incoming=True)
-        guest = attempt.enter_context(launched(incoming, logs, name))
+        guest = attempt.enter_context(launch_guest(incoming, logs, name))
         guest.qmp.command("migrate-set-capabilities", capabilities=_CAPABILITIES)
         with (folder / "state").open("rb") as state:
             guest.qmp.command("getfd", files=[state.fileno()], fdname="state")
@@ -237,15 +245,16 @@ def _restored(
                 time.sleep(0.002)
         guest.go()
         try:
-            tell(guest)
+            send_go(guest)
         except LaunchFailedError as error:
             raise QmpError(str(error)) from None
         if _GO not in guest.talk.tap:
             raise QmpError(f"the restored guest did not answer ({guest.talk.ending})")
     except (LaunchFailedError, QmpError, FileNotFoundError) as error:
         attempt.close()
-        print(f"the saved guest of {base.target.name} does not fit, booting: {str(error).splitlines()[0]}", flush=True)  # noqa: T201
-        if not isinstance(error, LaunchFailedError):  # no QEMU, no memory: that says nothing of the state
+        reason = str(error).splitlines()[0]
+        print(f"the saved guest of {base.target.name} does not fit, booting: {reason}", flush=True)  # noqa: T201
+        if not isinstance(error, LaunchFailedError):  # that one has other causes, such as no memory: keep the state
             shutil.rmtree(folder, ignore_errors=True)
         return None
     except BaseException:
@@ -255,8 +264,8 @@ def _restored(
     return guest
 
 
-def _forget(kind: Path) -> None:
-    """Remove the saved guests nobody has used for long: those of kernels and QEMUs that are gone."""
+def _remove_unused(kind: Path) -> None:
+    """Remove the saved guests that no test has used for ``_UNUSED_DAYS``: those of older kernels and QEMUs."""
     oldest = time.time() - _UNUSED_DAYS * 24 * 3600
     for state in kind.glob("*/state"):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""The NoCloud seed of a guest: a small disk that tells a cloud image who it is, and has it run the tests.
+"""The NoCloud seed of a guest: a small disk that gives a cloud image its identity and starts the tests.
 
-cloud-init finds it by its label (its documentation, "NoCloud"). It carries ``guest.for_image``: what an image lacks to speak as
-every guest of the lab does, so that suites need not know which kind they have.
+cloud-init finds it by its label (its documentation, "NoCloud"). The seed has the archive of ``file_system.for_image``:
+the files that make a cloud image behave as any guest of the lab. So suites need not distinguish the two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 
 import pycdlib
 
-LABEL = "CIDATA"
+_LABEL = "CIDATA"
 _START = """\
 set -e
 mkdir -p /run/kitten-seed
@@ -19,28 +19,28 @@ mount -o ro /dev/disk/by-label/CIDATA /run/kitten-seed
 cd /
 /run/kitten-seed/busybox cpio -i -d -m -u </run/kitten-seed/kitten.cpio
 umount /run/kitten-seed
-# A unit of its own: what the tests start does not end with cloud-init.
+# In a separate unit, so that the tests' processes do not end with cloud-init.
 systemd-run --unit=kitten --collect /kitten/bin/busybox sh /kitten/init.sh
 """
 
 
 def image(name: str, archive: bytes, busybox: bytes) -> bytes:
-    """The disk, an ISO 9660 file system with Joliet and Rock Ridge names.
+    """Return the disk, an ISO 9660 file system with Joliet and Rock Ridge names.
 
-    :param name: of the guest; also its identity, so that cloud-init takes it for a new one.
-    :param archive: ``guest.for_image``.
-    :param busybox: a static one, to unpack that.
+    :param name: host name of the guest; also its instance ID, so that cloud-init handles it as a new machine.
+    :param archive: from ``file_system.for_image``.
+    :param busybox: a static busybox, which unpacks the archive.
     """
     files = {
         "meta-data": json.dumps({"instance-id": name, "local-hostname": name}).encode(),
-        "user-data": b"#cloud-config\n" + json.dumps(user_data()).encode(),
-        # No network: cloud-init need not wait for one.
+        "user-data": b"#cloud-config\n" + json.dumps(_user_data()).encode(),
+        # No network: so cloud-init does not wait for one.
         "network-config": json.dumps({"version": 2, "ethernets": {}}).encode(),
         "kitten.cpio": archive,
         "busybox": busybox,
     }
     disk = pycdlib.PyCdlib()
-    disk.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
+    disk.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=_LABEL)
     for number, (path, data) in enumerate(files.items()):
         disk.add_fp(
             io.BytesIO(data),
@@ -50,14 +50,14 @@ def image(name: str, archive: bytes, busybox: bytes) -> bytes:
             joliet_path=f"/{path}",
             file_mode=0o100755 if path == "busybox" else 0o100644,
         )
-    written = io.BytesIO()
-    disk.write_fp(written)
+    file = io.BytesIO()
+    disk.write_fp(file)
     disk.close()
-    return written.getvalue()
+    return file.getvalue()
 
 
-def user_data() -> dict[str, object]:
-    """cloud-config: nothing is installed, grown or kept; at the end the guest's script starts."""
+def _user_data() -> dict[str, object]:
+    """Return the cloud-config: it installs and resizes nothing, and starts the guest's script at the end."""
     return {
         "users": [],
         "growpart": {"mode": "off"},

@@ -1,10 +1,10 @@
 #!/usr/bin/busybox sh
 # shellcheck shell=dash
-# The users and groups that packages declare (sysusers.d(5)), made as rpm asks for it: sysusers [--root /] -, lines on standard
-# input. The guest has no useradd. Numbers are given out from 999 downwards, as systemd-sysusers does.
+# Adds the users and groups that packages declare (sysusers.d(5)). rpm calls it as: sysusers [--root /] -, with the
+# lines on standard input. The guest has no useradd. New numbers start at 999 and go down, as in systemd-sysusers.
 set -eu
 
-next() { # next FILE: the highest number below 1000 that nobody has
+next() { # next FILE: prints the highest unused number below 1000
     number=999
     while cut -d: -f3 "$1" | grep -qx "$number"; do number=$((number - 1)); done
     echo "$number"
@@ -39,7 +39,7 @@ while read -r kind rest || [ -n "$kind" ]; do
     case $kind in
         '' | '#'* | ';'*) continue ;;
     esac
-    eval "set -- $rest" # the words may be quoted
+    eval "set -- $rest" # the fields may be quoted
     case $kind in
         u | u!) user "$@" ;;
         g) group "$1" "${2:--}" ;;

@@ -1,1 +1,1 @@
-"""QEMU machines: their start and end, what they say, and how many a host takes."""
+"""QEMU machines: command line, launch, monitor, console rules, test reports, and the limit of guests on a host."""

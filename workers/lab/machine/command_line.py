@@ -1,4 +1,4 @@
-"""QEMU's command line for a guest: a pure function of the machine, which is data, and of what is booted on it."""
+"""QEMU's command line for a guest: a pure function of the target's machine and of what it boots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from config.models import Machine
 
 TAP_PORT = "org.kitten.tap"
-"""Name of the virtio port over which a guest reports, and hears what it is to do."""
+"""Name of the virtio port over which a guest gets its commands and sends its report."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +27,51 @@ class Drive:
 
 @dataclass(frozen=True)
 class Boot:
-    """What to boot, and on what."""
+    """What to boot, and on which machine."""
 
     machine: Machine
     accelerator: str
     """``tcg`` or ``kvm``."""
     kernel: Path | None = None
-    """None: the firmware finds something on a drive."""
+    """None: the firmware boots from a drive."""
     initrd: str = ""
     """A path, or ``/proc/self/fd/N``."""
     memory_mib: int = 0
-    """0: the machine's own."""
+    """0: the default of the machine."""
     kernel_arguments: str = ""
-    """Further ones, behind those every guest gets."""
+    """Further kernel arguments, after those of every guest."""
     flash: tuple[str, ...] = ()
-    """UEFI firmware: the file of its code, and that of its variables, which the guest changes. Named as drives' files are."""
+    """UEFI firmware: the file of its code, and that of its variables, which the guest changes; as ``Drive.file``."""
     drives: tuple[Drive, ...] = ()
     arguments: tuple[str, ...] = ()
-    """Further QEMU arguments, behind all others but the kernel's."""
+    """Further QEMU arguments, after all others except the kernel's."""
     inherited: tuple[int, ...] = ()
-    """Descriptors that QEMU gets under the same numbers. The caller keeps and closes its own."""
+    """Descriptors that QEMU inherits under the same numbers. The caller closes them."""
     memory_file: Path | None = None
-    """The guest's memory is this file, shared; with ``incoming`` a private copy of it, taken page by page when written."""
+    """The file that is the guest's memory. QEMU maps it shared, with ``incoming`` private (copy on write)."""
     incoming: bool = False
-    """QEMU waits for a saved state."""
+    """Whether QEMU waits for a saved state."""
     may_reboot: bool = False
-    """A reboot otherwise ends the guest and is a failure."""
+    """Whether a reboot is allowed. If not, a reboot ends the guest and is a failure."""
 
     @property
     def cpu(self) -> str:
-        """The CPU model of the accelerator."""
+        """The machine's CPU model under this accelerator."""
         return self.machine.cpu_under(self.accelerator)
 
     @property
     def memory(self) -> int:
-        """MiB."""
+        """The memory of the guest in MiB."""
         return self.memory_mib or self.machine.memory_mib
 
 
 def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
-    """QEMU's command line; the three numbers are inherited file descriptors."""
+    """Return QEMU's command line.
+
+    :param monitor: inherited descriptor of the QMP socket.
+    :param serial: inherited descriptor of the console's socket.
+    :param port: inherited descriptor of the TAP port's socket.
+    """
     machine = boot.machine
     return [
         machine.emulator,
@@ -76,7 +81,7 @@ def arguments(boot: Boot, monitor: int, serial: int, port: int) -> list[str]:
         *("-machine", ",".join((machine.machine, *_machine_options(boot)))),
         *("-accel", boot.accelerator, "-cpu", boot.cpu, "-m", f"{boot.memory}M", "-smp", "1"),
         *_memory(boot),
-        *machine.arguments,  # a bus among them is there for the devices that follow
+        *machine.arguments,  # before the devices, which may use a bus of these arguments
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
         *("-chardev", f"socket,id=console,fd={serial}", "-serial", "chardev:console"),
         *("-device", machine.serial_bus, "-chardev", f"socket,id=tap,fd={port}"),
@@ -94,12 +99,12 @@ def _machine_options(boot: Boot) -> Sequence[str]:
 
 
 def _flash(boot: Boot) -> Sequence[str]:
-    words: list[str] = []
+    options: list[str] = []
     for number, file in enumerate(boot.flash):
-        access = "off" if number else "on"
-        backing = f"driver=file,filename={file},node-name=flash{number},read-only={access},locking=off"
-        words += ("-blockdev", backing)
-    return words
+        read_only = "off" if number else "on"
+        backing = f"driver=file,filename={file},node-name=flash{number},read-only={read_only},locking=off"
+        options += ("-blockdev", backing)
+    return options
 
 
 def _memory(boot: Boot) -> Sequence[str]:
@@ -112,12 +117,12 @@ def _memory(boot: Boot) -> Sequence[str]:
 
 def _drive(machine: Machine, drive: Drive) -> Sequence[str]:
     bus = "ccw" if machine.serial_bus.endswith("ccw") else "pci"
-    access = "off" if drive.writable else "on"
+    read_only = "off" if drive.writable else "on"
     order = f",bootindex={drive.boot_order}" if drive.boot_order is not None else ""
-    backing = f"driver=file,filename={drive.file},node-name={drive.name}-file,read-only={access},locking=off"
+    backing = f"driver=file,filename={drive.file},node-name={drive.name}-file,read-only={read_only},locking=off"
     return (
         *("-blockdev", backing),
-        *("-blockdev", f"driver={drive.format},node-name={drive.name},file={drive.name}-file,read-only={access}"),
+        *("-blockdev", f"driver={drive.format},node-name={drive.name},file={drive.name}-file,read-only={read_only}"),
         *("-device", f"virtio-blk-{bus},drive={drive.name},serial={drive.name}{order}"),
     )
 
@@ -125,10 +130,10 @@ def _drive(machine: Machine, drive: Drive) -> Sequence[str]:
 def _kernel(boot: Boot) -> Sequence[str]:
     if boot.kernel is None:
         return ()
-    words = kernel_command_line(boot.machine, boot.kernel_arguments)
-    return ("-kernel", str(boot.kernel), *(("-initrd", boot.initrd) if boot.initrd else ()), "-append", words)
+    command_line = kernel_command_line(boot.machine, boot.kernel_arguments)
+    return ("-kernel", str(boot.kernel), *(("-initrd", boot.initrd) if boot.initrd else ()), "-append", command_line)
 
 
 def kernel_command_line(machine: Machine, further: str = "") -> str:
-    """What the kernel of every guest is told, and further arguments."""
+    """Return the kernel command line of every guest, with further arguments."""
     return f"console={machine.console} rdinit=/init quiet panic=-1 {further}".strip()

@@ -1,4 +1,4 @@
-"""What a guest's console says when something is wrong. These rules are always on: no test may be green beside them."""
+"""Rules for error messages on the console of every guest. A match is a failure, even if all tests passed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.text import plain_line
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern of one console line, and what it means."""
+    """A pattern for one console line, and its meaning."""
 
     name: str
     pattern: re.Pattern[str]
@@ -18,7 +18,7 @@ class Rule:
 
     @property
     def fatal(self) -> bool:
-        """Whether nothing more is to be expected of the guest; after the others its tests go on to their end."""
+        """Whether the guest cannot continue after such a line. After other lines its tests continue."""
         return self.name in ("panic", "oops", "emergency", "init")
 
 
@@ -42,12 +42,12 @@ RULES = tuple(
             r"\bOops\b|BUG: unable to handle|Unable to handle kernel|kernel tried to execute|Internal error:",
             "the guest's kernel made an invalid access",
         ),
-        # Soft lockups are left out: an emulated processor on a busy host looks like one.
+        # Not soft lockups: on a busy host an emulated processor causes them without a bug.
         ("bug", r"kernel BUG at|\bBUG: (?!soft lockup|workqueue lockup|unable to handle)", "a kernel bug"),
         (
             "lockdep",
             r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage",
-            "the kernel's lock checker complains",
+            "the kernel's lock checker reports an error",
         ),
         (
             "emergency",
@@ -57,7 +57,7 @@ RULES = tuple(
         ("out-of-memory", r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory"),
         (
             "sigill",
-            # x86; powerpc; any architecture's generic line; arm64; s390: operation and specification exception
+            # x86; powerpc; the generic line of any architecture; arm64; s390: operation and specification exception
             r"trap invalid opcode|illegal instruction \(4\)|unhandled signal 4\b|undefined instruction(: pc=| in )"
             r"|User process fault: interruption code 000[16]",
             "SIGILL: an instruction that this CPU does not have",
@@ -65,11 +65,11 @@ RULES = tuple(
         (
             "cpu-model",
             r"Fatal glibc error: CPU (does not support|lacks)|CPU lacks (ISA|VXE)",
-            "the guest's CPU is below what its C library needs: a wrong CPU model",
+            "wrong CPU model: the guest's C library needs a newer CPU",
         ),
-        # A guest of ours reports each core dump through its core_pattern (init.sh).
+        # The lab's guests report each core dump through core_pattern (init.sh).
         ("core-dump", r"lab: core dump: ", "a program dumped core"),
-        ("warning", r"\bWARNING: CPU: \d+ PID: \d+ at ", "the guest's kernel warns"),
+        ("warning", r"\bWARNING: CPU: \d+ PID: \d+ at ", "a warning of the guest's kernel"),
         ("selinux", r"avc: +denied", "SELinux denied something"),
         ("init", r"^kitten: ", "the guest could not be set up"),
     )
@@ -77,17 +77,17 @@ RULES = tuple(
 
 
 def plain(line: str) -> str:
-    """Return a line without control sequences and blanks around it. Serial lines pad with NUL: those go as well."""
+    """Return a line without control sequences, NUL (the padding of serial lines), and blanks around it."""
     return plain_line(line.replace("\0", "")).strip()
 
 
 def hits(text: str) -> tuple[Hit, ...]:
-    """Every line of a console (or of a test's output) that a rule knows, with the first rule that knows it."""
-    found = []
+    """Return each line of a console, or of a test's output, that matches a rule, with the first rule that matches."""
+    matches = []
     for raw in text.split("\n"):
         line = plain(raw)
         for rule in RULES:
             if rule.pattern.search(line):
-                found.append(Hit(rule, line[:300]))
+                matches.append(Hit(rule, line[:300]))
                 break
-    return tuple(found)
+    return tuple(matches)

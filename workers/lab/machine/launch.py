@@ -1,9 +1,9 @@
-"""One QEMU guest: its start, everything it says, and its certain end.
+"""The launch of one QEMU guest: its start, all its output, and its end.
 
-QEMU starts paused with monitor, console and TAP port on inherited sockets, and runs on once all are attached: no early
-line is lost, and no name of a socket or port lies in the file system to be left behind. A thread reads all three from then
-on, so that a guest never waits for us and the rules of ``console`` are always on. QEMU is ended when the block is
-left, and by the kernel when this process dies (``workers.base.run``).
+QEMU starts paused, with monitor, console and TAP port on inherited sockets, and continues when all are connected. So no
+early line is lost, and no socket has a name in the file system that could be left behind. A thread reads all three. So
+a guest never waits for this process, and the rules of ``console`` apply to every guest. QEMU is killed at the end of
+the block, and by the kernel if this process dies (``workers.base.run``).
 """
 
 from __future__ import annotations
@@ -31,51 +31,52 @@ from workers.lab.machine.qmp import Qmp, QmpError
 
 MAX_CONSOLE = 8 * 1024 * 1024
 MAX_TAP = 16 * 1024 * 1024
-"""Bytes after which a guest that keeps talking is ended."""
+"""The most bytes a guest may print; then it is killed."""
 
 _LAUNCH_SECONDS = 60.0  # until QEMU answers on its monitor
-_SAME_BREATH = 0.3  # seconds in which what a guest says after its last word still belongs to it
+_LAST_OUTPUT_SECONDS = 0.3  # after the end of the report, for output that is still on its way
 
 
 class LaunchFailedError(Exception):
-    """QEMU did not start; the text carries its words and its command line."""
+    """QEMU did not start, or the guest did not become ready; the text has the reason and QEMU's command line."""
 
 
 @dataclass
 class Talk:
-    """What a guest said until it was ended, and why it was."""
+    """The output of a guest, and the reason why it ended."""
 
     console: bytearray = field(default_factory=bytearray)
     tap: bytearray = field(default_factory=bytearray)
     ending: str = ""
-    """Why no more is to be expected: ``end`` (the TAP end marker), ``closed`` (the guest went), ``rebooted``, ``stopped``
-    (QEMU stopped it: an internal error, a panic), ``console`` (a fatal rule), ``too-much``, ``timeout``; empty while it runs."""
+    """Why the output is complete: ``end`` (the TAP end marker), ``closed`` (the guest powered off), ``rebooted``,
+    ``stopped`` (QEMU stopped it: an internal error, a panic), ``console`` (a line matched a fatal rule), ``too-much``,
+    ``timeout``; empty while the guest runs."""
     command_line: str = ""
-    words: str = ""
-    """QEMU's own standard error."""
+    stderr: str = ""
+    """QEMU's standard error."""
     seconds: float = 0.0
-    """From the start of its processor to its end."""
+    """From the start of the guest's processor to the guest's end."""
 
 
 class Guest:
-    """A guest of ``launched``. It stands still until ``go``."""
+    """A guest of ``launch_guest``. It is paused until ``go``."""
 
     def __init__(self, talk: Talk, pid: int, sockets: tuple[socket.socket, ...], logs: tuple[IO[bytes], ...]) -> None:
-        """Begin to listen."""
+        """Start the thread that reads the guest's output."""
         monitor, serial, port = sockets
         self.talk = talk
         self.pid = pid
         self.qmp = Qmp(monitor, _LAUNCH_SECONDS)
         self._serial = serial
         self._port = port
-        self._hear: Callable[[bytes], None] | None = None
+        self._console_callback: Callable[[bytes], None] | None = None
         self._changed = threading.Condition()
         self._begun = time.monotonic()
-        self._scanned = 0
-        self._events = 0
-        self._asked_to_stop = False
-        self._problem: OSError | None = None
-        self._left = threading.Event()
+        self._scanned = 0  # bytes of the console that the rules have seen
+        self._events = 0  # number of QMP events that have been handled
+        self._stop_requested = False
+        self._log_error: OSError | None = None
+        self._closed = threading.Event()
         self._selector = selectors.DefaultSelector()
         console_log, tap_log = logs or (None, None)
         self._selector.register(monitor, selectors.EVENT_READ, (None, 0, None))
@@ -85,38 +86,39 @@ class Guest:
         self._thread.start()
 
     def go(self) -> None:
-        """Let its processor run.
+        """Let the guest's processor run.
 
-        :raises QmpError: when QEMU refuses.
+        :raises QmpError: if QEMU refuses.
         """
         self._begun = time.monotonic()
         self.qmp.command("cont")
 
     def send(self, data: bytes) -> None:
-        """Say something to the guest, over the port on which it reports."""
-        with contextlib.suppress(OSError):  # it went: `wait` tells
+        """Send data to the guest over its TAP port."""
+        with contextlib.suppress(OSError):  # the guest has ended: `wait` reports that
             self._port.sendall(data)
 
     def type(self, data: bytes) -> None:
-        """Type something on its console."""
+        """Type data on the guest's console."""
         with contextlib.suppress(OSError):
             self._serial.sendall(data)
 
-    def on_console(self, hear: Callable[[bytes], None]) -> None:
-        """Have everything its console says from now on handed to a function, as it comes, in another thread."""
-        self._hear = hear
+    def on_console(self, callback: Callable[[bytes], None]) -> None:
+        """Call a function with all further output of the console, in the reader thread."""
+        self._console_callback = callback
 
     def wait(self, until: Callable[[Talk], object], seconds: float) -> str:
-        """Wait until something has been said, or nothing more is to be expected, or time is up.
+        """Wait until a condition is true, the output is complete, or time is up.
 
-        :returns: empty when ``until`` holds; else the talk's ending, or ``timeout`` when time is up, which ends nothing yet.
-        :raises OSError: when a log cannot be written.
+        :param until: the condition, a function of the output.
+        :returns: empty if the condition is true; else ``Talk.ending``, or ``timeout``, which does not end the guest.
+        :raises OSError: if a log cannot be written.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
             while not until(self.talk):
-                if self._problem:
-                    raise self._problem
+                if self._log_error:
+                    raise self._log_error
                 left = deadline - time.monotonic()
                 if self.talk.ending or left <= 0:
                     return self.talk.ending or "timeout"
@@ -124,20 +126,20 @@ class Guest:
         return ""
 
     def finish(self, seconds: float) -> Talk:
-        """Wait for the end of its report, or of the guest; what it says in the same breath is taken along.
+        """Wait for the end of the report, or of the guest, and return the whole output.
 
-        :param seconds: at most; then its ending is ``timeout``.
+        :param seconds: the longest wait; after it ``Talk.ending`` is ``timeout``.
         """
         if self.wait(lambda talk: talk.ending, seconds):
-            self._over("timeout")
+            self._set_ending("timeout")
         if self.talk.ending in ("console", "end", "stopped"):
-            self._left.wait(_SAME_BREATH)
+            self._closed.wait(_LAST_OUTPUT_SECONDS)
         self.talk.seconds = time.monotonic() - self._begun
         return self.talk
 
-    def stop_listening(self, patience: float) -> None:
-        """Take what is still on its way from a QEMU that has ended."""
-        self._thread.join(patience)
+    def stop_reading(self, seconds: float) -> None:
+        """Read the last output of a QEMU that has ended, for at most these seconds, and end the reader thread."""
+        self._thread.join(seconds)
         self._selector.close()
 
     def _listen(self) -> None:
@@ -154,64 +156,64 @@ class Guest:
                     try:
                         self._take(data, *key.data)
                     except OSError as error:
-                        self._problem = error
+                        self._log_error = error
                     self._changed.notify_all()
         with self._changed:
             self.talk.ending = self.talk.ending or "closed"
-            self._left.set()
+            self._closed.set()
             self._changed.notify_all()
 
     def _take(self, data: bytes, kept: bytearray | None, limit: int, log: IO[bytes] | None) -> None:
         if kept is None:
-            self.qmp.received(data)
+            self.qmp.feed(data)
             for event in self.qmp.events[self._events :]:
                 if event["event"] == "SHUTDOWN" and event["data"].get("reason") == "guest-reset":
-                    self._over("rebooted")
-                elif event["event"] in ("GUEST_PANICKED", "STOP") and not self._asked_to_stop:
-                    self._over("stopped")
+                    self._set_ending("rebooted")
+                elif event["event"] in ("GUEST_PANICKED", "STOP") and not self._stop_requested:
+                    self._set_ending("stopped")
             self._events = len(self.qmp.events)
             return
         room = limit - len(kept)
         kept += data[:room]
         if log is not None:
             log.write(data[:room])
-        if self._hear is not None and kept is self.talk.console:
-            self._hear(data[:room])
+        if self._console_callback is not None and kept is self.talk.console:
+            self._console_callback(data[:room])
         if len(data) > room:
-            self._over("too-much")
-        elif kept is self.talk.tap and tap.ended(kept):
-            self._over("end")
+            self._set_ending("too-much")
+        elif kept is self.talk.tap and tap.has_end_marker(kept):
+            self._set_ending("end")
         elif kept is self.talk.console:
             lines = kept.rfind(b"\n") + 1
             new = console.hits(kept[self._scanned : lines].decode(errors="replace"))
             self._scanned = lines
             if any(hit.rule.fatal for hit in new):
-                self._over("console")
+                self._set_ending("console")
 
-    def _over(self, ending: str) -> None:
+    def _set_ending(self, ending: str) -> None:
         self.talk.ending = self.talk.ending or ending
 
     def stop(self) -> None:
-        """Hold its processor.
+        """Pause the guest's processor.
 
-        :raises QmpError: when QEMU refuses.
+        :raises QmpError: if QEMU refuses.
         """
-        self._asked_to_stop = True
+        self._stop_requested = True
         self.qmp.command("stop")
 
 
 @contextlib.contextmanager
-def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Iterator[Guest]:
-    """A guest for the length of a block, paused at first. It counts on this host (``leases``); the wait for room comes first.
+def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> Iterator[Guest]:
+    """Launch a guest, paused, for the length of a block; first wait until the host has room for it (``leases``).
 
-    :param logs: folder for ``NAME-console.log``, ``NAME-tap.log`` and ``NAME-qemu.log``, written as things are said.
-    :raises LaunchFailedError: when QEMU does not start.
-    :raises CannotRun: when it is not installed, or the host can never hold such a guest.
+    :param logs: folder for ``NAME-console.log``, ``NAME-tap.log`` and ``NAME-qemu.log``, written while the guest runs.
+    :raises LaunchFailedError: if QEMU does not start.
+    :raises CannotRun: if QEMU is not installed, or the host is too small for such a guest.
     """
     packages = {each.emulator: each.emulator_package for each in architectures.known().values()}
     require(boot.machine.emulator, packages.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(leases.held(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
+        stack.enter_context(leases.hold(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))
         errors = stack.enter_context(tempfile.TemporaryFile())
         kept = tuple(
             stack.enter_context((logs / f"{name}-{what}.log").open("wb", buffering=0))
@@ -226,40 +228,32 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
         try:
             with started(argv, stdout=errors, stderr=errors, pass_fds=descriptors) as process:
                 for end in theirs:
-                    end.close()  # so that the end of QEMU is the end of the file here
+                    end.close()  # only QEMU has it open now, so its end closes the socket
                 guest = Guest(talk, process.pid, ours, kept)
                 try:
                     guest.qmp.negotiate()
                 except (QmpError, ValueError) as error:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(5.0)
-                    talk.words = _words(errors)
-                    raise LaunchFailedError(f"QEMU did not start: {talk.words or error}\n{talk.command_line}") from None
+                    talk.stderr = _text(errors)
+                    raise LaunchFailedError(
+                        f"QEMU did not start: {talk.stderr or error}\n{talk.command_line}"
+                    ) from None
                 yield guest
         finally:
             if guest:
-                guest.stop_listening(5.0)
-            talk.words = _words(errors)
+                guest.stop_reading(5.0)
+            talk.stderr = _text(errors)
             if logs is not None:
-                (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.words}\n")
+                (logs / f"{name}-qemu.log").write_text(f"{talk.command_line}\n{talk.stderr}\n")
 
 
-def run_guest(boot: Boot, timeout: float, logs: Path | None = None, name: str = "guest") -> Talk:
-    """Boot a guest and listen until its report ends, it goes, a fatal console rule hits, it says too much, or time is up.
+def anonymous_file(*parts: bytes | Path, size: int = 0) -> int:
+    """Return the descriptor of a file without a name, which contains these parts one after the other.
 
-    :param timeout: seconds from the moment the guest runs.
-    :raises LaunchFailedError: when QEMU does not start.
-    :raises CannotRun: when it is not installed.
-    """
-    with launched(boot, logs, name) as guest:
-        guest.go()
-        return guest.finish(timeout)
+    The kernel removes the file when its last descriptor is closed. The caller closes this one.
 
-
-def anonymous(*parts: bytes | Path, size: int = 0) -> int:
-    """A descriptor of a file without a name that holds these parts one after the other: nothing of it can be left behind.
-
-    :param size: bytes; the rest is a hole.
+    :param size: the least size in bytes; the file ends with a hole.
     """
     with tempfile.TemporaryFile(buffering=0) as file:
         for part in parts:
@@ -270,8 +264,8 @@ def anonymous(*parts: bytes | Path, size: int = 0) -> int:
                 view = memoryview(part)
                 while view:
                     view = view[file.write(view) :]
-        if size:
-            file.truncate(max(size, file.tell()))
+        if size > os.fstat(file.fileno()).st_size:
+            file.truncate(size)
         return os.dup(file.fileno())
 
 
@@ -284,6 +278,6 @@ def _socket_pairs(stack: contextlib.ExitStack) -> tuple[tuple[socket.socket, ...
     return ours, theirs
 
 
-def _words(errors: IO[bytes]) -> str:
-    errors.seek(0)
-    return errors.read(65536).decode(errors="replace").strip()
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(65536).decode(errors="replace").strip()

@@ -1,7 +1,7 @@
 """The QEMU Machine Protocol: greeting, capabilities, commands and their answers, events.
 
-Whoever listens to the guest feeds what comes from the monitor to ``received``; a command may be given from another thread and
-waits for its answer there.
+The thread that reads the monitor passes its data to ``feed``. Another thread may call ``command``, which waits for
+the answer.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _LONGEST_LINE = 16 * 1024 * 1024  # bytes; query-qmp-schema answers with some hu
 
 
 class QmpError(Exception):
-    """QEMU refused a command, did not answer in time, or is gone."""
+    """QEMU refused a command, did not answer in time, or has ended."""
 
 
 class Qmp:
     """A monitor connection on a socket that QEMU inherited."""
 
     def __init__(self, connection: socket.socket, timeout: float) -> None:
-        """Make it.
+        """Prepare the connection; it sends nothing yet.
 
-        :param timeout: seconds an answer may take.
+        :param timeout: the longest wait for an answer, in seconds.
         """
         self.timeout = timeout
         self.events: list[dict[str, Any]] = []
@@ -35,11 +35,11 @@ class Qmp:
         self._buffer = bytearray()
         self._answers: dict[object, dict[str, Any]] = {}
         self._changed = threading.Condition()
-        self._given = 0
+        self._last_id = 0
         self._closed = False
 
-    def received(self, data: bytes) -> None:
-        """Take what came from QEMU; nothing: it closed the connection."""
+    def feed(self, data: bytes) -> None:
+        """Handle data from QEMU; empty data means that QEMU closed the connection."""
         with self._changed:
             self._closed |= not data or len(self._buffer) > _LONGEST_LINE
             self._buffer += data
@@ -57,28 +57,28 @@ class Qmp:
     def negotiate(self) -> None:
         """Wait for the greeting and leave negotiation mode.
 
-        :raises QmpError: when QEMU is gone or does not answer.
+        :raises QmpError: if QEMU has ended or does not answer.
         """
         self._answer("greeting", "its greeting")
         self.command("qmp_capabilities")
 
     def command(self, name: str, *, files: Sequence[int] = (), **arguments: object) -> Any:
-        """Run a command; its return value. ``_`` in an argument's name is ``-`` in QEMU's.
+        """Run a command and return its result. ``_`` in the name of an argument stands for QEMU's ``-``.
 
-        :param files: descriptors that go along (``getfd``, ``add-fd``).
-        :raises QmpError: when QEMU refuses, in its words; is gone; does not answer.
+        :param files: descriptors to send with the command (``getfd``, ``add-fd``).
+        :raises QmpError: if QEMU refuses, with its message; if it has ended or does not answer.
         """
-        self._given += 1
-        number = self._given
-        told = {key.replace("_", "-"): value for key, value in arguments.items()}
-        message = json.dumps({"execute": name, "arguments": told, "id": number}).encode() + b"\n"
+        self._last_id += 1
+        number = self._last_id
+        options = {key.replace("_", "-"): value for key, value in arguments.items()}
+        message = json.dumps({"execute": name, "arguments": options, "id": number}).encode() + b"\n"
         try:
             if files:
                 socket.send_fds(self._connection, [message], list(files))
             else:
                 self._connection.sendall(message)
         except OSError as error:
-            raise QmpError(f"{name}: QEMU is gone ({error.strerror})") from None
+            raise QmpError(f"{name}: QEMU has ended ({error.strerror})") from None
         answer = self._answer(number, name)
         if "error" in answer:
             raise QmpError(f"{name}: {answer['error'].get('desc', answer['error'])}")

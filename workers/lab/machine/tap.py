@@ -1,10 +1,11 @@
-"""What a guest reports, read strictly: TAP 14 with one subtest per test script, and a marker at the very end.
+"""A strict parser of a guest's report: TAP 14 with one subtest for each test script, and an end marker.
 
-A pass needs the plan, every line the plan promises, and the end marker. What is missing is a failing case of its own, so
-that a guest that fell silent can never look like one that had nothing to say.
+A report passes only with the plan, every test point of the plan, and the end marker. Each missing part is a failed
+case. So the report of a guest that hangs or crashes cannot look complete.
 
-The guest (init.sh) adds when things were said: ``# at SECONDS`` after a script's own points, ``# from SECONDS to SECONDS`` after
-the point of the script. A case took as long as it was since what was said before it, unless its YAML block has a ``duration_ms``.
+The guest (init.sh) adds times of its clock: ``# at SECONDS`` after each point of a script, and
+``# from SECONDS to SECONDS`` after the point of the script itself. The duration of a case is the time since the
+previous point, unless its YAML block has a ``duration_ms``.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ _DETAIL_LINES = 20
 
 @dataclass
 class _Clock:
-    """When a point was said, in seconds of the guest's uptime; what is not known is negative."""
+    """The times of a test point, in seconds of the guest's uptime; negative if unknown."""
 
     at: float = -1.0
     begun: float = -1.0
     ended: float = -1.0
-    took: float = -1.0
-    """As the test itself says."""
+    duration: float = -1.0
+    """From the YAML block of the test."""
 
 
 @dataclass
 class _Level:
-    """One level of TAP while it is being read."""
+    """The parser's state for one level of TAP."""
 
     cases: list[Case] = field(default_factory=list)
     details: list[list[str]] = field(default_factory=list)
@@ -50,35 +51,32 @@ class _Level:
     in_yaml: bool = False
     plan: int | None = None
     all_skipped: str | None = None
-    wrong: list[str] = field(default_factory=list)
-    other: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @property
-    def spoke_tap(self) -> bool:
+    def is_tap(self) -> bool:
         return self.plan is not None or bool(self.cases)
 
     def read(self, line: str) -> bool:
-        """Take one line. Whether it was a test point."""
-        if self._said_of_the_last_point(line):
+        """Parse one line. Return whether it is a test point."""
+        if self._add_to_last_point(line):
             return False
         if plan := _PLAN.match(line):
             if self.plan is not None:
-                self.wrong.append("a second plan")
+                self.errors.append("a second plan")
             self.plan = int(plan["count"])
             self.all_skipped = plan["reason"] or "no reason given" if self.plan == 0 else None
         elif line.lower().startswith("bail out!"):
-            self.wrong.append(line.strip())
+            self.errors.append(line.strip())
         elif point := _POINT.match(line):
             self._point(point["no"] is None, point["number"], point["name"] or "")
             return True
         elif self.details and line.startswith("#"):
             self.details[-1].append(line.removeprefix("#").strip())
-        else:
-            self.other.append(line)
         return False
 
-    def _said_of_the_last_point(self, line: str) -> bool:
-        """Take a line that is a time, or belongs to a YAML block, which ends with ``...``."""
+    def _add_to_last_point(self, line: str) -> bool:
+        """Parse a line that is a time or part of a YAML block, which ends with ``...``. Return whether it is one."""
         if not self.cases:
             return False
         clock = self.clocks[-1]
@@ -86,7 +84,7 @@ class _Level:
             if line.strip() == "...":
                 self.in_yaml = False
             elif duration := _DURATION.match(line):
-                clock.took = float(duration[1]) / 1000
+                clock.duration = float(duration[1]) / 1000
             else:
                 self.details[-1].append(line.strip())
         elif span := _SPAN.match(line):
@@ -101,122 +99,122 @@ class _Level:
     def _point(self, passed: bool, number: str | None, name: str) -> None:
         expected = len(self.cases) + 1
         if number is not None and int(number) != expected:
-            self.wrong.append(f"test {number} where {expected} was due")
+            self.errors.append(f"test number {number}, expected {expected}")
         outcome, reason, code = "passed" if passed else "failed", "", ""
         if directive := _DIRECTIVE.search(name):
             name = name[: directive.start()]
             reason = directive["reason"] or "no reason given"
             if directive["kind"].lower() == "skip":
                 outcome, code = "skipped", "tap"
-            elif not passed:  # a known fault: shown, and neither a pass nor a failure
+            elif not passed:  # a known bug: shown, but neither passed nor failed
                 outcome, code = "skipped", "todo"
-        known = {"name": name or f"test {expected}", "outcome": outcome, "reason": reason, "code": code}
-        self.cases.append(Case.model_validate(known))
+        case = {"name": name or f"test {expected}", "outcome": outcome, "reason": reason, "code": code}
+        self.cases.append(Case.model_validate(case))
         self.details.append([])
         self.clocks.append(_Clock())
 
-    def finished(self) -> tuple[Case, ...]:
-        """The cases with their details, and a failing case for everything the plan promised and nobody told."""
+    def all_cases(self) -> tuple[Case, ...]:
+        """Return the cases with their details, and a failed case for each error and for missing test points."""
         cases = [
             case.model_copy(update={"detail": "\n".join(detail[-_DETAIL_LINES:])}) if case.outcome != "passed" else case
             for case, detail in zip(self.cases, self.details, strict=True)
         ]
-        wrong = list(self.wrong)
+        errors = list(self.errors)
         if self.plan is None:
-            wrong.append("no plan")
+            errors.append("no plan")
         elif self.all_skipped is not None and not self.cases:
             cases.append(Case(name="all", outcome="skipped", code="tap", reason=self.all_skipped))
         elif len(self.cases) != self.plan:
-            wrong.append(f"{len(self.cases)} results where the plan says {self.plan}")
-        return (*cases, *(Case(name="protocol", outcome="failed", reason=what) for what in wrong))
+            errors.append(f"{len(self.cases)} results, but the plan has {self.plan}")
+        return (*cases, *(Case(name="protocol", outcome="failed", reason=error) for error in errors))
 
 
-def ended(data: bytes | bytearray) -> bool:
-    """Whether the last line is the end marker."""
+def has_end_marker(data: bytes | bytearray) -> bool:
+    """Return whether the last line is the end marker."""
     return data.endswith(b"\n" + END.encode() + b"\n")
 
 
 def parse(text: str) -> tuple[Case, ...]:
-    """The cases of a whole report. A subtest's cases are named ``script: case``."""
+    """Return the cases of a whole report. The cases of a subtest are named ``script: case``."""
     top = _Level()
-    scripts: list[list[str]] = []  # what each said, by the number of its point
+    scripts: list[list[str]] = []  # the output of each script, in the order of their points
     nested: list[str] = []
     script = ""
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith(_INDENT):
             nested.append(line[len(_INDENT) :])
-        elif found := _SUBTEST.match(line):
-            script = found["name"]
+        elif subtest := _SUBTEST.match(line):
+            script = subtest["name"]
         elif line == END:
             continue
         elif top.read(line):
             scripts.append(nested)
             nested, script = [], ""
     cases: list[Case] = []
-    points = top.finished()
-    for point, clock, said in zip(points, top.clocks, scripts, strict=False):
-        inner = _subtest(point.name, said, clock.begun)
+    points = top.all_cases()
+    for point, clock, output in zip(points, top.clocks, scripts, strict=False):
+        inner = _subtest(point.name, output, clock.begun)
         cases += inner
         rest = max(0.0, clock.ended - clock.begun - sum(case.seconds for case in inner))
         timed = point.model_copy(update={"seconds": round(rest, 3)})
         if point.outcome != "passed":
-            cases.append(_explained(timed, said))
+            cases.append(_with_reason(timed, output))
         elif not inner:
             cases.append(timed)
     if script or nested:
         cases += _subtest(script or "unnamed", nested)
         cases.append(Case(name=script or "unnamed", outcome="failed", reason="it did not finish", detail=_tail(nested)))
     cases += points[len(top.cases) :]
-    if not ended(text.encode(errors="replace")):
+    if not has_end_marker(text.encode(errors="replace")):
         cases.append(Case(name="protocol", outcome="failed", reason="the report has no end"))
     return tuple(cases)
 
 
 def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case, ...]:
-    """The cases of a script that speaks TAP, and of the subtests it announces; none for one that only exits.
+    """Return the cases of a script that prints TAP, and of its subtests; empty if the script prints no TAP.
 
-    :param begun: when the script was started, on the guest's clock; negative: unknown.
+    :param begun: when the script started, on the guest's clock; negative if unknown.
     """
     level = _Level()
     cases: list[Case] = []
     nested: list[str] = []
-    announced = ""
+    subtest = ""
     for line in lines:
-        if announced and line.startswith(_INDENT):
+        if subtest and line.startswith(_INDENT):
             nested.append(line[len(_INDENT) :])
-        elif found := _SUBTEST.match(line):
-            announced = found["name"]
-        elif level.read(line) and announced:
+        elif start := _SUBTEST.match(line):
+            subtest = start["name"]
+        elif level.read(line) and subtest:
             cases += _subtest(level.cases[-1].name, nested)
-            nested, announced = [], ""
-    if announced:
-        cases += _subtest(announced, nested)
-        level.wrong.append(f"{announced} did not finish")
-    if not level.spoke_tap and not level.wrong:
+            nested, subtest = [], ""
+    if subtest:
+        cases += _subtest(subtest, nested)
+        level.errors.append(f"{subtest} did not finish")
+    if not level.is_tap and not level.errors:
         return ()
     seconds = []
     for clock in level.clocks:
         since = clock.at - begun if clock.at >= 0 <= begun else 0.0
-        seconds.append(round(max(0.0, since if clock.took < 0 else clock.took), 3))
+        seconds.append(round(max(0.0, since if clock.duration < 0 else clock.duration), 3))
         begun = max(begun, clock.at)
-    points = level.finished()
+    points = level.all_cases()
     seconds += [0.0] * (len(points) - len(seconds))
-    for point, took in zip(points, seconds, strict=True):
+    for point, duration in zip(points, seconds, strict=True):
         if point.outcome != "passed" or not any(case.name.startswith(f"{point.name}: ") for case in cases):
-            cases.append(point.model_copy(update={"seconds": took}))
+            cases.append(point.model_copy(update={"seconds": duration}))
     return tuple(case.model_copy(update={"name": f"{name}: {case.name}"}) for case in cases)
 
 
-def _explained(point: Case, output: Sequence[str]) -> Case:
-    """A script that failed, with the reason from its exit status and its last words."""
+def _with_reason(point: Case, output: Sequence[str]) -> Case:
+    """Return the case of a script that did not pass, with the reason from its exit status and its last output."""
     reason = point.reason
-    if point.outcome == "failed" and (found := _STATUS.search(point.detail)):
-        reason = describe_status(int(found.group(1)))
+    if point.outcome == "failed" and (status := _STATUS.search(point.detail)):
+        reason = describe_status(int(status.group(1)))
     return point.model_copy(update={"reason": reason, "detail": _tail(output) or point.detail})
 
 
 def describe_status(status: int) -> str:
-    """A shell's exit status in words: ``exit status 1``, ``killed by SIGILL``."""
+    """Describe a shell's exit status in words: ``exit status 1``, ``killed by SIGILL``."""
     if status > 128 and status - 128 in {int(number) for number in signal.Signals}:
         name = signal.Signals(status - 128).name
         meaning = ": an instruction that this CPU does not have" if name == "SIGILL" else ""
@@ -225,5 +223,5 @@ def describe_status(status: int) -> str:
 
 
 def _tail(lines: Sequence[str]) -> str:
-    """The last lines, without the guest's clock."""
+    """Return the last lines, without the times of the guest's clock."""
     return "\n".join([line for line in lines if not _AT.match(line)][-_DETAIL_LINES:]).strip()

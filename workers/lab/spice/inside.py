@@ -23,7 +23,7 @@ from workers.lab.guest import file_system, nested, saved
 from workers.lab.guest.file_system import Base
 from workers.lab.guest.kernel import further_modules
 from workers.lab.machine.command_line import Boot, Drive, arguments
-from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous, launched
+from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous_file, launch_guest
 from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates, server
 from workers.lab.spice.server import Keys, Running
@@ -150,7 +150,7 @@ def running(
     }
     archive = file_system.payload_archive(emulator.packages, {"1-server.sh": script.encode()}, files, modules)
     with contextlib.ExitStack() as stack:
-        drive = anonymous(archive)
+        drive = anonymous_file(archive)
         stack.callback(os.close, drive)
         pairs = {name: socket.socketpair() for name in _PORTS}
         for pair in pairs.values():
@@ -168,15 +168,15 @@ def running(
         )
         kept = tuple(stack.enter_context((logs / f"{name}-{what}.log").open("wb", buffering=0)) for what in _PORTS[1:])
         listening = stack.enter_context(contextlib.ExitStack())  # left when the outer guest is gone
-        outer = stack.enter_context(launched(boot, logs, f"{name}-outer"))
+        outer = stack.enter_context(launch_guest(boot, logs, f"{name}-outer"))
         for _, theirs in pairs.values():
             theirs.close()
         outer.go()
         saved.await_ready(outer, saved.time_factor(base))
-        saved.tell(outer)
+        saved.send_go(outer)
         monitor, console, tap = (ours for ours, _ in pairs.values())
         inner = Guest(Talk(), outer.pid, (monitor, console, tap), kept)
-        listening.callback(inner.stop_listening, 5.0)
+        listening.callback(inner.stop_reading, 5.0)
         yield _up(inner, outer, factor)
 
 

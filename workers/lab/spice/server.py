@@ -24,7 +24,7 @@ from config.models import Machine
 from workers.lab.guest import saved
 from workers.lab.guest.file_system import Base
 from workers.lab.machine.command_line import Boot, Drive
-from workers.lab.machine.launch import Guest, anonymous, launched
+from workers.lab.machine.launch import Guest, anonymous_file, launch_guest
 from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates
 from workers.lab.spice.wire import ProtocolError
@@ -101,7 +101,7 @@ def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitten-spice-")))
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, place)
-        inherited = {what: anonymous(data) for what, data in contents.items()}
+        inherited = {what: anonymous_file(data) for what, data in contents.items()}
         for number in inherited.values():
             stack.callback(os.close, number)
         files = {what: f"/proc/self/fd/{number}" for what, number in inherited.items()}
@@ -115,7 +115,7 @@ def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path
             arguments=arguments(f"unix=on,addr=/proc/self/fd/{place}/spice,tls-port=1", files),
             inherited=(place, *inherited.values()),
         )
-        guest = stack.enter_context(launched(boot, logs, name))
+        guest = stack.enter_context(launch_guest(boot, logs, name))
         for path in folder.iterdir():
             path.unlink()
         guest.go()

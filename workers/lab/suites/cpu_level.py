@@ -151,7 +151,7 @@ def run(request: Request) -> Report:
         other = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
         on = dataclasses.replace(base, target=other)
         payload = file_system.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
-        with saved.ready(on, payload, request.logs, place, fresh=place != "own") as running:
+        with saved.start_guest(on, payload, request.logs, place, fresh=place != "own") as running:
             talk = running.finish(limit)
         judged = _judged(talk, limit, level, place)
         found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in judged]

@@ -22,7 +22,7 @@ from workers.formats.rpm_payload import Entry
 from workers.lab import dependencies, lifecycle, rpms
 from workers.lab.guest import file_system, rpmtools, saved
 from workers.lab.guest.kernel import guest_parts
-from workers.lab.judge import by_test, judge
+from workers.lab.judge import console_by_test, judge
 from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
@@ -57,7 +57,7 @@ def run(request: Request) -> Report:
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
     payload = file_system.payload_archive(tests=life.scripts(), files=life.files)
-    with saved.ready(base, payload, request.logs, room=_room(plan)) as running:
+    with saved.start_guest(base, payload, request.logs, room=_room(plan)) as running:
         talk = running.finish(limit)
     cases = [*judged(life, talk, limit), *cases]
     click.echo("; ".join(f"{name} {seconds:.1f} s" for name, seconds in timings(life, talk).items()))
@@ -74,7 +74,7 @@ class Installation:
     """For ``guest.payload_archive``, as are the files; the one script comes before any whose name begins with a letter."""
     files: Mapping[str, bytes | Path]
     room: int
-    """Bytes, for ``saved.ready``."""
+    """Bytes, for ``saved.start_guest``."""
 
 
 def installation(request: Request, loader: str) -> Installation:
@@ -100,7 +100,7 @@ class _Asked:
         self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
-            path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
+            path: rpms.unpack_package(path, header, request.scratch / "payloads" / str(number))
             for number, (path, header) in enumerate(headers.items())
         }
         names = {package.name for package in self.tested}
@@ -327,7 +327,7 @@ def judged(life: lifecycle.Life, talk: Talk, limit: float) -> list[Case]:
 def _told(life: lifecycle.Life, case: Case) -> Case:
     changes = {"name": life.label(case.name)}
     if case.outcome == "skipped":
-        reason, code = lifecycle.coded(case.reason)
+        reason, code = lifecycle.split_reason(case.reason)
         changes |= {"reason": reason, "code": code or case.code}
     elif found := re.search(r"^it did not end within \d+ s$", case.detail, re.MULTILINE):
         changes["reason"] = found.group()
@@ -351,7 +351,7 @@ _STEPS = (
 
 def _expected(life: lifecycle.Life, said: str) -> tuple[frozenset[str], list[Case]]:
     """Rules that are excused, since nothing but tests that say so provoke them; and a case for each such word of a test."""
-    slices = by_test(said)
+    slices = console_by_test(said)
     heard = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
     announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
     every = [hit.rule.name for hit in console.hits(said)]
@@ -414,7 +414,7 @@ def laid_out(
             click.echo(f"with {package.path.name}")
     headers = _headers(target, [package.path for package in found.packages])
     return tuple(
-        rpms.unpacked(path, header, scratch / "payloads" / str(number))
+        rpms.unpack_package(path, header, scratch / "payloads" / str(number))
         for number, (path, header) in enumerate(headers.items())
     )
 

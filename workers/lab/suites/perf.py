@@ -166,7 +166,7 @@ def run(request: Request) -> Report:
     archive = file_system.payload_archive(
         [*payloads, symbols], {**tests, _SCRIPT.name: _SCRIPT.read_bytes()}, _tools(target)
     )
-    with saved.ready(base, archive, request.logs) as running:
+    with saved.start_guest(base, archive, request.logs) as running:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}
     told = profiles(talk.tap.decode(errors="replace"))
@@ -216,6 +216,6 @@ def _symbols(request: Request) -> tuple[Entry, ...]:
     for number, path in enumerate(request.packages):
         header = header_of(path)
         if header.is_debug:
-            entries = rpms.unpacked(path, header, request.scratch / "debuginfo" / str(number))
+            entries = rpms.unpack_package(path, header, request.scratch / "debuginfo" / str(number))
             found += [entry for entry in entries if entry.path.startswith("/usr/lib/debug/")]
     return tuple(found)

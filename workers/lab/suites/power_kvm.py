@@ -21,7 +21,7 @@ from workers.lab.guest.kernel import NoModuleError, further_modules
 from workers.lab.guest.packaged import Kernel
 from workers.lab.judge import judge
 from workers.lab.machine.command_line import Boot
-from workers.lab.machine.launch import Talk, anonymous, launched
+from workers.lab.machine.launch import Talk, anonymous_file, launch_guest
 from workers.lab.suites import Report, Request
 from workers.results import Case
 
@@ -117,7 +117,7 @@ def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Ta
     It is never brought back from a saved state: there the hypervisor's timer stands, and KVM_RUN does not return. The payload
     is part of what it boots, since powernv has no room for a drive.
     """
-    initrd = anonymous(base.archive, payload)
+    initrd = anonymous_file(base.archive, payload)
     try:
         boot = Boot(
             machine=_machine(base, host.variant),
@@ -126,10 +126,10 @@ def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Ta
             initrd=f"/proc/self/fd/{initrd}",
             inherited=(initrd,),
         )
-        with launched(boot, logs, host.name.replace(" ", "-")) as running:
+        with launch_guest(boot, logs, host.name.replace(" ", "-")) as running:
             running.go()
             if not running.wait(saved.is_ready, limit):
-                saved.tell(running)
+                saved.send_go(running)
             return running.finish(limit)
     finally:
         os.close(initrd)

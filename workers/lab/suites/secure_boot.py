@@ -26,7 +26,7 @@ from workers.lab.guest import file_system, saved
 from workers.lab.judge import judge
 from workers.lab.machine import console
 from workers.lab.machine.command_line import Boot, Drive, kernel_command_line
-from workers.lab.machine.launch import Talk, anonymous, launched
+from workers.lab.machine.launch import Talk, anonymous_file, launch_guest
 from workers.lab.suites import Report, Request
 from workers.lab.uefi import images, parts, signing, variables
 from workers.repository.staged import staged_folder
@@ -293,7 +293,7 @@ def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
     with contextlib.ExitStack() as stack:
         boot = _boot(lab, trial, stack)
         name = re.sub(r"[^a-z0-9]+", "-", trial.name.lower())
-        running = stack.enter_context(launched(boot, lab.logs, name))
+        running = stack.enter_context(launch_guest(boot, lab.logs, name))
         begun = time.monotonic()
         running.go()
         limit = min(left, _FIRMWARE_SECONDS * saved.time_factor(lab.base))
@@ -301,7 +301,7 @@ def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
         case = verdict(trial, running.talk, limit)
         further: tuple[Case, ...] = ()
         if case.outcome == "passed" and trial.until == "report" and not trial.refused_by:
-            saved.tell(running)
+            saved.send_go(running)
             limit = max(0.0, left - (time.monotonic() - begun))
             further = reported(trial, judge(running.finish(limit), limit))
         elif not running.talk.tap:
@@ -315,7 +315,7 @@ def _boot(lab: Lab, trial: Trial, stack: contextlib.ExitStack) -> Boot:
     partition, size = fat.image(trial.files)
     files = []
     for content, least in ((store, 0), (partition, size), (lab.payload, 0)):
-        files.append(anonymous(content, size=least))
+        files.append(anonymous_file(content, size=least))
         stack.callback(os.close, files[-1])
     flash, disk, payload = (f"/proc/self/fd/{file}" for file in files)
     return Boot(

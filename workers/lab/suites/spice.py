@@ -26,7 +26,7 @@ from workers.lab.guest.kernel import further_modules
 from workers.lab.judge import judge
 from workers.lab.machine.launch import Guest, LaunchFailedError
 from workers.lab.machine.qmp import QmpError
-from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
+from workers.lab.pictures import NoPictureError, Picture, count_different_pixels, read_ppm
 from workers.lab.spice import certificates, inside, pattern, screenshot, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface
 from workers.lab.spice.inside import Emulator
@@ -310,7 +310,7 @@ def _pictures(about: Subject, questions: Questions) -> None:
         with questions.ask("QEMU's own picture is the same") as pictures:
             own = about.second_opinion()
             pictures.append(about.keep("-qemu", own))
-            if count := different(picture, own, pattern.TOLERANCE):
+            if count := count_different_pixels(picture, own, pattern.TOLERANCE):
                 raise WrongError(f"{count} pixels differ")
 
 
@@ -398,7 +398,7 @@ def _tested(
             second_opinion=None if running.outer else lambda: _screendump(running.guest, request.scratch),
         )
         before_it_draws(about, questions, extra)
-        saved.tell(running.guest)
+        saved.send_go(running.guest)
         running.guest.wait(lambda talk: _DRAWN in talk.tap, request.suite.timeout_seconds * running.factor)
         when_it_has_drawn(about, questions)
         agent(about, questions)

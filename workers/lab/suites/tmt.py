@@ -114,7 +114,7 @@ def _run(request: Request) -> Report:
     with login.login(request.target, request.scratch) as entry:
         files = {**entry.files, **installed.files, "/kitten/login/dnf": _STAND_IN}
         payload = file_system.payload_archive(installed.laid_out, {**installed.scripts, **entry.tests}, files)
-        with saved.ready(
+        with saved.start_guest(
             base,
             payload,
             request.logs,
@@ -239,7 +239,11 @@ def seconds(duration: str) -> float:
 
 def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[str, ...] | None:
     """The test cases that a gate requires; None without a policy about one of the products."""
-    return gating.required(gating.read(files[_GATING].decode(errors="replace")), products) if _GATING in files else None
+    return (
+        gating.required_cases(gating.read(files[_GATING].decode(errors="replace")), products)
+        if _GATING in files
+        else None
+    )
 
 
 def _refused(name: str, reason: str) -> Report:

@@ -201,7 +201,7 @@ class _Packages:
         package = next(package for package, header in self.headers.items() if path in header.files)
         if package not in self._unpacked:
             folder = self._scratch / str(len(self._unpacked))
-            entries = rpms.unpacked(package, self.headers[package], folder)
+            entries = rpms.unpack_package(package, self.headers[package], folder)
             self._unpacked[package] = {entry.path: entry.content for entry in entries if entry.content}
         if path not in self._unpacked[package]:
             raise CannotRun(f"{package.name}: {path} is no regular file", "see the spec of the package")

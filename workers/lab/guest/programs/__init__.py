@@ -1,6 +1,6 @@
-"""Programs for guests in their own assembler: a few instructions, no library, so that nothing else is on trial.
+"""Small programs for guests, in assembler: a few instructions and no library, so that a test tests nothing else.
 
-``NAME-ARCH.s`` lies beside this file, ARCH as ``uname -m`` has it.
+The sources are ``NAME-ARCH.s`` in this folder, with ARCH as in ``uname -m``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,13 @@ _TIMEOUT = 60.0
 
 
 def assemble(target: Target, name: str, *options: str, symbols: bool = False) -> bytes:
-    """The static program NAME for a target.
+    """Assemble the static program NAME for a target, or take it from the cache.
 
-    :param options: of the assembler, e.g. the processor whose instructions it may know.
-    :param symbols: with its symbol table.
-    :raises CannotRun: when the binutils for that architecture are missing.
+    :param options: options of the assembler, for example the processor whose instructions are allowed.
+    :param symbols: keep the symbol table.
+    :raises CannotRun: if the binutils for that architecture are not installed.
     """
     source = Path(__file__).with_name(f"{name}-{target.machine_arch}.s").read_text()
-    return assembled(target, source, *options, symbols=symbols)
-
-
-def assembled(target: Target, source: str, *options: str, symbols: bool = False) -> bytes:
-    """The static program of an assembler text whose first instruction is ``_start``, from the cache."""
     triplet = target.architecture.triplet
     native = platform.machine() == target.machine_arch
     prefix, package = ("", "binutils") if native else (f"{triplet}-", f"binutils-{target.architecture.debian_triplet}")

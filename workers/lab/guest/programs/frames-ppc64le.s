@@ -1,5 +1,6 @@
-# _start calls main, main middle, middle leaf, and leaf counts. With --defsym FRAMES=1 each keeps the back chain, as the ABI
-# demands (ELF V2 ABI, 2.2.2.1); else it takes its frame without a word to its caller's.
+# A control for the suite perf. _start calls main, main calls middle, middle calls leaf, and leaf counts down. With
+# --defsym FRAMES=1 each function keeps the back chain, as the ABI requires (ELF V2 ABI, 2.2.2.1). Without it
+# a function makes its frame without a link to the frame of its caller.
 .abiversion 2
 .macro function name
     .globl \name

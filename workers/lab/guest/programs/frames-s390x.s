@@ -1,5 +1,6 @@
-# _start calls main, main middle, middle leaf, and leaf counts. With --defsym FRAMES=1 each keeps the back chain, as with
-# -mbackchain; else it takes its frame without a word to its caller's.
+# A control for the suite perf. _start calls main, main calls middle, middle calls leaf, and leaf counts down. With
+# --defsym FRAMES=1 each function keeps the back chain, as with -mbackchain. Without it a function makes its
+# frame without a link to the frame of its caller.
 .macro function name
     .globl \name
     .type \name, @function

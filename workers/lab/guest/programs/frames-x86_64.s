@@ -1,5 +1,6 @@
-# _start calls main, main middle, middle leaf, and leaf counts. With --defsym FRAMES=1 each keeps the frame pointer; else it is a
-# register like any other, as with -fomit-frame-pointer.
+# A control for the suite perf. _start calls main, main calls middle, middle calls leaf, and leaf counts down. With
+# --defsym FRAMES=1 each function keeps the frame pointer. Without it %rbp is an ordinary register, as with
+# -fomit-frame-pointer.
 .macro function name
     .globl \name
     .type \name, @function

@@ -1,5 +1,5 @@
-# A guest of six instructions under KVM, by KVM's own ioctls (Documentation/virt/kvm/api.rst): nothing but the kernel is on
-# trial. Reports TAP; what fails first ends it, with errno as the exit status, or 255 for an answer that is not the right one.
+# A guest of six instructions under KVM, with KVM's own ioctls (Documentation/virt/kvm/api.rst), so that it tests only
+# the kernel. Prints TAP. The first failure ends it. Exit status: errno, or 255 for a wrong answer.
 .abiversion 2
 
 # linux/kvm.h. The bits of an ioctl's direction are powerpc's own (asm/ioctl.h).
@@ -18,10 +18,10 @@
 
 .equ EINTR, 4
 .equ MEMORY, 1 << 20               # bytes of the guest, from its address 0
-.equ START, 0x1000                 # where its instructions lie
-.equ RESULT, 0x2000                # where it stores what it computed
-.equ PROCESS_TABLE, 0x10000        # with its size, 2^(12+4) bytes; the guest never turns translation on
-.equ H_PUT_TERM_CHAR, 0x58         # a hypercall that KVM leaves to its user
+.equ START, 0x1000                 # address of its instructions
+.equ RESULT, 0x2000                # address of its result
+.equ PROCESS_TABLE, 0x10000        # 2^(12+4) bytes; the guest never turns translation on
+.equ H_PUT_TERM_CHAR, 0x58         # a hypercall that KVM passes to user space
 
 .macro call number                 # a system call; its arguments are in r3 and following
     li 0, \number
@@ -46,7 +46,7 @@
     cmpdi \register, \value
     bne wrong
 .endm
-.macro step text                   # r30, r31: what is on trial from here on
+.macro step text                   # r30, r31: name of the next test point
     bl 3f
 1:  .ascii "\text\n"
 2:  .balign 4

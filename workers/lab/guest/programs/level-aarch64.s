@@ -1,5 +1,5 @@
-// One instruction of a feature, named by --defsym NAME=1; exit status 0 if it does what the manual says, 1 if something else.
-// A processor without the feature takes it for undefined: SIGILL.
+// One instruction of a feature; --defsym NAME=1 selects the feature. Exit status: 0 if the result is the one in the
+// manual, 1 if it is another. A processor without the feature raises an undefined-instruction exception: SIGILL.
 .arch armv8.6-a+crypto+fp16
 .globl _start
 _start:

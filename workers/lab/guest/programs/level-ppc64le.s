@@ -1,5 +1,5 @@
-# One instruction of a feature, named by --defsym NAME=1; exit status 0 if it does what the manual says, 1 if something else.
-# A processor without it takes it for illegal: SIGILL.
+# One instruction of a feature; --defsym NAME=1 selects the feature. Exit status: 0 if the result is the one in the
+# manual, 1 if it is another. A processor without the feature raises an illegal-instruction interrupt: SIGILL.
 .abiversion 2
 .machine power10
 .globl _start

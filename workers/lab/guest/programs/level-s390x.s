@@ -1,5 +1,6 @@
-# One instruction of a feature, named by --defsym NAME=1; exit status 0 if it does what the manual says, 1 if something else.
-# A processor without it takes it for an operation or specification exception: SIGILL.
+# One instruction of a feature; --defsym NAME=1 selects the feature. Exit status: 0 if the result is the one in the
+# manual, 1 if it is another. A processor without the feature raises an operation or specification
+# exception: SIGILL.
 .machine z15
 .globl _start
 _start:

@@ -1,5 +1,6 @@
-# One instruction of a feature, named by --defsym NAME=1; exit status 0 if it does what the manual says, 1 if something else.
-# A processor without the feature refuses it with #UD: SIGILL. Three decode as an older instruction there: a wrong result.
+# One instruction of a feature; --defsym NAME=1 selects the feature. Exit status: 0 if the result is the one in the
+# manual, 1 if it is another. A processor without the feature raises #UD: SIGILL. Three of the
+# instructions run there as an older instruction, with a wrong result.
 .globl _start
 _start:
 

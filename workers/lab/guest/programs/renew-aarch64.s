@@ -1,7 +1,9 @@
-// What must not be the same in two guests with the same past. Standard input: 64 characters of entropy, a blank, the seconds since
-// 1970, a newline. The clock is set (clock_settime); the 64 characters go into the kernel's random numbers as 256 bits of entropy
-// and are taken into use at once: ioctl(open("/dev/urandom"), RNDADDENTROPY, {256, 64, seed}), then RNDRESEEDCRNG
-// (linux/random.h). Exit 1: something failed. One small program, since each that starts costs a restored guest time.
+// Sets the clock and the random numbers of a restored guest, which would otherwise be the same in all guests that are
+// restored from one state. Standard input: 64 characters of entropy, a blank, the seconds since 1970, a newline.
+// The program sets the clock (clock_settime). It adds the 64 characters to the kernel's random numbers as 256 bits of
+// entropy, and makes the kernel use them at once: ioctl(open("/dev/urandom"), RNDADDENTROPY, {256, 64, seed}), then
+// RNDRESEEDCRNG (linux/random.h). Exit status 1: a call failed. It is one small program, because each further program
+// would delay a restored guest.
 .globl _start
 _start: mov x8, #63                // read(0, seed, 96)
     mov x0, #0

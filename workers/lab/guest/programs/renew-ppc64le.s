@@ -1,10 +1,13 @@
-# What must not be the same in two guests with the same past. Standard input: 64 characters of entropy, a blank, the seconds since
-# 1970, a newline. The clock is set (clock_settime); the 64 characters go into the kernel's random numbers as 256 bits of entropy
-# and are taken into use at once: ioctl(open("/dev/urandom"), RNDADDENTROPY, {256, 64, seed}), then RNDRESEEDCRNG
-# (linux/random.h). Exit 1: something failed. One small program, since each that starts costs a restored guest time.
-# The numbers of ioctls have other directions on this architecture.
-# QEMU 7.2 does not bring an armed decrementer back with a saved state, and the kernel, which believes it armed, arms it again
-# only for what is due earlier: no timer would ever end. So one is set that was due long ago: clock_nanosleep, TIMER_ABSTIME.
+# Sets the clock and the random numbers of a restored guest, which would otherwise be the same in all guests that are
+# restored from one state. Standard input: 64 characters of entropy, a blank, the seconds since 1970, a newline.
+# The program sets the clock (clock_settime). It adds the 64 characters to the kernel's random numbers as 256 bits of
+# entropy, and makes the kernel use them at once: ioctl(open("/dev/urandom"), RNDADDENTROPY, {256, 64, seed}), then
+# RNDRESEEDCRNG (linux/random.h). Exit status 1: a call failed. It is one small program, because each further program
+# would delay a restored guest.
+# The direction bits of ioctl numbers differ on this architecture.
+# A saved state of QEMU 7.2 does not restore an armed decrementer. The kernel, which believes that it is armed, arms it
+# again only for an earlier timer, so no timer would expire. So the program sets a timer that is already due:
+# clock_nanosleep with TIMER_ABSTIME.
 .abiversion 2
 .globl _start
 _start: bcl 20, 31, here
