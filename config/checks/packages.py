@@ -1,4 +1,4 @@
-"""Packages: the day on which an exemption ends is one."""
+"""Packages, their groups and their sources."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+from config.checks.names import Sections, names_in, twice, unknown
 from config.positions import Document
 from config.problems import Problem, show
 
 
-def check(packages: Sequence[Document]) -> Iterator[Problem]:
+def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Check packages, groups and sources."""
+    yield from _exemptions(packages)
+    yield from _groups(sections, packages)
+    yield from _sources(sections)
+
+
+def _exemptions(packages: Sequence[Document]) -> Iterator[Problem]:
     """Exemptions whose ``until`` is no day of the calendar."""
     for package in packages:
         for place, item in package.mappings("exemptions"):
@@ -20,3 +28,38 @@ def check(packages: Sequence[Document]) -> Iterator[Problem]:
                     date.fromisoformat(until)
                 except ValueError:
                     yield package.problem((*place, "until"), show(until), "a day of the calendar: YYYY-MM-DD")
+
+
+def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Groups that there are, with members the site builds, each once."""
+    if not (groups := sections.get("groups")):
+        return
+    known = names_in(groups, "groups")
+    for kind, keys in (("categories", ("groups",)), ("environments", ("groups", "optional"))):
+        for place, _ in groups.mappings(kind):
+            words = [word for key in keys for word in groups.words(*place, key)]
+            yield from unknown(groups, words, known, "group")
+            yield from twice(groups, words, "group")
+    recorded = [package.at("binaries") for package in packages]
+    # A package whose binaries nobody recorded may make any of them.
+    whole = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
+    made = {name for binaries in recorded if isinstance(binaries, list) for name in binaries if isinstance(name, str)}
+    for place, _ in groups.mappings("groups"):
+        words = [word for key in ("mandatory", "default", "optional") for word in groups.words(*place, key)]
+        if not words and all(groups.at(*place, key) in (None, []) for key in ("mandatory", "default", "optional")):
+            yield groups.problem(place, "a group without packages", "at least one of mandatory, default, optional")
+        yield from twice(groups, words, "package")
+        if whole:
+            yield from unknown(groups, words, made, "binary package")
+
+
+def _sources(sections: Sections) -> Iterator[Problem]:
+    """Empty lists, and places for tarballs without a location."""
+    if not (sources := sections.get("sources")):
+        return
+    for key, what in (("lookaside", "place to take tarballs from"), ("branches", "branch")):
+        if sources.at(key) == []:
+            yield sources.problem((key,), "an empty list", f"at least one {what}")
+    for place, item in sources.mappings("lookaside"):
+        if item.get("kind") in ("folder", "http") and not item.get("location"):
+            yield sources.problem(place, f"a lookaside of kind {item['kind']} without a location", "a location")

@@ -1,15 +1,21 @@
-"""Suites: what targets and packages ask for is there, and runs on them."""
+"""Suites and schedules: what they name is there, and runs on the targets they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from config.checks.names import Sections, chosen_targets, names_in, unknown
-from config.positions import Document
-from config.problems import Problem, show
+from config.checks.names import Sections, chosen_names, chosen_targets, names_in, unknown
+from config.positions import Document, Key
+from config.problems import Problem, one_of, show
 
 
 def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Check suites and schedules."""
+    yield from _suites(sections, packages)
+    yield from _schedules(sections, packages)
+
+
+def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
     """Suites of targets and packages that are unknown, or do not run there."""
     suites, targets = sections.get("suites"), sections.get("targets")
     if not suites or not isinstance(suites.data, list) or not targets:
@@ -32,3 +38,54 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
                 yield package.problem(
                     where, f"suite {show(word)}, on none of the package's targets", "a suite of theirs"
                 )
+
+
+def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+    """Schedules of what there is not, or that start nothing."""
+    known = [name for package in packages if isinstance(name := package.at("name"), str)]
+    if not (schedules := sections.get("schedules")):
+        return
+    for place, item in schedules.mappings():
+        yield from unknown(schedules, schedules.words(*place, "packages"), known, "package")
+        if "suites" in item:
+            if "packages" in item:
+                yield schedules.problem((*place, "packages"), "packages beside suites", "two schedules, one for each")
+            yield from _scheduled_suites(sections, schedules, place)
+
+
+def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> Iterator[Problem]:
+    """What a schedule runs: suites that there are, that need no package, and something on each target it names."""
+    suites, targets = sections.get("suites"), sections.get("targets")
+    where = (*place, "suites")
+    if (asked := schedules.at(*where)) == []:
+        yield schedules.problem(where, "an empty list", "all, or at least one suite")
+        return
+    if (
+        not suites
+        or not isinstance(suites.data, list)
+        or not targets
+        or not (asked == "all" or isinstance(asked, list))
+    ):
+        return
+    known, all_targets = names_in(suites), names_in(targets)
+    alone = {
+        name: chosen_targets(suites, at, all_targets)
+        for name, at in known.items()
+        if not suites.at(*at, "needs_package")
+    }
+    chosen, words = chosen_targets(schedules, place, all_targets), list(schedules.words(*where))
+    yield from unknown(schedules, words, known, "suite")
+    for key, name in words:
+        if name in known and name not in alone:
+            yield schedules.problem(key, f"suite {show(name)}, which needs a package", one_of(alone, name))
+        elif name in alone and not alone[name] & chosen:
+            yield schedules.problem(key, f"suite {show(name)}, on none of these targets", "a suite of theirs")
+    if not all(name in alone and alone[name] & chosen for _, name in words):
+        return
+    tested = set().union(*(alone[name] for name in chosen_names(asked, alone)))
+    if not tested & chosen:
+        yield schedules.problem(where, "all, where no suite runs without a package", "schedules that start something")
+        return
+    for key, target in schedules.words(*place, "targets"):
+        if target in all_targets and target not in tested:
+            yield schedules.problem(key, f"target {show(target)}, which none of its suites fits", "a target of theirs")

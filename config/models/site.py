@@ -8,19 +8,15 @@ from typing import Annotated, TypeVar
 from pydantic import Field, StringConstraints
 
 from config.models.base import Folder, Model, Name
-from config.models.build import Build
+from config.models.build import Build, Sources
 from config.models.groups import Groups
 from config.models.packages import SourcePackage
 from config.models.repositories import Repositories
-from config.models.retention import Retention
-from config.models.schedules import Schedule
+from config.models.service import Retention, Web, WorkerPool
 from config.models.signing import Signing
-from config.models.sources import Sources
 from config.models.stages import Stage, StageRole
-from config.models.suites import EMULATION_FACTOR, Suite
+from config.models.suites import EMULATION_FACTOR, Schedule, Suite
 from config.models.targets import Target
-from config.models.web import Web
-from config.models.workers import WorkerPool
 
 _Named = TypeVar("_Named", "Target", "SourcePackage", "Stage")
 

@@ -1,4 +1,4 @@
-"""Worker pools: every role on every target has one, and what signs stands alone."""
+"""The service: its worker pools, the roles of its web UI, and how long it keeps things."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ _ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds
 
 
 def check(sections: Sections) -> Iterator[Problem]:
+    """Check worker pools, roles and retention."""
+    yield from _workers(sections)
+    yield from _web(sections)
+    yield from _retention(sections)
+
+
+def _workers(sections: Sections) -> Iterator[Problem]:
     """Roles and targets without a worker, and pools that must be one alone."""
     workers, targets = sections.get("workers"), sections.get("targets")
     if not workers or not isinstance(workers.data, list):
@@ -39,4 +46,31 @@ def check(sections: Sections) -> Iterator[Problem]:
         elif role in ("build", "try") and (without := sorted(set(all_targets) - has[role])):
             yield workers.problem(
                 (), f"no {role} worker for {', '.join(without)}", f"a pool with roles: [{role}] for each target"
+            )
+
+
+def _web(sections: Sections) -> Iterator[Problem]:
+    """Sites on which nobody may do anything, and roles by which everybody may do everything."""
+    if web := sections.get("web"):
+        if web.at("roles") == []:
+            yield web.problem(("roles",), "an empty list", "at least one role, or nobody may do anything")
+        for place, item in web.mappings("roles"):
+            for where, word in web.words(*place, "may"):
+                if word == "everything" and not item.get("users"):
+                    yield web.problem(
+                        where, "everything, for a role without users", "that only for a role that names its users"
+                    )
+
+
+def _retention(sections: Sections) -> Iterator[Problem]:
+    """Days that are shorter than the hours for which everything stays."""
+    if not (retention := sections.get("retention")):
+        return
+    hours = retention.at("minimum_age_hours")
+    if not isinstance(hours, int):
+        return
+    for key in ("failed_days", "try_days", "source_days"):
+        if isinstance(days := retention.at(key), int) and 0 < days * 24 < hours:
+            yield retention.problem(
+                (key,), f"{days}, less than minimum_age_hours: {hours}", f"at least {-(-hours // 24)}"
             )
