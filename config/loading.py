@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from config import explain, hardware, positions
+from config import hardware, model_errors, positions
 from config.checks import check
 from config.hardware import PciDevice
 from config.models import Exemption, Site, SourcePackage
@@ -67,7 +67,7 @@ def load_site(name_or_path: str) -> Site:
         site = Site.model_validate(data | {"packages": [package.data for package in packages]})
     except ValidationError as error:
         told = {(problem.file, problem.key) for problem in problems}
-        refused = explain.problems_of(error, sections, packages)
+        refused = model_errors.problems_of(error, sections, packages)
         problems += (problem for problem in refused if (problem.file, problem.key) not in told)
         raise ConfigError(problems) from None
     if problems:
@@ -212,4 +212,4 @@ def load_exemptions(path: Path) -> tuple[Exemption, ...]:
     try:
         return SourcePackage.model_validate(package.data).exemptions
     except ValidationError as error:
-        raise ConfigError(explain.problems_of_package(error, package)) from None
+        raise ConfigError(model_errors.problems_of_package(error, package)) from None

@@ -23,7 +23,7 @@ from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
 from steps.lab import GuestTestStep, TargetTestStep
 from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, promote_to, try_builder
-from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
+from steps.promotion import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 

@@ -20,7 +20,7 @@ from steps.build import BuildRpmsStep, duration
 from steps.command import _FRESH, Installation, KittenCommand, one_line
 from steps.housekeeping import CleanStep, ComposeStep
 from steps.lab import LOG_BYTES, GuestTestStep, TargetTestStep, tap
-from steps.repo import PromoteStep, PublishStep, StageStep
+from steps.promotion import PromoteStep, PublishStep, StageStep
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 from workers.results import Case, PublishResult, TestResult
