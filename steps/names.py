@@ -28,6 +28,9 @@ PUBLISH = "gate, sign and publish"
 CLEAN_STORE = "clean the artifact store"
 COMPOSE_FOR_MIRRORS = "compose for mirrors"
 
+RELEASED = "released:"
+"""How the name of the property begins that :func:`released_property` returns."""
+
 
 def try_builder(target: str) -> str:
     """Return the name of a target's try-builder."""
@@ -37,3 +40,8 @@ def try_builder(target: str) -> str:
 def promote_to(stage: str) -> str:
     """Return the name of the step that lets packages pass to a stage."""
     return f"promote to {stage}"
+
+
+def released_property(package: str) -> str:
+    """Return the name of the build property that lists what users have of a package: its value is [[target, commit], …]."""
+    return f"{RELEASED}{package}"

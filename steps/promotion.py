@@ -13,7 +13,7 @@ from buildbot.process.buildstep import BuildStep
 
 from steps import names
 from steps.command import KittenCommand, ResultT
-from steps.released import released
+from steps.names import released_property
 from workers.results import Artifact, Promoted, PromoteResult, PublishResult, StageResult
 
 
@@ -46,11 +46,11 @@ class _ToSignedStage(KittenCommand[ResultT]):
         super().__init__(**kwargs)
         self.to_users = to_users
 
-    def released(self, has: Sequence[Promoted]) -> dict[str, Any]:
-        """The properties that tell it."""
+    def released_properties(self, has: Sequence[Promoted]) -> dict[str, Any]:
+        """Return the properties that list what users have, if the stage is the last one."""
         found: dict[str, Any] = {}
         for each in has if self.to_users else ():
-            found.setdefault(released(each.package), []).append([each.target, each.commit])
+            found.setdefault(released_property(each.package), []).append([each.target, each.commit])
         return found
 
 
@@ -76,7 +76,7 @@ class PublishStep(_ToSignedStage[PublishResult]):
         if result.outcome != "passed":
             return {}
         known = {"snapshot": result.snapshot, "stage": result.stage}
-        return known | self.released(result.has)
+        return known | self.released_properties(result.has)
 
     def artifacts_of(self, result: PublishResult) -> Sequence[Artifact]:
         """The package's documents first, since a page links only so many; then the signed packages."""
@@ -111,4 +111,4 @@ class PromoteStep(_ToSignedStage[PromoteResult]):
 
     def properties_of(self, result: PromoteResult) -> Mapping[str, Any]:
         """What users have now."""
-        return self.released(result.has)
+        return self.released_properties(result.has)
