@@ -28,7 +28,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Given:
+class BinaryPackage:
     """What is asked: one binary package, on one target."""
 
     package: str
@@ -57,7 +57,7 @@ def decide(
     if (there := (published or {}).get(base)) is not None:
         return Placement(there, "it is published there")
     for number, rule in enumerate(repositories.rules, 1):
-        if rule.targets.includes(target) and fits(rule.binary, rule.source, Given(package.name, base, target)):
+        if rule.targets.includes(target) and fits(rule.binary, rule.source, BinaryPackage(package.name, base, target)):
             return Placement(rule.repository, f"rule {number} of repositories.yaml")
     if package.repository is not None:
         return Placement(package.repository, f"repository in {file}")
@@ -66,7 +66,7 @@ def decide(
     return None
 
 
-def fits(binary: str, source: str, given: Given) -> bool:
+def fits(binary: str, source: str, given: BinaryPackage) -> bool:
     """Whether a rule's globs fit; case counts, as in names of packages."""
     return fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
 

@@ -28,10 +28,10 @@ def check(sections: Sections) -> Iterator[Problem]:
     for section, path, what in lists:
         if document := sections.get(section):
             names = (((*place, "name"), item.get("name")) for place, item in document.mappings(*path))
-            yield from twice(document, names, what)
+            yield from duplicates(document, names, what)
     if workers := sections.get("workers"):
         everyone = chain.from_iterable(workers.words(*place, "workers") for place, _ in workers.mappings())
-        yield from twice(workers, everyone, "worker")
+        yield from duplicates(workers, everyone, "worker")
         for place, _ in workers.mappings():
             if workers.at(*place, "workers") == []:
                 yield workers.problem((*place, "workers"), "an empty list", "at least one worker")
@@ -46,7 +46,7 @@ def names_in(document: Document | None, *path: str) -> dict[str, Key]:
     return found
 
 
-def twice(document: Document | None, words: Iterable[tuple[Key, object]], what: str) -> Iterator[Problem]:
+def duplicates(document: Document | None, words: Iterable[tuple[Key, object]], what: str) -> Iterator[Problem]:
     """A problem for each word that stood at an earlier place already.
 
     :param words: place → word; what is no text is left to the model.
@@ -61,7 +61,9 @@ def twice(document: Document | None, words: Iterable[tuple[Key, object]], what: 
         first.setdefault(word, document.line(place))
 
 
-def unknown(document: Document, words: Iterable[tuple[Key, str]], known: Iterable[str], what: str) -> Iterator[Problem]:
+def unknown_names(
+    document: Document, words: Iterable[tuple[Key, str]], known: Iterable[str], what: str
+) -> Iterator[Problem]:
     """A problem for each word that is not among the known ones, with the nearest of those.
 
     :param what: what they name, for people.

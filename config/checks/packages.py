@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from config.checks.names import Sections, names_in, twice, unknown
+from config.checks.names import Sections, duplicates, names_in, unknown_names
 from config.positions import Document
 from config.problems import Problem, show
 
@@ -38,8 +38,8 @@ def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
     for kind, keys in (("categories", ("groups",)), ("environments", ("groups", "optional"))):
         for place, _ in groups.mappings(kind):
             words = [word for key in keys for word in groups.words(*place, key)]
-            yield from unknown(groups, words, known, "group")
-            yield from twice(groups, words, "group")
+            yield from unknown_names(groups, words, known, "group")
+            yield from duplicates(groups, words, "group")
     recorded = [package.at("binaries") for package in packages]
     # A package whose binaries nobody recorded may make any of them.
     whole = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
@@ -48,9 +48,9 @@ def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         words = [word for key in ("mandatory", "default", "optional") for word in groups.words(*place, key)]
         if not words and all(groups.at(*place, key) in (None, []) for key in ("mandatory", "default", "optional")):
             yield groups.problem(place, "a group without packages", "at least one of mandatory, default, optional")
-        yield from twice(groups, words, "package")
+        yield from duplicates(groups, words, "package")
         if whole:
-            yield from unknown(groups, words, made, "binary package")
+            yield from unknown_names(groups, words, made, "binary package")
 
 
 def _sources(sections: Sections) -> Iterator[Problem]:

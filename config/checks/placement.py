@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from config.checks.names import chosen_names
-from config.placement import Given, fits, hint
+from config.placement import BinaryPackage, fits, hint
 from config.positions import Document
 from config.problems import Problem, one_of, show
 
@@ -62,7 +62,7 @@ def _homeless(repositories: Document, packages: Sequence[Document], targets: Ite
         if name not in placed and name not in {binary for _, binary in words}:
             words.append((("name",), name))  # its source package
         for where, binary in words:
-            given = (Given(name, binary, target) for target in sorted(_on(package.data, targets)))
+            given = (BinaryPackage(name, binary, target) for target in sorted(_on(package.data, targets)))
             if without := [each.target for each in given if not any(_fits(rule, each) for rule in rules)]:
                 on = "" if len(without) == len(_on(package.data, targets)) else f" on {', '.join(without)}"
                 what = "source package" if where == ("name",) else "binary package"
@@ -70,7 +70,7 @@ def _homeless(repositories: Document, packages: Sequence[Document], targets: Ite
                 yield package.problem(where, found, f"repository: in this file, {hint(name, binary)}")
 
 
-def _fits(rule: Mapping[str, object], given: Given) -> bool:
+def _fits(rule: Mapping[str, object], given: BinaryPackage) -> bool:
     binary, source = rule.get("binary", "*"), rule.get("source", "*")
     if not isinstance(binary, str) or not isinstance(source, str):
         return True  # told of already; what it would fit cannot be known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from config.checks.names import Sections, chosen_targets, names_in, twice, unknown
+from config.checks.names import Sections, chosen_targets, duplicates, names_in, unknown_names
 from config.positions import Document, Key
 from config.problems import Problem, show
 
@@ -24,7 +24,7 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         yield repositories.problem(("repositories",), "an empty list", "at least one repository")
     default = repositories.at("default")
     if isinstance(default, str):
-        yield from unknown(repositories, [(("default",), default)], known, "repository")
+        yield from unknown_names(repositories, [(("default",), default)], known, "repository")
     all_targets = names_in(targets)
     for package in packages:
         placement = package.at("placement")
@@ -32,7 +32,7 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         places: list[tuple[Key, object]] = [(("placement", name), place) for name, place in placed.items()]
         places.append((("repository",), package.at("repository")))
         words = [(where, word) for where, word in places if isinstance(word, str)]
-        yield from unknown(package, words, known, "repository")
+        yield from unknown_names(package, words, known, "repository")
         for where, word in words:
             if word not in known:
                 continue
@@ -44,11 +44,11 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
                     f"{show(word)}, which has no {', '.join(sorted(missing))}",
                     "a repository of all the package's targets, or fewer targets",
                 )
-        yield from twice(package, package.words("replaces"), "binary package")
+        yield from duplicates(package, package.words("replaces"), "binary package")
         binaries = package.at("binaries")
         if isinstance(binaries, list) and binaries:
             names = [(("placement", name), name) for name in placed]
-            yield from unknown(package, names, (b for b in binaries if isinstance(b, str)), "binary package")
+            yield from unknown_names(package, names, (b for b in binaries if isinstance(b, str)), "binary package")
 
 
 def _required(sections: Sections) -> Iterator[Problem]:
@@ -59,11 +59,11 @@ def _required(sections: Sections) -> Iterator[Problem]:
     for place, item in repositories.mappings("required"):
         if repositories.at(*place, "packages") == []:
             yield repositories.problem((*place, "packages"), "an empty list", "at least one binary package")
-        yield from twice(repositories, repositories.words(*place, "packages"), "package")
+        yield from duplicates(repositories, repositories.words(*place, "packages"), "package")
         if not isinstance(name := item.get("repository"), str):
             continue
         where = (*place, "repository")
-        yield from unknown(repositories, [(where, name)], known, "repository")
+        yield from unknown_names(repositories, [(where, name)], known, "repository")
         if name not in known:
             continue
         if repositories.at(*known[name], "published") is False:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.checks.names import Sections, chosen_targets, names_in, twice
+from config.checks.names import Sections, chosen_targets, duplicates, names_in
 from config.problems import Problem
 
 ROLES = ("source", "build", "publish", "try")
@@ -27,7 +27,7 @@ def _workers(sections: Sections) -> Iterator[Problem]:
     has: dict[str, set[str]] = {}
     for place, pool in workers.mappings():
         roles = [role for _, role in workers.words(*place, "roles")]
-        yield from twice(workers, workers.words(*place, "roles"), "role")
+        yield from duplicates(workers, workers.words(*place, "roles"), "role")
         for role in roles:
             has.setdefault(role, set()).update(chosen_targets(workers, place, all_targets))
         if "publish" in roles and (len(list(workers.words(*place, "workers"))) > 1 or pool.get("max_builds", 1) != 1):

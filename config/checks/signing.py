@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.checks.names import Sections, twice
+from config.checks.names import Sections, duplicates
 from config.problems import Problem
 
 _SIGNED_BY: dict[str, tuple[set[str], set[str]]] = {
@@ -34,7 +34,7 @@ def check(sections: Sections) -> Iterator[Problem]:
         yield signing.problem(("home",), "home beside secret", "one of them")
     if signing.at("earlier") and not signing.at("key"):
         yield signing.problem(("earlier",), "earlier keys without a current one", "key: the one that signs now")
-    yield from twice(signing, signing.words("earlier"), "key")
+    yield from duplicates(signing, signing.words("earlier"), "key")
     for place, word in signing.words("earlier"):
         if word == signing.at("key"):
             yield signing.problem(place, "the current key", "keys that signed before")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.checks.names import Sections, names_in, twice, unknown
+from config.checks.names import Sections, duplicates, names_in, unknown_names
 from config.positions import Document
 from config.problems import Problem, show
 
@@ -28,7 +28,7 @@ def check(sections: Sections) -> Iterator[Problem]:
 def _of_stages(stages: Document, suites: Document | None) -> Iterator[Problem]:
     for place, stage in stages.mappings():
         rules = [(where, entry) for where, entry in stages.mappings(*place, "gate")]
-        yield from twice(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
+        yield from duplicates(stages, (((*where, "rule"), entry.get("rule")) for where, entry in rules), "rule")
         if stage.get("composes") is not None and stage.get("signed") is not True:
             found = "composes of a stage that is not signed"
             yield stages.problem(
@@ -39,7 +39,7 @@ def _of_stages(stages: Document, suites: Document | None) -> Iterator[Problem]:
                 found = f"suites beside the rule {show(entry.get('rule'))}"
                 yield stages.problem((*where, "suites"), found, "suites beside the rule 'tested' alone")
             if suites:
-                yield from unknown(stages, stages.words(*where, "suites"), names_in(suites), "suite")
+                yield from unknown_names(stages, stages.words(*where, "suites"), names_in(suites), "suite")
             if entry.get("rule") in _SIGNED_ONLY and stage.get("signed") is not True:
                 found = f"{show(entry.get('rule'))}, at a stage that is not signed"
                 yield stages.problem((*where, "rule"), found, "that rule only at a stage with signed: true")
@@ -56,7 +56,7 @@ def _roles(stages: Document) -> Iterator[Problem]:
     """Roles twice, at a stage that cannot have them, or that no stage has."""
     entries = list(stages.mappings())
     words = [word for place, _ in entries for word in stages.words(*place, "roles")]
-    yield from twice(stages, words, "role")
+    yield from duplicates(stages, words, "role")
     if not entries or any(not isinstance(stage.get("signed", False), bool) for _, stage in entries):
         return  # the models say what is wrong
     signed = [place for place, stage in entries if stage.get("signed") is True]

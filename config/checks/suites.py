@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from config.checks.names import Sections, chosen_names, chosen_targets, names_in, unknown
+from config.checks.names import Sections, chosen_names, chosen_targets, names_in, unknown_names
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
@@ -24,7 +24,7 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
     runs_on = {name: chosen_targets(suites, place, all_targets) for name, place in known.items()}
     for place, item in targets.mappings():
         words = list(targets.words(*place, "suites"))
-        yield from unknown(targets, words, known, "suite")
+        yield from unknown_names(targets, words, known, "suite")
         for where, word in words:
             if word in known and isinstance(name := item.get("name"), str) and name not in runs_on[word]:
                 yield targets.problem(
@@ -32,7 +32,7 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
                 )
     for package in packages:
         words = list(package.words("suites"))
-        yield from unknown(package, words, known, "suite")
+        yield from unknown_names(package, words, known, "suite")
         for where, word in words:
             if word in known and not runs_on[word] & chosen_targets(package, (), all_targets):
                 yield package.problem(
@@ -46,7 +46,7 @@ def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Pro
     if not (schedules := sections.get("schedules")):
         return
     for place, item in schedules.mappings():
-        yield from unknown(schedules, schedules.words(*place, "packages"), known, "package")
+        yield from unknown_names(schedules, schedules.words(*place, "packages"), known, "package")
         if "suites" in item:
             if "packages" in item:
                 yield schedules.problem((*place, "packages"), "packages beside suites", "two schedules, one for each")
@@ -74,7 +74,7 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
         if not suites.at(*at, "needs_package")
     }
     chosen, words = chosen_targets(schedules, place, all_targets), list(schedules.words(*where))
-    yield from unknown(schedules, words, known, "suite")
+    yield from unknown_names(schedules, words, known, "suite")
     for key, name in words:
         if name in known and name not in alone:
             yield schedules.problem(key, f"suite {show(name)}, which needs a package", one_of(alone, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from config import architectures
-from config.checks.names import Sections, names_in, unknown
+from config.checks.names import Sections, names_in, unknown_names
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
@@ -35,7 +35,7 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
     for document, path in places:
         if document.at(*path) == []:
             yield document.problem(path, "an empty list", "all, or at least one target")
-        yield from unknown(document, document.words(*path), known, "target")
+        yield from unknown_names(document, document.words(*path), known, "target")
 
 
 def _architectures(targets: Document) -> Iterator[Problem]:
