@@ -55,7 +55,7 @@ def _table(site: Site) -> str:
     notes = [f"{modified} modified"] * bool(modified) + [f"{unknown} with binary packages not recorded"] * bool(unknown)
     unpublished = [r.name for r in site.repositories.repositories if not r.published]
     workers = sum(len(pool.workers) for pool in site.workers)
-    lab = ", lab" if any(site.suites_by_themselves(target) for target in site.targets) else ""
+    lab = ", lab" if any(site.suites_without_package(target) for target in site.targets) else ""
     rows = {
         "targets": ", ".join(target.name for target in site.targets),
         "repositories": f"{', '.join(r.name for r in site.repositories.repositories)}"

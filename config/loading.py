@@ -33,7 +33,7 @@ SECTIONS = {
 }
 OPTIONAL = frozenset({"retention"})
 """Sections whose file may be absent: every key of theirs has a default."""
-OWN = frozenset({"groups", "signing"})
+NOT_INHERITED = frozenset({"groups", "signing"})
 """Sections that a folder may lack and never takes from the one it extends: groups speak of packages, which are not taken
 either, and a distribution signs with no key but its own."""
 
@@ -121,9 +121,9 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
         # A dangling link is an unreadable file of this folder, not a reason to take another's.
-        places = folders[:1] if section in OWN else folders
+        places = folders[:1] if section in NOT_INHERITED else folders
         found = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and (section in OWN | OPTIONAL or not whole):
+        if found is None and (section in NOT_INHERITED | OPTIONAL or not whole):
             continue
         if found is None:
             allowed = f"{file} here, or in the folder this one extends"

@@ -23,7 +23,7 @@ PARTS = (
 """The files of an architecture, from the top of the checkout: its record, how its code is judged, programs for guests."""
 
 _TOP = Path(__file__).parents[2]
-UNFINISHED = (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError)
+IMPORT_ERRORS = (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError)
 """What the import of a module raises that somebody still writes."""
 
 
@@ -40,7 +40,7 @@ def machines() -> Mapping[str, Machine]:
 
 
 @functools.cache
-def of_machine(elf_name: str) -> Architecture | None:
+def architecture_of(elf_name: str) -> Architecture | None:
     """The architecture whose processors run a machine's code."""
     return next((one for one in known().values() for machine in one.machines if machine.elf_name == elf_name), None)
 
@@ -62,7 +62,7 @@ def _read(name: str) -> Architecture | str:
     """The record of a module, or why there is none."""
     try:
         found = importlib.import_module(f"{__name__}.{name}").ARCHITECTURE
-    except UNFINISHED as error:
+    except IMPORT_ERRORS as error:
         return str(error)
     if not isinstance(found, Architecture) or found.name != name:
         return f"ARCHITECTURE is not the Architecture of {name}"

@@ -118,7 +118,7 @@ class Site(Model):
         named = dict.fromkeys((*target.suites, *(package.suites if package else ())))
         return tuple(name for name in named if name in {suite.name for suite in self.suites if suite.fits(target)})
 
-    def suites_by_themselves(self, target: Target) -> tuple[str, ...]:
+    def suites_without_package(self, target: Target) -> tuple[str, ...]:
         """The suites that can test the target without a package."""
         return tuple(suite.name for suite in self.suites if suite.fits(target) and not suite.needs_package)
 
@@ -127,13 +127,13 @@ class Site(Model):
         runs: dict[str, tuple[str, ...]] = {}
         for target in self.targets:
             if schedule.targets.includes(target.name):
-                possible = self.suites_by_themselves(target)
+                possible = self.suites_without_package(target)
                 chosen = schedule.suites.names(possible)
                 if chosen:
                     runs[target.name] = chosen
         return runs
 
-    def longest(self, target: Target, suites: Collection[str]) -> float:
+    def suite_seconds(self, target: Target, suites: Collection[str]) -> float:
         """The most seconds that suites may take on a target: under emulation, with every rerun."""
         factor = EMULATION_FACTOR * target.machine.time_factor
         return sum(s.timeout_seconds * factor * (1 + s.reruns) for s in self.suites if s.name in suites)

@@ -48,7 +48,7 @@ def with_riscv64(folder: Path) -> Path:
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose modules are architectures too."""
-    known = (architectures.known, architectures.machines, architectures.of_machine)
+    known = (architectures.known, architectures.machines, architectures.architecture_of)
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     for function in known:
         function.cache_clear()

@@ -8,7 +8,7 @@ import pytest
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from config.loading import FOLDER, OPTIONAL, OWN, SECTIONS
+from config.loading import FOLDER, NOT_INHERITED, OPTIONAL, SECTIONS
 from config.models import Site, SourcePackage
 from config.schema import reference, sections
 
@@ -46,7 +46,7 @@ def test_page_names_every_file_once_and_says_which_may_be_missing() -> None:
     assert len(files) == len(lines)
     assert set(files) == {*SECTIONS.values(), "packages/NAME.yaml"}
     assert set(SECTIONS) | {"packages"} == set(Site.model_fields)
-    optional = {SECTIONS[section] for section in OPTIONAL | OWN}
+    optional = {SECTIONS[section] for section in OPTIONAL | NOT_INHERITED}
     assert {file for file, words in files.items() if words.endswith("may be missing")} == optional
 
 

@@ -111,7 +111,7 @@ def test_what_a_suite_would_suffer_from_starts_it(site: Site, package: str, targ
 def test_each_target_is_tested_at_night_by_every_suite_that_can_run_by_itself(site: Site) -> None:
     (lab,) = [schedule for schedule in site.schedules if schedule.suites]
     assert site.runs_of(lab) == {
-        target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))
+        target.name: suites for target in site.targets if (suites := site.suites_without_package(target))
     }
     assert "packages" not in {suite for suites in site.runs_of(lab).values() for suite in suites}
 
