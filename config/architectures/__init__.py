@@ -1,6 +1,6 @@
-"""The architectures that the project knows, a module each. docs/how-to/add-an-architecture.md says how to write another one.
+"""The architectures that the project knows, one module each. To add one: docs/how-to/add-an-architecture.md.
 
-Light on purpose: readers of file formats import this.
+The modules import nothing expensive, because the readers of file formats import them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ PARTS = (
     "workers/lab/guest/programs/level-{name}.s",
     "workers/lab/guest/programs/renew-{name}.s",
 )
-"""The files of an architecture, from the top of the checkout: its record, how its code is judged, programs for guests."""
+"""The files of an architecture, relative to the checkout: its record, its rules for the proof, its guest programs."""
 
 _TOP = Path(__file__).parents[2]
 IMPORT_ERRORS = (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError)
-"""What the import of a module raises that somebody still writes."""
+"""The errors that the import of an unfinished module raises."""
 
 
 @functools.cache
 def known() -> Mapping[str, Architecture]:
-    """The architectures by name. A module that cannot be used is left out; :func:`missing` says why."""
+    """Return the architectures by name. A module with an error is left out; :func:`missing` returns the reason."""
     return {name: found for name in _names() if isinstance(found := _read(name), Architecture)}
 
 
 @functools.cache
 def machines() -> Mapping[str, Machine]:
-    """The machines of all architectures by their name in elf.h."""
+    """Return the machines of all architectures by their name in elf.h."""
     return {machine.elf_name: machine for one in known().values() for machine in one.machines}
 
 
 @functools.cache
 def architecture_of(elf_name: str) -> Architecture | None:
-    """The architecture whose processors run a machine's code."""
+    """Return the architecture whose processors run the code of a machine."""
     return next((one for one in known().values() for machine in one.machines if machine.elf_name == elf_name), None)
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """The files that the project lacks of an architecture; of a record that cannot be read, the reason too."""
+    """Return the missing files of an architecture; for a record that cannot be read, with the reason."""
     record, *others = (part.format(name=name) for part in PARTS)
     absent = [part for part in others if not (_TOP / part).is_file()]
     if name not in known():
@@ -59,11 +59,11 @@ def _names() -> list[str]:
 
 
 def _read(name: str) -> Architecture | str:
-    """The record of a module, or why there is none."""
+    """Return the record of a module, or the reason why it cannot be read."""
     try:
         found = importlib.import_module(f"{__name__}.{name}").ARCHITECTURE
     except IMPORT_ERRORS as error:
         return str(error)
     if not isinstance(found, Architecture) or found.name != name:
-        return f"ARCHITECTURE is not the Architecture of {name}"
+        return f"ARCHITECTURE is not the record of {name}"
     return found

@@ -1,6 +1,6 @@
-"""What no single value shows: names that must be unique, names that must exist, and what the parts need of each other.
+"""Checks between values: names must be unique, names must exist, and settings must be consistent.
 
-Works on the documents as they were read, not on the models, so that one wrong value hides no other problem. A module
+The checks read the documents, not the models, so that one wrong value hides no other problem. A module
 checks one file or a few that belong together; ``names``, ``placement`` and ``templates`` check all files.
 """
 
@@ -26,7 +26,7 @@ from config.problems import Problem
 
 
 def check(sections: Sections, of_packages: Sequence[Document]) -> Iterator[Problem]:
-    """Everything that is wrong between the values of a site.
+    """Yield all inconsistencies between the values of a site.
 
     :param of_packages: the documents below ``packages/``.
     """

@@ -1,4 +1,4 @@
-"""Packages, their groups and their sources."""
+"""Checks of packages, their groups and their sources."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
 
 
 def _exemptions(packages: Sequence[Document]) -> Iterator[Problem]:
-    """Exemptions whose ``until`` is no day of the calendar."""
+    """Check that ``until`` of each exemption is a day of the calendar."""
     for package in packages:
         for place, item in package.mappings("exemptions"):
             until = item.get("until")
-            if isinstance(until, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", until):  # else the model says so
+            if isinstance(until, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", until):  # the model reports other forms
                 try:
                     date.fromisoformat(until)
                 except ValueError:
@@ -31,7 +31,7 @@ def _exemptions(packages: Sequence[Document]) -> Iterator[Problem]:
 
 
 def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Groups that there are, with members the site builds, each once."""
+    """Check that groups which are named exist, and that the site builds their members, each listed once."""
     if not (groups := sections.get("groups")):
         return
     known = names_in(groups, "groups")
@@ -41,7 +41,7 @@ def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
             yield from unknown_names(groups, words, known, "group")
             yield from duplicates(groups, words, "group")
     recorded = [package.at("binaries") for package in packages]
-    # A package whose binaries nobody recorded may make any of them.
+    # A package without recorded binary packages may make any of them.
     whole = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
     made = {name for binaries in recorded if isinstance(binaries, list) for name in binaries if isinstance(name, str)}
     for place, _ in groups.mappings("groups"):
@@ -54,7 +54,7 @@ def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
 
 
 def _sources(sections: Sections) -> Iterator[Problem]:
-    """Empty lists, and places for tarballs without a location."""
+    """Check that the lists have entries, and that each lookaside has a location."""
     if not (sources := sections.get("sources")):
         return
     for key, what in (("lookaside", "place to take tarballs from"), ("branches", "branch")):

@@ -1,4 +1,4 @@
-"""Repositories: the ones that packages and ``required`` name are there, for their targets."""
+"""Checks of repositories: those that packages and ``required`` name exist, for the same targets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from config.problems import Problem, show
 
 
 def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Repositories that are named and not there, or not for these targets, and required packages that nobody could find."""
-    yield from _placed(sections, packages)
-    yield from _required(sections)
+    """Check the repositories that packages and ``required`` name."""
+    yield from _repositories_of_packages(sections, packages)
+    yield from _required_packages(sections)
 
 
-def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
+def _repositories_of_packages(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
     repositories, targets = sections.get("repositories"), sections.get("targets")
     if not repositories or not isinstance(repositories.data, dict):
         return
@@ -51,8 +51,8 @@ def _placed(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
             yield from unknown_names(package, names, (b for b in binaries if isinstance(b, str)), "binary package")
 
 
-def _required(sections: Sections) -> Iterator[Problem]:
-    """What must be in a repository: one that there is, that users see, for its targets, and each package once."""
+def _required_packages(sections: Sections) -> Iterator[Problem]:
+    """Check that ``required`` names published repositories of the same targets, and each package once."""
     if not (repositories := sections.get("repositories")):
         return
     known, all_targets = names_in(repositories, "repositories"), names_in(sections.get("targets"))
@@ -67,7 +67,7 @@ def _required(sections: Sections) -> Iterator[Problem]:
         if name not in known:
             continue
         if repositories.at(*known[name], "published") is False:
-            yield repositories.problem(where, f"{show(name)}, which users never see", "a published repository")
+            yield repositories.problem(where, f"{show(name)}, which is not published", "a published repository")
         chosen = chosen_targets(repositories, place, all_targets)
         if missing := chosen - chosen_targets(repositories, known[name], all_targets):
             found = f"{show(name)}, which has no {', '.join(sorted(missing))}"

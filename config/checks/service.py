@@ -1,4 +1,4 @@
-"""The service: its worker pools, the roles of its web UI, and how long it keeps things."""
+"""Checks of the service: worker pools, roles of the web UI, and retention."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from config.checks.names import Sections, chosen_targets, duplicates, names_in
 from config.problems import Problem
 
 ROLES = ("source", "build", "publish", "try")
-_ALONE = {"publish": "a worker that builds holds no key", "try": "what it builds is nobody's but the contributor's"}
+_ALONE = {"publish": "a worker that builds has no key", "try": "only the contributor uses what it builds"}
 
 
 def check(sections: Sections) -> Iterator[Problem]:
-    """Check worker pools, roles and retention."""
+    """Check workers.yaml, web.yaml and retention.yaml."""
     yield from _workers(sections)
     yield from _web(sections)
     yield from _retention(sections)
 
 
 def _workers(sections: Sections) -> Iterator[Problem]:
-    """Roles and targets without a worker, and pools that must be one alone."""
+    """Check that each role and target has a worker, and that publish and try are not combined with other roles."""
     workers, targets = sections.get("workers"), sections.get("targets")
     if not workers or not isinstance(workers.data, list):
         return
@@ -39,7 +39,7 @@ def _workers(sections: Sections) -> Iterator[Problem]:
                 others = ", ".join(role for role in roles if role != alone)
                 yield workers.problem((*place, "roles"), f"{alone} beside {others}", f"{alone} alone: {_ALONE[alone]}")
     if not all(isinstance(pool.get("roles"), list) for _, pool in workers.mappings()):
-        return  # told of already; what is missing cannot be known
+        return  # reported already; which role has no pool cannot be known
     for role in ROLES:
         if role not in has:
             yield workers.problem((), f"no worker pool for the role {role}", f"at least one pool with roles: [{role}]")
@@ -50,7 +50,7 @@ def _workers(sections: Sections) -> Iterator[Problem]:
 
 
 def _web(sections: Sections) -> Iterator[Problem]:
-    """Sites on which nobody may do anything, and roles by which everybody may do everything."""
+    """Check that somebody may do something, and that only named users may do everything."""
     if web := sections.get("web"):
         if web.at("roles") == []:
             yield web.problem(("roles",), "an empty list", "at least one role, or nobody may do anything")
@@ -58,12 +58,12 @@ def _web(sections: Sections) -> Iterator[Problem]:
             for where, word in web.words(*place, "may"):
                 if word == "everything" and not item.get("users"):
                     yield web.problem(
-                        where, "everything, for a role without users", "that only for a role that names its users"
+                        where, "everything, for a role without users", "everything only for a role that names its users"
                     )
 
 
 def _retention(sections: Sections) -> Iterator[Problem]:
-    """Days that are shorter than the hours for which everything stays."""
+    """Check that no time is shorter than the minimum age, which would lengthen it."""
     if not (retention := sections.get("retention")):
         return
     hours = retention.at("minimum_age_hours")

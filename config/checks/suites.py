@@ -1,4 +1,4 @@
-"""Suites and schedules: what they name is there, and runs on the targets they name."""
+"""Checks of suites and schedules: suites that other entries name exist and run on the targets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from config.problems import Problem, one_of, show
 
 
 def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Check suites and schedules."""
+    """Check suites.yaml and schedules.yaml."""
     yield from _suites(sections, packages)
     yield from _schedules(sections, packages)
 
 
 def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Suites of targets and packages that are unknown, or do not run there."""
+    """Check that suites of targets and packages exist and run on the targets."""
     suites, targets = sections.get("suites"), sections.get("targets")
     if not suites or not isinstance(suites.data, list) or not targets:
         return
@@ -28,7 +28,7 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         for where, word in words:
             if word in known and isinstance(name := item.get("name"), str) and name not in runs_on[word]:
                 yield targets.problem(
-                    where, f"suite {show(word)}, not for this target", "a suite whose targets hold it"
+                    where, f"suite {show(word)}, which does not run on this target", "a suite that runs on it"
                 )
     for package in packages:
         words = list(package.words("suites"))
@@ -36,12 +36,12 @@ def _suites(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
         for where, word in words:
             if word in known and not runs_on[word] & chosen_targets(package, (), all_targets):
                 yield package.problem(
-                    where, f"suite {show(word)}, on none of the package's targets", "a suite of theirs"
+                    where, f"suite {show(word)}, which runs on no target of the package", "a suite that runs on one"
                 )
 
 
 def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Schedules of what there is not, or that start nothing."""
+    """Check that packages and suites of schedules exist, and that each schedule starts something."""
     known = [name for package in packages if isinstance(name := package.at("name"), str)]
     if not (schedules := sections.get("schedules")):
         return
@@ -54,7 +54,7 @@ def _schedules(sections: Sections, packages: Sequence[Document]) -> Iterator[Pro
 
 
 def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> Iterator[Problem]:
-    """What a schedule runs: suites that there are, that need no package, and something on each target it names."""
+    """Check that a schedule's suites exist, need no package, and run on each target that it names."""
     suites, targets = sections.get("suites"), sections.get("targets")
     where = (*place, "suites")
     if (asked := schedules.at(*where)) == []:
@@ -79,13 +79,19 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
         if name in known and name not in alone:
             yield schedules.problem(key, f"suite {show(name)}, which needs a package", one_of(alone, name))
         elif name in alone and not alone[name] & chosen:
-            yield schedules.problem(key, f"suite {show(name)}, on none of these targets", "a suite of theirs")
+            yield schedules.problem(
+                key, f"suite {show(name)}, which runs on none of these targets", "a suite that runs on one"
+            )
     if not all(name in alone and alone[name] & chosen for _, name in words):
         return
     tested = set().union(*(alone[name] for name in chosen_names(asked, alone)))
     if not tested & chosen:
-        yield schedules.problem(where, "all, where no suite runs without a package", "schedules that start something")
+        yield schedules.problem(
+            where, "all, but no suite runs without a package there", "a schedule that starts something"
+        )
         return
     for key, target in schedules.words(*place, "targets"):
         if target in all_targets and target not in tested:
-            yield schedules.problem(key, f"target {show(target)}, which none of its suites fits", "a target of theirs")
+            yield schedules.problem(
+                key, f"target {show(target)}, on which none of its suites runs", "a target of its suites"
+            )

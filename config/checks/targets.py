@@ -1,4 +1,4 @@
-"""Targets: that there is one, that its architecture and level are known, and that every ``targets:`` key names some."""
+"""Checks of targets: architecture and level are known, and every ``targets:`` key names known targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from config.problems import Problem, one_of, show
 
 
 def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Sites without a target, and ``targets:`` keys that name none or an unknown one."""
+    """Check that the site has a target, and that ``targets:`` keys name at least one known target."""
     if not (targets := sections.get("targets")) or not isinstance(targets.data, list):
         return
     if not targets.data:
@@ -39,16 +39,14 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
 
 
 def _architectures(targets: Document) -> Iterator[Problem]:
-    """Architectures that the project lacks, or has in part, with each file that is missing; levels that they do not have."""
+    """Check that the architectures of targets are complete, with each missing file, and that their levels exist."""
     known = architectures.known()
     for place, item in targets.mappings():
         if not isinstance(name := item.get("machine_arch"), str):
-            continue  # the model refuses it
+            continue  # the model reports it
         if missing := architectures.missing(name):
             found = f"architecture {show(name)}, which lacks {', '.join(missing)}"
-            allowed = (
-                f"{one_of(known, name)}, or another one with these files, as docs/how-to/add-an-architecture.md says"
-            )
+            allowed = f"{one_of(known, name)}, or a new one with these files: docs/how-to/add-an-architecture.md"
             yield targets.problem((*place, "machine_arch"), found, allowed)
             continue
         levels = [level.name for level in known[name].levels]

@@ -1,8 +1,8 @@
-"""The vocabulary: one frozen model for each thing the configuration speaks of.
+"""The models of the configuration: one frozen record for each kind of entry.
 
 A distribution is a folder of YAML files, one section each (``targets.yaml`` has ``Site.targets`` and so on; see
 ``config.loading``). A module here has the models of one file, or of a few that belong together. Other packages import
-all models from here. Nothing in here reads files or runs programs, and an unknown key is an error everywhere.
+all models from here. The models read no files and run no programs. An unknown key is always an error.
 """
 
 from __future__ import annotations

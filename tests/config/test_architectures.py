@@ -30,7 +30,7 @@ RISCV64 = """
   machine: {machine: virt, cpu: rv64}
   suites: [packages]
 """
-ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or another one with these files, as docs/how-to/add-an-architecture.md says"
+ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or a new one with these files: docs/how-to/add-an-architecture.md"
 OTHER_FILES = (
     "workers/verify/architectures/riscv64.py, workers/lab/guest/programs/frames-riscv64.s, "
     "workers/lab/guest/programs/level-riscv64.s, workers/lab/guest/programs/renew-riscv64.s"
@@ -120,8 +120,8 @@ def test_a_half_written_module_is_named_with_each_field_it_lacks(with_riscv64: P
     ("text", "reason"),
     [
         ("", "has no attribute 'ARCHITECTURE'"),
-        ("ARCHITECTURE = 1\n", "ARCHITECTURE is not the Architecture of riscv64"),
-        ("from config.architectures.s390x import ARCHITECTURE\n", "ARCHITECTURE is not the Architecture of riscv64"),
+        ("ARCHITECTURE = 1\n", "ARCHITECTURE is not the record of riscv64"),
+        ("from config.architectures.s390x import ARCHITECTURE\n", "ARCHITECTURE is not the record of riscv64"),
         ("import config.nothing\n", "No module named 'config.nothing'"),
         ("def\n", "invalid syntax"),
     ],

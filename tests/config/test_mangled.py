@@ -30,7 +30,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(FOLDER / "kitten-10", folder, ignore=shutil.ignore_patterns("packages", "groups.yaml"))
     shutil.copytree(FOLDER / "demo/packages", folder / "packages")
     shutil.copy(FOLDER / "demo/groups.yaml", folder)  # it speaks of the packages
-    signing = "key: {0}\nearlier: [{1}]\npublic_keys: [-----BEGIN PGP PUBLIC KEY BLOCK----- x]\nsecret: {{vault: {{path: a, field: b}}}}\n"
+    signing = (
+        "key: {0}\nearlier: [{1}]\npublic_keys: [-----BEGIN PGP PUBLIC KEY BLOCK----- x]\n"
+        "secret: {{vault: {{path: a, field: b}}}}\n"
+    )
     (folder / "signing.yaml").write_text(signing.format("A" * 40, "B" * 40))
     load_site(str(folder))
     return folder

@@ -17,6 +17,7 @@ PROGRAM = "kitten"
 NAMES = sorted({stage["name"] for file in FOLDER.glob("*/stages.yaml") for stage in yaml.safe_load(file.read_text())})
 ALLOWED = {
     ("steps/command.py", "kitten"): "the program that a step runs",
+    ("workers/base/completion_cli.py", "kitten"): "the program whose completion is printed",
     ("master/web/www.py", "kitten"): "the name of our plugin in Buildbot's web UI",
     ("workers/sandbox/apt/lists.py", "testing"): "a suite of Debian",
     ("workers/rpm/mock.py", "staged"): "a part of a build's identity: another word builds everything again",

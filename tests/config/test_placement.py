@@ -69,8 +69,9 @@ def test_what_nothing_places_is_a_mistake_of_the_configuration(problems: Break) 
     found = problems("repositories.yaml", "default: BaseOS", "rules: [{binary: '*-devel', repository: CRB}]")
     zlib = [line for line in found if "/zlib.yaml" in line]
     assert zlib == [
-        "demo/packages/zlib.yaml:3: binaries[0]: found binary package 'zlib', which nothing places in a repository, allowed: "
-        "repository: in this file, placement: {zlib: REPOSITORY} in packages/zlib.yaml, or a rule for it in repositories.yaml"
+        "demo/packages/zlib.yaml:3: binaries[0]: found binary package 'zlib', which nothing places in a repository, "
+        "allowed: repository: in this file, placement: {zlib: REPOSITORY} in packages/zlib.yaml, "
+        "or a rule for it in repositories.yaml"
     ]
 
 
@@ -123,11 +124,13 @@ def test_groups_are_not_taken_from_the_folder_that_is_extended(folder: Path) -> 
 
 def test_rule_for_a_target_that_the_repository_lacks(folder: Path) -> None:
     file = folder / "demo/repositories.yaml"
-    rules = "rules: [{binary: '*-static', repository: CRB, targets: [s390x]}, {binary: '*-static', repository: BaseOS, targets: [s390x]}]"
+    rule = "{{binary: '*-static', repository: {}, targets: [s390x]}}"
+    rules = f"rules: [{rule.format('CRB')}, {rule.format('BaseOS')}]"
     text = file.read_text().replace("name: CRB, ", "name: CRB, targets: [aarch64], ")
     file.write_text(text.replace("default: BaseOS", f"default: BaseOS\n{rules}"))
     assert lines(folder, "demo") == [
         "demo/repositories.yaml:4: rules[0].repository: found 'CRB', which has no s390x, allowed: "
         "a repository of all these targets, or fewer targets",
-        "demo/repositories.yaml:4: rules[1]: found a rule twice, first on line 4, allowed: each once: the first one decides",
+        "demo/repositories.yaml:4: rules[1]: found a rule twice, first on line 4, "
+        "allowed: each once: the first one decides",
     ]
