@@ -1,4 +1,4 @@
-"""Each mistake gets one clear line: where, what was found, what is allowed."""
+"""Each mistake is reported in one line: the place, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CASES = yaml.safe_load(Path(__file__).with_name("mistakes.yaml").read_text())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
-def test_one_mistake_one_line(problems: Break, case: dict[str, str]) -> None:
+def test_a_mistake_is_one_line(problems: Break, case: dict[str, str]) -> None:
     found = problems(case["file"], case["old"], case["new"])
     assert len(found) == 1, found
     assert found[0].startswith(case["line"])
 
 
-def test_extends_a_folder_that_is_not_there(problems: Break) -> None:
+def test_extends_a_missing_folder(problems: Break) -> None:
     found = problems("site.yaml", "extends: kitten-10", "extends: kitten-11")
     assert found[0] == (
         "demo/site.yaml:4: extends: found 'kitten-11', which is not the folder of a site, "
@@ -68,7 +68,7 @@ def test_unknown_suite_of_a_target(problems: Break) -> None:
     ]
 
 
-def test_suite_of_a_target_that_is_not_for_it(problems: Break) -> None:
+def test_suite_that_does_not_run_on_the_target(problems: Break) -> None:
     found = problems("targets.yaml", "suites: [packages]", "suites: [packages, power-kvm]", site="kitten-10")
     (line,) = found
     assert line.endswith(
@@ -77,7 +77,7 @@ def test_suite_of_a_target_that_is_not_for_it(problems: Break) -> None:
     )
 
 
-def test_suite_of_a_package_that_runs_on_none_of_its_targets(problems: Break) -> None:
+def test_suite_of_a_package_that_runs_on_no_target_of_it(problems: Break) -> None:
     found = problems("packages/spice.yaml", "suites: [spice]", "suites: [power-kvm]", site="kitten-10")
     assert found == [
         "kitten-10/packages/spice.yaml:6: suites[0]: found suite 'power-kvm', which runs on no target of the package, "
@@ -119,7 +119,7 @@ def test_suite_of_a_package_that_runs_on_none_of_its_targets(problems: Break) ->
         ),
     ],
 )
-def test_schedule_of_suites_that_makes_no_sense(problems: Break, old: str, new: str, expected: str) -> None:
+def test_schedule_with_wrong_suites(problems: Break, old: str, new: str, expected: str) -> None:
     (found,) = problems("schedules.yaml", old, new, site="kitten-10")
     assert re.fullmatch(r"kitten-10/schedules\.yaml:\d+", found.split(": ")[0])
     assert found.split(": ", 1)[1].startswith(f"schedules[1].{expected}")
@@ -133,7 +133,7 @@ def test_repository_that_lacks_a_target_of_the_package(problems: Break) -> None:
     ]
 
 
-def test_tags_run_nothing(folder: Path, tmp_path: Path) -> None:
+def test_yaml_tags_run_no_code(folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     (folder / "demo/stages.yaml").write_text(f"!!python/object/apply:os.system ['touch {mark}']\n")
     assert lines(folder, "demo")[0].startswith("demo/stages.yaml:1: found the tag 'tag:yaml.org,2002:python/object")
@@ -154,7 +154,7 @@ def test_tags_run_nothing(folder: Path, tmp_path: Path) -> None:
         (b"[" * 100_000, "demo/stages.yaml"),
     ],
 )
-def test_file_that_holds_no_list_of_stages(folder: Path, content: bytes, expected: str) -> None:
+def test_file_that_is_no_list_of_stages(folder: Path, content: bytes, expected: str) -> None:
     (folder / "demo/stages.yaml").write_bytes(content)
     found = lines(folder, "demo")
     assert len(found) == 1
@@ -179,7 +179,7 @@ def test_unreadable_file(folder: Path) -> None:
     ]
 
 
-def test_misspelt_file_is_not_taken_for_absent(folder: Path) -> None:
+def test_misspelt_file_names_are_reported(folder: Path) -> None:
     (folder / "demo/target.yaml").write_text("[]\n")
     (folder / "demo/packages/zlib.yml").write_text("name: zlib\n")
     found = lines(folder, "demo")
@@ -224,7 +224,7 @@ def test_dates_stay_text(folder: Path) -> None:
         ("[qemu-kvm, libvirt]", "[libvirt, libvirt]", "found package 'libvirt' twice, first on line "),
     ],
 )
-def test_required_package_that_cannot_be_there(problems: Break, old: str, new: str, expected: str) -> None:
+def test_required_package_of_a_wrong_repository(problems: Break, old: str, new: str, expected: str) -> None:
     found = problems("repositories.yaml", old, new, site="kitten-10")
     assert len(found) == 1
     assert expected in found[0]
@@ -233,7 +233,7 @@ def test_required_package_that_cannot_be_there(problems: Break, old: str, new: s
 
 
 @pytest.mark.parametrize("until", ["2030-02-30", "2030-13-01", "0000-01-01"])
-def test_exemption_until_a_day_that_is_none(folder: Path, until: str) -> None:
+def test_exemption_until_a_day_that_does_not_exist(folder: Path, until: str) -> None:
     with (folder / "demo/packages/zlib.yaml").open("a") as package:
         package.write(f"exemptions:\n  - {{rule: isa, where: '*', reason: as the test needs one, until: {until}}}\n")
     assert lines(folder, "demo") == [
@@ -241,7 +241,7 @@ def test_exemption_until_a_day_that_is_none(folder: Path, until: str) -> None:
     ]
 
 
-def test_hardware_list_that_is_not_there(problems: Break) -> None:
+def test_missing_hardware_list(problems: Break) -> None:
     assert problems("packages/kernel.yaml", "hardware/pci.tsv", "hardware/pcie.tsv", site="kitten-10") == [
         "kitten-10/packages/kernel.yaml:11: hardware[0].list: found 'hardware/pcie.tsv', which does not exist, "
         "allowed: hardware/pci.tsv? (all: hardware/pci.tsv)"
@@ -276,7 +276,7 @@ def test_hardware_list_outside_its_folder(problems: Break, name: str) -> None:
         ),
     ],
 )
-def test_row_of_a_hardware_list(folder: Path, row: str, expected: str) -> None:
+def test_wrong_row_of_a_hardware_list(folder: Path, row: str, expected: str) -> None:
     with (folder / "kitten-10/hardware/pci.tsv").open("a") as devices:
         devices.write(row + "\n")
     found = lines(folder, "kitten-10")
@@ -293,12 +293,12 @@ def test_row_of_a_hardware_list(folder: Path, row: str, expected: str) -> None:
         (b"\xff\n", ": found byte 0xff at 0, allowed: UTF-8 text"),
     ],
 )
-def test_hardware_list_that_is_none(folder: Path, content: bytes, expected: str) -> None:
+def test_file_that_is_no_hardware_list(folder: Path, content: bytes, expected: str) -> None:
     (folder / "kitten-10/hardware/pci.tsv").write_bytes(content)
     assert lines(folder, "kitten-10") == [f"kitten-10/hardware/pci.tsv{expected}"]
 
 
-def test_lag_of_a_target_that_is_required(problems: Break) -> None:
+def test_lag_days_of_a_required_target(problems: Break) -> None:
     (line,) = problems("targets.yaml", "  rpm_arch: x86_64\n", "  rpm_arch: x86_64\n  lag_days: 7\n", site="kitten-10")
     assert line.startswith("kitten-10/targets.yaml:")
     assert line.endswith(
@@ -307,7 +307,7 @@ def test_lag_of_a_target_that_is_required(problems: Break) -> None:
     )
 
 
-def test_lag_of_a_target_that_need_not_be_there_is_fine(folder: Path) -> None:
+def test_lag_days_of_a_target_that_is_not_required_are_valid(folder: Path) -> None:
     path = folder / "kitten-10/targets.yaml"
     old = "  rpm_arch: x86_64\n"
     path.write_text(path.read_text().replace(old, f"{old}  required: false\n  lag_days: 7\n", 1))

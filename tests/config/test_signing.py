@@ -1,4 +1,4 @@
-"""signing.yaml: what a backend needs, and whose key a site signs with."""
+"""signing.yaml: the keys that a backend needs; a site signs only with its own key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ KEY, OTHER = "A" * 40, "B" * 40
 PUBLIC = "public_keys: [-----BEGIN PGP PUBLIC KEY BLOCK----- x]\n"
 
 
-def test_a_site_without_the_file_has_a_key_made_on_first_use(folder: Path) -> None:
+def test_without_the_file_the_defaults_apply(folder: Path) -> None:
     assert load_site(str(folder / "demo")).signing == Signing()
 
 
-def test_a_site_never_takes_the_key_of_the_one_it_extends(folder: Path) -> None:
+def test_a_site_never_inherits_a_signing_key(folder: Path) -> None:
     (folder / "kitten-10/signing.yaml").write_text(f"key: {KEY}\n")
     assert load_site(str(folder / "kitten-10")).signing.key == KEY
     assert load_site(str(folder / "demo")).signing == Signing()
@@ -66,7 +66,7 @@ def test_a_site_never_takes_the_key_of_the_one_it_extends(folder: Path) -> None:
         ),
     ],
 )
-def test_a_section_that_makes_no_sense(folder: Path, text: str, expected: str) -> None:
+def test_wrong_signing_settings(folder: Path, text: str, expected: str) -> None:
     (folder / "demo/signing.yaml").write_text(text)
     (found,) = lines(folder, "demo")
     place = f"demo/signing.yaml:{expected}" if not expected.startswith("0:") else expected[3:]
