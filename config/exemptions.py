@@ -31,16 +31,16 @@ class Exemptions:
         :param path: the path of the installed file.
         :param symbol: the function, if the finding is about one. A pattern without a symbol covers every function.
         """
-        found = None
+        exemption = None
         for number, entry in enumerate(self.entries):
             if entry.rule != rule or not _matches(entry.where, path, symbol):
                 continue
             if date.fromisoformat(entry.until) < self.today:
                 self.expired_used.add(number)
-            elif found is None:
+            elif exemption is None:
                 self.used.add(number)
-                found = entry
-        return found
+                exemption = entry
+        return exemption
 
 
 def _matches(where: str, path: str, symbol: str) -> bool:

@@ -67,8 +67,8 @@ def load_site(name_or_path: str) -> Site:
         site = Site.model_validate(data | {"packages": [package.data for package in packages]})
     except ValidationError as error:
         reported = {(problem.file, problem.key) for problem in problems}
-        found = model_errors.problems_of(error, sections, packages)
-        problems += (problem for problem in found if (problem.file, problem.key) not in reported)
+        from_models = model_errors.problems_of(error, sections, packages)
+        problems += (problem for problem in from_models if (problem.file, problem.key) not in reported)
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
@@ -122,14 +122,14 @@ def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]
     for section, file in SECTIONS.items():
         # A dangling link is an unreadable file of this folder, not a reason to inherit the file.
         places = folders[:1] if section in NOT_INHERITED else folders
-        found = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and (section in NOT_INHERITED | OPTIONAL or not whole):
+        path = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
+        if path is None and (section in NOT_INHERITED | OPTIONAL or not whole):
             continue
-        if found is None:
+        if path is None:
             allowed = f"{file} here, or in the folder this one extends"
             problems.append(Problem(_label(folder / file), 0, "", "no such file", allowed))
             continue
-        document = _read(found, section, problems)
+        document = _read(path, section, problems)
         if document.data is not None:
             sections[section] = document
     strays = {*folder.glob("[!.]*.yaml"), *folder.glob("[!.]*.yml")} - {folder / file for file in SECTIONS.values()}

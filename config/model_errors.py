@@ -72,7 +72,7 @@ def _problems(
     return [
         _problem(document, path, details)
         for (_, path), (document, details) in grouped.items()
-        if not _covered(path, details, {p for file, p in grouped if file == document.file})
+        if not _is_redundant(path, details, {p for file, p in grouped if file == document.file})
     ]
 
 
@@ -93,7 +93,7 @@ def _path(document: Document, where: Sequence[int | str], kind: str) -> Key:
     return path
 
 
-def _covered(path: Key, details: Sequence[ErrorDetails], paths: set[Key]) -> bool:
+def _is_redundant(path: Key, details: Sequence[ErrorDetails], paths: set[Key]) -> bool:
     """Check for the error "a list is not the word all", which means nothing if items of the list have errors too."""
     inside = any(p[: len(path)] == path and p != path for p in paths)
     return inside and all(d["type"] == "literal_error" for d in details)
@@ -110,11 +110,11 @@ def _problem(document: Document, path: Key, details: Sequence[ErrorDetails]) -> 
     if kind == "extra_forbidden":
         known = model.model_fields if model else ()
         return document.problem(path, f"unknown key {show(path[-1])}", one_of(known, path[-1]))
-    allowed = dict.fromkeys(_allowed(detail, document, path) for detail in details)
+    allowed = dict.fromkeys(_allowed_values(detail, document, path) for detail in details)
     return document.problem(path, show(value), ", or ".join(allowed))
 
 
-def _allowed(detail: ErrorDetails, document: Document, path: Key) -> str:
+def _allowed_values(detail: ErrorDetails, document: Document, path: Key) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(context.get("expected", "")))

@@ -54,8 +54,8 @@ def decide(
     file = f"packages/{package.name}.yaml"
     if (own := package.placement.get(base)) is not None:
         return Placement(own, f"placement in {file}")
-    if (there := (published or {}).get(base)) is not None:
-        return Placement(there, "it is published there")
+    if (current := (published or {}).get(base)) is not None:
+        return Placement(current, "it is published there")
     for number, rule in enumerate(repositories.rules, 1):
         if rule.targets.includes(target) and fits(rule.binary, rule.source, BinaryPackage(package.name, base, target)):
             return Placement(rule.repository, f"rule {number} of repositories.yaml")
@@ -66,9 +66,9 @@ def decide(
     return None
 
 
-def fits(binary: str, source: str, given: BinaryPackage) -> bool:
+def fits(binary: str, source: str, package: BinaryPackage) -> bool:
     """Check whether a rule's globs match; upper and lower case differ, as in package names."""
-    return fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
+    return fnmatchcase(package.binary, binary) and fnmatchcase(package.package, source)
 
 
 def hint(package: str, binary: str) -> str:

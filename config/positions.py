@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from config.problems import Problem, dotted, show
+from config.problems import Problem, path_text, show
 
 Key = tuple[str | int, ...]
 
@@ -55,22 +55,22 @@ class Document:
 
     def mappings(self, *path: str | int) -> Iterator[tuple[Key, dict[str, Any]]]:
         """Yield the mappings of a list, each with its path; the models report entries of other types."""
-        found = self.at(*path)
-        for index, item in enumerate(found if isinstance(found, list) else ()):
+        entries = self.at(*path)
+        for index, item in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(item, dict):
                 yield (*path, index), item
 
     def words(self, *path: str | int) -> Iterator[tuple[Key, str]]:
         """Yield the words of a list, each with its path."""
-        found = self.at(*path)
-        for index, item in enumerate(found if isinstance(found, list) else ()):
+        entries = self.at(*path)
+        for index, item in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(item, str):
                 yield (*path, index), item
 
 
 def _key(section: str, path: Key) -> str:
     """Return a path as text; that of a list's entry begins with the section: ``targets[2].flags``."""
-    return dotted((section, *path) if path and isinstance(path[0], int) else path)
+    return path_text((section, *path) if path and isinstance(path[0], int) else path)
 
 
 def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
@@ -145,10 +145,10 @@ class _Reader:
     def value(self, node: yaml.Node, path: Key) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._seen:
-            return self._refuse(node, path, "an alias (*name)", "the value itself, written out")
+            return self._report(node, path, "an alias (*name)", "the value itself, written out")
         self._seen.add(id(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) not in ("map", "seq"):
-            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+            return self._report(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -159,12 +159,12 @@ class _Reader:
         data: dict[str, Any] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
-                self._refuse(key, path, "a key that is not a word", "a word")
+                self._report(key, path, "a key that is not a word", "a word")
                 continue
             inner = (*path, key.value)
             if key.value in data:
                 first = self.lines[inner]
-                self._refuse(key, inner, f"the key twice, first on line {first}", "each key once")
+                self._report(key, inner, f"the key twice, first on line {first}", "each key once")
                 continue
             self.lines[inner] = key.start_mark.line + 1
             data[key.value] = self.value(item, inner)
@@ -175,11 +175,11 @@ class _Reader:
         if kind in ("str", "timestamp", "value", "merge"):
             return node.value
         if kind not in ("null", "bool", "int", "float"):
-            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+            return self._report(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         try:
             return self._scalars.construct_object(node)
         except (ValueError, KeyError):  # text that YAML takes for a number and Python does not: 0b_, or 5,000 digits
             return node.value
 
-    def _refuse(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
+    def _report(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
         self.problems.append(Problem(self.file, node.start_mark.line + 1, _key(self.section, path), found, allowed))

@@ -57,7 +57,7 @@ def one_of(names: Iterable[str], found: object = None) -> str:
     return f"{folded[near[0]]}? (all: {listed})" if near else listed
 
 
-def dotted(path: Iterable[str | int]) -> str:
+def path_text(path: Iterable[str | int]) -> str:
     """Return a path in a document as text: ``targets[2].flags.isa``."""
     text = ""
     for part in path:

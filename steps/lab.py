@@ -40,12 +40,12 @@ def tap(cases: Sequence[Case]) -> str:
 
 def pictures(result: TestResult, installation: Installation) -> dict[str, str]:
     """Return name → address of the pictures that this service serves: PNG, by name and by address."""
-    found = {}
+    addresses = {}
     for log in (log for suite in result.suites for log in suite.logs):
         address = installation.served_address(log.url)
         if address and _PICTURE.fullmatch(log.name) and address.endswith(".png"):
-            found[log.name] = address
-    return found
+            addresses[log.name] = address
+    return addresses
 
 
 class GuestTestStep(KittenCommand[TestResult]):

@@ -42,15 +42,17 @@ def _groups(sections: Sections, packages: Sequence[Document]) -> Iterator[Proble
             yield from duplicates(groups, words, "group")
     recorded = [package.at("binaries") for package in packages]
     # A package without recorded binary packages may make any of them.
-    whole = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
-    made = {name for binaries in recorded if isinstance(binaries, list) for name in binaries if isinstance(name, str)}
+    all_recorded = bool(recorded) and all(isinstance(binaries, list) and binaries for binaries in recorded)
+    known_binaries = {
+        name for binaries in recorded if isinstance(binaries, list) for name in binaries if isinstance(name, str)
+    }
     for place, _ in groups.mappings("groups"):
         words = [word for key in ("mandatory", "default", "optional") for word in groups.words(*place, key)]
         if not words and all(groups.at(*place, key) in (None, []) for key in ("mandatory", "default", "optional")):
             yield groups.problem(place, "a group without packages", "at least one of mandatory, default, optional")
         yield from duplicates(groups, words, "package")
-        if whole:
-            yield from unknown_names(groups, words, made, "binary package")
+        if all_recorded:
+            yield from unknown_names(groups, words, known_binaries, "binary package")
 
 
 def _sources(sections: Sections) -> Iterator[Problem]:

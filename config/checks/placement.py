@@ -65,16 +65,16 @@ def _unplaced_packages(
         if name not in placed and name not in {binary for _, binary in words}:
             words.append((("name",), name))  # its source package
         for where, binary in words:
-            given = (BinaryPackage(name, binary, target) for target in sorted(_on(package.data, targets)))
-            if without := [each.target for each in given if not any(_fits(rule, each) for rule in rules)]:
+            candidates = (BinaryPackage(name, binary, target) for target in sorted(_on(package.data, targets)))
+            if without := [each.target for each in candidates if not any(_fits(rule, each) for rule in rules)]:
                 on = "" if len(without) == len(_on(package.data, targets)) else f" on {', '.join(without)}"
                 what = "source package" if where == ("name",) else "binary package"
                 found = f"{what} {show(binary)}, which nothing places in a repository{on}"
                 yield package.problem(where, found, f"repository: in this file, {hint(name, binary)}")
 
 
-def _fits(rule: Mapping[str, object], given: BinaryPackage) -> bool:
+def _fits(rule: Mapping[str, object], package: BinaryPackage) -> bool:
     binary, source = rule.get("binary", "*"), rule.get("source", "*")
     if not isinstance(binary, str) or not isinstance(source, str):
         return True  # reported already; a bad rule is taken as one that matches
-    return bool(_on(rule, {given.target})) and fits(binary, source, given)
+    return bool(_on(rule, {package.target})) and fits(binary, source, package)

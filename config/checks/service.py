@@ -24,12 +24,12 @@ def _workers(sections: Sections) -> Iterator[Problem]:
     if not workers or not isinstance(workers.data, list):
         return
     all_targets = names_in(targets)
-    has: dict[str, set[str]] = {}
+    targets_of_role: dict[str, set[str]] = {}
     for place, pool in workers.mappings():
         roles = [role for _, role in workers.words(*place, "roles")]
         yield from duplicates(workers, workers.words(*place, "roles"), "role")
         for role in roles:
-            has.setdefault(role, set()).update(chosen_targets(workers, place, all_targets))
+            targets_of_role.setdefault(role, set()).update(chosen_targets(workers, place, all_targets))
         if "publish" in roles and (len(list(workers.words(*place, "workers"))) > 1 or pool.get("max_builds", 1) != 1):
             yield workers.problem(
                 place, "a pool that publishes more than one build at a time", "one worker, max_builds: 1"
@@ -41,9 +41,9 @@ def _workers(sections: Sections) -> Iterator[Problem]:
     if not all(isinstance(pool.get("roles"), list) for _, pool in workers.mappings()):
         return  # reported already; which role has no pool cannot be known
     for role in ROLES:
-        if role not in has:
+        if role not in targets_of_role:
             yield workers.problem((), f"no worker pool for the role {role}", f"at least one pool with roles: [{role}]")
-        elif role in ("build", "try") and (without := sorted(set(all_targets) - has[role])):
+        elif role in ("build", "try") and (without := sorted(set(all_targets) - targets_of_role[role])):
             yield workers.problem(
                 (), f"no {role} worker for {', '.join(without)}", f"a pool with roles: [{role}] for each target"
             )

@@ -28,8 +28,8 @@ def check(sections: Sections) -> Iterator[Problem]:
                 yield signing.problem(
                     (key,), f"no {key} for the backend {backend}", f"{key}, because {backend} needs it"
                 )
-        of_others = set().union(*(a | b for a, b in _SIGNED_BY.values())) - needed - possible - {"key", "public_keys"}
-        for key in sorted(of_others & signing.data.keys()):
+        other_keys = set().union(*(a | b for a, b in _SIGNED_BY.values())) - needed - possible - {"key", "public_keys"}
+        for key in sorted(other_keys & signing.data.keys()):
             backends = [name for name, keys in _SIGNED_BY.items() if key in keys[0] | keys[1]]
             yield signing.problem((key,), f"{key}, which {backend} does not use", f"{key} with {' or '.join(backends)}")
     if "home" in signing.data and "secret" in signing.data:

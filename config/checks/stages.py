@@ -61,14 +61,14 @@ def _roles(stages: Document) -> Iterator[Problem]:
         return  # the models report it
     signed = [place for place, stage in entries if stage.get("signed") is True]
     unsigned = [place for place, stage in entries if place not in signed]
-    able = {
+    allowed_at = {
         "buildroot": (unsigned, "the role buildroot only at a stage that is not signed"),
         "signing": (signed[:1], "the role signing only at the first stage with signed: true"),
         "users": (signed[-1:], "the role users only at the last stage with signed: true"),
     }
     for where, word in words:
-        if word in able and where[: -len(("roles", 0))] not in able[word][0]:
-            yield stages.problem(where, f"the role {show(word)}, at a stage that cannot have it", able[word][1])
+        if word in allowed_at and where[: -len(("roles", 0))] not in allowed_at[word][0]:
+            yield stages.problem(where, f"the role {show(word)}, at a stage that cannot have it", allowed_at[word][1])
     if len(unsigned) != 1 and not any(word == "buildroot" for _, word in words):
         found = "no stage with the role buildroot"
         yield stages.problem((), found, "roles: [buildroot] at one stage that is not signed")

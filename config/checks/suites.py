@@ -57,18 +57,18 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
     """Check that a schedule's suites exist, need no package, and run on each target that it names."""
     suites, targets = sections.get("suites"), sections.get("targets")
     where = (*place, "suites")
-    if (asked := schedules.at(*where)) == []:
+    if (selected := schedules.at(*where)) == []:
         yield schedules.problem(where, "an empty list", "all, or at least one suite")
         return
     if (
         not suites
         or not isinstance(suites.data, list)
         or not targets
-        or not (asked == "all" or isinstance(asked, list))
+        or not (selected == "all" or isinstance(selected, list))
     ):
         return
     known, all_targets = names_in(suites), names_in(targets)
-    alone = {
+    standalone = {
         name: chosen_targets(suites, at, all_targets)
         for name, at in known.items()
         if not suites.at(*at, "needs_package")
@@ -76,15 +76,15 @@ def _scheduled_suites(sections: Sections, schedules: Document, place: Key) -> It
     chosen, words = chosen_targets(schedules, place, all_targets), list(schedules.words(*where))
     yield from unknown_names(schedules, words, known, "suite")
     for key, name in words:
-        if name in known and name not in alone:
-            yield schedules.problem(key, f"suite {show(name)}, which needs a package", one_of(alone, name))
-        elif name in alone and not alone[name] & chosen:
+        if name in known and name not in standalone:
+            yield schedules.problem(key, f"suite {show(name)}, which needs a package", one_of(standalone, name))
+        elif name in standalone and not standalone[name] & chosen:
             yield schedules.problem(
                 key, f"suite {show(name)}, which runs on none of these targets", "a suite that runs on one"
             )
-    if not all(name in alone and alone[name] & chosen for _, name in words):
+    if not all(name in standalone and standalone[name] & chosen for _, name in words):
         return
-    tested = set().union(*(alone[name] for name in chosen_names(asked, alone)))
+    tested = set().union(*(standalone[name] for name in chosen_names(selected, standalone)))
     if not tested & chosen:
         yield schedules.problem(
             where, "all, but no suite runs without a package there", "a schedule that starts something"

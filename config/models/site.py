@@ -75,21 +75,21 @@ class Site(Model):
 
         :raises KeyError: with the known names.
         """
-        return _named("target", self.targets, name)
+        return _entry("target", self.targets, name)
 
     def package(self, name: str) -> SourcePackage:
         """Return the package of that name.
 
         :raises KeyError: with the known names.
         """
-        return _named("package", self.packages, name)
+        return _entry("package", self.packages, name)
 
     def stage(self, name: str) -> Stage:
         """Return the stage of that name.
 
         :raises KeyError: with the known names.
         """
-        return _named("stage", self.stages, name)
+        return _entry("stage", self.stages, name)
 
     @property
     def signed_stages(self) -> tuple[Stage, ...]:
@@ -103,9 +103,9 @@ class Site(Model):
         """
         named = [stage for stage in self.stages if role in stage.roles]
         fitting = [stage for stage in self.stages if stage.signed == (role != "buildroot")]
-        if not (found := named or fitting):
+        if not (stages := named or fitting):
             raise KeyError(f"no stage of the site has the role {role}")
-        return found[-1 if role == "users" else 0]
+        return stages[-1 if role == "users" else 0]
 
     def may(self, user: str, permission: str) -> bool:
         """Check whether one of a user's roles has a permission."""
@@ -150,7 +150,7 @@ class Site(Model):
         )
 
 
-def _named(kind: str, things: tuple[_Named, ...], name: str) -> _Named:
+def _entry(kind: str, things: tuple[_Named, ...], name: str) -> _Named:
     for thing in things:
         if thing.name == name:
             return thing

@@ -170,10 +170,10 @@ class Target(Model):
         """Fill in the machine's defaults from the architecture."""
         if not isinstance(data, dict) or not isinstance(machine := data.get("machine"), dict):
             return data
-        found = architectures.known().get(str(data.get("machine_arch")))
-        if found is None:  # config.checks.targets reports it
+        architecture = architectures.known().get(str(data.get("machine_arch")))
+        if architecture is None:  # config.checks.targets reports it
             return data
-        return data | {"machine": {key: getattr(found, key) for key in _OF_THE_ARCHITECTURE} | machine}
+        return data | {"machine": {key: getattr(architecture, key) for key in _OF_THE_ARCHITECTURE} | machine}
 
     @property
     def architecture(self) -> Architecture:
