@@ -28,28 +28,28 @@ IMPORT_ERRORS = (ImportError, AttributeError, NameError, SyntaxError, TypeError,
 
 
 @functools.cache
-def known() -> Mapping[str, Architecture]:
-    """Return the architectures by name. A module with an error is left out; :func:`missing` returns the reason."""
+def by_name() -> Mapping[str, Architecture]:
+    """Return the architectures by name. A module with an error is left out; :func:`missing_files` returns the reason."""
     return {name: found for name in _names() if isinstance(found := _read(name), Architecture)}
 
 
 @functools.cache
 def machines() -> Mapping[str, Machine]:
     """Return the machines of all architectures by their name in elf.h."""
-    return {machine.elf_name: machine for one in known().values() for machine in one.machines}
+    return {machine.elf_name: machine for one in by_name().values() for machine in one.machines}
 
 
 @functools.cache
 def architecture_of(elf_name: str) -> Architecture | None:
     """Return the architecture whose processors run the code of a machine."""
-    return next((one for one in known().values() for machine in one.machines if machine.elf_name == elf_name), None)
+    return next((one for one in by_name().values() for machine in one.machines if machine.elf_name == elf_name), None)
 
 
-def missing(name: str) -> tuple[str, ...]:
+def missing_files(name: str) -> tuple[str, ...]:
     """Return the missing files of an architecture; for a record that cannot be read, with the reason."""
     record, *others = (part.format(name=name) for part in PARTS)
     absent = [part for part in others if not (_TOP / part).is_file()]
-    if name not in known():
+    if name not in by_name():
         absent.insert(0, f"{record} ({_read(name)})" if name in _names() else record)
     return tuple(absent)
 

@@ -40,11 +40,11 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
 
 def _architectures(targets: Document) -> Iterator[Problem]:
     """Check that the architectures of targets are complete, with each missing file, and that their levels exist."""
-    known = architectures.known()
+    known = architectures.by_name()
     for place, item in targets.mappings():
         if not isinstance(name := item.get("machine_arch"), str):
             continue  # the model reports it
-        if missing := architectures.missing(name):
+        if missing := architectures.missing_files(name):
             found = f"architecture {show(name)}, which lacks {', '.join(missing)}"
             allowed = f"{one_of(known, name)}, or a new one with these files: docs/how-to/add-an-architecture.md"
             yield targets.problem((*place, "machine_arch"), found, allowed)

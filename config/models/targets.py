@@ -170,7 +170,7 @@ class Target(Model):
         """Fill in the machine's defaults from the architecture."""
         if not isinstance(data, dict) or not isinstance(machine := data.get("machine"), dict):
             return data
-        architecture = architectures.known().get(str(data.get("machine_arch")))
+        architecture = architectures.by_name().get(str(data.get("machine_arch")))
         if architecture is None:  # config.checks.targets reports it
             return data
         return data | {"machine": {key: getattr(architecture, key) for key in _OF_THE_ARCHITECTURE} | machine}
@@ -178,7 +178,7 @@ class Target(Model):
     @property
     def architecture(self) -> Architecture:
         """The record of the target's architecture."""
-        return architectures.known()[self.machine_arch]
+        return architectures.by_name()[self.machine_arch]
 
     @property
     def elf_machine(self) -> str:

@@ -48,7 +48,7 @@ def with_riscv64(folder: Path) -> Path:
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose modules are architectures, in addition to those of the project."""
-    known = (architectures.known, architectures.machines, architectures.architecture_of)
+    known = (architectures.by_name, architectures.machines, architectures.architecture_of)
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     for function in known:
         function.cache_clear()
@@ -64,19 +64,19 @@ def about_the_architecture(folder: Path) -> str:
     return found
 
 
-@pytest.mark.parametrize("name", architectures.known())
+@pytest.mark.parametrize("name", architectures.by_name())
 def test_each_architecture_is_complete(name: str) -> None:
-    assert architectures.missing(name) == ()
+    assert architectures.missing_files(name) == ()
 
 
 def test_each_module_is_an_architecture() -> None:
     files = {path.stem for path in (FOLDER / "architectures").glob("[!_]*.py")}
-    assert set(architectures.known()) == files == {"aarch64", "ppc64le", "s390x", "x86_64"}
+    assert set(architectures.by_name()) == files == {"aarch64", "ppc64le", "s390x", "x86_64"}
 
 
-@pytest.mark.parametrize("architecture", architectures.known().values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("architecture", architectures.by_name().values(), ids=lambda one: one.name)
 def test_levels_have_unique_names_and_one_decoder(architecture: Architecture) -> None:
-    names = [level.name for one in architectures.known().values() for level in one.levels]
+    names = [level.name for one in architectures.by_name().values() for level in one.levels]
     assert len(names) == len(set(names))
     for level in architecture.levels:
         assert bool(level.features) == (architecture.disassembler is None)
@@ -84,7 +84,7 @@ def test_levels_have_unique_names_and_one_decoder(architecture: Architecture) ->
 
 
 def test_each_level_of_x86_includes_the_lower_ones() -> None:
-    levels = architectures.known()["x86_64"].levels
+    levels = architectures.by_name()["x86_64"].levels
     assert all(lower.features < higher.features for lower, higher in itertools.pairwise(levels))
 
 

@@ -208,7 +208,7 @@ def launched(boot: Boot, logs: Path | None = None, name: str = "guest") -> Itera
     :raises LaunchFailedError: when QEMU does not start.
     :raises CannotRun: when it is not installed, or the host can never hold such a guest.
     """
-    packages = {each.emulator: each.emulator_package for each in architectures.known().values()}
+    packages = {each.emulator: each.emulator_package for each in architectures.by_name().values()}
     require(boot.machine.emulator, packages.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(leases.held(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))

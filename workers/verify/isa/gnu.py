@@ -49,7 +49,7 @@ def tools_for(machine: str) -> Tools:
     """
     architecture = architecture_of(machine)
     if architecture is None or architecture.disassembler is None:
-        known = ", ".join(one.machine.elf_name for one in architectures.known().values() if one.disassembler)
+        known = ", ".join(one.machine.elf_name for one in architectures.by_name().values() if one.disassembler)
         raise CannotRun(f"binutils decode no code of {machine} here", f"machines that they decode: {known}")
     native = platform.machine() == architecture.name
     prefix, package = (
