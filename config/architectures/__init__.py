@@ -29,7 +29,7 @@ IMPORT_ERRORS = (ImportError, AttributeError, NameError, SyntaxError, TypeError,
 
 @functools.cache
 def by_name() -> Mapping[str, Architecture]:
-    """Return the architectures by name. A module with an error is left out; :func:`missing_files` returns the reason."""
+    """Return the architectures by name. Broken modules are left out; :func:`missing_files` returns the reason."""
     return {name: found for name in _names() if isinstance(found := _read(name), Architecture)}
 
 
