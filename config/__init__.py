@@ -1,1 +1,1 @@
-"""What is built, and the vocabulary for it: YAML data and the typed models that read it. No Buildbot, no subprocess."""
+"""What is built: YAML files and the typed models that read them. Imports no Buildbot and starts no program."""

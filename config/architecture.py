@@ -1,4 +1,4 @@
-"""What the project knows about an architecture: the records that each module of ``config.architectures`` fills in.
+"""The records that describe an architecture; each module of ``config.architectures`` fills them in.
 
 No field has a default, so that a new module cannot forget one.
 """
@@ -15,7 +15,7 @@ Place = Literal["own", "below", "above"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excuse:
-    """Why the emulator does not do as the CPU it plays would."""
+    """Why the emulator does not behave like the CPU that it emulates."""
 
     code: Literal["emulates-more", "no-emulation"]
     reason: str
@@ -23,69 +23,69 @@ class Excuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """What the suite ``cpu-level`` runs for a level: features by the names in ``level-ARCH.s``."""
+    """The programs that the suite ``cpu-level`` runs for a level: features, by their names in ``level-ARCH.s``."""
 
     under: tuple[str, ...]
-    """What the level under it has."""
+    """Features of the next lower level."""
     own: tuple[str, ...]
-    """What the level has and the one under it has not."""
+    """Features of this level that the next lower level lacks."""
     above: tuple[str, ...]
-    """What it does not promise."""
+    """Features that the level does not promise."""
     excuses: Mapping[tuple[Place, str], Excuse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One published level of an architecture. A target names it as ``isa_level``."""
+    """One published microarchitecture level. A target names it as ``isa_level``."""
 
     name: str
     features: frozenset[str]
-    """The processor features that an instruction may need, if iced decodes the architecture; else empty."""
+    """Processor features that instructions of the level may need; empty if iced does not decode the architecture."""
     assembler: tuple[str, ...]
-    """The options with which GNU as accepts this level's instructions and no others, if binutils decode it; else empty."""
+    """Options with which GNU as accepts exactly this level's instructions; empty if iced decodes the architecture."""
     hwcaps: str
-    """Folder below glibc-hwcaps/ with files for this level (glibc manual, "Hardware Capability Subdirectories"), or empty."""
+    """Folder below glibc-hwcaps/ for this level, or empty. Glibc manual, "Hardware Capability Subdirectories"."""
     programs: Programs | None
-    """None: nothing in ``level-ARCH.s`` tells this level from the one under it."""
+    """None: no program in ``level-ARCH.s`` needs this level and runs on no lower one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A kind of machine code, as file formats number it and lay it out. Relocations are numbers of its psABI."""
+    """A kind of machine code: its numbers in file formats. Relocations are numbered as in its psABI."""
 
     elf_name: str
-    """As in elf.h: EM_X86_64 …"""
+    """The name in elf.h: EM_X86_64 …"""
     elf_number: int
     pe_number: int | None
-    """As "Machine Types" of the PE format has it; None: no EFI files of this machine."""
+    """The number in "Machine Types" of the PE format; None: the machine has no EFI files."""
     bits: Literal[32, 64]
     executable_stack: bool
-    """Whether a file that says nothing about its stack gets one that can be executed. glibc: DEFAULT_STACK_PERMS in
+    """Whether the stack is executable by default, if a file has no PT_GNU_STACK. glibc: DEFAULT_STACK_PERMS in
     sysdeps/*/stackinfo.h; binutils: elf_backend_default_execstack in bfd/elf*.c. The two agree."""
     entry_cfa: tuple[int, int]
-    """DWARF's number of the stack pointer and the CFA's offset from it when a function is entered."""
+    """DWARF's number of the stack pointer, and the CFA's offset from it at a function's entry."""
     absolute: Mapping[int, int]
-    """Relocation that stores an absolute value in debug data → bytes that it fills."""
+    """Relocation that stores an absolute value in debug data → its size in bytes."""
     symbolic: frozenset[int]
     """Relocations to a symbol's address."""
     relative: frozenset[int]
     """Relocations to the load address plus an addend."""
     irelative: frozenset[int]
-    """Relocations to what a resolver returns."""
+    """Relocations to the address that a resolver function (IFUNC) returns."""
     runtime_function: int | None
-    """Bytes of an entry of the exception table of PE files; None: nothing reads it."""
+    """Size in bytes of an entry in the exception table of PE files; None: the proof does not read the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disassembler:
-    """How GNU binutils read code of an architecture that has no header around it."""
+    """How GNU binutils disassemble raw code, without a file header around it."""
 
     options: tuple[str, ...]
-    """Of objdump."""
+    """Options of objdump."""
     slot: int
-    """Bytes that each encoding is filled up to, so that objdump does not see two as one or none."""
+    """Bytes to which each encoding is padded, so that objdump decodes each one separately."""
     filler: bytes
-    """A no-operation to fill with; empty if each encoding has as many bytes as a slot."""
+    """A no-operation instruction for padding; empty if each encoding has the size of a slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,36 +93,36 @@ class Uefi:
     """How UEFI firmware and GRUB name the architecture."""
 
     suffix: str
-    """Of EFI files: ``x64``."""
+    """Suffix in the names of EFI files: ``x64``."""
     grub: str
     """GRUB's platform: ``x86_64-efi``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """One architecture. Its levels are data: a target may name any of them."""
+    """One architecture. A target may name any of its levels."""
 
     name: str
-    """What uname -m says there; the module has the same name."""
+    """The output of ``uname -m``; the module has the same name."""
     machine: Machine
     further_machines: tuple[Machine, ...]
-    """Older machines whose code its processors and its firmware run too."""
+    """Older machines whose code its processors and firmware run too."""
     levels: tuple[Level, ...]
-    """All published ones, the lowest first."""
+    """All published levels, the lowest first."""
     rpm_sets: Mapping[str, tuple[str, ...]]
-    """What %ifarch takes for one of its RPM architectures, if that is more than the same word; macros with their ``%``."""
+    """RPM architecture or macro (with its ``%``) → what %ifarch accepts for it, if more than the same word."""
 
     debian_arch: str
     """Debian's name: arm64, ppc64el …"""
     triplet: str
-    """GNU triplet of Debian's (cross) tool chain: aarch64-linux-gnu …"""
+    """GNU triplet of Debian's (cross) toolchain: aarch64-linux-gnu …"""
 
     emulator: str
     """QEMU system binary."""
     emulator_package: str
-    """Debian package that brings it."""
+    """Debian package that contains the emulator."""
     emulator_files: tuple[str, ...]
-    """Firmware that it loads for any machine with a display, by path in Debian."""
+    """Firmware files that the emulator loads for a machine with a display: their paths in Debian."""
     user_emulator: str
     """QEMU user emulator, for %check on a host of another architecture."""
     console: str
@@ -131,23 +131,23 @@ class Architecture:
     kernel_package: str
     """Debian metapackage of a guest kernel."""
     uefi: Uefi | None
-    """None: there is no UEFI firmware for it."""
+    """None: the architecture has no UEFI firmware."""
 
     disassembler: Disassembler | None
-    """None: iced decodes it, by the features of its levels."""
+    """None: iced decodes the code and names the features."""
     feature_words: Mapping[str, frozenset[str]]
-    """Word in the name of a function → the features it stands for, as levels or the assembler name them."""
+    """Word in a function's name → the features that it stands for, named as in the levels or by the assembler."""
     feature_prefixes: Mapping[str, frozenset[str]]
-    """The same for words that begin so."""
+    """The same for words that begin with the key."""
     go_tests: frozenset[str]
-    """Features that Go's compiler uses behind a test."""
+    """Features that Go's compiler uses after a run-time test."""
 
     @property
     def debian_triplet(self) -> str:
-        """The triplet as Debian writes it in package names: x86-64 in place of x86_64."""
+        """The triplet in Debian's package names: x86-64 instead of x86_64."""
         return self.triplet.replace("_", "-")
 
     @property
     def machines(self) -> tuple[Machine, ...]:
-        """Those whose code its processors run."""
+        """All machines whose code its processors run."""
         return (self.machine, *self.further_machines)

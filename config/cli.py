@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Found(click.ClickException):
-    """Ends a command with status 2 after problems were printed: the last line says how many."""
+    """Ends a command with status 2 after it printed problems; the last line says how many."""
 
     exit_code = 2
 
@@ -23,10 +23,10 @@ class _Found(click.ClickException):
 @click.command("check-config")
 @click.argument("sites", metavar="[SITE|FOLDER]...", nargs=-1)
 def check_config(sites: tuple[str, ...]) -> None:
-    """Check distribution folders; print every error with file and line.
+    """Check the configuration of sites; print every error with file and line.
 
-    A site is a folder below config/ (default: all of them), or any folder given as a path. Exit status: 0 all
-    can be used, 2 something is wrong.
+    SITE is the name of a folder below config/ (default: all of them). FOLDER is a path with a / in it. Exit
+    status: 0 all sites are valid, 2 a site has errors.
     """
     from config.loading import known_sites, load_site
     from config.problems import ConfigError
@@ -49,13 +49,13 @@ def check_config(sites: tuple[str, ...]) -> None:
 
 
 def _table(site: Site) -> str:
-    """What a site holds, a line for each kind of thing."""
+    """Return a summary of a site: one line for each kind of entry."""
     unknown = sum(not package.binaries for package in site.packages)
     modified = sum(package.modification is not None for package in site.packages)
     notes = [f"{modified} modified"] * bool(modified) + [f"{unknown} with binary packages not recorded"] * bool(unknown)
     unpublished = [r.name for r in site.repositories.repositories if not r.published]
     workers = sum(len(pool.workers) for pool in site.workers)
-    lab = ", lab" if any(site.suites_by_themselves(target) for target in site.targets) else ""
+    lab = ", lab" if any(site.suites_without_package(target) for target in site.targets) else ""
     rows = {
         "targets": ", ".join(target.name for target in site.targets),
         "repositories": f"{', '.join(r.name for r in site.repositories.repositories)}"
@@ -75,16 +75,16 @@ def _table(site: Site) -> str:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write SECTION.schema.json for each section into this folder instead.",
+    help="Write SECTION.schema.json for each section into this folder; print the paths.",
 )
 @click.option(
-    "--markdown", is_flag=True, help="Print the keys of every file as the tables of docs/reference/configuration.md."
+    "--markdown", is_flag=True, help="Print the tables of docs/reference/configuration.md: the keys of every file."
 )
 def schema(section: str | None, out: Path | None, markdown: bool) -> None:
     """Print the JSON Schema of a configuration file, for editors.
 
-    SECTION is the file's name without .yaml: targets, web …, or package for a file in packages/. Without it: all, as
-    one JSON object.
+    SECTION is the name of the file without .yaml: targets, web …, or package for a file in packages/. Without
+    SECTION: all schemas, as one JSON object.
     """
     import json
 

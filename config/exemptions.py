@@ -1,6 +1,6 @@
-"""What a package may break, where, why and until when: ``exemptions`` of its YAML file, or of a file given by hand.
+"""Exemptions from rules of the proof: the key ``exemptions`` of a package's YAML file, or a file given by hand.
 
-An exemption covers a rule at a path, or at a function of a path. One that has expired covers nothing.
+An exemption covers a rule at a path, or at one function of that file. An expired exemption covers nothing.
 """
 
 from __future__ import annotations
@@ -15,36 +15,39 @@ from config.models import Exemption
 
 @dataclass
 class Exemptions:
-    """The exemptions of one package, and which of them were needed so far."""
+    """The exemptions of one package, with a record of those that were needed so far."""
 
     package: str
     entries: Sequence[Exemption]
     today: date
     used: set[int] = field(default_factory=set)
-    """Numbers of those in force that covered something."""
+    """Indexes of valid exemptions that covered a finding."""
     expired_used: set[int] = field(default_factory=set)
-    """Numbers of those that would have, had they not expired."""
+    """Indexes of expired exemptions that would have covered a finding."""
 
     def cover(self, rule: str, path: str, symbol: str = "") -> Exemption | None:
-        """The exemption for what breaks a rule at a place, if one is in force.
+        """Return the valid exemption for a finding of a rule, if there is one, and record that it was needed.
 
-        :param path: as installed, without the package's name.
-        :param symbol: the function, where the rule speaks of one. A pattern without a symbol covers every function.
+        :param path: the path of the installed file.
+        :param symbol: the function, if the finding is about one. A pattern without a symbol covers every function.
         """
-        found = None
+        exemption = None
         for number, entry in enumerate(self.entries):
             if entry.rule != rule or not _matches(entry.where, path, symbol):
                 continue
             if date.fromisoformat(entry.until) < self.today:
                 self.expired_used.add(number)
-            elif found is None:
+            elif exemption is None:
                 self.used.add(number)
-                found = entry
-        return found
+                exemption = entry
+        return exemption
 
 
 def _matches(where: str, path: str, symbol: str) -> bool:
-    """``/usr/lib64/*.so`` or ``/usr/lib64/libx.so*:fast_*``; a colon in a C++ name is part of the symbol's pattern."""
+    """Check whether a pattern matches: ``/usr/lib64/*.so`` or ``/usr/lib64/libx.so*:fast_*``.
+
+    The first colon ends the path; later ones, as in C++ names, belong to the symbol.
+    """
     place, colon, pattern = where.partition(":")
     if not fnmatchcase(path, place):
         return False

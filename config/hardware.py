@@ -1,7 +1,8 @@
-"""Lists of PCI devices that a kernel must support: ``hardware/*.tsv``, three columns apart by tabs.
+"""Lists of PCI devices that a kernel must support: ``hardware/*.tsv``, three columns separated by tabs.
 
-``pci_id`` is ``vendor:device[:subvendor:subdevice[:class:subclass]]`` in hexadecimal; ``_``, ``*``, an empty field or one
-that is left out is any. ``driver`` is the module that must claim the device, ``device`` its name, for people.
+``pci_id`` is ``vendor:device[:subvendor:subdevice[:class:subclass]]`` in hexadecimal. A field that is ``_``, ``*``,
+empty or absent matches any value. ``driver`` is the module that must claim the device; ``device`` is its name, for
+people.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from config.problems import ConfigError, Problem, show
 
 FILE = r"^hardware/[A-Za-z0-9][A-Za-z0-9._-]*\.tsv$"
-"""How a package names a list: by its path in the site's folder."""
+"""Pattern of a list's path in the site's folder, as packages name it."""
 _COLUMNS = ["pci_id", "driver", "device"]
 _FIELDS = ("vendor", "device", "subvendor", "subdevice", "class", "subclass")
 _DIGITS = (4, 4, 4, 4, 2, 2)
@@ -24,7 +25,7 @@ _LARGEST = 4 << 20  # bytes of a list
 
 @dataclass(frozen=True)
 class PciDevice:
-    """One row: the devices it speaks of (a field that is None is any), and the driver that must claim them."""
+    """One row: a pattern for devices (None matches any value), and the driver that must claim them."""
 
     driver: str
     name: str
@@ -42,8 +43,8 @@ class PciDevice:
 def read_list(path: Path, file: str) -> tuple[PciDevice, ...]:
     """Read a list.
 
-    :param file: how problems call it.
-    :raises ConfigError: with every problem of the file, each at its line.
+    :param file: the name of the list in error messages.
+    :raises ConfigError: with every problem of the file and its line.
     """
     try:
         data = path.read_bytes()[: _LARGEST + 1]
@@ -55,19 +56,19 @@ def read_list(path: Path, file: str) -> tuple[PciDevice, ...]:
     except OSError as error:
         raise ConfigError([Problem(file, 0, "", f"{error.strerror or error}", "a readable file")]) from None
     if len(data) > _LARGEST:
-        raise ConfigError([Problem(file, 0, "", "a list too long to be read", f"at most {_LARGEST} bytes")])
+        raise ConfigError([Problem(file, 0, "", "a file that is too large", f"at most {_LARGEST} bytes")])
     return parse(text, file)
 
 
 def parse(text: str, file: str) -> tuple[PciDevice, ...]:
-    """The rows of a list. Lines that begin with ``#`` and empty ones are passed over; the first other names the columns.
+    """Return the rows of a list. The first line that is not empty and no ``#`` comment is the header.
 
-    :raises ConfigError: with every problem, each at its line.
+    :raises ConfigError: with every problem and its line.
     """
     lines = [(n, line.split("\t")) for n, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     if not lines or lines[0][1] != _COLUMNS:
         number, found = (lines[0][0], show("\t".join(lines[0][1]))) if lines else (0, "an empty list")
-        raise ConfigError([Problem(file, number, "", found, "the columns pci_id, driver, device, tabs between")])
+        raise ConfigError([Problem(file, number, "", found, "the columns pci_id, driver, device, separated by tabs")])
     problems: list[Problem] = []
     devices: dict[tuple[object, ...], PciDevice] = {}
     for number, row in lines[1:]:
@@ -80,7 +81,7 @@ def parse(text: str, file: str) -> tuple[PciDevice, ...]:
             found = f"{device} of {device.driver} twice, first on line {first.line}"
             problems.append(Problem(file, number, "pci_id", found, "each once"))
     if not devices and not problems:
-        problems.append(Problem(file, 0, "", "no device", "at least one row"))
+        problems.append(Problem(file, 0, "", "no device", "at least one device"))
     if problems:
         raise ConfigError(problems)
     return tuple(devices.values())
@@ -93,17 +94,17 @@ class _WrongError(Exception):
 
 def _device(number: int, row: list[str]) -> PciDevice:
     if len(row) != len(_COLUMNS):
-        raise _WrongError("", f"{len(row)} columns", "3: pci_id, driver, device, tabs between")
+        raise _WrongError("", f"{len(row)} columns", "3: pci_id, driver, device, separated by tabs")
     pci_id, driver, name = (word.strip() for word in row)
     if not _DRIVER.fullmatch(driver):
         raise _WrongError("driver", show(driver), "the name of a kernel module")
     words = pci_id.split(":")
     if not 2 <= len(words) <= len(_FIELDS):
         raise _WrongError("pci_id", show(pci_id), "vendor:device[:subvendor:subdevice[:class:subclass]]")
-    fields = [_number(*of) for of in zip(words, _FIELDS, _DIGITS, strict=False)]
+    fields = [_number(*field) for field in zip(words, _FIELDS, _DIGITS, strict=False)]
     fields += [None] * (len(_FIELDS) - len(fields))
     if fields[0] is None:
-        raise _WrongError("pci_id", f"{show(pci_id)}, devices of any vendor", "a vendor")
+        raise _WrongError("pci_id", f"{show(pci_id)}, which matches any vendor", "a vendor")
     return PciDevice(driver, name, tuple(fields), number)
 
 

@@ -1,4 +1,7 @@
-"""Names for things that are made: the hash of all that went into them. The same inputs, the same name."""
+"""Identities: the hash of all inputs names what is made from them, so the same inputs have the same name.
+
+A module for one function, because sources, builds, sandbox trees and guests share no other.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from collections.abc import Mapping
 
 
 def identity_of(parts: Mapping[str, object]) -> str:
-    """SHA-256, in lower-case hexadecimal, of the parts as canonical JSON (sorted keys, no white space, UTF-8).
+    """Return the SHA-256, in lower-case hexadecimal, of the inputs as canonical JSON (sorted keys, no spaces, UTF-8).
 
-    :raises TypeError: when a part is no JSON value: a set or an object has no order to rely on.
+    :raises TypeError: if a part is no JSON value, such as a set, which has no order.
     :raises ValueError: for NaN and infinities, which JSON does not have.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,4 +1,4 @@
-"""YAML folders → ``Site``. Every problem of every file is reported at once, each with file, line and key."""
+"""Read the YAML files of a folder as a ``Site``. All problems are reported at once, with file, line and key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from config import explain, hardware, positions
+from config import hardware, model_errors, positions
 from config.checks import check
 from config.hardware import PciDevice
 from config.models import Exemption, Site, SourcePackage
@@ -32,24 +32,24 @@ SECTIONS = {
     "signing": "signing.yaml",
 }
 OPTIONAL = frozenset({"retention"})
-"""Sections whose file may be absent: every key of theirs has a default."""
-OWN = frozenset({"groups", "signing"})
-"""Sections that a folder may lack and never takes from the one it extends: groups speak of packages, which are not taken
-either, and a distribution signs with no key but its own."""
+"""Sections whose file may be absent: every key has a default."""
+NOT_INHERITED = frozenset({"groups", "signing"})
+"""Sections that a folder may lack and never inherits from the folder that it extends: groups list packages, which are
+not inherited either, and a distribution signs only with its own key."""
 
 
 def site_folder(name_or_path: str) -> Path:
-    """The folder of a site given by its name (below config/) or by a path."""
+    """Return the folder of a site, given by its name (a folder below config/) or by a path."""
     return Path(name_or_path) if "/" in name_or_path else FOLDER / name_or_path
 
 
 def known_sites() -> tuple[str, ...]:
-    """The names of the sites below config/, sorted."""
+    """Return the names of the sites below config/, sorted."""
     return tuple(sorted(site.parent.name for site in FOLDER.glob("*/site.yaml")))
 
 
 def load_site(name_or_path: str) -> Site:
-    """Read a distribution's folder. A section file it lacks is taken from the one it ``extends``; packages and key are not.
+    """Read the folder of a site. Missing section files come from the folder that it ``extends``.
 
     :raises ConfigError: with every problem of every file.
     """
@@ -66,9 +66,9 @@ def load_site(name_or_path: str) -> Site:
     try:
         site = Site.model_validate(data | {"packages": [package.data for package in packages]})
     except ValidationError as error:
-        told = {(problem.file, problem.key) for problem in problems}
-        refused = explain.problems_of(error, sections, packages)
-        problems += (problem for problem in refused if (problem.file, problem.key) not in told)
+        reported = {(problem.file, problem.key) for problem in problems}
+        from_models = model_errors.problems_of(error, sections, packages)
+        problems += (problem for problem in from_models if (problem.file, problem.key) not in reported)
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
@@ -76,26 +76,26 @@ def load_site(name_or_path: str) -> Site:
 
 
 def hardware_list(name_or_path: str, file: str) -> tuple[PciDevice, ...]:
-    """The devices of a list that a package of a site names (``SourcePackage.hardware``).
+    """Return the devices of a list that a package of the site names (``SourcePackage.hardware``).
 
-    :raises ConfigError: when it cannot be read, or is wrong.
+    :raises ConfigError: if the list cannot be read or has an error.
     """
     path = site_folder(name_or_path) / file
     return hardware.read_list(path, _label(path))
 
 
 def _hardware_lists(folder: Path, packages: Iterable[Document]) -> Iterator[Problem]:
-    """What is wrong with the lists that packages name; each list once."""
+    """Yield the problems of the lists that packages name; each list is read once."""
     seen: set[str] = set()
     for package in packages:
         for place, item in package.mappings("hardware"):
             file = item.get("list")
             if not isinstance(file, str) or not re.fullmatch(hardware.FILE, file) or file in seen:
-                continue  # what is no lawful name, the model refuses
+                continue  # the model reports a bad name
             seen.add(file)
             if not (path := folder / file).is_file():
                 beside = (f"hardware/{p.name}" for p in (folder / "hardware").glob("*.tsv"))
-                yield package.problem((*place, "list"), f"{show(file)}, which is not there", one_of(beside, file))
+                yield package.problem((*place, "list"), f"{show(file)}, which does not exist", one_of(beside, file))
                 continue
             try:
                 hardware.read_list(path, _label(path))
@@ -104,7 +104,7 @@ def _hardware_lists(folder: Path, packages: Iterable[Document]) -> Iterator[Prob
 
 
 def _label(path: Path) -> str:
-    """How problems call a file: as seen from the checkout where it lies there, else as it was given."""
+    """Return the name of a file in error messages: relative to the checkout if it is inside, else the given path."""
     resolved = path.resolve()
     return str(resolved.relative_to(FOLDER.parent) if resolved.is_relative_to(FOLDER.parent) else path)
 
@@ -116,36 +116,38 @@ def _read(path: Path, section: str, problems: list[Problem]) -> Document:
 
 
 def _read_sections(folder: Path, problems: list[Problem]) -> dict[str, Document]:
-    """The documents of a site's sections: its own, then those of the folders it extends."""
+    """Return the documents of a site's sections: from its own folder, else from the folders that it extends."""
     folders, whole = _folders(folder, problems)
     sections: dict[str, Document] = {}
     for section, file in SECTIONS.items():
-        # A dangling link is an unreadable file of this folder, not a reason to take another's.
-        places = folders[:1] if section in OWN else folders
-        found = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
-        if found is None and (section in OWN | OPTIONAL or not whole):
+        # A dangling link is an unreadable file of this folder, not a reason to inherit the file.
+        places = folders[:1] if section in NOT_INHERITED else folders
+        path = next((f / file for f in places if (f / file).is_symlink() or (f / file).exists()), None)
+        if path is None and (section in NOT_INHERITED | OPTIONAL or not whole):
             continue
-        if found is None:
+        if path is None:
             allowed = f"{file} here, or in the folder this one extends"
             problems.append(Problem(_label(folder / file), 0, "", "no such file", allowed))
             continue
-        document = _read(found, section, problems)
+        document = _read(path, section, problems)
         if document.data is not None:
             sections[section] = document
     strays = {*folder.glob("[!.]*.yaml"), *folder.glob("[!.]*.yml")} - {folder / file for file in SECTIONS.values()}
     files = SECTIONS.values()
-    problems += (Problem(_label(stray), 0, "", "a file of no section", one_of(files, stray.name)) for stray in strays)
+    problems += (
+        Problem(_label(stray), 0, "", "a file that is no section", one_of(files, stray.name)) for stray in strays
+    )
     return sections
 
 
 def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
-    """The folder and those it extends, the nearest first; and whether these are all."""
+    """Return the folder and those that it extends, the nearest first, and whether the chain is complete."""
     folders = [folder]
     while True:
         site = folders[-1] / "site.yaml"
         if not site.is_file():
             return folders, True
-        # What is wrong with its text is reported where the section is read.
+        # Problems of its text are reported when the section is read.
         document, wrong = positions.read(site, _label(site), "distribution")
         base = document.at("extends")
         if not isinstance(base, str):
@@ -153,12 +155,12 @@ def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
         following = folders[-1] / base if "/" in base else folders[-1].parent / base
         if not (following / "site.yaml").is_file():
             beside = {f.parent.name for f in folders[-1].parent.glob("*/site.yaml")} - {folders[-1].name}
-            found = f"{show(base)}, which is no site's folder"
+            found = f"{show(base)}, which is not the folder of a site"
             problems.append(document.problem(("extends",), found, one_of(beside, base)))
             return folders, False
         if following.resolve() in (f.resolve() for f in folders):
-            found = f"{show(base)}, which leads back here"
-            problems.append(document.problem(("extends",), found, "a folder that does not"))
+            found = f"{show(base)}, which leads back to this folder"
+            problems.append(document.problem(("extends",), found, "a folder that does not extend this one"))
             return folders, False
         folders.append(following)
 
@@ -166,7 +168,7 @@ def _folders(folder: Path, problems: list[Problem]) -> tuple[list[Path], bool]:
 def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
     packages: list[Document] = []
     first: dict[str, str] = {}
-    for path in sorted((folder / "packages").glob("[!.]*")):  # an editor's swap file is none of ours
+    for path in sorted((folder / "packages").glob("[!.]*")):  # without the swap files of editors
         if path.suffix != ".yaml":
             found = f"a file named {show(path.name)}"
             problems.append(Problem(_label(path), 0, "", found, "NAME.yaml, one for each package"))
@@ -189,7 +191,7 @@ def _read_packages(folder: Path, problems: list[Problem]) -> list[Document]:
 
 
 def load_exemptions(path: Path) -> tuple[Exemption, ...]:
-    """The exemptions of a file given by hand: a package's YAML file, or a plain list of them.
+    """Return the exemptions of a file given by hand: a package's YAML file, or a plain list of exemptions.
 
     :raises ConfigError: with every problem of the file.
     """
@@ -199,11 +201,11 @@ def load_exemptions(path: Path) -> tuple[Exemption, ...]:
     data = document.data if listed else document.at("exemptions")
     if not problems and not isinstance(data, list):
         problems.append(
-            document.problem((), "no exemptions", "a list of them, or a package's file with the key exemptions")
+            document.problem((), "no exemptions", "a list of exemptions, or a package's file with the key exemptions")
         )
     if problems:
         raise ConfigError(problems)
-    # As the file of some package, so that what is wrong is told in the same words.
+    # Validated as the file of a package, so that the error messages are the same.
     where: tuple[str, ...] = () if listed else ("exemptions",)
     lines = {
         ("exemptions", *key[len(where) :]): line for key, line in document.lines.items() if key[: len(where)] == where
@@ -212,4 +214,4 @@ def load_exemptions(path: Path) -> tuple[Exemption, ...]:
     try:
         return SourcePackage.model_validate(package.data).exemptions
     except ValidationError as error:
-        raise ConfigError(explain.problems_of_package(error, package)) from None
+        raise ConfigError(model_errors.problems_of_package(error, package)) from None

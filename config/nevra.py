@@ -1,7 +1,7 @@
-"""A package's full name: name, epoch, version, release, architecture; parsed, printed and ordered as rpm does it.
+"""NEVRA: a package's name, epoch, version, release and architecture; parsed, printed and ordered as rpm does.
 
-The rules are those of rpm-version(7): versions are compared segment by segment, digits with digits as numbers and
-letters with letters as text; ``~`` sorts before everything, the end of the version included, ``^`` right after it.
+The order is that of rpm-version(7): versions are compared segment by segment, digits as numbers and letters as text.
+``~`` sorts before everything, even the end of the version; ``^`` sorts right after the end.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-# As find-debuginfo and %debug_package name them, and the kernel's spec: kernel-debuginfo-common-x86_64.
+# Names from find-debuginfo and %debug_package, and from the kernel's spec: kernel-debuginfo-common-x86_64.
 _DEBUG = re.compile(r"-(?:debuginfo(?:-common(?:-[^-]+)?)?|debugsource)\Z")
 _SEGMENT = re.compile(r"[~^]|[0-9]+|[A-Za-z]+")
 _END = (1,)
-# Epoch only in front of the version, as `rpm -q --qf '%{NEVRA}'` prints it. The name is greedy: it may hold dashes.
+# The epoch stands only before the version, as `rpm -q --qf '%{NEVRA}'` prints it. The name may have dashes: greedy.
 _NEVRA = re.compile(
     r"(?P<name>[A-Za-z0-9._+][A-Za-z0-9._+-]*)-(?:(?P<epoch>[0-9]+):)?(?P<version>[^-:/\s]+)-(?P<release>[^-:/\s]+)"
     r"\.(?P<arch>[A-Za-z0-9_]+)"
@@ -25,20 +25,20 @@ Segment = tuple[int] | tuple[int, str] | tuple[int, int, str]
 
 
 def is_debug(name: str) -> bool:
-    """Whether a binary package of this name has debug data or sources alone."""
+    """Check whether a binary package of this name contains only debug data or debug sources."""
     return _DEBUG.search(name) is not None
 
 
 def without_debug(name: str) -> str:
-    """The binary package that a debug package belongs to; any other name as it is."""
+    """Return the name of the binary package that a debug package belongs to; any other name is returned unchanged."""
     return _DEBUG.sub("", name)
 
 
 @functools.lru_cache(maxsize=4096)
 def version_key(version: str) -> tuple[Segment, ...]:
-    """A sort key of a version or release: keys compare as rpmvercmp compares the texts.
+    """Return a sort key of a version or release: keys compare as rpmvercmp compares the texts.
 
-    Separators only part segments. A number carries its length before its digits, so it is never converted.
+    Separators only separate segments. A number is kept as its length and its digits, so it may have any length.
     """
     key: list[Segment] = []
     for segment in _SEGMENT.findall(version):
@@ -55,7 +55,7 @@ def version_key(version: str) -> tuple[Segment, ...]:
 
 
 def compare_versions(one: str, other: str) -> int:
-    """-1, 0 or 1 as ``one`` is older than, equal to or newer than ``other``: rpmvercmp."""
+    """Return -1, 0 or 1 if ``one`` is older than, equal to or newer than ``other``, as rpmvercmp does."""
     a, b = version_key(one), version_key(other)
     return (a > b) - (a < b)
 
@@ -63,9 +63,9 @@ def compare_versions(one: str, other: str) -> int:
 @functools.total_ordering
 @dataclass(frozen=True)
 class Nevra:
-    """One package. Ordered by name, then epoch, version and release as rpm orders them, then architecture.
+    """One package. Sorted by name, then by epoch, version and release in rpm's order, then by architecture.
 
-    Equality is of the text: 1.0 and 1.00 are different packages of equal age, which their spelling puts in an order.
+    Equality compares the text: 1.0 and 1.00 are different packages of equal age; their spelling decides their order.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Nevra:
     def parse(cls, text: str) -> Self:
         """Parse ``name-[epoch:]version-release.arch``.
 
-        :raises ValueError: in one line, naming the text and the form.
+        :raises ValueError: with the text and the expected form, in one line.
         """
         match = _NEVRA.fullmatch(text)
         if match is None or len(match["epoch"] or "") > 10:  # rpm's epoch has 32 bits
@@ -87,9 +87,9 @@ class Nevra:
 
     @classmethod
     def from_file(cls, path: str) -> Self:
-        """Parse the file name of an RPM (a path or URL may stand before it). File names carry no epoch: it is 0.
+        """Parse the file name of an RPM; a path or URL may precede it. File names have no epoch, so it is 0.
 
-        :raises ValueError: when the file name is not of an RPM.
+        :raises ValueError: if it is not the file name of an RPM.
         """
         file = path.rsplit("/", 1)[-1]
         if not file.endswith(".rpm"):
@@ -98,7 +98,7 @@ class Nevra:
 
     @property
     def evr(self) -> str:
-        """``[epoch:]version-release``, the epoch only where it is not 0."""
+        """``[epoch:]version-release``; the epoch is left out if it is 0."""
         return f"{f'{self.epoch}:' if self.epoch else ''}{self.version}-{self.release}"
 
     @property
@@ -108,7 +108,7 @@ class Nevra:
 
     @property
     def evr_key(self) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
-        """Sort key of the age alone: packages with equal keys are equally new to rpm."""
+        """Sort key of epoch, version and release: packages with equal keys are equally new to rpm."""
         return self.epoch, version_key(self.version), version_key(self.release)
 
     def __str__(self) -> str:

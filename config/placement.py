@@ -1,8 +1,8 @@
-"""Which repository a binary package belongs to, and what says so. Pure: configuration and names in, a decision out.
+"""Decide which repository a binary package belongs to, and why. Pure: reads no file and no network.
 
-In order: the package's own ``placement``; the repository in which users have that binary package already, since a package
-that moves by itself vanishes for those who have configured only the one it left; the first rule of ``repositories.yaml``
-that fits; the package's ``repository``; the site's ``default``.
+The first of these decides: the package's own ``placement``; the repository in which the binary package is published
+already, because users who have configured only that repository would lose a package that moves; the first matching
+rule of ``repositories.yaml``; the package's ``repository``; the site's ``default``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placement:
-    """A decision."""
+    """The repository of a binary package, with the reason."""
 
     repository: str
     because: str
-    """What says so, in words: ``rule 2 of repositories.yaml``."""
+    """The setting that decides: ``rule 2 of repositories.yaml``."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What is asked: one binary package, on one target."""
+class BinaryPackage:
+    """One binary package of a source package, on one target."""
 
     package: str
     binary: str
@@ -43,7 +43,7 @@ def decide(
     target: str,
     published: Mapping[str, str] | None = None,
 ) -> Placement | None:
-    """Place one binary package of a package on a target; None when nothing says where it belongs.
+    """Return the placement of a binary package on a target; None if nothing decides.
 
     debuginfo and debugsource packages follow the package they belong to.
 
@@ -54,10 +54,10 @@ def decide(
     file = f"packages/{package.name}.yaml"
     if (own := package.placement.get(base)) is not None:
         return Placement(own, f"placement in {file}")
-    if (there := (published or {}).get(base)) is not None:
-        return Placement(there, "it is published there")
+    if (current := (published or {}).get(base)) is not None:
+        return Placement(current, "it is published there")
     for number, rule in enumerate(repositories.rules, 1):
-        if rule.targets.includes(target) and fits(rule.binary, rule.source, Given(package.name, base, target)):
+        if rule.targets.includes(target) and fits(rule.binary, rule.source, BinaryPackage(package.name, base, target)):
             return Placement(rule.repository, f"rule {number} of repositories.yaml")
     if package.repository is not None:
         return Placement(package.repository, f"repository in {file}")
@@ -66,20 +66,20 @@ def decide(
     return None
 
 
-def fits(binary: str, source: str, given: Given) -> bool:
-    """Whether a rule's globs fit; case counts, as in names of packages."""
-    return fnmatchcase(given.binary, binary) and fnmatchcase(given.package, source)
+def fits(binary: str, source: str, package: BinaryPackage) -> bool:
+    """Check whether a rule's globs match; upper and lower case differ, as in package names."""
+    return fnmatchcase(package.binary, binary) and fnmatchcase(package.package, source)
 
 
 def hint(package: str, binary: str) -> str:
-    """What to add, and where, for a binary package that nothing places."""
+    """Return what to add, and in which file, to place a binary package."""
     return f"placement: {{{binary}: REPOSITORY}} in packages/{package}.yaml, or a rule for it in repositories.yaml"
 
 
 def moves(
     repositories: Repositories, package: SourcePackage, target: str, published: Mapping[str, str]
 ) -> Iterator[str]:
-    """A sentence for each binary package that would leave the repository in which users have it.
+    """Yield a sentence for each binary package that would move away from the repository where users have it.
 
     :param published: binary package of this package → name of the repository in which users of the target have it.
     """

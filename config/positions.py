@@ -1,7 +1,7 @@
-"""YAML text → plain data, and the line of every value in it. What is wrong with the text becomes a ``Problem``.
+"""Read YAML as plain data with the line of every value. Errors in the text become ``Problem`` records.
 
-Stricter than YAML, because a configuration file is read by people: a key is a word and stands once, a value is written
-where it belongs (no anchors and aliases), dates stay text, and there is one document.
+The reader is stricter than YAML, because people read configuration files: a key is a word and appears once, anchors,
+aliases and tags are errors, dates stay text, and a file has one document.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from config.problems import Problem, dotted, show
+from config.problems import Problem, path_text, show
 
 Key = tuple[str | int, ...]
 
@@ -24,7 +24,7 @@ _DEEPEST = 40  # levels of nesting; the models have seven
 
 @dataclass(frozen=True)
 class Document:
-    """One file's content, and which section of a site it holds (``packages`` for a package's file)."""
+    """The content of a file, and its section of the site (``packages`` for a package's file)."""
 
     file: str
     section: str
@@ -32,17 +32,17 @@ class Document:
     lines: dict[Key, int] = field(default_factory=dict)
 
     def line(self, path: Key) -> int:
-        """The line of a value, or of the nearest thing around it that is there."""
+        """Return the line of a value; if it is absent, the line of the nearest mapping or list around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 0)
 
     def problem(self, path: Key, found: str, allowed: str) -> Problem:
-        """A problem at a place of this document."""
+        """Make a problem at a path of this document."""
         return Problem(self.file, self.line(path), _key(self.section, path), found, allowed)
 
     def at(self, *path: str | int) -> Any:
-        """The value at a place; None where there is none or something on the way is of another shape."""
+        """Return the value at a path; None if the path does not exist."""
         value = self.data
         for part in path:
             if isinstance(value, dict) and isinstance(part, str):
@@ -54,30 +54,30 @@ class Document:
         return value
 
     def mappings(self, *path: str | int) -> Iterator[tuple[Key, dict[str, Any]]]:
-        """The mappings of a list, each with its place; whatever else lies in the list is the models' business."""
-        found = self.at(*path)
-        for index, item in enumerate(found if isinstance(found, list) else ()):
+        """Yield the mappings of a list, each with its path; the models report entries of other types."""
+        entries = self.at(*path)
+        for index, item in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(item, dict):
                 yield (*path, index), item
 
     def words(self, *path: str | int) -> Iterator[tuple[Key, str]]:
-        """The words of a list of words, each with its place."""
-        found = self.at(*path)
-        for index, item in enumerate(found if isinstance(found, list) else ()):
+        """Yield the words of a list, each with its path."""
+        entries = self.at(*path)
+        for index, item in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(item, str):
                 yield (*path, index), item
 
 
 def _key(section: str, path: Key) -> str:
-    """How a place is written: that of a list's item begins with the section, ``targets[2].flags``."""
-    return dotted((section, *path) if path and isinstance(path[0], int) else path)
+    """Return a path as text; that of a list's entry begins with the section: ``targets[2].flags``."""
+    return path_text((section, *path) if path and isinstance(path[0], int) else path)
 
 
 def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
     """Read one YAML file.
 
-    :param file: how problems call the file.
-    :returns: the document (data None if the text cannot be read) and what is wrong with the text.
+    :param file: the name of the file in error messages.
+    :returns: the document (its data is None if the text cannot be read), and the problems of the text.
     """
     nothing = Document(file, section)
     try:
@@ -89,7 +89,7 @@ def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
     loader = None
     try:
         if _too_deep(text):
-            return nothing, [Problem(file, 0, "", "endless nesting", f"at most {_DEEPEST} levels")]
+            return nothing, [Problem(file, 0, "", "values nested too deep", f"at most {_DEEPEST} levels")]
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -109,7 +109,7 @@ def read(path: Path, file: str, section: str) -> tuple[Document, list[Problem]]:
 
 
 def _too_deep(text: str) -> bool:
-    """Whether values nest deeper than any configuration does: composing such a text overflows libyaml's C stack."""
+    """Check whether values nest too deep: reading such a text overflows libyaml's C stack."""
     depth = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -133,7 +133,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
 
 
 class _Reader:
-    """Turns nodes into data; collects lines and problems on the way."""
+    """Turns nodes into data, and collects lines and problems."""
 
     def __init__(self, file: str, section: str) -> None:
         self.file, self.section = file, section
@@ -145,10 +145,10 @@ class _Reader:
     def value(self, node: yaml.Node, path: Key) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._seen:
-            return self._refuse(node, path, "an alias (*name)", "the value itself, written out")
+            return self._report(node, path, "an alias (*name)", "the value itself, written out")
         self._seen.add(id(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) not in ("map", "seq"):
-            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+            return self._report(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -159,12 +159,12 @@ class _Reader:
         data: dict[str, Any] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
-                self._refuse(key, path, "a key that is no word", "a word")
+                self._report(key, path, "a key that is not a word", "a word")
                 continue
             inner = (*path, key.value)
             if key.value in data:
                 first = self.lines[inner]
-                self._refuse(key, inner, f"the key twice, first on line {first}", "each key once")
+                self._report(key, inner, f"the key twice, first on line {first}", "each key once")
                 continue
             self.lines[inner] = key.start_mark.line + 1
             data[key.value] = self.value(item, inner)
@@ -175,11 +175,11 @@ class _Reader:
         if kind in ("str", "timestamp", "value", "merge"):
             return node.value
         if kind not in ("null", "bool", "int", "float"):
-            return self._refuse(node, path, f"the tag {show(node.tag)}", "plain values without tags")
+            return self._report(node, path, f"the tag {show(node.tag)}", "plain values without tags")
         try:
             return self._scalars.construct_object(node)
-        except (ValueError, KeyError):  # 0b_ fits YAML's pattern of a number and is none; nor is one of 5,000 digits
+        except (ValueError, KeyError):  # text that YAML takes for a number and Python does not: 0b_, or 5,000 digits
             return node.value
 
-    def _refuse(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
+    def _report(self, node: yaml.Node, path: Key, found: str, allowed: str) -> None:
         self.problems.append(Problem(self.file, node.start_mark.line + 1, _key(self.section, path), found, allowed))

@@ -1,6 +1,6 @@
-"""What is wrong with a configuration, said so that it can be mended: file, line, key, what was found, what is allowed.
+"""Configuration errors: file, line, key, what was found, what is allowed.
 
-Light on purpose (no pydantic, no YAML): the command line imports it to tell a configuration error from a defect.
+This module imports neither pydantic nor YAML: the command line imports it to recognize configuration errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LONGEST = 60
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing to mend. ``line`` counts from 1; 0: the file as a whole."""
+    """One error to fix. ``line`` counts from 1; 0 is the file as a whole."""
 
     file: str
     line: int
@@ -28,7 +28,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used, with everything that is wrong with it; prints one line for each problem."""
+    """A configuration that cannot be used. Has all problems, and prints one line for each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
@@ -36,7 +36,7 @@ class ConfigError(Exception):
 
 
 def show(value: object) -> str:
-    """A value as a problem names it: short, on one line."""
+    """Return a value as text for an error message: short, on one line."""
     match value:
         case None:
             return "nothing"
@@ -49,16 +49,16 @@ def show(value: object) -> str:
 
 
 def one_of(names: Iterable[str], found: object = None) -> str:
-    """The names that are allowed, the one that was probably meant first."""
+    """Return the allowed names as text; the one that was probably meant comes first."""
     known = sorted(set(names))
-    listed = ", ".join(known) or "none: there are no such things yet"
+    listed = ", ".join(known) or "none, as the site has no such entry"
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(found.casefold(), folded, n=1) if isinstance(found, str) else []
     return f"{folded[near[0]]}? (all: {listed})" if near else listed
 
 
-def dotted(path: Iterable[str | int]) -> str:
-    """A path into a document as people write it: ``targets[2].flags.isa``."""
+def path_text(path: Iterable[str | int]) -> str:
+    """Return a path in a document as text: ``targets[2].flags.isa``."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What a configuration file may hold, for editors (JSON Schema) and for people (docs/reference/configuration.md)."""
+"""The keys of the configuration files: JSON Schema for editors, tables for docs/reference/configuration.md."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from config.models import Machine, Site, SourcePackage, Variant
 
 
 def sections() -> dict[str, Any]:
-    """File name without .yaml → the type of its content; ``package`` for the files in packages/."""
+    """Return file name without .yaml → type of the content; ``package`` stands for the files in packages/."""
     named = {file.removesuffix(".yaml"): Site.model_fields[section].annotation for section, file in SECTIONS.items()}
     return named | {"package": SourcePackage}
 
 
-# What keys of the same name mean everywhere, where a model has nothing more to say.
+# The meaning of keys that many models share, if the model has no other description.
 _COMMON = {
-    "name": "Unique among its kind",
+    "name": "Unique in its list",
     "description": "For people",
     "title": "For people",
     "targets": "Names of targets",
@@ -35,7 +35,7 @@ _COMMON = {
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each file."""
+    """Return the JSON Schema of each file."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {
         name: head
@@ -46,7 +46,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def reference() -> str:
-    """The keys of every file as Markdown tables."""
+    """Return the keys of every file as Markdown tables."""
     return "\n".join(line for name, kind in sections().items() for line in _section(name, kind))
 
 
@@ -78,7 +78,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model inside an annotation, and how it is reached: ``[]`` in a list, ``.NAME`` in a mapping."""
+    """Return the model inside an annotation, and its path: ``[]`` in a list, ``.NAME`` in a mapping."""
     if _is_value(annotation):
         return None, ""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -93,12 +93,12 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 
 
 def _is_value(annotation: Any) -> bool:
-    """Whether a model is written as a value, not as a mapping: a choice of names."""
+    """Check whether a model is written as a value, such as a choice of names, and not as a mapping."""
     return isinstance(annotation, type) and issubclass(annotation, RootModel)
 
 
 def _words(annotation: Any, field: FieldInfo | None = None) -> str:
-    """A type in a reader's words."""
+    """Return a type in plain words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " \\| ".join(f"`{argument}`" for argument in arguments)

@@ -23,7 +23,7 @@ from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
 from steps.lab import GuestTestStep, TargetTestStep
 from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE, TRY, promote_to, try_builder
-from steps.repo import PromoteStep, PublishStep, StageStep, has_a_build
+from steps.promotion import PromoteStep, PublishStep, StageStep, has_a_build
 from steps.source import SourceStep
 from steps.verify import VerifyStep
 
@@ -98,7 +98,7 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
         steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
     if "tested" in asked:
         suites = {p.name: site.suites_of(target, p) for p in site.packages if target in site.targets_of(p)}
-        told = _told_for_suites(installation, (site.longest(target, chosen) for chosen in suites.values()))
+        told = _told_for_suites(installation, (site.suite_seconds(target, chosen) for chosen in suites.values()))
         steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **told))
     return steps
 
@@ -136,7 +136,9 @@ def takes_from_a_stage(site: Site) -> bool:
 def lab_factory(site: Site, installation: Installation) -> BuildFactory:
     """Suites of a target, without a package."""
     suites = possible(site)
-    told = _told_for_suites(installation, (site.longest(site.target(name), chosen) for name, chosen in suites.items()))
+    told = _told_for_suites(
+        installation, (site.suite_seconds(site.target(name), chosen) for name, chosen in suites.items())
+    )
     arguments = ["test", "--target", util.Property("target")]
     return factory([TargetTestStep(arguments=arguments, suites=suites, **told)])
 

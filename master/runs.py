@@ -12,7 +12,7 @@ PROMOTE_FORM = "promote"
 
 def possible(site: Site) -> dict[str, tuple[str, ...]]:
     """Target → the suites that can test it by themselves; targets without any are left out."""
-    return {target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))}
+    return {target.name: suites for target in site.targets if (suites := site.suites_without_package(target))}
 
 
 def quick(site: Site) -> bool:

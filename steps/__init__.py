@@ -1,1 +1,1 @@
-"""Buildbot steps: each runs one worker command and turns its result file into what the web UI shows. Thin."""
+"""Buildbot steps: each runs one worker command and shows its result file in the web UI."""

@@ -1,4 +1,4 @@
-"""``kitten build`` as a step: the SRPM becomes RPMs on one target."""
+"""``kitten build`` as a step: build the RPMs of an SRPM on one target."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from workers.results import Artifact, BuildResult
 
 
 def duration(seconds: float) -> str:
-    """E.g. ``31 s``, ``4 min``, ``2.5 h``: as exact as a person cares."""
+    """Return a duration as text, rounded for people: ``31 s``, ``4 min``, ``2.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class BuildRpmsStep(KittenCommand[BuildResult]):
-    """Builds the RPMs, or finds that the same inputs were built before."""
+    """Builds the RPMs, or reuses a build of the same inputs."""
 
     name = names.BUILD_RPMS
     result_type = BuildResult
     updateBuildSummaryPolicy = True
 
     def summary(self, result: BuildResult) -> str:
-        """E.g. ``bzip2-1.0.8-1.el10: 4 RPMs, 31 s``."""
+        """Return a summary such as ``bzip2-1.0.8-1.el10: 4 RPMs, 31 s``."""
         how = "built before from the same inputs" if result.reused else duration(result.seconds)
         return f"{result.nevr}: {len(result.rpms)} RPM{'' if len(result.rpms) == 1 else 's'}, {how}"
 
     def properties_of(self, result: BuildResult) -> Mapping[str, Any]:
-        """Where the build lies and what it is called; only a build that held may be worked on."""
+        """Return the name of the build, and if it passed, its URL: later steps use only a build that passed."""
         if result.outcome != "passed":
             return {"nevr": result.nevr}
         return {
@@ -42,5 +42,5 @@ class BuildRpmsStep(KittenCommand[BuildResult]):
         }
 
     def artifacts_of(self, result: BuildResult) -> Sequence[Artifact]:
-        """Logs first: they are what one looks for when it failed."""
+        """Return the logs before the RPMs, because people need them if the build failed."""
         return [*result.logs, *result.rpms]

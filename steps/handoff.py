@@ -1,7 +1,7 @@
-"""Hand-offs between builders: a build starts those that go on from it and does not wait for them.
+"""Hand-offs between builders: a build starts the next builds and does not wait for them.
 
-A fast target never waits for a slow one. What is handed on is an explicit list: a property set by whoever started a
-build (a try client, a form) reaches no other builder unless it is on that list.
+A fast target never waits for a slow one. Only listed properties are handed on: no other property that the user who
+started a build has set (in a try client, in a form) reaches the next builders.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ TO_TARGETS = ("package", "commit", "nevr", "source_url", "build_requires", "owne
 TO_PROMOTE = ("package", "commit", "nevr", "target", "identity", "build_url", "source_buildid", "owner")
 
 
-def chosen_targets(asked: object, possible: Sequence[str]) -> tuple[str, ...]:
-    """The package's targets, or those of them somebody asked for.
+def chosen_targets(requested: object, possible: Sequence[str]) -> tuple[str, ...]:
+    """Return the requested targets of a package, or all of its targets if none is requested.
 
-    :param asked: a property: nothing, a name, names separated by commas or blanks, or a list of names.
-    :raises ValueError: naming a target that the package is not built for.
+    :param requested: a property: nothing, a name, names separated by commas or spaces, or a list of names.
+    :raises ValueError: with the names of targets that the package is not built for.
     """
-    if isinstance(asked, str):
-        asked = asked.replace(",", " ").split()
-    if not asked or not isinstance(asked, (list, tuple)):
+    if isinstance(requested, str):
+        requested = requested.replace(",", " ").split()
+    if not requested or not isinstance(requested, (list, tuple)):
         return tuple(possible)
-    if unknown := [str(name) for name in asked if name not in possible]:
+    if unknown := [str(name) for name in requested if name not in possible]:
         raise ValueError(f"not built for {', '.join(unknown)}; it is built for {', '.join(possible)}")
-    return tuple(name for name in possible if name in asked)
+    return tuple(name for name in possible if name in requested)
 
 
 class HandOff(Trigger):
-    """Starts builders with an allow-list of this build's properties."""
+    """Starts builders with listed properties of this build."""
 
     haltOnFailure = True
     flunkOnFailure = True
@@ -43,29 +43,29 @@ class HandOff(Trigger):
     def __init__(self, *, hand_on: Sequence[str], **kwargs: Any) -> None:
         super().__init__(waitForFinish=False, updateSourceStamp=True, parent_relationship="Handed on from", **kwargs)
         self.hand_on = tuple(hand_on)
-        self._said = ""
+        self._message = ""
 
-    def handed_on(self) -> dict[str, Any]:
-        """The properties that go along."""
+    def handed_properties(self) -> dict[str, Any]:
+        """Return the properties of this build that are handed on."""
         return {name: self.getProperty(name) for name in self.hand_on if self.getProperty(name) is not None}
 
     def createTriggerProperties(self, properties: Mapping[str, Any]) -> Properties:
-        """The properties of the new builds, with this builder as their source."""
+        """Return the properties of the new builds, with this builder as their source."""
         handed = Properties()
         handed.update(dict(properties), self.build.builder.name)
         return handed
 
     def getCurrentSummary(self) -> dict[str, str]:
-        """To whom."""
-        return {"step": self._said or "handing on"}
+        """Return the names of the builders that were started."""
+        return {"step": self._message or "handing on"}
 
     def getResultSummary(self) -> dict[str, str]:
-        """To whom."""
-        return {"step": self._said or "interrupted"}
+        """Return the names of the builders that were started, or the error."""
+        return {"step": self._message or "interrupted"}
 
 
 class HandToTargets(HandOff):
-    """One source package, one build on each of its targets."""
+    """Starts a build of a source package on each of its targets."""
 
     name = names.HAND_TO_TARGETS
 
@@ -80,32 +80,32 @@ class HandToTargets(HandOff):
         self.targets = {package: tuple(names) for package, names in targets.items()}
 
     def getSchedulersAndProperties(self) -> list[dict[str, Any]]:
-        """One entry for each target."""
-        properties = self.handed_on() | {
+        """Return one entry for each target."""
+        properties = self.handed_properties() | {
             "source_buildid": self.build.buildid,
             "reason": f"{self.getProperty('nevr')} from source build {self.build.number}",
         }
         possible = self.targets.get(self.getProperty("package"), ())
         chosen = chosen_targets(self.getProperty("targets"), possible)
-        self._said = f"handed to {len(chosen)} target{'' if len(chosen) == 1 else 's'}: {', '.join(chosen)}"
+        self._message = f"handed to {len(chosen)} target{'' if len(chosen) == 1 else 's'}: {', '.join(chosen)}"
         return [
             {"sched_name": self.schedulers[name], "props_to_set": properties | {"target": name}, "unimportant": False}
             for name in chosen
         ]
 
     async def run(self) -> int:
-        """Start the builds; a target that the package is not built for is a mistake of whoever asked."""
+        """Start the builds, or fail if the package is not built for a requested target."""
         status: int = FAILURE
         try:
             chosen_targets(self.getProperty("targets"), self.targets.get(self.getProperty("package"), ()))
             status = await super().run()
         except ValueError as error:
-            self._said = str(error)
+            self._message = str(error)
         return status
 
 
 class HandToPromote(HandOff):
-    """A build that held goes on to the gate."""
+    """Starts the promotion of a build that passed."""
 
     name = names.HAND_TO_PROMOTE
 
@@ -113,8 +113,8 @@ class HandToPromote(HandOff):
         super().__init__(schedulerNames=[scheduler], hand_on=TO_PROMOTE, **kwargs)
 
     def getSchedulersAndProperties(self) -> list[dict[str, Any]]:
-        """The one entry there is."""
-        self._said = "handed to promote"
+        """Return the only entry."""
+        self._message = "handed to promote"
         reason = f"{self.getProperty('nevr')} from {self.getProperty('target')} build {self.build.number}"
-        properties = self.handed_on() | {"reason": reason}
+        properties = self.handed_properties() | {"reason": reason}
         return [{"sched_name": self.schedulerNames[0], "props_to_set": properties, "unimportant": False}]

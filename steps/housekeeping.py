@@ -1,4 +1,4 @@
-"""``kitten clean`` and ``compose`` as steps: the service keeps house."""
+"""``kitten clean`` and ``kitten compose`` as steps: the housekeeping of the service."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from steps.command import KittenCommand
 from workers.results import CleanResult, ComposeResult
 
 REMOVE, STAGE, IF_DUE = "remove", "stage", "if_due"
-"""Properties of a build: whether a clean removes, or only tells; which stage is composed, and whether only where it is due."""
+"""Build properties: whether a clean removes or only lists; the stage to compose; whether only if a compose is due."""
 
 
 class CleanStep(KittenCommand[CleanResult]):
-    """Removes from the artifact store what nobody needs. Only where the build says ``remove``: else it tells what would go."""
+    """Removes unneeded artifacts if the build property ``remove`` is true; else lists them."""
 
     name = names.CLEAN_STORE
     result_type = CleanResult
     updateBuildSummaryPolicy = True
 
     async def prepare(self) -> list[str]:
-        """Remove, or a dry run."""
+        """Return the option for a removal or for a dry run."""
         return ["--yes" if self.getProperty(REMOVE) is True else "--dry-run"]
 
     def summary(self, result: CleanResult) -> str:
-        """E.g. ``removed 3 folders (12.5 MB); 40 folders (800.0 MB) stay``, or ``dry run: nothing would go; …``."""
+        """Return a summary such as ``removed 3 folders (12.5 MB); 40 folders (800.0 MB) stay`` or ``dry run: …``."""
         return f"dry run: {result.summary}" if result.dry else result.summary
 
     async def show(self, result: CleanResult) -> None:
-        """Each folder with its size and the reason why it goes."""
+        """List each removed folder with its size and the reason."""
         if result.folders:
             lines = (f"{f.size / 1e6:10.1f} MB  {f.path}  {f.kind}  {f.what}: {f.why}\n" for f in result.folders)
-            await self.addCompleteLog("would go" if result.dry else "removed", "".join(lines))
+            await self.addCompleteLog("to remove" if result.dry else "removed", "".join(lines))
 
 
 class ComposeStep(KittenCommand[ComposeResult]):
-    """Makes a tree for mirrors, or finds that there is nothing new."""
+    """Makes a compose for mirrors, or none if nothing is new."""
 
     name = names.COMPOSE_FOR_MIRRORS
     result_type = ComposeResult
     updateBuildSummaryPolicy = True
 
     async def prepare(self) -> list[str]:
-        """The stage, and whether to leave a young compose alone."""
+        """Return the options for the stage, and for no compose before it is due."""
         stage = self.getProperty(STAGE)
         return [
             *(["--stage", str(stage)] if stage else []),
@@ -48,6 +48,6 @@ class ComposeStep(KittenCommand[ComposeResult]):
         ]
 
     async def show(self, result: ComposeResult) -> None:
-        """Link the tree that mirrors see."""
+        """Link the compose that mirrors copy."""
         if result.id and (address := self.installation.link(result.url)):
             await self.addURL(result.id, address)

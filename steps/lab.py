@@ -1,4 +1,4 @@
-"""``kitten test`` as a step: test suites in QEMU guests with the target's CPU."""
+"""``kitten test`` as a step: run test suites in QEMU guests with the target's CPU."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, WARNINGS
 
 from steps import names
-from steps.command import Installation, KittenCommand, Outcome, add_outcomes, one_line
+from steps.command import Installation, KittenCommand, ResultRow, add_result_rows, one_line
 from workers.results import Artifact, Case, TestResult
 from workers.results.lab_html import page
 
-CASES = 1000  # rows of the database; the report has them all
-CONSOLES = 12  # of a result; others are read through their links
-LOG_BYTES = 1024 * 1024  # likewise a console that says more
+CASES = 1000  # most rows in the database; the report has all cases
+CONSOLES = 12  # most console logs of a step; links lead to the others
+LOG_BYTES = 1024 * 1024  # longest console log of a step; links lead to longer ones
 _PICTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.png")
 
 
 def tap(cases: Sequence[Case]) -> str:
-    """The cases as TAP 14. It has no word for flaky: such a point is ``not ok`` and ``TODO``, no pass and no failure."""
+    """Return the cases as TAP 14. A flaky case is ``not ok`` with ``TODO``: neither passed nor failed."""
     lines = ["TAP version 14\n", f"1..{len(cases)}\n"]
     for number, case in enumerate(cases, 1):
         reason = one_line(case.reason)
@@ -39,17 +39,17 @@ def tap(cases: Sequence[Case]) -> str:
 
 
 def pictures(result: TestResult, installation: Installation) -> dict[str, str]:
-    """Name → address of each picture that this service shows: PNG by name and by address, and nowhere else."""
-    found = {}
+    """Return name → address of the pictures that this service serves: PNG, by name and by address."""
+    addresses = {}
     for log in (log for suite in result.suites for log in suite.logs):
-        address = installation.served(log.url)
+        address = installation.served_address(log.url)
         if address and _PICTURE.fullmatch(log.name) and address.endswith(".png"):
-            found[log.name] = address
-    return found
+            addresses[log.name] = address
+    return addresses
 
 
 class GuestTestStep(KittenCommand[TestResult]):
-    """Runs the suites of a package's build. A suite that tested nothing did not hold; what is flaky is a warning."""
+    """Runs the suites of a package's build. A suite without a tested case failed; flaky cases make a warning."""
 
     name = names.TEST
     result_type = TestResult
@@ -59,21 +59,21 @@ class GuestTestStep(KittenCommand[TestResult]):
     def __init__(self, *, suites: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
         """Make the step.
 
-        :param suites: package → the suites that its builds run.
+        :param suites: package → the suites that test its builds.
         """
         super().__init__(**kwargs)
         self.suites = {name: tuple(chosen) for name, chosen in suites.items()}
 
-    def chosen(self) -> Sequence[str]:
-        """The suites to run."""
+    def chosen_suites(self) -> Sequence[str]:
+        """Return the suites to run."""
         return self.suites.get(str(self.getProperty("package")), ())
 
     async def prepare(self) -> list[str]:
-        """The suites, by name."""
-        return [word for name in self.chosen() for word in ("--suite", name)]
+        """Return an option for each suite."""
+        return [word for name in self.chosen_suites() for word in ("--suite", name)]
 
     def summary(self, result: TestResult) -> str:
-        """E.g. ``6 tests passed on power9 (tcg), 1 skipped``; what is flaky comes first, by its name."""
+        """Return a summary such as ``6 tests passed on power9 (tcg), 1 skipped``; names of flaky cases come first."""
         count: Counter[str] = Counter(case.outcome for case in result.cases)
         before = f"{count['flaky']} FLAKY ({one_line(', '.join(result.flaky), 80)}), " if result.flaky else ""
         skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
@@ -81,18 +81,18 @@ class GuestTestStep(KittenCommand[TestResult]):
         return f"{before}{count['passed']} tests passed on {', '.join(machines)}{skipped}"
 
     def is_clean(self, result: TestResult) -> bool:
-        """Whether nothing was flaky."""
+        """Check that no case was flaky."""
         return not result.flaky
 
     def artifacts_of(self, result: TestResult) -> Sequence[Artifact]:
-        """The JUnit report, pictures, consoles and whatever else the guests left."""
+        """Return the JUnit report, then pictures, consoles and other files of the guests."""
         logs = [log for suite in result.suites for log in suite.logs]
         return [*result.reports, *sorted(logs, key=lambda log: (not log.name.endswith(".png"), not _is_console(log)))]
 
     async def show(self, result: TestResult) -> None:
-        """The report as a page, the cases as TAP, the consoles as logs, every case as a test result.
+        """Add the report as a page, the cases as TAP, the consoles as logs, and each case as a test result.
 
-        The page is made here, from the typed result: what a worker sends never becomes markup.
+        The master makes the page from the typed result, so text from a worker never becomes markup.
         """
         await self.addHTMLLog("report", page(result, pictures(result, self.installation)))
         await self.addCompleteLog("tests", tap(result.cases))
@@ -101,38 +101,38 @@ class GuestTestStep(KittenCommand[TestResult]):
             path = artifact.url.removeprefix("file://")
             if path.startswith("/") and (text := await self.getFileContentFromWorker(path)) is not None:
                 await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text[:LOG_BYTES])
-        rows: dict[str, list[Outcome]] = {"asked": [], "flaky": [], "skipped": []}
+        rows: dict[str, list[ResultRow]] = {"tested": [], "flaky": [], "skipped": []}
         for case in result.cases[:CASES]:
-            kind = {"flaky": "flaky", "skipped": "skipped"}.get(case.outcome, "asked")
+            kind = {"flaky": "flaky", "skipped": "skipped"}.get(case.outcome, "tested")
             why = f"{case.code}: {case.reason}" if case.code else case.reason
-            value = case.outcome == "passed" if kind == "asked" else why
-            rows[kind].append(Outcome(case.name, None, value, case.seconds))
-        await add_outcomes(self, "guest tests", rows.pop("asked"), rows)
+            value = case.outcome == "passed" if kind == "tested" else why
+            rows[kind].append(ResultRow(case.name, None, value, case.seconds))
+        await add_result_rows(self, "guest tests", rows.pop("tested"), rows)
 
 
 class TargetTestStep(GuestTestStep):
-    """Runs suites that test a target itself, without a package: those asked for, or all that can."""
+    """Runs suites that test a target without a package: those requested, or all of them."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
+    __test__ = False  # pytest must not take it for a test class
     updateBuildSummaryPolicy: ClassVar[Any] = True
 
-    def chosen(self) -> Sequence[str]:
-        """Those of the property ``suites``; none: all of the target."""
-        asked = self.getProperty("suites")
-        return [str(name) for name in asked] if asked else self.suites.get(str(self.getProperty("target")), ())
+    def chosen_suites(self) -> Sequence[str]:
+        """Return the suites of the property ``suites``; if it is empty, all suites of the target."""
+        requested = self.getProperty("suites")
+        return [str(name) for name in requested] if requested else self.suites.get(str(self.getProperty("target")), ())
 
     async def prepare(self) -> list[str]:
-        """The suites; only their shortest proofs, if the property ``quick`` says so."""
+        """Return an option for each suite, and ``--quick`` if the property ``quick`` is set."""
         return [*(["--quick"] if self.getProperty("quick") else []), *await super().prepare()]
 
     def summary(self, result: TestResult) -> str:
-        """With the target and the suites before it."""
+        """Return the summary after the names of target and suites."""
         names = ", ".join(suite.suite for suite in result.suites)
         return f"{result.target}: {names}: {super().summary(result)}"
 
-    def complaint(self, result: TestResult) -> str:
-        """With the target before it."""
-        return f"{result.target}: {super().complaint(result)}"
+    def failure_message(self, result: TestResult) -> str:
+        """Return the summary after the name of the target."""
+        return f"{result.target}: {super().failure_message(result)}"
 
 
 def _is_console(log: Artifact) -> bool:

@@ -1,11 +1,11 @@
-"""64-bit Arm. Levels: Arm Architecture Reference Manual (DDI 0487), chapter A2, "Armv8.x extensions" and "Armv9.x extensions"."""
+"""64-bit Arm. Levels: Arm Architecture Reference Manual (DDI 0487), A2, "Armv8.x extensions", "Armv9.x extensions"."""
 
 from __future__ import annotations
 
 from config.architecture import Architecture, Disassembler, Excuse, Level, Machine, Programs, Uefi
 
 _BASE = ("EXCLUSIVES", "FP_SIMD")
-_CORTEX = Excuse(code="emulates-more", reason="a Cortex-A57 has it, ARMv8.0-A leaves it open")
+_CORTEX = Excuse(code="emulates-more", reason="a Cortex-A57 has it, ARMv8.0-A does not require it")
 _PROGRAMS = {
     "ARMv8.0-A": Programs(
         under=(),

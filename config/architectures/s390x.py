@@ -7,7 +7,7 @@ from config.architecture import Architecture, Disassembler, Excuse, Level, Machi
 _Z13 = ("VECTOR",)
 _Z14 = ("AGH", "MSGRKC", "VFASB", "VFCESB", "VFMASB", "VFSQSB", "VLIP", "WFAXB")
 _Z15 = ("NNGRK", "SELGR", "VLBRF")
-_DECODED = Excuse(code="emulates-more", reason="QEMU's s390x decodes it whatever the CPU model")
+_DECODED = Excuse(code="emulates-more", reason="QEMU decodes it with every s390x CPU model")
 _NO_DECIMALS = Excuse(code="no-emulation", reason="QEMU's TCG has no packed decimal vectors")
 
 
@@ -88,8 +88,8 @@ ARCHITECTURE = Architecture(
     serial_bus="virtio-serial-ccw",
     kernel_package="linux-image-s390x",
     uefi=None,
-    # Of what it does not know objdump takes 4 bytes, not the instruction's 2 or 6, so that it may read across the next ones;
-    # within 12 it is in step again.
+    # objdump skips 4 bytes of an unknown instruction, not its 2 or 6 bytes, and may decode the next ones wrongly.
+    # After at most 12 bytes it decodes correctly again.
     disassembler=Disassembler(options=("-m", "s390:64-bit", "-EB"), slot=12, filler=b"\x07\x00"),
     feature_words={
         "z15": frozenset(["z15"]),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from config.architecture import Architecture, Excuse, Level, Machine, Programs, Uefi
 
-# x86-64 psABI, "Micro-Architecture Levels" (table 3.1), in iced-x86's names of the features, which follow Intel's and
-# AMD's manuals. The baseline has what every 64-bit processor has: SCE and the like are no instructions of their own. It also
-# has the hints that a processor which does not know them runs as NOP: ENDBR (0F 1E), CLDEMOTE (0F 1C), PREFETCHIT (0F 18),
-# and PREFETCHW and its kin (0F 0D; the AMD64 manual, volume 3, "PREFETCH", has them in every processor with long mode).
-# OSXSAVE of level 3 says that the system enabled XSAVE, which is then there; XSAVEOPT, XSAVEC and XSAVES are no part of it.
+# x86-64 psABI, "Micro-Architecture Levels" (table 3.1), with the feature names of iced-x86, which follow Intel's and
+# AMD's manuals. The baseline has what every 64-bit processor has; SCE and others are flags without instructions. It
+# also has the hints that older processors run as NOP: ENDBR (0F 1E), CLDEMOTE (0F 1C), PREFETCHIT (0F 18), PREFETCHW
+# and its variants (0F 0D; AMD64 manual, volume 3, "PREFETCH": every processor with long mode has them). OSXSAVE of
+# level 3 means that the system has enabled XSAVE; XSAVEOPT, XSAVEC and XSAVES are not part of the level.
 _V1 = frozenset(
-    "INTEL8086 INTEL8086_ONLY INTEL186 INTEL286 INTEL286_ONLY INTEL386 INTEL386_ONLY INTEL386_A0_ONLY INTEL486 X64 CPUID "  # noqa: SIM905
-    "CX8 CMOV FPU FPU287 FPU387 FXSR MMX SSE SSE2 TSC MSR PAUSE CLFSH SYSCALL MULTIBYTENOP SEP RDPMC SMM "
-    "CET_IBT CLDEMOTE PREFETCHITI PREFETCHW PREFETCHWT1".split()
+    "INTEL8086 INTEL8086_ONLY INTEL186 INTEL286 INTEL286_ONLY INTEL386 INTEL386_ONLY INTEL386_A0_ONLY "  # noqa: SIM905
+    "INTEL486 X64 CPUID CX8 CMOV FPU FPU287 FPU387 FXSR MMX SSE SSE2 TSC MSR PAUSE CLFSH SYSCALL "
+    "MULTIBYTENOP SEP RDPMC SMM CET_IBT CLDEMOTE PREFETCHITI PREFETCHW PREFETCHWT1".split()
 )
 _V2 = _V1 | frozenset(["CMPXCHG16B", "LAHF_SAHF", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3"])
 _V3 = _V2 | frozenset(["AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE", "XSAVE"])
@@ -20,14 +20,14 @@ _V4 = _V3 | frozenset(["AVX512F", "AVX512BW", "AVX512CD", "AVX512DQ", "AVX512VL"
 
 _CRYPTO = frozenset(["AES", "PCLMULQDQ", "RDRAND", "RDSEED", "ADX", "FSGSBASE", "RDTSCP", "SHA", "XSAVEOPT", "XSAVEC"])
 _AVX = frozenset(["AVX", "XSAVE"])
-# AVX10 of later processors is made of these; what is named "avx512" is built with whatever of the family its author chose.
+# AVX10 of later processors consists of these. Code named "avx512" may use any feature of the family.
 _AVX512 = _V4 | frozenset(
-    "AVX512_BF16 AVX512_BITALG AVX512_FP16 AVX512_IFMA AVX512_VBMI AVX512_VBMI2 AVX512_VNNI AVX512_VP2INTERSECT "  # noqa: SIM905
-    "AVX512_VPOPCNTDQ GFNI VAES VPCLMULQDQ".split()
+    "AVX512_BF16 AVX512_BITALG AVX512_FP16 AVX512_IFMA AVX512_VBMI AVX512_VBMI2 AVX512_VNNI "  # noqa: SIM905
+    "AVX512_VP2INTERSECT AVX512_VPOPCNTDQ GFNI VAES VPCLMULQDQ".split()
 )
 
-# Every processor with AVX2 has the rest of x86-64-v3 (Intel since Haswell, AMD since Excavator): that is what compilers and
-# libraries mean by the word, and how glibc, zstd and BLAS libraries use it.
+# Every processor with AVX2 has all of x86-64-v3 (Intel since Haswell, AMD since Excavator). Compilers, glibc, zstd and
+# BLAS libraries use the word "avx2" in this sense.
 _WORDS = {
     "sse3": frozenset(["SSE3"]),
     "ssse3": frozenset(["SSE3", "SSSE3"]),
@@ -91,11 +91,11 @@ _PREFIXES = {
     "ifma": _AVX512,
 }
 
-# What cpu-level runs; OSXSAVE and TZCNT have programs of their own beside the names of the features.
+# The programs of cpu-level. OSXSAVE and TZCNT are no feature names, but have programs too.
 _V2_PROGRAMS = ("CMPXCHG16B", "LAHF_SAHF", "POPCNT", "SSE3", "SSE4_1", "SSE4_2", "SSSE3")
 _V3_PROGRAMS = ("AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE", "OSXSAVE", "TZCNT")
 _V4_PROGRAMS = ("AVX512F",)
-_HASWELL = Excuse(code="emulates-more", reason="a Haswell has it, x86-64-v3 does not promise it")
+_HASWELL = Excuse(code="emulates-more", reason="a Haswell has it, x86-64-v3 does not require it")
 _NO_AVX512 = Excuse(code="no-emulation", reason="QEMU's TCG has no AVX-512")
 
 
@@ -162,7 +162,7 @@ ARCHITECTURE = Architecture(
             ),
         ),
     ),
-    # Kitten's rpm takes x86_64_v2 for an x86_64.
+    # In Kitten's rpm, %ifarch x86_64 is true on x86_64_v2 too.
     rpm_sets={
         "x86_64": ("x86_64", "x86_64_v2"),
         "%{x86_64}": ("x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4", "amd64", "em64t"),
@@ -184,6 +184,6 @@ ARCHITECTURE = Architecture(
     disassembler=None,
     feature_words=_WORDS,
     feature_prefixes=_PREFIXES,
-    # VFMADD231SD needs FMA, whose encoding is AVX's.
+    # VFMADD231SD needs FMA, and AVX for its encoding.
     go_tests=frozenset(["POPCNT", "SSE4_1", "FMA", "AVX"]),
 )

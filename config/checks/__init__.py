@@ -1,8 +1,7 @@
-"""What no single value shows: names that must be unique, names that must exist, and what the parts need of each other.
+"""Checks between values: names must be unique, names must exist, and settings must be consistent.
 
-Works on the documents as they were read, not on the models, so that one wrong value hides no other problem. A module
-here has the name of the file it speaks of (``stages.py`` of ``stages.yaml``); ``names``, ``placement`` and ``templates``
-look across files.
+The checks read the documents, not the models, so that one wrong value hides no other problem. A module
+checks one file or a few that belong together; ``names``, ``placement`` and ``templates`` check all files.
 """
 
 from __future__ import annotations
@@ -10,21 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from config.checks import (
-    groups,
     names,
     packages,
     placement,
     repositories,
-    retention,
-    schedules,
+    service,
     signing,
-    sources,
     stages,
     suites,
     targets,
     templates,
-    web,
-    workers,
 )
 from config.checks.names import Sections
 from config.positions import Document
@@ -32,7 +26,7 @@ from config.problems import Problem
 
 
 def check(sections: Sections, of_packages: Sequence[Document]) -> Iterator[Problem]:
-    """Everything that is wrong between the values of a site.
+    """Yield all inconsistencies between the values of a site.
 
     :param of_packages: the documents below ``packages/``.
     """
@@ -41,13 +35,8 @@ def check(sections: Sections, of_packages: Sequence[Document]) -> Iterator[Probl
     yield from suites.check(sections, of_packages)
     yield from repositories.check(sections, of_packages)
     yield from placement.check(sections, of_packages)
-    yield from groups.check(sections, of_packages)
-    yield from packages.check(of_packages)
-    yield from schedules.check(sections, of_packages)
+    yield from packages.check(sections, of_packages)
     yield from stages.check(sections)
-    yield from workers.check(sections)
-    yield from sources.check(sections)
-    yield from web.check(sections)
+    yield from service.check(sections)
     yield from signing.check(sections)
     yield from templates.check(sections)
-    yield from retention.check(sections)

@@ -1,4 +1,4 @@
-"""Names: each once in its list, and what the checks of all sections ask of names."""
+"""Names: each is unique in its list; also the helpers that checks of all sections use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sections = Mapping[str, Document]
 
 
 def check(sections: Sections) -> Iterator[Problem]:
-    """Named things twice in their list, workers in two pools, and pools without any."""
+    """Check that names are unique in their list, that a worker is in one pool, and that each pool has a worker."""
     lists: tuple[tuple[str, Key, str], ...] = (
         ("targets", (), "target"),
         ("repositories", ("repositories",), "repository"),
@@ -28,17 +28,17 @@ def check(sections: Sections) -> Iterator[Problem]:
     for section, path, what in lists:
         if document := sections.get(section):
             names = (((*place, "name"), item.get("name")) for place, item in document.mappings(*path))
-            yield from twice(document, names, what)
+            yield from duplicates(document, names, what)
     if workers := sections.get("workers"):
-        everyone = chain.from_iterable(workers.words(*place, "workers") for place, _ in workers.mappings())
-        yield from twice(workers, everyone, "worker")
+        all_workers = chain.from_iterable(workers.words(*place, "workers") for place, _ in workers.mappings())
+        yield from duplicates(workers, all_workers, "worker")
         for place, _ in workers.mappings():
             if workers.at(*place, "workers") == []:
                 yield workers.problem((*place, "workers"), "an empty list", "at least one worker")
 
 
 def names_in(document: Document | None, *path: str) -> dict[str, Key]:
-    """Name → place of each named thing in a list; of a name given twice, the first place."""
+    """Return name → path for the entries of a list; for a duplicate name, the first path."""
     found: dict[str, Key] = {}
     for place, item in document.mappings(*path) if document else ():
         if isinstance(name := item.get("name"), str):
@@ -46,11 +46,11 @@ def names_in(document: Document | None, *path: str) -> dict[str, Key]:
     return found
 
 
-def twice(document: Document | None, words: Iterable[tuple[Key, object]], what: str) -> Iterator[Problem]:
-    """A problem for each word that stood at an earlier place already.
+def duplicates(document: Document | None, words: Iterable[tuple[Key, object]], what: str) -> Iterator[Problem]:
+    """Yield a problem for each word that appeared earlier.
 
-    :param words: place → word; what is no text is left to the model.
-    :param what: what they name, for people.
+    :param words: (path, word); the models report words that are not text.
+    :param what: the kind of thing that the words name, for the message.
     """
     first: dict[str, int] = {}
     for place, word in words:
@@ -61,10 +61,12 @@ def twice(document: Document | None, words: Iterable[tuple[Key, object]], what: 
         first.setdefault(word, document.line(place))
 
 
-def unknown(document: Document, words: Iterable[tuple[Key, str]], known: Iterable[str], what: str) -> Iterator[Problem]:
-    """A problem for each word that is not among the known ones, with the nearest of those.
+def unknown_names(
+    document: Document, words: Iterable[tuple[Key, str]], known: Iterable[str], what: str
+) -> Iterator[Problem]:
+    """Yield a problem for each unknown word, with the most similar known one.
 
-    :param what: what they name, for people.
+    :param what: the kind of thing that the words name, for the message.
     """
     known = tuple(known)
     for place, word in words:
@@ -73,10 +75,10 @@ def unknown(document: Document, words: Iterable[tuple[Key, str]], known: Iterabl
 
 
 def chosen_targets(document: Document, path: Key, targets: Iterable[str]) -> set[str]:
-    """The targets that a ``targets:`` key chooses: all of them where it says so, says nothing or makes no sense."""
+    """Return the targets that a ``targets:`` key selects: all of them if it is ``all``, absent or invalid."""
     return chosen_names(document.at(*path, "targets"), targets)
 
 
 def chosen_names(names: object, every: Iterable[str]) -> set[str]:
-    """The names that a key chooses before its type is checked: all where it says so, says nothing or makes no sense."""
+    """Return the names that a key selects, whose type is not checked yet: all if it is ``all``, absent or invalid."""
     return set(every) & {n for n in names if isinstance(n, str)} if isinstance(names, list) else set(every)

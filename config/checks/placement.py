@@ -1,23 +1,23 @@
-"""Rules of placement: what they name must be there, and each recorded binary package must fit one of them."""
+"""Checks of placement rules: what they name exists, and each recorded binary package has a repository."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from config.checks.names import chosen_names
-from config.placement import Given, fits, hint
+from config.placement import BinaryPackage, fits, hint
 from config.positions import Document
 from config.problems import Problem, one_of, show
 
 
 def check(sections: Mapping[str, Document], packages: Sequence[Document]) -> Iterator[Problem]:
-    """Everything that is wrong with rules, and with what they leave without a place."""
+    """Check the rules, and that every recorded package has a repository."""
     repositories, targets = sections.get("repositories"), sections.get("targets")
     if not repositories or not targets or not isinstance(repositories.data, dict):
         return
     names = {name: item for _, item in targets.mappings() if isinstance(name := item.get("name"), str)}
     yield from _rules(repositories, names)
-    yield from _homeless(repositories, packages, names)
+    yield from _unplaced_packages(repositories, packages, names)
 
 
 def _rules(repositories: Document, targets: Iterable[str]) -> Iterator[Problem]:
@@ -28,7 +28,7 @@ def _rules(repositories: Document, targets: Iterable[str]) -> Iterator[Problem]:
     for place, item in repositories.mappings("rules"):
         if item.get("binary", "*") == "*" and item.get("source", "*") == "*":
             found = "a rule for every package"
-            yield repositories.problem(place, found, "binary or source; for everything else there is default")
+            yield repositories.problem(place, found, "binary or source, or the key default for all other packages")
         key = tuple(repr(item.get(name)) for name in ("binary", "source", "targets"))
         if key in seen:
             found = f"a rule twice, first on line {seen[key]}"
@@ -45,11 +45,14 @@ def _rules(repositories: Document, targets: Iterable[str]) -> Iterator[Problem]:
 
 
 def _on(item: Mapping[str, object], targets: Iterable[str]) -> set[str]:
+    """Return the targets of an entry."""
     return chosen_names(item.get("targets"), targets)
 
 
-def _homeless(repositories: Document, packages: Sequence[Document], targets: Iterable[str]) -> Iterator[Problem]:
-    """Recorded binary packages, and source packages, that nothing places on a target of theirs."""
+def _unplaced_packages(
+    repositories: Document, packages: Sequence[Document], targets: Iterable[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each recorded binary or source package without a repository on one of its targets."""
     if repositories.at("default") is not None:
         return
     rules = [item for _, item in repositories.mappings("rules")]
@@ -62,16 +65,16 @@ def _homeless(repositories: Document, packages: Sequence[Document], targets: Ite
         if name not in placed and name not in {binary for _, binary in words}:
             words.append((("name",), name))  # its source package
         for where, binary in words:
-            given = (Given(name, binary, target) for target in sorted(_on(package.data, targets)))
-            if without := [each.target for each in given if not any(_fits(rule, each) for rule in rules)]:
+            candidates = (BinaryPackage(name, binary, target) for target in sorted(_on(package.data, targets)))
+            if without := [each.target for each in candidates if not any(_fits(rule, each) for rule in rules)]:
                 on = "" if len(without) == len(_on(package.data, targets)) else f" on {', '.join(without)}"
                 what = "source package" if where == ("name",) else "binary package"
                 found = f"{what} {show(binary)}, which nothing places in a repository{on}"
                 yield package.problem(where, found, f"repository: in this file, {hint(name, binary)}")
 
 
-def _fits(rule: Mapping[str, object], given: Given) -> bool:
+def _fits(rule: Mapping[str, object], package: BinaryPackage) -> bool:
     binary, source = rule.get("binary", "*"), rule.get("source", "*")
     if not isinstance(binary, str) or not isinstance(source, str):
-        return True  # told of already; what it would fit cannot be known
-    return bool(_on(rule, {given.target})) and fits(binary, source, given)
+        return True  # reported already; a bad rule is taken as one that matches
+    return bool(_on(rule, {package.target})) and fits(binary, source, package)

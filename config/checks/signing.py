@@ -1,10 +1,10 @@
-"""Signing: what a backend needs is there, and each secret comes from one place."""
+"""Checks of signing: the keys that a backend needs, and one source for each secret."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.checks.names import Sections, twice
+from config.checks.names import Sections, duplicates
 from config.problems import Problem
 
 _SIGNED_BY: dict[str, tuple[set[str], set[str]]] = {
@@ -12,11 +12,11 @@ _SIGNED_BY: dict[str, tuple[set[str], set[str]]] = {
     "pkcs11": ({"key", "public_keys", "module", "passphrase"}, set()),
     "command": ({"key", "public_keys", "command"}, set()),
 }
-"""Backend → the keys of signing.yaml that it needs, and those it may have besides."""
+"""Backend → the keys of signing.yaml that it needs, and further keys that it may have."""
 
 
 def check(sections: Sections) -> Iterator[Problem]:
-    """What a backend needs is there, what it does not know is not, and each secret comes from one place."""
+    """Check that the keys fit the backend, and that each secret has one source."""
     signing = sections.get("signing")
     if not signing or not isinstance(signing.data, dict):
         return
@@ -25,16 +25,20 @@ def check(sections: Sections) -> Iterator[Problem]:
         needed, possible = _SIGNED_BY[backend]
         for key in sorted(needed):
             if not signing.at(key):
-                yield signing.problem((key,), f"no {key} for the backend {backend}", f"{key}, which {backend} needs")
-        of_others = set().union(*(a | b for a, b in _SIGNED_BY.values())) - needed - possible - {"key", "public_keys"}
-        for key in sorted(of_others & signing.data.keys()):
+                yield signing.problem(
+                    (key,), f"no {key} for the backend {backend}", f"{key}, because {backend} needs it"
+                )
+        other_keys = set().union(*(a | b for a, b in _SIGNED_BY.values())) - needed - possible - {"key", "public_keys"}
+        for key in sorted(other_keys & signing.data.keys()):
             backends = [name for name, keys in _SIGNED_BY.items() if key in keys[0] | keys[1]]
             yield signing.problem((key,), f"{key}, which {backend} does not use", f"{key} with {' or '.join(backends)}")
     if "home" in signing.data and "secret" in signing.data:
         yield signing.problem(("home",), "home beside secret", "one of them")
     if signing.at("earlier") and not signing.at("key"):
-        yield signing.problem(("earlier",), "earlier keys without a current one", "key: the one that signs now")
-    yield from twice(signing, signing.words("earlier"), "key")
+        yield signing.problem(
+            ("earlier",), "earlier keys without a current one", "key: the fingerprint of the current key"
+        )
+    yield from duplicates(signing, signing.words("earlier"), "key")
     for place, word in signing.words("earlier"):
         if word == signing.at("key"):
             yield signing.problem(place, "the current key", "keys that signed before")

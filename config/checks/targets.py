@@ -1,17 +1,17 @@
-"""Targets: that there is one, that its architecture and level are known, and that every ``targets:`` key names some."""
+"""Checks of targets: architecture and level are known, and every ``targets:`` key names known targets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from config import architectures
-from config.checks.names import Sections, names_in, unknown
+from config.checks.names import Sections, names_in, unknown_names
 from config.positions import Document, Key
 from config.problems import Problem, one_of, show
 
 
 def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]:
-    """Sites without a target, and ``targets:`` keys that name none or an unknown one."""
+    """Check that the site has a target, and that ``targets:`` keys name at least one known target."""
     if not (targets := sections.get("targets")) or not isinstance(targets.data, list):
         return
     if not targets.data:
@@ -35,20 +35,18 @@ def check(sections: Sections, packages: Sequence[Document]) -> Iterator[Problem]
     for document, path in places:
         if document.at(*path) == []:
             yield document.problem(path, "an empty list", "all, or at least one target")
-        yield from unknown(document, document.words(*path), known, "target")
+        yield from unknown_names(document, document.words(*path), known, "target")
 
 
 def _architectures(targets: Document) -> Iterator[Problem]:
-    """Architectures that the project lacks, or has in part, with each file that is missing; levels that they do not have."""
-    known = architectures.known()
+    """Check that the architectures of targets are complete, with each missing file, and that their levels exist."""
+    known = architectures.by_name()
     for place, item in targets.mappings():
         if not isinstance(name := item.get("machine_arch"), str):
-            continue  # the model refuses it
-        if missing := architectures.missing(name):
+            continue  # the model reports it
+        if missing := architectures.missing_files(name):
             found = f"architecture {show(name)}, which lacks {', '.join(missing)}"
-            allowed = (
-                f"{one_of(known, name)}, or another one with these files, as docs/how-to/add-an-architecture.md says"
-            )
+            allowed = f"{one_of(known, name)}, or a new one with these files: docs/how-to/add-an-architecture.md"
             yield targets.problem((*place, "machine_arch"), found, allowed)
             continue
         levels = [level.name for level in known[name].levels]

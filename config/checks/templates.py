@@ -1,4 +1,4 @@
-"""Templates of all sections: in braces stands only what is filled in there."""
+"""Checks of templates: each placeholder in braces is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.checks.names import Sections
 from config.positions import Key
 from config.problems import Problem, show
 
-# A key whose text is a template → what may stand in braces there. http lookasides are looked at by kind.
+# (section, key, allowed placeholders) of each template. The placeholders of a lookaside depend on its kind.
 _TEMPLATES: tuple[tuple[str, Key, frozenset[str]], ...] = (
     ("repositories", ("layout", "packages"), frozenset({"repository", "arch"})),
     ("repositories", ("layout", "debuginfo"), frozenset({"repository", "arch"})),
@@ -22,7 +22,7 @@ _LOOKASIDE = {"folder": frozenset({"state"}), "http": frozenset({"package", "fil
 
 
 def check(sections: Sections) -> Iterator[Problem]:
-    """Placeholders that nobody fills in, and a template of packages without the package."""
+    """Check that all placeholders are known, and that ``dist_git`` has a placeholder for the package."""
     places = [(sections[section], path, allowed) for section, path, allowed in _TEMPLATES if section in sections]
     if sources := sections.get("sources"):
         for place, item in sources.mappings("lookaside"):
@@ -39,4 +39,4 @@ def check(sections: Sections) -> Iterator[Problem]:
                 names = ", ".join(f"{{{name}}}" for name in sorted(allowed))
                 yield document.problem(path, f"the placeholder {show(f'{{{word}}}')}", names)
         if path == ("dist_git",) and isinstance(text, str) and "{package}" not in text:
-            yield document.problem(path, f"{show(text)} for every package", "a template with {package} in it")
+            yield document.problem(path, f"{show(text)}, the same for every package", "a template with {package} in it")

@@ -1,27 +1,23 @@
-"""The vocabulary: one frozen model for each thing the configuration speaks of.
+"""The models of the configuration: one frozen record for each kind of entry.
 
-A distribution is a folder of YAML files, one section each (``targets.yaml`` holds ``Site.targets`` and so on; see
-``config.loading``), and a module here has the name of the file whose models it holds. Other rooms speak of things of many
-files and take them all from here. Nothing in here reads files or runs programs, and an unknown key is an error everywhere.
+A distribution is a folder of YAML files, one section each (``targets.yaml`` has ``Site.targets`` and so on; see
+``config.loading``). A module here has the models of one file, or of a few that belong together. Other packages import
+all models from here. The models read no files and run no programs. An unknown key is always an error.
 """
 
 from __future__ import annotations
 
 from config.models.base import Choice, Flag, Glob, Model, Name, Targets
-from config.models.build import Build
+from config.models.build import Build, Lookaside, Sources
 from config.models.groups import Category, Environment, Group, Groups
 from config.models.packages import Exemption, HardwareList, Modification, SourcePackage
 from config.models.repositories import Layout, Repositories, Repository, Required, Rule
-from config.models.retention import Daily, Retention
-from config.models.schedules import Schedule
+from config.models.service import Daily, Retention, Role, Web, WorkerPool
 from config.models.signing import Secret, Signing, VaultSecret
 from config.models.site import Distribution, Site
-from config.models.sources import Lookaside, Sources
 from config.models.stages import NEVER_OVERRIDDEN, Composes, GateRule, Proof, RuleName, Stage, StageRole
-from config.models.suites import EMULATION_FACTOR, Suite
+from config.models.suites import EMULATION_FACTOR, Schedule, Suite
 from config.models.targets import Firmware, Flags, Image, Machine, Mock, Target, Toolchain, Variant
-from config.models.web import Role, Web
-from config.models.workers import WorkerPool
 
 __all__ = [
     "EMULATION_FACTOR",

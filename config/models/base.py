@@ -1,4 +1,4 @@
-"""Words that all files share: a frozen record without unknown keys, the forms of names, and a choice of names."""
+"""What all models share: a frozen record without unknown keys, patterns of names, and a choice of names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
 Folder = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*|[^\x00-\x1f]*/[^\x00-\x1f]*)$")]
-"""A folder by its name among its neighbours, or a path: whatever has a / in it."""
+"""A folder: the name of a sibling folder, or a path with a / in it."""
 Glob = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+*?\[\]!-]+$", max_length=100)]
 Flag = Annotated[str, StringConstraints(pattern=r"^-[^\s]+$")]
 
@@ -21,25 +21,25 @@ class Model(BaseModel):
 
 
 class Choice(RootModel[Literal["all"] | tuple[Name, ...]]):
-    """All of the site's things of a kind, or those that are named."""
+    """All entries of a kind, or those that are named."""
 
     model_config = ConfigDict(frozen=True)
 
     def __bool__(self) -> bool:
-        """Whether anything is chosen."""
+        """Check whether anything is chosen."""
         return bool(self.root)
 
     def includes(self, name: str) -> bool:
-        """Whether the thing of that name is chosen."""
+        """Check whether a name is chosen."""
         return self.root == "all" or name in self.root
 
     def names(self, every: Iterable[str]) -> tuple[str, ...]:
-        """Return the chosen ones among the names of all, in that order."""
+        """Return the chosen names, in the order of ``every``."""
         return tuple(name for name in every if self.includes(name))
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing is left out, whatever there is."""
+        """Whether the choice is ``all``."""
         return self.root == "all"
 
 

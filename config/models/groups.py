@@ -1,4 +1,4 @@
-"""groups.yaml: what users install together."""
+"""groups.yaml: packages that users install together."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from config.models.base import Model, Name
 
 
 class Group(Model):
-    """Packages that users install together: dnf group install."""
+    """Packages that users install together with dnf group install."""
 
-    name: Name = Field(description="Identifier of the group: virtualization-host-environment")
-    title: str = Field(description="What users read, and may write in place of the identifier")
+    name: Name = Field(description="Identifier of the group: virtualization-hypervisor")
+    title: str = Field(description="Title for users, which dnf also accepts in place of the identifier")
     description: str = ""
-    visible: bool = Field(default=True, description="False: only environments name it")
-    mandatory: tuple[Name, ...] = Field(default=(), description="Binary packages that always come with it")
-    default: tuple[Name, ...] = Field(default=(), description="Binary packages that come unless users say otherwise")
-    optional: tuple[Name, ...] = Field(default=(), description="Binary packages that come only when users say so")
+    visible: bool = Field(default=True, description="False: users see it only as a part of environments")
+    mandatory: tuple[Name, ...] = Field(default=(), description="Binary packages that are always installed with it")
+    default: tuple[Name, ...] = Field(default=(), description="Binary packages that are installed by default")
+    optional: tuple[Name, ...] = Field(default=(), description="Binary packages that are installed only on request")
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Every binary package of it."""
+        """All binary packages of the group."""
         return self.mandatory + self.default + self.optional
 
 
@@ -34,12 +34,12 @@ class Category(Model):
 
 
 class Environment(Model):
-    """What a system is for: groups that the installer offers as one choice."""
+    """Groups that the installer offers as one choice: the purpose of a system."""
 
     name: Name
     title: str
     description: str = ""
-    groups: tuple[Name, ...] = Field(description="Groups of this file that it consists of")
+    groups: tuple[Name, ...] = Field(description="Groups of this file that are installed with it")
     optional: tuple[Name, ...] = Field(default=(), description="Groups of this file that may be added")
 
 

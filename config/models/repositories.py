@@ -1,4 +1,4 @@
-"""repositories.yaml: the repositories, their folders, and what belongs into them."""
+"""repositories.yaml: the repositories, their folders, and the packages that belong in them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from config.models.base import Glob, Model, Name, Targets
 
 
 class Repository(Model):
-    """One repository of the distribution, with its debuginfo and source companions."""
+    """One repository of the distribution, with its repositories of debuginfo and source packages."""
 
     name: Name
     targets: Targets = Targets("all")
-    published: bool = Field(default=True, description="False: buildroot only (devel)")
+    published: bool = Field(default=True, description="False: only for buildroots (devel)")
     description: str = ""
 
 
 class Layout(Model):
-    """Folders below the published root. ``{repository}`` and ``{arch}`` are filled in."""
+    """Folders below the published root. ``{repository}`` and ``{arch}`` are replaced."""
 
     root: str = Field(description="Top folder of the distribution: 10-kitten")
-    packages: str = Field(default="{repository}/{arch}/os", description="The packages themselves")
-    debuginfo: str = Field(default="{repository}/debug/{arch}", description="The debuginfo companion")
-    source: str = Field(default="{repository}/Source", description="The source companion")
+    packages: str = Field(default="{repository}/{arch}/os", description="Folder of the binary packages")
+    debuginfo: str = Field(default="{repository}/debug/{arch}", description="Folder of the debuginfo packages")
+    source: str = Field(default="{repository}/Source", description="Folder of the source packages")
 
 
 class Rule(Model):
-    """Where binary packages belong, by their names. The first rule that fits decides."""
+    """The repository of binary packages, by their names. The first matching rule decides."""
 
-    binary: Glob = Field(default="*", description="Binary package, as a glob: *-devel")
-    source: Glob = Field(default="*", description="Source package it is made from, as a glob: spice*")
+    binary: Glob = Field(default="*", description="Binary packages, as a glob: *-devel")
+    source: Glob = Field(default="*", description="Their source packages, as a glob: spice*")
     targets: Targets = Targets("all")
-    repository: Name = Field(description="Where such packages are published")
+    repository: Name = Field(description="Repository in which they are published")
     description: str = Field(default="", description="Why, for people")
 
 
 class Required(Model):
-    """Binary packages that users must find in a repository; ``kitten contents`` looks for them."""
+    """Binary packages that users must find in a repository; ``kitten contents`` checks this."""
 
-    repository: Name = Field(description="Where they must be")
+    repository: Name = Field(description="Repository in which they must be")
     packages: tuple[Name, ...] = Field(description="Names of binary packages")
     targets: Targets = Targets("all")
     description: str = Field(default="", description="Why, for people")
@@ -52,9 +52,11 @@ class Repositories(Model):
     required: tuple[Required, ...] = ()
     rules: tuple[Rule, ...] = Field(
         default=(),
-        description="Where binary packages belong that their package does not place and that are not published yet",
+        description="Repositories of binary packages that are not published yet and not in `placement` of their "
+        "package",
     )
     default: Name | None = Field(
         default=None,
-        description="Repository of what no rule fits and whose package names none. Without: that is an error before the build",
+        description="Repository of binary packages that match no rule and whose package names no repository. None: "
+        "they are an error before the build",
     )

@@ -13,8 +13,8 @@ class VaultSecret(Model):
     """One field of a secret in HashiCorp Vault's KV engine, version 2."""
 
     path: str = Field(description="Path of the secret below its mount: kitten/signing")
-    field: Name = Field(description="Key in the secret whose value is meant")
-    mount: Name = Field(default="secret", description="Where the KV engine is mounted")
+    field: Name = Field(description="Key in the secret that has the value")
+    mount: Name = Field(default="secret", description="Mount path of the KV engine")
     address: str | None = Field(default=None, description="https://HOST:PORT. None: $VAULT_ADDR")
     token_file: str | None = Field(
         default=None, description="File with the token; a relative path is below the state folder. None: $VAULT_TOKEN"
@@ -22,10 +22,11 @@ class VaultSecret(Model):
 
 
 class Secret(Model):
-    """Where a secret comes from: one of these keys."""
+    """The source of a secret: exactly one of these keys."""
 
     file: str | None = Field(
-        default=None, description="A file nobody else may read; a relative path is below the state folder"
+        default=None,
+        description="File that only the service's user can read; a relative path is below the state folder",
     )
     credential: Name | None = Field(
         default=None, description="Name of a systemd credential: a file in $CREDENTIALS_DIRECTORY"
@@ -34,31 +35,33 @@ class Secret(Model):
 
 
 class Signing(Model):
-    """signing.yaml: what signs packages and indexes. Belongs to this site alone: none is taken from one it extends."""
+    """signing.yaml: what signs packages and indexes. A site never inherits it from the one that it extends."""
 
     backend: Literal["gpg", "pkcs11", "command"] = Field(
-        default="gpg", description="pkcs11: a token holds the key. command: a program asks a remote signer"
+        default="gpg", description="gpg: GnuPG. pkcs11: a token has the key. command: a program calls a remote signer"
     )
     key: Annotated[str, StringConstraints(pattern=r"^[0-9A-F]{40}$")] | None = Field(
-        default=None, description="Fingerprint of the current key. None: the one key of the home, made on first use"
+        default=None,
+        description="Fingerprint of the current key. None: the only key in the home folder, created on first use",
     )
     earlier: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-F]{40}$")], ...] = Field(
-        default=(), description="Fingerprints of keys that signed before and are still trusted"
+        default=(), description="Fingerprints of earlier keys that are still trusted"
     )
     public_keys: tuple[str, ...] = Field(
-        default=(), description="Armored public keys, one for each of key and earlier that is not in the home"
+        default=(),
+        description="Armored public keys of `key` and `earlier` that are not in the home folder, one key in each entry",
     )
     home: str = Field(
-        default="secrets/gnupg", description="gpg: GnuPG's home; a relative path is below the state folder"
+        default="secrets/gnupg", description="gpg: GnuPG's home folder; a relative path is below the state folder"
     )
     secret: Secret | None = Field(
-        default=None, description="gpg: the armored secret key, used in a home in memory that is gone afterwards"
+        default=None, description="gpg: the armored secret key; it is used in a temporary home folder in memory"
     )
-    passphrase: Secret | None = Field(default=None, description="gpg: of the key. pkcs11: the token's PIN")
-    module: str | None = Field(default=None, description="pkcs11: path of the token's PKCS#11 library")
+    passphrase: Secret | None = Field(default=None, description="gpg: passphrase of the key. pkcs11: PIN of the token")
+    module: str | None = Field(default=None, description="pkcs11: path of the PKCS#11 library of the token")
     command: tuple[str, ...] = Field(
         default=(),
-        description="command: words of the program that signs {file} with {key} and writes a detached signature, "
-        "armored or not, to {signature}",
+        description="command: a program and its arguments. It signs {file} with {key} and writes a detached signature, "
+        "armored or binary, to {signature}",
     )
-    timeout_seconds: int = Field(default=60, ge=1, description="s that one signature may take")
+    timeout_seconds: int = Field(default=60, ge=1, description="s, the time limit of one signature")

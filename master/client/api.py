@@ -12,8 +12,7 @@ from typing import Any
 
 import requests
 
-from steps.names import LAB
-from steps.released import released
+from steps.names import LAB, released_property
 
 PROPERTIES = ("package", "commit", "target", "nevr", "suites")
 RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
@@ -50,7 +49,7 @@ class Api:
         :param packages: whose releases to read too.
         """
         self.url = url.rstrip("/")
-        self._properties = (*PROPERTIES, *map(released, packages))
+        self._properties = (*PROPERTIES, *map(released_property, packages))
         self._timeout = timeout
         self._session = requests.Session()
         self._steps: dict[int, Sequence[Mapping[str, Any]]] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from config.loading import OWN, SECTIONS, load_site, site_folder
+from config.loading import NOT_INHERITED, SECTIONS, load_site, site_folder
 from master.service.basedir import write_whole
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FOLDER = "site"
 """Of the copy, below the state folder."""
 LAG_DAYS = 7
 """How long an optional target may be behind before newer packages wait for it: a mirror is whole again within hours."""
-_BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section in sorted(OWN)))
+_BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section in sorted(NOT_INHERITED)))
 """What a site never takes from the one it extends: the copy links to it."""
 
 

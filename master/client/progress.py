@@ -12,8 +12,7 @@ from typing import Any
 from config.models import Site, SourcePackage
 from master.client.api import Snapshot
 from master.status import PUBLISHED, RETRIES, RETRY, SUCCEEDED, Build, Cell, Records, Request, Step, cells_of
-from steps.names import LAB
-from steps.released import RELEASED
+from steps.names import LAB, RELEASED
 
 LAB_ROW = "lab: suites"
 """Where the table shows what the builder ``lab`` does: no package has a blank in its name."""

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from config.models import Site
 from master.status import Build, Records, Request, Step
-from steps.names import PROMOTE, SOURCE
-from steps.released import released
+from steps.names import PROMOTE, SOURCE, released_property
 
 _PROPERTIES = ("package", "target", "commit", "nevr")
 
@@ -35,7 +34,9 @@ def _read(connection: Any, model: Any, site: Site, reasons: Mapping[int, str]) -
     found = Records(
         builds=sorted(builds, key=lambda build: -build.id),
         requests=_requests(connection, model, [SOURCE, *targets], reasons),
-        released=_released(connection, model, {released(package.name): package.name for package in site.packages}),
+        released=_released(
+            connection, model, {released_property(package.name): package.name for package in site.packages}
+        ),
         now=time.time(),
     )
     return found, sources

@@ -1,4 +1,4 @@
-"""Two small sites, kept here so that their lines stay where the tests expect them, in copies that a test may break."""
+"""Fixtures with copies of two small sites, which tests may break. The tests rely on the line numbers of their files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def problems(folder: Path) -> Break:
-    """Replace text in a file of the copy and return what check-config would print, paths relative to the copy."""
+    """Replace text in a file of the copy; return the lines of check-config, with paths relative to the copy."""
 
     def check(file: str, old: str, new: str, site: str = "demo") -> list[str]:
         path = folder / site / file
@@ -35,7 +35,7 @@ def problems(folder: Path) -> Break:
 
 
 def lines(folder: Path, site: str) -> list[str]:
-    """The lines of the problems a site of the copy has."""
+    """Return the problems of a site of the copy, one line each."""
     with pytest.raises(ConfigError) as caught:
         load_site(str(folder / site))
     found = str(caught.value).splitlines()

@@ -1,4 +1,4 @@
-"""Architectures are modules, levels are data: what the project lacks of one that a target names is one problem."""
+"""Architectures: each module is complete; the missing parts of an unknown architecture are one problem."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RISCV64 = """
   machine: {machine: virt, cpu: rv64}
   suites: [packages]
 """
-ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or another one with these files, as docs/how-to/add-an-architecture.md says"
+ALLOWED = "allowed: aarch64, ppc64le, s390x, x86_64, or a new one with these files: docs/how-to/add-an-architecture.md"
 OTHER_FILES = (
     "workers/verify/architectures/riscv64.py, workers/lab/guest/programs/frames-riscv64.s, "
     "workers/lab/guest/programs/level-riscv64.s, workers/lab/guest/programs/renew-riscv64.s"
@@ -47,8 +47,8 @@ def with_riscv64(folder: Path) -> Path:
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose modules are architectures too."""
-    known = (architectures.known, architectures.machines, architectures.of_machine)
+    """A folder whose modules are architectures, in addition to those of the project."""
+    known = (architectures.by_name, architectures.machines, architectures.architecture_of)
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     for function in known:
         function.cache_clear()
@@ -64,31 +64,31 @@ def about_the_architecture(folder: Path) -> str:
     return found
 
 
-@pytest.mark.parametrize("name", architectures.known())
-def test_each_architecture_is_whole(name: str) -> None:
-    assert architectures.missing(name) == ()
+@pytest.mark.parametrize("name", architectures.by_name())
+def test_each_architecture_is_complete(name: str) -> None:
+    assert architectures.missing_files(name) == ()
 
 
 def test_each_module_is_an_architecture() -> None:
     files = {path.stem for path in (FOLDER / "architectures").glob("[!_]*.py")}
-    assert set(architectures.known()) == files == {"aarch64", "ppc64le", "s390x", "x86_64"}
+    assert set(architectures.by_name()) == files == {"aarch64", "ppc64le", "s390x", "x86_64"}
 
 
-@pytest.mark.parametrize("architecture", architectures.known().values(), ids=lambda one: one.name)
-def test_levels_have_names_of_their_own_and_one_way_to_be_decoded(architecture: Architecture) -> None:
-    names = [level.name for one in architectures.known().values() for level in one.levels]
+@pytest.mark.parametrize("architecture", architectures.by_name().values(), ids=lambda one: one.name)
+def test_levels_have_unique_names_and_one_decoder(architecture: Architecture) -> None:
+    names = [level.name for one in architectures.by_name().values() for level in one.levels]
     assert len(names) == len(set(names))
     for level in architecture.levels:
         assert bool(level.features) == (architecture.disassembler is None)
         assert bool(level.assembler) == (architecture.disassembler is not None)
 
 
-def test_each_level_of_x86_has_what_the_one_below_has() -> None:
-    levels = architectures.known()["x86_64"].levels
+def test_each_level_of_x86_includes_the_lower_ones() -> None:
+    levels = architectures.by_name()["x86_64"].levels
     assert all(lower.features < higher.features for lower, higher in itertools.pairwise(levels))
 
 
-def test_everything_an_unknown_architecture_lacks_is_one_problem(with_riscv64: Path) -> None:
+def test_all_missing_files_of_an_unknown_architecture_are_one_problem(with_riscv64: Path) -> None:
     line = (with_riscv64 / "kitten-10/targets.yaml").read_text().splitlines().index("  machine_arch: riscv64") + 1
     assert about_the_architecture(with_riscv64) == (
         f"kitten-10/targets.yaml:{line}: targets[5].machine_arch: found architecture 'riscv64', "
@@ -96,14 +96,14 @@ def test_everything_an_unknown_architecture_lacks_is_one_problem(with_riscv64: P
     )
 
 
-def test_check_config_ends_with_a_count_and_no_traceback(with_riscv64: Path) -> None:
+def test_check_config_reports_an_unknown_architecture_without_a_traceback(with_riscv64: Path) -> None:
     done = CliRunner().invoke(check_config, [str(with_riscv64 / "kitten-10")])
     assert done.exit_code == 2
     assert "config/architectures/riscv64.py" in done.output
     assert "Traceback" not in done.output
 
 
-def test_a_half_written_module_is_named_with_each_field_it_lacks(with_riscv64: Path, modules: Path) -> None:
+def test_an_unfinished_module_is_reported_with_its_missing_fields(with_riscv64: Path, modules: Path) -> None:
     text = (FOLDER / "architectures/s390x.py").read_text().replace('name="s390x"', 'name="riscv64"')
     for field in ("console", "kernel_package"):
         kept = [line for line in text.splitlines() if not line.startswith(f"    {field}=")]
@@ -120,25 +120,23 @@ def test_a_half_written_module_is_named_with_each_field_it_lacks(with_riscv64: P
     ("text", "reason"),
     [
         ("", "has no attribute 'ARCHITECTURE'"),
-        ("ARCHITECTURE = 1\n", "ARCHITECTURE is not the Architecture of riscv64"),
-        ("from config.architectures.s390x import ARCHITECTURE\n", "ARCHITECTURE is not the Architecture of riscv64"),
+        ("ARCHITECTURE = 1\n", "ARCHITECTURE is not the record of riscv64"),
+        ("from config.architectures.s390x import ARCHITECTURE\n", "ARCHITECTURE is not the record of riscv64"),
         ("import config.nothing\n", "No module named 'config.nothing'"),
         ("def\n", "invalid syntax"),
     ],
 )
-def test_a_module_that_cannot_be_used_is_named_with_the_reason(
-    with_riscv64: Path, modules: Path, text: str, reason: str
-) -> None:
+def test_a_broken_module_is_reported_with_the_reason(with_riscv64: Path, modules: Path, text: str, reason: str) -> None:
     (modules / "riscv64.py").write_text(text)
     assert reason in about_the_architecture(with_riscv64)
 
 
-def test_a_module_that_no_target_names_hinders_nothing(modules: Path) -> None:
+def test_a_broken_module_that_no_target_names_is_ignored(modules: Path) -> None:
     (modules / "riscv64.py").write_text("ARCHITECTURE = 1\n")
     assert len(load_site("demo").targets) == 5
 
 
-def test_an_unknown_level_is_named_with_those_of_the_architecture(problems: Break) -> None:
+def test_an_unknown_level_is_reported_with_the_known_ones(problems: Break) -> None:
     found = problems("targets.yaml", "isa_level: z14", "isa_level: z14a", site="kitten-10")
     (line,) = [line for line in found if "level" in line]
     assert line.endswith("found unknown level 'z14a' of s390x, allowed: z14? (all: z13, z14, z15, z16, z17)")
@@ -149,7 +147,7 @@ def test_a_level_of_another_architecture_is_unknown(problems: Break) -> None:
     assert any("found unknown level 'POWER10' of s390x" in line for line in found)
 
 
-def test_a_machine_has_what_the_architecture_s_machines_have_where_the_entry_does_not_differ(folder: Path) -> None:
+def test_a_machine_has_the_defaults_of_the_architecture(folder: Path) -> None:
     path = folder / "kitten-10/targets.yaml"
     text = path.read_text()
     path.write_text(text.replace("machine: s390-ccw-virtio", "machine: s390-ccw-virtio\n    console: ttysclp1"))

@@ -1,4 +1,4 @@
-"""A key that names all of a kind or some of them: targets, packages of a schedule, its suites."""
+"""Choices: a key that selects all entries of a kind, or those that it names."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ EVERY = ("x86_64", "aarch64", "s390x")
         ([], ()),
     ],
 )
-def test_a_choice_includes_what_it_names(given: object, chosen: tuple[str, ...]) -> None:
-    made = Targets.model_validate(given)
-    assert made.names(EVERY) == chosen
-    assert [name for name in EVERY if made.includes(name)] == list(chosen)
-    assert made.is_all == (given == "all")
-    assert bool(made) == bool(given)
-    assert made.model_dump(mode="json") == given
+def test_a_choice_includes_the_names_it_lists(given: object, chosen: tuple[str, ...]) -> None:
+    choice = Targets.model_validate(given)
+    assert choice.names(EVERY) == chosen
+    assert [name for name in EVERY if choice.includes(name)] == list(chosen)
+    assert choice.is_all == (given == "all")
+    assert bool(choice) == bool(given)
+    assert choice.model_dump(mode="json") == given
 
 
 @pytest.mark.parametrize("given", ["some", "x86_64", 3, None, {}, ["a b"], ["all", 1]])
-def test_anything_else_is_no_choice(given: object) -> None:
+def test_other_values_are_rejected(given: object) -> None:
     with pytest.raises(ValidationError):
         Choice.model_validate(given)
 

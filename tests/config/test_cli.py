@@ -1,4 +1,4 @@
-"""kitten check-config and kitten schema, as a person meets them."""
+"""kitten check-config and kitten schema: output and exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kitten(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "workers.cli", *words], capture_output=True, text=True, check=False)
 
 
-def test_both_shipped_sites_are_ok() -> None:
+def test_both_sites_of_the_checkout_are_valid() -> None:
     result = CliRunner().invoke(check_config)
     assert result.exit_code == 0, result.output
     assert "kitten-10: ok" in result.output
@@ -38,7 +38,7 @@ def test_problems_are_printed_and_the_status_is_2(folder: Path) -> None:
     assert done.stderr == f"check-config: 4 problems in {folder}/demo\n"
 
 
-def test_unknown_site_is_one_line_and_no_traceback() -> None:
+def test_an_unknown_site_is_one_line_without_a_traceback() -> None:
     done = kitten("check-config", "demmo")
     assert done.returncode == 2
     assert done.stdout.splitlines()[1] == (
@@ -47,7 +47,7 @@ def test_unknown_site_is_one_line_and_no_traceback() -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_schema_of_one_section_describes_the_shipped_file() -> None:
+def test_the_schema_of_a_section_describes_its_file() -> None:
     result = CliRunner().invoke(schema, ["targets"])
     content = json.loads(result.output)
     assert content["title"] == "targets.yaml"
@@ -59,12 +59,12 @@ def test_schema_of_one_section_describes_the_shipped_file() -> None:
         assert set(target["required"]) <= entry.keys()
 
 
-def test_schema_of_everything() -> None:
+def test_without_a_section_all_schemas_are_printed() -> None:
     content = json.loads(CliRunner().invoke(schema).output)
     assert set(content) == {file.removesuffix(".yaml") for file in SECTIONS.values()} | {"package"}
 
 
-def test_schemas_for_an_editor(tmp_path: Path) -> None:
+def test_schemas_are_written_into_a_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(schema, ["--out", str(tmp_path / "new")])
     assert result.exit_code == 0
     written = sorted(path.name for path in (tmp_path / "new").iterdir())
@@ -73,20 +73,20 @@ def test_schemas_for_an_editor(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new/web.schema.json").read_text())["properties"]["roles"]
 
 
-def test_unknown_section_names_those_there_are() -> None:
+def test_an_unknown_section_is_an_error_with_the_known_ones() -> None:
     done = kitten("schema", "taggets")
     assert done.returncode == 2
     assert "unknown section 'taggets'; there are: site, build, targets" in done.stderr
 
 
-def test_schema_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_schema_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = kitten("schema", "--out", str(tmp_path / "file/new"))
     assert done.returncode == 2
     assert done.stderr == f"schema: cannot write to {tmp_path}/file/new: Not a directory\n"
 
 
-def test_any_command_of_a_broken_site_ends_with_its_problems(
+def test_every_command_prints_the_problems_of_a_broken_site(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from config.loading import load_site

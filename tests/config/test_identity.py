@@ -1,4 +1,4 @@
-"""The same data has the same name; other data has another."""
+"""Identities: equal data has the same identity, other data another one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_order_of_keys_does_not_matter(parts: dict[str, object]) -> None:
 
 
 @given(st.dictionaries(st.text(), JSON), st.dictionaries(st.text(), JSON))
-def test_other_parts_other_name(one: dict[str, object], other: dict[str, object]) -> None:
+def test_other_data_has_another_identity(one: dict[str, object], other: dict[str, object]) -> None:
     import json
 
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -36,11 +36,11 @@ def test_other_parts_other_name(one: dict[str, object], other: dict[str, object]
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), b"x"])
-def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+def test_values_without_a_canonical_form_are_rejected(value: object) -> None:
     with pytest.raises(TypeError):
         identity_of({"part": value})
 
 
-def test_no_infinity() -> None:
+def test_infinity_is_rejected() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         identity_of({"part": float("inf")})

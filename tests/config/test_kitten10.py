@@ -1,4 +1,4 @@
-"""config/kitten-10 says what AlmaLinux OS Kitten 10 is: release notes, build system reference data, ALESCo RFC 0001."""
+"""config/kitten-10 agrees with the release notes, the build system reference data and ALESCo RFC 0001."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_flags_of_a_target(site: Site, target: str, flags: str) -> None:
     assert set(flags.split()) <= set(site.target(target).flags.compiler)
 
 
-def test_languages_besides_c_keep_the_level_and_the_frame_pointers(site: Site) -> None:
+def test_rust_and_go_have_the_level_and_frame_pointers_too(site: Site) -> None:
     v2 = site.target("x86_64_v2").flags
     assert "-Ctarget-cpu=x86-64-v2" in v2.rust
     assert v2.go == {"GOAMD64": "v2"}
@@ -47,7 +47,7 @@ def test_repositories_and_their_targets(site: Site) -> None:
     assert [r.name for r in site.repositories.repositories if not r.published] == ["devel"]
 
 
-def test_layout_is_what_mirrors_know(site: Site) -> None:
+def test_the_layout_is_the_one_of_the_mirrors(site: Site) -> None:
     layout = site.repositories.layout
     assert layout.root == "10-kitten"
     assert layout.packages.format(repository="BaseOS", arch="x86_64_v2") == "BaseOS/x86_64_v2/os"
@@ -55,7 +55,7 @@ def test_layout_is_what_mirrors_know(site: Site) -> None:
     assert layout.source.format(repository="CRB") == "CRB/Source"
 
 
-def test_users_get_only_what_is_built_verified_and_tested(site: Site) -> None:
+def test_users_get_only_builds_that_are_verified_and_tested(site: Site) -> None:
     last = site.stages[-1]
     assert last.signed
     assert set(last.requires) == {"built", "verified", "tested"}
@@ -76,11 +76,11 @@ def test_each_target_has_workers_of_its_own_architecture(site: Site) -> None:
                 assert {site.target(t).machine_arch for t in pool.targets.root} == {target.machine_arch}
 
 
-def test_only_the_publisher_signs_and_it_does_nothing_else(site: Site) -> None:
+def test_the_workers_that_publish_do_nothing_else(site: Site) -> None:
     assert [p.roles for p in site.workers if "publish" in p.roles] == [("publish",)]
 
 
-def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> None:
+def test_special_features_are_tested_on_the_targets_that_have_them(site: Site) -> None:
     suites = {suite.name: suite.targets.root for suite in site.suites}
     assert suites["spice"] == ("x86_64", "x86_64_v2", "aarch64")
     assert suites["power-kvm"] == ("ppc64le",)
@@ -102,16 +102,16 @@ def test_what_sets_kitten_apart_is_tested_where_it_was_promised(site: Site) -> N
         ("tzdata", "x86_64", "packages"),
     ],
 )
-def test_what_a_suite_would_suffer_from_starts_it(site: Site, package: str, target: str, suites: str) -> None:
+def test_a_package_runs_the_suites_that_depend_on_it(site: Site, package: str, target: str, suites: str) -> None:
     chosen = site.suites_of(site.target(target), site.package(package))
     assert set(suites.split()) <= set(chosen)
     assert all(suite.targets.includes(target) for suite in site.suites if suite.name in chosen)
 
 
-def test_each_target_is_tested_at_night_by_every_suite_that_can_run_by_itself(site: Site) -> None:
+def test_each_night_runs_every_suite_that_needs_no_package_on_each_target(site: Site) -> None:
     (lab,) = [schedule for schedule in site.schedules if schedule.suites]
     assert site.runs_of(lab) == {
-        target.name: suites for target in site.targets if (suites := site.suites_by_themselves(target))
+        target.name: suites for target in site.targets if (suites := site.suites_without_package(target))
     }
     assert "packages" not in {suite for suites in site.runs_of(lab).values() for suite in suites}
 
@@ -143,7 +143,7 @@ def test_browsers_are_in_appstream_on_every_target(site: Site) -> None:
         *("redhat-rpm-config", "grub2", "shim"),
     ],
 )
-def test_modified_package_says_so(site: Site, package: str) -> None:
+def test_modified_packages_have_a_modification(site: Site, package: str) -> None:
     modification = site.package(package).modification
     assert modification is not None
     assert modification.branch == "a10s"
@@ -163,13 +163,13 @@ def test_171_devices_of_11_drivers() -> None:
     assert by_name["mptsas", "LSI SAS1064"] == "1000:0050"
 
 
-def test_kernel_must_support_the_devices_where_they_were(site: Site) -> None:
-    assert [(of.list, of.targets.root) for of in site.package("kernel").hardware] == [
+def test_the_kernel_must_support_the_devices_on_three_targets(site: Site) -> None:
+    assert [(entry.list, entry.targets.root) for entry in site.package("kernel").hardware] == [
         ("hardware/pci.tsv", ("x86_64", "x86_64_v2", "aarch64"))
     ]
 
 
-def test_firmware_of_x86_boots_on_any_of_its_levels(site: Site) -> None:
+def test_x86_firmware_is_built_for_the_lowest_level(site: Site) -> None:
     levels = {target.name: target.firmware_isa_level for target in site.targets}
     assert levels == {"x86_64": "x86-64-v2", "x86_64_v2": "x86-64-v2", "aarch64": None, "ppc64le": None, "s390x": None}
 
@@ -182,7 +182,7 @@ def test_firmware_of_x86_boots_on_any_of_its_levels(site: Site) -> None:
         ("s390x", "kernel firefox thunderbird", "spice-server qemu-kvm"),
     ],
 )
-def test_what_users_of_a_target_must_find(site: Site, target: str, there: str, not_there: str) -> None:
+def test_required_packages_of_a_target(site: Site, target: str, there: str, not_there: str) -> None:
     required = {package: repository for repository, package in site.required_of(site.target(target))}
     assert set(there.split()) <= required.keys()
     assert not required.keys() & set(not_there.split())
@@ -190,7 +190,7 @@ def test_what_users_of_a_target_must_find(site: Site, target: str, there: str, n
     assert required["firefox"] == "AppStream"
 
 
-def test_demo_is_the_same_distribution_in_small() -> None:
+def test_the_demo_has_the_same_targets_and_six_packages() -> None:
     demo = load_site("demo")
     assert demo.targets == load_site("kitten-10").targets
     assert {package.name for package in demo.packages if package.default} == {"bzip2", "zlib", "pigz"}

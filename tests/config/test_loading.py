@@ -1,4 +1,4 @@
-"""Sites load, extend one another, and grow by data alone."""
+"""Sites load, extend each other, and get new levels without code."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ X86_64_V4 = """
 
 
 @pytest.mark.parametrize("site", ["demo", "kitten-10"])
-def test_shipped_site_loads(site: str) -> None:
+def test_the_sites_of_the_checkout_load(site: str) -> None:
     loaded = load_site(site)
     assert loaded.distribution.name == site
     assert [target.name for target in loaded.targets] == ["x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x"]
     assert loaded.packages
 
 
-def test_site_may_be_a_path() -> None:
+def test_a_site_can_be_a_path() -> None:
     assert load_site(str(FOLDER / "demo")) == load_site("demo")
     assert site_folder("demo") == FOLDER / "demo"
 
 
-def test_section_file_the_folder_lacks_comes_from_the_base(folder: Path) -> None:
+def test_a_missing_section_file_is_inherited(folder: Path) -> None:
     assert not (folder / "demo/targets.yaml").exists()
     (folder / "demo/stages.yaml").unlink()
     demo, base = load_site(str(folder / "demo")), load_site(str(folder / "kitten-10"))
@@ -57,7 +57,7 @@ def test_packages_are_not_inherited(folder: Path) -> None:
     assert "kernel" not in names
 
 
-def test_chain_of_three_folders(folder: Path) -> None:
+def test_sections_are_inherited_through_three_folders(folder: Path) -> None:
     (folder / "mine/packages").mkdir(parents=True)
     mine_is = {
         "title": "Mine",
@@ -73,7 +73,7 @@ def test_chain_of_three_folders(folder: Path) -> None:
     assert [package.name for package in mine.packages] == ["zlib"]
 
 
-def test_adding_a_level_is_one_entry(tmp_path: Path) -> None:
+def test_a_new_level_is_one_entry(tmp_path: Path) -> None:
     for shipped in ("kitten-10", "demo"):
         shutil.copytree(FOLDER / shipped, tmp_path / shipped)
     with (tmp_path / "kitten-10/targets.yaml").open("a") as targets:
@@ -84,7 +84,7 @@ def test_adding_a_level_is_one_entry(tmp_path: Path) -> None:
     assert all(added in site.targets_of(package) for package in site.packages)
 
 
-def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
+def test_a_new_target_needs_native_workers(folder: Path) -> None:
     with (folder / "kitten-10/targets.yaml").open("a") as targets:
         targets.write(X86_64_V4)
     assert lines(folder, "kitten-10") == [
@@ -94,19 +94,19 @@ def test_new_target_of_production_wants_native_workers(folder: Path) -> None:
     ]
 
 
-def test_swap_files_of_an_editor_are_passed_over(folder: Path) -> None:
+def test_swap_files_of_editors_are_ignored(folder: Path) -> None:
     before = load_site(str(folder / "demo"))
     (folder / "demo/.web.yaml").write_text("[")
     (folder / "demo/packages/.zlib.yaml.swp").write_bytes(b"\xff")
     assert load_site(str(folder / "demo")) == before
 
 
-def test_unknown_site_names_those_there_are() -> None:
+def test_an_unknown_site_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="config/nope: found no such folder, allowed: demo, kitten-10, or a path"):
         load_site("nope")
 
 
-def test_all_problems_of_all_files_at_once(folder: Path) -> None:
+def test_all_problems_of_all_files_are_reported_at_once(folder: Path) -> None:
     (folder / "demo/web.yaml").write_text("title: 5\nport: many\n")
     (folder / "demo/stages.yaml").write_text("- name: a\n\tb: c\n")
     (folder / "demo/packages/zlib.yaml").write_text("name: zlib\nbinaries: [zlib]\ntargets: [s930x]\n")
@@ -125,7 +125,7 @@ def test_all_problems_of_all_files_at_once(folder: Path) -> None:
     assert any(line.startswith("demo/web.yaml:1: url: found nothing, allowed: this key is required") for line in found)
 
 
-def test_problems_of_a_site_in_the_checkout_are_named_from_its_root() -> None:
+def test_files_in_the_checkout_are_named_relative_to_its_root() -> None:
     with pytest.raises(ConfigError) as caught:
         load_site(str(FOLDER / "demo/packages"))
     assert str(caught.value).startswith("config/demo/packages")

@@ -1,4 +1,4 @@
-"""Versions are ordered as rpm orders them; names are parsed as rpm prints them."""
+"""NEVRA: versions are ordered as rpm does; names are parsed as rpm prints them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ REAL_PARTS = st.from_regex(r"[A-Za-z0-9._+~^]{1,12}", fullmatch=True)
 
 
 @pytest.mark.parametrize(("older", "newer"), pairs(OLDER_NEWER, "<"))
-def test_older_before_newer(older: str, newer: str) -> None:
+def test_an_older_version_sorts_before_a_newer_one(older: str, newer: str) -> None:
     assert compare_versions(older, newer) == -1
     assert compare_versions(newer, older) == 1
 
 
 @pytest.mark.parametrize(("one", "other"), pairs(EQUAL, "="))
-def test_equally_new(one: str, other: str) -> None:
+def test_versions_that_rpm_takes_as_equal_are_equal(one: str, other: str) -> None:
     assert compare_versions(one, other) == compare_versions(other, one) == 0
 
 
@@ -67,7 +67,7 @@ def test_tilde_is_older_and_caret_newer(version: str) -> None:
     assert compare_versions(version + "^1", version + ".1") == -1
 
 
-def test_number_of_any_length() -> None:
+def test_numbers_may_have_any_length() -> None:
     assert compare_versions("9" * 10_000, "1" + "0" * 10_000) == -1
 
 
@@ -92,7 +92,7 @@ def test_rpm_itself_agrees(pairs: list[tuple[str, str]]) -> None:
         ("a-b-c-1-2.noarch", ("a-b-c", 0, "1", "2", "noarch")),
     ],
 )
-def test_parts_of_a_name(text: str, parts: tuple[str, int, str, str, str]) -> None:
+def test_the_parts_of_a_name(text: str, parts: tuple[str, int, str, str, str]) -> None:
     nevra = Nevra.parse(text)
     assert (nevra.name, nevra.epoch, nevra.version, nevra.release, nevra.arch) == parts
     assert str(nevra) == text
@@ -105,7 +105,7 @@ def test_parts_of_a_name(text: str, parts: tuple[str, int, str, str, str]) -> No
         *("a-1 0-2.noarch", "a-1-2.noarch\n", "a-99999999999:1-2.noarch"),
     ],
 )
-def test_what_is_no_package_is_refused_in_one_line(text: str) -> None:
+def test_text_that_is_no_package_is_rejected_in_one_line(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"not a package: .*the form is name-\[epoch:\]version-release\.arch"
     ) as caught:
@@ -113,7 +113,7 @@ def test_what_is_no_package_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_rpm_file() -> None:
+def test_the_file_name_of_an_rpm() -> None:
     nevra = Nevra.from_file("https://example.org/x-1-1.noarch/zlib-devel-1.3.1-1.el10.ppc64le.rpm")
     assert nevra == Nevra("zlib-devel", 0, "1.3.1", "1.el10", "ppc64le")
     assert nevra.file == "zlib-devel-1.3.1-1.el10.ppc64le.rpm"
@@ -127,7 +127,7 @@ def test_printed_name_parses_back(name: str, epoch: int, version: str, release: 
     assert Nevra.parse(str(nevra)) == nevra
 
 
-def test_packages_sort_by_name_then_age_then_arch() -> None:
+def test_packages_sort_by_name_then_version_then_arch() -> None:
     order = [
         "a-9-1.x86_64",
         "b-1~rc1-1.x86_64",
@@ -175,7 +175,7 @@ def test_epoch_outweighs_version() -> None:
     assert Nevra.parse("a-1:1-1.noarch").evr_key > Nevra.parse("a-2-1.noarch").evr_key
 
 
-def test_equal_age_is_not_equality() -> None:
+def test_packages_of_equal_age_can_differ() -> None:
     one, other = Nevra.parse("a-1.0-1.noarch"), Nevra.parse("a-1.00-1.noarch")
     assert one.evr_key == other.evr_key
     assert one != other

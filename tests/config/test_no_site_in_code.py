@@ -1,4 +1,4 @@
-"""Code asks for the role of a stage: the names of stages are in stages.yaml alone."""
+"""Code uses the roles of stages; their names appear only in stages.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRAM = "kitten"
 NAMES = sorted({stage["name"] for file in FOLDER.glob("*/stages.yaml") for stage in yaml.safe_load(file.read_text())})
 ALLOWED = {
     ("steps/command.py", "kitten"): "the program that a step runs",
-    ("workers/base/completion_cli.py", "kitten"): "the program whose commands are completed",
+    ("workers/base/completion_cli.py", "kitten"): "the program whose completion is printed",
     ("master/web/www.py", "kitten"): "the name of our plugin in Buildbot's web UI",
     ("workers/sandbox/apt/lists.py", "testing"): "a suite of Debian",
     ("workers/rpm/mock.py", "staged"): "a part of a build's identity: another word builds everything again",
@@ -25,7 +25,7 @@ ALLOWED = {
 
 
 def literals(source: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of each text in code, the fixed parts of f-strings among them; docstrings are left out."""
+    """Yield (line, text) of each string in code, including the fixed parts of f-strings, without docstrings."""
     tree = ast.parse(source)
     documentation = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -36,7 +36,7 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
 
 
 def stages_in(text: str) -> set[str]:
-    """The names of stages that a literal is, has as a part of a path, or gives to the option --stage."""
+    """Return the stages that a string names: as a whole, as a part of a path, or after the option --stage."""
     words = {text, *re.findall(r"(?<=--stage[ =])[\w-]+", text)}
     return words.intersection(NAMES) | {part for part in text.split("/") if part in NAMES and part != PROGRAM}
 
@@ -63,5 +63,5 @@ def test_no_stage_of_a_site_is_named_in_code() -> None:
         ("x = 'nothing staged needs it'", set()),
     ],
 )
-def test_a_name_is_found_where_it_is_one(code: str, names: set[str]) -> None:
+def test_the_name_of_a_stage_is_found(code: str, names: set[str]) -> None:
     assert {name for _, text in literals(code) for name in stages_in(text)} == names

@@ -1,4 +1,4 @@
-"""Where a binary package belongs: the order of what decides, and what is said when nothing does."""
+"""Placement of binary packages: the order of the settings that decide, and the error if none does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORIES = Repositories.model_validate(
 DEFAULT = REPOSITORIES.model_copy(update={"default": "BaseOS"})
 
 
-def decided(
+def placement(
     binary: str, published: dict[str, str] | None = None, repositories: Repositories = REPOSITORIES, **entry: object
 ) -> object:
     package = SourcePackage.model_validate({"name": "spice", **entry})
@@ -32,32 +32,32 @@ def decided(
     return found and (found.repository, found.because)
 
 
-def test_the_packages_own_word_comes_first() -> None:
-    found = decided("a-devel", {"a-devel": "BaseOS"}, placement={"a-devel": "AppStream"})
+def test_the_packages_placement_decides_first() -> None:
+    found = placement("a-devel", {"a-devel": "BaseOS"}, placement={"a-devel": "AppStream"})
     assert found == ("AppStream", "placement in packages/spice.yaml")
 
 
-def test_what_is_published_stays_where_it_is() -> None:
-    assert decided("a-devel", {"a-devel": "BaseOS"}, repository="AppStream") == ("BaseOS", "it is published there")
+def test_a_published_package_stays_in_its_repository() -> None:
+    assert placement("a-devel", {"a-devel": "BaseOS"}, repository="AppStream") == ("BaseOS", "it is published there")
 
 
-def test_the_first_rule_that_fits_decides_before_the_packages_repository() -> None:
-    assert decided("a-devel", repository="BaseOS") == ("CRB", "rule 1 of repositories.yaml")
-    assert decided("spice-server", repository="BaseOS") == ("AppStream", "rule 2 of repositories.yaml")
+def test_the_first_matching_rule_decides_before_the_packages_repository() -> None:
+    assert placement("a-devel", repository="BaseOS") == ("CRB", "rule 1 of repositories.yaml")
+    assert placement("spice-server", repository="BaseOS") == ("AppStream", "rule 2 of repositories.yaml")
 
 
-def test_debuginfo_goes_with_its_package() -> None:
-    assert decided("a-devel-debuginfo") == ("CRB", "rule 1 of repositories.yaml")
+def test_debuginfo_follows_its_package() -> None:
+    assert placement("a-devel-debuginfo") == ("CRB", "rule 1 of repositories.yaml")
 
 
-def test_then_the_packages_repository_then_the_default_then_nothing() -> None:
+def test_then_the_packages_repository_decides_then_the_default() -> None:
     of_others = {"name": "other"}
-    assert decided("a", repository="CRB", **of_others) == ("CRB", "repository in packages/other.yaml")
-    assert decided("a", repositories=DEFAULT, **of_others) == ("BaseOS", "default of repositories.yaml")
-    assert decided("a", **of_others) is None
+    assert placement("a", repository="CRB", **of_others) == ("CRB", "repository in packages/other.yaml")
+    assert placement("a", repositories=DEFAULT, **of_others) == ("BaseOS", "default of repositories.yaml")
+    assert placement("a", **of_others) is None
 
 
-def test_a_move_is_said_in_words() -> None:
+def test_a_move_is_described() -> None:
     package = SourcePackage.model_validate({"name": "zlib", "placement": {"zlib-devel": "AppStream"}})
     assert list(moves(REPOSITORIES, package, "x86_64", {"zlib-devel": "CRB", "zlib": "BaseOS"})) == [
         "zlib-devel moves from CRB to AppStream on x86_64 (placement in packages/zlib.yaml): "
@@ -65,12 +65,13 @@ def test_a_move_is_said_in_words() -> None:
     ]
 
 
-def test_what_nothing_places_is_a_mistake_of_the_configuration(problems: Break) -> None:
+def test_a_package_without_a_repository_is_a_mistake(problems: Break) -> None:
     found = problems("repositories.yaml", "default: BaseOS", "rules: [{binary: '*-devel', repository: CRB}]")
     zlib = [line for line in found if "/zlib.yaml" in line]
     assert zlib == [
-        "demo/packages/zlib.yaml:3: binaries[0]: found binary package 'zlib', which nothing places in a repository, allowed: "
-        "repository: in this file, placement: {zlib: REPOSITORY} in packages/zlib.yaml, or a rule for it in repositories.yaml"
+        "demo/packages/zlib.yaml:3: binaries[0]: found binary package 'zlib', which nothing places in a repository, "
+        "allowed: repository: in this file, placement: {zlib: REPOSITORY} in packages/zlib.yaml, "
+        "or a rule for it in repositories.yaml"
     ]
 
 
@@ -101,7 +102,7 @@ def test_a_site_without_default_may_place_everything_by_rules(folder: Path) -> N
         ),
     ],
 )
-def test_groups_that_cannot_be(folder: Path, groups: str, line: str) -> None:
+def test_wrong_groups(folder: Path, groups: str, line: str) -> None:
     (folder / "demo/groups.yaml").write_text(f"---\ngroups:\n  {groups}\n")
     (found,) = lines(folder, "demo")
     assert found.startswith(f"demo/groups.yaml:{line}")
@@ -115,7 +116,7 @@ def test_environment_of_an_unknown_group(folder: Path) -> None:
     ]
 
 
-def test_groups_are_not_taken_from_the_folder_that_is_extended(folder: Path) -> None:
+def test_groups_are_not_inherited(folder: Path) -> None:
     (folder / "kitten-10/groups.yaml").write_text("groups:\n  - {name: a, title: A, default: [kernel]}\n")
     assert load_site(str(folder / "demo")).groups.groups == ()
     assert load_site(str(folder / "kitten-10")).groups.groups[0].members == ("kernel",)
@@ -123,11 +124,13 @@ def test_groups_are_not_taken_from_the_folder_that_is_extended(folder: Path) -> 
 
 def test_rule_for_a_target_that_the_repository_lacks(folder: Path) -> None:
     file = folder / "demo/repositories.yaml"
-    rules = "rules: [{binary: '*-static', repository: CRB, targets: [s390x]}, {binary: '*-static', repository: BaseOS, targets: [s390x]}]"
+    rule = "{{binary: '*-static', repository: {}, targets: [s390x]}}"
+    rules = f"rules: [{rule.format('CRB')}, {rule.format('BaseOS')}]"
     text = file.read_text().replace("name: CRB, ", "name: CRB, targets: [aarch64], ")
     file.write_text(text.replace("default: BaseOS", f"default: BaseOS\n{rules}"))
     assert lines(folder, "demo") == [
         "demo/repositories.yaml:4: rules[0].repository: found 'CRB', which has no s390x, allowed: "
         "a repository of all these targets, or fewer targets",
-        "demo/repositories.yaml:4: rules[1]: found a rule twice, first on line 4, allowed: each once: the first one decides",
+        "demo/repositories.yaml:4: rules[1]: found a rule twice, first on line 4, "
+        "allowed: each once: the first one decides",
     ]

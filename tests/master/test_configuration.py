@@ -116,7 +116,7 @@ def test_a_step_of_suites_gives_the_slowest_guest_the_time_it_may_take(site: Sit
         for kind, more in made(builder):
             if issubclass(kind, GuestTestStep):
                 limits = [
-                    site.longest(site.target(target), chosen)
+                    site.suite_seconds(site.target(target), chosen)
                     for name, chosen in more["suites"].items()
                     for target in ([name] if builder.name == "lab" else [builder.name.removeprefix("try-")])
                 ]
@@ -129,7 +129,7 @@ def test_the_lab_tests_each_target_by_the_suites_that_need_no_package(site: Site
     ((kind, more),) = made(lab)
     assert kind is TargetTestStep
     assert more["arguments"][:2] == ["test", "--target"]
-    assert more["suites"] == {t.name: suites for t in site.targets if (suites := site.suites_by_themselves(t))}
+    assert more["suites"] == {t.name: suites for t in site.targets if (suites := site.suites_without_package(t))}
     assert not any(
         suite.needs_package for suite in site.suites for chosen in more["suites"].values() if suite.name in chosen
     )

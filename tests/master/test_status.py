@@ -21,7 +21,7 @@ from master.web.matrix import cells, matrix
 from master.web.records import read_records
 from steps.build import BuildRpmsStep
 from steps.lab import GuestTestStep
-from steps.released import released
+from steps.names import released_property
 from steps.verify import VerifyStep
 
 SITE = load_site("demo")
@@ -106,7 +106,7 @@ class Database:
         self, package: str, commit: str, target: str, results: int, *has: str, text: str = "promoted"
     ) -> None:
         """A promotion that says on which targets users have the commit then."""
-        told = {released(package): [[name, commit] for name in has]} if has else {}
+        told = {released_property(package): [[name, commit] for name in has]} if has else {}
         self.build("promote", package, commit, results, target=target, text=text, **told)
 
 
@@ -154,7 +154,7 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
 
     async def snapshot(self) -> Snapshot:
         """What ``master.client.api`` reads over REST, from the same data API."""
-        properties = (*PROPERTIES, *(released(package.name) for package in SITE.packages))
+        properties = (*PROPERTIES, *(released_property(package.name) for package in SITE.packages))
 
         async def rows(*path: str, order: str = "", filters: Mapping[str, bool] = {}) -> Any:
             spec = ResultSpec(

@@ -64,7 +64,7 @@ class Tree:
 def native_arch() -> str:
     """Debian's name of this host's architecture."""
     machine = platform.machine()
-    architecture = architectures.known().get(machine)
+    architecture = architectures.by_name().get(machine)
     return architecture.debian_arch if architecture else machine  # a host of riscv64 may build for others
 
 

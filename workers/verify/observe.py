@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from config.architectures import of_machine
+from config.architectures import architecture_of
 from workers.base.errors import MalformedError
 from workers.formats.dwarf import read_units
 from workers.formats.elf import Code, Elf
@@ -104,7 +104,7 @@ def _units(elf: Elf, debug: Debug | None) -> tuple[Unit, ...]:
 def _pe(data: memoryview, level: Level, jobs: int) -> FileFacts:
     file = Pe(data)
     facts = FileFacts("efi", file.machine, "PE", bool(file.code), is_kernel_image=file.is_kernel_image)
-    architecture = of_machine(file.machine)
+    architecture = architecture_of(file.machine)
     fits = architecture is not None and architecture.machine.elf_name == level.machine
     if file.is_kernel_image or not file.code or not fits:
         return facts

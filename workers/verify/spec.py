@@ -21,7 +21,7 @@ _MAX_SPEC = 1 << 24  # bytes; the kernel's spec has some hundred thousand
 _MAX_DEPTH = 100  # nested conditions
 _MAX_STEPS = 100  # lines that define or undefine the macro
 
-_SETS = {name: members for one in architectures.known().values() for name, members in one.rpm_sets.items()}
+_SETS = {name: members for one in architectures.by_name().values() for name, members in one.rpm_sets.items()}
 
 _CONDITIONAL = re.compile(r"\s*%(ifarch|ifnarch|ifos|ifnos|if|elifarch|elifos|elif|else|endif)\b(.*)")
 # A % that is not itself escaped by another, with braces or without.

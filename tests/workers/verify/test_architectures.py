@@ -12,7 +12,7 @@ from workers.base.errors import CannotRun
 from workers.verify.architectures import code_of
 
 
-@pytest.mark.parametrize("architecture", architectures.known().values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("architecture", architectures.by_name().values(), ids=lambda one: one.name)
 def test_iced_or_binutils_decode_each_architecture_and_both_records_agree(architecture) -> None:
     code = code_of(architecture.machine.elf_name)
     assert code is not None

@@ -210,7 +210,7 @@ def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> I
     :raises LaunchFailedError: if QEMU does not start.
     :raises CannotRun: if QEMU is not installed, or the host is too small for such a guest.
     """
-    packages = {each.emulator: each.emulator_package for each in architectures.known().values()}
+    packages = {each.emulator: each.emulator_package for each in architectures.by_name().values()}
     require(boot.machine.emulator, packages.get(boot.machine.emulator, "qemu-system-misc"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(leases.hold(boot.memory, 1, f"{boot.machine.emulator} {boot.cpu}: {name}"))

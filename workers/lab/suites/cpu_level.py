@@ -60,7 +60,7 @@ _TCG = Accelerator(
 
 LEVELS: Mapping[str, Programs] = {
     level.name: level.programs
-    for architecture in architectures.known().values()
+    for architecture in architectures.by_name().values()
     for level in architecture.levels
     if level.programs is not None
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from config.architectures import UNFINISHED, of_machine
+from config.architectures import IMPORT_ERRORS, architecture_of
 from workers.base.errors import CannotRun
 from workers.formats.elf import Code, Elf
 from workers.formats.unwinding import Unwinding
@@ -53,12 +53,12 @@ def code_of(machine: str) -> MachineCode | None:
 
     :raises CannotRun: if the architecture's module is unfinished.
     """
-    architecture = of_machine(machine)
+    architecture = architecture_of(machine)
     if architecture is None or architecture.machine.elf_name != machine:
         return None
     try:
         found: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
-    except UNFINISHED as error:
+    except IMPORT_ERRORS as error:
         module = f"workers/verify/architectures/{architecture.name}.py"
         raise CannotRun(
             f"{module} cannot be used: {error}", "docs/how-to/add-an-architecture.md says what it needs"

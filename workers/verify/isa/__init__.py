@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.architectures import machines, of_machine
+from config.architectures import architecture_of, machines
 from workers.base.errors import CannotRun
 from workers.formats.elf import Code
 from workers.formats.facts import Hit, ScanResult
@@ -43,7 +43,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
 
 def _bits(machine: str) -> int:
     """Word size of a machine whose code iced decodes; 0 of the others."""
-    architecture = of_machine(machine)
+    architecture = architecture_of(machine)
     return machines()[machine].bits if architecture and architecture.disassembler is None else 0
 
 
@@ -54,7 +54,7 @@ def decoder(machine: str) -> str:
         from importlib.metadata import version
 
         return f"iced-x86 {version('iced-x86')}"
-    if of_machine(machine) is None:
+    if architecture_of(machine) is None:
         return ""
     from workers.verify.isa import binutils
 

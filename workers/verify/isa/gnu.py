@@ -17,7 +17,7 @@ from pathlib import Path
 
 from config import architectures
 from config.architecture import Disassembler
-from config.architectures import of_machine
+from config.architectures import architecture_of
 from workers.base.errors import CannotRun
 from workers.base.run import Completed, require, run
 
@@ -47,9 +47,9 @@ def tools_for(machine: str) -> Tools:
     :param machine: its name in elf.h, of an architecture that binutils decode: EM_PPC64 is little endian.
     :raises CannotRun: naming the package that is missing.
     """
-    architecture = of_machine(machine)
+    architecture = architecture_of(machine)
     if architecture is None or architecture.disassembler is None:
-        known = ", ".join(one.machine.elf_name for one in architectures.known().values() if one.disassembler)
+        known = ", ".join(one.machine.elf_name for one in architectures.by_name().values() if one.disassembler)
         raise CannotRun(f"binutils decode no code of {machine} here", f"machines that they decode: {known}")
     native = platform.machine() == architecture.name
     prefix, package = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from config.architectures import of_machine
+from config.architectures import architecture_of
 from workers.formats.elf import Elf
 from workers.formats.facts import Function
 from workers.verify import go
@@ -28,7 +28,7 @@ class GoDispatch:
     """The Go functions of one file."""
 
     def __init__(self, elf: Elf) -> None:
-        architecture = of_machine(elf.machine)
+        architecture = architecture_of(elf.machine)
         self._tested = architecture.go_tests if architecture else frozenset()
         self._names = {f.address: f.name for f in go.functions(elf)} if go.is_go(elf) else {}
 

@@ -22,6 +22,6 @@ class Level:
 
 LEVELS = {
     level.name: Level(level.name, architecture.machine.elf_name, level.features, level.assembler)
-    for architecture in architectures.known().values()
+    for architecture in architectures.by_name().values()
     for level in architecture.levels
 }

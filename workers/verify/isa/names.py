@@ -12,7 +12,7 @@ from config import architectures
 
 _WORDS: dict[str, frozenset[str]] = {}
 _PREFIXED: dict[str, frozenset[str]] = {}
-for _architecture in architectures.known().values():
+for _architecture in architectures.by_name().values():
     _WORDS |= _architecture.feature_words
     _PREFIXED |= _architecture.feature_prefixes
 _MANGLED = re.compile(r"\d+")

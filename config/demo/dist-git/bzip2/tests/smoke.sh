@@ -1,10 +1,10 @@
 #!/bin/sh
-# What bzip2 promises, asked on the CPU it was built for: TAP on standard output, nothing needed but busybox and the package.
+# Tests bzip2 on the CPU that it is built for. Prints TAP; needs only busybox and the package.
 set -u
 cd "$(mktemp -d)" || exit 1
 
 number=0
-check() { # check NAME COMMAND...: one line of TAP, with the command's words below it if it fails
+check() { # check NAME COMMAND...: prints a line of TAP, with the command's output if it fails
     name=$1
     shift
     number=$((number + 1))
@@ -15,7 +15,7 @@ check() { # check NAME COMMAND...: one line of TAP, with the command's words bel
         sed 's/^/# /' output
     fi
 }
-refuses_damaged() { # refuses_damaged FILE COMMAND...: it takes the file, and says no once eight bytes in its middle changed
+refuses_damaged() { # refuses_damaged FILE COMMAND...: accepts FILE, fails if its middle is damaged
     file=$1
     shift
     "$@" "$file" || return
@@ -23,7 +23,7 @@ refuses_damaged() { # refuses_damaged FILE COMMAND...: it takes the file, and sa
     printf 'DAMAGED!' | dd of="damaged-$file" bs=1 seek=$(($(wc -c <"$file") / 2)) conv=notrunc
     "$@" "damaged-$file"
     status=$?
-    test "$status" -ne 0 && test "$status" -lt 126 # 126 and above: it could not be run, or a signal ended it
+    test "$status" -ne 0 && test "$status" -lt 126 # 126 and above: it could not run, or a signal ended it
 }
 smaller() { test "$(wc -c <"$1")" -lt $(($(wc -c <"$2") / 3)); }
 

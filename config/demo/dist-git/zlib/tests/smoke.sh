@@ -1,10 +1,10 @@
 #!/bin/sh
-# What zlib promises, asked on the CPU it was built for: TAP on standard output, nothing needed but busybox and the package.
+# Tests zlib on the CPU that it is built for. Prints TAP; needs only busybox and the package.
 set -u
 cd "$(mktemp -d)" || exit 1
 
 number=0
-check() { # check NAME COMMAND...: one line of TAP, with the command's words below it if it fails
+check() { # check NAME COMMAND...: prints a line of TAP, with the command's output if it fails
     name=$1
     shift
     number=$((number + 1))
@@ -15,7 +15,7 @@ check() { # check NAME COMMAND...: one line of TAP, with the command's words bel
         sed 's/^/# /' output
     fi
 }
-refuses_damaged() { # refuses_damaged FILE COMMAND...: it takes the file, and says no once eight bytes in its middle changed
+refuses_damaged() { # refuses_damaged FILE COMMAND...: accepts FILE, fails if its middle is damaged
     file=$1
     shift
     "$@" "$file" || return
@@ -23,7 +23,7 @@ refuses_damaged() { # refuses_damaged FILE COMMAND...: it takes the file, and sa
     printf 'DAMAGED!' | dd of="damaged-$file" bs=1 seek=$(($(wc -c <"$file") / 2)) conv=notrunc
     "$@" "damaged-$file"
     status=$?
-    test "$status" -ne 0 && test "$status" -lt 126 # 126 and above: it could not be run, or a signal ended it
+    test "$status" -ne 0 && test "$status" -lt 126 # 126 and above: it could not run, or a signal ended it
 }
 
 echo "TAP version 13"
@@ -31,7 +31,7 @@ echo "1..6"
 seq 1 100000 >data
 tests=/usr/libexec/zlib/tests
 
-# Upstream's own program: every function of the library on a small text, and the versions of header and library compared.
+# Upstream's example: calls every function of the library on a small text; compares the versions of header and library.
 says_version() { "$tests/example" | grep -F 'zlib version 1.3.1'; }
 # shellcheck disable=SC2094 # nothing writes to data
 round_trip() { "$tests/minigzip" "-$1" <data | "$tests/minigzip" -d | cmp - data; }

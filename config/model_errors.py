@@ -1,4 +1,4 @@
-"""What the models refused, as problems with a place in a file and words about what is allowed."""
+"""Turn the models' validation errors into problems: the line in the file, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from config.problems import Problem, one_of, show
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "a name of letters, digits and . _ + -",
-    r"^-[^\s]+$": "a compiler flag: begins with -, holds no space",
+    r"^-[^\s]+$": "a compiler flag: begins with -, has no space in it",
     r"^\d{4}-\d{2}-\d{2}$": "a date: YYYY-MM-DD",
-    r"^[A-Za-z0-9._+*?\[\]!-]+$": "a glob of letters, digits and . _ + - with * ? [ ] in it",
+    r"^[A-Za-z0-9._+*?\[\]!-]+$": "a glob: letters, digits and . _ + - * ? [ ]",
     r"^(s3://[^/\s]+(/\S*)?)?$": "s3://BUCKET/PREFIX",
     r"^tag:[^\s:,]+,\d{4}(-\d{2}){0,2}:[^\s]+$": "a tag URI: tag:DOMAIN,YEAR:NAME",
-    r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$": "small letters and digits, with - between words",
+    r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$": "lower-case letters and digits, with - between words",
     r"^\d+(\.\d+)*$": "numbers, with dots between them",
     r"^[0-9A-F]{40}$": "a fingerprint: 40 hexadecimal digits in capitals, no spaces",
     FILE: "a file of the site's folder: hardware/NAME.tsv",
@@ -47,7 +47,10 @@ _TYPES = {
 def problems_of(
     error: ValidationError, sections: Mapping[str, Document], packages: Sequence[Document]
 ) -> list[Problem]:
-    """Each thing the models refused once, at its line. Sections that could not be read at all are not repeated."""
+    """Return one problem for each value that the models reject, with its line.
+
+    Sections that could not be read have been reported already; they are left out.
+    """
     return _problems(error.errors(include_url=False), sections, packages)
 
 
@@ -69,19 +72,19 @@ def _problems(
     return [
         _problem(document, path, details)
         for (_, path), (document, details) in grouped.items()
-        if not _covered(path, details, {p for file, p in grouped if file == document.file})
+        if not _is_redundant(path, details, {p for file, p in grouped if file == document.file})
     ]
 
 
 def problems_of_package(error: ValidationError, document: Document) -> list[Problem]:
-    """The same for one package's file by itself."""
+    """Return the problems of a single package's file."""
     inside = ("packages", 0)
     details = [{**detail, "loc": (*inside, *detail["loc"])} for detail in error.errors(include_url=False)]
     return _problems(cast("list[ErrorDetails]", details), {}, [document])
 
 
 def _path(document: Document, where: Sequence[int | str], kind: str) -> Key:
-    """The part of an error's location that is a place in the document; names of union members are none."""
+    """Return the part of an error's location that is a path in the document: without names of union members."""
     path: Key = ()
     for index, part in enumerate(where):
         last = index == len(where) - 1
@@ -90,8 +93,8 @@ def _path(document: Document, where: Sequence[int | str], kind: str) -> Key:
     return path
 
 
-def _covered(path: Key, details: Sequence[ErrorDetails], paths: set[Key]) -> bool:
-    """Whether the complaint is that a list is not the word ``all``, while the list's own items are complained of."""
+def _is_redundant(path: Key, details: Sequence[ErrorDetails], paths: set[Key]) -> bool:
+    """Check for the error "a list is not the word all", which means nothing if items of the list have errors too."""
     inside = any(p[: len(path)] == path and p != path for p in paths)
     return inside and all(d["type"] == "literal_error" for d in details)
 
@@ -107,11 +110,11 @@ def _problem(document: Document, path: Key, details: Sequence[ErrorDetails]) -> 
     if kind == "extra_forbidden":
         known = model.model_fields if model else ()
         return document.problem(path, f"unknown key {show(path[-1])}", one_of(known, path[-1]))
-    allowed = dict.fromkeys(_allowed(detail, document, path) for detail in details)
+    allowed = dict.fromkeys(_allowed_values(detail, document, path) for detail in details)
     return document.problem(path, show(value), ", or ".join(allowed))
 
 
-def _allowed(detail: ErrorDetails, document: Document, path: Key) -> str:
+def _allowed_values(detail: ErrorDetails, document: Document, path: Key) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
@@ -129,7 +132,7 @@ def _allowed(detail: ErrorDetails, document: Document, path: Key) -> str:
 
 
 def _model_at(document: Document, path: Key) -> type[BaseModel] | None:
-    """The model that describes the mapping at a place of a document."""
+    """Return the model of the mapping at a path of a document."""
     section = document.section
     candidates: list[Any] = [SourcePackage if section == "packages" else Site.model_fields[section].annotation]
     for part in path:
@@ -138,7 +141,7 @@ def _model_at(document: Document, path: Key) -> type[BaseModel] | None:
 
 
 def _step(annotation: Any, part: int | str) -> Iterator[Any]:
-    """The annotations a part of a path leads to."""
+    """Yield the type annotations to which one part of a path leads."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType, typing.Annotated):
         for argument in arguments[:1] if origin is typing.Annotated else arguments:
