@@ -14,7 +14,7 @@ from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
 from workers.lab.guest import rpmtools
 from workers.lab.machine.launch import Talk
-from workers.lab.suites import Request, packages
+from workers.lab.suites import Request, package_cases, packages
 from workers.repository.buildroot import Solvable, read_solvable
 from workers.results import Case
 
@@ -178,12 +178,14 @@ def life_of(*steps: lifecycle.Step) -> lifecycle.Life:
 
 def test_cases_carry_the_steps_names_and_their_words():
     life = life_of(*(lifecycle.Step(label, "") for label in ("install", "verify", "smoke.sh")))
-    found = {case.name: case for case in packages.judged(life, Talk(bytearray(), bytearray(TAP), "end"), 60)}
+    found = {
+        case.name: case for case in package_cases.cases_of_life(life, Talk(bytearray(), bytearray(TAP), "end"), 60)
+    }
     assert found["install"].outcome == "passed"
     assert found["verify"].reason == "S.5....T.  /usr/bin/pigz"
     skipped = found["smoke.sh: all"]
     assert (skipped.code, skipped.reason) == ("no-interpreter", "bats is not in the guest")
-    timings = packages.timings(life, Talk(bytearray(), bytearray(TAP), "end"))
+    timings = package_cases.step_seconds(life, Talk(bytearray(), bytearray(TAP), "end"))
     assert timings == {"install": 0.5, "verify": 0.5, "smoke.sh": 0.25}
 
 
@@ -199,7 +201,7 @@ def console_cases(life: lifecycle.Life, *said: str) -> dict[str, str]:
     console = "".join(f"lab: begin {name}\n{text}" for name, text in zip(life.names(), said, strict=True))
     points = "".join(f"ok {n} - {name}\n" for n, name in enumerate(life.names(), start=1))
     tap = f"TAP version 14\n1..{len(said)}\n{points}# END\n"
-    cases = packages.judged(life, Talk(bytearray(console.encode()), bytearray(tap.encode()), "end"), 60)
+    cases = package_cases.cases_of_life(life, Talk(bytearray(console.encode()), bytearray(tap.encode()), "end"), 60)
     return {case.name: case.outcome for case in cases if "core-dump" in case.name}
 
 

@@ -26,8 +26,8 @@ from workers.lab.guest.accelerator import Accelerator
 from workers.lab.guest.kernel import GuestParts
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
-from workers.lab.suites import secure_boot
-from workers.lab.suites.secure_boot import CHECKS, LOADED, Lab, Trial, refusal, reported, signed_at_all, trials, verdict
+from workers.lab.suites.secure_boot_trials import LOADED, Lab, Link, Trial, signature_cases, trials
+from workers.lab.suites.secure_boot_verdicts import CHECKS, refusal, report_cases, verdict
 from workers.lab.uefi import images, parts, signing, variables
 from workers.results import Case
 
@@ -317,7 +317,7 @@ def test_a_link_that_was_never_signed_is_named(lab, program):
     """The program carries no signature; the lab's shim and loader do, its kernel does not."""
 
     def reasons(chain: parts.Chain) -> list[str]:
-        return [case.reason for case in signed_at_all(chain, signing.signers(chain.shim, lab.microsoft))]
+        return [case.reason for case in signature_cases(chain, signing.signers(chain.shim, lab.microsoft))]
 
     assert reasons(lab.chain) == ["", "", "it carries no signature"]
     assert reasons(dataclasses.replace(lab.chain, kernel=lab.chain.loader)) == ["", "", ""]
@@ -364,7 +364,7 @@ def test_a_refusal_is_known_by_who_says_it(said, link):
 BOOTS, REPORTS = Trial("it", {}, ()), Trial("it", {}, (), until="report")
 
 
-def refused(link: secure_boot.Link, until: str = "loader") -> Trial:
+def refused(link: Link, until: str = "loader") -> Trial:
     return Trial("it", {}, (), refused_by=link, until="report" if until == "report" else "loader")
 
 
@@ -406,7 +406,7 @@ CONTROL = Trial("control", {}, None, until="report", checks="fail")
 
 
 def test_the_checks_of_the_signed_chain_are_cases_of_their_own():
-    found = reported(Trial("signed chain", {}, (), until="report"), NONE_HOLDS)
+    found = report_cases(Trial("signed chain", {}, (), until="report"), NONE_HOLDS)
     assert [case.name for case in found][:1] == ["signed chain: the firmware says that Secure Boot is on"]
     assert [case.outcome for case in found] == ["fail"] * 4 + ["pass"]
 
@@ -424,7 +424,7 @@ def test_the_checks_of_the_signed_chain_are_cases_of_their_own():
     ],
 )  # fmt: skip
 def test_without_secure_boot_every_check_must_fail(cases, reason):
-    (case,) = reported(CONTROL, cases)
+    (case,) = report_cases(CONTROL, cases)
     assert case.outcome == ("failed" if reason else "passed")
     assert reason in case.reason
 

@@ -12,7 +12,7 @@ from config.loading import load_site
 from tests.workers.lab import asking
 from tests.workers.lab.test_secure_boot import packages
 from workers.lab.suites import Report, secure_boot
-from workers.lab.suites.secure_boot import CHECKS
+from workers.lab.suites.secure_boot_verdicts import CHECKS
 from workers.lab.uefi import images, parts
 
 pytestmark = pytest.mark.guest

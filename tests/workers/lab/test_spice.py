@@ -416,7 +416,7 @@ def test_a_variant_without_a_display_is_a_mistake():
 def test_the_scripts_of_the_guest_are_filled_in():
     distribution = SITE.distribution.model_copy(update={"title": "Kitten's BARS"})
     site = SITE.model_copy(update={"distribution": distribution})
-    scripts = spice.tests(site, SITE.target("aarch64"), "virtio-gpu-pci", pattern.Pattern(1), ("one", "two"))
+    scripts = spice.guest_scripts(site, SITE.target("aarch64"), "virtio-gpu-pci", pattern.Pattern(1), ("one", "two"))
     draw, agent = scripts["1-draw.sh"].decode(), scripts["2-agent.sh"].decode()
     assert "for module in one two; do" in draw
     assert " ".join(pattern.BARS) in draw

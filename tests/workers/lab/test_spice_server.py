@@ -14,7 +14,7 @@ from workers.lab.guest import file_system, saved
 from workers.lab.machine.launch import LaunchFailedError
 from workers.lab.pictures import read_ppm
 from workers.lab.spice import inside, pattern, server
-from workers.lab.suites import Report, spice
+from workers.lab.suites import Report, spice, spice_questions
 
 pytestmark = pytest.mark.guest
 
@@ -48,7 +48,7 @@ def test_a_server_that_does_all_it_should_is_found_so(tmp_path):
 
 
 def test_a_server_without_a_ticket_and_a_guest_that_draws_something_else_are_named(tmp_path, monkeypatch):
-    rightly, drawing = server.arguments, spice.tests
+    rightly, drawing = server.arguments, spice.guest_scripts
 
     def without_ticket(listen, files):
         words = rightly(listen, files)
@@ -57,7 +57,7 @@ def test_a_server_without_a_ticket_and_a_guest_that_draws_something_else_are_nam
     monkeypatch.setattr(server, "arguments", without_ticket)
     monkeypatch.setattr(
         spice,
-        "tests",
+        "guest_scripts",
         lambda site, target, device, drawn, modules: drawing(
             site, target, device, pattern.Pattern(drawn.number ^ 1), modules
         ),
@@ -105,14 +105,14 @@ def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(saved, "await_ready", lambda *of: waited.append(of) or len(waited) > 1 or ready(*of))
     keys = server.Keys()
     with inside_a_guest(tmp_path, inside.of_debian(TARGET), keys) as running:
-        about = spice.Subject(
+        about = spice_questions.Subject(
             DEVICE, running.guest, running.server, keys, pattern.Pattern(1), SECONDS, tmp_path, tmp_path
         )
-        questions = spice.Questions(DEVICE)
+        questions = spice_questions.Questions(DEVICE)
         extra: dict[str, str] = {}
-        spice.before_it_draws(about, questions, extra)
-        spice._tickets(about, questions)
-        spice._tls(about, questions)
+        spice_questions.ask_before_drawing(about, questions, extra)
+        spice_questions.ask_tickets(about, questions)
+        spice_questions.ask_tls(about, questions)
     assert len(waited) == 2
     found = {case.name.removeprefix(f"{DEVICE}: ") for case in questions.cases if case.outcome == "failed"}
     assert found == {"TLS: the picture that a client gets shows what the guest drew"}  # it has not drawn yet

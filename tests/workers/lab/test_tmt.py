@@ -17,7 +17,7 @@ from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.lab import gating, testfiles
 from workers.lab.guest import debian, login
-from workers.lab.suites import Request, tmt
+from workers.lab.suites import Request, tmt, tmt_plans, tmt_results
 from workers.results import Case
 from workers.sources import srpm
 
@@ -88,7 +88,7 @@ def ran(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = 
     folder.mkdir()
     (folder / "results.yaml").write_text(yaml.safe_dump(list(tests)))
     (folder / "output.txt").write_text("its words\n")
-    return tmt.cases_of(plan, folder, wrong)
+    return tmt_results.plan_cases(plan, folder, wrong)
 
 
 def outcomes(cases) -> dict[str, tuple[str, str]]:
@@ -137,7 +137,7 @@ def test_what_a_gate_requires_must_have_run_and_passed_and_the_rest_only_shows(t
         "/broken": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt fell over"),
     }
     gates = [f"a.b./{name}.functional" for name in ("good", "bad", "idle", "silent", "broken", "off", "absent")]
-    said = outcomes(tmt.judged(found, ["/off"], gates))
+    said = outcomes(tmt_results.suite_cases(found, ["/off"], gates))
     assert said == {
         "/good: /t": ("pass", ""),
         "/bad: /t": ("fail", "it failed"),
@@ -157,7 +157,7 @@ def test_what_a_gate_requires_must_have_run_and_passed_and_the_rest_only_shows(t
             "fail", "it is required, and no plan of this repository is meant by it",
         ),
     }  # fmt: skip
-    without = outcomes(tmt.judged({"/other": found["/other"]}, ["/off"], None))
+    without = outcomes(tmt_results.suite_cases({"/other": found["/other"]}, ["/off"], None))
     assert without == {"/other: /t": ("fail", "it failed"), "/off": ("skip", "tmt-disabled")}
 
 
@@ -193,12 +193,12 @@ def test_plans_see_the_distribution_and_the_architecture(tmp_path):
     (tmp_path / ".fmf/version").write_text("1\n")
     for number, when in enumerate(["distro == centos-stream-10", "distro == almalinux-kitten-10", "arch == s390x"]):
         (tmp_path / f"{number}.fmf").write_text(PLAN + f"enabled: false\nadjust:\n - enabled: true\n   when: {when}\n")
-    z, x86 = (tmt.context(SITE, SITE.target(name)) for name in ("s390x", "x86_64"))
-    assert tmt.find_plans(tmp_path, z) == {"/0": True, "/1": True, "/2": True}
-    assert tmt.find_plans(tmp_path, x86) == {"/0": True, "/1": True, "/2": False}
+    z, x86 = (tmt_plans.context(SITE, SITE.target(name)) for name in ("s390x", "x86_64"))
+    assert tmt_plans.find_plans(tmp_path, z) == {"/0": True, "/1": True, "/2": True}
+    assert tmt_plans.find_plans(tmp_path, x86) == {"/0": True, "/1": True, "/2": False}
     sources = SITE.sources.model_copy(update={"tmt_distros": ("harbour-3",)})
-    elsewhere = tmt.context(SITE.model_copy(update={"sources": sources}), SITE.target("s390x"))
-    assert tmt.find_plans(tmp_path, elsewhere) == {"/0": False, "/1": False, "/2": True}
+    elsewhere = tmt_plans.context(SITE.model_copy(update={"sources": sources}), SITE.target("s390x"))
+    assert tmt_plans.find_plans(tmp_path, elsewhere) == {"/0": False, "/1": False, "/2": True}
 
 
 def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite_finds_them(tmp_path):
@@ -314,7 +314,7 @@ def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tm
             f"env | grep -c SECRET"
         )
         monkeypatch.setenv("SECRET", "x")
-        done = run(tmt._confined(request, ["sh", "-c", script], entry), check=False)
+        done = run(tmt_plans.sandbox_command(request, ["sh", "-c", script], entry), check=False)
     said = done.output
     assert "wrote" in said
     assert "refused" in said

@@ -1,4 +1,4 @@
-"""The test suites that run in guests. Each is a module with ``run(request) -> Report``; ``RUNNERS`` names them."""
+"""The test suites that run in guests. ``RUNNERS`` names the module of each, which has ``run(request) -> Report``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from workers.lab import rpms
 from workers.lab.guest import file_system, profiler, programs, saved
 from workers.lab.judge import judge
 from workers.lab.suites import Report, Request
-from workers.lab.suites.packages import laid_out
+from workers.lab.suites.package_files import unpack_with_needs
 from workers.results import Case
 
 PLACE = "perf/"
@@ -157,7 +157,9 @@ def run(request: Request) -> Report:
     wanted = stacks_of(request.tests) if request.packages else {}
     payloads: Sequence[Sequence[Entry]] = ()
     if wanted:
-        payloads = laid_out(request.site, target, request.state, request.packages, request.scratch, request.extra)
+        payloads = unpack_with_needs(
+            request.site, target, request.state, request.packages, request.scratch, request.extra
+        )
     files = {entry.path for payload in payloads for entry in payload if entry.kind == "file"}
     symbols = _symbols(request) if wanted else ()
     tests = {name: data for name, data in request.tests.items() if name.startswith(PLACE)} if wanted else {}

@@ -1,0 +1,188 @@
+"""What a guest does with the packages under test: which are installed, upgraded, tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from config.nevra import Nevra, is_debug
+from workers.formats.rpm_header import RpmHeader
+from workers.formats.rpm_payload import Entry
+from workers.lab import dependencies, lifecycle, rpms
+from workers.lab.guest import rpmtools
+from workers.lab.guest.kernel import guest_parts
+from workers.lab.suites import Request
+from workers.lab.suites.package_files import headers_for_guest, loadable_files, solvables
+from workers.lab.testfiles import tests_folder
+from workers.repository.buildroot import Solvable, read_repository, read_solvable
+from workers.results import Case
+
+
+def script_names(tests: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The test scripts among the files, in the order in which they run."""
+    return tuple(name for name, _ in lifecycle.scripts_of(tests))
+
+
+class Preparation:
+    """The packages of a request, and what is to be done with them."""
+
+    def __init__(self, request: Request, headers: Mapping[Path, RpmHeader]) -> None:
+        self.request = request
+        self.arch = request.target.rpm_arch
+        self.headers = headers
+        self.tested = solvables(headers)
+        self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
+        self.sources = {header.source for header in headers.values()}
+        self.entries = {
+            path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
+            for number, (path, header) in enumerate(headers.items())
+        }
+        names = {package.name for package in self.tested}
+        extra = solvables(headers_for_guest(request.target, request.extra))
+        self.extra = tuple(package for package in extra if package.name not in names)
+        names |= {package.name for package in extra}
+        self.staged = tuple(package for package in _staged(request) if package.name not in names)
+
+    def plan(self, *, install_only: bool = False) -> tuple[list[Case], lifecycle.Plan]:
+        """What the guest is to do; and what is known without one."""
+        cases: list[Case] = []
+        request = self.request
+        wanted = (*self.tested, *self.extra)
+        found = dependencies.resolve(wanted, self.staged, [self.base], self.arch)
+        hint = "; stage the package that provides it, or name its file: --with PATH"
+        for package, why in found.impossible:
+            cases.append(Case(name=f"install {package.name}", outcome="failed", reason=why + hint))
+        for package, why in found.excluded:
+            cases.append(Case(name=f"install {package.name}", outcome="skipped", code="conflicts", reason=why))
+        tested = tuple(package for package in self.tested if package in found.packages)
+        needed = tuple(package for package in found.packages if package not in tested)
+        for package in needed:
+            click.echo(f"with {package.nevra}")
+        names = {package.path: package.name for package in tested}
+        entries = {path: entries for path, entries in self.entries.items() if path in names}
+        plan = lifecycle.Plan(
+            tested=tested,
+            needed=needed,
+            own=lifecycle.Tests("package", request.tests),
+            programs=loadable_files(request.target, entries),
+            kept=self._kept(entries),
+        )
+        if install_only:
+            return cases, replace(plan, own=lifecycle.Tests("package", {}))
+        if plan.kept:
+            why = f"{plan.kept} is what the guest itself runs with"
+            cases += [
+                Case(name=name, outcome="skipped", code="base-system", reason=why) for name in ("uninstall", "upgrade")
+            ]
+        elif tested:
+            plan = self._with_upgrade(plan, cases)
+        if request.dependents and tested:
+            plan = self._with_dependents(plan, cases)
+        return cases, plan
+
+    def _kept(self, entries: Mapping[Path, Sequence[Entry]]) -> str:
+        """A file of the tested packages that the guest needs to go on."""
+        parts = guest_parts(self.request.target)
+        there = {f"/usr/bin/{path.name}" for path in parts.programs} | {
+            f"/usr/lib64/{path.name}" for path in parts.libraries
+        }
+        ours = {lifecycle.real_path(entry.path) for of in entries.values() for entry in of}
+        return min(there & ours, default="")
+
+    def _with_upgrade(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
+        def skipped(code: str, reason: str) -> lifecycle.Plan:
+            cases.append(Case(name="upgrade", outcome="skipped", code=code, reason=reason))
+            return plan
+
+        available = _published(self.request)
+        users = tuple(package for package in available if package.source in self.sources)
+        if not users:
+            return skipped("no-published-version", f"nothing of {', '.join(sorted(self.sources))} is published")
+        ages = {package.name: _age(package) for package in users}
+        pairs = [(_age(package), ages[package.name]) for package in plan.tested if package.name in ages]
+        if pairs and all(ours == theirs for ours, theirs in pairs):
+            return skipped("same-version-published", f"{users[0].evr} is what is published")
+        if any(ours < theirs for ours, theirs in pairs):
+            return skipped("newer-version-published", f"{users[0].evr}, which is published, is newer")
+        others = tuple(package for package in available if package not in users)
+        before = dependencies.resolve(users, others, [self.base], self.arch)
+        if before.impossible or before.excluded:
+            why = (*before.impossible, *before.excluded)[0][1]
+            return skipped("published-not-installable", f"what is published cannot be installed: {why}")
+        wanted = (*plan.tested, *(package for package in plan.needed if package in self.extra))
+        after = dependencies.resolve(wanted, self.staged, [self.base, *before.packages], self.arch)
+        if problems := (*after.impossible, *after.excluded):
+            cases.append(Case(name="upgrade", outcome="failed", reason=f"from {users[0].evr}: {problems[0][1]}"))
+            return plan
+        click.echo(f"upgrade from {users[0].evr}")
+        return replace(plan, published=before.packages, upgrade=after.packages)
+
+    def _with_dependents(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
+        from workers.lab.builds import builds_of, carried_tests
+
+        request = self.request
+        direct = dependencies.dependents(plan.tested, self.staged, self.arch)
+        by_source: dict[str, list[Solvable]] = {}
+        for package in direct:
+            by_source.setdefault(package.source, []).append(package)
+        if not by_source:
+            cases.append(
+                Case(name="dependents", outcome="skipped", code="no-dependents", reason="nothing staged needs it")
+            )
+        builds = builds_of(request.site, request.state, request.target) if by_source else {}
+        there = [self.base, *plan.tested, *plan.needed]
+        found = []
+        for source in sorted(by_source):
+            name = f"dependent {source}"
+            build = next((build for package in by_source[source] if (build := builds.get(package.sha256))), None)
+            tests = tests_folder(carried_tests(build, request.scratch / f"dependent-{source}")) if build else {}
+            if not script_names(tests):
+                code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
+                cases.append(Case(name=name, outcome="skipped", code=code, reason=why))
+                continue
+            whole = [package for package in self.staged if package.source == source and package not in plan.needed]
+            result = dependencies.resolve(whole, self.staged, there, self.arch)
+            for package, why in result.impossible:
+                cases.append(Case(name=f"{name}: install {package.name}", outcome="failed", reason=why))
+            found.append(lifecycle.Dependent(lifecycle.Tests(source, tests), result.packages))
+        return replace(plan, dependents=tuple(found))
+
+
+def _staged(request: Request) -> tuple[Solvable, ...]:
+    from workers.repository.staged import staged_folder
+
+    found = read_repository(staged_folder(request.site, request.state, request.target))
+    return tuple(package for package in found if not is_debug(package.name) and package.arch != "src")
+
+
+def _published(request: Request) -> tuple[Solvable, ...]:
+    """What users of the target have; nothing if it is on another host, or the site signs nothing."""
+    from workers.repository.placement import published_repositories
+    from workers.repository.state import snapshots_of
+
+    site, target = request.site, request.target
+    stage = site.stage_for("users") if site.signed_stages else None
+    current = snapshots_of(site, request.state, stage).current() if stage and "://" not in stage.url else None
+    if current is None:
+        return ()
+    layout = site.repositories.layout.packages
+    folders = [
+        current.tree / layout.format(repository=repository.name, arch=target.rpm_arch)
+        for repository in published_repositories(site, target)
+    ]
+    return tuple(package for folder in folders for package in read_repository(folder))
+
+
+def _age(package: Solvable) -> tuple[object, ...]:
+    return tuple(Nevra.parse(f"{package.name}-{package.evr}.{package.arch}").evr_key)
+
+
+def room_of(plan: lifecycle.Plan) -> int:
+    """Bytes that the packages take when they are installed, the published and the new ones beside each other for a moment."""
+    more = max((sum(package.installed_bytes for package in d.packages) for d in plan.dependents), default=0)
+    fresh = sum(package.installed_bytes for package in (*plan.tested, *plan.needed)) + more
+    both = sum(package.installed_bytes for package in (*plan.published, *plan.upgrade))
+    return max(fresh, both)
