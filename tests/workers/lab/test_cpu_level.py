@@ -16,7 +16,7 @@ from workers.base.errors import CannotRun
 from workers.lab.guest import programs
 from workers.lab.machine import console
 from workers.lab.suites import Request, cpu_level, packages
-from workers.lab.suites.cpu_level import LEVELS, SIGILL, cases, console_case, expectations
+from workers.lab.suites.cpu_level import LEVELS, SIGILL, cases, console_cases, expectations
 
 SITE = load_site("demo")
 PLACES = ("own", "below", "above")
@@ -139,12 +139,12 @@ def test_a_program_that_never_ran_fails():
 )
 def test_the_console_tells_of_sigill_in_the_words_of_each_architecture(line):
     assert [hit.rule.name for hit in console.hits(f"[    2.627860] {line}")] == ["sigill"]
-    assert [case.outcome for case in console_case(line, [0, SIGILL])] == ["passed"]
+    assert [case.outcome for case in console_cases(line, [0, SIGILL])] == ["passed"]
 
 
 def test_sigill_of_which_the_console_does_not_tell_fails():
-    assert [case.outcome for case in console_case("nothing\n", [0, SIGILL])] == ["failed"]
-    assert console_case("nothing\n", [0, 1]) == ()
+    assert [case.outcome for case in console_cases("nothing\n", [0, SIGILL])] == ["failed"]
+    assert console_cases("nothing\n", [0, 1]) == ()
 
 
 # --------------------------------------------------------------------------------------------------- in guests

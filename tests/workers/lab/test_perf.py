@@ -14,7 +14,7 @@ from tests.workers.rpms import split_debug
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.lab.suites import Request, perf
-from workers.lab.suites.perf import Frame, Profile, case, is_inside, profiles, stacks_of, within
+from workers.lab.suites.perf import Frame, Profile, is_inside, profiles, restrict_to, share_case, wanted_stacks
 
 SITE = load_site("demo")
 
@@ -65,7 +65,7 @@ def test_functions_are_found_one_inside_the_other(functions, expected):
 def test_only_the_files_in_question_count():
     mine = (5, (Frame("memcpy", "/usr/lib64/libc.so.6"), Frame("main", "/usr/bin/it")))
     profile = Profile(0, (mine, (9, stack("main", file="/usr/bin/bash"))))
-    assert within(profile, {"/usr/bin/it"}) == Profile(0, (mine,))
+    assert restrict_to(profile, {"/usr/bin/it"}) == Profile(0, (mine,))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_only_the_files_in_question_count():
     ],
 )  # fmt: skip
 def test_a_share_of_the_samples_decides(profile, least, most, reason):
-    found = case("it", profile, ("main", "leaf"), least, most)
+    found = share_case("it", profile, ("main", "leaf"), least, most)
     assert found.outcome == ("failed" if reason else "passed")
     assert reason in found.reason
 
@@ -97,19 +97,19 @@ def test_a_script_names_the_functions_to_be_found():
         "perf/words.txt": b"",
         "smoke.sh": b"",
     }
-    assert stacks_of(tests) == {"work.sh": (("main", "inner", "leaf"), ("main", "other"))}
+    assert wanted_stacks(tests) == {"work.sh": (("main", "inner", "leaf"), ("main", "other"))}
 
 
 @pytest.mark.parametrize("text", [b"work\n", b"# kitten: stack main\nwork\n"])
 def test_a_script_that_names_no_stack_is_refused(text):
     with pytest.raises(CannotRun, match=r"tests/perf/work\.sh does not say which functions"):
-        stacks_of({"perf/work.sh": text})
+        wanted_stacks({"perf/work.sh": text})
 
 
 def test_the_demo_s_script_names_its_stack():
     folder = Path(__file__).parents[3] / "config/demo/dist-git/bzip2/tests"
     tests = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.sh")}
-    assert stacks_of(tests) == {"compress.sh": (("main", "BZ2_bzCompress", "BZ2_compressBlock"),)}
+    assert wanted_stacks(tests) == {"compress.sh": (("main", "BZ2_bzCompress", "BZ2_compressBlock"),)}
 
 
 # --------------------------------------------------------------------------------------------------- in guests

@@ -26,7 +26,7 @@ from workers.lab.guest.accelerator import Accelerator
 from workers.lab.guest.kernel import GuestParts
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
-from workers.lab.suites.secure_boot_trials import LOADED, Lab, Link, Trial, signature_cases, trials
+from workers.lab.suites.secure_boot_trials import LOADED, Link, Trial, TrialSetup, signature_cases, trials
 from workers.lab.suites.secure_boot_verdicts import CHECKS, refusal, report_cases, verdict
 from workers.lab.uefi import images, parts, signing, variables
 from workers.results import Case
@@ -137,14 +137,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, signing.Key]:
     folder = tmp_path_factory.mktemp("keys")
-    return {name: signing.made(name, folder) for name in ("2011", "2023", "owner", "stranger")}
+    return {name: signing.new_key(name, folder) for name in ("2011", "2023", "owner", "stranger")}
 
 
 @pytest.fixture(scope="session")
 def twice(program, keys, tmp_path_factory) -> bytes:
     """Signed by both, as the distribution's shim is on x86_64."""
     folder = tmp_path_factory.mktemp("twice")
-    return signing.signed(signing.signed(program, keys["2011"], folder), keys["2023"], folder)
+    return signing.sign(signing.sign(program, keys["2011"], folder), keys["2023"], folder)
 
 
 def verified(image: bytes, key: signing.Key, folder: Path) -> bool:
@@ -169,7 +169,7 @@ def test_signatures_are_told_apart_by_who_made_them(program, keys, twice):
 
 def test_each_of_two_signatures_is_good_alone(program, keys, twice, tmp_path):
     for number, year in enumerate(("2011", "2023")):
-        alone = images.with_signatures(twice, images.signatures(twice)[number : number + 1])
+        alone = images.replace_signatures(twice, images.signatures(twice)[number : number + 1])
         assert signing.signers(alone, authorities(keys)) == (frozenset({year}),)
         other = {"2011": "2023", "2023": "2011"}[year]
         assert verified(alone, keys[year], tmp_path)
@@ -177,7 +177,7 @@ def test_each_of_two_signatures_is_good_alone(program, keys, twice, tmp_path):
 
 
 def test_an_image_without_its_signatures_is_what_it_was_before(program, twice):
-    bare = images.with_signatures(twice, ())
+    bare = images.replace_signatures(twice, ())
     assert images.signatures(bare) == ()
     checksum = struct.unpack_from("<I", program, 0x3C)[0] + 24 + 64  # of the optional header; no part of what is signed
     padded = program + bytes(-len(program) % 8)
@@ -186,7 +186,7 @@ def test_an_image_without_its_signatures_is_what_it_was_before(program, twice):
 
 
 def test_a_tampered_image_differs_in_one_bit_and_is_no_longer_signed(keys, twice, tmp_path):
-    bad = images.tampered(twice)
+    bad = images.tamper(twice)
     assert sum((a ^ b).bit_count() for a, b in zip(twice, bad, strict=True)) == 1
     assert verified(twice, keys["2011"], tmp_path)
     assert not verified(bad, keys["2011"], tmp_path)
@@ -200,8 +200,8 @@ def test_a_damaged_image_is_malformed_and_nothing_worse(twice, data):
             at = data.draw(st.integers(0, min(len(damaged), 600) - 1))
             damaged[at] = data.draw(st.integers(0, 255))
     try:
-        images.with_signatures(bytes(damaged), images.signatures(bytes(damaged)))
-        images.tampered(bytes(damaged))
+        images.replace_signatures(bytes(damaged), images.signatures(bytes(damaged)))
+        images.tamper(bytes(damaged))
     except MalformedError:
         pass
 
@@ -212,7 +212,7 @@ def test_a_certificate_table_behind_the_end_is_malformed(twice):
 
 
 def test_microsoft_s_authorities_are_those_of_the_two_years():
-    found = variables.microsoft()
+    found = variables.microsoft_certificates()
     assert [name.rfc4514_string() for name in (found["2011"].subject, found["2023"].subject)] == [
         "CN=Microsoft Corporation UEFI CA 2011,O=Microsoft Corporation,L=Redmond,ST=Washington,C=US",
         "CN=Microsoft UEFI CA 2023,O=Microsoft Corporation,C=US",
@@ -224,7 +224,7 @@ def test_microsoft_s_authorities_are_those_of_the_two_years():
 
 def test_a_unified_image_holds_its_sections_where_objcopy_finds_them(program, tmp_path):
     sections = {".cmdline": b"console=ttyS0", ".linux": b"kernel" * 3000, ".initrd": b"i"}
-    (tmp_path / "uki.efi").write_bytes(images.unified(program, sections))
+    (tmp_path / "uki.efi").write_bytes(images.unified_image(program, sections))
     whole = Pe((tmp_path / "uki.efi").read_bytes())
     for name, data in sections.items():
         run(["objcopy", "-O", "binary", "-j", name, "uki.efi", "part"], cwd=tmp_path)
@@ -235,8 +235,8 @@ def test_a_unified_image_holds_its_sections_where_objcopy_finds_them(program, tm
 
 
 def test_a_unified_image_can_be_signed(program, keys, tmp_path):
-    image = images.unified(program, {".linux": b"kernel" * 3000})
-    signed = signing.signed(image, keys["owner"], tmp_path)
+    image = images.unified_image(program, {".linux": b"kernel" * 3000})
+    signed = signing.sign(image, keys["owner"], tmp_path)
     assert verified(signed, keys["owner"], tmp_path)
     assert not verified(signed, keys["stranger"], tmp_path)
     assert signing.signers(signed, authorities(keys)) == (frozenset({"owner"}),)
@@ -244,16 +244,16 @@ def test_a_unified_image_can_be_signed(program, keys, tmp_path):
 
 def test_a_stub_without_room_for_the_headers_is_malformed(program):
     with pytest.raises(MalformedError, match="no room"):
-        images.unified(program, {f".s{number}": b"" for number in range(99)})
+        images.unified_image(program, {f".s{number}": b"" for number in range(99)})
 
 
 # ------------------------------------------------------------------------------------------------------- what is tried
 
 
 @pytest.fixture
-def lab(program, keys, twice, tmp_path) -> Lab:
+def setup(program, keys, twice, tmp_path) -> TrialSetup:
     (tmp_path / "base.cpio").write_bytes(b"base")
-    return Lab(
+    return TrialSetup(
         base=file_system.Base(TARGET, GuestParts(tmp_path), tmp_path / "base.cpio", Accelerator("tcg", "")),
         machine=TARGET.machine.variant("secure-boot"),
         firmware=(tmp_path, tmp_path),
@@ -270,17 +270,17 @@ def lab(program, keys, twice, tmp_path) -> Lab:
 
 
 def expected(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, program: bytes, *, quick: bool = False
+    setup: TrialSetup, monkeypatch: pytest.MonkeyPatch, program: bytes, *, quick: bool = False
 ) -> dict[str, str | None]:
     monkeypatch.setattr(parts, "stub", lambda target: program)
-    vouched = signing.signers(lab.chain.shim, lab.microsoft)
-    found = list(trials(lab, vouched, quick=quick))
+    vouched = signing.signers(setup.chain.shim, setup.microsoft)
+    found = list(trials(setup, vouched, quick=quick))
     assert len({trial.name for trial in found}) == len(found)
     return {trial.name: trial.refused_by for trial in found}
 
 
-def test_every_link_is_tried_and_every_key(lab, program, monkeypatch):
-    assert expected(lab, monkeypatch, program) == {
+def test_every_link_is_tried_and_every_key(setup, program, monkeypatch):
+    assert expected(setup, monkeypatch, program) == {
         "signed chain": None,
         "unsigned shim": "firmware",
         "tampered shim": "firmware",
@@ -301,10 +301,10 @@ def test_every_link_is_tried_and_every_key(lab, program, monkeypatch):
     }
 
 
-def test_a_shim_with_one_signature_boots_where_that_is_trusted(lab, program, keys, tmp_path, monkeypatch):
-    shim = signing.signed(program, keys["2023"], tmp_path)
-    lab = dataclasses.replace(lab, chain=dataclasses.replace(lab.chain, shim=shim))
-    found = expected(lab, monkeypatch, program)
+def test_a_shim_with_one_signature_boots_where_that_is_trusted(setup, program, keys, tmp_path, monkeypatch):
+    shim = signing.sign(program, keys["2023"], tmp_path)
+    setup = dataclasses.replace(setup, chain=dataclasses.replace(setup.chain, shim=shim))
+    found = expected(setup, monkeypatch, program)
     assert {name: by for name, by in found.items() if name.startswith("certificates")} == {
         "certificates none": "firmware",
         "certificates 2011": "firmware",
@@ -313,34 +313,36 @@ def test_a_shim_with_one_signature_boots_where_that_is_trusted(lab, program, key
     }
 
 
-def test_a_link_that_was_never_signed_is_named(lab, program):
+def test_a_link_that_was_never_signed_is_named(setup, program):
     """The program carries no signature; the lab's shim and loader do, its kernel does not."""
 
     def reasons(chain: parts.Chain) -> list[str]:
-        return [case.reason for case in signature_cases(chain, signing.signers(chain.shim, lab.microsoft))]
+        return [case.reason for case in signature_cases(chain, signing.signers(chain.shim, setup.microsoft))]
 
-    assert reasons(lab.chain) == ["", "", "it carries no signature"]
-    assert reasons(dataclasses.replace(lab.chain, kernel=lab.chain.loader)) == ["", "", ""]
-    assert reasons(dataclasses.replace(lab.chain, shim=program, loader=program))[:2] == [
+    assert reasons(setup.chain) == ["", "", "it carries no signature"]
+    assert reasons(dataclasses.replace(setup.chain, kernel=setup.chain.loader)) == ["", "", ""]
+    assert reasons(dataclasses.replace(setup.chain, shim=program, loader=program))[:2] == [
         "it is signed by nobody",
         "it carries no signature",
     ]
 
 
-def test_the_short_form_is_the_chain_and_the_unsigned_shim(lab, program, monkeypatch):
-    assert expected(lab, monkeypatch, program, quick=True) == {"signed chain": None, "unsigned shim": "firmware"}
+def test_the_short_form_is_the_chain_and_the_unsigned_shim(setup, program, monkeypatch):
+    assert expected(setup, monkeypatch, program, quick=True) == {"signed chain": None, "unsigned shim": "firmware"}
 
 
-def test_what_is_refused_is_what_boots_without_secure_boot(lab, program, monkeypatch):
+def test_what_is_refused_is_what_boots_without_secure_boot(setup, program, monkeypatch):
     """One bit and the signatures: all that tells the images of the refusals from those of the signed chain."""
     monkeypatch.setattr(parts, "stub", lambda target: program)
-    found = {trial.name: trial for trial in trials(lab, signing.signers(lab.chain.shim, lab.microsoft), quick=False)}
+    found = {
+        trial.name: trial for trial in trials(setup, signing.signers(setup.chain.shim, setup.microsoft), quick=False)
+    }
     shim, loader, kernel = "EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "vmlinuz"
     control = found["without Secure Boot"]
     assert control.trusted is None
-    assert control.files[shim] == images.tampered(found["unsigned shim"].files[shim])
-    assert control.files[loader] == found["tampered loader"].files[loader] == images.tampered(lab.chain.loader)
-    assert control.files[kernel] == found["tampered kernel"].files[kernel] == images.tampered(lab.chain.kernel)
+    assert control.files[shim] == images.tamper(found["unsigned shim"].files[shim])
+    assert control.files[loader] == found["tampered loader"].files[loader] == images.tamper(setup.chain.loader)
+    assert control.files[kernel] == found["tampered kernel"].files[kernel] == images.tamper(setup.chain.kernel)
     assert f"echo {LOADED}".encode() in control.files["EFI/almalinux/grub.cfg"]
 
 

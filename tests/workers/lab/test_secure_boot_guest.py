@@ -29,7 +29,7 @@ CHAIN = [
 
 @pytest.fixture(scope="module")
 def chain() -> parts.Chain:
-    return parts.debian(TARGET)
+    return parts.debian_chain(TARGET)
 
 
 def run_with(chain: parts.Chain, folder: Path) -> Report:
@@ -58,7 +58,7 @@ def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):
 
 
 def test_a_chain_whose_shim_is_not_signed_fails(chain, tmp_path):
-    unsigned = dataclasses.replace(chain, shim=images.with_signatures(chain.shim, ()))
+    unsigned = dataclasses.replace(chain, shim=images.replace_signatures(chain.shim, ()))
     report = run_with(unsigned, tmp_path)
     failed = {case.name: case.reason for case in report.cases if case.outcome != "passed"}
     assert failed["the shim is signed by Microsoft"] == "it is signed by nobody"

@@ -98,13 +98,13 @@ def drain(connection: socket.socket) -> None:
 def main_channel(connection: socket.socket, agent: bool = True) -> None:
     """A server's side of a main channel until its channels are listed."""
     assert accept(connection)[:2] == (0, wire.Channel.MAIN)
-    connection.sendall(wire.message(wire.Any.SET_ACK, struct.pack("<II", 7, 2)))
+    connection.sendall(wire.message(wire.AnyChannel.SET_ACK, struct.pack("<II", 7, 2)))
     connection.sendall(wire.message(wire.Main.INIT, struct.pack("<8I", 0x1234, 1, 3, 1, agent, 10, 0, 0)))
-    assert message(connection) == (wire.AnyReply.ACK_SYNC, struct.pack("<I", 7))
+    assert message(connection) == (wire.AnyChannelReply.ACK_SYNC, struct.pack("<I", 7))
     assert message(connection) == (wire.MainReply.ATTACH_CHANNELS, b"")
-    connection.sendall(wire.message(wire.Any.PING, struct.pack("<IQ", 1, 2) + b"filling"))
-    assert message(connection) == (wire.AnyReply.ACK, b"")  # INIT and PING are two
-    assert message(connection) == (wire.AnyReply.PONG, struct.pack("<IQ", 1, 2))
+    connection.sendall(wire.message(wire.AnyChannel.PING, struct.pack("<IQ", 1, 2) + b"filling"))
+    assert message(connection) == (wire.AnyChannelReply.ACK, b"")  # INIT and PING are two
+    assert message(connection) == (wire.AnyChannelReply.PONG, struct.pack("<IQ", 1, 2))
     connection.sendall(wire.message(wire.Main.CHANNELS_LIST, struct.pack("<I4B", 2, 2, 0, 3, 1)))
 
 
@@ -164,7 +164,7 @@ def test_the_agent_is_asked_and_its_answer_waited_for(connected):
         main_channel(connection, connected)
         if not connected:
             connection.sendall(wire.message(wire.Main.AGENT_CONNECTED))
-        assert message(connection)[0] in (wire.MainReply.AGENT_START, wire.AnyReply.ACK)
+        assert message(connection)[0] in (wire.MainReply.AGENT_START, wire.AnyChannelReply.ACK)
         while (told := message(connection))[0] != wire.MainReply.AGENT_DATA:
             pass
         assert struct.unpack("<IIQI4I", told[1]) == (1, 6, 0, 16, 1, *words)
@@ -175,7 +175,7 @@ def test_the_agent_is_asked_and_its_answer_waited_for(connected):
         drain(connection)
 
     with served(agent) as connection, Session(connection, PASSWORD, SECONDS) as session:
-        session.ask_agent(words, answer)
+        session.exchange_capabilities(words, answer)
 
 
 def test_an_agent_that_goes_away_is_told():
@@ -189,7 +189,7 @@ def test_an_agent_that_goes_away_is_told():
         Session(connection, PASSWORD, SECONDS) as session,
         pytest.raises(ProtocolError, match="the agent went away"),
     ):
-        session.ask_agent((1,), (1,))
+        session.exchange_capabilities((1,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_an_agent_that_goes_away_is_told():
         (wire.LINK_HEADER.pack(b"REDQ", 2, 2, 0), "a link reply of 0 bytes"),
         (wire.LINK_HEADER.pack(b"REDQ", 2, 2, 20) + bytes(20), "only 20 bytes"),
         (link_reply(offset=1 << 31), "outside of it"),
-        (link_reply(common=wire.Common.AUTH_SPICE), "the server lacks"),
+        (link_reply(common=wire.Capability.AUTH_SPICE), "the server lacks"),
         (link_reply(key=bytes(162)), "public key cannot be read"),
         (link_reply()[:100], "closed the connection after 84 of 182 bytes"),
         (b"", "closed the connection after 0 of 16 bytes"),
@@ -230,7 +230,7 @@ def test_a_server_that_only_keeps_busy_is_left():
         accept(connection)
         with contextlib.suppress(OSError):
             while True:
-                connection.sendall(wire.message(wire.Any.PING, bytes(12)))
+                connection.sendall(wire.message(wire.AnyChannel.PING, bytes(12)))
 
     with served(ping) as connection, Channel(connection, PASSWORD, wire.Channel.INPUTS, 1, SECONDS) as channel:
         with pytest.raises(ProtocolError, match="in time"):
@@ -242,7 +242,7 @@ def test_a_server_that_only_keeps_busy_is_left():
     ("said", "words"),
     [
         (wire.MESSAGE_HEADER.pack(304, wire.MAX_MESSAGE + 1), "message 304 of"),
-        (wire.message(wire.Any.DISCONNECTING, bytes(12)), "ended the channel"),
+        (wire.message(wire.AnyChannel.DISCONNECTING, bytes(12)), "ended the channel"),
         (wire.message(304, b"x")[:-1], "after 0 of 1 bytes"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_channel_that_goes_wrong_is_named(said, words):
 @given(some.binary(max_size=300))
 def test_any_bytes_are_understood_or_refused(data):
     readers: tuple[Callable[[bytes], object], ...] = (
-        wire.link_reply, wire.init, wire.channels, wire.surface, wire.announced, wire.AgentStream().feed,
+        wire.link_reply, wire.init, wire.channels, wire.surface, wire.announced_words, wire.AgentStream().feed,
     )  # fmt: skip
     for read in readers:
         with contextlib.suppress(ProtocolError):
@@ -314,11 +314,11 @@ def test_the_certificates_of_a_run_are_trusted_by_its_own_authority_alone(tmp_pa
     ours, others = certificates.issue(), certificates.issue()
     with (
         served(served_by_tls(ours, tmp_path)) as connection,
-        server.secured(connection, certificates.trusting(ours.authority), SECONDS) as secured,
+        server.start_tls(connection, certificates.client_context(ours.authority), SECONDS) as secured,
     ):
         assert secured.recv(5) == b"hello"
     with served(served_by_tls(ours, tmp_path)) as connection, pytest.raises(ssl.SSLCertVerificationError):
-        server.secured(connection, certificates.trusting(others.authority), SECONDS)
+        server.start_tls(connection, certificates.client_context(others.authority), SECONDS)
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -457,7 +457,7 @@ def test_the_emulator_of_packages_is_the_one_they_bring():
     target = SITE.target("x86_64")
     library = Entry("/usr/lib64/libspice-server.so.1", "file", 0o755)
     qemu = Entry("/usr/libexec/qemu-kvm", "file", 0o755)
-    found = inside.of_packages(target, [(library,), (qemu,)])
+    found = inside.packaged_emulator(target, [(library,), (qemu,)])
     assert (found.path, found.packages) == ("/usr/libexec/qemu-kvm", ((library,), (qemu,)))
     with pytest.raises(CannotRun, match="none of the packages brings /usr/libexec/qemu-kvm or"):
-        inside.of_packages(target, [(library,)])
+        inside.packaged_emulator(target, [(library,)])

@@ -92,9 +92,9 @@ def test_a_qemu_without_spice_is_named(tmp_path, monkeypatch):
 
 def inside_a_guest(
     folder: Path, emulator: inside.Emulator, keys: server.Keys
-) -> AbstractContextManager[server.Running]:
+) -> AbstractContextManager[server.RunningServer]:
     machine = TARGET.machine.variant("spice-virtio")
-    return inside.running(
+    return inside.start(
         file_system.base(TARGET), machine, emulator, keys, file_system.payload_archive(), folder, "inner"
     )
 
@@ -104,15 +104,15 @@ def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):
     ready, waited = saved.await_ready, []
     monkeypatch.setattr(saved, "await_ready", lambda *of: waited.append(of) or len(waited) > 1 or ready(*of))
     keys = server.Keys()
-    with inside_a_guest(tmp_path, inside.of_debian(TARGET), keys) as running:
-        about = spice_questions.Subject(
+    with inside_a_guest(tmp_path, inside.debian_emulator(TARGET), keys) as running:
+        subject = spice_questions.Subject(
             DEVICE, running.guest, running.server, keys, pattern.Pattern(1), SECONDS, tmp_path, tmp_path
         )
         questions = spice_questions.Questions(DEVICE)
         extra: dict[str, str] = {}
-        spice_questions.ask_before_drawing(about, questions, extra)
-        spice_questions.ask_tickets(about, questions)
-        spice_questions.ask_tls(about, questions)
+        spice_questions.ask_before_drawing(subject, questions, extra)
+        spice_questions.ask_tickets(subject, questions)
+        spice_questions.ask_tls(subject, questions)
     assert len(waited) == 2
     found = {case.name.removeprefix(f"{DEVICE}: ") for case in questions.cases if case.outcome == "failed"}
     assert found == {"TLS: the picture that a client gets shows what the guest drew"}  # it has not drawn yet
@@ -121,7 +121,7 @@ def test_a_server_inside_a_guest_answers(tmp_path, monkeypatch):
 
 
 def test_a_qemu_inside_a_guest_without_spice_is_named(tmp_path):
-    whole = inside.of_debian(TARGET)
+    whole = inside.debian_emulator(TARGET)
     files = {path: file for path, file in whole.files.items() if "ui-spice" not in path}
     assert len(files) < len(whole.files)
     with (

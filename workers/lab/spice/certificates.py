@@ -54,7 +54,7 @@ def issue() -> Certificates:
     return Certificates(authority.public_bytes(Encoding.PEM), server.public_bytes(Encoding.PEM), key)
 
 
-def trusting(authority: bytes) -> ssl.SSLContext:
+def client_context(authority: bytes) -> ssl.SSLContext:
     """A TLS client that trusts this authority and no other.
 
     :param authority: PEM.

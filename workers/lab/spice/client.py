@@ -113,14 +113,14 @@ class Channel(_Closing):
                 raise ProtocolError(f"message {kind} of {size} bytes")
             body = self._exactly(size, until)
             self._acknowledge(until)
-            if kind == wire.Any.SET_ACK and size >= 8:
+            if kind == wire.AnyChannel.SET_ACK and size >= 8:
                 self._room, self._since = int.from_bytes(body[4:8], "little"), 0
-                self._send(wire.message(wire.AnyReply.ACK_SYNC, body[:4]), until)
-            elif kind == wire.Any.PING and size >= 12:
-                self._send(wire.message(wire.AnyReply.PONG, body[:12]), until)
-            elif kind == wire.Any.DISCONNECTING:
+                self._send(wire.message(wire.AnyChannelReply.ACK_SYNC, body[:4]), until)
+            elif kind == wire.AnyChannel.PING and size >= 12:
+                self._send(wire.message(wire.AnyChannelReply.PONG, body[:12]), until)
+            elif kind == wire.AnyChannel.DISCONNECTING:
                 raise ProtocolError("the server ended the channel")
-            elif kind != wire.Any.NOTIFY:
+            elif kind != wire.AnyChannel.NOTIFY:
                 return Message(kind, body)
 
     def wait_for(self, *kinds: int) -> Message:
@@ -135,7 +135,7 @@ class Channel(_Closing):
 
     def _open(self, password: str, kind: int, session: int, number: int) -> None:
         until = time.monotonic() + self._seconds
-        self._send(wire.link(session, kind, number), until)
+        self._send(wire.link_message(session, kind, number), until)
         size = wire.link_reply_size(self._exactly(wire.LINK_HEADER.size, until))
         reply = wire.link_reply(self._exactly(size, until))
         if reply.error:
@@ -152,7 +152,7 @@ class Channel(_Closing):
         self._since += 1
         if self._room and self._since >= self._room:
             self._since = 0
-            self._send(wire.message(wire.AnyReply.ACK), until)
+            self._send(wire.message(wire.AnyChannelReply.ACK), until)
 
     def _send(self, data: bytes, until: float) -> None:
         with self._limited(until):
@@ -222,7 +222,7 @@ class Session(_Closing):
         """Open another channel of this session. Errors are those of ``Channel``."""
         return Channel(connection, self._password, kind, self.init.session, self._seconds, number)
 
-    def ask_agent(self, words: tuple[int, ...], answer: tuple[int, ...]) -> None:
+    def exchange_capabilities(self, words: tuple[int, ...], answer: tuple[int, ...]) -> None:
         """Announce capabilities to the guest's agent, ask for its own, and wait until it announces these.
 
         Others it announces meanwhile are passed over: they may be its answer to a client that has gone.
@@ -234,7 +234,7 @@ class Session(_Closing):
         if not self.init.agent_connected:
             self.main.wait_for(wire.Main.AGENT_CONNECTED)
         self.main.send(wire.MainReply.AGENT_START, _AGENT_TOKENS.to_bytes(4, "little"))
-        self.tell_agent(words, request=True)
+        self.announce_capabilities(words, request=True)
         stream = wire.AgentStream()
         while True:
             message = self.main.receive(max(0.0, until - time.monotonic()))
@@ -242,10 +242,10 @@ class Session(_Closing):
                 raise ProtocolError("the agent went away")
             if message.kind == wire.Main.AGENT_DATA:
                 for said in stream.feed(message.body):
-                    if said.type == wire.ANNOUNCE_CAPABILITIES and wire.announced(said.data) == answer:
+                    if said.type == wire.ANNOUNCE_CAPABILITIES and wire.announced_words(said.data) == answer:
                         return
 
-    def tell_agent(self, words: tuple[int, ...], *, request: bool = False) -> None:
+    def announce_capabilities(self, words: tuple[int, ...], *, request: bool = False) -> None:
         """Announce capabilities to the guest's agent.
 
         :param request: ask for its own.

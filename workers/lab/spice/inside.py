@@ -26,7 +26,7 @@ from workers.lab.machine.command_line import Boot, Drive, arguments
 from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous, launched
 from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates, server
-from workers.lab.spice.server import Keys, Running
+from workers.lab.spice.server import Keys, RunningServer
 from workers.lab.spice.wire import ProtocolError
 
 _ADDRESS = "10.0.2.15"  # in QEMU's user network
@@ -53,7 +53,7 @@ class Emulator:
     packages: tuple[tuple[Entry, ...], ...] = ()
 
 
-def of_debian(target: Target) -> Emulator:
+def debian_emulator(target: Target) -> Emulator:
     """Debian's, for the guests' suite.
 
     :raises CannotRun: no apt, no network.
@@ -67,7 +67,7 @@ def of_debian(target: Target) -> Emulator:
     )
 
 
-def of_packages(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulator:
+def packaged_emulator(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulator:
     """The one that packages bring, with all they lay out.
 
     :raises CannotRun: when they bring none.
@@ -83,7 +83,7 @@ def of_packages(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulat
     )
 
 
-class Forwarded:
+class ForwardedServer:
     """A SPICE server that listens in a guest, on two forwarded ports."""
 
     def __init__(self, plain: int, tls: int, seconds: float) -> None:
@@ -121,9 +121,9 @@ def command(machine: Machine, path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(
+def start(
     base: Base, machine: Machine, emulator: Emulator, keys: Keys, payload: bytes, logs: Path, name: str
-) -> Iterator[Running]:
+) -> Iterator[RunningServer]:
     """An inner guest that is ready to be told to go, for the length of a block.
 
     :param machine: the inner guest's.
@@ -177,7 +177,7 @@ def running(
         monitor, console, tap = (ours for ours, _ in pairs.values())
         inner = Guest(Talk(), outer.pid, (monitor, console, tap), kept)
         listening.callback(inner.stop_listening, 5.0)
-        yield _up(inner, outer, factor)
+        yield _await_server(inner, outer, factor)
 
 
 def _outer_arguments(descriptors: Mapping[str, int]) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def _outer_arguments(descriptors: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _up(inner: Guest, outer: Guest, factor: float) -> Running:
+def _await_server(inner: Guest, outer: Guest, factor: float) -> RunningServer:
     """Wait until QEMU inside answers and its guest is ready.
 
     :raises LaunchFailedError: with the outer guest's words, when that does not happen.
@@ -199,7 +199,7 @@ def _up(inner: Guest, outer: Guest, factor: float) -> Running:
         inner.qmp.negotiate()
         told = str(outer.qmp.command("human-monitor-command", command_line="info usernet"))
         ports = {int(inside): int(outside) for outside, inside in _FORWARD.findall(told)}
-        forwarded = Forwarded(ports[_PLAIN], ports[_TLS], 10.0 * factor)
+        forwarded = ForwardedServer(ports[_PLAIN], ports[_TLS], 10.0 * factor)
         inner.go()
     except (QmpError, ValueError, KeyError) as error:
         outer.wait(lambda talk: talk.ending, 1.0)
@@ -207,4 +207,4 @@ def _up(inner: Guest, outer: Guest, factor: float) -> Running:
         said = [line.strip() for line in words if line.startswith("    ") and "ok " not in line and "1.." not in line]
         raise LaunchFailedError(f"QEMU in the guest: {said[-1] if said else error}\n" + "\n".join(words)) from None
     saved.await_ready(inner, factor)
-    return Running(inner, forwarded, factor, outer)
+    return RunningServer(inner, forwarded, factor, outer)

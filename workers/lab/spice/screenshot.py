@@ -30,7 +30,7 @@ class NoScreenshotError(Exception):
         """What the client says of its main channel; 0: nothing."""
 
 
-def needed() -> None:
+def require_client() -> None:
     """See that the client is there.
 
     :raises CannotRun: when it is not installed.
@@ -58,11 +58,13 @@ def fetch(port: int, password: str, scratch: Path, seconds: float, authority: by
         done = run(argv, cwd=scratch, env=environment, timeout=seconds, check=False)
     except CommandFailed as error:
         output = error.done.output
-        raise NoScreenshotError(f"{TOOL} did not end within {seconds:.0f} s: {_last(output)}", output) from None
+        raise NoScreenshotError(f"{TOOL} did not end within {seconds:.0f} s: {_last_lines(output)}", output) from None
     if not file.exists():
-        raise NoScreenshotError(f"{TOOL} got no picture (exit status {done.status}): {_last(done.output)}", done.output)
+        raise NoScreenshotError(
+            f"{TOOL} got no picture (exit status {done.status}): {_last_lines(done.output)}", done.output
+        )
     return read_ppm(file.read_bytes())
 
 
-def _last(output: str) -> str:
+def _last_lines(output: str) -> str:
     return "; ".join(line.strip() for line in output.splitlines()[-3:] if line.strip()) or "it said nothing"

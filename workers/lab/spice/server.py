@@ -72,7 +72,7 @@ def arguments(listen: str, files: Mapping[str, str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """A guest that is ready to be told to go, and the SPICE server of its QEMU."""
 
     guest: Guest
@@ -84,7 +84,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path, name: str) -> Iterator[Running]:
+def start(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path, name: str) -> Iterator[RunningServer]:
     """A guest whose QEMU runs on this host, for the length of a block.
 
     :param payload: ``guest.payload_archive``.
@@ -121,10 +121,10 @@ def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path
         guest.go()
         factor = saved.time_factor(base)
         saved.await_ready(guest, factor)
-        yield Running(guest, HandedOver(guest), factor)
+        yield RunningServer(guest, HandoverServer(guest), factor)
 
 
-class HandedOver:
+class HandoverServer:
     """The SPICE server of a QEMU on this host."""
 
     def __init__(self, guest: Guest) -> None:
@@ -173,10 +173,10 @@ class HandedOver:
             self._guest.qmp.command("add_client", protocol="spice", fdname=name, skipauth=False, tls=tls)
 
 
-def secured(connection: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
+def start_tls(connection: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
     """A connection on which TLS has begun; closed if that fails.
 
-    :param context: whom to trust; ``certificates.trusting``.
+    :param context: whom to trust; ``certificates.client_context``.
     :raises ssl.SSLError: when the server is not to be trusted; ``ssl.SSLCertVerificationError`` where its certificate is why.
     :raises ProtocolError: when it does not answer in time.
     """

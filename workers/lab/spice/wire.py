@@ -55,7 +55,7 @@ class LinkError(IntEnum):
     CHANNEL_NOT_AVAILABLE = 9
 
 
-class Common(IntFlag):
+class Capability(IntFlag):
     """Capabilities any channel may have."""
 
     AUTH_SELECTION = 1
@@ -66,11 +66,11 @@ class Common(IntFlag):
 
 AUTH_SPICE = 1
 """The ticket, among the ways to authenticate (SPICE_COMMON_CAP_AUTH_SPICE is bit 1)."""
-NEEDED = Common.AUTH_SELECTION | Common.AUTH_SPICE | Common.MINI_HEADER
+NEEDED = Capability.AUTH_SELECTION | Capability.AUTH_SPICE | Capability.MINI_HEADER
 """Common capabilities without which the lab's client does not speak to a server; spice-server has had them since 0.8."""
 
 
-class Any(IntEnum):
+class AnyChannel(IntEnum):
     """Messages of any channel, from the server."""
 
     SET_ACK = 3
@@ -79,7 +79,7 @@ class Any(IntEnum):
     NOTIFY = 7
 
 
-class AnyReply(IntEnum):
+class AnyChannelReply(IntEnum):
     """Messages of any channel, to the server."""
 
     ACK_SYNC = 1
@@ -168,7 +168,7 @@ class AgentMessage:
     data: bytes
 
 
-def link(session: int, channel: int, channel_id: int = 0) -> bytes:
+def link_message(session: int, channel: int, channel_id: int = 0) -> bytes:
     """The first message on a connection: what it is to be.
 
     :param session: 0 for a main channel, else the main channel's ``Init.session``.
@@ -210,7 +210,7 @@ def link_reply(body: bytes) -> LinkReply:
         raise ProtocolError("a link reply whose capabilities lie outside of it")
     words = _number(body, offset, "capabilities") if common else 0
     if NEEDED & ~words:
-        raise ProtocolError(f"the server lacks {Common(NEEDED & ~words)!r}")
+        raise ProtocolError(f"the server lacks {Capability(NEEDED & ~words)!r}")
     return LinkReply(0, body[4 : 4 + _PUBLIC_KEY_BYTES], words)
 
 
@@ -275,7 +275,7 @@ def capabilities(words: Sequence[int], request: bool) -> bytes:
     return struct.pack(f"<{1 + len(words)}I", request, *words)
 
 
-def announced(data: bytes) -> tuple[int, ...]:
+def announced_words(data: bytes) -> tuple[int, ...]:
     """The words of an ``ANNOUNCE_CAPABILITIES``.
 
     :raises ProtocolError: when it is damaged.

@@ -90,29 +90,29 @@ def cases(level: Programs, place: Place, statuses: Mapping[str, int]) -> tuple[C
         excuse = level.excuses.get((place, feature))
         if status is None:
             found.append(Case(name=name, outcome="failed", reason="its program did not run"))
-        elif _did(feature, status) == expected:
+        elif _behaviour(feature, status) == expected:
             found.append(Case(name=name, outcome="passed"))
-        elif excuse and _did(feature, status):
+        elif excuse and _behaviour(feature, status):
             found.append(Case(name=name, outcome="skipped", reason=excuse.reason, code=excuse.code))
         else:
-            found.append(Case(name=name, outcome="failed", reason=_told(status)))
+            found.append(Case(name=name, outcome="failed", reason=_why_wrong(status)))
     return tuple(found)
 
 
-def _did(feature: str, status: int) -> Expected | None:
+def _behaviour(feature: str, status: int) -> Expected | None:
     if status == 0:
         return "runs"
     otherwise = feature in DECODED_OTHERWISE and status == _OTHER_RESULT
     return "is refused" if status == SIGILL or otherwise else None
 
 
-def _told(status: int) -> str:
+def _why_wrong(status: int) -> str:
     if status == 0:
         return "it runs: this CPU has more than it should"
     return "the instruction gave another result" if status == _OTHER_RESULT else describe_status(status)
 
 
-def console_case(said: str, statuses: Iterable[int]) -> tuple[Case, ...]:
+def console_cases(said: str, statuses: Iterable[int]) -> tuple[Case, ...]:
     """Where programs died of SIGILL, whether the console told of it: every other suite relies on that rule."""
     if SIGILL not in statuses:
         return ()
@@ -145,7 +145,7 @@ def run(request: Request) -> Report:
     )
     for place, cpu in cpus:
         if cpu is None:
-            found += _without(place, target)
+            found += _skipped_cpu(place, target)
             continue
         click.echo(f"{place}: {cpu}")
         other = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
@@ -153,7 +153,7 @@ def run(request: Request) -> Report:
         payload = file_system.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
         with saved.ready(on, payload, request.logs, place, fresh=place != "own") as running:
             talk = running.finish(limit)
-        judged = _judged(talk, limit, level, place)
+        judged = _cpu_cases(talk, limit, level, place)
         found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in judged]
     return Report.on(base, found)
 
@@ -165,17 +165,17 @@ def _programs(target: Target, level: Programs, place: Place) -> dict[str, bytes]
     }
 
 
-def _judged(talk: Talk, limit: float, level: Programs, place: Place) -> Sequence[Case]:
+def _cpu_cases(talk: Talk, limit: float, level: Programs, place: Place) -> Sequence[Case]:
     said = talk.console.decode(errors="replace")
     statuses = {name: int(status) for name, status in _STATUS.findall(talk.tap.decode(errors="replace"))}
     return (
         *(case for case in judge(talk, limit, ("sigill", "core-dump")) if case.outcome != "passed"),
         *cases(level, place, statuses),
-        *console_case(said, statuses.values()),
+        *console_cases(said, statuses.values()),
     )
 
 
-def _without(place: Place, target: Target) -> tuple[Case, ...]:
+def _skipped_cpu(place: Place, target: Target) -> tuple[Case, ...]:
     """What stands for a CPU that there is not."""
     if place == "below":
         why = f"{target.isa_level} has no CPU below it that QEMU plays"

@@ -91,13 +91,13 @@ def is_inside(wanted: Sequence[str], stack: Sequence[Frame]) -> bool:
     return all(name in names for name in wanted)
 
 
-def within(profile: Profile, files: Collection[str]) -> Profile:
+def restrict_to(profile: Profile, files: Collection[str]) -> Profile:
     """What of it meets any of these files."""
     stacks = tuple((count, stack) for count, stack in profile.stacks if any(frame.file in files for frame in stack))
     return Profile(profile.status, stacks)
 
 
-def case(name: str, profile: Profile | None, wanted: Sequence[str], least: float, most: float = 1.0) -> Case:
+def share_case(name: str, profile: Profile | None, wanted: Sequence[str], least: float, most: float = 1.0) -> Case:
     """Whether the share of samples in which these functions were found lies within bounds.
 
     :param profile: of the files that count; none where nothing was told.
@@ -110,7 +110,7 @@ def case(name: str, profile: Profile | None, wanted: Sequence[str], least: float
         return Case(name=name, outcome="failed", reason=f"exit status {profile.status}")
     total = sum(count for count, _ in profile.stacks)
     found = sum(count for count, stack in profile.stacks if is_inside(wanted, stack))
-    detail = "\n".join(folded(profile)[:5])
+    detail = "\n".join(folded_lines(profile)[:5])
     if total < _FEWEST:
         why = f"{total} samples meet the code in question, and {_FEWEST} must at least: let it work longer"
         return Case(name=name, outcome="failed", reason=why, detail=detail)
@@ -121,7 +121,7 @@ def case(name: str, profile: Profile | None, wanted: Sequence[str], least: float
     return Case(name=name, outcome="failed", reason=why, detail=detail)
 
 
-def folded(profile: Profile) -> list[str]:
+def folded_lines(profile: Profile) -> list[str]:
     """A line for each stack, the outermost function first, as flamegraph.pl and speedscope read it."""
     joined: Counter[str] = Counter()
     for count, stack in profile.stacks:
@@ -129,7 +129,7 @@ def folded(profile: Profile) -> list[str]:
     return [f"{names} {count}" for names, count in joined.most_common()]
 
 
-def stacks_of(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+def wanted_stacks(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...], ...]]:
     """The package's scripts for the profiler, by file name, with the functions they name.
 
     :raises CannotRun: when one names none, or only one function.
@@ -154,7 +154,7 @@ def run(request: Request) -> Report:
     :raises CannotRun: a script that names no stack, another target's package, no QEMU, no guest kernel, no perf.
     """
     target = request.target
-    wanted = stacks_of(request.tests) if request.packages else {}
+    wanted = wanted_stacks(request.tests) if request.packages else {}
     payloads: Sequence[Sequence[Entry]] = ()
     if wanted:
         payloads = unpack_with_needs(
@@ -172,14 +172,14 @@ def run(request: Request) -> Report:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}
     told = profiles(talk.tap.decode(errors="replace"))
-    seen = {name: within(profile, own.get(name, files)) for name, profile in told.items()}
+    seen = {name: restrict_to(profile, own.get(name, files)) for name, profile in told.items()}
     for name, profile in seen.items():
-        (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded(profile)))
+        (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded_lines(profile)))
     cases = [
         *(case for case in judge(talk, limit) if case.outcome != "passed"),
         *_control(seen),
         *(
-            case(f"{name}: {' → '.join(functions)}", seen.get(name), functions, _SHARE)
+            share_case(f"{name}: {' → '.join(functions)}", seen.get(name), functions, _SHARE)
             for name, lines in wanted.items()
             for functions in lines
         ),
@@ -194,9 +194,9 @@ def _control(seen: Mapping[str, Profile]) -> tuple[Case, ...]:
     chain = " → ".join(_CONTROL)
     framed, unframed = (seen.get(name) for name in _PROGRAMS)
     return (
-        case(f"with frame pointers: {chain}", framed, _CONTROL, _SHARE_OF_CONTROL),
-        case(f"without frame pointers: no {chain}", unframed, _CONTROL, 0.0, 0.0),
-        case("without frame pointers: leaf alone", unframed, ("leaf",), _SHARE_OF_CONTROL),
+        share_case(f"with frame pointers: {chain}", framed, _CONTROL, _SHARE_OF_CONTROL),
+        share_case(f"without frame pointers: no {chain}", unframed, _CONTROL, 0.0, 0.0),
+        share_case("without frame pointers: leaf alone", unframed, ("leaf",), _SHARE_OF_CONTROL),
     )
 
 

@@ -21,7 +21,7 @@ from workers.lab.judge import judge
 from workers.lab.machine.command_line import Boot, Drive
 from workers.lab.machine.launch import anonymous, launched
 from workers.lab.suites import Report, Request
-from workers.lab.suites.secure_boot_trials import Lab, Trial, signature_cases, signer_names, trials
+from workers.lab.suites.secure_boot_trials import Trial, TrialSetup, signature_cases, signer_names, trials
 from workers.lab.suites.secure_boot_verdicts import SCRIPT, SCRIPT_NAME, is_decided, report_cases, verdict
 from workers.lab.uefi import parts, signing, variables
 from workers.repository.staged import staged_folder
@@ -43,22 +43,22 @@ def run(request: Request) -> Report:
 
 
 def _run(request: Request) -> Report:
-    lab = _lab(request)
-    vouched = signing.signers(lab.chain.shim, lab.microsoft)
-    click.echo(f"the chain: {lab.chain.origin}; certificates behind its shim's signatures: {signer_names(vouched)}")
-    cases = list(signature_cases(lab.chain, vouched))
-    left = request.suite.timeout_seconds * saved.time_factor(lab.base)
-    for trial in trials(lab, vouched, quick=request.quick):
-        found = _attempt(lab, trial, left)
+    setup = _trial_setup(request)
+    vouched = signing.signers(setup.chain.shim, setup.microsoft)
+    click.echo(f"the chain: {setup.chain.origin}; certificates behind its shim's signatures: {signer_names(vouched)}")
+    cases = list(signature_cases(setup.chain, vouched))
+    left = request.suite.timeout_seconds * saved.time_factor(setup.base)
+    for trial in trials(setup, vouched, quick=request.quick):
+        found = _attempt(setup, trial, left)
         left = max(0.0, left - found[0].seconds)
         click.echo(f"{found[0].seconds:6.1f} s  {trial.name}")
         cases += found
-    cpu = lab.machine.cpu_under(lab.base.accelerator.name)
-    facts = {"chain": lab.chain.origin, "shim signed by": signer_names(vouched)}
-    return Report.on(lab.base, cases, cpu=cpu, kernel=lab.chain.release, extra=facts)
+    cpu = setup.machine.cpu_under(setup.base.accelerator.name)
+    facts = {"chain": setup.chain.origin, "shim signed by": signer_names(vouched)}
+    return Report.on(setup.base, cases, cpu=cpu, kernel=setup.chain.release, extra=facts)
 
 
-def _lab(request: Request) -> Lab:
+def _trial_setup(request: Request) -> TrialSetup:
     target = request.target
     try:
         machine = target.machine.variant("secure-boot")
@@ -67,14 +67,14 @@ def _lab(request: Request) -> Lab:
     base = file_system.base(target)
     staged = staged_folder(request.site, request.state, target)
     chain = parts.chain(target, (*request.packages, *request.extra), staged, request.scratch / "packages")
-    return Lab(
+    return TrialSetup(
         base=base,
         machine=machine,
         firmware=parts.firmware(target, machine),
         chain=chain,
-        owner=signing.made("owner", request.scratch),
-        stranger=signing.made("stranger", request.scratch),
-        microsoft=variables.microsoft(),
+        owner=signing.new_key("owner", request.scratch),
+        stranger=signing.new_key("stranger", request.scratch),
+        microsoft=variables.microsoft_certificates(),
         payload=file_system.payload_archive(
             tests={SCRIPT_NAME: SCRIPT.encode()},
             files={
@@ -87,18 +87,18 @@ def _lab(request: Request) -> Lab:
     )
 
 
-def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
+def _attempt(setup: TrialSetup, trial: Trial, left: float) -> tuple[Case, ...]:
     """Boot and listen; the first of the cases is the trial's own and has the seconds.
 
     :param left: seconds that the suite has left; waiting for room on this host takes none of them.
     """
     with contextlib.ExitStack() as stack:
-        boot = _boot(lab, trial, stack)
+        boot = _boot(setup, trial, stack)
         name = re.sub(r"[^a-z0-9]+", "-", trial.name.lower())
-        running = stack.enter_context(launched(boot, lab.logs, name))
+        running = stack.enter_context(launched(boot, setup.logs, name))
         begun = time.monotonic()
         running.go()
-        limit = min(left, _FIRMWARE_SECONDS * saved.time_factor(lab.base))
+        limit = min(left, _FIRMWARE_SECONDS * saved.time_factor(setup.base))
         running.wait(lambda talk: is_decided(trial, talk), limit)
         case = verdict(trial, running.talk, limit)
         further: tuple[Case, ...] = ()
@@ -107,22 +107,26 @@ def _attempt(lab: Lab, trial: Trial, left: float) -> tuple[Case, ...]:
             limit = max(0.0, left - (time.monotonic() - begun))
             further = report_cases(trial, judge(running.finish(limit), limit))
         elif not running.talk.tap:
-            (lab.logs / f"{name}-tap.log").unlink()  # it would only be looked into
+            (setup.logs / f"{name}-tap.log").unlink()  # it would only be looked into
         return (case.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}), *further)
 
 
-def _boot(lab: Lab, trial: Trial, stack: contextlib.ExitStack) -> Boot:
-    code, template = lab.firmware
-    store = template if trial.trusted is None else variables.trusting(template, lab.owner.certificate, trial.trusted)
+def _boot(setup: TrialSetup, trial: Trial, stack: contextlib.ExitStack) -> Boot:
+    code, template = setup.firmware
+    store = (
+        template
+        if trial.trusted is None
+        else variables.store_that_trusts(template, setup.owner.certificate, trial.trusted)
+    )
     partition, size = fat.image(trial.files)
     files = []
-    for content, least in ((store, 0), (partition, size), (lab.payload, 0)):
+    for content, least in ((store, 0), (partition, size), (setup.payload, 0)):
         files.append(anonymous(content, size=least))
         stack.callback(os.close, files[-1])
     flash, disk, payload = (f"/proc/self/fd/{file}" for file in files)
     return Boot(
-        machine=lab.machine,
-        accelerator=lab.base.accelerator.name,
+        machine=setup.machine,
+        accelerator=setup.base.accelerator.name,
         flash=(str(code), flash),
         drives=(Drive("esp", disk, boot_order=0), Drive("payload", payload)),
         inherited=tuple(files),

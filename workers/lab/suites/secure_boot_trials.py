@@ -39,7 +39,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Lab:
+class TrialSetup:
     """What the trials share."""
 
     base: file_system.Base
@@ -55,69 +55,69 @@ class Lab:
     scratch: Path
 
 
-def trials(lab: Lab, vouched: Sequence[frozenset[str]], *, quick: bool) -> Iterator[Trial]:
+def trials(setup: TrialSetup, vouched: Sequence[frozenset[str]], *, quick: bool) -> Iterator[Trial]:
     """The boots of the suite, in order.
 
     :param vouched: for each signature of the shim, whose it is: ``signing.signers``.
     :param quick: the signed chain and the unsigned shim alone.
     """
-    shim, loader, kernel = lab.chain.shim, lab.chain.loader, lab.chain.kernel
-    unsigned = images.with_signatures(shim, ())
-    everyone = tuple(lab.microsoft.values())
-    yield Trial("signed chain", _partition(lab, shim, loader, kernel), everyone, until="report")
-    yield Trial("unsigned shim", _partition(lab, unsigned, loader), everyone, refused_by="firmware")
+    shim, loader, kernel = setup.chain.shim, setup.chain.loader, setup.chain.kernel
+    unsigned = images.replace_signatures(shim, ())
+    everyone = tuple(setup.microsoft.values())
+    yield Trial("signed chain", _partition(setup, shim, loader, kernel), everyone, until="report")
+    yield Trial("unsigned shim", _partition(setup, unsigned, loader), everyone, refused_by="firmware")
     if quick:
         return
-    bad_shim, bad_loader, bad_kernel = (images.tampered(image) for image in (shim, loader, kernel))
-    yield Trial("tampered shim", _partition(lab, bad_shim, loader), everyone, refused_by="firmware")
-    yield Trial("tampered loader", _partition(lab, shim, bad_loader), everyone, refused_by="shim")
+    bad_shim, bad_loader, bad_kernel = (images.tamper(image) for image in (shim, loader, kernel))
+    yield Trial("tampered shim", _partition(setup, bad_shim, loader), everyone, refused_by="firmware")
+    yield Trial("tampered loader", _partition(setup, shim, bad_loader), everyone, refused_by="shim")
     yield Trial(
-        "tampered kernel", _partition(lab, shim, loader, bad_kernel), everyone, refused_by="loader", until="report"
+        "tampered kernel", _partition(setup, shim, loader, bad_kernel), everyone, refused_by="loader", until="report"
     )
-    all_bad = _partition(lab, images.tampered(unsigned), bad_loader, bad_kernel)
+    all_bad = _partition(setup, images.tamper(unsigned), bad_loader, bad_kernel)
     yield Trial("without Secure Boot", all_bad, None, until="report", checks="fail")
-    yield from _own_key(lab)
-    yield from _certificates(lab, vouched)
+    yield from _own_key(setup)
+    yield from _certificates(setup, vouched)
 
 
-def _own_key(lab: Lab) -> Iterator[Trial]:
+def _own_key(setup: TrialSetup) -> Iterator[Trial]:
     """A platform that trusts one key, which is its owner's, and a unified kernel image in place of the chain."""
-    image = images.unified(
-        parts.stub(lab.base.target),
+    image = images.unified_image(
+        parts.stub(setup.base.target),
         {
             ".osrel": b"ID=linux\nNAME=Linux\n",
-            ".cmdline": kernel_command_line(lab.machine).encode(),
-            ".uname": lab.chain.release.encode(),
-            ".initrd": _initrd(lab),
-            ".linux": lab.chain.kernel,
+            ".cmdline": kernel_command_line(setup.machine).encode(),
+            ".uname": setup.chain.release.encode(),
+            ".initrd": _initrd(setup),
+            ".linux": setup.chain.kernel,
         },
     )
-    place = _first_image(lab)
-    own = (lab.owner.certificate,)
-    signed, strange = (signing.signed(image, key, lab.scratch) for key in (lab.owner, lab.stranger))
+    place = _first_image(setup)
+    own = (setup.owner.certificate,)
+    signed, strange = (signing.sign(image, key, setup.scratch) for key in (setup.owner, setup.stranger))
     yield Trial("own key, signed UKI", {place: signed}, own, until="report")
     yield Trial("own key, unsigned UKI", {place: image}, own, refused_by="firmware", until="report")
     yield Trial("own key, UKI signed by another", {place: strange}, own, refused_by="firmware", until="report")
 
 
-def _certificates(lab: Lab, vouched: Sequence[frozenset[str]]) -> Iterator[Trial]:
+def _certificates(setup: TrialSetup, vouched: Sequence[frozenset[str]]) -> Iterator[Trial]:
     """Firmware that trusts one of Microsoft's certificates, the other, both, none; and of two signatures each alone.
 
     What should come of it follows from whose signatures the shim carries.
     """
-    shim, loader = lab.chain.shim, lab.chain.loader
+    shim, loader = setup.chain.shim, setup.chain.loader
     matrix = [(shim, vouched, "", years) for years in ((), ("2011",), ("2023",), ("2011", "2023"))]
     signatures = images.signatures(shim)
     if len(signatures) > 1:
         for signature, of in zip(signatures, vouched, strict=True):
-            alone = images.with_signatures(shim, (signature,))
+            alone = images.replace_signatures(shim, (signature,))
             words = f", shim signed by {signer_names((of,))} alone"
             matrix += [(alone, (of,), words, (year,)) for year in ("2011", "2023")]
     for image, signers, words, years in matrix:
-        trusted = [lab.owner.certificate, *(lab.microsoft[year] for year in years)]
+        trusted = [setup.owner.certificate, *(setup.microsoft[year] for year in years)]
         accepted = any(signer.intersection(years) for signer in signers)
         name = f"certificates {'+'.join(years) or 'none'}{words}"
-        yield Trial(name, _partition(lab, image, loader), trusted, refused_by=None if accepted else "firmware")
+        yield Trial(name, _partition(setup, image, loader), trusted, refused_by=None if accepted else "firmware")
 
 
 def signer_names(vouched: Sequence[frozenset[str]]) -> str:
@@ -136,24 +136,24 @@ def signature_cases(chain: parts.Chain, vouched: Sequence[frozenset[str]]) -> It
         yield Case(name=name, outcome="failed" if reason else "passed", reason=reason)
 
 
-def _first_image(lab: Lab) -> str:
+def _first_image(setup: TrialSetup) -> str:
     """Where the firmware looks on a disk it does not know."""
-    return f"EFI/BOOT/BOOT{parts.efi_name(lab.base.target).upper()}.EFI"
+    return f"EFI/BOOT/BOOT{parts.efi_name(setup.base.target).upper()}.EFI"
 
 
-def _partition(lab: Lab, shim: bytes, loader: bytes, kernel: bytes | None = None) -> dict[str, bytes]:
+def _partition(setup: TrialSetup, shim: bytes, loader: bytes, kernel: bytes | None = None) -> dict[str, bytes]:
     """The files of a chain. Without a kernel the loader speaks and goes no further."""
     files = {
-        _first_image(lab): shim,
-        f"EFI/BOOT/grub{parts.efi_name(lab.base.target)}.efi": loader,
-        f"EFI/{lab.chain.vendor}/grub.cfg": f"set timeout=0\necho {LOADED}\n".encode(),
+        _first_image(setup): shim,
+        f"EFI/BOOT/grub{parts.efi_name(setup.base.target)}.efi": loader,
+        f"EFI/{setup.chain.vendor}/grub.cfg": f"set timeout=0\necho {LOADED}\n".encode(),
     }
     if kernel is not None:
-        words = f"linux /vmlinuz {kernel_command_line(lab.machine)}\ninitrd /initrd\nboot\n"
-        files[f"EFI/{lab.chain.vendor}/grub.cfg"] += words.encode()
-        files |= {"vmlinuz": kernel, "initrd": _initrd(lab)}
+        words = f"linux /vmlinuz {kernel_command_line(setup.machine)}\ninitrd /initrd\nboot\n"
+        files[f"EFI/{setup.chain.vendor}/grub.cfg"] += words.encode()
+        files |= {"vmlinuz": kernel, "initrd": _initrd(setup)}
     return files
 
 
-def _initrd(lab: Lab) -> bytes:
-    return lab.base.archive.read_bytes() + lab.chain.boot_modules()
+def _initrd(setup: TrialSetup) -> bytes:
+    return setup.base.archive.read_bytes() + setup.chain.boot_modules()

@@ -53,7 +53,7 @@ def run(request: Request) -> Report:
 
     :raises CannotRun: no QEMU, no spicy-screenshot, no variant with a display device.
     """
-    screenshot.needed()
+    screenshot.require_client()
     target = request.target
     machines = {
         name: target.machine.variant(name) for name in sorted(target.machine.variants) if name.startswith(PREFIX)
@@ -67,9 +67,9 @@ def run(request: Request) -> Report:
         payloads = package_files.unpack_with_needs(
             request.site, target, request.state, request.packages, request.scratch, request.extra
         )
-        emulator = inside.of_packages(target, payloads)
+        emulator = inside.packaged_emulator(target, payloads)
     elif request.suite.name == IN_GUEST:
-        emulator = inside.of_debian(target)
+        emulator = inside.debian_emulator(target)
     base = guest.base(target)
     cases: list[Case] = []
     extra: dict[str, str] = {}
@@ -98,18 +98,18 @@ def guest_scripts(
     """The scripts of the guest: one draws, the other is the agent."""
     words = (site.distribution.title, f"{target.name}: {target.description}", f"{device}, by SPICE")
     return {
-        "1-draw.sh": _filled(
+        "1-draw.sh": _fill_in(
             "draw.sh",
             MODULES=" ".join(modules),
             WORDS=shlex.join(words),
             BARS=" ".join(pattern.BARS),
             SQUARES=" ".join(drawn.squares),
         ),
-        "2-agent.sh": _filled("agent.sh", AGENT_PORT=server.AGENT_PORT),
+        "2-agent.sh": _fill_in("agent.sh", AGENT_PORT=server.AGENT_PORT),
     }
 
 
-def _filled(name: str, **values: str) -> bytes:
+def _fill_in(name: str, **values: str) -> bytes:
     text = (_SCRIPTS / name).read_text()
     return re.sub("|".join(values), lambda found: values[found[0]], text).encode()
 
@@ -129,16 +129,16 @@ def _device_cases(
     payload = guest.payload_archive(tests=scripts, modules=modules)
     keys = Keys()
     if emulator:
-        way = inside.running(base, machine, emulator, keys, payload, request.logs, device)
+        way = inside.start(base, machine, emulator, keys, payload, request.logs, device)
     else:
-        way = server.running(base, machine, keys, payload, request.logs, device)
+        way = server.start(base, machine, keys, payload, request.logs, device)
     with contextlib.ExitStack() as stack:
         try:
             running = stack.enter_context(way)
         except LaunchFailedError as error:
             name = f"{device}: a guest with a SPICE server comes up"
             return (Case(name=name, outcome="failed", reason=why_not_up(str(error)), detail=str(error)),)
-        about = Subject(
+        subject = Subject(
             device=device,
             guest=running.guest,
             server=running.server,
@@ -150,18 +150,18 @@ def _device_cases(
             # Inside a guest QEMU writes where nobody reads.
             second_opinion=None if running.outer else lambda: _screendump(running.guest, request.scratch),
         )
-        ask_before_drawing(about, questions, extra)
+        ask_before_drawing(subject, questions, extra)
         saved.tell(running.guest)
         running.guest.wait(lambda talk: _DRAWN in talk.tap, request.suite.timeout_seconds * running.factor)
-        ask_after_drawing(about, questions)
-        ask_agent(about, questions)
-        told = [(device, running.guest.finish(about.seconds))]
+        ask_after_drawing(subject, questions)
+        ask_agent(subject, questions)
+        told = [(device, running.guest.finish(subject.seconds))]
         if running.outer:
-            told.append((f"{device}: the outer guest", running.outer.finish(about.seconds)))
+            told.append((f"{device}: the outer guest", running.outer.finish(subject.seconds)))
     judged = [
         case.model_copy(update={"name": f"{prefix}: {case.name}"})
         for prefix, talk in told
-        for case in judge(talk, about.seconds)
+        for case in judge(talk, subject.seconds)
     ]
     return (*questions.cases, *judged)
 

@@ -73,7 +73,7 @@ class Questions:
 
 
 @contextlib.contextmanager
-def _refused(step: str, *numbers: LinkError) -> Iterator[None]:
+def _expect_refusal(step: str, *numbers: LinkError) -> Iterator[None]:
     """See that the server refuses what the block asks, in this step and for one of these reasons."""
     try:
         yield
@@ -85,7 +85,7 @@ def _refused(step: str, *numbers: LinkError) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_picture(event: int, word: str = "") -> Iterator[None]:
+def _expect_no_picture(event: int, word: str = "") -> Iterator[None]:
     """See that the client gets no picture, for this reason and none else: a server that is gone gives none either."""
     try:
         yield
@@ -112,9 +112,9 @@ class Subject:
     second_opinion: Callable[[], Picture] | None = None
     """QEMU's own picture."""
 
-    def secured(self, authority: bytes) -> ssl.SSLSocket:
+    def tls_connection(self, authority: bytes) -> ssl.SSLSocket:
         """A connection by TLS."""
-        return server.secured(self.server.connect(tls=True), certificates.trusting(authority), self.seconds)
+        return server.start_tls(self.server.connect(tls=True), certificates.client_context(authority), self.seconds)
 
     def session(self, password: str) -> Session:
         """A session, in plain."""
@@ -132,65 +132,69 @@ class Subject:
         return name
 
 
-def ask_before_drawing(about: Subject, questions: Questions, extra: dict[str, str]) -> None:
+def ask_before_drawing(subject: Subject, questions: Questions, extra: dict[str, str]) -> None:
     """Questions to the server of a guest whose screen shows nothing of ours yet."""
     with questions.ask("the server is up and wants a ticket"):
-        told = about.guest.qmp.command("query-spice")
+        told = subject.guest.qmp.command("query-spice")
         if not told.get("enabled") or told.get("auth") != "spice":
             raise WrongAnswerError(f"QEMU says of its server: {told}")
-        version = about.guest.qmp.command("query-version")["qemu"]
+        version = subject.guest.qmp.command("query-version")["qemu"]
         extra["server"] = f"QEMU {version['major']}.{version['minor']}.{version['micro']}"
         extra["spice-server"] = str(told.get("compiled-version", ""))
     with questions.ask("a picture from before the guest draws does not pass for one after") as pictures:
-        picture = about.picture(about.keys.password)
-        pictures.append(about.keep("-before", picture))
-        if not about.drawn.problem(picture):
+        picture = subject.picture(subject.keys.password)
+        pictures.append(subject.keep("-before", picture))
+        if not subject.drawn.problem(picture):
             raise WrongAnswerError("the pattern was found where nobody had drawn it: the check below proves nothing")
 
 
-def ask_after_drawing(about: Subject, questions: Questions) -> None:
+def ask_after_drawing(subject: Subject, questions: Questions) -> None:
     """Questions to the server of a guest that shows the pattern."""
-    ask_tickets(about, questions)
-    _channels(about, questions)
-    _pictures(about, questions)
-    ask_tls(about, questions)
+    ask_tickets(subject, questions)
+    _channels(subject, questions)
+    _pictures(subject, questions)
+    ask_tls(subject, questions)
 
 
-def ask_tickets(about: Subject, questions: Questions) -> None:
+def ask_tickets(subject: Subject, questions: Questions) -> None:
     """Open sessions with the right password, a wrong one and an empty one."""
-    with questions.ask("the right password opens a session"), about.session(about.keys.password) as session:
+    with questions.ask("the right password opens a session"), subject.session(subject.keys.password) as session:
         if not session.init.session:
             raise WrongAnswerError("the session has no number")
-    for what, password in (("a wrong", about.keys.password[::-1] + "x"), ("an empty", "")):
-        with questions.ask(f"{what} password is refused"), _refused("ticket", LinkError.PERMISSION_DENIED):
-            about.session(password).close()
+    for what, password in (("a wrong", subject.keys.password[::-1] + "x"), ("an empty", "")):
+        with questions.ask(f"{what} password is refused"), _expect_refusal("ticket", LinkError.PERMISSION_DENIED):
+            subject.session(password).close()
 
 
-def _channels(about: Subject, questions: Questions) -> None:
-    with questions.ask("every channel it lists opens"), about.session(about.keys.password) as session:
+def _channels(subject: Subject, questions: Questions) -> None:
+    with questions.ask("every channel it lists opens"), subject.session(subject.keys.password) as session:
         needed = {int(wire.Channel.DISPLAY), int(wire.Channel.INPUTS), int(wire.Channel.CURSOR)}
         if missing := needed - {kind for kind, _ in session.channels}:
             raise WrongAnswerError(f"no channel of type {', '.join(map(str, sorted(missing)))} in {session.channels}")
         for kind, number in session.channels:
             is_secured = kind == wire.Channel[server.SECURED.upper()]
-            way = about.secured(about.keys.certificates.authority) if is_secured else about.server.connect(tls=False)
+            way = (
+                subject.tls_connection(subject.keys.certificates.authority)
+                if is_secured
+                else subject.server.connect(tls=False)
+            )
             with session.open(way, kind, number) as channel:
                 if kind == wire.Channel.DISPLAY:
                     channel.receive()
     with (
         questions.ask("a channel of no session is refused"),
-        about.session(about.keys.password) as session,
-        _refused("ticket", LinkError.BAD_CONNECTION_ID),  # the server looks for the session after the ticket
+        subject.session(subject.keys.password) as session,
+        _expect_refusal("ticket", LinkError.BAD_CONNECTION_ID),  # the server looks for the session after the ticket
     ):
         other = session.init.session ^ 0x5A5A5A5A
-        way = about.server.connect(tls=False)
-        Channel(way, about.keys.password, wire.Channel.DISPLAY, other, about.seconds).close()
+        way = subject.server.connect(tls=False)
+        Channel(way, subject.keys.password, wire.Channel.DISPLAY, other, subject.seconds).close()
     with questions.ask("the first surface is the guest's screen, and drawn on"):
-        with about.session(about.keys.password) as session:
-            display = session.open(about.server.connect(tls=False), wire.Channel.DISPLAY)
+        with subject.session(subject.keys.password) as session:
+            display = session.open(subject.server.connect(tls=False), wire.Channel.DISPLAY)
             with display:
-                surface = first_surface(display, about.seconds)
-        size = _screen(about.guest)
+                surface = first_surface(display, subject.seconds)
+        size = _screen(subject.guest)
         if not surface.primary or (surface.width, surface.height) != size:
             raise WrongAnswerError(f"the guest's screen has {size[0]} × {size[1]} pixels, the surface: {surface}")
 
@@ -203,66 +207,66 @@ def _screen(running: Guest) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _pictures(about: Subject, questions: Questions) -> None:
+def _pictures(subject: Subject, questions: Questions) -> None:
     picture = None
     with questions.ask("the picture that a client gets shows what the guest drew") as pictures:
-        picture = about.picture(about.keys.password)
-        pictures.append(about.keep("", picture))
-        if problem := about.drawn.problem(picture):
+        picture = subject.picture(subject.keys.password)
+        pictures.append(subject.keep("", picture))
+        if problem := subject.drawn.problem(picture):
             raise WrongAnswerError(problem)
     with (
         questions.ask("a client with a wrong password gets no picture"),
-        _no_picture(screenshot.AUTHENTICATION),
+        _expect_no_picture(screenshot.AUTHENTICATION),
     ):
-        about.picture(about.keys.password[::-1] + "x")
-    if about.second_opinion and picture:
+        subject.picture(subject.keys.password[::-1] + "x")
+    if subject.second_opinion and picture:
         with questions.ask("QEMU's own picture is the same") as pictures:
-            own = about.second_opinion()
-            pictures.append(about.keep("-qemu", own))
+            own = subject.second_opinion()
+            pictures.append(subject.keep("-qemu", own))
             if count := different(picture, own, pattern.TOLERANCE):
                 raise WrongAnswerError(f"{count} pixels differ")
 
 
-def ask_tls(about: Subject, questions: Questions) -> None:
+def ask_tls(subject: Subject, questions: Questions) -> None:
     """Repeat the questions by TLS, with the right and with another authority."""
-    authority, other = about.keys.certificates.authority, certificates.issue().authority
+    authority, other = subject.keys.certificates.authority, certificates.issue().authority
     with questions.ask("TLS: a client that trusts the server's authority opens a session"):
-        Session(about.secured(authority), about.keys.password, about.seconds).close()
-    with questions.ask("TLS: a wrong password is refused"), _refused("ticket", LinkError.PERMISSION_DENIED):
-        Session(about.secured(authority), about.keys.password[::-1] + "x", about.seconds).close()
+        Session(subject.tls_connection(authority), subject.keys.password, subject.seconds).close()
+    with questions.ask("TLS: a wrong password is refused"), _expect_refusal("ticket", LinkError.PERMISSION_DENIED):
+        Session(subject.tls_connection(authority), subject.keys.password[::-1] + "x", subject.seconds).close()
     with questions.ask("TLS: a client that trusts another authority turns away"):
         try:
-            about.secured(other).close()
+            subject.tls_connection(other).close()
         except ssl.SSLCertVerificationError:
             pass
         else:
             raise WrongAnswerError("it did not")
     with (
         questions.ask(f"TLS: the {server.SECURED} channel does not open without"),
-        about.session(about.keys.password) as session,
-        _refused("link", LinkError.NEED_SECURED),
+        subject.session(subject.keys.password) as session,
+        _expect_refusal("link", LinkError.NEED_SECURED),
     ):
-        session.open(about.server.connect(tls=False), wire.Channel[server.SECURED.upper()]).close()
+        session.open(subject.server.connect(tls=False), wire.Channel[server.SECURED.upper()]).close()
     with questions.ask("TLS: the picture that a client gets shows what the guest drew") as pictures:
-        picture = about.picture(about.keys.password, authority)
-        pictures.append(about.keep("-tls", picture))
-        if problem := about.drawn.problem(picture):
+        picture = subject.picture(subject.keys.password, authority)
+        pictures.append(subject.keep("-tls", picture))
+        if problem := subject.drawn.problem(picture):
             raise WrongAnswerError(problem)
     with (
         questions.ask("TLS: a client that trusts another authority gets no picture"),
-        _no_picture(screenshot.TLS, "certificate"),
+        _expect_no_picture(screenshot.TLS, "certificate"),
     ):
-        about.picture(about.keys.password, other)
+        subject.picture(subject.keys.password, other)
 
 
-def ask_agent(about: Subject, questions: Questions) -> None:
+def ask_agent(subject: Subject, questions: Questions) -> None:
     """Speak to the guest's agent, and end it."""
     words = tuple(secrets.randbits(32) for _ in range(3))
     told = b"# words " + b"".join(word.to_bytes(4, "little") for word in words).hex().encode()
     with questions.ask("the agent and a client hear each other"):
-        with about.session(about.keys.password) as session:
-            session.ask_agent(words, words[::-1])
-            session.tell_agent(words)  # which ends the agent
-            about.guest.wait(lambda talk: talk.tap.count(told) == 2 or talk.ending, about.seconds)
-        if about.guest.talk.tap.count(told) != 2:
+        with subject.session(subject.keys.password) as session:
+            session.exchange_capabilities(words, words[::-1])
+            session.announce_capabilities(words)  # which ends the agent
+            subject.guest.wait(lambda talk: talk.tap.count(told) == 2 or talk.ending, subject.seconds)
+        if subject.guest.talk.tap.count(told) != 2:
             raise WrongAnswerError("the agent answered, but the guest does not tell of the same words")

@@ -60,7 +60,7 @@ def signatures(image: bytes) -> tuple[bytes, ...]:
         if length <= 8 or at + length > end:
             raise MalformedError("damaged PE file: its certificate table contradicts itself")
         if kind == _WIN_CERT_TYPE_PKCS_SIGNED_DATA:
-            found.append(_message(image[at + 8 : at + length]))
+            found.append(_without_padding(image[at + 8 : at + length]))
         at += -(-length // 8) * 8
     return tuple(found)
 
@@ -75,14 +75,14 @@ def _table(image: bytes, offsets: _Offsets) -> tuple[int, int]:
     return at, at + size
 
 
-def _message(data: bytes) -> bytes:
+def _without_padding(data: bytes) -> bytes:
     """A DER message without the padding that some signers count in."""
     if data[:2] != b"\x30\x82":
         raise MalformedError("a signature that is no PKCS#7 message")
     return data[: 4 + int.from_bytes(data[2:4], "big")]
 
 
-def with_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
+def replace_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
     """The image with these signatures in place of its own. What is signed stays as it is, so any of its own are still good.
 
     :raises MalformedError: when this is no PE image, or its certificate table is damaged.
@@ -99,7 +99,7 @@ def with_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
     return bytes(body + table)
 
 
-def tampered(image: bytes) -> bytes:
+def tamper(image: bytes) -> bytes:
     """The image with one bit of its time stamp changed: nothing that runs, and yet no longer what was signed.
 
     :raises MalformedError: when this is no PE image.
@@ -109,7 +109,7 @@ def tampered(image: bytes) -> bytes:
     return bytes(changed)
 
 
-def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
+def unified_image(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
     """A unified kernel image: systemd's stub with further sections, ``.linux``, ``.initrd``, ``.cmdline`` and so on.
 
     :param stub: without signature.

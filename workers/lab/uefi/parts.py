@@ -115,10 +115,10 @@ def chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path)
     :param scratch: folder for their files.
     :raises CannotRun: when no package is a link of the chain, one is missing, or a package is damaged.
     """
-    return packaged(target, packages, staged, scratch) if packages else debian(target)
+    return packaged_chain(target, packages, staged, scratch) if packages else debian_chain(target)
 
 
-def debian(target: Target) -> Chain:
+def debian_chain(target: Target) -> Chain:
     """Debian's chain, and the kernel of the guests' base."""
     name, grub = _uefi(target).suffix, _uefi(target).grub
     loaders = f"grub-efi-{target.architecture.debian_arch}-signed"
@@ -136,7 +136,7 @@ def debian(target: Target) -> Chain:
     )
 
 
-def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
+def packaged_chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
     """The chain of RPMs: shim, grub2-efi, and the kernel with its modules.
 
     :param staged: folder of the target's staged packages, which bring what ``packages`` lack.
@@ -154,7 +154,7 @@ def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Pa
             "give those of shim, grub2 or the kernel; or none, to try Debian's chain",
         )
     there = _Packages({**given.headers, **_headers(target, sorted(staged.glob("**/*.rpm")))}, scratch / "all")
-    shim, loader, kernel = (there.wanted(pattern, what) for what, pattern in links.items())
+    shim, loader, kernel = (there.require(pattern, what) for what, pattern in links.items())
     modules = _modules_of(there, PurePosixPath(kernel).parent)
     return Chain(
         shim=there.read(shim),
@@ -162,7 +162,7 @@ def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Pa
         kernel=there.read(kernel),
         vendor=PurePosixPath(loader).parent.name,
         modules=modules,
-        origin=there.read_from(),
+        origin=there.packages_read(),
     )
 
 
@@ -180,7 +180,7 @@ class _Packages:
             (file for header in self.headers.values() for file in header.files if re.fullmatch(pattern, file)), ""
         )
 
-    def wanted(self, pattern: str, what: str) -> str:
+    def require(self, pattern: str, what: str) -> str:
         """The first file whose path is like that.
 
         :param what: what it is, for people.
@@ -207,7 +207,7 @@ class _Packages:
             raise CannotRun(f"{package.name}: {path} is no regular file", "see the spec of the package")
         return self._unpacked[package][path].read_bytes()
 
-    def read_from(self) -> str:
+    def packages_read(self) -> str:
         """Name, version and release of the packages of which files were read."""
         headers = [self.headers[package] for package in self._unpacked]
         return ", ".join(f"{header.name}-{header.version}-{header.release}" for header in headers)
@@ -233,15 +233,15 @@ def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
     while left:
         name = left.pop()
         if name not in contents:
-            contents[name] = _decompressed(
-                packages.read(packages.wanted(pattern(name), f"the module {name} of {kernel.name}"))
+            contents[name] = _decompress(
+                packages.read(packages.require(pattern(name), f"the module {name} of {kernel.name}"))
             )
             left += module_dependencies(contents[name])
     needs = {name: module_dependencies(data) for name, data in contents.items()}
     return {name: contents[name] for name in load_order(wanted, needs)}
 
 
-def _decompressed(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     if data[:6] == b"\xfd7zXZ\0":
         return lzma.decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":

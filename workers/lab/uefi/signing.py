@@ -32,7 +32,7 @@ class Key:
     certificate: x509.Certificate
 
 
-def made(name: str, folder: Path) -> Key:
+def new_key(name: str, folder: Path) -> Key:
     """A new key with a certificate that it signed itself, good for a day.
 
     :param name: its common name, and of its files.
@@ -60,7 +60,7 @@ def made(name: str, folder: Path) -> Key:
     return Key(private, public, certificate)
 
 
-def signed(image: bytes, key: Key, scratch: Path) -> bytes:
+def sign(image: bytes, key: Key, scratch: Path) -> bytes:
     """The image, signed with the key.
 
     :raises CannotRun: when sbsign is missing.

@@ -18,7 +18,7 @@ from workers.base.errors import CannotRun
 _OWNER = guids.OvmfEnrollDefaultKeys
 
 
-def microsoft() -> Mapping[str, x509.Certificate]:
+def microsoft_certificates() -> Mapping[str, x509.Certificate]:
     """The two authorities that sign what is not Windows, by the year of their certificate.
 
     That of 2011 expired in June 2026; firmware goes by what it trusts, not by dates.
@@ -27,7 +27,7 @@ def microsoft() -> Mapping[str, x509.Certificate]:
     return {year: x509.load_pem_x509_certificate(certs.load_cert(name)) for year, name in named.items()}
 
 
-def trusting(template: Path, owner: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bytes:
+def store_that_trusts(template: Path, owner: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bytes:
     """A store with Secure Boot on.
 
     :param template: the empty store that came with the firmware.
