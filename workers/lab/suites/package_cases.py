@@ -1,4 +1,4 @@
-"""The cases of a package suite, made of what its guest reports."""
+"""The cases of the ``packages`` suite, made from the report and the console of its guest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from workers.results import Case
 
 
 def cases_of_life(life: lifecycle.Life, talk: Talk, limit: float) -> list[Case]:
-    """The cases of a life, under the steps' names; and one for each thing on the console that a test said it provokes."""
-    said = talk.console.decode(errors="replace")
-    excused, cases = _expected(life, said)
+    """The cases of all steps, named after the steps, and one for each console rule that a test announces.
+
+    :param limit: seconds that the guest had.
+    """
+    excused, cases = _announced_cases(life, talk.console.decode(errors="replace"))
     return [*(_step_case(life, case) for case in judge(talk, limit, excused)), *cases]
 
 
@@ -43,36 +45,41 @@ _STEPS = (
 )
 
 
-def _expected(life: lifecycle.Life, said: str) -> tuple[frozenset[str], list[Case]]:
-    """Rules that are excused, since nothing but tests that say so provoke them; and a case for each such word of a test."""
-    slices = by_test(said)
-    heard = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
+def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], list[Case]]:
+    """Compare the console with what the tests announce.
+
+    :param text: the console.
+    :returns: the console rules to excuse, because only tests that announce them break them; a case for each
+        announcement.
+    """
+    slices = by_test(text)
+    broken = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
     announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
-    every = [hit.rule.name for hit in console.hits(said)]
+    every = [hit.rule.name for hit in console.hits(text)]
     excused, cases = set(), []
     for name, step in zip(life.names(), life.steps, strict=True):
         for rule in sorted(step.expects):
-            came = rule in heard[name]
-            reason = "" if came else f"it says it provokes {rule}, and nothing of the kind came"
+            happened = rule in broken[name]
+            reason = "" if happened else f"the test announces {rule}, but it did not happen"
             cases.append(
-                Case(name=f"{step.label}: expects {rule}", outcome="passed" if came else "failed", reason=reason)
+                Case(name=f"{step.label}: expects {rule}", outcome="passed" if happened else "failed", reason=reason)
             )
             inside = sum(
                 sum(hit.rule.name == rule for hit in console.hits(slices.get(other, "")))
                 for other in life.names()
                 if rule in announced[other]
             )
-            if came and inside == every.count(rule):
+            if happened and inside == every.count(rule):
                 excused.add(rule)
     return frozenset(excused), cases
 
 
 def step_seconds(life: lifecycle.Life, talk: Talk) -> dict[str, float]:
-    """Step → seconds it took in the guest."""
-    found: dict[str, float] = {}
+    """The label of each step → the seconds it took in the guest."""
+    seconds: dict[str, float] = {}
     pattern = re.compile(
         r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?# from ([\d.]+) to ([\d.]+)$", re.MULTILINE
     )
     for name, begun, ended in pattern.findall(talk.tap.decode(errors="replace").replace("\r", "")):
-        found[life.label(name)] = float(ended) - float(begun)
-    return found
+        seconds[life.label(name)] = float(ended) - float(begun)
+    return seconds

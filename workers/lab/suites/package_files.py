@@ -1,4 +1,4 @@
-"""Package files for a guest: their headers, their programs, and their files unpacked."""
+"""The package files for a guest: their headers, their programs, their unpacked files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def solvables(headers: Mapping[Path, RpmHeader]) -> tuple[Solvable, ...]:
 
 
 def loadable_files(target: Target, entries: Mapping[Path, Sequence[Entry]]) -> tuple[str, ...]:
-    """Paths of the files that the target's loader loads: its programs and libraries that name libraries."""
+    """Paths of the files that the target's loader loads: dynamic programs and libraries."""
     found = []
     for entry, elf in _elf_files(entries):
         linked = elf.type in ("ET_EXEC", "ET_DYN") and elf.machine == target.elf_machine and elf.bits == 64
@@ -35,8 +35,8 @@ def loadable_files(target: Target, entries: Mapping[Path, Sequence[Entry]]) -> t
 
 
 def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry, Elf]]:
-    for of in entries.values():
-        for entry in of:
+    for payload in entries.values():
+        for entry in payload:
             if entry.kind != "file" or entry.content is None:
                 continue
             with entry.content.open("rb") as file:
@@ -45,11 +45,11 @@ def _elf_files(entries: Mapping[Path, Sequence[Entry]]) -> Iterable[tuple[Entry,
             try:
                 yield entry, Elf(entry.content.read_bytes())
             except MalformedError:
-                continue  # the proof names it
+                continue  # the proof reports it
 
 
-def rpath_cases(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, RpmHeader]) -> list[Case]:
-    """One case: no program looks for its libraries where it should not. What is right, and what is exempt, is what the proof says."""
+def rpath_case(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Mapping[Path, RpmHeader]) -> Case:
+    """Check that no program searches libraries in a forbidden folder, with the rules and exemptions of the proof."""
     from datetime import UTC, datetime
 
     from config.exemptions import Exemptions
@@ -57,8 +57,8 @@ def rpath_cases(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Ma
     from workers.formats.traits import read_traits
 
     sources = {header.source for header in headers.values()}
-    entered = [package for package in site.packages if package.name in sources]
-    exemptions = [exemption for package in entered for exemption in package.exemptions]
+    configured = [package for package in site.packages if package.name in sources]
+    exemptions = [exemption for package in configured for exemption in package.exemptions]
     excused = Exemptions(", ".join(sources), exemptions, datetime.now(UTC).date())
     files = frozenset(path for header in headers.values() for path in header.files)
     wrong = [
@@ -67,22 +67,20 @@ def rpath_cases(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Ma
         for folder in read_traits(elf, ()).rpath
         if (why := rpath.why_not(folder, str(entry.path), files)) and not excused.cover("rpath", str(entry.path))
     ]
-    return [
-        Case(
-            name="rpath",
-            outcome="failed" if wrong else "passed",
-            reason=wrong[0] if wrong else "",
-            detail="\n".join(wrong),
-        )
-    ]
+    return Case(
+        name="rpath",
+        outcome="failed" if wrong else "passed",
+        reason=wrong[0] if wrong else "",
+        detail="\n".join(wrong),
+    )
 
 
 def unpack_with_needs(
     site: Site, target: Target, state: Path, packages: Sequence[Path], scratch: Path, extra: Sequence[Path] = ()
 ) -> tuple[tuple[Entry, ...], ...]:
-    """The files of packages and of what they need of the target's staged packages, unpacked below ``scratch``.
+    """Unpack packages, and those of the target's staged packages that they need, below ``scratch``.
 
-    :raises CannotRun: another target's package, a damaged one, a library nobody brings.
+    :raises CannotRun: if a package is damaged or for another target, or no package provides what one needs.
     """
     from workers.repository.staged import staged_folder
 
@@ -110,9 +108,9 @@ def unpack_with_needs(
 
 
 def headers_for_guest(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
-    """The headers of the packages that go into a guest: not the debuginfo, not the source.
+    """The headers of the packages for a guest, without debuginfo and source packages.
 
-    :raises CannotRun: for a package of another architecture, and a damaged one.
+    :raises CannotRun: if a package is damaged or for another architecture.
     """
     headers = {path: rpms.header_for(target, path) for path in packages}
     return {path: header for path, header in headers.items() if header.arch != "src" and not header.is_debug}

@@ -1,4 +1,4 @@
-"""What a guest does with the packages under test: which are installed, upgraded, tested."""
+"""The plan of a guest: which packages it installs and upgrades, and whose tests it runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from workers.results import Case
 
 
 def script_names(tests: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The test scripts among the files, in the order in which they run."""
+    """The names of the test scripts among the files, in the order in which they run."""
     return tuple(name for name, _ in lifecycle.scripts_of(tests))
 
 
 class Preparation:
-    """The packages of a request, and what is to be done with them."""
+    """The packages of a request, and the plan for them."""
 
     def __init__(self, request: Request, headers: Mapping[Path, RpmHeader]) -> None:
         self.request = request
@@ -47,18 +47,21 @@ class Preparation:
         self.staged = tuple(package for package in _staged(request) if package.name not in names)
 
     def plan(self, *, install_only: bool = False) -> tuple[list[Case], lifecycle.Plan]:
-        """What the guest is to do; and what is known without one."""
+        """Make the cases that are known without a guest, and the plan of the guest.
+
+        :param install_only: no tests, no upgrade, no dependents.
+        """
         cases: list[Case] = []
         request = self.request
         wanted = (*self.tested, *self.extra)
-        found = dependencies.resolve(wanted, self.staged, [self.base], self.arch)
+        resolved = dependencies.resolve(wanted, self.staged, [self.base], self.arch)
         hint = "; stage the package that provides it, or name its file: --with PATH"
-        for package, why in found.impossible:
+        for package, why in resolved.impossible:
             cases.append(Case(name=f"install {package.name}", outcome="failed", reason=why + hint))
-        for package, why in found.excluded:
+        for package, why in resolved.excluded:
             cases.append(Case(name=f"install {package.name}", outcome="skipped", code="conflicts", reason=why))
-        tested = tuple(package for package in self.tested if package in found.packages)
-        needed = tuple(package for package in found.packages if package not in tested)
+        tested = tuple(package for package in self.tested if package in resolved.packages)
+        needed = tuple(package for package in resolved.packages if package not in tested)
         for package in needed:
             click.echo(f"with {package.nevra}")
         names = {package.path: package.name for package in tested}
@@ -73,7 +76,7 @@ class Preparation:
         if install_only:
             return cases, replace(plan, own=lifecycle.Tests("package", {}))
         if plan.kept:
-            why = f"{plan.kept} is what the guest itself runs with"
+            why = f"the guest needs {plan.kept} to run"
             cases += [
                 Case(name=name, outcome="skipped", code="base-system", reason=why) for name in ("uninstall", "upgrade")
             ]
@@ -84,13 +87,13 @@ class Preparation:
         return cases, plan
 
     def _kept(self, entries: Mapping[Path, Sequence[Entry]]) -> str:
-        """A file of the tested packages that the guest needs to go on."""
+        """A path of the tested packages that the guest needs to run; empty if they contain none."""
         parts = guest_parts(self.request.target)
-        there = {f"/usr/bin/{path.name}" for path in parts.programs} | {
+        guest = {f"/usr/bin/{path.name}" for path in parts.programs} | {
             f"/usr/lib64/{path.name}" for path in parts.libraries
         }
-        ours = {lifecycle.real_path(entry.path) for of in entries.values() for entry in of}
-        return min(there & ours, default="")
+        ours = {lifecycle.real_path(entry.path) for payload in entries.values() for entry in payload}
+        return min(guest & ours, default="")
 
     def _with_upgrade(self, plan: lifecycle.Plan, cases: list[Case]) -> lifecycle.Plan:
         def skipped(code: str, reason: str) -> lifecycle.Plan:
@@ -100,18 +103,18 @@ class Preparation:
         available = _published(self.request)
         users = tuple(package for package in available if package.source in self.sources)
         if not users:
-            return skipped("no-published-version", f"nothing of {', '.join(sorted(self.sources))} is published")
-        ages = {package.name: _age(package) for package in users}
-        pairs = [(_age(package), ages[package.name]) for package in plan.tested if package.name in ages]
+            return skipped("no-published-version", f"no version of {', '.join(sorted(self.sources))} is published")
+        versions = {package.name: _version(package) for package in users}
+        pairs = [(_version(package), versions[package.name]) for package in plan.tested if package.name in versions]
         if pairs and all(ours == theirs for ours, theirs in pairs):
-            return skipped("same-version-published", f"{users[0].evr} is what is published")
+            return skipped("same-version-published", f"{users[0].evr} is published, too")
         if any(ours < theirs for ours, theirs in pairs):
-            return skipped("newer-version-published", f"{users[0].evr}, which is published, is newer")
+            return skipped("newer-version-published", f"the published version {users[0].evr} is newer")
         others = tuple(package for package in available if package not in users)
         before = dependencies.resolve(users, others, [self.base], self.arch)
         if before.impossible or before.excluded:
             why = (*before.impossible, *before.excluded)[0][1]
-            return skipped("published-not-installable", f"what is published cannot be installed: {why}")
+            return skipped("published-not-installable", f"the published version cannot be installed: {why}")
         wanted = (*plan.tested, *(package for package in plan.needed if package in self.extra))
         after = dependencies.resolve(wanted, self.staged, [self.base, *before.packages], self.arch)
         if problems := (*after.impossible, *after.excluded):
@@ -130,36 +133,38 @@ class Preparation:
             by_source.setdefault(package.source, []).append(package)
         if not by_source:
             cases.append(
-                Case(name="dependents", outcome="skipped", code="no-dependents", reason="nothing staged needs it")
+                Case(name="dependents", outcome="skipped", code="no-dependents", reason="no staged package needs it")
             )
         builds = builds_of(request.site, request.state, request.target) if by_source else {}
-        there = [self.base, *plan.tested, *plan.needed]
-        found = []
+        installed = [self.base, *plan.tested, *plan.needed]
+        planned = []
         for source in sorted(by_source):
             name = f"dependent {source}"
             build = next((build for package in by_source[source] if (build := builds.get(package.sha256))), None)
             tests = tests_folder(carried_tests(build, request.scratch / f"dependent-{source}")) if build else {}
             if not script_names(tests):
-                code, why = ("no-tests", "its build carries no tests") if build else ("no-build", "its build is gone")
+                code, why = (
+                    ("no-tests", "its build contains no tests") if build else ("no-build", "its build no longer exists")
+                )
                 cases.append(Case(name=name, outcome="skipped", code=code, reason=why))
                 continue
             whole = [package for package in self.staged if package.source == source and package not in plan.needed]
-            result = dependencies.resolve(whole, self.staged, there, self.arch)
+            result = dependencies.resolve(whole, self.staged, installed, self.arch)
             for package, why in result.impossible:
                 cases.append(Case(name=f"{name}: install {package.name}", outcome="failed", reason=why))
-            found.append(lifecycle.Dependent(lifecycle.Tests(source, tests), result.packages))
-        return replace(plan, dependents=tuple(found))
+            planned.append(lifecycle.Dependent(lifecycle.Tests(source, tests), result.packages))
+        return replace(plan, dependents=tuple(planned))
 
 
 def _staged(request: Request) -> tuple[Solvable, ...]:
     from workers.repository.staged import staged_folder
 
-    found = read_repository(staged_folder(request.site, request.state, request.target))
-    return tuple(package for package in found if not is_debug(package.name) and package.arch != "src")
+    packages = read_repository(staged_folder(request.site, request.state, request.target))
+    return tuple(package for package in packages if not is_debug(package.name) and package.arch != "src")
 
 
 def _published(request: Request) -> tuple[Solvable, ...]:
-    """What users of the target have; nothing if it is on another host, or the site signs nothing."""
+    """The packages that users of the target have. Empty if the site has no signed stage on this host."""
     from workers.repository.placement import published_repositories
     from workers.repository.state import snapshots_of
 
@@ -176,13 +181,13 @@ def _published(request: Request) -> tuple[Solvable, ...]:
     return tuple(package for folder in folders for package in read_repository(folder))
 
 
-def _age(package: Solvable) -> tuple[object, ...]:
+def _version(package: Solvable) -> tuple[object, ...]:
     return tuple(Nevra.parse(f"{package.name}-{package.evr}.{package.arch}").evr_key)
 
 
 def room_of(plan: lifecycle.Plan) -> int:
-    """Bytes that the packages take when they are installed, the published and the new ones beside each other for a moment."""
-    more = max((sum(package.installed_bytes for package in d.packages) for d in plan.dependents), default=0)
-    fresh = sum(package.installed_bytes for package in (*plan.tested, *plan.needed)) + more
+    """Bytes that the installed packages need. During an upgrade the old and the new ones are both on the disk."""
+    dependents = max((sum(package.installed_bytes for package in d.packages) for d in plan.dependents), default=0)
+    fresh = sum(package.installed_bytes for package in (*plan.tested, *plan.needed)) + dependents
     both = sum(package.installed_bytes for package in (*plan.published, *plan.upgrade))
     return max(fresh, both)

@@ -1,7 +1,8 @@
-"""The ``packages`` suite: a package's life in a root guest, as users' systems see it, and its own tests.
+"""The ``packages`` suite: install, test, remove and upgrade packages in a root guest, and run their own tests.
 
-rpm installs it from files with all it needs from ``staged``; what is installed is held against what is listed; its tests
-run; it is removed, and nothing of it is left; the published version is upgraded to it, and its tests run again.
+rpm installs the packages from files, with all that they need from ``staged``. The suite compares the installed files
+with the listed ones and runs the packages' tests. It removes the packages and checks that no file is left. Then it
+installs the published version, upgrades it to the packages under test, and runs their tests again.
 """
 
 from __future__ import annotations
@@ -17,25 +18,29 @@ from workers.lab import lifecycle
 from workers.lab.guest import file_system, rpmtools, saved
 from workers.lab.suites import Report, Request
 from workers.lab.suites.package_cases import cases_of_life, step_seconds
-from workers.lab.suites.package_files import headers_for_guest, rpath_cases
+from workers.lab.suites.package_files import headers_for_guest, rpath_case
 from workers.lab.suites.package_plan import Preparation, room_of, script_names
 from workers.results import Case
 
 
 def run(request: Request) -> Report:
-    """Lead the packages through their life in a guest.
+    """Run all steps of the suite in one guest.
 
-    :raises CannotRun: no package, another target's package, a damaged one, no QEMU, no guest kernel, no rpm.
+    :raises CannotRun: if there is no package, a package is damaged or for another target, or QEMU, the guest kernel or
+    rpm is
+        missing.
     """
     target = request.target
     if not request.packages:
         raise CannotRun("suite packages has no package", "give PATHs, or --build URL")
     headers = headers_for_guest(target, request.packages)
-    asked = Preparation(request, headers)
-    cases, plan = asked.plan()
-    cases += rpath_cases(request.site, asked.entries, headers)
+    preparation = Preparation(request, headers)
+    cases, plan = preparation.plan()
+    cases.append(rpath_case(request.site, preparation.entries, headers))
     if not script_names(request.tests):
-        why = "it has no tests/*.sh: its programs were not run. Add tests/smoke.sh to its dist-git repository"
+        why = (
+            "the package has no tests/*.sh, so its programs did not run: add tests/smoke.sh to its dist-git repository"
+        )
         cases.append(Case(name="tests", outcome="failed", reason=why))
     if not plan.tested:
         return Report.without_guest(*cases)
@@ -52,22 +57,22 @@ def run(request: Request) -> Report:
 
 @dataclass(frozen=True)
 class Installation:
-    """What installs packages in a root guest, and nothing more."""
+    """What a root guest needs to install packages, and nothing more."""
 
     cases: tuple[Case, ...]
-    """What is known without a guest: packages that cannot be installed."""
+    """The packages that cannot be installed, as cases: known before the guest starts."""
     scripts: Mapping[str, bytes]
-    """For ``guest.payload_archive``, as are the files; the one script comes before any whose name begins with a letter."""
+    """For ``payload_archive``, like the files. The script runs before all scripts whose names begin with a letter."""
     files: Mapping[str, bytes | Path]
     room: int
-    """Bytes, for ``saved.ready``."""
+    """Bytes that the packages need, for ``saved.ready``."""
 
 
 def installation(request: Request, loader: str) -> Installation:
-    """The packages of a request, with what they need from ``staged``, for a root guest.
+    """The packages of a request, with all that they need from ``staged``, for a root guest.
 
-    :param loader: ``rpmtools.loader``.
-    :raises CannotRun: no package, another target's, a damaged one.
+    :param loader: path of the guest's program interpreter; ``rpmtools.loader``.
+    :raises CannotRun: if there is no package, or one is damaged or for another target.
     """
     cases, plan = Preparation(request, headers_for_guest(request.target, request.packages)).plan(install_only=True)
     life = lifecycle.life(plan, loader, limit=0)

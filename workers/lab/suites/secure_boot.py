@@ -1,8 +1,8 @@
-"""The ``secure-boot`` suite: what is signed boots with Secure Boot on, what is not is refused, by each link of the chain.
+"""The ``secure-boot`` suite: with Secure Boot on, signed images boot, and each link of the chain refuses unsigned ones.
 
-The chain is that of the packages under test, else Debian's (``uefi.parts``). A case passes by words on the console or by the
-guest's report, never by a time limit. And the refusals have their control: the images of the chain that are refused boot
-where Secure Boot is off, and there every check of the guest fails.
+The packages under test bring the chain; without packages it is Debian's (``uefi.parts``). A case passes because of a
+message on the console or the report of the guest, never because of a time limit. The control of the refusals: the
+refused images boot with Secure Boot off, and there every check of the guest fails.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from workers.lab.uefi import parts, signing, variables
 from workers.repository.staged import staged_folder
 from workers.results import Case
 
-_FIRMWARE_SECONDS = 30.0  # of an idle machine with KVM, until the firmware, shim or loader has said something
+_FIRMWARE_SECONDS = 30.0  # until the firmware, the shim or the loader prints a message; on an idle machine with KVM
 
 
 def run(request: Request) -> Report:
-    """Run the suite.
+    """Run all trials.
 
-    :raises CannotRun: no firmware, no chain or half of one, no sbsign.
-    :raises LaunchFailedError: when QEMU does not start.
+    :raises CannotRun: if the firmware, a link of the chain or sbsign is missing.
+    :raises LaunchFailedError: if QEMU does not start.
     """
     try:
         return _run(request)
@@ -44,17 +44,17 @@ def run(request: Request) -> Report:
 
 def _run(request: Request) -> Report:
     setup = _trial_setup(request)
-    vouched = signing.signers(setup.chain.shim, setup.microsoft)
-    click.echo(f"the chain: {setup.chain.origin}; certificates behind its shim's signatures: {signer_names(vouched)}")
-    cases = list(signature_cases(setup.chain, vouched))
+    signers = signing.signers(setup.chain.shim, setup.microsoft)
+    click.echo(f"the chain: {setup.chain.origin}; its shim is signed with certificates of {signer_names(signers)}")
+    cases = list(signature_cases(setup.chain, signers))
     left = request.suite.timeout_seconds * saved.time_factor(setup.base)
-    for trial in trials(setup, vouched, quick=request.quick):
+    for trial in trials(setup, signers, quick=request.quick):
         found = _attempt(setup, trial, left)
         left = max(0.0, left - found[0].seconds)
         click.echo(f"{found[0].seconds:6.1f} s  {trial.name}")
         cases += found
     cpu = setup.machine.cpu_under(setup.base.accelerator.name)
-    facts = {"chain": setup.chain.origin, "shim signed by": signer_names(vouched)}
+    facts = {"chain": setup.chain.origin, "shim signed by": signer_names(signers)}
     return Report.on(setup.base, cases, cpu=cpu, kernel=setup.chain.release, extra=facts)
 
 
@@ -88,9 +88,9 @@ def _trial_setup(request: Request) -> TrialSetup:
 
 
 def _attempt(setup: TrialSetup, trial: Trial, left: float) -> tuple[Case, ...]:
-    """Boot and listen; the first of the cases is the trial's own and has the seconds.
+    """Boot, and make the cases of a trial. The first case is the verdict; it has the seconds.
 
-    :param left: seconds that the suite has left; waiting for room on this host takes none of them.
+    :param left: seconds that the suite has left. The time that the guest waits for memory on this host does not count.
     """
     with contextlib.ExitStack() as stack:
         boot = _boot(setup, trial, stack)
@@ -107,7 +107,7 @@ def _attempt(setup: TrialSetup, trial: Trial, left: float) -> tuple[Case, ...]:
             limit = max(0.0, left - (time.monotonic() - begun))
             further = report_cases(trial, judge(running.finish(limit), limit))
         elif not running.talk.tap:
-            (setup.logs / f"{name}-tap.log").unlink()  # it would only be looked into
+            (setup.logs / f"{name}-tap.log").unlink()  # an empty log
         return (case.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}), *further)
 
 

@@ -1,8 +1,9 @@
-"""The suites ``spice`` and ``spice-guest``: a SPICE server is asked for a picture, and all on the way to it, and must refuse the rest.
+"""The suites ``spice`` and ``spice-guest``: clients open sessions and get pictures; the server refuses wrong requests.
 
-One guest for each machine variant whose name begins with ``spice-``: its display device is the variant's. The guest draws a
-pattern with a number of this run's own; spicy-screenshot, a real client, must bring it back, and QEMU's own picture must be the
-same. A picture from before the guest drew is the control: the same check must not find the pattern there.
+One guest runs for each machine variant whose name begins with ``spice-``, with the display device of the variant. The
+guest draws a pattern that contains a random number. A real client, spicy-screenshot, must show the pattern, and QEMU's
+own picture must be the same. The control is a picture from before the guest draws: the same check must not find the
+pattern there.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ from workers.lab.suites.spice_questions import Questions, Subject, ask_after_dra
 from workers.results import Case
 
 PREFIX = "spice-"
-"""Of the machine variants that are tested."""
+"""The names of the tested machine variants begin with this."""
 
 IN_GUEST = "spice-guest"
-"""The suite's other name: with this one the server never is the host's."""
+"""The name of the suite whose server always runs inside a guest."""
 
 _DRIVERS = {"qxl": "qxl", "qxl-vga": "qxl", "virtio-vga": "virtio_gpu", "virtio-gpu-pci": "virtio_gpu"}
 """Display device → kernel module."""
 
-_ANSWER_SECONDS = 5.0  # of an idle machine with KVM: one answer of the server, one picture
-_DRAWN = b"- 1-draw.sh"  # the end of the first script
+_ANSWER_SECONDS = 5.0  # for one answer of the server or one picture, on an idle machine with KVM
+_DRAWN = b"- 1-draw.sh"  # the report has it when the first script ends
 _NO_SPICE = re.compile(r"spice support is disabled|There is no option group 'spice'|-spice: invalid option")
 _SCRIPTS = Path(server.__file__).parent
 
 
 def run(request: Request) -> Report:
-    """Ask a SPICE server, once for each display device of the target's machine variants.
+    """Test a SPICE server with each display device of the target's machine variants.
 
-    Of packages, the QEMU they bring is asked, inside a guest. Without any it is this host's own, or, for ``IN_GUEST``, Debian's
-    inside a guest.
+    With packages, it is the server of their QEMU, inside a guest. Without packages it is this host's QEMU, or, for
+    ``IN_GUEST``, Debian's QEMU inside a guest.
 
-    :raises CannotRun: no QEMU, no spicy-screenshot, no variant with a display device.
+    :raises CannotRun: if QEMU, spicy-screenshot or a variant with a display device is missing.
     """
     screenshot.require_client()
     target = request.target
@@ -81,7 +82,7 @@ def run(request: Request) -> Report:
 def display_device(machine: Machine) -> str:
     """The display device among a machine's arguments.
 
-    :raises CannotRun: when there is none that the guest has a driver for.
+    :raises CannotRun: if the arguments name no device that the guest has a driver for.
     """
     for option, value in zip(machine.arguments, machine.arguments[1:], strict=False):
         if option == "-device" and (name := value.split(",")[0]) in _DRIVERS:
@@ -95,13 +96,16 @@ def display_device(machine: Machine) -> str:
 def guest_scripts(
     site: Site, target: Target, device: str, drawn: pattern.Pattern, modules: Sequence[str]
 ) -> Mapping[str, bytes]:
-    """The scripts of the guest: one draws, the other is the agent."""
-    words = (site.distribution.title, f"{target.name}: {target.description}", f"{device}, by SPICE")
+    """The scripts of the guest: one draws, one is the agent.
+
+    :param modules: names of the kernel modules that the display needs.
+    """
+    lines = (site.distribution.title, f"{target.name}: {target.description}", f"{device}, by SPICE")
     return {
         "1-draw.sh": _fill_in(
             "draw.sh",
             MODULES=" ".join(modules),
-            WORDS=shlex.join(words),
+            WORDS=shlex.join(lines),
             BARS=" ".join(pattern.BARS),
             SQUARES=" ".join(drawn.squares),
         ),
@@ -117,9 +121,10 @@ def _fill_in(name: str, **values: str) -> bytes:
 def _device_cases(
     request: Request, base: Base, machine: Machine, emulator: Emulator | None, extra: dict[str, str]
 ) -> tuple[Case, ...]:
-    """The cases of one display device.
+    """Test one display device.
 
-    :param emulator: the QEMU under test, inside a guest; none: that of this host.
+    :param emulator: the QEMU under test, which runs inside a guest; None: QEMU of this host.
+    :param extra: gets the versions of the server.
     """
     device = display_device(machine)
     questions = Questions(device)
@@ -129,12 +134,12 @@ def _device_cases(
     payload = guest.payload_archive(tests=scripts, modules=modules)
     keys = Keys()
     if emulator:
-        way = inside.start(base, machine, emulator, keys, payload, request.logs, device)
+        start = inside.start(base, machine, emulator, keys, payload, request.logs, device)
     else:
-        way = server.start(base, machine, keys, payload, request.logs, device)
+        start = server.start(base, machine, keys, payload, request.logs, device)
     with contextlib.ExitStack() as stack:
         try:
-            running = stack.enter_context(way)
+            running = stack.enter_context(start)
         except LaunchFailedError as error:
             name = f"{device}: a guest with a SPICE server comes up"
             return (Case(name=name, outcome="failed", reason=why_not_up(str(error)), detail=str(error)),)
@@ -143,11 +148,11 @@ def _device_cases(
             guest=running.guest,
             server=running.server,
             keys=keys,
-            drawn=drawn,
+            expected=drawn,
             seconds=_ANSWER_SECONDS * running.factor,
             logs=request.logs,
             scratch=request.scratch,
-            # Inside a guest QEMU writes where nobody reads.
+            # Inside a guest, QEMU writes the file where the host cannot read it.
             second_opinion=None if running.outer else lambda: _screendump(running.guest, request.scratch),
         )
         ask_before_drawing(subject, questions, extra)
@@ -155,19 +160,19 @@ def _device_cases(
         running.guest.wait(lambda talk: _DRAWN in talk.tap, request.suite.timeout_seconds * running.factor)
         ask_after_drawing(subject, questions)
         ask_agent(subject, questions)
-        told = [(device, running.guest.finish(subject.seconds))]
+        talks = [(device, running.guest.finish(subject.seconds))]
         if running.outer:
-            told.append((f"{device}: the outer guest", running.outer.finish(subject.seconds)))
-    judged = [
+            talks.append((f"{device}: the outer guest", running.outer.finish(subject.seconds)))
+    guest_cases = [
         case.model_copy(update={"name": f"{prefix}: {case.name}"})
-        for prefix, talk in told
+        for prefix, talk in talks
         for case in judge(talk, subject.seconds)
     ]
-    return (*questions.cases, *judged)
+    return (*questions.cases, *guest_cases)
 
 
 def why_not_up(text: str) -> str:
-    """Why there is no guest with a SPICE server, in a line; QEMUs without SPICE say it in several ways."""
+    """The reason why the guest did not start, in one line. Versions of QEMU report missing SPICE differently."""
     if found := _NO_SPICE.search(text):
         return f"this QEMU has no SPICE: {found[0]}"
     return text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The questions that the ``spice`` suites ask a server; each answer becomes a case."""
+"""The questions that the ``spice`` suites ask a server. Each answer becomes a case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCREEN = re.compile(rb"# screen (\d+) (\d+) ")
 
 
 class WrongAnswerError(Exception):
-    """A question got the wrong answer; the text says which."""
+    """The server gave a wrong answer, which the text describes."""
 
 
 _FAILURES = (
@@ -39,21 +39,21 @@ _FAILURES = (
 
 
 class Questions:
-    """Asks one question after the other; each becomes a case."""
+    """The cases of all questions to one server."""
 
     def __init__(self, prefix: str) -> None:
-        """Begin.
+        """Begin without cases.
 
-        :param prefix: of the cases' names.
+        :param prefix: the beginning of the cases' names.
         """
         self.cases: list[Case] = []
         self._prefix = prefix
 
     @contextlib.contextmanager
     def ask(self, name: str) -> Iterator[list[str]]:
-        """One question: passed, unless the block raises what a server can be blamed for.
+        """Ask one question. Its case passed, unless the block raises an error that the server can cause.
 
-        :yields: names of pictures that show the answer, for the block to add to.
+        :yields: an empty list, to which the block can add the names of pictures of the answer.
         """
         begun, problem = time.monotonic(), ""
         pictures: list[str] = []
@@ -74,85 +74,93 @@ class Questions:
 
 @contextlib.contextmanager
 def _expect_refusal(step: str, *numbers: LinkError) -> Iterator[None]:
-    """See that the server refuses what the block asks, in this step and for one of these reasons."""
+    """Check that the server refuses the block, in this step and with one of these errors."""
     try:
         yield
     except RefusedError as error:
         if error.step != step or error.number not in numbers:
-            raise WrongAnswerError(f"refused, but not as it should be: {error}") from None
+            raise WrongAnswerError(f"refused with the wrong error: {error}") from None
         return
-    raise WrongAnswerError("it was not refused")
+    raise WrongAnswerError("the server did not refuse it")
 
 
 @contextlib.contextmanager
 def _expect_no_picture(event: int, word: str = "") -> Iterator[None]:
-    """See that the client gets no picture, for this reason and none else: a server that is gone gives none either."""
+    """Check that the client gets no picture for exactly this reason: a stopped server gives no picture, either.
+
+    :param event: the channel event that the client reports.
+    :param word: text that its output must contain.
+    """
     try:
         yield
     except screenshot.NoScreenshotError as error:
         if error.event != event or word not in error.output:
-            raise WrongAnswerError(f"no picture, but for another reason: {error}") from None
+            raise WrongAnswerError(f"the client got no picture, but for another reason: {error}") from None
         return
-    raise WrongAnswerError("it got one")
+    raise WrongAnswerError("the client got a picture")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A server under test, its guest, and what is known of both."""
+    """A server under test and its guest."""
 
     device: str
     guest: Guest
     server: Server
     keys: Keys
-    drawn: pattern.Pattern
+    expected: pattern.Pattern
+    """The pattern that the guest draws."""
     seconds: float
-    """That one answer may take."""
+    """Limit for one answer."""
     logs: Path
     scratch: Path
     second_opinion: Callable[[], Picture] | None = None
-    """QEMU's own picture."""
+    """Makes QEMU's own picture of the screen."""
 
     def tls_connection(self, authority: bytes) -> ssl.SSLSocket:
-        """A connection by TLS."""
+        """Open a connection by TLS."""
         return server.start_tls(self.server.connect(tls=True), certificates.client_context(authority), self.seconds)
 
     def session(self, password: str) -> Session:
-        """A session, in plain."""
+        """Open a session without TLS."""
         return Session(self.server.connect(tls=False), password, self.seconds)
 
     def picture(self, password: str, authority: bytes | None = None) -> Picture:
-        """What spicy-screenshot gets."""
+        """Get a picture with spicy-screenshot."""
         with self.server.address(tls=authority is not None) as port:
             return screenshot.fetch(port, password, self.scratch, self.seconds, authority)
 
     def keep(self, what: str, picture: Picture) -> str:
-        """Keep a picture among the logs. Its name there."""
+        """Write a picture to the logs.
+
+        :returns: its name there.
+        """
         name = f"{self.device}{what}.png"
         (self.logs / name).write_bytes(picture.png())
         return name
 
 
 def ask_before_drawing(subject: Subject, questions: Questions, extra: dict[str, str]) -> None:
-    """Questions to the server of a guest whose screen shows nothing of ours yet."""
-    with questions.ask("the server is up and wants a ticket"):
-        told = subject.guest.qmp.command("query-spice")
-        if not told.get("enabled") or told.get("auth") != "spice":
-            raise WrongAnswerError(f"QEMU says of its server: {told}")
+    """Ask the questions for which the guest must not draw yet."""
+    with questions.ask("the server is up and requires a ticket"):
+        status = subject.guest.qmp.command("query-spice")
+        if not status.get("enabled") or status.get("auth") != "spice":
+            raise WrongAnswerError(f"QEMU reports about its server: {status}")
         version = subject.guest.qmp.command("query-version")["qemu"]
         extra["server"] = f"QEMU {version['major']}.{version['minor']}.{version['micro']}"
-        extra["spice-server"] = str(told.get("compiled-version", ""))
-    with questions.ask("a picture from before the guest draws does not pass for one after") as pictures:
+        extra["spice-server"] = str(status.get("compiled-version", ""))
+    with questions.ask("a picture from before the guest draws does not show the pattern") as pictures:
         picture = subject.picture(subject.keys.password)
         pictures.append(subject.keep("-before", picture))
-        if not subject.drawn.problem(picture):
-            raise WrongAnswerError("the pattern was found where nobody had drawn it: the check below proves nothing")
+        if not subject.expected.problem(picture):
+            raise WrongAnswerError("the picture shows the pattern before it is drawn, so the next checks prove nothing")
 
 
 def ask_after_drawing(subject: Subject, questions: Questions) -> None:
-    """Questions to the server of a guest that shows the pattern."""
+    """Ask the questions for which the guest must show the pattern."""
     ask_tickets(subject, questions)
-    _channels(subject, questions)
-    _pictures(subject, questions)
+    _ask_channels(subject, questions)
+    _ask_pictures(subject, questions)
     ask_tls(subject, questions)
 
 
@@ -166,30 +174,30 @@ def ask_tickets(subject: Subject, questions: Questions) -> None:
             subject.session(password).close()
 
 
-def _channels(subject: Subject, questions: Questions) -> None:
-    with questions.ask("every channel it lists opens"), subject.session(subject.keys.password) as session:
+def _ask_channels(subject: Subject, questions: Questions) -> None:
+    with questions.ask("every listed channel opens"), subject.session(subject.keys.password) as session:
         needed = {int(wire.Channel.DISPLAY), int(wire.Channel.INPUTS), int(wire.Channel.CURSOR)}
         if missing := needed - {kind for kind, _ in session.channels}:
             raise WrongAnswerError(f"no channel of type {', '.join(map(str, sorted(missing)))} in {session.channels}")
         for kind, number in session.channels:
             is_secured = kind == wire.Channel[server.SECURED.upper()]
-            way = (
+            connection = (
                 subject.tls_connection(subject.keys.certificates.authority)
                 if is_secured
                 else subject.server.connect(tls=False)
             )
-            with session.open(way, kind, number) as channel:
+            with session.open(connection, kind, number) as channel:
                 if kind == wire.Channel.DISPLAY:
                     channel.receive()
     with (
-        questions.ask("a channel of no session is refused"),
+        questions.ask("a channel without a session is refused"),
         subject.session(subject.keys.password) as session,
-        _expect_refusal("ticket", LinkError.BAD_CONNECTION_ID),  # the server looks for the session after the ticket
+        _expect_refusal("ticket", LinkError.BAD_CONNECTION_ID),  # the server checks the session after the ticket
     ):
         other = session.init.session ^ 0x5A5A5A5A
-        way = subject.server.connect(tls=False)
-        Channel(way, subject.keys.password, wire.Channel.DISPLAY, other, subject.seconds).close()
-    with questions.ask("the first surface is the guest's screen, and drawn on"):
+        connection = subject.server.connect(tls=False)
+        Channel(connection, subject.keys.password, wire.Channel.DISPLAY, other, subject.seconds).close()
+    with questions.ask("the first surface is the guest's screen, and the server draws on it"):
         with subject.session(subject.keys.password) as session:
             display = session.open(subject.server.connect(tls=False), wire.Channel.DISPLAY)
             with display:
@@ -200,19 +208,19 @@ def _channels(subject: Subject, questions: Questions) -> None:
 
 
 def _screen(running: Guest) -> tuple[int, int]:
-    """Width and height that the guest tells of its screen."""
+    """The width and height of the guest's screen, from its report."""
     found = _SCREEN.search(bytes(running.talk.tap))
     if not found:
-        raise WrongAnswerError("the guest told nothing of its screen")
+        raise WrongAnswerError("the guest did not report the size of its screen")
     return int(found[1]), int(found[2])
 
 
-def _pictures(subject: Subject, questions: Questions) -> None:
+def _ask_pictures(subject: Subject, questions: Questions) -> None:
     picture = None
-    with questions.ask("the picture that a client gets shows what the guest drew") as pictures:
+    with questions.ask("a client's picture shows the pattern") as pictures:
         picture = subject.picture(subject.keys.password)
         pictures.append(subject.keep("", picture))
-        if problem := subject.drawn.problem(picture):
+        if problem := subject.expected.problem(picture):
             raise WrongAnswerError(problem)
     with (
         questions.ask("a client with a wrong password gets no picture"),
@@ -234,23 +242,23 @@ def ask_tls(subject: Subject, questions: Questions) -> None:
         Session(subject.tls_connection(authority), subject.keys.password, subject.seconds).close()
     with questions.ask("TLS: a wrong password is refused"), _expect_refusal("ticket", LinkError.PERMISSION_DENIED):
         Session(subject.tls_connection(authority), subject.keys.password[::-1] + "x", subject.seconds).close()
-    with questions.ask("TLS: a client that trusts another authority turns away"):
+    with questions.ask("TLS: a client that trusts another authority does not connect"):
         try:
             subject.tls_connection(other).close()
         except ssl.SSLCertVerificationError:
             pass
         else:
-            raise WrongAnswerError("it did not")
+            raise WrongAnswerError("the client connected")
     with (
-        questions.ask(f"TLS: the {server.SECURED} channel does not open without"),
+        questions.ask(f"TLS: the {server.SECURED} channel does not open without TLS"),
         subject.session(subject.keys.password) as session,
         _expect_refusal("link", LinkError.NEED_SECURED),
     ):
         session.open(subject.server.connect(tls=False), wire.Channel[server.SECURED.upper()]).close()
-    with questions.ask("TLS: the picture that a client gets shows what the guest drew") as pictures:
+    with questions.ask("TLS: a client's picture shows the pattern") as pictures:
         picture = subject.picture(subject.keys.password, authority)
         pictures.append(subject.keep("-tls", picture))
-        if problem := subject.drawn.problem(picture):
+        if problem := subject.expected.problem(picture):
             raise WrongAnswerError(problem)
     with (
         questions.ask("TLS: a client that trusts another authority gets no picture"),
@@ -260,13 +268,15 @@ def ask_tls(subject: Subject, questions: Questions) -> None:
 
 
 def ask_agent(subject: Subject, questions: Questions) -> None:
-    """Speak to the guest's agent, and end it."""
+    """Exchange capabilities with the guest's agent, and end it."""
     words = tuple(secrets.randbits(32) for _ in range(3))
-    told = b"# words " + b"".join(word.to_bytes(4, "little") for word in words).hex().encode()
-    with questions.ask("the agent and a client hear each other"):
+    line = b"# words " + b"".join(word.to_bytes(4, "little") for word in words).hex().encode()
+    with questions.ask("the agent and a client exchange messages"):
         with subject.session(subject.keys.password) as session:
             session.exchange_capabilities(words, words[::-1])
             session.announce_capabilities(words)  # which ends the agent
-            subject.guest.wait(lambda talk: talk.tap.count(told) == 2 or talk.ending, subject.seconds)
-        if subject.guest.talk.tap.count(told) != 2:
-            raise WrongAnswerError("the agent answered, but the guest does not tell of the same words")
+            subject.guest.wait(lambda talk: talk.tap.count(line) == 2 or talk.ending, subject.seconds)
+        if subject.guest.talk.tap.count(line) != 2:
+            raise WrongAnswerError(
+                "the agent answered, but the guest did not report the capabilities that the client sent"
+            )

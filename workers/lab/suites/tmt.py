@@ -1,12 +1,12 @@
-"""The ``tmt`` suite: the plans of a package's dist-git repository, run by tmt against a guest of the lab.
+"""The ``tmt`` suite: tmt runs the plans of a package's dist-git repository in a guest of the lab.
 
-tmt's own guests are not used: CPU model and firmware are what we test, so the guest is ours and tmt is told to connect to it.
-``gating.yaml`` decides what a failure means: a test case that it requires must have run and passed; what fails in a plan
-that it does not require is shown, and holds nothing up. Without such a policy every plan counts.
+The suite does not use tmt's own guests, because it tests a CPU model and firmware: tmt connects to a guest of the lab.
+``gating.yaml`` decides which failures count: a test case that it requires must run and pass. Failures in a plan that it
+does not require are shown, but do not fail the suite. Without a policy in ``gating.yaml``, every plan counts.
 
-A plan is somebody's metadata that tmt reads on this host. tmt runs in a sandbox: nothing of the user's home or of the state
-folder is in sight, and nothing but the run's own folder can be written. No plan may have commands run outside of the guest
-(tmt's "feeling safe" stays off), so a plan cannot reboot it the hard way either.
+A plan is untrusted metadata that tmt reads on this host. So tmt runs in a sandbox: it cannot see the user's home or the
+state folder, and can write only to the folder of the run. No plan may run commands outside of the guest (tmt's "feeling
+safe" stays off), so a plan cannot force a reboot of the guest.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from workers.lab.suites.tmt_plans import context, find_plans, run_plans
 from workers.lab.suites.tmt_results import GATING_FILE, suite_cases
 from workers.results import Case
 
-_END_SECONDS = 20.0  # of an idle machine with KVM
+_END_SECONDS = 20.0  # for the guest to shut down, on an idle machine with KVM
 _STAND_IN = b"""\
 #!/usr/bin/bash
-# Stands for the package manager in a guest without repositories: what is there is installed, anything else cannot be.
+# Replaces dnf in a guest without repositories: installs nothing, and fails for what the guest does not have.
 case ${1-} in
     --version) echo "this guest has no repositories"; exit ;;
     install) shift ;;
@@ -57,11 +57,13 @@ done
 
 
 def run(request: Request) -> Report:
-    """Run every plan that is enabled, in one guest that holds the package's files.
+    """Run every enabled plan, in one guest with the package's files.
 
-    :raises CannotRun: another target's package, a library nobody brings, no QEMU, no guest kernel, no rsync, no bubblewrap.
+    :raises CannotRun: if a package is for another target or needs a missing library, or QEMU, the guest kernel, rsync,
+    git or
+        bubblewrap is missing.
     """
-    # The path of a socket has 108 bytes, so the folder is not below whatever folder the caller has.
+    # The path of a socket has at most 108 bytes, so the folder is directly below the temporary folder.
     with tempfile.TemporaryDirectory(prefix="kitten-tmt-") as folder:
         return _run(dataclasses.replace(request, scratch=Path(folder)))
 
@@ -73,11 +75,11 @@ def _run(request: Request) -> Report:
         plans = find_plans(tree, context(request.site, request.target)) if request.fmf else {}
         gates = _required(request.fmf, request.site.sources.gating_products)
     except (fmf.utils.GeneralError, gating.GatingError) as error:
-        return _refused("metadata", " ".join(str(error).split()))
+        return _failed_report("metadata", " ".join(str(error).split()))
     if not any(plans.values()):
-        what = "every plan of it is disabled" if plans else "it has no plans"
-        return _refused(
-            "plans", f"{what}: nothing was tested. Its dist-git repository needs .fmf/version and plans/*.fmf"
+        what = "every plan of the package is disabled" if plans else "the package has no plans"
+        return _failed_report(
+            "plans", f"{what}, so nothing was tested: its dist-git repository needs .fmf/version and plans/*.fmf"
         )
     for tool in ("rsync", "git"):
         require(tool, tool)
@@ -98,15 +100,17 @@ def _run(request: Request) -> Report:
             arguments=entry.arguments,
             inherited=entry.inherited,
         ) as running:
-            ran = run_plans(request, base, entry, [plan for plan, enabled in plans.items() if enabled], running, limit)
+            results = run_plans(
+                request, base, entry, [plan for plan, enabled in plans.items() if enabled], running, limit
+            )
             talk = running.finish(_END_SECONDS * factor)
     disabled = [plan for plan, enabled in plans.items() if not enabled]
-    cases = (*map(_named, judge(talk, limit)), *installed.cases, *suite_cases(ran, disabled, gates))
+    cases = (*map(_without_number, judge(talk, limit)), *installed.cases, *suite_cases(results, disabled, gates))
     return Report.on(base, cases)
 
 
 def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[str, ...] | None:
-    """The test cases that a gate requires; None without a policy about one of the products."""
+    """The test cases that ``gating.yaml`` requires; None if it has no policy about one of the products."""
     return (
         gating.required(gating.read(files[GATING_FILE].decode(errors="replace")), products)
         if GATING_FILE in files
@@ -114,7 +118,7 @@ def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[st
     )
 
 
-def _refused(name: str, reason: str) -> Report:
+def _failed_report(name: str, reason: str) -> Report:
     return Report.without_guest(Case(name=name, outcome="failed", reason=reason))
 
 
@@ -128,7 +132,7 @@ def _lay_out(files: Mapping[str, bytes], tree: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Installed:
-    """A guest with the packages under test, before it runs."""
+    """The parts of a guest with the packages under test."""
 
     base: Base
     cases: tuple[Case, ...] = ()
@@ -139,7 +143,7 @@ class _Installed:
 
 
 def _installation(request: Request) -> _Installed:
-    """In the root guest rpm installs the packages; in a cloud image, which is another's system, they are laid out as files."""
+    """Add the packages to a guest: rpm installs them in a root guest; a cloud image gets their unpacked files."""
     if request.target.machine.image is not None:
         base = file_system.base(request.target)
         entries = package_files.unpack_with_needs(
@@ -149,10 +153,10 @@ def _installation(request: Request) -> _Installed:
     base = rpmtools.root_base(request.site, request.target)
     if not request.packages:
         return _Installed(base)
-    found = packages.installation(request, rpmtools.loader(base.parts))
-    return _Installed(base, found.cases, scripts=found.scripts, files=found.files, room=found.room)
+    step = packages.installation(request, rpmtools.loader(base.parts))
+    return _Installed(base, step.cases, scripts=step.scripts, files=step.files, room=step.room)
 
 
-def _named(case: Case) -> Case:
-    """The installation is a script with a number (``lifecycle``); its case has none."""
+def _without_number(case: Case) -> Case:
+    """Remove the number of the installation's script (``lifecycle``) from the name of a case."""
     return case.model_copy(update={"name": re.sub(r"^001-(\w+)\.sh", r"\1", case.name)})

@@ -1,4 +1,4 @@
-"""Finds the plans of an fmf tree, and runs each by tmt in a sandbox, against a guest of the lab."""
+"""Find the plans of an fmf tree, and run each with tmt in a sandbox, in a guest of the lab."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def context(site: Site, target: Target) -> dict[str, str]:
-    """What plans may ask for in ``adjust: when:``: name → values, parted by commas."""
+    """The context for ``adjust: when:`` in plans: name → values, separated by commas."""
     distro = {"distro": ",".join(site.sources.tmt_distros)} if site.sources.tmt_distros else {}
     return {**distro, "trigger": "commit", "arch": target.machine_arch}
 
 
 def find_plans(tree: Path, context: Mapping[str, str]) -> dict[str, bool]:
-    """The names of a tree's plans, and whether each is enabled in a context.
+    """Find the plans of a tree.
 
-    :raises fmf.utils.GeneralError: when the tree cannot be read.
+    :returns: name of the plan → it is enabled in the context.
+    :raises fmf.utils.GeneralError: if the tree cannot be read.
     """
     metadata = fmf.Tree(str(tree))
     values = {name: value.split(",") for name, value in context.items()}
@@ -48,30 +49,33 @@ def find_plans(tree: Path, context: Mapping[str, str]) -> dict[str, bool]:
 def run_plans(
     request: Request, base: Base, entry: Login, plans: Sequence[str], running: Guest, limit: float
 ) -> Mapping[str, Sequence[Case]]:
-    """Plan → its cases."""
+    """Run plans.
+
+    :returns: plan → its cases.
+    """
     until = time.monotonic() + limit
     try:
-        with login.session(entry, limit):  # the packages are installed first
+        with login.session(entry, limit):  # it opens after the packages are installed
             return {plan: _run_plan(request, base, entry, plan, running, until) for plan in plans}
     except LaunchFailedError as error:
         return {plan: (Case(name=plan, outcome="failed", reason=str(error)),) for plan in plans}
 
 
 def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float) -> tuple[Case, ...]:
-    """Run one plan. Each is a run of tmt by itself: one that cannot be prepared would end it for all."""
+    """Run one plan, in its own run of tmt: a plan that cannot be prepared ends the whole run."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", plan).strip("-")
-    # A path so long that tmt can put no socket below it. It then leaves the sharing of a connection to ssh, where ours is at
-    # hand. Its own it would make anew for each step, look for at once, and then again only 30 s later.
+    # A path that is too long for tmt's socket. So tmt does not share an ssh connection, and ssh uses ours. tmt would
+    # open a new connection for each step, look for it immediately, and try again only after 30 s.
     results = request.scratch / f"run-{name}-".ljust(max(0, _PATH_CHARACTERS - len(str(request.scratch))), "-")
     log = request.logs / f"{name}.log"
-    # A test's `duration` is that of real hardware. Under emulation the suite's limit stands for all of them.
-    patience = ["--ignore-duration"] if base.accelerator.name == "tcg" else []
+    # A test's `duration` is for real hardware. Under emulation only the limit of the suite counts.
+    duration = ["--ignore-duration"] if base.accelerator.name == "tcg" else []
     argv = [
         *(sys.executable, "-m", "tmt", "-vv", "--root", str(request.scratch / "tree")),
         *(f"--context={name}={value}" for name, value in context(request.site, request.target).items()),
         *("run", "--id", str(results), "--all", "plan", "--name", f"^{re.escape(plan)}$"),
         *("provision", "--how", "connect", "--guest", login.HOST, "--key", str(entry.key)),
-        *("execute", *patience),
+        *("execute", *duration),
     ]
     wrong = _run_tmt(sandbox_command(request, argv, entry), log, running, until)
     if (results / "log.txt").is_file():
@@ -82,11 +86,12 @@ def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Gu
 
 
 def sandbox_command(request: Request, argv: Sequence[str], entry: Login) -> list[str]:
-    """The command line in a sandbox of its own, as far as it must reach a guest and the repositories of tests."""
+    """The command line that runs another one in a sandbox, with network for the guest and the tests' repositories."""
     python = {str(Path(folder).resolve()) for folder in (sys.prefix, sys.base_prefix)}
     home = request.scratch / "home"
     home.mkdir(exist_ok=True)
-    hidden = ["/tmp", "/var/tmp", "/run", str(Path.home()), *([str(request.state)] if request.state.is_dir() else [])]  # noqa: S108
+    state = [str(request.state)] if request.state.is_dir() else []
+    hidden = ["/tmp", "/var/tmp", "/run", str(Path.home()), *state]  # noqa: S108
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -97,7 +102,7 @@ def sandbox_command(request: Request, argv: Sequence[str], entry: Login) -> list
         *(require("bwrap", "bubblewrap"), "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
         *(word for folder in hidden for word in ("--tmpfs", folder)),
-        *("--ro-bind-try", "/run/systemd/resolve", "/run/systemd/resolve"),  # names of hosts
+        *("--ro-bind-try", "/run/systemd/resolve", "/run/systemd/resolve"),  # to resolve host names
         *(word for folder in sorted(python) for word in ("--ro-bind", folder, folder)),
         *("--bind", str(request.scratch), str(request.scratch)),
         *("--clearenv", *(word for pair in environment.items() for word in ("--setenv", *pair))),
@@ -106,17 +111,20 @@ def sandbox_command(request: Request, argv: Sequence[str], entry: Login) -> list
 
 
 def _run_tmt(argv: Sequence[str], log: Path, running: Guest, until: float) -> str:
-    """Run it to its end. Returns what was wrong with it, if anything: a test that failed is nothing wrong."""
+    """Run tmt to its end.
+
+    :returns: why the run is not complete; empty if it is, even if tests failed.
+    """
     with log.open("wb") as sink, started(argv, stdout=sink, stderr=STDOUT) as process:
         while process.poll() is None:
             if running.talk.ending:
-                return f"the guest ended meanwhile ({running.talk.ending})"
+                return f"the guest ended during the run ({running.talk.ending})"
             if time.monotonic() > until:
                 return "tmt did not end in time"
             time.sleep(_POLL_SECONDS)
-    if cannot := namespace.refusal(Completed(tuple(argv), process.returncode, _head(log))):
-        raise cannot
-    # Its manual: 0 passed, 1 failed, 2 an error, 3 nothing ran, 4 everything was skipped.
+    if refusal := namespace.refusal(Completed(tuple(argv), process.returncode, _head(log))):
+        raise refusal
+    # tmt's manual: 0 all passed, 1 a test failed, 2 an error, 3 no test ran, 4 all tests were skipped.
     if process.returncode in (0, 1, 4):
         return ""
     failures = [line.split("fail: ", 1)[1] for line in tail_of(log, 10_000).splitlines() if " fail: " in line]

@@ -1,4 +1,4 @@
-"""The cases of the ``tmt`` suite, made of tmt's results and of what ``gating.yaml`` requires."""
+"""The cases of the ``tmt`` suite, from tmt's results and the test cases that ``gating.yaml`` requires."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ from workers.results import Case
 GATING_FILE = "gating.yaml"
 _OUTCOMES: Mapping[str, Mapping[str, str]] = {
     "pass": {"outcome": "passed"},
-    "fail": {"outcome": "failed", "reason": "it failed"},
+    "fail": {"outcome": "failed", "reason": "the test failed"},
     "warn": {"outcome": "failed", "reason": "tmt warns"},
-    "error": {"outcome": "failed", "reason": "it could not be run to its end"},
-    "pending": {"outcome": "failed", "reason": "it did not run"},
+    "error": {"outcome": "failed", "reason": "the test ended with an error"},
+    "pending": {"outcome": "failed", "reason": "the test did not run"},
     "info": {"outcome": "skipped", "code": "tmt-info", "reason": "the test only informs"},
     "skip": {"outcome": "skipped", "code": "tmt-skip", "reason": "the test skipped itself"},
 }
-"""tmt's results (its specification, "results"), as tmt's own exit status weighs them."""
+"""tmt's results (its specification, "results") as outcomes, in accordance with tmt's exit status."""
 
 _TAIL_LINES = 40
 
 
 def suite_cases(
-    ran: Mapping[str, Sequence[Case]], disabled: Sequence[str], gates: Sequence[str] | None
+    results: Mapping[str, Sequence[Case]], disabled: Sequence[str], gates: Sequence[str] | None
 ) -> tuple[Case, ...]:
     """The cases of all plans, and one for each test case that a gate requires.
 
-    :param ran: plan → its cases.
+    :param results: plan → its cases.
     :param disabled: plans that do not run here.
-    :param gates: the required test cases; None where no policy is about this distribution: then every plan counts.
+    :param gates: the required test cases; None if no policy is about this distribution: then every plan counts.
     """
     off = [
         Case(name=plan, outcome="skipped", code="tmt-disabled", reason="the plan is disabled here") for plan in disabled
     ]
     if gates is None:
-        return (*(case for cases in ran.values() for case in cases), *off)
-    means = {gate: gating.plans_of(gate, (*ran, *disabled)) for gate in gates}
-    required = {plan for meant in means.values() for plan in meant}
+        return (*(case for cases in results.values() for case in cases), *off)
+    plans_of = {gate: gating.plans_of(gate, (*results, *disabled)) for gate in gates}
+    required = {plan for plans in plans_of.values() for plan in plans}
     shown = [
         case if plan in required or case.outcome != "failed" else _not_required(case)
-        for plan, cases in ran.items()
+        for plan, cases in results.items()
         for case in cases
     ]
-    return (*shown, *off, *(_gate(gate, meant, ran) for gate, meant in means.items()))
+    return (*shown, *off, *(_gate_case(gate, plans, results) for gate, plans in plans_of.items()))
 
 
-def _gate(gate: str, meant: Sequence[str], ran: Mapping[str, Sequence[Case]]) -> Case:
+def _gate_case(gate: str, plans: Sequence[str], results: Mapping[str, Sequence[Case]]) -> Case:
     name = f"{GATING_FILE}: {gate}"
-    cases = [case for plan in meant for case in ran.get(plan, ())]
-    if not meant:
-        return Case(name=name, outcome="failed", reason="it is required, and no plan of this repository is meant by it")
-    if idle := [plan for plan in meant if plan not in ran]:
-        return Case(name=name, outcome="failed", reason=f"it is required, and {idle[0]} is disabled here")
+    cases = [case for plan in plans for case in results.get(plan, ())]
+    if not plans:
+        return Case(name=name, outcome="failed", reason="it is required, but no plan of this repository has its name")
+    if idle := [plan for plan in plans if plan not in results]:
+        return Case(name=name, outcome="failed", reason=f"it is required, but {idle[0]} is disabled here")
     if failed := next((case for case in cases if case.outcome == "failed"), None):
         return Case(name=name, outcome="failed", reason=f"{failed.name}: {failed.reason}")
     if not any(case.outcome == "passed" for case in cases):
-        return Case(name=name, outcome="failed", reason="it is required, and every test of it was skipped")
+        return Case(name=name, outcome="failed", reason="it is required, but all its tests were skipped")
     return Case(name=name, outcome="passed")
 
 
 def _not_required(case: Case) -> Case:
-    reason = f"it failed, which {GATING_FILE} lets pass: {case.reason}"
+    reason = f"it failed, but {GATING_FILE} does not require it: {case.reason}"
     return case.model_copy(update={"outcome": "skipped", "code": "not-gating", "reason": reason})
 
 
 def plan_cases(plan: str, execute: Path, wrong: str = "", log: Path | None = None) -> tuple[Case, ...]:
-    """The cases of a plan that ran.
+    """The cases of a plan.
 
-    :param execute: the folder with its ``results.yaml``.
-    :param wrong: what kept tmt from ending well; of a plan that could not be prepared, it could run no test either.
-    :param log: what tmt said.
+    :param execute: the folder with its ``results.yaml``, which is missing if the plan could not be prepared.
+    :param wrong: why the run of tmt is not complete; empty if it is.
+    :param log: the output of tmt.
     """
     try:
         documents = yaml.safe_load((execute / "results.yaml").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def plan_cases(plan: str, execute: Path, wrong: str = "", log: Path | None = Non
     cases: dict[str, Case] = {}
     for document in documents if isinstance(documents, list) else ():
         name, number = f"{plan}: {document['name']}", 1
-        while name in cases:  # the same test again: another phase, another guest
+        while name in cases:  # the same test in another phase or another guest
             number += 1
             name = f"{plan}: {document['name']} #{number}"
         cases[name] = _case(name, document, execute)
@@ -95,19 +95,20 @@ def plan_cases(plan: str, execute: Path, wrong: str = "", log: Path | None = Non
 
 
 def _case(name: str, document: Mapping[str, Any], folder: Path) -> Case:
-    said = _OUTCOMES.get(str(document["result"]), {"outcome": "failed", "reason": f"tmt says {document['result']}"})
+    unknown = {"outcome": "failed", "reason": f"tmt reports an unknown result: {document['result']}"}
+    outcome = _OUTCOMES.get(str(document["result"]), unknown)
     notes = [str(note) for note in document.get("note") or ()]
     checks = [
         f"check {check.get('name')} {check.get('event')}: {check.get('result')}"
         for check in document.get("check") or ()
         if check.get("result") not in ("pass", "info")
     ]
-    words = "; ".join([*notes, *checks]) if said["outcome"] != "passed" else ""
+    reason = "; ".join([*notes, *checks]) if outcome["outcome"] != "passed" else ""
     logs = [log for log in document.get("log") or () if str(log).endswith("output.txt")]
     case = {
-        **said,
+        **outcome,
         "name": name,
-        "reason": words or said.get("reason", ""),
+        "reason": reason or outcome.get("reason", ""),
         "detail": tail_of(folder / logs[0]) if logs else "",
         "seconds": duration_seconds(str(document.get("duration") or "")),
     }
@@ -115,7 +116,7 @@ def _case(name: str, document: Mapping[str, Any], folder: Path) -> Case:
 
 
 def duration_seconds(duration: str) -> float:
-    """``HH:MM:SS`` in seconds; 0 where it says nothing of the kind."""
+    """Convert ``HH:MM:SS`` to seconds; any other text is 0."""
     found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", duration)
     return float(int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])) if found else 0.0
 
