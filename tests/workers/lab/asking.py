@@ -1,4 +1,4 @@
-"""What a test asks of a suite, as ``kitten test`` does; and patience with what takes its time."""
+"""Requests for suites, as ``kitten test`` makes them; and a wait for conditions."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ DEMO = load_site("demo")
 
 
 def suite(name: str) -> Suite:
-    """The demo's suite of that name."""
+    """The suite of the demo with this name."""
     return next(suite for suite in DEMO.suites if suite.name == name)
 
 
 def request(
     name: str, target: Target, folder: Path, packages: Sequence[Path] = (), tests: Mapping[str, bytes] = {}, **more: Any
 ) -> Request:
-    """A request for a suite of the demo, with the folders it needs below ``folder``."""
+    """A request for a suite of the demo, with all its folders below ``folder``."""
     places = {place: folder / place for place in ("state", "logs", "scratch")}
     for place in places.values():
         place.mkdir(exist_ok=True)
-    asked = {"site": DEMO, "extra": (), **places, **more}
-    return Request(target=target, suite=suite(name), packages=tuple(packages), tests=tests, **asked)
+    fields = {"site": DEMO, "extra": (), **places, **more}
+    return Request(target=target, suite=suite(name), packages=tuple(packages), tests=tests, **fields)
 
 
 def wait_for(condition: Callable[[], object], patience: float = 60.0) -> bool:
-    """Whether it comes true, in so many seconds at most."""
+    """Wait until a condition is true, for at most ``patience`` seconds.
+
+    :returns: it became true.
+    """
     until = time.monotonic() + patience
     while time.monotonic() < until:
         if condition():

@@ -1,6 +1,6 @@
-"""A cloud image to try guests with: Debian with systemd and cloud-init, booted by the machine's BIOS, as qcow2.
+"""A cloud image for tests: Debian with systemd and cloud-init, as qcow2, which the machine's BIOS boots.
 
-Kitten's own images come from its mirrors; this one is made from Debian's packages, in some minutes, once.
+Kitten's images come from its mirrors. This image is built once from Debian's packages, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from workers.sandbox import apt, tree
 
 _PACKAGES = "systemd-sysv,udev,kmod,cloud-init,linux-image-cloud-amd64,initramfs-tools,grub-pc-bin"
 _LEFT_OUT = ("doc", "locale", "man", "info")
-_FIRST_SECTOR = 2048  # of the file system; the boot loader lies before it
+_FIRST_SECTOR = 2048  # of the file system; the boot loader is before it
 _MEBIBYTES = 900
 
-# The start-up archive holds just what leads to the disk; GRUB begins with what early.cfg says.
+# The initramfs contains only the drivers of the disk. GRUB begins with early.cfg.
 _ESSENTIAL_HOOK = """
 mkdir -p "$1/etc/initramfs-tools/conf.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/modules"
@@ -50,7 +50,7 @@ rm -r tree
 
 
 def image() -> Path:
-    """The image in the cache; made first if it is not there."""
+    """The image in the cache. The first call makes it."""
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     folder = cache.entry("test-images", recipe[:16], _make)
     return folder / "Debian-genericcloud.x86_64.qcow2"
@@ -65,7 +65,7 @@ def _make(folder: Path) -> None:
     options += [f"--essential-hook={_ESSENTIAL_HOOK}", f"--customize-hook={_LAST_HOOK}"]
     source = f"deb [signed-by={apt.keyring()}] {apt.mirror()} {SUITE} main"
     run(["mmdebstrap", "--quiet", *options, SUITE, folder / "tree.tar", source])
-    # Files keep their owners where this user may give them away: as root, or in a user namespace.
+    # Only root, or a user namespace, can keep the owners of files.
     namespace = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto"]
     run([*namespace, "sh", "-ec", _FILE_SYSTEM], cwd=folder)
     _make_bootable(folder / "disk.raw", (folder / "boot.img").read_bytes(), (folder / "core.img").read_bytes())
@@ -76,7 +76,7 @@ def _make(folder: Path) -> None:
 
 
 def _make_bootable(disk: Path, boot: bytes, core: bytes) -> None:
-    """Write GRUB's first sector with a partition table in it, and the rest of GRUB behind it (GRUB's manual, "MBR")."""
+    """Write GRUB's first sector with a partition table, and the rest of GRUB after it (GRUB's manual, "MBR")."""
     assert len(core) <= (_FIRST_SECTOR - 1) * 512
     sectors = disk.stat().st_size // 512 - _FIRST_SECTOR
     anywhere = b"\xfe\xff\xff"  # cylinder, head and sector of a disk beyond such numbers

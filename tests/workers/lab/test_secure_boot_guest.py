@@ -1,4 +1,4 @@
-"""Secure Boot with real firmware: the signed chain of packages boots, an unsigned shim is refused, and the suite then says so."""
+"""Secure Boot with real firmware: a signed chain from packages boots, and an unsigned shim is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from config.loading import load_site
 from tests.workers.lab import asking
-from tests.workers.lab.test_secure_boot import packages
+from tests.workers.lab.test_uefi_parts import package_of
 from workers.lab.suites import Report, secure_boot
 from workers.lab.suites.secure_boot_verdicts import CHECKS
 from workers.lab.uefi import images, parts
@@ -41,7 +41,7 @@ def run_with(chain: parts.Chain, folder: Path) -> Report:
         f"{release}/vmlinuz": chain.kernel,
         **{f"{release}/kernel/{name}.ko.xz": lzma.compress(data, preset=0) for name, data in chain.modules.items()},
     }
-    package = packages(folder, files)
+    package = package_of(folder, files)
     return secure_boot.run(asking.request("secure-boot", TARGET, folder, [package], quick=True))
 
 
