@@ -133,9 +133,9 @@ def test_the_scripts_of_the_guest_contain_the_values():
 )
 def test_a_qemu_without_spice_is_not_confused_with_other_failures(words):
     reason = words.split("port=0: ")[-1].removeprefix("qemu-kvm: ")
-    assert spice.why_not_up(f"QEMU did not start: {words}\nqemu -spice") == f"this QEMU has no SPICE: {reason}"
+    assert spice.failure_reason(f"QEMU did not start: {words}\nqemu -spice") == f"this QEMU has no SPICE: {reason}"
     other = "QEMU did not start: 'qxl-vga' is not a valid device model name"
-    assert spice.why_not_up(f"{other}\nqemu -spice port=0") == other
+    assert spice.failure_reason(f"{other}\nqemu -spice port=0") == other
 
 
 def test_a_server_inside_a_guest_uses_its_network_and_ports():

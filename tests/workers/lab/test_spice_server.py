@@ -129,4 +129,4 @@ def test_a_qemu_inside_a_guest_without_spice_is_named(tmp_path):
         inside_a_guest(tmp_path, inside.Emulator(whole.path, files), server.Keys()),
     ):
         pass
-    assert spice.why_not_up(str(raised.value)).startswith("this QEMU has no SPICE: ")
+    assert spice.failure_reason(str(raised.value)).startswith("this QEMU has no SPICE: ")

@@ -142,7 +142,7 @@ def _device_cases(
             running = stack.enter_context(start)
         except LaunchFailedError as error:
             name = f"{device}: a guest with a SPICE server comes up"
-            return (Case(name=name, outcome="failed", reason=why_not_up(str(error)), detail=str(error)),)
+            return (Case(name=name, outcome="failed", reason=failure_reason(str(error)), detail=str(error)),)
         subject = Subject(
             device=device,
             guest=running.guest,
@@ -171,7 +171,7 @@ def _device_cases(
     return (*questions.cases, *guest_cases)
 
 
-def why_not_up(text: str) -> str:
+def failure_reason(text: str) -> str:
     """The reason why the guest did not start, in one line. Versions of QEMU report missing SPICE differently."""
     if found := _NO_SPICE.search(text):
         return f"this QEMU has no SPICE: {found[0]}"
