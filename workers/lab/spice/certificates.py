@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
-"""The host name in the server's certificate."""
+"""The address that the server's certificate is for."""
 
 _VALID = dt.timedelta(days=1)
 _SKEW = dt.timedelta(hours=1)

@@ -16,7 +16,8 @@ BARS = ("ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "0
 """From the left, as RRGGBB."""
 BITS = 32
 TOLERANCE = 8
-"""Allowed difference of a colour value, of 255: a screen with 16 bits a pixel rounds by up to this."""
+"""Allowed difference of a colour value, of 255. A screen with 16 bits a pixel rounds by up to this; another picture
+differs more."""
 
 
 @dataclass(frozen=True)

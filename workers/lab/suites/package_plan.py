@@ -107,7 +107,7 @@ class Preparation:
         versions = {package.name: _version(package) for package in users}
         pairs = [(_version(package), versions[package.name]) for package in plan.tested if package.name in versions]
         if pairs and all(ours == theirs for ours, theirs in pairs):
-            return skipped("same-version-published", f"{users[0].evr} is published, too")
+            return skipped("same-version-published", f"version {users[0].evr} is already published")
         if any(ours < theirs for ours, theirs in pairs):
             return skipped("newer-version-published", f"the published version {users[0].evr} is newer")
         others = tuple(package for package in available if package not in users)

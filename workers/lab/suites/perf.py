@@ -119,7 +119,7 @@ def share_case(name: str, profile: Profile | None, wanted: Sequence[str], least:
     found = sum(count for count, stack in profile.stacks if is_inside(wanted, stack))
     detail = "\n".join(folded_lines(profile)[:5])
     if total < _FEWEST:
-        why = f"only {total} samples contain the packages' code, at least {_FEWEST} are needed: let it run longer"
+        why = f"only {total} samples contain the code to check, at least {_FEWEST} are needed: let it run longer"
         return Case(name=name, outcome="failed", reason=why, detail=detail)
     if least <= found / total <= most:
         return Case(name=name, outcome="passed", detail=detail)

@@ -62,7 +62,7 @@ def run_plans(
 
 
 def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Guest, until: float) -> tuple[Case, ...]:
-    """Run one plan, in its own run of tmt: a plan that cannot be prepared ends the whole run."""
+    """Run one plan, in its own run of tmt, because a plan that cannot be prepared ends the run for all plans."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", plan).strip("-")
     # A path that is too long for tmt's socket. So tmt does not share an ssh connection, and ssh uses ours. tmt would
     # open a new connection for each step, look for it immediately, and try again only after 30 s.

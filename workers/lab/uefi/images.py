@@ -67,7 +67,7 @@ def signatures(image: bytes) -> tuple[bytes, ...]:
 
 
 def _table(image: bytes, offsets: _Offsets) -> tuple[int, int]:
-    """The start and the end of the certificate table; without a table, twice the end of the image."""
+    """The start and the end of the certificate table. Without a table, both are the end of the image."""
     at, size = _unpack("II", image, offsets.signatures)
     if not size:
         return len(image), len(image)
