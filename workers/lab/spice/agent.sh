@@ -1,6 +1,7 @@
-# shellcheck shell=bash A guest's test: answers as the SPICE agent does. It announces the capabilities of a client back,
-# the words in reverse order. An announcement that requests no answer ends the test. Layout of the bytes:
-# spice/vd_agent.h. The host replaces the words in capitals.
+# shellcheck shell=bash
+# A guest's test: answers as the SPICE agent does. It announces the capabilities of a client back, the words in reverse
+# order. An announcement that requests no answer ends the test. Layout of the bytes: spice/vd_agent.h. The host replaces
+# the words in capitals.
 echo 1..1
 port=
 for candidate in /sys/class/virtio-ports/*; do

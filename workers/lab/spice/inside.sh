@@ -1,6 +1,6 @@
-# shellcheck shell=bash A guest's test: starts the QEMU under test, with a SPICE server that the host reaches over the
-# guest's network. Monitor, console and report of the inner guest go through three virtio ports. The host replaces the
-# words in capitals.
+# shellcheck shell=bash
+# A guest's test: starts the QEMU under test, with a SPICE server that the host reaches over the guest's network.
+# Monitor, console and report of the inner guest go through three virtio ports. The host replaces the words in capitals.
 echo 1..2
 # shellcheck disable=SC2043
 for module in MODULES; do
