@@ -27,8 +27,7 @@ def run(request: Request) -> Report:
     """Run all steps of the suite in one guest.
 
     :raises CannotRun: if there is no package, a package is damaged or for another target, or QEMU, the guest kernel or
-    rpm is
-        missing.
+        rpm is missing.
     """
     target = request.target
     if not request.packages:

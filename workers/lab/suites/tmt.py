@@ -60,8 +60,7 @@ def run(request: Request) -> Report:
     """Run every enabled plan, in one guest with the package's files.
 
     :raises CannotRun: if a package is for another target or needs a missing library, or QEMU, the guest kernel, rsync,
-    git or
-        bubblewrap is missing.
+        git or bubblewrap is missing.
     """
     # The path of a socket has at most 108 bytes, so the folder is directly below the temporary folder.
     with tempfile.TemporaryDirectory(prefix="kitten-tmt-") as folder:
