@@ -27,7 +27,7 @@ def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: 
     return suite_requests.request("cpu-level", target, folder, rpms, tests)
 
 
-def as_expected(level: Programs, place: cpu_level.Place) -> dict[str, int]:
+def correct_statuses(level: Programs, place: cpu_level.Place) -> dict[str, int]:
     """The exit statuses of the programs on a correct CPU."""
     return {name: 0 if does == "runs" else SIGILL for name, does in expectations(level, place).items()}
 
@@ -74,7 +74,7 @@ def test_a_target_whose_level_has_no_programs_is_refused(tmp_path):
 @pytest.mark.parametrize("name", LEVELS)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_correct_cpu_passes(name, place):
-    assert set(outcomes(LEVELS[name], place, as_expected(LEVELS[name], place)).values()) <= {"passed"}
+    assert set(outcomes(LEVELS[name], place, correct_statuses(LEVELS[name], place)).values()) <= {"passed"}
 
 
 def test_v3_code_runs_on_its_own_cpu_and_is_refused_below_where_v2_code_runs():
@@ -86,39 +86,39 @@ def test_v3_code_runs_on_its_own_cpu_and_is_refused_below_where_v2_code_runs():
 
 
 def test_a_cpu_below_that_runs_the_level_s_code_fails():
-    found = outcomes(V3, "below", dict.fromkeys(as_expected(V3, "below"), 0))
+    found = outcomes(V3, "below", dict.fromkeys(correct_statuses(V3, "below"), 0))
     assert {name for name, outcome in found.items() if outcome == "failed"} == {f"{name} is refused" for name in V3.own}
 
 
 def test_a_cpu_that_lacks_a_feature_of_the_level_is_named():
-    found = cases(V3, "own", {**as_expected(V3, "own"), "MOVBE": SIGILL})
+    found = cases(V3, "own", {**correct_statuses(V3, "own"), "MOVBE": SIGILL})
     assert [(case.name, case.reason) for case in found if case.outcome == "failed"] == [
         ("MOVBE runs", "killed by SIGILL: an instruction that this CPU does not have")
     ]
 
 
 def test_a_cpu_that_has_more_than_the_level_is_named():
-    found = cases(V3, "own", {**as_expected(V3, "own"), "ADX": 0})
+    found = cases(V3, "own", {**correct_statuses(V3, "own"), "ADX": 0})
     assert [(case.name, case.reason) for case in found if case.outcome == "failed"] == [
         ("ADX is refused", "it runs: this CPU has more than it should")
     ]
 
 
 def test_only_known_differences_of_the_emulator_are_skipped_with_a_code():
-    found = {case.name: case for case in cases(V3, "own", {**as_expected(V3, "own"), "AES": 0, "RDRAND": 139})}
+    found = {case.name: case for case in cases(V3, "own", {**correct_statuses(V3, "own"), "AES": 0, "RDRAND": 139})}
     assert (found["AES is refused"].outcome, found["AES is refused"].code) == ("skipped", "emulates-more")
     assert (found["RDRAND is refused"].outcome, found["RDRAND is refused"].reason) == ("failed", "killed by SIGSEGV")
     z14 = LEVELS["z14"]
-    lacking = {case.name: case for case in cases(z14, "own", {**as_expected(z14, "own"), "VLIP": SIGILL})}
+    lacking = {case.name: case for case in cases(z14, "own", {**correct_statuses(z14, "own"), "VLIP": SIGILL})}
     assert lacking["VLIP runs"].code == "no-emulation"
     assert "VLIP" not in expectations(z14, "below")  # a refusal there would prove nothing
 
 
 def test_another_result_counts_as_refused_only_if_older_cpus_decode_another_instruction():
-    statuses = as_expected(V3, "below")
+    statuses = correct_statuses(V3, "below")
     assert outcomes(V3, "below", {**statuses, "LZCNT": 1, "TZCNT": 1})["LZCNT is refused"] == "passed"
     assert outcomes(V3, "below", {**statuses, "AVX": 1})["AVX is refused"] == "failed"
-    assert outcomes(V3, "own", {**as_expected(V3, "own"), "LZCNT": 1})["LZCNT runs"] == "failed"
+    assert outcomes(V3, "own", {**correct_statuses(V3, "own"), "LZCNT": 1})["LZCNT runs"] == "failed"
 
 
 def test_a_program_that_did_not_run_fails():

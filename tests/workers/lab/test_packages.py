@@ -190,7 +190,7 @@ def test_cases_have_the_names_of_the_steps_and_their_output():
     assert timings == {"install": 0.5, "verify": 0.5, "smoke.sh": 0.25}
 
 
-def expecting(*scripts: bytes) -> lifecycle.Life:
+def life_of_scripts(*scripts: bytes) -> lifecycle.Life:
     return life_of(*(lifecycle.Step(f"{n}.sh", "", lifecycle.expectations(text)) for n, text in enumerate(scripts)))
 
 
@@ -207,13 +207,13 @@ def console_cases(life: lifecycle.Life, *texts: str) -> dict[str, str]:
 
 
 def test_a_core_dump_fails_unless_the_test_announces_it():
-    assert console_cases(expecting(b"exit 0\n"), DUMP) == {"console: core-dump": "failed"}
-    assert console_cases(expecting(EXPECTS), DUMP) == {"0.sh: expects core-dump": "passed"}
-    assert console_cases(expecting(EXPECTS), "") == {"0.sh: expects core-dump": "failed"}
+    assert console_cases(life_of_scripts(b"exit 0\n"), DUMP) == {"console: core-dump": "failed"}
+    assert console_cases(life_of_scripts(EXPECTS), DUMP) == {"0.sh: expects core-dump": "passed"}
+    assert console_cases(life_of_scripts(EXPECTS), "") == {"0.sh: expects core-dump": "failed"}
 
 
 def test_the_announcement_of_a_test_excuses_no_other_test():
-    found = console_cases(expecting(EXPECTS, b"exit 0\n"), DUMP, DUMP)
+    found = console_cases(life_of_scripts(EXPECTS, b"exit 0\n"), DUMP, DUMP)
     assert found == {"0.sh: expects core-dump": "passed", "console: core-dump": "failed"}
 
 

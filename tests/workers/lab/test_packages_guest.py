@@ -27,12 +27,12 @@ TARGET = DEMO.target("aarch64")  # the quickest to boot under emulation
 GCC = f"{TARGET.architecture.triplet}-gcc"
 
 
-def declared(line: bytes) -> str:
+def sysusers_provide(line: bytes) -> str:
     """A line of sysusers.d as rpm writes it to Provides: padded, so that base64 has no equals sign at its end."""
     return base64.b64encode(line + b"\0" * (-len(line) % 3)).decode()
 
 
-USER, GROUP = declared(b'u life - "The life of it" /var/lib/life'), declared(b"g life -")
+USER, GROUP = sysusers_provide(b'u life - "The life of it" /var/lib/life'), sysusers_provide(b"g life -")
 SPECS = {
     "life": """
 %package libs

@@ -54,7 +54,7 @@ def setup(efi_program, signing_keys, twice_signed, tmp_path) -> TrialSetup:
     )
 
 
-def expected(
+def planned_refusals(
     setup: TrialSetup, monkeypatch: pytest.MonkeyPatch, efi_program: bytes, *, quick: bool = False
 ) -> dict[str, str | None]:
     monkeypatch.setattr(parts, "stub", lambda target: efi_program)
@@ -65,7 +65,7 @@ def expected(
 
 
 def test_every_link_and_every_certificate_has_trials(setup, efi_program, monkeypatch):
-    assert expected(setup, monkeypatch, efi_program) == {
+    assert planned_refusals(setup, monkeypatch, efi_program) == {
         "signed chain": None,
         "unsigned shim": "firmware",
         "tampered shim": "firmware",
@@ -91,7 +91,7 @@ def test_a_shim_with_one_signature_boots_if_its_signer_is_trusted(
 ):
     shim = signing.sign(efi_program, signing_keys["2023"], tmp_path)
     setup = dataclasses.replace(setup, chain=dataclasses.replace(setup.chain, shim=shim))
-    found = expected(setup, monkeypatch, efi_program)
+    found = planned_refusals(setup, monkeypatch, efi_program)
     assert {name: by for name, by in found.items() if name.startswith("certificates")} == {
         "certificates none": "firmware",
         "certificates 2011": "firmware",
@@ -115,7 +115,10 @@ def test_an_unsigned_link_is_named(setup, efi_program):
 
 
 def test_the_short_form_has_the_signed_chain_and_the_unsigned_shim(setup, efi_program, monkeypatch):
-    assert expected(setup, monkeypatch, efi_program, quick=True) == {"signed chain": None, "unsigned shim": "firmware"}
+    assert planned_refusals(setup, monkeypatch, efi_program, quick=True) == {
+        "signed chain": None,
+        "unsigned shim": "firmware",
+    }
 
 
 def test_the_refused_images_boot_without_secure_boot(setup, efi_program, monkeypatch):
@@ -153,7 +156,7 @@ def test_a_refusal_is_known_by_its_message(text, link):
 BOOTS, REPORTS = Trial("it", {}, ()), Trial("it", {}, (), until="report")
 
 
-def refused(link: Link, until: str = "loader") -> Trial:
+def refusal_trial(link: Link, until: str = "loader") -> Trial:
     return Trial("it", {}, (), refused_by=link, until="report" if until == "report" else "loader")
 
 
@@ -168,16 +171,21 @@ def refused(link: Link, until: str = "loader") -> Trial:
         (REPORTS, talk(STARTING + LOADED, READY), "passed", ""),
         (REPORTS, talk(STARTING + LOADED, ending="timeout"), "failed", "no message within 9 s"),
         (REPORTS, talk(STARTING + BY_LOADER), "failed", "the loader refused it: bad shim signature"),
-        (refused("firmware"), talk(BY_FIRMWARE), "passed", ""),
-        (refused("firmware"), talk(STARTING + LOADED), "failed", "no link refused it"),
-        (refused("firmware"), talk(STARTING + BY_SHIM), "failed", "the shim refused it"),
-        (refused("firmware"), talk(STARTING, ending="timeout"), "failed", "no message within 9 s"),
-        (refused("firmware"), talk("", ending="closed"), "failed", "no message within 9 s"),
-        (refused("shim"), talk(STARTING + BY_SHIM), "passed", ""),
-        (refused("shim"), talk(STARTING + LOADED), "failed", "no link refused it"),
-        (refused("loader", "report"), talk(STARTING + BY_LOADER), "passed", ""),
-        (refused("loader", "report"), talk(STARTING + LOADED, READY), "failed", "no link refused it"),
-        (refused("loader", "report"), talk(STARTING + LOADED, ending="timeout"), "failed", "no message within 9 s"),
+        (refusal_trial("firmware"), talk(BY_FIRMWARE), "passed", ""),
+        (refusal_trial("firmware"), talk(STARTING + LOADED), "failed", "no link refused it"),
+        (refusal_trial("firmware"), talk(STARTING + BY_SHIM), "failed", "the shim refused it"),
+        (refusal_trial("firmware"), talk(STARTING, ending="timeout"), "failed", "no message within 9 s"),
+        (refusal_trial("firmware"), talk("", ending="closed"), "failed", "no message within 9 s"),
+        (refusal_trial("shim"), talk(STARTING + BY_SHIM), "passed", ""),
+        (refusal_trial("shim"), talk(STARTING + LOADED), "failed", "no link refused it"),
+        (refusal_trial("loader", "report"), talk(STARTING + BY_LOADER), "passed", ""),
+        (refusal_trial("loader", "report"), talk(STARTING + LOADED, READY), "failed", "no link refused it"),
+        (
+            refusal_trial("loader", "report"),
+            talk(STARTING + LOADED, ending="timeout"),
+            "failed",
+            "no message within 9 s",
+        ),
     ],
 )
 def test_a_trial_passes_by_a_message_and_never_by_silence(trial, output, outcome, reason):

@@ -25,7 +25,7 @@ def ppm(pixels: np.ndarray, header: str = "P6\n{} {}\n255\n") -> bytes:
     return header.format(pixels.shape[1], pixels.shape[0]).encode() + pixels.tobytes()
 
 
-def drawn(number: int, width: int = 1000, height: int = 600) -> np.ndarray:
+def pattern_pixels(number: int, width: int = 1000, height: int = 600) -> np.ndarray:
     """The pattern, drawn pixel by pixel by its two rules."""
     pixels = np.zeros((height, width, 3), np.uint8)
     for x in range(width):
@@ -64,7 +64,7 @@ def test_an_incomplete_picture_is_refused(data):
 
 
 def test_pictures_are_compared_pixel_by_pixel():
-    one = drawn(7)
+    one = pattern_pixels(7)
     other = one.copy()
     other[3, 4, 1] ^= 0x40
     other[5, 6] ^= 1
@@ -75,20 +75,20 @@ def test_pictures_are_compared_pixel_by_pixel():
 
 @pytest.mark.parametrize(("width", "height"), [(1000, 600), (1024, 768), (1280, 800), (720, 400), (1366, 768)])
 def test_the_pattern_is_found_in_a_picture_of_any_size(width, height):
-    assert pattern.Pattern(0xC0FFEE01).problem(Picture(drawn(0xC0FFEE01, width, height))) == ""
+    assert pattern.Pattern(0xC0FFEE01).problem(Picture(pattern_pixels(0xC0FFEE01, width, height))) == ""
 
 
 def test_another_picture_does_not_show_the_pattern():
     shown = pattern.Pattern(0xC0FFEE01)
-    assert shown.problem(Picture(drawn(0xC0FFEE03))).startswith(
+    assert shown.problem(Picture(pattern_pixels(0xC0FFEE03))).startswith(
         "square 31 of 32 is not 000000: 1147 of its 1147 pixels"
     )
     assert shown.problem(Picture(np.zeros((600, 1000, 3), np.uint8))).startswith("bar 1 of 8 is not ffffff")
     for pixel, what in (((0, 0), "bar 1"), ((149, 999), "bar 8"), ((150, 0), "square 1"), ((186, 991), "square 32")):
-        flawed = drawn(0xC0FFEE01)
+        flawed = pattern_pixels(0xC0FFEE01)
         flawed[pixel] ^= 0x20
         assert shown.problem(Picture(flawed)).startswith(f"{what} of "), pixel
-    assert shown.problem(Picture(np.roll(drawn(0xC0FFEE01), 1, axis=1)))
+    assert shown.problem(Picture(np.roll(pattern_pixels(0xC0FFEE01), 1, axis=1)))
     assert shown.problem(Picture(np.zeros((2, 2, 3), np.uint8)))
 
 

@@ -29,7 +29,7 @@ Script = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def served(script: Script) -> Iterator[socket.socket]:
+def connection_to(script: Script) -> Iterator[socket.socket]:
     """A connection to a server that runs a script."""
     ours, theirs = socket.socketpair()
     failed: list[BaseException] = []
@@ -106,21 +106,21 @@ def main_channel(connection: socket.socket, agent: bool = True) -> None:
 
 
 def test_a_session_opens_with_the_password_and_lists_its_channels():
-    with served(main_channel) as connection, Session(connection, PASSWORD, SECONDS) as session:
+    with connection_to(main_channel) as connection, Session(connection, PASSWORD, SECONDS) as session:
         assert session.init == wire.Init(0x1234, 3, True, 10)
         assert session.channels == ((2, 0), (3, 1))
 
 
 def test_the_ticket_is_the_encrypted_password_with_a_zero_byte():
     heard = []
-    with served(lambda connection: heard.append(accept(connection))) as connection:
+    with connection_to(lambda connection: heard.append(accept(connection))) as connection:
         Channel(connection, PASSWORD, wire.Channel.INPUTS, 99, SECONDS).close()
     assert heard == [(99, wire.Channel.INPUTS, PASSWORD)]
 
 
 @pytest.mark.parametrize("number", [7, 8, 1, 77])
 def test_the_error_of_a_refused_ticket_has_its_number(number):
-    with served(lambda connection: accept(connection, number) and None) as connection:
+    with connection_to(lambda connection: accept(connection, number) and None) as connection:
         with pytest.raises(RefusedError) as refused:
             Channel(connection, PASSWORD, wire.Channel.MAIN, 0, SECONDS)
         assert connection.fileno() == -1
@@ -134,7 +134,7 @@ def test_the_error_of_a_refused_link_has_its_name():
         connection.recv(1 << 16)
         connection.sendall(wire.LINK_HEADER.pack(b"REDQ", 2, 2, 4) + struct.pack("<I", LinkError.NEED_SECURED))
 
-    with served(refuse) as connection, pytest.raises(RefusedError, match="link: NEED_SECURED"):
+    with connection_to(refuse) as connection, pytest.raises(RefusedError, match="link: NEED_SECURED"):
         Channel(connection, PASSWORD, wire.Channel.MAIN, 0, SECONDS)
 
 
@@ -146,7 +146,10 @@ def test_a_display_channel_sends_its_cache_sizes_and_finds_the_surface_that_is_d
         connection.sendall(wire.message(wire.Display.SURFACE_CREATE, struct.pack("<5I", 0, 640, 480, 32, 1)))
         connection.sendall(wire.message(102) + wire.message(304, b"a picture"))
 
-    with served(display) as connection, Channel(connection, PASSWORD, wire.Channel.DISPLAY, 5, SECONDS) as channel:
+    with (
+        connection_to(display) as connection,
+        Channel(connection, PASSWORD, wire.Channel.DISPLAY, 5, SECONDS) as channel,
+    ):
         assert first_surface(channel, SECONDS) == wire.Surface(0, 640, 480, 32, primary=True)
 
 
@@ -168,7 +171,7 @@ def test_the_client_waits_for_the_answer_of_the_agent(connected):
                 connection.sendall(wire.message(wire.Main.AGENT_DATA, whole[at : at + 7]))
         drain(connection)
 
-    with served(agent) as connection, Session(connection, PASSWORD, SECONDS) as session:
+    with connection_to(agent) as connection, Session(connection, PASSWORD, SECONDS) as session:
         session.exchange_capabilities(words, answer)
 
 
@@ -179,7 +182,7 @@ def test_an_agent_that_disconnects_is_reported():
         drain(connection)
 
     with (
-        served(agent) as connection,
+        connection_to(agent) as connection,
         Session(connection, PASSWORD, SECONDS) as session,
         pytest.raises(ProtocolError, match="the agent disconnected"),
     ):
@@ -207,13 +210,13 @@ def test_a_server_that_does_not_speak_spice_is_named(data, reason):
         connection.recv(1 << 16)
         connection.sendall(data)
 
-    with served(speak) as connection, pytest.raises(ProtocolError, match=reason):
+    with connection_to(speak) as connection, pytest.raises(ProtocolError, match=reason):
         Channel(connection, PASSWORD, wire.Channel.MAIN, 0, SECONDS)
 
 
 def test_a_silent_server_is_an_error_after_the_limit():
     done = threading.Event()
-    with served(lambda connection: done.wait(SECONDS) and None) as connection:
+    with connection_to(lambda connection: done.wait(SECONDS) and None) as connection:
         with pytest.raises(ProtocolError, match="did not answer in time"):
             Channel(connection, PASSWORD, wire.Channel.MAIN, 0, 0.05)
         done.set()
@@ -226,7 +229,7 @@ def test_a_server_that_sends_only_pings_is_an_error_after_the_limit():
             while True:
                 connection.sendall(wire.message(wire.AnyChannel.PING, bytes(12)))
 
-    with served(ping) as connection, Channel(connection, PASSWORD, wire.Channel.INPUTS, 1, SECONDS) as channel:
+    with connection_to(ping) as connection, Channel(connection, PASSWORD, wire.Channel.INPUTS, 1, SECONDS) as channel:
         with pytest.raises(ProtocolError, match="in time"):
             channel.receive(0.1)
         channel.close()
@@ -246,7 +249,7 @@ def test_a_violation_on_an_open_channel_is_named(data, reason):
         connection.sendall(data)
 
     with (
-        served(speak) as connection,
+        connection_to(speak) as connection,
         Channel(connection, PASSWORD, wire.Channel.INPUTS, 1, SECONDS) as channel,
         pytest.raises(ProtocolError, match=reason),
     ):
@@ -290,7 +293,7 @@ def test_a_key_that_cannot_be_read_is_refused():
 # --------------------------------------------------------------------------------------------------------------- TLS
 
 
-def served_by_tls(with_certificates: certificates.Certificates, folder: Path) -> Script:
+def tls_server(with_certificates: certificates.Certificates, folder: Path) -> Script:
     chain, key = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(with_certificates.server)
     key.write_bytes(with_certificates.server_key)
@@ -307,9 +310,9 @@ def served_by_tls(with_certificates: certificates.Certificates, folder: Path) ->
 def test_only_the_authority_of_a_run_is_trusted(tmp_path):
     ours, others = certificates.issue(), certificates.issue()
     with (
-        served(served_by_tls(ours, tmp_path)) as connection,
+        connection_to(tls_server(ours, tmp_path)) as connection,
         server.start_tls(connection, certificates.client_context(ours.authority), SECONDS) as secured,
     ):
         assert secured.recv(5) == b"hello"
-    with served(served_by_tls(ours, tmp_path)) as connection, pytest.raises(ssl.SSLCertVerificationError):
+    with connection_to(tls_server(ours, tmp_path)) as connection, pytest.raises(ssl.SSLCertVerificationError):
         server.start_tls(connection, certificates.client_context(others.authority), SECONDS)

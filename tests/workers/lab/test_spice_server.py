@@ -28,13 +28,13 @@ def report_of(folder: Path) -> Report:
     return spice.run(suite_requests.request("spice", TARGET, folder))
 
 
-def failed(report: Report) -> dict[str, str]:
+def failures(report: Report) -> dict[str, str]:
     return {case.name.removeprefix(f"{DEVICE}: "): case.reason for case in report.cases if case.outcome == "failed"}
 
 
 def test_a_correct_server_passes(tmp_path):
     report = report_of(tmp_path)
-    assert failed(report) == {}
+    assert failures(report) == {}
     assert len(report.cases) == 21
     assert all(case.outcome == "passed" for case in report.cases)
     assert report.extra["server"].startswith("QEMU ")
@@ -62,7 +62,7 @@ def test_a_server_without_a_ticket_and_a_wrong_pattern_are_named(tmp_path, monke
             site, target, device, pattern.Pattern(drawn.number ^ 1), modules
         ),
     )
-    found = failed(report_of(tmp_path))
+    found = failures(report_of(tmp_path))
     assert found.pop("the server is up and requires a ticket").startswith("QEMU reports about its server: ")
     for name in ("a wrong password is refused", "an empty password is refused", "TLS: a wrong password is refused"):
         assert found.pop(name) == "the server did not refuse it"
@@ -86,7 +86,7 @@ def test_a_qemu_without_spice_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.TARGET", TARGET.model_copy(update={"machine": machine}))
     report = report_of(tmp_path)
     assert [case.name for case in report.cases] == [f"{DEVICE}: a guest with a SPICE server comes up"]
-    (reason,) = failed(report).values()
+    (reason,) = failures(report).values()
     assert reason.startswith("this QEMU has no SPICE: ")
 
 

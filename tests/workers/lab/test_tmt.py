@@ -83,7 +83,7 @@ def test_a_test_case_stands_for_plans_by_their_name(case, meant):
     assert list(gating.plans_of(case, plans)) == meant
 
 
-def ran(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
+def cases_of_plan(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
     folder = folder / plan.lstrip("/")
     folder.mkdir()
     (folder / "results.yaml").write_text(yaml.safe_dump(list(tests)))
@@ -96,7 +96,7 @@ def outcomes(cases) -> dict[str, tuple[str, str]]:
 
 
 def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
-    cases = ran(
+    cases = cases_of_plan(
         tmp_path,
         {"name": "/a", "result": "pass", "duration": "00:01:05", "log": ["output.txt"]},
         {"name": "/a", "result": "pass"},
@@ -129,12 +129,12 @@ def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
 
 def test_required_test_cases_must_pass_and_other_failures_are_only_shown(tmp_path):
     found = {
-        "/good": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/good"),
-        "/bad": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/bad"),
-        "/idle": ran(tmp_path, {"name": "/t", "result": "skip"}, plan="/idle"),
-        "/other": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/other"),
-        "/silent": ran(tmp_path, plan="/silent"),
-        "/broken": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt crashed"),
+        "/good": cases_of_plan(tmp_path, {"name": "/t", "result": "pass"}, plan="/good"),
+        "/bad": cases_of_plan(tmp_path, {"name": "/t", "result": "fail"}, plan="/bad"),
+        "/idle": cases_of_plan(tmp_path, {"name": "/t", "result": "skip"}, plan="/idle"),
+        "/other": cases_of_plan(tmp_path, {"name": "/t", "result": "fail"}, plan="/other"),
+        "/silent": cases_of_plan(tmp_path, plan="/silent"),
+        "/broken": cases_of_plan(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt crashed"),
     }
     gates = [f"a.b./{name}.functional" for name in ("good", "bad", "idle", "silent", "broken", "off", "absent")]
     found_outcomes = outcomes(tmt_results.suite_cases(found, ["/off"], gates))

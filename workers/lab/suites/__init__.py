@@ -66,7 +66,7 @@ class Report:
     """Further facts for the reader, by name: the chain that booted, the version of the server."""
 
     @classmethod
-    def on(
+    def of_guests(
         cls,
         base: Base,
         cases: Iterable[Case],
@@ -91,7 +91,7 @@ class Report:
 
 
 class Runner(Protocol):
-    """A module of this package."""
+    """The module of a suite."""
 
     def run(self, request: Request) -> Report:
         """Run the suite.

@@ -157,7 +157,7 @@ def run(request: Request) -> Report:
             talk = running.finish(limit)
         results = _cpu_cases(talk, limit, level, place)
         found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in results]
-    return Report.on(base, found)
+    return Report.of_guests(base, found)
 
 
 def _programs(target: Target, level: Programs, place: Place) -> dict[str, bytes]:

@@ -51,7 +51,7 @@ def run(request: Request) -> Report:
         talk = running.finish(limit)
     cases = [*cases_of_life(life, talk, limit), *cases]
     click.echo("; ".join(f"{name} {seconds:.1f} s" for name, seconds in step_seconds(life, talk).items()))
-    return Report.on(base, cases)
+    return Report.of_guests(base, cases)
 
 
 @dataclass(frozen=True)

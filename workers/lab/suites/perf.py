@@ -196,7 +196,7 @@ def run(request: Request) -> Report:
     if request.packages and not wanted:
         why = "the package has no tests/perf/*.sh: only the control was profiled"
         cases.append(Case(name="package", outcome="skipped", reason=why, code="no-perf-script"))
-    return Report.on(base, cases)
+    return Report.of_guests(base, cases)
 
 
 def _control_cases(found: Mapping[str, Profile]) -> tuple[Case, ...]:

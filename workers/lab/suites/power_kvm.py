@@ -108,7 +108,7 @@ def run(request: Request) -> Report:
         talk = _run(base, host, _payload(base, host, modules, limit * _LINUX_SHARE), limit, request.logs)
         cases += [case.model_copy(update={"name": f"{host.name}: {case.name}"}) for case in judge(talk, limit)]
     processors = ", ".join(dict.fromkeys(_machine(base, host.variant).cpu for host in hosts))
-    return Report.on(base, cases, cpu=processors)
+    return Report.of_guests(base, cases, cpu=processors)
 
 
 def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Talk:

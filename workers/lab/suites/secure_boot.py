@@ -55,7 +55,7 @@ def _run(request: Request) -> Report:
         cases += found
     cpu = setup.machine.cpu_under(setup.base.accelerator.name)
     facts = {"chain": setup.chain.origin, "shim signed by": signer_names(signers)}
-    return Report.on(setup.base, cases, cpu=cpu, kernel=setup.chain.release, extra=facts)
+    return Report.of_guests(setup.base, cases, cpu=cpu, kernel=setup.chain.release, extra=facts)
 
 
 def _trial_setup(request: Request) -> TrialSetup:

@@ -76,7 +76,7 @@ def run(request: Request) -> Report:
     extra: dict[str, str] = {}
     for machine in list(machines.values())[: 1 if request.quick else None]:
         cases += _device_cases(request, base, machine, emulator, extra)
-    return Report.on(base, cases, extra=extra)
+    return Report.of_guests(base, cases, extra=extra)
 
 
 def display_device(machine: Machine) -> str:

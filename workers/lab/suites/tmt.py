@@ -105,7 +105,7 @@ def _run(request: Request) -> Report:
             talk = running.finish(_END_SECONDS * factor)
     disabled = [plan for plan, enabled in plans.items() if not enabled]
     cases = (*map(_without_number, judge(talk, limit)), *installed.cases, *suite_cases(results, disabled, gates))
-    return Report.on(base, cases)
+    return Report.of_guests(base, cases)
 
 
 def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[str, ...] | None:
