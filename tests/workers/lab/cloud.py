@@ -1,6 +1,6 @@
-"""A cloud image for tests: Debian with systemd and cloud-init, as qcow2, which the machine's BIOS boots.
+"""A cloud image for tests of guests: Debian with systemd and cloud-init, as qcow2. The machine's BIOS boots it.
 
-Kitten's images come from its mirrors. This image is built once from Debian's packages, which takes some minutes.
+Kitten's own images come from its mirrors. This one is made from Debian's packages, once, in some minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LEFT_OUT = ("doc", "locale", "man", "info")
 _FIRST_SECTOR = 2048  # of the file system; the boot loader is before it
 _MEBIBYTES = 900
 
-# The initramfs contains only the drivers of the disk. GRUB begins with early.cfg.
+# The initrd has only the modules for the disk. GRUB starts with the commands of early.cfg.
 _ESSENTIAL_HOOK = """
 mkdir -p "$1/etc/initramfs-tools/conf.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/modules"
@@ -50,7 +50,7 @@ rm -r tree
 
 
 def image() -> Path:
-    """The image in the cache. The first call makes it."""
+    """Return the image in the cache; make it on first use."""
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     folder = cache.entry("test-images", recipe[:16], _make)
     return folder / "Debian-genericcloud.x86_64.qcow2"
@@ -65,7 +65,7 @@ def _make(folder: Path) -> None:
     options += [f"--essential-hook={_ESSENTIAL_HOOK}", f"--customize-hook={_LAST_HOOK}"]
     source = f"deb [signed-by={apt.keyring()}] {apt.mirror()} {SUITE} main"
     run(["mmdebstrap", "--quiet", *options, SUITE, folder / "tree.tar", source])
-    # Only root, or a user namespace, can keep the owners of files.
+    # Files keep their owners only if this user may call chown: as root, or in a user namespace.
     namespace = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto"]
     run([*namespace, "sh", "-ec", _FILE_SYSTEM], cwd=folder)
     _make_bootable(folder / "disk.raw", (folder / "boot.img").read_bytes(), (folder / "core.img").read_bytes())
@@ -76,10 +76,10 @@ def _make(folder: Path) -> None:
 
 
 def _make_bootable(disk: Path, boot: bytes, core: bytes) -> None:
-    """Write GRUB's first sector with a partition table, and the rest of GRUB after it (GRUB's manual, "MBR")."""
+    """Write GRUB's first sector with a partition table in it, and the rest of GRUB after it (GRUB's manual, "MBR")."""
     assert len(core) <= (_FIRST_SECTOR - 1) * 512
     sectors = disk.stat().st_size // 512 - _FIRST_SECTOR
-    anywhere = b"\xfe\xff\xff"  # cylinder, head and sector of a disk beyond such numbers
+    anywhere = b"\xfe\xff\xff"  # cylinder, head and sector of a disk that is too large for these numbers
     entry = struct.pack("<B3sB3sII", 0x80, anywhere, 0x83, anywhere, _FIRST_SECTOR, sectors)
     with disk.open("r+b") as file:
         file.write(boot[:446] + entry + bytes(48) + b"\x55\xaa" + core)

@@ -11,7 +11,7 @@ import pytest
 from config.architecture import Programs
 from config.loading import load_site
 from config.models import Target
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.base.errors import CannotRun
 from workers.lab.guest import programs
 from workers.lab.machine import console
@@ -24,7 +24,7 @@ V3 = LEVELS["x86-64-v3"]
 
 
 def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: Mapping[str, bytes] = {}) -> Request:
-    return suite_requests.request("cpu-level", target, folder, rpms, tests)
+    return helpers.request("cpu-level", target, folder, rpms, tests)
 
 
 def correct_statuses(level: Programs, place: cpu_level.Place) -> dict[str, int]:

@@ -15,7 +15,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
-from tests.workers.lab.suite_requests import wait_for
+from tests.workers.lab.helpers import wait_for
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.formats.rpm_payload import Entry

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.lab.suite_requests import wait_for
+from tests.workers.lab.helpers import wait_for
 from workers.base.errors import CannotRun
 from workers.lab.machine import leases
 

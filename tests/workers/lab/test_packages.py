@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.base.run import run
 from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
@@ -238,7 +238,7 @@ def needy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(scratch: Path, *paths: Path) -> Request:
-    return suite_requests.request("packages", SITE.target("s390x"), scratch, paths, {"a.sh": b""})
+    return helpers.request("packages", SITE.target("s390x"), scratch, paths, {"a.sh": b""})
 
 
 @pytest.mark.guest

@@ -11,7 +11,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import GateRule, Site, SourcePackage
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.artifacts.subject import artifact
 from workers.base.run import run
 from workers.lab import lifecycle
@@ -187,7 +187,7 @@ def site() -> Site:
 def request_for(
     site: Site, state: Path, rpms: list[Path], tests: Mapping[str, bytes], scratch: Path, **more: bool
 ) -> Request:
-    return suite_requests.request("packages", TARGET, scratch, rpms, tests, site=site, state=state, **more)
+    return helpers.request("packages", TARGET, scratch, rpms, tests, site=site, state=state, **more)
 
 
 def outcomes(cases: tuple[Case, ...]) -> dict[str, str]:

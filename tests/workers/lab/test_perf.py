@@ -9,7 +9,7 @@ import pytest
 
 from config.loading import load_site
 from config.models import Target
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from tests.workers.rpms import split_debug
 from workers.base.errors import CannotRun
 from workers.base.run import run
@@ -116,7 +116,7 @@ def test_the_demo_s_script_names_its_stack():
 
 
 def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: Mapping[str, bytes] = {}) -> Request:
-    return suite_requests.request("perf", target, folder, rpms, tests)
+    return helpers.request("perf", target, folder, rpms, tests)
 
 
 @pytest.mark.guest

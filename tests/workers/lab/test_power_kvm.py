@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.lab.guest import file_system, kernel, nested, packaged, saved
@@ -76,7 +76,7 @@ def kernel_packages(folder: Path, without: str = "nothing") -> tuple[Path, ...]:
 
 
 def request(folder: Path, packages: tuple[Path, ...] = ()) -> Request:
-    return suite_requests.request("power-kvm", POWER, folder, packages)
+    return helpers.request("power-kvm", POWER, folder, packages)
 
 
 def run_only_power9(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:

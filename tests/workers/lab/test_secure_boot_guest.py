@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from tests.workers.lab.test_uefi_parts import package_of
 from workers.lab.suites import Report, secure_boot
 from workers.lab.suites.secure_boot_verdicts import CHECKS
@@ -42,7 +42,7 @@ def run_with(chain: parts.Chain, folder: Path) -> Report:
         **{f"{release}/kernel/{name}.ko.xz": lzma.compress(data, preset=0) for name, data in chain.modules.items()},
     }
     package = package_of(folder, files)
-    return secure_boot.run(suite_requests.request("secure-boot", TARGET, folder, [package], quick=True))
+    return secure_boot.run(helpers.request("secure-boot", TARGET, folder, [package], quick=True))
 
 
 def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):

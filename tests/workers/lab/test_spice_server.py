@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import load_site
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.base.run import require
 from workers.lab.guest import file_system, saved
 from workers.lab.machine.launch import LaunchFailedError
@@ -25,7 +25,7 @@ SECONDS = 300.0
 
 
 def report_of(folder: Path) -> Report:
-    return spice.run(suite_requests.request("spice", TARGET, folder))
+    return spice.run(helpers.request("spice", TARGET, folder))
 
 
 def failures(report: Report) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from config.loading import load_site
-from tests.workers.lab import suite_requests
+from tests.workers.lab import helpers
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.base.run import run
@@ -162,7 +162,7 @@ def test_required_test_cases_must_pass_and_other_failures_are_only_shown(tmp_pat
 
 
 def request_for(tmp_path: Path, tree: dict[str, str], suite: str = "tmt") -> Request:
-    return suite_requests.request(suite, QUICK, tmp_path, fmf={name: text.encode() for name, text in tree.items()})
+    return helpers.request(suite, QUICK, tmp_path, fmf={name: text.encode() for name, text in tree.items()})
 
 
 PLAN = "discover: {how: fmf}\nexecute: {how: tmt}\n"
