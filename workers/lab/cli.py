@@ -130,13 +130,13 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
 
     from workers.lab.guest import file_system, interactive
     from workers.lab.machine.launch import LaunchFailedError
-    from workers.lab.suites.packages import laid_out
+    from workers.lab.suites.package_files import unpack_with_needs
 
     site, state = options.opened(site_name, state_folder)
     target = options.named_target(site, target_name)
     base = file_system.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
-        packages = laid_out(site, target, state, subject.packages_in(paths), Path(folder)) if paths else ()
+        packages = unpack_with_needs(site, target, state, subject.packages_in(paths), Path(folder)) if paths else ()
         click.echo(f"{target.name}: kernel {base.parts.release}, {base.accelerator.name} ({base.accelerator.reason})")
         try:
             ending = interactive.boot(base, packages, None, fresh=fresh)

@@ -1,4 +1,4 @@
-"""A level is shown by what runs and by what dies, on three CPUs; a guest that has more or less than it should is found out."""
+"""The cpu-level suite: programs that run or end with SIGILL on three CPUs; a CPU with more or fewer features fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.base.errors import CannotRun
 from workers.lab.guest import programs
 from workers.lab.machine import console
 from workers.lab.suites import Request, cpu_level, packages
-from workers.lab.suites.cpu_level import LEVELS, SIGILL, cases, console_case, expectations
+from workers.lab.suites.cpu_level import LEVELS, SIGILL, cases, console_cases, expectations
 
 SITE = load_site("demo")
 PLACES = ("own", "below", "above")
@@ -27,8 +27,8 @@ def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: 
     return helpers.request("cpu-level", target, folder, rpms, tests)
 
 
-def as_expected(level: Programs, place: cpu_level.Place) -> dict[str, int]:
-    """The exit statuses of a CPU that is what it should be."""
+def correct_statuses(level: Programs, place: cpu_level.Place) -> dict[str, int]:
+    """The exit statuses of the programs on a correct CPU."""
     return {name: 0 if does == "runs" else SIGILL for name, does in expectations(level, place).items()}
 
 
@@ -56,7 +56,7 @@ def test_each_target_names_a_cpu_above_or_below():
         assert machine.cpu not in (machine.cpu_below, machine.cpu_above)
 
 
-def test_an_excuse_is_of_something_that_is_asked():
+def test_each_excuse_is_about_a_feature_that_is_tried():
     for level in LEVELS.values():
         for place, feature in level.excuses:
             assert feature in expectations(level, place)
@@ -68,13 +68,13 @@ def test_a_target_whose_level_has_no_programs_is_refused(tmp_path):
         cpu_level.run(request_for(target, tmp_path))
 
 
-# ----------------------------------------------------------------------------------------------- what is a pass
+# ------------------------------------------------------------------------------------------------------- cases
 
 
 @pytest.mark.parametrize("name", LEVELS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_cpu_that_is_what_it_should_be_passes(name, place):
-    assert set(outcomes(LEVELS[name], place, as_expected(LEVELS[name], place)).values()) <= {"passed"}
+def test_a_correct_cpu_passes(name, place):
+    assert set(outcomes(LEVELS[name], place, correct_statuses(LEVELS[name], place)).values()) <= {"passed"}
 
 
 def test_v3_code_runs_on_its_own_cpu_and_is_refused_below_where_v2_code_runs():
@@ -85,43 +85,43 @@ def test_v3_code_runs_on_its_own_cpu_and_is_refused_below_where_v2_code_runs():
     assert expectations(V3, "above")["ADX"] == "runs"
 
 
-def test_a_cpu_below_that_runs_the_level_s_code_is_no_control():
-    found = outcomes(V3, "below", dict.fromkeys(as_expected(V3, "below"), 0))
+def test_a_cpu_below_that_runs_the_level_s_code_fails():
+    found = outcomes(V3, "below", dict.fromkeys(correct_statuses(V3, "below"), 0))
     assert {name for name, outcome in found.items() if outcome == "failed"} == {f"{name} is refused" for name in V3.own}
 
 
 def test_a_cpu_that_lacks_a_feature_of_the_level_is_named():
-    found = cases(V3, "own", {**as_expected(V3, "own"), "MOVBE": SIGILL})
+    found = cases(V3, "own", {**correct_statuses(V3, "own"), "MOVBE": SIGILL})
     assert [(case.name, case.reason) for case in found if case.outcome == "failed"] == [
         ("MOVBE runs", "killed by SIGILL: an instruction that this CPU does not have")
     ]
 
 
 def test_a_cpu_that_has_more_than_the_level_is_named():
-    found = cases(V3, "own", {**as_expected(V3, "own"), "ADX": 0})
+    found = cases(V3, "own", {**correct_statuses(V3, "own"), "ADX": 0})
     assert [(case.name, case.reason) for case in found if case.outcome == "failed"] == [
         ("ADX is refused", "it runs: this CPU has more than it should")
     ]
 
 
-def test_what_the_emulator_cannot_do_is_skipped_with_a_code_and_only_that():
-    found = {case.name: case for case in cases(V3, "own", {**as_expected(V3, "own"), "AES": 0, "RDRAND": 139})}
+def test_only_known_differences_of_the_emulator_are_skipped_with_a_code():
+    found = {case.name: case for case in cases(V3, "own", {**correct_statuses(V3, "own"), "AES": 0, "RDRAND": 139})}
     assert (found["AES is refused"].outcome, found["AES is refused"].code) == ("skipped", "emulates-more")
     assert (found["RDRAND is refused"].outcome, found["RDRAND is refused"].reason) == ("failed", "killed by SIGSEGV")
     z14 = LEVELS["z14"]
-    lacking = {case.name: case for case in cases(z14, "own", {**as_expected(z14, "own"), "VLIP": SIGILL})}
+    lacking = {case.name: case for case in cases(z14, "own", {**correct_statuses(z14, "own"), "VLIP": SIGILL})}
     assert lacking["VLIP runs"].code == "no-emulation"
-    assert "VLIP" not in expectations(z14, "below")  # that it is refused there too would show nothing
+    assert "VLIP" not in expectations(z14, "below")  # a refusal there would prove nothing
 
 
-def test_another_result_counts_as_refused_only_where_older_cpus_decode_another_instruction():
-    statuses = as_expected(V3, "below")
+def test_another_result_counts_as_refused_only_if_older_cpus_decode_another_instruction():
+    statuses = correct_statuses(V3, "below")
     assert outcomes(V3, "below", {**statuses, "LZCNT": 1, "TZCNT": 1})["LZCNT is refused"] == "passed"
     assert outcomes(V3, "below", {**statuses, "AVX": 1})["AVX is refused"] == "failed"
-    assert outcomes(V3, "own", {**as_expected(V3, "own"), "LZCNT": 1})["LZCNT runs"] == "failed"
+    assert outcomes(V3, "own", {**correct_statuses(V3, "own"), "LZCNT": 1})["LZCNT runs"] == "failed"
 
 
-def test_a_program_that_never_ran_fails():
+def test_a_program_that_did_not_run_fails():
     found = cases(V3, "own", {})
     assert found
     assert {(case.outcome, case.reason) for case in found} == {("failed", "its program did not run")}
@@ -137,21 +137,21 @@ def test_a_program_that_never_ran_fails():
         "User process fault: interruption code 0006 ilc:3 in WFAXB[8c,1000000+1000]",
     ],
 )
-def test_the_console_tells_of_sigill_in_the_words_of_each_architecture(line):
+def test_the_console_reports_sigill_in_the_words_of_each_architecture(line):
     assert [hit.rule.name for hit in console.hits(f"[    2.627860] {line}")] == ["sigill"]
-    assert [case.outcome for case in console_case(line, [0, SIGILL])] == ["passed"]
+    assert [case.outcome for case in console_cases(line, [0, SIGILL])] == ["passed"]
 
 
-def test_sigill_of_which_the_console_does_not_tell_fails():
-    assert [case.outcome for case in console_case("nothing\n", [0, SIGILL])] == ["failed"]
-    assert console_case("nothing\n", [0, 1]) == ()
+def test_sigill_without_a_report_on_the_console_fails():
+    assert [case.outcome for case in console_cases("nothing\n", [0, SIGILL])] == ["failed"]
+    assert console_cases("nothing\n", [0, 1]) == ()
 
 
 # --------------------------------------------------------------------------------------------------- in guests
 
 
 @pytest.mark.guest
-def test_code_above_armv8_0_dies_on_the_target_s_cpu_and_runs_on_one_that_has_it(tmp_path):
+def test_code_above_armv8_0_is_refused_by_the_target_s_cpu_and_runs_on_a_newer_one(tmp_path):
     target = SITE.target("aarch64")
     report = cpu_level.run(request_for(target, tmp_path))
     found = {case.name: case for case in report.cases}
@@ -171,7 +171,7 @@ def test_code_above_armv8_0_dies_on_the_target_s_cpu_and_runs_on_one_that_has_it
         ("x86_64_v2", "x86-64-v3", {f"Nehalem: {feature} runs" for feature in V3.own}),
     ],
 )
-def test_a_guest_that_has_more_or_less_than_its_target_promises_fails(tmp_path, name, level, wrong):
+def test_a_guest_with_more_or_fewer_features_than_its_target_fails(tmp_path, name, level, wrong):
     target = SITE.target(name)
     machine = target.machine.model_copy(update={"cpu_below": None, "cpu_above": None})
     report = cpu_level.run(request_for(target.model_copy(update={"isa_level": level, "machine": machine}), tmp_path))
@@ -179,7 +179,7 @@ def test_a_guest_that_has_more_or_less_than_its_target_promises_fails(tmp_path, 
 
 
 @pytest.mark.guest
-def test_a_v3_binary_in_a_v2_package_is_found_by_its_tests(tmp_path, build_rpm):
+def test_the_tests_of_a_v2_package_find_a_v3_program(tmp_path, build_rpm):
     target = SITE.target("x86_64_v2")
     program = tmp_path / "v3"
     program.write_bytes(programs.assemble(target, "level", "--defsym=AVX2=1"))

@@ -36,7 +36,7 @@ CONTENT = os.urandom(3_000_000)
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """Serves CONTENT; ``faults`` says what goes wrong with each request in turn."""
+    """Serves CONTENT. ``faults`` has the error of each request, in order."""
 
     faults: list[str]
     asked: list[str]
@@ -64,8 +64,8 @@ class Mirror(BaseHTTPRequestHandler):
         pass
 
 
-def asked() -> list[int]:
-    """The offsets that were asked for."""
+def requested_offsets() -> list[int]:
+    """The offsets of the requests."""
     return [int(re.sub(r"\D", "", wanted) or 0) for wanted in Mirror.asked]
 
 
@@ -92,42 +92,42 @@ def test_an_image_is_fetched_once_and_cannot_be_written(mirror):
     assert [entry.name for entry in path.parent.parent.iterdir() if not entry.name.startswith(".")] == [mirror.sha256]
 
 
-def test_a_lost_connection_is_taken_up_where_it_was(mirror):
+def test_a_download_continues_after_a_lost_connection(mirror):
     Mirror.faults = ["breaks off", "breaks off", ""]
-    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
-    assert [begin // 1_000_000 for begin in asked()] == [0, 1, 2]  # half of it, three quarters, the rest
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert [begin // 1_000_000 for begin in requested_offsets()] == [0, 1, 2]  # a half, three quarters, the rest
 
 
-def test_a_download_of_another_run_goes_on_and_a_server_without_ranges_begins_anew(mirror):
+def test_a_later_run_continues_a_download_and_a_server_without_ranges_restarts_it(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
         cloud_images.fetch(mirror)
     Mirror.faults = ["no ranges"]
-    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
-    begins = asked()
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    begins = requested_offsets()
     assert begins[0] == 0 < begins[1] == begins[2]
 
 
-def test_a_server_that_brings_nothing_is_given_up_and_what_is_there_stays(mirror):
+def test_an_unreachable_server_is_an_error_and_the_partial_download_stays(mirror):
     Mirror.faults = ["breaks off", "gone"]
     with pytest.raises(CannotRun, match="404"):
         cloud_images.fetch(mirror)
     nobody = mirror.model_copy(update={"url": "http://127.0.0.1:1/image"})
     with pytest.raises(CannotRun, match="cannot be fetched"):
-        cloud_images.fetch(nobody)
-    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
-    begins = asked()
+        cloud_images.fetched(nobody)
+    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    begins = requested_offsets()
     assert begins[0] == 0 < begins[1] == begins[2]
 
 
-def test_what_is_not_the_image_is_refused_and_not_kept(mirror, tmp_path):
+def test_a_file_with_another_checksum_is_refused_and_removed(mirror, tmp_path):
     wrong = mirror.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(CannotRun, match=rf"its SHA-256 is {mirror.sha256}, not 000"):
         cloud_images.fetch(wrong)
     assert {path.suffix for path in (tmp_path / "cache/images").rglob("*") if path.is_file()} == {".lock", ".used"}
 
 
-def test_the_beginning_of_something_else_is_fetched_anew(mirror, tmp_path):
+def test_a_partial_download_of_another_file_is_replaced(mirror, tmp_path):
     (tmp_path / "cache/images").mkdir(parents=True)
     (tmp_path / f"cache/images/.{mirror.sha256}.download").write_bytes(b"x" * 10_000)
     assert cloud_images.fetch(mirror).read_bytes() == CONTENT
@@ -135,7 +135,7 @@ def test_the_beginning_of_something_else_is_fetched_anew(mirror, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["raw", "qcow2"])
-def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind, tmp_path):
+def test_an_overlay_has_the_content_of_the_image_and_no_name_and_does_not_change_it(kind, tmp_path):
     image = tmp_path / "image"
     run(["qemu-img", "create", "-q", "-f", kind, image, "64M"])
     image.chmod(0o444)
@@ -143,9 +143,9 @@ def test_an_overlay_begins_as_the_image_has_no_name_and_leaves_it_as_it_was(kind
     descriptor = cloud_images.overlay(image)
     try:
         assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith("(deleted)")
-        told = json.loads(run(["qemu-img", "info", "--output=json", f"/proc/{os.getpid()}/fd/{descriptor}"]).output)
-        assert (told["format"], told["virtual-size"]) == ("qcow2", 64 << 20)
-        assert (told["full-backing-filename"], told["backing-filename-format"]) == (str(image), kind)
+        info = json.loads(run(["qemu-img", "info", "--output=json", f"/proc/{os.getpid()}/fd/{descriptor}"]).output)
+        assert (info["format"], info["virtual-size"]) == ("qcow2", 64 << 20)
+        assert (info["full-backing-filename"], info["backing-filename-format"]) == (str(image), kind)
     finally:
         os.close(descriptor)
     assert sha256_of(image) == before
@@ -193,7 +193,7 @@ TREE = {
 
 @pytest.fixture
 def published(monkeypatch) -> Iterator[Image]:
-    """A real image on a real server."""
+    """A real image on a local server."""
     path = cloud.image()
     handler = partial(SimpleHTTPRequestHandler, directory=str(path.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -201,14 +201,14 @@ def published(monkeypatch) -> Iterator[Image]:
         sha256 = sha256_of(path)
         yield Image(url=f"http://127.0.0.1:{server.server_port}/{path.name}", sha256=sha256)
         server.shutdown()
-    shutil.rmtree(cache.root() / "images" / sha256)  # a copy of what the tests have already
+    shutil.rmtree(cache.root() / "images" / sha256)  # the tests have another copy
 
 
 @pytest.mark.guest
 @pytest.mark.skipif(
     not os.environ.get("KITTEN_SLOW"), reason="makes and boots whole systems, for minutes: KITTEN_SLOW=1"
 )
-def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tmp_path, published):
+def test_a_cloud_image_boots_with_its_seed_runs_suites_and_does_not_change(tmp_path, published):
     target = SITE.target("x86_64")
     machine = target.machine.model_copy(update={"image": published, "memory_mib": 1024})
     target = target.model_copy(update={"machine": machine})
@@ -224,11 +224,11 @@ def test_a_cloud_image_boots_with_its_seed_runs_any_suite_and_stays_as_it_was(tm
     request = dataclasses.replace(request_for(tmp_path, TREE), target=target, suite=suite)
     report = tmt.run(request)
     assert report.kernel == base.image.name
-    said = {case.name: case for case in report.cases}
+    found = {case.name: case for case in report.cases}
     assert {case.name: case.reason for case in report.cases if case.outcome == "failed"} == {}
-    assert said["/plans/all: /tests/second"].outcome == "passed"
+    assert found["/plans/all: /tests/second"].outcome == "passed"
     who = re.compile(r"^ *(kitten-[0-9a-f]{8}|[0-9a-f]{32})\r?$", re.MULTILINE)
-    first, second = (who.findall(text) for text in (talk.tap.decode(), said["/plans/all: /tests/second"].detail))
+    first, second = (who.findall(text) for text in (talk.tap.decode(), found["/plans/all: /tests/second"].detail))
     assert (len(first), len(second)) == (2, 2)
     assert not set(first) & set(second)
     assert sha256_of(base.image) == published.sha256

@@ -1,4 +1,4 @@
-"""Package suites without a guest: what is installed with what, in which order things happen, what the answers become."""
+"""The packages suite without a guest: dependencies, the order of steps, and the cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.formats.rpm_header import Dependency
 from workers.lab import dependencies, lifecycle
 from workers.lab.guest import rpmtools
 from workers.lab.machine.launch import Talk
-from workers.lab.suites import Request, packages
+from workers.lab.suites import Request, package_cases, packages
 from workers.repository.buildroot import Solvable, read_solvable
 from workers.results import Case
 
@@ -22,11 +22,12 @@ SITE = load_site("demo")
 
 
 def package(name: str, evr: str = "1-1", *, files: tuple[str, ...] = (), source: str = "", **needs: str) -> Solvable:
-    """A package; ``requires``, ``provides`` and ``conflicts`` as words."""
+    """A package; ``requires``, ``provides`` and ``conflicts`` are lists separated by blanks."""
     words = {kind: tuple(Dependency(word) for word in text.split()) for kind, text in needs.items()}
     checksum = f"{name}-{evr}".encode().hex()
     path = Path(f"/s/{name}-{evr}.s390x.rpm")
-    return Solvable(name, evr, "s390x", path, checksum, files=files, source=source or name, **words)  # type: ignore[arg-type]
+    source = source or name
+    return Solvable(name, evr, "s390x", path, checksum, files=files, source=source, **words)  # type: ignore[arg-type]
 
 
 BASE = package("kitten-guest", provides="libc.so.6()(64bit) /bin/sh")
@@ -40,14 +41,14 @@ def names(found: tuple[Solvable, ...]) -> list[str]:
     return [package.name for package in found]
 
 
-def test_what_is_needed_comes_from_what_is_staged_and_nothing_else_does():
+def test_only_the_needed_staged_packages_are_added():
     found = dependencies.resolve([PIGZ], [ZLIB, DEEP, OTHER], [BASE], "s390x")
     assert names(found.packages) == ["deep", "pigz", "zlib"]
     assert not found.impossible
     assert names(dependencies.resolve([PIGZ], [OTHER], [BASE, ZLIB, DEEP], "s390x").packages) == ["pigz"]
 
 
-def test_what_nobody_brings_is_named_and_the_rest_goes_on():
+def test_a_missing_dependency_is_named_and_the_other_packages_are_installed():
     found = dependencies.resolve([PIGZ, OTHER], [ZLIB], [BASE], "s390x")
     assert names(found.packages) == ["other"]
     ((which, why),) = found.impossible
@@ -55,7 +56,7 @@ def test_what_nobody_brings_is_named_and_the_rest_goes_on():
     assert "libz.so.1()(64bit)" in why or "libdeep.so.2()(64bit)" in why
 
 
-def test_of_packages_that_exclude_each_other_one_is_installed():
+def test_of_packages_that_conflict_one_is_installed():
     one, two = package("one", conflicts="two"), package("two")
     found = dependencies.resolve([one, two, OTHER], [], [BASE], "s390x")
     assert len(found.packages) == 2
@@ -66,7 +67,7 @@ def test_of_packages_that_exclude_each_other_one_is_installed():
     assert not found.impossible
 
 
-def test_an_upgrade_replaces_what_is_installed():
+def test_an_upgrade_replaces_an_installed_package():
     new = replace(ZLIB, evr="2-1")
     found = dependencies.resolve([new], [], [BASE, ZLIB, DEEP], "s390x")
     assert found.packages == (new,)
@@ -79,7 +80,7 @@ def test_dependents_need_a_library_a_file_or_a_name():
     assert names(dependencies.dependents([DEEP], everything, "s390x")) == ["zlib"]
 
 
-# ---------------------------------------------------------------------------------------------------- the order of things
+# ------------------------------------------------------------------------------------------------ the order of steps
 
 PLAIN = {"smoke.sh": b"", "b.sh": b"", "helper.py": b"", "data/x.sh": b"", "README": b""}
 ALTS = {
@@ -133,26 +134,26 @@ def test_a_life_with_an_upgrade_and_a_dependent():
     assert "/kitten/own/user/a.sh" in life.files
 
 
-def test_what_the_guest_itself_runs_with_is_not_removed():
+def test_packages_that_the_guest_needs_are_not_removed():
     plan = replace(PLAN, published=(OLD,), upgrade=(PIGZ,), kept="/usr/bin/bash")
     assert labels(plan) == ["install", "verify", "files", "libraries", "smoke.sh"]
 
 
-def test_paths_are_those_of_a_merged_system_and_shared_ones_are_nobody_s():
+def test_paths_are_those_of_a_merged_usr_and_shared_paths_are_not_owned():
     assert lifecycle.installed_paths([ZLIB]) == {"/usr/lib64/libz.so.1"}
     shared = replace(PIGZ, files=("/usr/bin/pigz", "/lib64/libz.so.1"))
     life = lifecycle.life(replace(PLAN, tested=(shared,)), "/ld", 60)
     assert life.files["/kitten/life/owned"] == b"/usr/bin/pigz\n"
 
 
-def test_two_packages_of_one_file_name_have_places_of_their_own():
+def test_two_packages_with_one_file_name_have_different_paths():
     signed = replace(ZLIB, sha256="ff" * 32)
     life = lifecycle.life(replace(PLAN, published=(OLD, signed), upgrade=(PIGZ,)), "/ld", 60)
     assert life.files["/kitten/life/published"] != life.files["/kitten/life/install"]
     assert sum(path.endswith(f"/{ZLIB.path.name}") for path in life.files) == 2
 
 
-# -------------------------------------------------------------------------------------------------- what the answers become
+# ------------------------------------------------------------------------------------------------------------- cases
 
 TAP = b"""TAP version 14
 1..3
@@ -176,18 +177,20 @@ def life_of(*steps: lifecycle.Step) -> lifecycle.Life:
     return lifecycle.Life(steps, {})
 
 
-def test_cases_carry_the_steps_names_and_their_words():
+def test_cases_have_the_names_of_the_steps_and_their_output():
     life = life_of(*(lifecycle.Step(label, "") for label in ("install", "verify", "smoke.sh")))
-    found = {case.name: case for case in packages.judged(life, Talk(bytearray(), bytearray(TAP), "end"), 60)}
+    found = {
+        case.name: case for case in package_cases.cases_of_life(life, Talk(bytearray(), bytearray(TAP), "end"), 60)
+    }
     assert found["install"].outcome == "passed"
     assert found["verify"].reason == "S.5....T.  /usr/bin/pigz"
     skipped = found["smoke.sh: all"]
     assert (skipped.code, skipped.reason) == ("no-interpreter", "bats is not in the guest")
-    timings = packages.timings(life, Talk(bytearray(), bytearray(TAP), "end"))
+    timings = package_cases.step_seconds(life, Talk(bytearray(), bytearray(TAP), "end"))
     assert timings == {"install": 0.5, "verify": 0.5, "smoke.sh": 0.25}
 
 
-def expecting(*scripts: bytes) -> lifecycle.Life:
+def life_of_scripts(*scripts: bytes) -> lifecycle.Life:
     return life_of(*(lifecycle.Step(f"{n}.sh", "", lifecycle.expectations(text)) for n, text in enumerate(scripts)))
 
 
@@ -195,36 +198,36 @@ EXPECTS = b"#!/bin/sh\n# kitten: expects core-dump\n"
 DUMP = "<3>lab: core dump: p by signal 6\n"
 
 
-def console_cases(life: lifecycle.Life, *said: str) -> dict[str, str]:
-    console = "".join(f"lab: begin {name}\n{text}" for name, text in zip(life.names(), said, strict=True))
+def console_cases(life: lifecycle.Life, *texts: str) -> dict[str, str]:
+    console = "".join(f"lab: begin {name}\n{text}" for name, text in zip(life.names(), texts, strict=True))
     points = "".join(f"ok {n} - {name}\n" for n, name in enumerate(life.names(), start=1))
-    tap = f"TAP version 14\n1..{len(said)}\n{points}# END\n"
-    cases = packages.judged(life, Talk(bytearray(console.encode()), bytearray(tap.encode()), "end"), 60)
+    tap = f"TAP version 14\n1..{len(texts)}\n{points}# END\n"
+    cases = package_cases.cases_of_life(life, Talk(bytearray(console.encode()), bytearray(tap.encode()), "end"), 60)
     return {case.name: case.outcome for case in cases if "core-dump" in case.name}
 
 
-def test_a_core_dump_fails_unless_the_test_says_it_provokes_it():
-    assert console_cases(expecting(b"exit 0\n"), DUMP) == {"console: core-dump": "failed"}
-    assert console_cases(expecting(EXPECTS), DUMP) == {"0.sh: expects core-dump": "passed"}
-    assert console_cases(expecting(EXPECTS), "") == {"0.sh: expects core-dump": "failed"}
+def test_a_core_dump_fails_unless_the_test_announces_it():
+    assert console_cases(life_of_scripts(b"exit 0\n"), DUMP) == {"console: core-dump": "failed"}
+    assert console_cases(life_of_scripts(EXPECTS), DUMP) == {"0.sh: expects core-dump": "passed"}
+    assert console_cases(life_of_scripts(EXPECTS), "") == {"0.sh: expects core-dump": "failed"}
 
 
-def test_one_test_s_word_excuses_no_other_test():
-    found = console_cases(expecting(EXPECTS, b"exit 0\n"), DUMP, DUMP)
+def test_the_announcement_of_a_test_excuses_no_other_test():
+    found = console_cases(life_of_scripts(EXPECTS, b"exit 0\n"), DUMP, DUMP)
     assert found == {"0.sh: expects core-dump": "passed", "console: core-dump": "failed"}
 
 
-def test_only_what_a_program_can_do_by_itself_can_be_announced():
+def test_only_core_dumps_and_sigill_can_be_announced():
     assert lifecycle.expectations(b"# kitten: expects panic, sigill warning core-dump\n") == {"sigill", "core-dump"}
     assert lifecycle.expectations(b"echo kitten: expects core-dump\n") == set()
 
 
-# ------------------------------------------------------------------------------------------------------------- real RPMs
+# ------------------------------------------------------------------------------------------------------------ real RPMs
 
 
 @pytest.fixture(scope="module")
 def needy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package that needs what nobody brings."""
+    """A package with a missing dependency."""
     top = tmp_path_factory.mktemp("needy")
     (top / "it.spec").write_text(
         "Name: needy\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\nRequires: unicorn >= 2\n"
@@ -248,14 +251,14 @@ def test_a_package_that_cannot_be_installed_fails_without_a_guest(needy, tmp_pat
 
 @pytest.mark.guest
 @pytest.mark.parametrize("target", SITE.targets, ids=lambda target: target.name)
-def test_the_stand_in_speaks_for_the_guest_s_libraries(target):
+def test_the_stand_in_package_provides_the_guest_s_libraries(target):
     stand_in = read_solvable(rpmtools.stand_in_package(SITE, target))
     provided = {dependency.name for dependency in stand_in.provides}
     assert {"libc.so.6()(64bit)", "libc.so.6(GLIBC_2.34)(64bit)", "libstdc++.so.6()(64bit)", "/bin/sh"} <= provided
     assert not any(name.startswith(("libz.so", "libbz2", "liblzma", "libzstd", "librpm")) for name in provided)
 
 
-def test_a_case_of_a_skip_keeps_its_words():
-    assert lifecycle.split_reason("hung: it did not end") == ("it did not end", "hung")
-    assert lifecycle.split_reason("needs a printer: none here") == ("needs a printer: none here", "")
+def test_a_skip_has_a_code_only_if_its_reason_begins_with_one():
+    assert lifecycle.coded("hung: it did not end") == ("it did not end", "hung")
+    assert lifecycle.coded("needs a printer: none here") == ("needs a printer: none here", "")
     assert Case(name="x", outcome="skipped").code == ""

@@ -1,4 +1,4 @@
-"""Whole lives of packages in root guests: one as it should be, with all that a package can have; one that breaks each rule."""
+"""The packages suite in root guests: a correct package with all features, and one that breaks each rule."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TARGET = DEMO.target("aarch64")  # the quickest to boot under emulation
 GCC = f"{TARGET.architecture.triplet}-gcc"
 
 
-def declared(line: bytes) -> str:
-    """A line of sysusers.d as rpm puts it into Provides: filled up so that base64 ends without its sign of equality."""
+def sysusers_provide(line: bytes) -> str:
+    """A line of sysusers.d as rpm writes it to Provides: padded, so that base64 has no equals sign at its end."""
     return base64.b64encode(line + b"\0" * (-len(line) % 3)).decode()
 
 
-USER, GROUP = declared(b'u life - "The life of it" /var/lib/life'), declared(b"g life -")
+USER, GROUP = sysusers_provide(b'u life - "The life of it" /var/lib/life'), sysusers_provide(b"g life -")
 SPECS = {
     "life": """
 %package libs
@@ -57,7 +57,7 @@ install -D -m 644 /dev/null %{buildroot}/usr/share/life/version-%{version}
 install -d %{buildroot}/var/lib/life
 ln %{buildroot}/usr/share/life/version-%{version} %{buildroot}/usr/share/life/twin
 ln -s life %{buildroot}/usr/bin/lives
-printf '#!/bin/sh\\nexec busybox awk "$@"\\n' >awk # in place of a program that the guest has and the lab needs
+printf '#!/bin/sh\\nexec busybox awk "$@"\\n' >awk # replaces a program of the guest that the lab needs
 install -m 755 awk %{buildroot}/usr/bin/awk
 %post
 echo "$1" >>/var/lib/life/state
@@ -118,7 +118,7 @@ PROVIDES = {
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program and its library; and one whose library nobody has, looked for where nothing should be."""
+    """A program and its library, and a program with a missing library and a forbidden rpath."""
     folder = tmp_path_factory.mktemp("programs")
     sources = {
         "half": "int half(int n) { return n / 2; }",
@@ -136,8 +136,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def built(top: Path, programs: Path, name: str, version: str = "1") -> list[Path]:
-    """The packages of a spec above, of the target's architecture, whatever the host's."""
+def build(top: Path, programs: Path, name: str, version: str = "1") -> list[Path]:
+    """Build the packages of a spec for the target's architecture, on any host."""
     text = HEAD.format(name=name, version=version, head=PROVIDES[name], files=programs) + SPECS[name]
     folder = top / f"{name}-{version}"
     folder.mkdir(parents=True)
@@ -149,8 +149,8 @@ def built(top: Path, programs: Path, name: str, version: str = "1") -> list[Path
     return sorted(folder.glob("RPMS/*/*.rpm"))
 
 
-def kept(state: Path, rpms: list[Path], name: str, tests: Mapping[str, bytes] | None = None) -> Path:
-    """A build in the artifact store, as `kitten build` leaves it."""
+def store(state: Path, rpms: list[Path], name: str, tests: Mapping[str, bytes] | None = None) -> Path:
+    """Store a build in the artifact store, as `kitten build` does."""
     folder = state / "artifacts" / "builds" / TARGET.name / f"{name}-{rpms[0].parts[-4]}"
     folder.mkdir(parents=True)
     srpm = next(rpms[0].parents[2].glob("SRPMS/*.rpm"))
@@ -174,7 +174,7 @@ def kept(state: Path, rpms: list[Path], name: str, tests: Mapping[str, bytes] | 
 
 @pytest.fixture(scope="module")
 def site() -> Site:
-    """The demo with the packages of these tests, which need no proof to be published."""
+    """The demo with the packages of these tests, which can be published without a proof."""
     staged, _, last = DEMO.stages
     stages = [staged, last.model_copy(update={"gate": (GateRule(rule="built"),)})]
     one = [item for item in DEMO.repositories.repositories if item.name == "BaseOS"]
@@ -184,7 +184,7 @@ def site() -> Site:
     return DEMO.model_copy(update=changes)
 
 
-def asked(
+def request_for(
     site: Site, state: Path, rpms: list[Path], tests: Mapping[str, bytes], scratch: Path, **more: bool
 ) -> Request:
     return helpers.request("packages", TARGET, scratch, rpms, tests, site=site, state=state, **more)
@@ -202,14 +202,14 @@ GOOD_TESTS = {
 }
 
 
-def test_a_good_package_lives_its_whole_life(site, programs, tmp_path):
+def test_a_correct_package_passes_all_steps(site, programs, tmp_path):
     state = tmp_path / "state"
-    old, new = (built(tmp_path, programs, "life", version) for version in ("1", "2"))
-    publish(site, state, TARGET.name, str(kept(state, [path for path in old if "second" not in path.name], "life")))
-    stage(site, state, TARGET.name, str(kept(state, new, "life")))
-    user = kept(state, built(tmp_path, programs, "user"), "user", {"use.sh": b"test -e /usr/share/user/file\n"})
+    old, new = (build(tmp_path, programs, "life", version) for version in ("1", "2"))
+    publish(site, state, TARGET.name, str(store(state, [path for path in old if "second" not in path.name], "life")))
+    stage(site, state, TARGET.name, str(store(state, new, "life")))
+    user = store(state, build(tmp_path, programs, "user"), "user", {"use.sh": b"test -e /usr/share/user/file\n"})
     stage(site, state, TARGET.name, str(user))
-    report = packages.run(asked(site, state, new, GOOD_TESTS, tmp_path, dependents=True))
+    report = packages.run(request_for(site, state, new, GOOD_TESTS, tmp_path, dependents=True))
     assert outcomes(report.cases) == {
         **dict.fromkeys(("install", "verify", "files", "libraries", "rpath", "uninstall"), "passed"),
         **dict.fromkeys(("install published", "upgrade", "verify after upgrade"), "passed"),
@@ -233,7 +233,7 @@ BAD_TESTS = {
 def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monkeypatch):
     life = lifecycle.life
     monkeypatch.setattr(lifecycle, "life", lambda plan, loader, _limit: life(plan, loader, 10))
-    report = packages.run(asked(site, tmp_path / "state", built(tmp_path, programs, "bad"), BAD_TESTS, tmp_path))
+    report = packages.run(request_for(site, tmp_path / "state", build(tmp_path, programs, "bad"), BAD_TESTS, tmp_path))
     found = {case.name: case for case in report.cases}
     assert found["install"].outcome == "passed"
     assert "/usr/share/bad/file" in found["verify"].reason
@@ -243,7 +243,7 @@ def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monk
     assert "a-aborts.sh" in found
     assert "bash by signal 6" in found["console: core-dump"].reason
     assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("failed", "it did not end within 10 s")
-    assert "nothing of the kind came" in found["c-promises.sh: expects sigill"].reason
+    assert "but it did not happen" in found["c-promises.sh: expects sigill"].reason
     assert (found["d.bats: all"].outcome, found["d.bats: all"].code) == ("skipped", "no-interpreter")
     assert found["e-runs.sh"].reason == "exit status 127"
     assert "left behind: /usr/share/bad/file" in found["uninstall"].reason

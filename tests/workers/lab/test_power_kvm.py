@@ -1,4 +1,4 @@
-"""Guests that are hosts: what must hold on POWER does, what must be refused is, and each of it can fail."""
+"""The power-kvm suite: KVM works on POWER9, the control refuses it, and each check can fail."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ cp -r {files}/* %{{buildroot}}/
 
 
 def kernel_packages(folder: Path, without: str = "nothing") -> tuple[Path, ...]:
-    """The guests' own kernel as kernel-core and kernel-modules-core, but for a module."""
+    """The guests' kernel as kernel-core and kernel-modules-core, without one module."""
     parts = kernel.guest_parts(POWER)
     for path, data in kernel.deb_files(parts.folder / "kernel.deb"):
         below = path.relative_to("/usr") if path.is_relative_to("/usr") else path
@@ -79,8 +79,8 @@ def request(folder: Path, packages: tuple[Path, ...] = ()) -> Request:
     return helpers.request("power-kvm", POWER, folder, packages)
 
 
-def short(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:
-    """POWER9 and the control."""
+def run_only_power9(monkeypatch: pytest.MonkeyPatch, linux: bool) -> None:
+    """Run only POWER9 and the control."""
     monkeypatch.setattr(power_kvm, "HOSTS", (dataclasses.replace(power_kvm.HOSTS[0], linux=linux),))
 
 
@@ -88,14 +88,14 @@ def failures(cases: tuple[Case, ...]) -> dict[str, str]:
     return {case.name: case.detail for case in cases if case.outcome == "failed"}
 
 
-# ------------------------------------------------------------------------------------------------------- the pure half
+# ------------------------------------------------------------------------------------------------ without a guest
 
 
 def test_the_program_s_numbers_are_the_kernel_s(tmp_path):
     text = PROGRAM.read_text()
     numbers = dict(re.findall(r"^\.equ (KVM_\w+), (\w+)", text, re.MULTILINE))
     assert len(numbers) == 12
-    # Where the program finds what it reads and writes.
+    # The offsets at which the program reads and writes.
     layout = {
         "offsetof(struct kvm_run, exit_reason)": 8,
         "offsetof(struct kvm_run, papr_hcall.nr)": 32,
@@ -111,7 +111,7 @@ def test_the_program_s_numbers_are_the_kernel_s(tmp_path):
     run(["powerpc64le-linux-gnu-gcc", "-fsyntax-only", source])
 
 
-def test_a_guest_inside_reports_as_a_subtest_of_its_own():
+def test_the_report_of_an_inner_guest_is_a_subtest():
     report = """TAP version 14
 1..1
 # Subtest: linux.sh
@@ -143,19 +143,19 @@ ok 1 - linux.sh
     assert "guest did not finish" in [case.reason for case in tap.parse(cut)]
 
 
-def test_the_console_of_a_guest_inside_belongs_to_the_test_that_runs_it():
-    said = "[ 1.0] lab: begin a.sh\nnested: [ 0.5] lab: begin report.sh\nnested: words\n[ 2.0] lab: begin b.sh\n"
-    assert console_by_test(said) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
+def test_the_console_of_an_inner_guest_belongs_to_the_test_that_runs_it():
+    text = "[ 1.0] lab: begin a.sh\nnested: [ 0.5] lab: begin report.sh\nnested: words\n[ 2.0] lab: begin b.sh\n"
+    assert by_test(text) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
 
 
-def test_indented_output_that_nobody_announced_is_no_report():
-    said = (
+def test_indented_output_without_a_subtest_line_is_no_report():
+    text = (
         "1..1\n# Subtest: a.sh\n    1..1\n        not ok 1 - of something else\n    ok 1 - fine\nok 1 - a.sh\n# END\n"
     )
-    assert [(case.name, case.outcome) for case in tap.parse(said)] == [("a.sh: fine", "passed")]
+    assert [(case.name, case.outcome) for case in tap.parse(text)] == [("a.sh: fine", "passed")]
 
 
-def test_what_is_built_into_a_kernel_needs_no_module(tmp_path):
+def test_a_driver_that_is_built_into_a_kernel_needs_no_module(tmp_path):
     (tmp_path / "modules").mkdir()
     files = {"/lib/modules/1/vmlinuz": b"image", "/lib/modules/1/modules.builtin": b"kernel/kvm-hv.ko\nkernel/kvm.ko\n"}
 
@@ -167,11 +167,11 @@ def test_what_is_built_into_a_kernel_needs_no_module(tmp_path):
     with pytest.raises(kernel.NoModuleError, match="it has no module kvm_pr"):
         kernel.keep_modules("it", read, ["kvm-pr"], tmp_path)
     del files["/lib/modules/1/vmlinuz"]
-    with pytest.raises(CannotRun, match="it has no kernel image"):
+    with pytest.raises(CannotRun, match="no kernel image"):
         kernel.keep_modules("it", read, [], tmp_path, "")
 
 
-def test_packages_without_a_kernel_leave_the_guest_s_own(tmp_path, good_rpms):
+def test_packages_without_a_kernel_do_not_replace_the_guest_s_kernel(tmp_path, good_rpms):
     assert packaged.kernel(SITE.target("x86_64"), good_rpms, tmp_path) is None
     with pytest.raises(CannotRun, match="is for x86_64, not ppc64le"):
         packaged.kernel(POWER, good_rpms, tmp_path)
@@ -181,8 +181,8 @@ def test_packages_without_a_kernel_leave_the_guest_s_own(tmp_path, good_rpms):
 
 
 @pytest.mark.guest
-def test_a_packaged_kernel_is_the_one_under_test_and_holds_on_power9(tmp_path, monkeypatch):
-    short(monkeypatch, linux=True)
+def test_a_packaged_kernel_is_under_test_and_passes_on_power9(tmp_path, monkeypatch):
+    run_only_power9(monkeypatch, linux=True)
     report = power_kvm.run(request(tmp_path, kernel_packages(tmp_path / "rpms")))
     assert failures(report.cases) == {}
     assert [case.name for case in report.cases if case.outcome == "passed"][-3:] == [
@@ -202,18 +202,18 @@ def test_a_packaged_kernel_is_the_one_under_test_and_holds_on_power9(tmp_path, m
 
 @pytest.mark.guest
 def test_a_kernel_without_kvm_hv_fails(tmp_path, monkeypatch):
-    short(monkeypatch, linux=False)
+    run_only_power9(monkeypatch, linux=False)
     report = power_kvm.run(request(tmp_path, kernel_packages(tmp_path / "rpms", without="kvm-hv")))
     found = failures(report.cases)
     release = kernel.guest_parts(POWER).release
     assert found["POWER9: 1-module.sh: kvm_hv loads"] == f"the kernel {release} has no module kvm_hv"
     assert "POWER9: 2-guest.sh: /dev/kvm speaks version 12" in found
-    # Nor does the control pass: that kernel refuses for another reason.
+    # The control fails, too: this kernel refuses for another reason.
     assert "without: control.sh: kvm_hv is refused: no such device" in found
 
 
 @pytest.mark.guest
-def test_the_control_fails_where_there_is_hypervisor_mode(tmp_path, monkeypatch):
+def test_the_control_fails_on_a_machine_with_hypervisor_mode(tmp_path, monkeypatch):
     monkeypatch.setattr(power_kvm, "CONTROL", dataclasses.replace(power_kvm.CONTROL, variant="power-kvm-9"))
     monkeypatch.setattr(power_kvm, "HOSTS", ())
     found = failures(power_kvm.run(request(tmp_path)).cases)
@@ -223,7 +223,7 @@ def test_the_control_fails_where_there_is_hypervisor_mode(tmp_path, monkeypatch)
 
 REFUSES = ("sh", "-c", "echo no such machine >&2; exit 1")
 HANGS = ("sh", "-c", "echo is there; sleep 10000")
-# What QEMU would have the guest inside say, without the end of its report.
+# Writes the report of an inner guest, but not its end.
 FALLS_SILENT = (
     *("sh", "-c"),
     'for word; do case $word in pipe,*) printf "1..1\\nok 1 - fine\\n" >"${word##*path=}.out" ;; esac; done',
@@ -232,7 +232,7 @@ FALLS_SILENT = (
 
 
 @pytest.mark.guest
-def test_a_guest_inside_that_goes_wrong_is_named():
+def test_an_inner_guest_that_fails_is_named():
     tests = {
         "refuses.sh": nested.script(REFUSES, 60),
         "hangs.sh": nested.script(HANGS, 1),

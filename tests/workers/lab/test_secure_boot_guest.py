@@ -1,4 +1,4 @@
-"""Secure Boot with real firmware: the signed chain of packages boots, an unsigned shim is refused, and the suite then says so."""
+"""Secure Boot with real firmware: a signed chain from packages boots, and an unsigned shim is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from config.loading import load_site
 from tests.workers.lab import helpers
-from tests.workers.lab.test_secure_boot import packages
+from tests.workers.lab.test_uefi_parts import package_of
 from workers.lab.suites import Report, secure_boot
-from workers.lab.suites.secure_boot import CHECKS
+from workers.lab.suites.secure_boot_verdicts import CHECKS
 from workers.lab.uefi import images, parts
 
 pytestmark = pytest.mark.guest
@@ -29,7 +29,7 @@ CHAIN = [
 
 @pytest.fixture(scope="module")
 def chain() -> parts.Chain:
-    return parts.debian(TARGET)
+    return parts.debian_chain(TARGET)
 
 
 def run_with(chain: parts.Chain, folder: Path) -> Report:
@@ -41,7 +41,7 @@ def run_with(chain: parts.Chain, folder: Path) -> Report:
         f"{release}/vmlinuz": chain.kernel,
         **{f"{release}/kernel/{name}.ko.xz": lzma.compress(data, preset=0) for name, data in chain.modules.items()},
     }
-    package = packages(folder, files)
+    package = package_of(folder, files)
     return secure_boot.run(helpers.request("secure-boot", TARGET, folder, [package], quick=True))
 
 
@@ -58,7 +58,7 @@ def test_a_signed_chain_boots_and_its_unsigned_shim_is_refused(chain, tmp_path):
 
 
 def test_a_chain_whose_shim_is_not_signed_fails(chain, tmp_path):
-    unsigned = dataclasses.replace(chain, shim=images.with_signatures(chain.shim, ()))
+    unsigned = dataclasses.replace(chain, shim=images.replace_signatures(chain.shim, ()))
     report = run_with(unsigned, tmp_path)
     failed = {case.name: case.reason for case in report.cases if case.outcome != "passed"}
     assert failed["the shim is signed by Microsoft"] == "it is signed by nobody"

@@ -1,4 +1,4 @@
-"""Suite tmt: gates, plans and results read strictly; and a real tmt against a real guest."""
+"""The tmt suite: gates, plans and results; and a real tmt in a real guest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.lab import gating, testfiles
 from workers.lab.guest import debian, login
-from workers.lab.suites import Request, tmt
+from workers.lab.suites import Request, tmt, tmt_plans, tmt_results
 from workers.results import Case
 from workers.sources import srpm
 
@@ -62,7 +62,7 @@ def test_only_policies_about_the_sites_products_require_something():
         ("--- !Policy [", "expected"),
     ],
 )
-def test_a_gate_that_cannot_be_followed_is_an_error(text, words):
+def test_a_gate_that_cannot_be_read_is_an_error(text, words):
     with pytest.raises(gating.GatingError, match=words):
         gating.read(text)
 
@@ -78,17 +78,17 @@ def test_a_gate_that_cannot_be_followed_is_an_error(text, words):
         ("tier0", []),
     ],
 )
-def test_a_test_case_means_plans_by_their_name(case, meant):
+def test_a_test_case_stands_for_plans_by_their_name(case, meant):
     plans = ["/plans/tier0", "/plans/tier1/a", "/plans/tier1/b", "/plans/tier10"]
     assert list(gating.plans_of(case, plans)) == meant
 
 
-def ran(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
+def cases_of_plan(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
     folder = folder / plan.lstrip("/")
     folder.mkdir()
     (folder / "results.yaml").write_text(yaml.safe_dump(list(tests)))
-    (folder / "output.txt").write_text("its words\n")
-    return tmt.cases_of(plan, folder, wrong)
+    (folder / "output.txt").write_text("its output\n")
+    return tmt_results.plan_cases(plan, folder, wrong)
 
 
 def outcomes(cases) -> dict[str, tuple[str, str]]:
@@ -96,7 +96,7 @@ def outcomes(cases) -> dict[str, tuple[str, str]]:
 
 
 def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
-    cases = ran(
+    cases = cases_of_plan(
         tmp_path,
         {"name": "/a", "result": "pass", "duration": "00:01:05", "log": ["output.txt"]},
         {"name": "/a", "result": "pass"},
@@ -114,51 +114,51 @@ def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
         {"name": "/x", "result": "unheard of"},
     )
     assert outcomes(cases) == {
-        "/p: /a": ("pass", ""),
-        "/p: /a #2": ("pass", ""),
-        "/p: /f": ("fail", "exit 3; check dmesg after: fail"),
-        "/p: /w": ("fail", "tmt warns"),
-        "/p: /e": ("fail", "it could not be run to its end"),
-        "/p: /n": ("fail", "it did not run"),
-        "/p: /i": ("skip", "tmt-info"),
-        "/p: /s": ("skip", "tmt-skip"),
-        "/p: /x": ("fail", "tmt says unheard of"),
+        "/p: /a": ("passed", ""),
+        "/p: /a #2": ("passed", ""),
+        "/p: /f": ("failed", "exit 3; check dmesg after: fail"),
+        "/p: /w": ("failed", "tmt warns"),
+        "/p: /e": ("failed", "the test ended with an error"),
+        "/p: /n": ("failed", "the test did not run"),
+        "/p: /i": ("skipped", "tmt-info"),
+        "/p: /s": ("skipped", "tmt-skip"),
+        "/p: /x": ("failed", "tmt reports an unknown result: unheard of"),
     }
-    assert (cases[0].seconds, cases[0].detail) == (65.0, "its words")
+    assert (cases[0].seconds, cases[0].detail) == (65.0, "its output")
 
 
-def test_what_a_gate_requires_must_have_run_and_passed_and_the_rest_only_shows(tmp_path):
+def test_required_test_cases_must_pass_and_other_failures_are_only_shown(tmp_path):
     found = {
-        "/good": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/good"),
-        "/bad": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/bad"),
-        "/idle": ran(tmp_path, {"name": "/t", "result": "skip"}, plan="/idle"),
-        "/other": ran(tmp_path, {"name": "/t", "result": "fail"}, plan="/other"),
-        "/silent": ran(tmp_path, plan="/silent"),
-        "/broken": ran(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt fell over"),
+        "/good": cases_of_plan(tmp_path, {"name": "/t", "result": "pass"}, plan="/good"),
+        "/bad": cases_of_plan(tmp_path, {"name": "/t", "result": "fail"}, plan="/bad"),
+        "/idle": cases_of_plan(tmp_path, {"name": "/t", "result": "skip"}, plan="/idle"),
+        "/other": cases_of_plan(tmp_path, {"name": "/t", "result": "fail"}, plan="/other"),
+        "/silent": cases_of_plan(tmp_path, plan="/silent"),
+        "/broken": cases_of_plan(tmp_path, {"name": "/t", "result": "pass"}, plan="/broken", wrong="tmt crashed"),
     }
     gates = [f"a.b./{name}.functional" for name in ("good", "bad", "idle", "silent", "broken", "off", "absent")]
-    said = outcomes(tmt.judged(found, ["/off"], gates))
-    assert said == {
-        "/good: /t": ("pass", ""),
-        "/bad: /t": ("fail", "it failed"),
-        "/idle: /t": ("skip", "tmt-skip"),
-        "/other: /t": ("skip", "not-gating"),
-        "/silent": ("fail", "no test of this plan ran"),
-        "/broken: /t": ("pass", ""),
-        "/broken": ("fail", "tmt fell over"),
-        "/off": ("skip", "tmt-disabled"),
-        "gating.yaml: a.b./good.functional": ("pass", ""),
-        "gating.yaml: a.b./bad.functional": ("fail", "/bad: /t: it failed"),
-        "gating.yaml: a.b./idle.functional": ("fail", "it is required, and every test of it was skipped"),
-        "gating.yaml: a.b./silent.functional": ("fail", "/silent: no test of this plan ran"),
-        "gating.yaml: a.b./broken.functional": ("fail", "/broken: tmt fell over"),
-        "gating.yaml: a.b./off.functional": ("fail", "it is required, and /off is disabled here"),
+    found_outcomes = outcomes(tmt_results.suite_cases(found, ["/off"], gates))
+    assert found_outcomes == {
+        "/good: /t": ("passed", ""),
+        "/bad: /t": ("failed", "the test failed"),
+        "/idle: /t": ("skipped", "tmt-skip"),
+        "/other: /t": ("skipped", "not-gating"),
+        "/silent": ("failed", "no test of this plan ran"),
+        "/broken: /t": ("passed", ""),
+        "/broken": ("failed", "tmt crashed"),
+        "/off": ("skipped", "tmt-disabled"),
+        "gating.yaml: a.b./good.functional": ("passed", ""),
+        "gating.yaml: a.b./bad.functional": ("failed", "/bad: /t: the test failed"),
+        "gating.yaml: a.b./idle.functional": ("failed", "it is required, but all its tests were skipped"),
+        "gating.yaml: a.b./silent.functional": ("failed", "/silent: no test of this plan ran"),
+        "gating.yaml: a.b./broken.functional": ("failed", "/broken: tmt crashed"),
+        "gating.yaml: a.b./off.functional": ("failed", "it is required, but /off is disabled here"),
         "gating.yaml: a.b./absent.functional": (
-            "fail", "it is required, and no plan of this repository is meant by it",
+            "failed", "it is required, but no plan of this repository has its name",
         ),
     }  # fmt: skip
-    without = outcomes(tmt.judged({"/other": found["/other"]}, ["/off"], None))
-    assert without == {"/other: /t": ("fail", "it failed"), "/off": ("skip", "tmt-disabled")}
+    without = outcomes(tmt_results.suite_cases({"/other": found["/other"]}, ["/off"], None))
+    assert without == {"/other: /t": ("failed", "the test failed"), "/off": ("skipped", "tmt-disabled")}
 
 
 def request_for(tmp_path: Path, tree: dict[str, str], suite: str = "tmt") -> Request:
@@ -172,17 +172,17 @@ ROOT = {".fmf/version": "1\n"}
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
-        ({}, "it has no plans"),
-        ({**ROOT, "tests/main.fmf": "test: ./a.sh\n"}, "it has no plans"),
+        ({}, "the package has no plans"),
+        ({**ROOT, "tests/main.fmf": "test: ./a.sh\n"}, "the package has no plans"),
         (
             {**ROOT, "plans/a.fmf": PLAN + "adjust:\n - enabled: false\n   when: distro == centos-stream\n"},
-            "every plan of it is",
+            "every plan of the package is disabled",
         ),
         ({**ROOT, "plans/a.fmf": "execute: ["}, "Failed to parse"),
         ({**ROOT, "plans/a.fmf": PLAN, "gating.yaml": "no gate"}, "no !Policy"),
     ],
 )
-def test_what_has_nothing_to_run_fails_before_a_guest_is_booted(tmp_path, tree, words):
+def test_a_repository_without_plans_to_run_fails_before_a_guest_boots(tmp_path, tree, words):
     (case,) = tmt.run(request_for(tmp_path, tree)).cases
     assert case.outcome == "failed"
     assert words in case.reason
@@ -193,15 +193,15 @@ def test_plans_see_the_distribution_and_the_architecture(tmp_path):
     (tmp_path / ".fmf/version").write_text("1\n")
     for number, when in enumerate(["distro == centos-stream-10", "distro == almalinux-kitten-10", "arch == s390x"]):
         (tmp_path / f"{number}.fmf").write_text(PLAN + f"enabled: false\nadjust:\n - enabled: true\n   when: {when}\n")
-    z, x86 = (tmt.context(SITE, SITE.target(name)) for name in ("s390x", "x86_64"))
-    assert tmt.find_plans(tmp_path, z) == {"/0": True, "/1": True, "/2": True}
-    assert tmt.find_plans(tmp_path, x86) == {"/0": True, "/1": True, "/2": False}
+    z, x86 = (tmt_plans.context(SITE, SITE.target(name)) for name in ("s390x", "x86_64"))
+    assert tmt_plans.find_plans(tmp_path, z) == {"/0": True, "/1": True, "/2": True}
+    assert tmt_plans.find_plans(tmp_path, x86) == {"/0": True, "/1": True, "/2": False}
     sources = SITE.sources.model_copy(update={"tmt_distros": ("harbour-3",)})
-    elsewhere = tmt.context(SITE.model_copy(update={"sources": sources}), SITE.target("s390x"))
-    assert tmt.find_plans(tmp_path, elsewhere) == {"/0": False, "/1": False, "/2": True}
+    elsewhere = tmt_plans.context(SITE.model_copy(update={"sources": sources}), SITE.target("s390x"))
+    assert tmt_plans.find_plans(tmp_path, elsewhere) == {"/0": False, "/1": False, "/2": True}
 
 
-def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite_finds_them(tmp_path):
+def test_an_fmf_tree_is_packed_whole_and_the_packages_suite_finds_its_scripts(tmp_path):
     files = {
         ".fmf/version": "1",
         "gating.yaml": "g",
@@ -223,11 +223,11 @@ def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite
     (tree / ".git").mkdir()
     (tree / ".git/config").write_text("")
     assert testfiles.read_tests(tree) == read
-    # A repository without tests/ has none, whatever scripts lie at its top; a tests/ folder may be an fmf tree by itself.
+    # A repository without tests/ has no tests, even with scripts at its top. A tests/ folder may be an fmf tree.
     assert testfiles.tests_folder({".fmf/version": b"1", "a.spec": b"%", "update.sh": b""}) == {}
     alone = {".fmf/version": b"1", "smoke.sh": b"s"}
     assert testfiles.tests_folder(alone) == alone
-    # Without .fmf the archive is the content of tests/, whatever lies in there.
+    # Without .fmf the archive has the content of tests/, with all its folders.
     (tree / ".fmf/version").unlink()
     (tree / "tests/tests").mkdir()
     (tree / "tests/tests/deep.sh").write_text("d")
@@ -242,7 +242,7 @@ def test_an_fmf_tree_travels_whole_and_its_scripts_stay_where_the_packages_suite
     )
 
 
-def test_libraries_of_the_login_are_complete_or_it_is_refused(tmp_path):
+def test_a_login_without_all_its_libraries_is_refused(tmp_path):
     (tmp_path / "b.c").write_text("int b(void) { return 1; }\n")
     (tmp_path / "a.c").write_text("int b(void); int main(void) { return b(); }\n")
     run(["gcc", "-shared", "-nostdlib", "-Wl,-soname,libb.so.7", "-o", "libb.so", "b.c"], cwd=tmp_path)
@@ -273,37 +273,37 @@ TREE = {
 
 @pytest.mark.guest
 def test_plans_run_in_a_guest_and_the_gate_decides(tmp_path):
-    """One plan runs: a test passes, one fails. The other needs a package that nobody has, and is not required."""
+    """One plan runs: one test passes, one fails. The other plan needs a missing package, and is not required."""
     request = request_for(tmp_path, TREE)
     (request.state / "secret").write_text("s")
     report = tmt.run(request)
-    said = outcomes(report.cases)
-    assert said["login.sh: the host ended the session"] == ("pass", "")
-    assert said["/plans/tier0: /tests/here"] == ("pass", "")
-    assert said["/plans/tier0: /tests/fails"] == ("fail", "it failed")
-    assert said["/plans/more"] == ("skip", "not-gating")
-    assert said["/plans/more: /tests/needs"] == ("skip", "not-gating")
-    assert said["gating.yaml: osci.brew-build./plans/tier0.functional"] == (
-        "fail",
-        "/plans/tier0: /tests/fails: it failed",
+    found_outcomes = outcomes(report.cases)
+    assert found_outcomes["login.sh: the host ended the session"] == ("passed", "")
+    assert found_outcomes["/plans/tier0: /tests/here"] == ("passed", "")
+    assert found_outcomes["/plans/tier0: /tests/fails"] == ("failed", "the test failed")
+    assert found_outcomes["/plans/more"] == ("skipped", "not-gating")
+    assert found_outcomes["/plans/more: /tests/needs"] == ("skipped", "not-gating")
+    assert found_outcomes["gating.yaml: osci.brew-build./plans/tier0.functional"] == (
+        "failed",
+        "/plans/tier0: /tests/fails: the test failed",
     )
-    assert said["gating.yaml: osci.brew-build.absent.functional"][0] == "fail"
+    assert found_outcomes["gating.yaml: osci.brew-build.absent.functional"][0] == "failed"
     details = {case.name: case.detail for case in report.cases}
     assert "these words" in details["/plans/tier0: /tests/here"]
     assert "before" in details["/plans/tier0: /tests/fails"]
     assert "No match for argument: no-such-package" in (request.logs / "plans-more.log").read_text()
-    assert len(said) == len(report.cases)
+    assert len(found_outcomes) == len(report.cases)
     assert (report.accelerator, report.cpu) == ("tcg", "cortex-a57")
 
 
 @pytest.fixture
 def short():
-    """A folder whose path leaves room for a socket, however long the name of the user who runs the tests is."""
+    """A folder with a short path, so that a socket fits below it."""
     with tempfile.TemporaryDirectory(prefix="kitten-") as folder:
         yield Path(folder)
 
 
-def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tmp_path, short, monkeypatch):
+def test_tmt_sees_neither_home_nor_state_and_writes_only_to_its_folder(tmp_path, short, monkeypatch):
     monkeypatch.setenv("KITTEN_CACHE", str(cache.root()))
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     (tmp_path / "user").mkdir()
@@ -317,16 +317,16 @@ def test_tmt_sees_neither_home_nor_state_and_writes_nowhere_but_in_its_folder(tm
             f"env | grep -c SECRET"
         )
         monkeypatch.setenv("SECRET", "x")
-        done = run(tmt._confined(request, ["sh", "-c", script], entry), check=False)
-    said = done.output
-    assert "wrote" in said
-    assert "refused" in said
-    assert "key" not in said
-    assert "netrc" not in said
-    assert "\n0\n" in said  # no SECRET in its environment
+        done = run(tmt_plans.sandbox_command(request, ["sh", "-c", script], entry), check=False)
+    output = done.output
+    assert "wrote" in output
+    assert "refused" in output
+    assert "key" not in output
+    assert "netrc" not in output
+    assert "\n0\n" in output  # no SECRET in its environment
 
 
-def test_a_folder_too_deep_for_a_socket_is_told(tmp_path):
+def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path):
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     with pytest.raises(CannotRun, match=r"is too long for a socket(.|\n)*TMPDIR"), login.login(QUICK, deep):

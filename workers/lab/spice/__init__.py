@@ -1,5 +1,6 @@
-"""SPICE, tested from outside: a small client of its own, the real one, and the server's ways in.
+"""SPICE clients and servers for tests: our small client, a real client, and QEMU's server on this host or in a guest.
 
-``wire`` knows the bytes, ``client`` speaks them over any socket, ``server`` starts a QEMU with SPICE and hands it connections,
-``screenshot`` runs spicy-screenshot, ``pattern`` is what a guest draws and how it is recognised.
+``wire`` encodes and decodes the protocol, ``client`` speaks it over any socket, ``server`` starts a QEMU with SPICE and
+gives it connections, ``inside`` starts it in a guest, ``screenshot`` runs spicy-screenshot, ``pattern`` is the picture
+to draw.
 """

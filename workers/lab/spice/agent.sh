@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# A guest's test: answers as an agent does. What a client announces is announced in turn, its words in reverse order; an
-# announcement that asks for none ends it. Layout of the bytes: spice/vd_agent.h. The host fills in what is in capitals.
+# A guest's test: answers as the SPICE agent does. It announces the capabilities of a client back, the words in reverse
+# order. An announcement that requests no answer ends the test. Layout of the bytes: spice/vd_agent.h. The host replaces
+# the words in capitals.
 echo 1..1
 port=
 for candidate in /sys/class/virtio-ports/*; do
@@ -9,7 +10,8 @@ done
 [ -n "$port" ] || { echo "not ok 1 - a client speaks to the agent"; echo "# no port AGENT_PORT"; exit 1; }
 exec 4<>"$port"
 
-# So many bytes from the port, in hexadecimal. It reads as at its end while no client is there.
+# Reads a number of bytes from the port, and prints them in hexadecimal. Without a client, a read finds the end of the
+# file.
 bytes() {
     local found=
     until [ -n "$found" ] || [ "$1" = 0 ]; do
@@ -23,7 +25,7 @@ number() { echo $((16#${1:6:2}${1:4:2}${1:2:2}${1:0:2})); }
 while :; do
     head=$(bytes 8)
     body=$(bytes "$(number "${head:8:8}")")
-    # From a client (1), and capabilities (6); what the server itself says to its agent is left alone.
+    # Only messages of a client (1) with capabilities (6); not the messages of the server to its agent.
     if [ "$(number "$head")" != 1 ] || [ "$(number "${body:8:8}")" != 6 ]; then continue; fi
     words=${body:48}
     echo "# words $words"

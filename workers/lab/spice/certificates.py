@@ -1,4 +1,4 @@
-"""A certificate authority for one run, and the SPICE server's certificate by it. The keys never reach a disk."""
+"""A certificate authority for one run, and the SPICE server's certificate. The keys are never on a disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
-"""What the server's certificate is for."""
+"""The address that the server's certificate is for."""
 
 _VALID = dt.timedelta(days=1)
 _SKEW = dt.timedelta(hours=1)
@@ -22,7 +22,7 @@ _SKEW = dt.timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM, as QEMU's x509-cacert-file, x509-cert-file and x509-key-file take it."""
+    """PEM, for QEMU's options x509-cacert-file, x509-cert-file and x509-key-file."""
 
     authority: bytes
     server: bytes
@@ -30,7 +30,7 @@ class Certificates:
 
 
 def issue() -> Certificates:
-    """A new authority, and a server's certificate signed by it."""
+    """Make a new authority, and a server's certificate that it signs."""
     authority_key, server_key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
     authority_name = _name("SPICE test authority")
     authority = (
@@ -54,8 +54,8 @@ def issue() -> Certificates:
     return Certificates(authority.public_bytes(Encoding.PEM), server.public_bytes(Encoding.PEM), key)
 
 
-def trusting(authority: bytes) -> ssl.SSLContext:
-    """A TLS client that trusts this authority and no other.
+def client_context(authority: bytes) -> ssl.SSLContext:
+    """The settings of a TLS client that trusts only this authority.
 
     :param authority: PEM.
     """
@@ -82,8 +82,8 @@ def _certificate(subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey) 
 
 
 def _usage(**switched_on: bool) -> x509.KeyUsage:
-    every = (
+    usages = (
         *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
         *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
     )
-    return x509.KeyUsage(**{name: switched_on.get(name, False) for name in every})
+    return x509.KeyUsage(**{name: switched_on.get(name, False) for name in usages})

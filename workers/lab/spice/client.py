@@ -1,7 +1,7 @@
-"""A SPICE client over connected sockets: link, ticket, the main channel, any other, and the agent.
+"""A SPICE client over connected sockets: link, ticket, the main channel, other channels, and the agent.
 
-Everything has a limit: each wait a deadline, each message a size. What the server says is held against the protocol, and
-what does not fit is a ``ProtocolError``, so that a server can fail a test and never hang or flood it.
+Each wait has a deadline, and each message a size limit. The client checks every message of the server against the
+protocol; a violation is a ``ProtocolError``. So a bad server fails a test, but cannot hang or flood it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from workers.lab.spice import wire
 from workers.lab.spice.wire import ProtocolError
 
 Connect = Callable[[], socket.socket]
-"""Makes a connection to the server, in plain or by TLS."""
+"""Makes a connection to the server, with or without TLS."""
 
-_ROOM = 32  # messages the server may send before it waits for an acknowledgement, until it says otherwise
-_AGENT_TOKENS = 64  # chunks the agent may send us; one exchange needs two
+_WINDOW = 32  # messages that the server may send before it waits for an acknowledgement, until SET_ACK changes it
+_AGENT_TOKENS = 64  # chunks that the agent may send us; one exchange needs two
 
 
 class RefusedError(Exception):
-    """The server refused a channel: what it says, by number and name."""
+    """The server refused a channel. The text has the name of the error."""
 
     def __init__(self, number: int, step: str) -> None:
         super().__init__(f"{step}: {wire.error_name(number)}")
@@ -50,7 +50,7 @@ class Message:
 
 
 class _Closing:
-    """To be closed, or used as a context manager."""
+    """Something to close; a context manager closes it."""
 
     def close(self) -> None:
         """End the connection."""
@@ -71,18 +71,18 @@ class Channel(_Closing):
     def __init__(
         self, connection: socket.socket, password: str, kind: int, session: int, seconds: float, number: int = 0
     ) -> None:
-        """Open it on a connection, which is closed if that fails.
+        """Open the channel on a connection, and close the connection if that fails.
 
         :param kind: one of ``wire.Channel``.
         :param session: 0 for a main channel, else ``Session.init.session``.
-        :param seconds: at most, for this and later for each single wait.
-        :raises RefusedError: when the server refuses the channel or the ticket.
-        :raises ProtocolError: when it says what it may not, or nothing, or closes the connection.
+        :param seconds: limit for this, and later for each wait.
+        :raises RefusedError: if the server refuses the channel or the ticket.
+        :raises ProtocolError: if the server violates the protocol, does not answer or closes the connection.
         """
         self._socket = connection
         self._seconds = seconds
-        self._room = 0
-        self._since = 0
+        self._window = 0
+        self._unacknowledged = 0
         try:
             self._open(password, kind, session, number)
         except BaseException:
@@ -96,37 +96,37 @@ class Channel(_Closing):
     def send(self, kind: int, body: bytes = b"") -> None:
         """Send a message.
 
-        :raises ProtocolError: when the server does not take it.
+        :raises ProtocolError: if the server does not read it.
         """
         self._send(wire.message(kind, body), time.monotonic() + self._seconds)
 
     def receive(self, seconds: float | None = None) -> Message:
-        """The next message that is not of the protocol's own housekeeping, which is done on the way.
+        """Receive the next message, and answer pings and send acknowledgements on the way.
 
-        :param seconds: at most; the channel's own limit if none is given.
-        :raises ProtocolError: as above.
+        :param seconds: limit; None: the limit of the channel.
+        :raises ProtocolError: see ``__init__``.
         """
         until = time.monotonic() + (self._seconds if seconds is None else seconds)
         while True:
-            kind, size = wire.MESSAGE_HEADER.unpack(self._exactly(wire.MESSAGE_HEADER.size, until))
+            kind, size = wire.MESSAGE_HEADER.unpack(self._read(wire.MESSAGE_HEADER.size, until))
             if size > wire.MAX_MESSAGE:
                 raise ProtocolError(f"message {kind} of {size} bytes")
-            body = self._exactly(size, until)
+            body = self._read(size, until)
             self._acknowledge(until)
-            if kind == wire.Any.SET_ACK and size >= 8:
-                self._room, self._since = int.from_bytes(body[4:8], "little"), 0
-                self._send(wire.message(wire.AnyReply.ACK_SYNC, body[:4]), until)
-            elif kind == wire.Any.PING and size >= 12:
-                self._send(wire.message(wire.AnyReply.PONG, body[:12]), until)
-            elif kind == wire.Any.DISCONNECTING:
+            if kind == wire.AnyChannel.SET_ACK and size >= 8:
+                self._window, self._unacknowledged = int.from_bytes(body[4:8], "little"), 0
+                self._send(wire.message(wire.AnyChannelReply.ACK_SYNC, body[:4]), until)
+            elif kind == wire.AnyChannel.PING and size >= 12:
+                self._send(wire.message(wire.AnyChannelReply.PONG, body[:12]), until)
+            elif kind == wire.AnyChannel.DISCONNECTING:
                 raise ProtocolError("the server ended the channel")
-            elif kind != wire.Any.NOTIFY:
+            elif kind != wire.AnyChannel.NOTIFY:
                 return Message(kind, body)
 
     def wait_for(self, *kinds: int) -> Message:
-        """The next message of one of these kinds; others are passed over.
+        """Receive the next message of one of these kinds, and drop all others.
 
-        :raises ProtocolError: as above.
+        :raises ProtocolError: see ``__init__``.
         """
         until = time.monotonic() + self._seconds
         while (message := self.receive(max(0.0, until - time.monotonic()))).kind not in kinds:
@@ -135,41 +135,41 @@ class Channel(_Closing):
 
     def _open(self, password: str, kind: int, session: int, number: int) -> None:
         until = time.monotonic() + self._seconds
-        self._send(wire.link(session, kind, number), until)
-        size = wire.link_reply_size(self._exactly(wire.LINK_HEADER.size, until))
-        reply = wire.link_reply(self._exactly(size, until))
+        self._send(wire.link_message(session, kind, number), until)
+        size = wire.link_reply_size(self._read(wire.LINK_HEADER.size, until))
+        reply = wire.link_reply(self._read(size, until))
         if reply.error:
             raise RefusedError(reply.error, "link")
         self._send(wire.AUTH_SPICE.to_bytes(4, "little") + ticket(password, reply.public_key), until)
-        result = int.from_bytes(self._exactly(4, until), "little")
+        result = int.from_bytes(self._read(4, until), "little")
         if result:
             raise RefusedError(result, "ticket")
-        self._room = _ROOM
-        if kind == wire.Channel.DISPLAY:  # the protocol's first word; spice-server 0.15 dies of a display without it
+        self._window = _WINDOW
+        if kind == wire.Channel.DISPLAY:  # the protocol requires it first; spice-server 0.15 crashes without it
             self._send(wire.message(wire.DISPLAY_INIT, wire.display_init()), until)
 
     def _acknowledge(self, until: float) -> None:
-        self._since += 1
-        if self._room and self._since >= self._room:
-            self._since = 0
-            self._send(wire.message(wire.AnyReply.ACK), until)
+        self._unacknowledged += 1
+        if self._window and self._unacknowledged >= self._window:
+            self._unacknowledged = 0
+            self._send(wire.message(wire.AnyChannelReply.ACK), until)
 
     def _send(self, data: bytes, until: float) -> None:
-        with self._limited(until):
+        with self._deadline(until):
             self._socket.sendall(data)
 
-    def _exactly(self, size: int, until: float) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            with self._limited(until):
-                data = self._socket.recv(min(size - len(found), 1 << 20))
+    def _read(self, size: int, until: float) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            with self._deadline(until):
+                data = self._socket.recv(min(size - len(received), 1 << 20))
             if not data:
-                raise ProtocolError(f"the server closed the connection after {len(found)} of {size} bytes")
-            found += data
-        return bytes(found)
+                raise ProtocolError(f"the server closed the connection after {len(received)} of {size} bytes")
+            received += data
+        return bytes(received)
 
     @contextlib.contextmanager
-    def _limited(self, until: float) -> Iterator[None]:
+    def _deadline(self, until: float) -> Iterator[None]:
         left = until - time.monotonic()
         if left <= 0:
             raise ProtocolError("the server did not answer in time")
@@ -183,25 +183,25 @@ class Channel(_Closing):
 
 
 def ticket(password: str, public_key: bytes) -> bytes:
-    """A password, encrypted for the server.
+    """Encrypt a password for the server.
 
-    :raises ProtocolError: when the key is none of RSA.
+    :raises ProtocolError: if the key is not an RSA key.
     """
     try:
         key = load_der_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ProtocolError(f"the server's public key cannot be read: {error}") from None
     if not isinstance(key, RSAPublicKey):
-        raise ProtocolError("the server's public key is none of RSA")
-    scheme = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303 - what the protocol says
+        raise ProtocolError("the server's public key is not an RSA key")
+    scheme = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303 - the protocol requires it
     return key.encrypt(password.encode() + b"\0", scheme)
 
 
 class Session(_Closing):
-    """A main channel and what it told at first."""
+    """A main channel, and the session that it opened."""
 
     def __init__(self, connection: socket.socket, password: str, seconds: float) -> None:
-        """Open it. Parameters and errors are those of ``Channel``."""
+        """Open the main channel. Parameters and errors are those of ``Channel``."""
         self.main = Channel(connection, password, wire.Channel.MAIN, 0, seconds)
         self._password = password
         self._seconds = seconds
@@ -209,58 +209,59 @@ class Session(_Closing):
             self.init = wire.init(self.main.wait_for(wire.Main.INIT).body)
             self.main.send(wire.MainReply.ATTACH_CHANNELS)
             self.channels = wire.channels(self.main.wait_for(wire.Main.CHANNELS_LIST).body)
-            """(type, id) of each channel the server offers besides the main one."""
+            """(type, id) of each other channel that the server offers."""
         except BaseException:
             self.main.close()
             raise
 
     def close(self) -> None:
-        """End it."""
+        """End the session."""
         self.main.close()
 
     def open(self, connection: socket.socket, kind: int, number: int = 0) -> Channel:
         """Open another channel of this session. Errors are those of ``Channel``."""
         return Channel(connection, self._password, kind, self.init.session, self._seconds, number)
 
-    def ask_agent(self, words: tuple[int, ...], answer: tuple[int, ...]) -> None:
-        """Announce capabilities to the guest's agent, ask for its own, and wait until it announces these.
+    def exchange_capabilities(self, words: tuple[int, ...], answer: tuple[int, ...]) -> None:
+        """Announce capabilities to the guest's agent, request its capabilities, and wait for this answer.
 
-        Others it announces meanwhile are passed over: they may be its answer to a client that has gone.
+        Drops other answers: they may belong to an earlier client.
 
         :param words: 32 capabilities each.
-        :raises ProtocolError: when there is no agent, or it does not answer so in time.
+        :param answer: the capabilities to wait for.
+        :raises ProtocolError: if no agent runs, or it does not give this answer in time.
         """
         until = time.monotonic() + self._seconds
         if not self.init.agent_connected:
             self.main.wait_for(wire.Main.AGENT_CONNECTED)
         self.main.send(wire.MainReply.AGENT_START, _AGENT_TOKENS.to_bytes(4, "little"))
-        self.tell_agent(words, request=True)
+        self.announce_capabilities(words, request=True)
         stream = wire.AgentStream()
         while True:
             message = self.main.receive(max(0.0, until - time.monotonic()))
             if message.kind == wire.Main.AGENT_DISCONNECTED:
-                raise ProtocolError("the agent went away")
+                raise ProtocolError("the agent disconnected")
             if message.kind == wire.Main.AGENT_DATA:
-                for said in stream.feed(message.body):
-                    if said.type == wire.ANNOUNCE_CAPABILITIES and wire.announced(said.data) == answer:
+                for reply in stream.feed(message.body):
+                    if reply.type == wire.ANNOUNCE_CAPABILITIES and wire.announced_words(reply.data) == answer:
                         return
 
-    def tell_agent(self, words: tuple[int, ...], *, request: bool = False) -> None:
+    def announce_capabilities(self, words: tuple[int, ...], *, request: bool = False) -> None:
         """Announce capabilities to the guest's agent.
 
-        :param request: ask for its own.
-        :raises ProtocolError: when the server does not take it.
+        :param request: request the agent's capabilities.
+        :raises ProtocolError: if the server does not read it.
         """
         for chunk in wire.agent_message(wire.ANNOUNCE_CAPABILITIES, wire.capabilities(words, request)):
             self.main.send(wire.MainReply.AGENT_DATA, chunk)
 
 
 def first_surface(display: Channel, seconds: float) -> wire.Surface:
-    """The first surface on which something is drawn, once something is.
+    """Wait until the server draws on a surface, and return this surface.
 
-    :param display: a display channel, just opened.
-    :param seconds: at most.
-    :raises ProtocolError: when that does not come in time.
+    :param display: a display channel that was just opened.
+    :param seconds: limit.
+    :raises ProtocolError: if the server does not draw in time.
     """
     until = time.monotonic() + seconds
     surface = None

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# A guest's test: draws the pattern of pattern.py on its screen, and some words below it. The host fills in what is in capitals.
+# A guest's test: draws the pattern of pattern.py on its screen, and some text below it. The host replaces the words in
+# capitals.
 echo 1..2
 # shellcheck disable=SC2043
 for module in MODULES; do
@@ -20,7 +21,7 @@ read -r driver <$fb/name
 echo "ok 1 - the display has a frame buffer"
 echo "# screen $width $height $driver"
 
-# One line of pixels: the colours RRGGBB side by side, each a whole number of pixels wide.
+# Prints one line of pixels: the colours RRGGBB side by side, each a whole number of pixels wide.
 line() {
     local colour each=$((width / $#)) count
     count=$(seq "$each")
@@ -30,7 +31,7 @@ line() {
     done
     head -c $((stride - each * $# * 4)) /dev/zero
 }
-# That line, so many times.
+# Prints that line several times.
 block() {
     local lines=$1
     shift

@@ -1,8 +1,9 @@
-"""A SPICE server inside a guest: the QEMU under test is the distribution's own, and runs where its libraries are.
+"""A SPICE server inside a guest: the QEMU under test is a package of the distribution, and runs with its libraries.
 
-A guest of the target (the outer one) starts it. What it runs in turn (the inner guest) is the same guest a QEMU of the host would
-run, always under emulation: the server is what is tested. Its monitor, console and report come through virtio ports of the outer
-guest, its SPICE ports through QEMU's user network, on ports of the host that the kernel chooses.
+The outer guest, a guest of the target, starts this QEMU. The inner guest is the guest that a QEMU of the host would
+run, too. It always runs under emulation, because the suite tests the server. Its monitor, console and report go through
+virtio ports of the outer guest. Its SPICE ports go through QEMU's user network, to ports of the host that the kernel
+chooses.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from workers.lab.machine.command_line import Boot, Drive, arguments
 from workers.lab.machine.launch import Guest, LaunchFailedError, Talk, anonymous_file, launch_guest
 from workers.lab.machine.qmp import QmpError
 from workers.lab.spice import certificates, server
-from workers.lab.spice.server import Keys, Running
+from workers.lab.spice.server import Keys, RunningServer
 from workers.lab.spice.wire import ProtocolError
 
-_ADDRESS = "10.0.2.15"  # in QEMU's user network
+_ADDRESS = "10.0.2.15"  # of the outer guest, in QEMU's user network
 _PLAIN, _TLS = 5900, 5901
 _PORTS = ("monitor", "console", "tap")  # the names of QEMU's chardevs in machine.arguments
-_MEMORY_MIB = 1024  # of the outer guest, besides the inner one's: QEMU, its libraries and the inner guest's files
+_MEMORY_MIB = 1024  # for QEMU, its libraries and the inner guest's files, in addition to the memory of the inner guest
 _PLACE = PurePosixPath("/inside")
-_SLOWER = 3.0  # the time inside an emulated guest, against that beside one: limits have room for most of it already
-_EMULATED = 10.0  # the time of an emulated guest, against one with KVM
+_NESTED_FACTOR = 3.0  # more time for emulation inside an emulated guest; the limits cover most of it already
+_EMULATED_FACTOR = 10.0  # more time for emulation inside a guest with KVM
 _SCRIPT = Path(__file__).with_name("inside.sh")
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)")
 
@@ -45,18 +46,18 @@ _DISPLAY_FILES = ("hw-display-virtio-gpu", "hw-display-virtio-gpu-pci", "hw-disp
 
 @dataclass(frozen=True)
 class Emulator:
-    """A QEMU as it lies in the outer guest."""
+    """A QEMU in the outer guest."""
 
     path: str
     files: Mapping[str, Path]
-    """By path in the guest."""
+    """Path in the guest → file."""
     packages: tuple[tuple[Entry, ...], ...] = ()
 
 
-def of_debian(target: Target) -> Emulator:
-    """Debian's, for the guests' suite.
+def debian_emulator(target: Target) -> Emulator:
+    """Debian's QEMU, from the Debian suite of the guests.
 
-    :raises CannotRun: no apt, no network.
+    :raises CannotRun: if apt or the network is missing.
     """
     folder = f"/usr/lib/{target.architecture.triplet}/qemu"
     modules = (f"{folder}/{name}.so" for name in (*_SPICE_FILES, *_DISPLAY_FILES))
@@ -67,27 +68,27 @@ def of_debian(target: Target) -> Emulator:
     )
 
 
-def of_packages(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulator:
-    """The one that packages bring, with all they lay out.
+def packaged_emulator(target: Target, payloads: Sequence[tuple[Entry, ...]]) -> Emulator:
+    """The QEMU of packages, with all files of the packages.
 
-    :raises CannotRun: when they bring none.
+    :raises CannotRun: if they contain none.
     """
     names = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm", f"/usr/bin/{target.machine.emulator}")
-    there = {entry.path for entries in payloads for entry in entries if entry.kind == "file"}
+    paths = {entry.path for entries in payloads for entry in entries if entry.kind == "file"}
     for name in names:
-        if name in there:
+        if name in paths:
             return Emulator(name, {}, tuple(payloads))
     raise CannotRun(
-        f"none of the packages brings {' or '.join(names)}",
-        "give the packages of qemu-kvm, its SPICE parts and its firmware; without any, the host's own QEMU is asked",
+        f"no package contains {' or '.join(names)}",
+        "give the packages of qemu-kvm with SPICE and firmware; without packages, the suite tests the host's QEMU",
     )
 
 
-class Forwarded:
+class ForwardedServer:
     """A SPICE server that listens in a guest, on two forwarded ports."""
 
     def __init__(self, plain: int, tls: int, seconds: float) -> None:
-        """Know the ports of ``certificates.HOST``."""
+        """Use two ports of ``certificates.HOST``, and a limit for a connection."""
         self._plain, self._tls, self._seconds = plain, tls, seconds
 
     def connect(self, *, tls: bool) -> socket.socket:
@@ -99,7 +100,7 @@ class Forwarded:
 
     @contextlib.contextmanager
     def address(self, *, tls: bool) -> Iterator[int]:
-        """It listens anyway."""
+        """The forwarded port: the server always listens."""
         yield self._tls if tls else self._plain
 
 
@@ -115,22 +116,22 @@ def command(machine: Machine, path: str) -> list[str]:
         arguments=server.arguments(f"port={_PLAIN},tls-port={_TLS},addr={_ADDRESS}", files),
     )
     ours = {f"socket,id={name},fd={at}": f"pipe,id={name},path=/run/inside-{name}" for at, name in enumerate(_PORTS)}
-    words = arguments(boot, *range(len(_PORTS)))
-    assert ours.keys() <= set(words)  # noqa: S101 - or machine.arguments speaks otherwise of its sockets
-    return [path, *(ours.get(word, word) for word in words[1:])]
+    outer = arguments(boot, *range(len(_PORTS)))
+    assert ours.keys() <= set(outer)  # noqa: S101 - command_line names its sockets in another way
+    return [path, *(ours.get(argument, argument) for argument in outer[1:])]
 
 
 @contextlib.contextmanager
-def running(
+def start(
     base: Base, machine: Machine, emulator: Emulator, keys: Keys, payload: bytes, logs: Path, name: str
-) -> Iterator[Running]:
-    """An inner guest that is ready to be told to go, for the length of a block.
+) -> Iterator[RunningServer]:
+    """Run an inner guest during a block. It is ready to run its tests.
 
-    :param machine: the inner guest's.
-    :param payload: of the inner guest; ``guest.payload_archive``.
-    :raises LaunchFailedError: when one of the two guests does not come up; the text has the words of QEMU.
+    :param machine: the machine of the inner guest.
+    :param payload: ``file_system.payload_archive`` for the inner guest.
+    :raises LaunchFailedError: if one of the two guests does not start; the text has the messages of QEMU.
     """
-    factor = saved.time_factor(base) * (_SLOWER if base.accelerator.name == "tcg" else _EMULATED)
+    factor = saved.time_factor(base) * (_NESTED_FACTOR if base.accelerator.name == "tcg" else _EMULATED_FACTOR)
     modules = further_modules(base.target, ["virtio_net"])
     values = {
         "MODULES": " ".join(module.stem for module in modules),
@@ -167,8 +168,8 @@ def running(
             inherited=(drive, *(theirs.fileno() for _, theirs in pairs.values())),
         )
         kept = tuple(stack.enter_context((logs / f"{name}-{what}.log").open("wb", buffering=0)) for what in _PORTS[1:])
-        listening = stack.enter_context(contextlib.ExitStack())  # left when the outer guest is gone
-        outer = stack.enter_context(launch_guest(boot, logs, f"{name}-outer"))
+        listening = stack.enter_context(contextlib.ExitStack())  # closed after the outer guest ended
+        outer = stack.enter_context(launched(boot, logs, f"{name}-outer"))
         for _, theirs in pairs.values():
             theirs.close()
         outer.go()
@@ -176,35 +177,38 @@ def running(
         saved.send_go(outer)
         monitor, console, tap = (ours for ours, _ in pairs.values())
         inner = Guest(Talk(), outer.pid, (monitor, console, tap), kept)
-        listening.callback(inner.stop_reading, 5.0)
-        yield _up(inner, outer, factor)
+        listening.callback(inner.stop_listening, 5.0)
+        yield _await_server(inner, outer, factor)
 
 
 def _outer_arguments(descriptors: Mapping[str, int]) -> tuple[str, ...]:
     forwards = ",".join(f"hostfwd=tcp:{certificates.HOST}:0-{_ADDRESS}:{port}" for port in (_PLAIN, _TLS))
-    words = ["-netdev", f"user,id=net,restrict=on,{forwards}", "-device", "virtio-net-pci,netdev=net,romfile="]
+    argv = ["-netdev", f"user,id=net,restrict=on,{forwards}", "-device", "virtio-net-pci,netdev=net,romfile="]
     for name, number in descriptors.items():
-        words += ["-chardev", f"socket,id=inside-{name},fd={number}"]
-        words += ["-device", f"virtserialport,chardev=inside-{name},name=inside-{name}"]
-    return tuple(words)
+        argv += ["-chardev", f"socket,id=inside-{name},fd={number}"]
+        argv += ["-device", f"virtserialport,chardev=inside-{name},name=inside-{name}"]
+    return tuple(argv)
 
 
-def _up(inner: Guest, outer: Guest, factor: float) -> Running:
-    """Wait until QEMU inside answers and its guest is ready.
+def _await_server(inner: Guest, outer: Guest, factor: float) -> RunningServer:
+    """Wait until QEMU in the outer guest answers, and the inner guest is ready.
 
-    :raises LaunchFailedError: with the outer guest's words, when that does not happen.
+    :raises LaunchFailedError: if that does not happen; the text has the report of the outer guest.
     """
     inner.qmp.timeout = 10.0 * factor
     try:
         inner.qmp.negotiate()
-        told = str(outer.qmp.command("human-monitor-command", command_line="info usernet"))
-        ports = {int(inside): int(outside) for outside, inside in _FORWARD.findall(told)}
-        forwarded = Forwarded(ports[_PLAIN], ports[_TLS], 10.0 * factor)
+        connections = str(outer.qmp.command("human-monitor-command", command_line="info usernet"))
+        ports = {int(inside): int(outside) for outside, inside in _FORWARD.findall(connections)}
+        forwarded = ForwardedServer(ports[_PLAIN], ports[_TLS], 10.0 * factor)
         inner.go()
     except (QmpError, ValueError, KeyError) as error:
         outer.wait(lambda talk: talk.ending, 1.0)
-        words = outer.talk.tap.decode(errors="replace").strip().splitlines()
-        said = [line.strip() for line in words if line.startswith("    ") and "ok " not in line and "1.." not in line]
-        raise LaunchFailedError(f"QEMU in the guest: {said[-1] if said else error}\n" + "\n".join(words)) from None
+        report = outer.talk.tap.decode(errors="replace").strip().splitlines()
+        output = [
+            line.strip() for line in report if line.startswith("    ") and "ok " not in line and "1.." not in line
+        ]
+        message = output[-1] if output else error
+        raise LaunchFailedError(f"QEMU in the guest: {message}\n" + "\n".join(report)) from None
     saved.await_ready(inner, factor)
-    return Running(inner, forwarded, factor, outer)
+    return RunningServer(inner, forwarded, factor, outer)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A guest's test: starts the QEMU under test, with a SPICE server that the host reaches over the guest's network. Monitor,
-# console and report of the guest inside go through three virtio ports. The host fills in what is in capitals.
+# A guest's test: starts the QEMU under test, with a SPICE server that the host reaches over the guest's network.
+# Monitor, console and report of the inner guest go through three virtio ports. The host replaces the words in capitals.
 echo 1..2
 # shellcheck disable=SC2043
 for module in MODULES; do
@@ -10,7 +10,7 @@ for candidate in /sys/class/virtio-ports/*; do
     name=$(cat "$candidate/name")
     case $name in inside-*) ln -s "/dev/${candidate##*/}" "/run/$name" ;; esac
 done
-# An applet that no package's test may count on; busybox has it nevertheless.
+# busybox has this applet, but the guest installs no link for it: tests of packages must not depend on it.
 if busybox ifconfig lo 127.0.0.1 up && busybox ifconfig eth0 ADDRESS netmask 255.255.255.0 up; then
     echo "ok 1 - the guest has a network"
 else

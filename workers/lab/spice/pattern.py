@@ -1,7 +1,7 @@
-"""What a guest draws on its screen, so that a picture of it is beyond doubt: colour bars, and a number of this run's own.
+"""The pattern that a guest draws on its screen: colour bars, and a random number that only this run draws.
 
-The bars fill the upper quarter, the number the sixteenth below it: 32 squares, white for a one, the highest bit at the left.
-Widths are whole pixels, rounded down. ``draw.sh`` draws the same from the same two rules.
+The bars fill the upper quarter. The number fills the sixteenth below: 32 squares, white for a one, the highest bit at
+the left. Widths are whole pixels, rounded down. ``draw.sh`` draws the pattern by the same rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ BARS = ("ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "0
 """From the left, as RRGGBB."""
 BITS = 32
 TOLERANCE = 8
-"""Of 255: a screen of 16 bits a pixel rounds by this much, and no picture of anything else comes so near."""
+"""Allowed difference of a colour value, of 255. A screen with 16 bits a pixel rounds by up to this; another picture
+differs more."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Pattern:
     """The pattern of one run."""
 
     number: int
-    """At most ``BITS`` bits; drawn by chance."""
+    """A random number of at most ``BITS`` bits."""
 
     @property
     def squares(self) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ class Pattern:
         return tuple("ffffff" if self.number >> (BITS - 1 - bit) & 1 else "000000" for bit in range(BITS))
 
     def problem(self, picture: Picture) -> str:
-        """What of it the picture does not show; empty when it shows all."""
+        """The first part of the pattern that the picture does not show; empty if it shows all."""
         quarter, sixteenth = picture.height // 4, picture.height // 16
         for what, colours, top, bottom in (
             ("bar", BARS, 0, quarter),
@@ -44,5 +45,5 @@ class Pattern:
                 wrong = int((np.abs(area - list(bytes.fromhex(colour))) > TOLERANCE).any(axis=2).sum())
                 if wrong or not area.size:
                     size = area.shape[0] * area.shape[1]
-                    return f"{what} {at + 1} of {len(colours)} is not {colour}: {wrong} of its {size} pixels are not"
+                    return f"{what} {at + 1} of {len(colours)} is not {colour}: {wrong} of its {size} pixels differ"
         return ""

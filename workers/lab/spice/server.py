@@ -1,9 +1,9 @@
-"""A QEMU with a SPICE server, and ways to connect to it that leave nothing behind: no port, no socket, no key on a disk.
+"""A QEMU with a SPICE server, and connections to it that leave no port, no socket and no key on a disk.
 
-QEMU takes connections handed over by its monitor (``add_client``), in plain and for TLS alike, so a pair of sockets will do.
-The real client wants an address: for its time a socket of ours listens on a port of the kernel's choice, and what comes is
-handed over. spice-server makes its TLS keys ready only where it listens for TLS; it does so on a Unix socket whose folder is
-gone as soon as QEMU is up.
+QEMU's monitor takes open connections (``add_client``), with and without TLS. So a pair of sockets is enough for our
+client. The real client needs an address: while it runs, we listen on a port that the kernel chooses, and give each
+connection to QEMU. spice-server loads its TLS keys only if it listens for TLS. So it listens on a Unix socket, whose
+folder is removed as soon as QEMU runs.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from workers.lab.spice import certificates
 from workers.lab.spice.wire import ProtocolError
 
 AGENT_PORT = "com.redhat.spice.0"
-"""Name of the virtio port between the server and the guest's agent."""
+"""The name of the virtio port between the server and the guest's agent."""
 SECURED = "inputs"
-"""The channel the server opens by TLS only; all others either way."""
+"""The channel that the server opens only with TLS. It opens all others with and without TLS."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What a server and its clients share in one run."""
+    """The secrets that a server and its clients share in one run."""
 
     password: str = field(default_factory=lambda: token_hex(12))
     certificates: certificates.Certificates = field(default_factory=certificates.issue)
@@ -47,20 +47,23 @@ class Server(Protocol):
     """A running SPICE server."""
 
     def connect(self, *, tls: bool) -> socket.socket:
-        """A connection to it; where it is for TLS, TLS is the caller's to begin.
+        """Open a connection to the server. For TLS, the caller begins TLS on it: ``start_tls``.
 
-        :raises ProtocolError: when there is none to be had.
+        :raises ProtocolError: if the server takes no connection.
         """
 
     def address(self, *, tls: bool) -> contextlib.AbstractContextManager[int]:
-        """A port of ``certificates.HOST`` on which it takes connections for the length of a block."""
+        """Take connections on a port of ``certificates.HOST`` during a block.
+
+        :yields: the port.
+        """
 
 
 def arguments(listen: str, files: Mapping[str, str]) -> tuple[str, ...]:
     """QEMU's arguments for a SPICE server and the agent's port.
 
-    :param listen: what the server listens on, in the words of ``-spice``.
-    :param files: paths, as QEMU sees them, of ``password``, ``authority``, ``certificate`` and ``key``.
+    :param listen: the address, in the syntax of ``-spice``.
+    :param files: the paths, as QEMU sees them, of ``password``, ``authority``, ``certificate`` and ``key``.
     """
     tls = f"x509-cacert-file={files['authority']},x509-cert-file={files['certificate']},x509-key-file={files['key']}"
     return (
@@ -72,23 +75,23 @@ def arguments(listen: str, files: Mapping[str, str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A guest that is ready to be told to go, and the SPICE server of its QEMU."""
+class RunningServer:
+    """A guest that is ready to run its tests, and the SPICE server of its QEMU."""
 
     guest: Guest
     server: Server
     factor: float
-    """How much more time than on idle hardware with KVM the guest gets."""
+    """Multiplies the limits that are for an idle machine with KVM."""
     outer: Guest | None = None
-    """The guest in which that QEMU runs, if it does not run on this host."""
+    """The guest in which that QEMU runs; None if it runs on this host."""
 
 
 @contextlib.contextmanager
-def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path, name: str) -> Iterator[Running]:
-    """A guest whose QEMU runs on this host, for the length of a block.
+def start(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path, name: str) -> Iterator[RunningServer]:
+    """Run a guest with QEMU on this host during a block.
 
-    :param payload: ``guest.payload_archive``.
-    :raises LaunchFailedError: when it does not come up.
+    :param payload: ``file_system.payload_archive``.
+    :raises LaunchFailedError: if it does not start.
     """
     contents = {
         "payload": payload,
@@ -111,7 +114,7 @@ def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path
             kernel=base.parts.kernel,
             initrd=str(base.archive),
             drives=(Drive("payload", files["payload"]),),
-            # A port for TLS has to be named. It is none: of two listeners on one Unix socket both are the socket's.
+            # QEMU requires tls-port, but does not use it: with unix=on both listeners use the Unix socket.
             arguments=arguments(f"unix=on,addr=/proc/self/fd/{place}/spice,tls-port=1", files),
             inherited=(place, *inherited.values()),
         )
@@ -121,20 +124,20 @@ def running(base: Base, machine: Machine, keys: Keys, payload: bytes, logs: Path
         guest.go()
         factor = saved.time_factor(base)
         saved.await_ready(guest, factor)
-        yield Running(guest, HandedOver(guest), factor)
+        yield RunningServer(guest, HandoverServer(guest), factor)
 
 
-class HandedOver:
+class HandoverServer:
     """The SPICE server of a QEMU on this host."""
 
     def __init__(self, guest: Guest) -> None:
-        """Use its monitor."""
+        """Use the monitor of the guest's QEMU."""
         self._guest = guest
         self._count = 0
         self._lock = threading.Lock()
 
     def connect(self, *, tls: bool) -> socket.socket:
-        """One end of a pair; the server has the other."""
+        """Make a pair of sockets, and give one end to the server."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -146,7 +149,7 @@ class HandedOver:
 
     @contextlib.contextmanager
     def address(self, *, tls: bool) -> Iterator[int]:
-        """Listen, and hand over what comes."""
+        """Listen during a block, and give each connection to the server."""
         with socket.create_server((certificates.HOST, 0)) as listener:
             thread = threading.Thread(target=self._accept, args=(listener, tls), daemon=True)
             thread.start()
@@ -162,7 +165,7 @@ class HandedOver:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(QmpError):  # to the client it looks like a server that hangs up
+            with connection, contextlib.suppress(QmpError):  # for the client, the server closes the connection
                 self._hand_over(connection, tls)
 
     def _hand_over(self, connection: socket.socket, tls: bool) -> None:
@@ -173,22 +176,22 @@ class HandedOver:
             self._guest.qmp.command("add_client", protocol="spice", fdname=name, skipauth=False, tls=tls)
 
 
-def secured(connection: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
-    """A connection on which TLS has begun; closed if that fails.
+def start_tls(connection: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
+    """Start TLS on a connection, and close the connection if that fails.
 
-    :param context: whom to trust; ``certificates.trusting``.
-    :raises ssl.SSLError: when the server is not to be trusted; ``ssl.SSLCertVerificationError`` where its certificate is why.
-    :raises ProtocolError: when it does not answer in time.
+    :param context: ``certificates.client_context``.
+    :raises ssl.SSLError: if TLS fails; ``ssl.SSLCertVerificationError`` if the client does not trust the certificate.
+    :raises ProtocolError: if the server does not answer in time.
     """
     try:
         connection.settimeout(seconds)
         return context.wrap_socket(connection, server_hostname=certificates.HOST)
     except TimeoutError:
         connection.close()
-        raise ProtocolError("the server did not begin TLS in time") from None
+        raise ProtocolError("the server did not start TLS in time") from None
     except ssl.SSLError:
         connection.close()
         raise
     except OSError as error:
         connection.close()
-        raise ProtocolError(f"TLS did not begin: {error.strerror or error}") from None
+        raise ProtocolError(f"TLS did not start: {error.strerror or error}") from None

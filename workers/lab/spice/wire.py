@@ -1,7 +1,7 @@
-"""The SPICE protocol's bytes, as far as the lab speaks it: built from values, and read from a server that nobody trusts.
+"""Encode and decode the messages of the SPICE protocol that the lab needs. Data from the server is untrusted.
 
-Source: the `protocol's description <https://www.spice-space.org/spice-protocol.html>`_, and spice/protocol.h, spice/enums.h and
-spice/vd_agent.h of spice-protocol. All numbers are little-endian.
+Source: the `description of the protocol <https://www.spice-space.org/spice-protocol.html>`_, and spice/protocol.h,
+spice/enums.h and spice/vd_agent.h of spice-protocol. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ MESSAGE_HEADER = struct.Struct("<HI")
 """The "mini header": type, bytes that follow."""
 MAX_LINK_REPLY = 4096
 MAX_MESSAGE = 64 << 20
-"""Bytes; the largest lawful one is a screen's whole picture, not compressed."""
+"""Bytes. The largest permitted message is the uncompressed picture of a whole screen."""
 MAX_CHANNELS = 64
 MAX_AGENT_MESSAGE = 64 * 1024
 AGENT_CHUNK = 2048
-"""VD_AGENT_MAX_DATA_SIZE: most bytes of an agent message in one message of the main channel."""
+"""VD_AGENT_MAX_DATA_SIZE: the most bytes of an agent message in one message of the main channel."""
 _PUBLIC_KEY_BYTES = 162  # SPICE_TICKET_PUBKEY_BYTES: RSA-1024 as SubjectPublicKeyInfo
 
 
 class ProtocolError(Exception):
-    """The server said what the protocol does not allow, or nothing."""
+    """The server violated the protocol, or did not answer."""
 
 
 class Channel(IntEnum):
@@ -55,8 +55,8 @@ class LinkError(IntEnum):
     CHANNEL_NOT_AVAILABLE = 9
 
 
-class Common(IntFlag):
-    """Capabilities any channel may have."""
+class Capability(IntFlag):
+    """Common capabilities: those that any channel may have."""
 
     AUTH_SELECTION = 1
     AUTH_SPICE = 2
@@ -65,13 +65,13 @@ class Common(IntFlag):
 
 
 AUTH_SPICE = 1
-"""The ticket, among the ways to authenticate (SPICE_COMMON_CAP_AUTH_SPICE is bit 1)."""
-NEEDED = Common.AUTH_SELECTION | Common.AUTH_SPICE | Common.MINI_HEADER
-"""Common capabilities without which the lab's client does not speak to a server; spice-server has had them since 0.8."""
+"""Authentication by ticket (SPICE_COMMON_CAP_AUTH_SPICE is bit 1)."""
+NEEDED = Capability.AUTH_SELECTION | Capability.AUTH_SPICE | Capability.MINI_HEADER
+"""The common capabilities that the lab's client requires of a server; spice-server has them since 0.8."""
 
 
-class Any(IntEnum):
-    """Messages of any channel, from the server."""
+class AnyChannel(IntEnum):
+    """Messages that any channel may carry, from the server."""
 
     SET_ACK = 3
     PING = 4
@@ -79,8 +79,8 @@ class Any(IntEnum):
     NOTIFY = 7
 
 
-class AnyReply(IntEnum):
-    """Messages of any channel, to the server."""
+class AnyChannelReply(IntEnum):
+    """Messages that any channel may carry, to the server."""
 
     ACK_SYNC = 1
     ACK = 2
@@ -120,7 +120,7 @@ DRAWS = frozenset((Display.COPY_BITS, *range(Display.DRAW_FILL, Display.SURFACE_
 """The messages that draw: from DRAW_FILL to DRAW_ALPHA_BLEND the numbers have no gap."""
 
 DISPLAY_INIT = 101
-"""To the server: what the client can remember."""
+"""Message to the server: the sizes of the client's caches."""
 
 AGENT_PROTOCOL = 1
 ANNOUNCE_CAPABILITIES = 6
@@ -133,25 +133,25 @@ class LinkReply:
 
     error: int
     public_key: bytes = b""
-    """DER, SubjectPublicKeyInfo: what the ticket is encrypted with."""
+    """The key for the ticket: DER, SubjectPublicKeyInfo."""
     common: int = 0
     """The first word of the server's common capabilities."""
 
 
 @dataclass(frozen=True)
 class Init:
-    """What the main channel begins with."""
+    """The first message of the main channel."""
 
     session: int
     mouse_modes: int
     agent_connected: bool
     agent_tokens: int
-    """How many chunks of agent data the client may send."""
+    """The number of chunks of agent data that the client may send."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A surface the server draws on."""
+    """A surface on which the server draws."""
 
     id: int
     width: int
@@ -168,37 +168,36 @@ class AgentMessage:
     data: bytes
 
 
-def link(session: int, channel: int, channel_id: int = 0) -> bytes:
-    """The first message on a connection: what it is to be.
+def link_message(session: int, channel: int, channel_id: int = 0) -> bytes:
+    """The first message on a connection: the channel to open.
 
     :param session: 0 for a main channel, else the main channel's ``Init.session``.
     """
-    fixed = struct.pack(
-        "<IBBIII", session, channel, channel_id, 1, 0, 18
-    )  # one common word, no channel's own, at byte 18
+    # One word of common capabilities, at byte 18; no word of the channel's capabilities.
+    fixed = struct.pack("<IBBIII", session, channel, channel_id, 1, 0, 18)
     body = fixed + struct.pack("<I", NEEDED)
     return LINK_HEADER.pack(MAGIC, MAJOR, MINOR, len(body)) + body
 
 
 def link_reply_size(header: bytes) -> int:
-    """Bytes that follow the header of a link reply.
+    """The number of bytes after the header of a link reply.
 
-    :raises ProtocolError: when no SPICE server of this version speaks.
+    :raises ProtocolError: if the header is not from a SPICE server of this version.
     """
     magic, major, minor, size = LINK_HEADER.unpack(header)
     if magic != MAGIC:
-        raise ProtocolError(f"this is no SPICE server: it begins with {magic!r}")
+        raise ProtocolError(f"not a SPICE server: its answer begins with {magic!r}")
     if major != MAJOR:
         raise ProtocolError(f"the server speaks SPICE {major}.{minor}, not {MAJOR}.{MINOR}")
     if not 4 <= size <= MAX_LINK_REPLY:
-        raise ProtocolError(f"a link reply of {size} bytes")
+        raise ProtocolError(f"a link reply of {size} bytes, expected 4 to {MAX_LINK_REPLY}")
     return int(size)
 
 
 def link_reply(body: bytes) -> LinkReply:
-    """What follows that header.
+    """Decode a link reply after its header.
 
-    :raises ProtocolError: when it is damaged, or the server lacks a capability of ``NEEDED``.
+    :raises ProtocolError: if it is damaged, or the server lacks a capability of ``NEEDED``.
     """
     error = _number(body, 0, "link reply")
     if error:
@@ -207,27 +206,27 @@ def link_reply(body: bytes) -> LinkReply:
         raise ProtocolError(f"a link reply of only {len(body)} bytes")
     common, own, offset = struct.unpack_from("<III", body, 4 + _PUBLIC_KEY_BYTES)
     if common > len(body) or own > len(body) or offset > len(body) or offset + 4 * (common + own) > len(body):
-        raise ProtocolError("a link reply whose capabilities lie outside of it")
+        raise ProtocolError("a link reply whose capabilities are outside of the message")
     words = _number(body, offset, "capabilities") if common else 0
     if NEEDED & ~words:
-        raise ProtocolError(f"the server lacks {Common(NEEDED & ~words)!r}")
+        raise ProtocolError(f"the server lacks {Capability(NEEDED & ~words)!r}")
     return LinkReply(0, body[4 : 4 + _PUBLIC_KEY_BYTES], words)
 
 
 def error_name(number: int) -> str:
-    """A link error in the protocol's words."""
+    """The protocol's name of a link error."""
     return LinkError(number).name if number in LinkError.__members__.values() else f"error {number}"
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
-    """A message on a channel that is open."""
+    """A message on an open channel."""
     return MESSAGE_HEADER.pack(kind, len(body)) + body
 
 
 def init(body: bytes) -> Init:
-    """The body of ``Main.INIT``.
+    """Decode the body of ``Main.INIT``.
 
-    :raises ProtocolError: when it is too short.
+    :raises ProtocolError: if it is too short.
     """
     if len(body) < 32:
         raise ProtocolError(f"an INIT message of {len(body)} bytes")
@@ -236,9 +235,9 @@ def init(body: bytes) -> Init:
 
 
 def channels(body: bytes) -> tuple[tuple[int, int], ...]:
-    """(type, id) of each channel in the body of ``Main.CHANNELS_LIST``.
+    """The (type, id) of each channel in the body of ``Main.CHANNELS_LIST``.
 
-    :raises ProtocolError: when it is damaged.
+    :raises ProtocolError: if it is damaged.
     """
     count = _number(body, 0, "list of channels")
     if count > MAX_CHANNELS or len(body) < 4 + 2 * count:
@@ -252,9 +251,9 @@ def display_init() -> bytes:
 
 
 def surface(body: bytes) -> Surface:
-    """The body of ``Display.SURFACE_CREATE``.
+    """Decode the body of ``Display.SURFACE_CREATE``.
 
-    :raises ProtocolError: when it is too short, or without any sense.
+    :raises ProtocolError: if it is too short, or its size is impossible.
     """
     if len(body) < 20:
         raise ProtocolError(f"a surface message of {len(body)} bytes")
@@ -265,20 +264,24 @@ def surface(body: bytes) -> Surface:
 
 
 def agent_message(kind: int, data: bytes) -> tuple[bytes, ...]:
-    """A message for the agent, as the bodies of ``MainReply.AGENT_DATA``."""
+    """A message for the agent, as the bodies of one or more ``MainReply.AGENT_DATA``."""
     whole = _AGENT_HEADER.pack(AGENT_PROTOCOL, kind, 0, len(data)) + data
     return tuple(whole[at : at + AGENT_CHUNK] for at in range(0, len(whole), AGENT_CHUNK))
 
 
 def capabilities(words: Sequence[int], request: bool) -> bytes:
-    """The data of ``ANNOUNCE_CAPABILITIES``: 32 capabilities a word, and whether the other side should tell its own."""
+    """The data of ``ANNOUNCE_CAPABILITIES``.
+
+    :param words: 32 capabilities each.
+    :param request: request the capabilities of the other side.
+    """
     return struct.pack(f"<{1 + len(words)}I", request, *words)
 
 
-def announced(data: bytes) -> tuple[int, ...]:
-    """The words of an ``ANNOUNCE_CAPABILITIES``.
+def announced_words(data: bytes) -> tuple[int, ...]:
+    """The words in the data of ``ANNOUNCE_CAPABILITIES``, 32 capabilities each.
 
-    :raises ProtocolError: when it is damaged.
+    :raises ProtocolError: if it is damaged.
     """
     if len(data) < 4 or len(data) % 4 or len(data) > 4 * 64:
         raise ProtocolError(f"an agent's capabilities in {len(data)} bytes")
@@ -286,18 +289,18 @@ def announced(data: bytes) -> tuple[int, ...]:
 
 
 class AgentStream:
-    """Puts together what comes in pieces as the bodies of ``Main.AGENT_DATA``."""
+    """Joins the agent's messages from the bodies of ``Main.AGENT_DATA``."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> tuple[AgentMessage, ...]:
-        """The messages that are whole with this piece.
+        """Add a body, and return the messages that are complete with it.
 
-        :raises ProtocolError: when they are no agent's, or too long.
+        :raises ProtocolError: if a message is too long or not from an agent.
         """
         self._buffer += chunk
-        found = []
+        messages = []
         while len(self._buffer) >= _AGENT_HEADER.size:
             protocol, kind, _, size = _AGENT_HEADER.unpack_from(self._buffer)
             if protocol != AGENT_PROTOCOL or size > MAX_AGENT_MESSAGE:
@@ -305,9 +308,9 @@ class AgentStream:
             end = _AGENT_HEADER.size + size
             if len(self._buffer) < end:
                 break
-            found.append(AgentMessage(kind, bytes(self._buffer[_AGENT_HEADER.size : end])))
+            messages.append(AgentMessage(kind, bytes(self._buffer[_AGENT_HEADER.size : end])))
             del self._buffer[:end]
-        return tuple(found)
+        return tuple(messages)
 
 
 def _number(body: bytes, offset: int, what: str) -> int:

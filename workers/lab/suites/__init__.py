@@ -1,4 +1,4 @@
-"""The test suites that run in guests. Each is a module with ``run(request) -> Report``; ``RUNNERS`` names them."""
+"""The test suites that run in guests. ``RUNNERS`` names the module of each, which has ``run(request) -> Report``."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ RUNNERS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What a suite is asked for."""
+    """What a suite tests, and with what."""
 
     site: Site
     target: Target
     suite: Suite
     state: Path
-    """The site's state folder: the buildroot's stage is below it."""
+    """The site's state folder. The stage of the buildroot is below it."""
     packages: tuple[Path, ...]
-    """The RPMs under test, debuginfo and source packages among them; none: the suite looks at what the target promises alone."""
+    """The RPMs under test, with debuginfo and source packages. If empty, the suite tests only the target's promises."""
     tests: Mapping[str, bytes]
     """The files of the package's tests/ folder, by relative name."""
     extra: tuple[Path, ...]
     """Further packages for the guest (--with)."""
     logs: Path
-    """Folder for whatever should be kept: consoles, reports, pictures. All of it is shown beside the result."""
+    """Folder for the files to keep: consoles, reports, pictures. All of them are shown beside the result."""
     scratch: Path
-    """Folder that is gone afterwards."""
+    """Folder that the caller removes after the run."""
     fmf: Mapping[str, bytes] = field(default_factory=dict)
-    """The files of its dist-git repository, by relative name, if that is an fmf tree; none otherwise."""
+    """The files of the package's dist-git repository, by relative name, if that is an fmf tree; else empty."""
     dependents: bool = False
-    """Whether the tests of the packages that need the tested ones are run as well (--dependents)."""
+    """Run the tests of the packages that need the tested ones, too (--dependents)."""
     quick: bool = False
-    """Whether the suite's shortest proof will do, if it has one (--quick)."""
+    """Run the shortest form of the suite, if it has one (--quick)."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a suite."""
+    """The result of a suite."""
 
     cases: tuple[Case, ...]
     accelerator: str
     """``tcg`` or ``kvm``."""
     reason: str
-    """Why that accelerator."""
+    """Why the guest used that accelerator."""
     cpu: str
     kernel: str
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Further facts worth telling, by name: the chain that booted, the server's version …"""
+    """Further facts for the reader, by name: the chain that booted, the version of the server."""
 
     @classmethod
-    def on(
+    def of_guests(
         cls,
         base: Base,
         cases: Iterable[Case],
@@ -75,35 +75,35 @@ class Report:
         kernel: str = "",
         extra: Mapping[str, str] | None = None,
     ) -> Self:
-        """What came of guests that start from a base.
+        """Make the report of guests that start from a base.
 
-        :param cpu: where it is not that of the target's machine.
-        :param kernel: where it is not the base's.
+        :param cpu: if it is not the CPU of the target's machine.
+        :param kernel: if it is not the kernel of the base.
         """
-        how = base.accelerator
-        cpu = cpu or base.target.machine.cpu_under(how.name)
-        return cls(tuple(cases), how.name, how.reason, cpu, kernel or base.parts.release, extra or {})
+        used = base.accelerator
+        cpu = cpu or base.target.machine.cpu_under(used.name)
+        return cls(tuple(cases), used.name, used.reason, cpu, kernel or base.parts.release, extra or {})
 
     @classmethod
     def without_guest(cls, *cases: Case) -> Self:
-        """What was found before any guest was worth its start."""
+        """Make the report of a suite that ended before it started a guest."""
         return cls(cases, "none", "", "", "")
 
 
 class Runner(Protocol):
-    """A module of this package."""
+    """The module of a suite."""
 
     def run(self, request: Request) -> Report:
         """Run the suite.
 
-        :raises CannotRun: when it cannot: a tool, a kernel module, a machine variant is missing.
-        :raises LaunchFailedError: when QEMU does not start.
+        :raises CannotRun: if a tool, a kernel module or a machine variant is missing.
+        :raises LaunchFailedError: if QEMU does not start.
         """
 
 
 def runner(name: str) -> Runner:
-    """The module that runs a suite.
+    """Import the module that runs a suite.
 
-    :raises KeyError: when there is none.
+    :raises KeyError: if no suite has this name.
     """
     return cast("Runner", importlib.import_module(RUNNERS[name]))

@@ -1,15 +1,15 @@
-"""The ``cpu-level`` suite: the guest's CPU has the level that the target promises, no less and no more.
+"""The ``cpu-level`` suite: the guest's CPU has exactly the level that the target promises.
 
-Small programs, each of one instruction of a level (``programs/level-*.s``), run on three CPUs of ``targets.yaml``:
+Small programs, each with one instruction of a level (``programs/level-*.s``), run on three CPUs of ``targets.yaml``:
 
-- the target's own: what the level promises runs, what lies above it dies of SIGILL;
-- ``cpu_below``, the negative control: what runs there is what the level under it has, and the level's own dies;
-- ``cpu_above``: what died above runs, so it was the CPU that refused it and not the program that is wrong.
+- the target's own CPU: instructions of the level run, instructions above the level end with SIGILL;
+- ``cpu_below``, the negative control: instructions of the level below run, those of the level end with SIGILL;
+- ``cpu_above``: the instructions above the level run. So the CPU refused them before, and the programs are correct.
 
-Where the emulator has more or less than the CPU it plays, the case is a skip that says so (``emulates-more``,
-``no-emulation``), and turns into a pass by itself once it no longer does.
+If the emulator has more or fewer features than the CPU that it emulates, the case is skipped with a code
+(``emulates-more``, ``no-emulation``). It passes as soon as a newer emulator behaves correctly.
 
-All of them run under TCG, also where KVM works: KVM hides features from CPUID but runs the instructions all the same.
+All programs run under TCG, even if KVM works: KVM hides features from CPUID, but runs their instructions.
 """
 
 from __future__ import annotations
@@ -38,24 +38,22 @@ from workers.results import Case
 Expected = Literal["runs", "is refused"]
 
 SIGILL = 128 + 4
-"""A shell's exit status of what died of it."""
+"""The exit status that a shell reports for a program that SIGILL ended."""
 
 DECODED_OTHERWISE = ("LZCNT", "TZCNT")
-"""An older CPU takes these for BSR and BSF and goes on: not refused, but with another result (Intel SDM, volume 2)."""
+"""An older CPU decodes these as BSR and BSF: it does not refuse them, but the result differs (Intel SDM, volume 2)."""
 
-_OTHER_RESULT = 1  # exit status of a program whose instruction did something else
+_OTHER_RESULT = 1  # the exit status of a program whose instruction gave another result
 _STATUS = re.compile(r"^ *status (\S+) (\d+)$", re.MULTILINE)
 _SCRIPT_NAME = "programs.sh"
-_SCRIPT = b"""# Runs each program, and tells its exit status.
+_SCRIPT = b"""# Runs each program, and prints its exit status.
 for program in /kitten/level/*; do
     "$program"
     echo "status ${program##*/} $?"
 done
 exit 0
 """
-_TCG = Accelerator(
-    "tcg", "KVM would run the host's instructions whatever the CPU model; a level shows only under emulation"
-)
+_TCG = Accelerator("tcg", "KVM runs the host's instructions, whatever the CPU model is; only emulation shows the level")
 
 
 LEVELS: Mapping[str, Programs] = {
@@ -68,21 +66,21 @@ LEVELS: Mapping[str, Programs] = {
 
 
 def expectations(level: Programs, place: Place) -> Mapping[str, Expected]:
-    """What is asked on a CPU: feature → what it should do there."""
-    # What the emulator never has, it refuses below the level too: that would show nothing.
-    shown = [name for name in level.own if ("own", name) not in level.excuses]
+    """The features to try on a CPU → what their programs should do there."""
+    # A feature that the emulator lacks is refused on every CPU, so a refusal below the level would prove nothing.
+    emulated = [name for name in level.own if ("own", name) not in level.excuses]
     runs, refused = {
         "own": ((*level.under, *level.own), level.above),
-        "below": (level.under, shown),
+        "below": (level.under, emulated),
         "above": (level.above, ()),
     }[place]
     return {**dict.fromkeys(runs, "runs"), **dict.fromkeys(refused, "is refused")}
 
 
 def cases(level: Programs, place: Place, statuses: Mapping[str, int]) -> tuple[Case, ...]:
-    """One case for each feature that is asked for on a CPU.
+    """Make one case for each feature to try on a CPU.
 
-    :param statuses: feature → exit status of its program; one that is missing did not run and has failed.
+    :param statuses: feature → exit status of its program. A missing program did not run: its case is failed.
     """
     found = []
     for feature, expected in expectations(level, place).items():
@@ -90,46 +88,50 @@ def cases(level: Programs, place: Place, statuses: Mapping[str, int]) -> tuple[C
         excuse = level.excuses.get((place, feature))
         if status is None:
             found.append(Case(name=name, outcome="failed", reason="its program did not run"))
-        elif _did(feature, status) == expected:
+        elif _behaviour(feature, status) == expected:
             found.append(Case(name=name, outcome="passed"))
-        elif excuse and _did(feature, status):
+        elif excuse and _behaviour(feature, status):
             found.append(Case(name=name, outcome="skipped", reason=excuse.reason, code=excuse.code))
         else:
-            found.append(Case(name=name, outcome="failed", reason=_told(status)))
+            found.append(Case(name=name, outcome="failed", reason=_why_wrong(status)))
     return tuple(found)
 
 
-def _did(feature: str, status: int) -> Expected | None:
+def _behaviour(feature: str, status: int) -> Expected | None:
     if status == 0:
         return "runs"
     otherwise = feature in DECODED_OTHERWISE and status == _OTHER_RESULT
     return "is refused" if status == SIGILL or otherwise else None
 
 
-def _told(status: int) -> str:
+def _why_wrong(status: int) -> str:
     if status == 0:
         return "it runs: this CPU has more than it should"
     return "the instruction gave another result" if status == _OTHER_RESULT else describe_status(status)
 
 
-def console_case(said: str, statuses: Iterable[int]) -> tuple[Case, ...]:
-    """Where programs died of SIGILL, whether the console told of it: every other suite relies on that rule."""
+def console_cases(text: str, statuses: Iterable[int]) -> tuple[Case, ...]:
+    """If SIGILL ended a program, check that the console reports it: all other suites rely on that console rule.
+
+    :param text: the console.
+    :returns: one case; none if no program ended with SIGILL.
+    """
     if SIGILL not in statuses:
         return ()
-    told = any(hit.rule.name == "sigill" for hit in console.hits(said))
-    reason = "" if told else "a program died of it, and no line of the console says so"
-    return (Case(name="SIGILL shows on the console", outcome="passed" if told else "failed", reason=reason),)
+    reported = any(hit.rule.name == "sigill" for hit in console.hits(text))
+    reason = "" if reported else "SIGILL ended a program, but no line of the console reports it"
+    return (Case(name="SIGILL shows on the console", outcome="passed" if reported else "failed", reason=reason),)
 
 
 def run(request: Request) -> Report:
-    """Ask the target's CPU, the one below it and the one above it. Packages play no part.
+    """Run the programs on the target's CPU, on the one below it and on the one above it. Ignores packages.
 
-    :raises CannotRun: a level without programs, no QEMU, no guest kernel, no assembler.
+    :raises CannotRun: if the level has no programs, or QEMU, the guest kernel or an assembler is missing.
     """
     target = request.target
     if target.isa_level not in LEVELS:
         raise CannotRun(
-            f"there are no programs for {target.isa_level}, the level of {target.name}",
+            f"no programs for {target.isa_level}, the level of {target.name}",
             f"add them to workers/lab/guest/programs/level-{target.machine_arch}.s, and name them in "
             f"config/architectures/{target.machine_arch}.py",
         )
@@ -145,17 +147,17 @@ def run(request: Request) -> Report:
     )
     for place, cpu in cpus:
         if cpu is None:
-            found += _without(place, target)
+            found += _skipped_cpu(place, target)
             continue
         click.echo(f"{place}: {cpu}")
-        other = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
-        on = dataclasses.replace(base, target=other)
+        with_cpu = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
+        cpu_base = dataclasses.replace(base, target=with_cpu)
         payload = file_system.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
-        with saved.start_guest(on, payload, request.logs, place, fresh=place != "own") as running:
+        with saved.ready(cpu_base, payload, request.logs, place, fresh=place != "own") as running:
             talk = running.finish(limit)
-        judged = _judged(talk, limit, level, place)
-        found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in judged]
-    return Report.on(base, found)
+        results = _cpu_cases(talk, limit, level, place)
+        found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in results]
+    return Report.of_guests(base, found)
 
 
 def _programs(target: Target, level: Programs, place: Place) -> dict[str, bytes]:
@@ -165,20 +167,20 @@ def _programs(target: Target, level: Programs, place: Place) -> dict[str, bytes]
     }
 
 
-def _judged(talk: Talk, limit: float, level: Programs, place: Place) -> Sequence[Case]:
-    said = talk.console.decode(errors="replace")
+def _cpu_cases(talk: Talk, limit: float, level: Programs, place: Place) -> Sequence[Case]:
+    text = talk.console.decode(errors="replace")
     statuses = {name: int(status) for name, status in _STATUS.findall(talk.tap.decode(errors="replace"))}
     return (
         *(case for case in judge(talk, limit, ("sigill", "core-dump")) if case.outcome != "passed"),
         *cases(level, place, statuses),
-        *console_case(said, statuses.values()),
+        *console_cases(text, statuses.values()),
     )
 
 
-def _without(place: Place, target: Target) -> tuple[Case, ...]:
-    """What stands for a CPU that there is not."""
+def _skipped_cpu(place: Place, target: Target) -> tuple[Case, ...]:
+    """The skipped case for a CPU that targets.yaml does not name."""
     if place == "below":
-        why = f"{target.isa_level} has no CPU below it that QEMU plays"
+        why = f"QEMU emulates no CPU below {target.isa_level}"
         return (Case(name="below", outcome="skipped", reason=why, code="no-cpu-below"),)
-    why = f"QEMU plays no CPU above {target.isa_level} beside {target.machine.cpu}"
+    why = f"QEMU emulates no other CPU above {target.isa_level} than {target.machine.cpu}"
     return (Case(name="above", outcome="skipped", reason=why, code="no-cpu-above"),)

@@ -1,16 +1,18 @@
-"""The ``perf`` suite: a profiler finds its way from the innermost function to ``main`` by frame pointers.
+"""The ``perf`` suite: a profiler follows frame pointers from the innermost function to ``main``.
 
-Always asked are two programs that differ in nothing else (``programs/frames-*.s``): with frame pointers (on POWER and s390x
-with the back chain) perf must find main → middle → leaf, and without them it must not: the negative control.
+The control consists of two programs that differ only in frame pointers (``programs/frames-*.s``; on POWER and s390x, in
+the back chain). With frame pointers perf must find main → middle → leaf. Without them it must not: the negative
+control.
 
-A package adds tests/perf/*.sh. Such a script lets a program of the package work for a second or two, and names in a comment
-the functions that must be found one inside the other, the outermost first; further ones may lie between them:
+A package adds tests/perf/*.sh. Such a script runs a program of the package for a second or two. A comment names
+functions that must be found one inside the other, the outermost first. Other functions may be between them:
 
     # kitten: stack main BZ2_bzWrite BZ2_compressBlock
 
-They must be found so in half of all samples that meet the packages' code at all: the C library's functions have no frames, nor
-has any function while it is entered and left, and a compiler gives none to a leaf that leaves the stack alone: then its caller
-is missing, so do not name that one. Names need the package's debuginfo package among the packages.
+They must be found in half of the samples that contain the packages' code. Not in all, because functions of the C
+library have no frames, and no function has one while it begins or returns. The compiler gives no frame to a leaf
+function that does not use the stack: then its caller is missing in the samples, so do not name that caller. To name
+functions, the suite needs the debuginfo package.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ from workers.lab import rpms
 from workers.lab.guest import file_system, profiler, programs, saved
 from workers.lab.judge import judge
 from workers.lab.suites import Report, Request
-from workers.lab.suites.packages import laid_out
+from workers.lab.suites.package_files import unpack_with_needs
 from workers.results import Case
 
 PLACE = "perf/"
-"""Where a package's scripts for the profiler lie in its tests."""
+"""The folder of the scripts for the profiler, below a package's tests."""
 
 _PROGRAMS = {"framed": ("--defsym=FRAMES=1",), "unframed": ()}
 _CONTROL = ("main", "middle", "leaf")
-_SHARE_OF_CONTROL = 0.9  # it spends its time in one loop
+_SHARE_OF_CONTROL = 0.9  # the control spends its time in one loop
 _SHARE = 0.5
-_FEWEST = 30  # samples from which a share says something; a hundred milliseconds of work give a hundred
+_FEWEST = 30  # samples that make a share meaningful; 100 ms of work give 100 samples
 _SCRIPT = Path(__file__).parents[1] / "guest" / "profile.sh"
 _STACK = re.compile(r"^\s*#\s*kitten:\s*stack\s+(.*\S)\s*$", re.MULTILINE)
 
@@ -49,30 +51,33 @@ class Frame:
     """One function of a stack."""
 
     function: str
-    """``[unknown]`` where no symbol table names it."""
+    """``[unknown]`` if no symbol table names it."""
     file: str
     """Path in the guest."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What perf saw of one command."""
+    """The samples of one command."""
 
     status: int | None
-    """Its exit status; none where it was not told."""
+    """The exit status of the command; None if the report has none."""
     stacks: tuple[tuple[int, tuple[Frame, ...]], ...]
-    """How often each stack was met; the innermost function first."""
+    """Number of samples and stack, the innermost function first."""
 
 
 def profiles(text: str) -> Mapping[str, Profile]:
-    """What ``profile.sh`` told, by name."""
+    """Parse the report of ``profile.sh``.
+
+    :returns: name of the command → its profile.
+    """
     found: dict[str, Profile] = {}
     name = ""
     for line in text.splitlines():
         match line.split():
             case ["profile", name]:
                 found[name] = Profile(None, ())
-            case ["status", told, status] if told == name and status.isdecimal():
+            case ["status", command, status] if command == name and status.isdecimal():
                 found[name] = Profile(int(status), found[name].stacks)
             case ["stack", count, *frames] if name and count.isdecimal():
                 stack = tuple(Frame(*frame.rpartition("@")[::2]) for frame in frames)
@@ -83,56 +88,59 @@ def profiles(text: str) -> Mapping[str, Profile]:
 
 
 def is_inside(wanted: Sequence[str], stack: Sequence[Frame]) -> bool:
-    """Whether these functions, the outermost first, lie in this order in a stack, others between them or not.
+    """Check whether a stack contains these functions in this order; other functions may be between them.
 
-    What a compiler splits off a function or clones of it (``.part.0``, ``.constprop.1``) counts as that function.
+    A part or a clone that the compiler makes of a function (``.part.0``, ``.constprop.1``) counts as that function.
+
+    :param wanted: the outermost function first.
     """
     names = iter([re.sub(r"(?<=.)[.@].*", "", frame.function) for frame in reversed(stack)])
     return all(name in names for name in wanted)
 
 
-def within(profile: Profile, files: Collection[str]) -> Profile:
-    """What of it meets any of these files."""
+def restrict_to(profile: Profile, files: Collection[str]) -> Profile:
+    """The profile with only the stacks that contain code of one of these files."""
     stacks = tuple((count, stack) for count, stack in profile.stacks if any(frame.file in files for frame in stack))
     return Profile(profile.status, stacks)
 
 
-def case(name: str, profile: Profile | None, wanted: Sequence[str], least: float, most: float = 1.0) -> Case:
-    """Whether the share of samples in which these functions were found lies within bounds.
+def share_case(name: str, profile: Profile | None, wanted: Sequence[str], least: float, most: float = 1.0) -> Case:
+    """Check the share of the samples that contain these functions.
 
-    :param profile: of the files that count; none where nothing was told.
-    :param least: share, 0 to 1.
-    :param most: likewise.
+    :param profile: with only the files that count; None if the guest did not report it.
+    :param least: the smallest allowed share, 0 to 1.
+    :param most: the largest allowed share, 0 to 1.
     """
     if profile is None or profile.status is None:
-        return Case(name=name, outcome="failed", reason="it was not profiled to its end")
+        return Case(name=name, outcome="failed", reason="the report of its profile is not complete")
     if profile.status:
         return Case(name=name, outcome="failed", reason=f"exit status {profile.status}")
     total = sum(count for count, _ in profile.stacks)
     found = sum(count for count, stack in profile.stacks if is_inside(wanted, stack))
-    detail = "\n".join(folded(profile)[:5])
+    detail = "\n".join(folded_lines(profile)[:5])
     if total < _FEWEST:
-        why = f"{total} samples meet the code in question, and {_FEWEST} must at least: let it work longer"
+        why = f"only {total} samples contain the code to check, at least {_FEWEST} are needed: let it run longer"
         return Case(name=name, outcome="failed", reason=why, detail=detail)
     if least <= found / total <= most:
         return Case(name=name, outcome="passed", detail=detail)
     bound = f"at least {least:.0%}" if found / total < least else f"at most {most:.0%}"
-    why = f"found in {found} of {total} samples; it should be {bound}"
+    why = f"found in {found} of {total} samples, expected: {bound}"
     return Case(name=name, outcome="failed", reason=why, detail=detail)
 
 
-def folded(profile: Profile) -> list[str]:
-    """A line for each stack, the outermost function first, as flamegraph.pl and speedscope read it."""
+def folded_lines(profile: Profile) -> list[str]:
+    """The lines of a profile for flamegraph.pl and speedscope: one for each stack, the outermost function first."""
     joined: Counter[str] = Counter()
     for count, stack in profile.stacks:
         joined[";".join(frame.function for frame in reversed(stack))] += count
     return [f"{names} {count}" for names, count in joined.most_common()]
 
 
-def stacks_of(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...], ...]]:
-    """The package's scripts for the profiler, by file name, with the functions they name.
+def wanted_stacks(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+    """The stacks that a package's scripts for the profiler name.
 
-    :raises CannotRun: when one names none, or only one function.
+    :returns: file name of the script → its stacks, each with the outermost function first.
+    :raises CannotRun: if a script names no stack, or only one function.
     """
     found = {}
     for name, data in sorted(tests.items()):
@@ -141,7 +149,7 @@ def stacks_of(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...],
         lines = tuple(tuple(line.split()) for line in _STACK.findall(data.decode(errors="replace")))
         if not lines or any(len(functions) < 2 for functions in lines):
             raise CannotRun(
-                f"tests/{name} does not say which functions lie inside which",
+                f"tests/{name} does not name the functions that call each other",
                 "add a line such as: # kitten: stack main BZ2_bzWrite BZ2_compressBlock",
             )
         found[name.removeprefix(PLACE)] = lines
@@ -149,15 +157,18 @@ def stacks_of(tests: Mapping[str, bytes]) -> Mapping[str, tuple[tuple[str, ...],
 
 
 def run(request: Request) -> Report:
-    """Profile the control, and with packages what they have in tests/perf.
+    """Profile the control, and the scripts in tests/perf of the packages.
 
-    :raises CannotRun: a script that names no stack, another target's package, no QEMU, no guest kernel, no perf.
+    :raises CannotRun: if a script names no stack, a package is for another target, or QEMU, the guest kernel or perf is
+        missing.
     """
     target = request.target
-    wanted = stacks_of(request.tests) if request.packages else {}
+    wanted = wanted_stacks(request.tests) if request.packages else {}
     payloads: Sequence[Sequence[Entry]] = ()
     if wanted:
-        payloads = laid_out(request.site, target, request.state, request.packages, request.scratch, request.extra)
+        payloads = unpack_with_needs(
+            request.site, target, request.state, request.packages, request.scratch, request.extra
+        )
     files = {entry.path for payload in payloads for entry in payload if entry.kind == "file"}
     symbols = _symbols(request) if wanted else ()
     tests = {name: data for name, data in request.tests.items() if name.startswith(PLACE)} if wanted else {}
@@ -169,15 +180,15 @@ def run(request: Request) -> Report:
     with saved.start_guest(base, archive, request.logs) as running:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}
-    told = profiles(talk.tap.decode(errors="replace"))
-    seen = {name: within(profile, own.get(name, files)) for name, profile in told.items()}
-    for name, profile in seen.items():
-        (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded(profile)))
+    reported = profiles(talk.tap.decode(errors="replace"))
+    found = {name: restrict_to(profile, own.get(name, files)) for name, profile in reported.items()}
+    for name, profile in found.items():
+        (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded_lines(profile)))
     cases = [
         *(case for case in judge(talk, limit) if case.outcome != "passed"),
-        *_control(seen),
+        *_control_cases(found),
         *(
-            case(f"{name}: {' → '.join(functions)}", seen.get(name), functions, _SHARE)
+            share_case(f"{name}: {' → '.join(functions)}", found.get(name), functions, _SHARE)
             for name, lines in wanted.items()
             for functions in lines
         ),
@@ -185,32 +196,32 @@ def run(request: Request) -> Report:
     if request.packages and not wanted:
         why = "the package has no tests/perf/*.sh: only the control was profiled"
         cases.append(Case(name="package", outcome="skipped", reason=why, code="no-perf-script"))
-    return Report.on(base, cases)
+    return Report.of_guests(base, cases)
 
 
-def _control(seen: Mapping[str, Profile]) -> tuple[Case, ...]:
+def _control_cases(found: Mapping[str, Profile]) -> tuple[Case, ...]:
     chain = " → ".join(_CONTROL)
-    framed, unframed = (seen.get(name) for name in _PROGRAMS)
+    framed, unframed = (found.get(name) for name in _PROGRAMS)
     return (
-        case(f"with frame pointers: {chain}", framed, _CONTROL, _SHARE_OF_CONTROL),
-        case(f"without frame pointers: no {chain}", unframed, _CONTROL, 0.0, 0.0),
-        case("without frame pointers: leaf alone", unframed, ("leaf",), _SHARE_OF_CONTROL),
+        share_case(f"with frame pointers: {chain}", framed, _CONTROL, _SHARE_OF_CONTROL),
+        share_case(f"without frame pointers: no {chain}", unframed, _CONTROL, 0.0, 0.0),
+        share_case("without frame pointers: leaf alone", unframed, ("leaf",), _SHARE_OF_CONTROL),
     )
 
 
 def _tools(target: Target) -> dict[str, bytes | Path]:
     """The profiler and the programs of the control."""
-    made = {
+    control = {
         f"{profiler.FOLDER}/{name}": programs.assemble(target, "frames", *options, symbols=True)
         for name, options in _PROGRAMS.items()
     }
-    return {**profiler.files(target), **made}
+    return {**profiler.files(target), **control}
 
 
 def _symbols(request: Request) -> tuple[Entry, ...]:
-    """The files of the debuginfo packages that name functions.
+    """The files of the debuginfo packages, which name the functions.
 
-    :raises CannotRun: for a damaged package.
+    :raises CannotRun: if a package is damaged.
     """
     found: list[Entry] = []
     for number, path in enumerate(request.packages):

@@ -1,8 +1,8 @@
-"""The ``power-kvm`` suite: guests of ppc64le that are hosts.
+"""The ``power-kvm`` suite: ppc64le guests that are KVM hosts.
 
-On each processor ``kvm_hv`` must load, run a guest of a few instructions by KVM's ioctls alone, and boot Linux in QEMU under
-KVM, which reports for itself. The control is a machine without hypervisor mode, where the same must be refused. The kernel is
-the one among the packages, if one is; QEMU inside the host is Debian's.
+On each processor ``kvm_hv`` must load, run a guest of a few instructions with KVM's ioctls alone, and boot Linux in
+QEMU under KVM. That inner Linux sends a report. The control is a machine without hypervisor mode: it must refuse all of
+this. The packages under test may contain the kernel; the QEMU inside the host is Debian's.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from workers.lab.machine.launch import Talk, anonymous_file, launch_guest
 from workers.lab.suites import Report, Request
 from workers.results import Case
 
-TCG = Accelerator("tcg", "hypervisor mode of POWER9 and POWER10 is on trial, whatever the host is: QEMU emulates it")
+TCG = Accelerator("tcg", "the suite tests hypervisor mode of POWER9 and POWER10, which QEMU emulates on any host")
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A machine of the target on which KVM is on trial."""
+    """A machine of the target on which KVM is tested."""
 
     name: str
-    """For people; the first part of its cases' names."""
+    """The name that people see, and the first part of the names of its cases."""
     variant: str
-    """Of ``machine.variants`` in targets.yaml."""
+    """The name among ``machine.variants`` in targets.yaml."""
     processor: str
-    """What the guest inside finds in /proc/cpuinfo."""
+    """What /proc/cpuinfo shows in the inner guest."""
     linux: bool = True
-    """Whether Linux is booted in it as well. powernv takes an initrd of 128 MiB at most, and QEMU and a kernel are more."""
+    """Boot Linux in it, too. powernv takes an initrd of at most 128 MiB; QEMU and a kernel are larger."""
 
 
 HOSTS = (
@@ -49,18 +49,18 @@ HOSTS = (
     Host("POWER10 bare", "power-kvm-bare-10", "POWER10", linux=False),
 )
 CONTROL = Host("without", "power-kvm-none", "POWER9", linux=False)
-_INSIDE = "power-kvm-guest"  # the machine of the guest inside
+_INNER = "power-kvm-guest"  # the machine of the inner guest
 
-_LINUX_SHARE = 0.7  # of a host's time, for the guest inside it
+_LINUX_SHARE = 0.7  # the part of a host's time that its inner guest may take
 
 _MODULE = """\
 echo 1..1
 while read -r module; do
     insmod "/kitten/modules/$module" || break
-done <modules >/tmp/said 2>&1
-[ -s modules ] || echo "the kernel $(uname -r) has no module kvm_hv" >/tmp/said
+done <modules >/tmp/messages 2>&1
+[ -s modules ] || echo "the kernel $(uname -r) has no module kvm_hv" >/tmp/messages
 [ -d /sys/module/kvm_hv ] && echo "ok 1 - kvm_hv loads" || echo "not ok 1 - kvm_hv loads"
-sed 's/^/# /' /tmp/said
+sed 's/^/# /' /tmp/messages
 """
 
 _LINUX = """\
@@ -73,15 +73,15 @@ point "its processor is PROCESSOR" grep -q '^cpu.*PROCESSOR\\>' /proc/cpuinfo
 grep '^cpu' /proc/cpuinfo | sed 's/^/# /'
 """
 
-# /dev/kvm belongs to the module kvm, not to kvm_hv: that it opens proves nothing.
+# /dev/kvm belongs to the module kvm, not to kvm_hv. So an open /dev/kvm proves nothing.
 _CONTROL = """\
 point() { echo "$1 $2" && sed 's/^/# /' "$3"; }
 echo 1..3
 while read -r module; do
     insmod "/kitten/modules/$module" || break
-done <modules >/tmp/said 2>&1
-[ "$module" = kvm_hv.ko ] && grep -q 'No such device' /tmp/said && is=ok || is="not ok"
-point "$is" "1 - kvm_hv is refused: no such device" /tmp/said
+done <modules >/tmp/messages 2>&1
+[ "$module" = kvm_hv.ko ] && grep -q 'No such device' /tmp/messages && is=ok || is="not ok"
+point "$is" "1 - kvm_hv is refused: no such device" /tmp/messages
 /kitten/bin/kvm >/tmp/tap
 echo "exit status $?" >>/tmp/tap
 [ "$(sed -n 2p /tmp/tap)" = "ok 1 - /dev/kvm speaks version 12" ] && is=ok || is="not ok"
@@ -93,9 +93,9 @@ point "$is" "3 - KVM_CREATE_VM is refused: invalid argument" /tmp/tap
 
 
 def run(request: Request) -> Report:
-    """Run the suite.
+    """Test KVM on each host, then on the control.
 
-    :raises CannotRun: no QEMU, no guest kernel, no binutils of the target, a machine that targets.yaml does not have.
+    :raises CannotRun: if QEMU, the guest kernel, the target's binutils or a machine variant is missing.
     """
     under_test = packaged.kernel(request.target, request.packages, request.scratch)
     parts = packaged.parts(request.target, under_test, request.scratch) if under_test else None
@@ -108,14 +108,14 @@ def run(request: Request) -> Report:
         talk = _run(base, host, _payload(base, host, modules, limit * _LINUX_SHARE), limit, request.logs)
         cases += [case.model_copy(update={"name": f"{host.name}: {case.name}"}) for case in judge(talk, limit)]
     processors = ", ".join(dict.fromkeys(_machine(base, host.variant).cpu for host in hosts))
-    return Report.on(base, cases, cpu=processors)
+    return Report.of_guests(base, cases, cpu=processors)
 
 
 def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Talk:
-    """One host from its boot to its end.
+    """Boot one host and run it to its end.
 
-    It is never brought back from a saved state: there the hypervisor's timer stands, and KVM_RUN does not return. The payload
-    is part of what it boots, since powernv has no room for a drive.
+    It never starts from a saved guest: there the hypervisor's timer stands still, and KVM_RUN does not return. The
+    payload is a part of the initrd, because powernv has no room for a drive.
     """
     initrd = anonymous_file(base.archive, payload)
     try:
@@ -136,7 +136,7 @@ def _run(base: Base, host: Host, payload: bytes, limit: float, logs: Path) -> Ta
 
 
 def kvm_modules(request: Request, under_test: Kernel | None) -> tuple[Path, ...]:
-    """``kvm_hv`` and what it needs, in load order; none where the kernel does not have it: that is a finding, and a guest's."""
+    """``kvm_hv`` and the modules it needs, in load order. Empty if the kernel lacks it; the guest reports that."""
     try:
         if under_test:
             return packaged.further_modules(under_test, ["kvm_hv"], request.scratch)
@@ -153,8 +153,8 @@ def _payload(base: Base, host: Host, modules: Sequence[Path], limit: float) -> b
     else:
         tests |= {"1-module.sh": _MODULE.encode(), "2-guest.sh": b"/kitten/bin/kvm\n"}
     if host.linux:
-        inside = _machine(base, _INSIDE)
-        tests["3-linux.sh"] = nested.script(_qemu(inside), limit)
+        inner = _machine(base, _INNER)
+        tests["3-linux.sh"] = nested.script(_qemu(inner), limit)
         files |= nested.emulator(base.target, ["/usr/share/qemu/vof.bin"])
         files |= {"/kitten/nested/kernel": base.parts.kernel, "/kitten/nested/initrd": _initrd(base, host)}
     return file_system.payload_archive(tests=tests, files=files, modules=modules)
@@ -165,13 +165,13 @@ def _initrd(base: Base, host: Host) -> bytes:
     return base.archive.read_bytes() + file_system.payload_archive(tests={"report.sh": script.encode()})
 
 
-def _qemu(inside: Machine) -> Sequence[str]:
-    """The command line of the guest inside, as the host has it."""
+def _qemu(inner: Machine) -> Sequence[str]:
+    """The command line that starts the inner guest inside the host."""
     return (
-        *(inside.emulator, "-nodefaults", "-machine", inside.machine, "-accel", "kvm", "-cpu", inside.cpu_kvm),
-        *("-smp", "1", "-m", f"{inside.memory_mib}M", *inside.arguments),
+        *(inner.emulator, "-nodefaults", "-machine", inner.machine, "-accel", "kvm", "-cpu", inner.cpu_kvm),
+        *("-smp", "1", "-m", f"{inner.memory_mib}M", *inner.arguments),
         *("-kernel", "/kitten/nested/kernel", "-initrd", "/kitten/nested/initrd"),
-        *("-append", f"console={inside.console} rdinit=/init quiet panic=-1"),
+        *("-append", f"console={inner.console} rdinit=/init quiet panic=-1"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a guest with UEFI firmware boots from: a system partition, signed images, and the firmware's variables.
+"""The images, keys and firmware variables with which a UEFI guest boots.
 
-All of it is made in memory from the parts under test; a guest gets it in files without a name.
+They are made in memory, from the parts under test. A guest gets them as files without a name.
 """

@@ -1,7 +1,8 @@
-"""PE images in memory: their signatures, and a unified kernel image made of them.
+"""PE images in memory: read, replace and break their signatures; make a unified kernel image.
 
-Reading a package's image is ``workers.formats.pe``; here copies of images are made that differ on purpose.
-Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 32.2.2 (signatures); UAPI Group, "Unified Kernel Image".
+``workers.formats.pe`` reads images; this module makes changed copies of them.
+Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 32.2.2 (signatures); UAPI Group, "Unified Kernel
+Image".
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _INITIALIZED_DATA_READ = 0x40000040
 
 @dataclass(frozen=True)
 class _Offsets:
-    """Where the headers of an image lie, in bytes from its start."""
+    """The offsets of an image's headers, in bytes from its start."""
 
     coff: int
     optional: int
@@ -31,7 +32,7 @@ class _Offsets:
 
 
 def _offsets(image: bytes) -> _Offsets:
-    Pe(image)  # it is one, and is whole as far as its headers go
+    Pe(image)  # raises MalformedError unless this is a PE image with complete headers
     (start,) = _unpack("I", image, 0x3C)
     coff, optional = start + 4, start + 24
     count, size, magic = _unpack("2xH12xH2xH", image, coff)
@@ -45,47 +46,47 @@ def _unpack(form: str, image: bytes, offset: int) -> tuple[int, ...]:
     try:
         return struct.unpack_from("<" + form, image, offset)
     except struct.error:
-        raise MalformedError(f"truncated PE file: nothing at offset {offset}") from None
+        raise MalformedError(f"truncated PE file: it ends before offset {offset}") from None
 
 
 def signatures(image: bytes) -> tuple[bytes, ...]:
     """The signatures of an image, each a PKCS#7 message in DER.
 
-    :raises MalformedError: when this is no PE image, or its certificate table is damaged.
+    :raises MalformedError: if this is not a PE image, or its certificate table is damaged.
     """
     at, end = _table(image, _offsets(image))
     found = []
     while at < end:
         length, _, kind = _unpack("IHH", image, at)
         if length <= 8 or at + length > end:
-            raise MalformedError("damaged PE file: its certificate table contradicts itself")
+            raise MalformedError("damaged PE file: a length in its certificate table is wrong")
         if kind == _WIN_CERT_TYPE_PKCS_SIGNED_DATA:
-            found.append(_message(image[at + 8 : at + length]))
+            found.append(_without_padding(image[at + 8 : at + length]))
         at += -(-length // 8) * 8
     return tuple(found)
 
 
 def _table(image: bytes, offsets: _Offsets) -> tuple[int, int]:
-    """Where the certificate table begins and ends; both the image's end where there is none."""
+    """The start and the end of the certificate table. Without a table, both are the end of the image."""
     at, size = _unpack("II", image, offsets.signatures)
     if not size:
         return len(image), len(image)
     if at < offsets.sections or at + size > len(image):
-        raise MalformedError("damaged PE file: its certificate table lies outside the file")
+        raise MalformedError("damaged PE file: its certificate table is outside of the file")
     return at, at + size
 
 
-def _message(data: bytes) -> bytes:
-    """A DER message without the padding that some signers count in."""
+def _without_padding(data: bytes) -> bytes:
+    """A DER message without the padding that some signers include."""
     if data[:2] != b"\x30\x82":
-        raise MalformedError("a signature that is no PKCS#7 message")
+        raise MalformedError("a signature that is not a PKCS#7 message")
     return data[: 4 + int.from_bytes(data[2:4], "big")]
 
 
-def with_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
-    """The image with these signatures in place of its own. What is signed stays as it is, so any of its own are still good.
+def replace_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
+    """The image with other signatures. The signed content does not change, so its earlier signatures stay valid.
 
-    :raises MalformedError: when this is no PE image, or its certificate table is damaged.
+    :raises MalformedError: if this is not a PE image, or its certificate table is damaged.
     """
     offsets = _offsets(image)
     body = bytearray(image[: _table(image, offsets)[0]])
@@ -99,21 +100,22 @@ def with_signatures(image: bytes, wanted: Sequence[bytes]) -> bytes:
     return bytes(body + table)
 
 
-def tampered(image: bytes) -> bytes:
-    """The image with one bit of its time stamp changed: nothing that runs, and yet no longer what was signed.
+def tamper(image: bytes) -> bytes:
+    """The image with one changed bit in its time stamp: the code is the same, but the signatures become invalid.
 
-    :raises MalformedError: when this is no PE image.
+    :raises MalformedError: if this is not a PE image.
     """
     changed = bytearray(image)
     changed[_offsets(image).coff + 4] ^= 1
     return bytes(changed)
 
 
-def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
-    """A unified kernel image: systemd's stub with further sections, ``.linux``, ``.initrd``, ``.cmdline`` and so on.
+def unified_image(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
+    """A unified kernel image: systemd's stub with more sections, such as ``.linux``, ``.initrd`` and ``.cmdline``.
 
-    :param stub: without signature.
-    :raises MalformedError: when the stub is no PE image or has no room for so many section headers.
+    :param stub: without signatures.
+    :param sections: name → content.
+    :raises MalformedError: if the stub is not a PE image, or has no room for so many section headers.
     """
     offsets = _offsets(stub)
     alignment, file_alignment = _unpack("II", stub, offsets.optional + 32)

@@ -1,7 +1,7 @@
-"""What is under test, and what it is tested on: shim, boot loader, kernel; firmware and the stub of unified images.
+"""The chain under test (shim, boot loader, kernel), the firmware, and the stub for unified kernel images.
 
-The chain comes from packages, or it is Debian's, a stand-in that Microsoft signed as well. Its links are never mixed: a shim
-trusts its own distribution's certificate only.
+The chain comes from packages. Without packages it is Debian's, whose shim Microsoft signed, too. All links come from
+the same distribution, because a shim trusts only the certificate of its own distribution.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workers.lab.guest.kernel import SUITE, deb_files, further_modules, guest_pa
 from workers.sandbox.apt import with_lists
 
 PROBE_MODULE = "dummy"
-"""A module that needs nothing and does nothing: one is loaded as it is, one without its signature."""
+"""A module without dependencies and side effects. A guest loads it twice: with and without its signature."""
 
 _MODULE_MAGIC = b"~Module signature appended~\n"  # linux/module_signature.h
 _GUEST_MODULES = ("virtio_blk", "virtio_console", "efivarfs", PROBE_MODULE)
@@ -36,21 +36,21 @@ _GUEST_MODULES = ("virtio_blk", "virtio_console", "efivarfs", PROBE_MODULE)
 
 @dataclass(frozen=True)
 class Chain:
-    """What boots, one after the other, and what the kernel needs to run a test."""
+    """The links of the chain, in boot order, and the kernel modules for a test."""
 
     shim: bytes
     loader: bytes
     kernel: bytes
     vendor: str
-    """The folder below EFI/ in which the loader looks for its configuration."""
+    """The folder below EFI/ from which the loader reads its configuration."""
     modules: Mapping[str, bytes]
-    """Name → module, each after what it needs, with what the kernel has built in left out; ``PROBE_MODULE`` among them."""
+    """Name → module, each after the modules it needs, without built-in ones. Contains ``PROBE_MODULE``."""
     origin: str
-    """In words: where they come from, with versions."""
+    """The source of the links with versions, as text."""
 
     @property
     def release(self) -> str:
-        """The kernel's release, as its modules tell it."""
+        """The release of the kernel, from the vermagic of its modules."""
         found = re.search(rb"\0vermagic=(\S+)", self.modules[PROBE_MODULE])
         return found.group(1).decode() if found else ""
 
@@ -58,7 +58,7 @@ class Chain:
     def unsigned_module(self) -> bytes:
         """``PROBE_MODULE`` without its signature.
 
-        :raises CannotRun: when it has none.
+        :raises CannotRun: if it is not signed.
         """
         module = self.modules[PROBE_MODULE]
         if not module.endswith(_MODULE_MAGIC):
@@ -68,7 +68,7 @@ class Chain:
         return module[: end - 12 - size]
 
     def boot_modules(self) -> bytes:
-        """An archive to follow the base's: the guest loads this kernel's modules in place of the base's."""
+        """An archive to append to the base's: the guest then loads the modules of this kernel."""
         archive = Archive()
         names = [name for name in self.modules if name != PROBE_MODULE]
         for name in names:
@@ -80,7 +80,7 @@ class Chain:
 def efi_name(target: Target) -> str:
     """The suffix of a target's EFI files: ``x64``, ``aa64``.
 
-    :raises CannotRun: where there is no UEFI.
+    :raises CannotRun: if the target has no UEFI firmware.
     """
     return _uefi(target).suffix
 
@@ -92,9 +92,9 @@ def _uefi(target: Target) -> Uefi:
 
 
 def firmware(target: Target, machine: Machine) -> tuple[Path, Path]:
-    """The firmware's code and its variables as it came, from the cache.
+    """The firmware's code and its original variables, in the cache.
 
-    :raises CannotRun: when the machine names none, or the package has no such files.
+    :raises CannotRun: if the machine names no firmware, or the package has no such files.
     """
     if machine.firmware is None:
         raise CannotRun(f"the machine of {target.name} has no firmware", "see machine.variants in targets.yaml")
@@ -103,23 +103,23 @@ def firmware(target: Target, machine: Machine) -> tuple[Path, Path]:
 
 
 def stub(target: Target) -> bytes:
-    """The stub of systemd, which starts the kernel of a unified image."""
+    """Systemd's stub, which starts the kernel of a unified kernel image."""
     path = f"/usr/lib/systemd/boot/efi/linux{efi_name(target)}.efi.stub"
     return debian_files(target, "systemd-boot-efi", path)[0].read_bytes()
 
 
 def chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
-    """The chain under test: of the packages if there are any, else Debian's.
+    """The chain under test: that of the packages; without packages, Debian's.
 
-    :param staged: folder of the target's staged packages, which bring the links that the packages are not.
-    :param scratch: folder for their files.
-    :raises CannotRun: when no package is a link of the chain, one is missing, or a package is damaged.
+    :param staged: folder of the target's staged packages, for the links that ``packages`` do not contain.
+    :param scratch: folder for the unpacked files.
+    :raises CannotRun: if the packages contain no link of the chain, a link is missing, or a package is damaged.
     """
-    return packaged(target, packages, staged, scratch) if packages else debian(target)
+    return packaged_chain(target, packages, staged, scratch) if packages else debian_chain(target)
 
 
-def debian(target: Target) -> Chain:
-    """Debian's chain, and the kernel of the guests' base."""
+def debian_chain(target: Target) -> Chain:
+    """Debian's chain, with the kernel of the guests' base."""
     name, grub = _uefi(target).suffix, _uefi(target).grub
     loaders = f"grub-efi-{target.architecture.debian_arch}-signed"
     (shim,) = debian_files(target, "shim-signed", f"/usr/lib/shim/shim{name}.efi.signed")
@@ -136,10 +136,10 @@ def debian(target: Target) -> Chain:
     )
 
 
-def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
-    """The chain of RPMs: shim, grub2-efi, and the kernel with its modules.
+def packaged_chain(target: Target, packages: Sequence[Path], staged: Path, scratch: Path) -> Chain:
+    """The chain from RPMs: shim, grub2-efi, and the kernel with its modules.
 
-    :param staged: folder of the target's staged packages, which bring what ``packages`` lack.
+    :param staged: folder of the target's staged packages, for the links that ``packages`` do not contain.
     """
     name = efi_name(target)
     links = {
@@ -150,24 +150,24 @@ def packaged(target: Target, packages: Sequence[Path], staged: Path, scratch: Pa
     given = _Packages(_headers(target, packages), scratch / "given")
     if not any(map(given.find, links.values())):
         raise CannotRun(
-            f"none of the packages holds shim{name}.efi, grub{name}.efi or a kernel",
-            "give those of shim, grub2 or the kernel; or none, to try Debian's chain",
+            f"no package contains shim{name}.efi, grub{name}.efi or a kernel",
+            "give the packages of shim, grub2 or the kernel; without packages, the suite tests Debian's chain",
         )
-    there = _Packages({**given.headers, **_headers(target, sorted(staged.glob("**/*.rpm")))}, scratch / "all")
-    shim, loader, kernel = (there.wanted(pattern, what) for what, pattern in links.items())
-    modules = _modules_of(there, PurePosixPath(kernel).parent)
+    available = _Packages({**given.headers, **_headers(target, sorted(staged.glob("**/*.rpm")))}, scratch / "all")
+    shim, loader, kernel = (available.require(pattern, what) for what, pattern in links.items())
+    modules = _modules_of(available, PurePosixPath(kernel).parent)
     return Chain(
-        shim=there.read(shim),
-        loader=there.read(loader),
-        kernel=there.read(kernel),
+        shim=available.read(shim),
+        loader=available.read(loader),
+        kernel=available.read(kernel),
         vendor=PurePosixPath(loader).parent.name,
         modules=modules,
-        origin=there.read_from(),
+        origin=available.packages_read(),
     )
 
 
 class _Packages:
-    """The files of several packages. One is unpacked when the first of its files is read."""
+    """The files of several packages. The first read of a file unpacks its package."""
 
     def __init__(self, headers: Mapping[Path, RpmHeader], scratch: Path) -> None:
         self.headers = headers
@@ -175,28 +175,28 @@ class _Packages:
         self._unpacked: dict[Path, dict[str, Path]] = {}
 
     def find(self, pattern: str) -> str:
-        """The first file whose path is like that; none: empty."""
+        """The first path that matches a pattern; empty if none does."""
         return next(
             (file for header in self.headers.values() for file in header.files if re.fullmatch(pattern, file)), ""
         )
 
-    def wanted(self, pattern: str, what: str) -> str:
-        """The first file whose path is like that.
+    def require(self, pattern: str, what: str) -> str:
+        """The first path that matches a pattern.
 
-        :param what: what it is, for people.
-        :raises CannotRun: when no package has one.
+        :param what: the name of the file for the error message.
+        :raises CannotRun: if no path matches.
         """
         if found := self.find(pattern):
             return found
         raise CannotRun(
-            f"no package holds {what}",
+            f"no package contains {what}",
             "stage shim, grub2-efi, kernel-core and kernel-modules-core of the target, or give them: --with PATH",
         )
 
     def read(self, path: str) -> bytes:
-        """A file's content.
+        """The content of a file.
 
-        :raises CannotRun: when its package is damaged.
+        :raises CannotRun: if its package is damaged.
         """
         package = next(package for package, header in self.headers.items() if path in header.files)
         if package not in self._unpacked:
@@ -204,24 +204,24 @@ class _Packages:
             entries = rpms.unpack_package(package, self.headers[package], folder)
             self._unpacked[package] = {entry.path: entry.content for entry in entries if entry.content}
         if path not in self._unpacked[package]:
-            raise CannotRun(f"{package.name}: {path} is no regular file", "see the spec of the package")
+            raise CannotRun(f"{package.name}: {path} is not a regular file", "see %install in the spec of the package")
         return self._unpacked[package][path].read_bytes()
 
-    def read_from(self) -> str:
-        """Name, version and release of the packages of which files were read."""
+    def packages_read(self) -> str:
+        """Name, version and release of the packages whose files were read, as text."""
         headers = [self.headers[package] for package in self._unpacked]
         return ", ".join(f"{header.name}-{header.version}-{header.release}" for header in headers)
 
 
 def _headers(target: Target, packages: Sequence[Path]) -> dict[Path, RpmHeader]:
     headers = {path: header_of(path) for path in packages}
-    return {path: of for path, of in headers.items() if of.arch == target.rpm_arch and not of.is_debug}
+    return {path: header for path, header in headers.items() if header.arch == target.rpm_arch and not header.is_debug}
 
 
 def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
-    """Those the guest needs, each after what it needs; what the packages do not have is built into the kernel.
+    """The modules for the guest, each after the modules it needs. Those that the packages lack are built in.
 
-    :param kernel: its folder below /lib/modules.
+    :param kernel: the kernel's folder below /lib/modules.
     """
 
     def pattern(name: str) -> str:
@@ -233,15 +233,15 @@ def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
     while left:
         name = left.pop()
         if name not in contents:
-            contents[name] = _decompressed(
-                packages.read(packages.wanted(pattern(name), f"the module {name} of {kernel.name}"))
+            contents[name] = _decompress(
+                packages.read(packages.require(pattern(name), f"the module {name} of {kernel.name}"))
             )
             left += module_dependencies(contents[name])
     needs = {name: module_dependencies(data) for name, data in contents.items()}
     return {name: contents[name] for name in load_order(wanted, needs)}
 
 
-def _decompressed(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     if data[:6] == b"\xfd7zXZ\0":
         return lzma.decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
@@ -250,9 +250,9 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
-    """Files of a Debian package for the target's architecture, in the order of their paths, from the cache.
+    """Files of a Debian package for the target's architecture, in the cache, in the order of ``paths``.
 
-    :raises CannotRun: when the package has no such file; no apt, no network.
+    :raises CannotRun: if the package has no such file, or apt or the network is missing.
     """
     architecture = target.architecture.debian_arch
     wanted = {"suite": SUITE, "architecture": architecture, "package": package, "paths": paths}
@@ -265,7 +265,7 @@ def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
                 (folder / str(paths.index(str(path)))).write_bytes(data())
         deb.unlink()
         if missing := [path for number, path in enumerate(paths) if not (folder / str(number)).exists()]:
-            raise CannotRun(f"Debian's package {package} no longer holds {', '.join(missing)}", "see targets.yaml")
+            raise CannotRun(f"Debian's package {package} no longer contains {', '.join(missing)}", "see targets.yaml")
 
     folder = cache.entry("uefi", f"{package}-{architecture}-{identity_of(wanted)[:16]}", make)
     return tuple(folder / str(number) for number in range(len(paths)))

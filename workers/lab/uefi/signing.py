@@ -1,4 +1,4 @@
-"""Keys of our own, signatures with them, and whose signatures an image carries."""
+"""Make keys, sign images with them, and find the signers of an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Key:
-    """A key that lives as long as its folder, and its certificate."""
+    """A temporary key in a folder, and its certificate."""
 
     private: Path
     """PEM."""
@@ -32,10 +32,10 @@ class Key:
     certificate: x509.Certificate
 
 
-def made(name: str, folder: Path) -> Key:
-    """A new key with a certificate that it signed itself, good for a day.
+def new_key(name: str, folder: Path) -> Key:
+    """Make a key with a self-signed certificate that is valid for a day.
 
-    :param name: its common name, and of its files.
+    :param name: the common name; the names of the files begin with it.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -60,11 +60,11 @@ def made(name: str, folder: Path) -> Key:
     return Key(private, public, certificate)
 
 
-def signed(image: bytes, key: Key, scratch: Path) -> bytes:
-    """The image, signed with the key.
+def sign(image: bytes, key: Key, scratch: Path) -> bytes:
+    """The image with one more signature, by the key.
 
-    :raises CannotRun: when sbsign is missing.
-    :raises CommandFailed: when it refuses the image.
+    :raises CannotRun: if sbsign is missing.
+    :raises CommandFailed: if sbsign refuses the image.
     """
     source, result = scratch / "unsigned.efi", scratch / "signed.efi"
     source.write_bytes(image)
@@ -78,29 +78,30 @@ def signed(image: bytes, key: Key, scratch: Path) -> bytes:
 
 
 def signers(image: bytes, authorities: Mapping[str, x509.Certificate]) -> tuple[frozenset[str], ...]:
-    """For each signature of an image, in order, the names of those authorities that vouch for it.
+    """The signers of an image: for each signature, in order, the names of the authorities behind it.
 
-    An authority vouches for what it signed itself, and for what somebody signed whose certificate it issued.
+    An authority is behind its own signatures, and behind those made with a certificate that it issued.
 
-    :raises MalformedError: when the image or a signature is damaged.
+    :param authorities: name → certificate.
+    :raises MalformedError: if the image or a signature is damaged.
     """
-    found = []
+    names = []
     for signature in signatures(image):
         try:
             certificates = pkcs7.load_der_pkcs7_certificates(signature)
         except ValueError as error:
             raise MalformedError(f"a signature that cannot be read: {error}") from None
-        found.append(
+        names.append(
             frozenset(
                 name
                 for name, authority in authorities.items()
-                if any(_vouches(authority, certificate) for certificate in certificates)
+                if any(_is_behind(authority, certificate) for certificate in certificates)
             )
         )
-    return tuple(found)
+    return tuple(names)
 
 
-def _vouches(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+def _is_behind(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
     if certificate == authority:
         return True
     try:

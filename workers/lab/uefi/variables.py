@@ -1,6 +1,7 @@
-"""The firmware's variables: whom it trusts, and whether Secure Boot is on.
+"""The firmware's variables: the certificates that it trusts, and Secure Boot on or off.
 
-The store is edk2's; virt-firmware (the library of virt-fw-vars) reads and writes it, and carries Microsoft's certificates.
+The format is edk2's. virt-firmware (the library of virt-fw-vars) reads and writes it, and contains Microsoft's
+certificates.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from workers.base.errors import CannotRun
 _OWNER = guids.OvmfEnrollDefaultKeys
 
 
-def microsoft() -> Mapping[str, x509.Certificate]:
-    """The two authorities that sign what is not Windows, by the year of their certificate.
+def microsoft_certificates() -> Mapping[str, x509.Certificate]:
+    """The certificates of Microsoft's two authorities for software other than Windows, by their year.
 
-    That of 2011 expired in June 2026; firmware goes by what it trusts, not by dates.
+    The certificate of 2011 expired in June 2026; firmware does not check dates.
     """
     named = {"2011": certs.MS_3RD_2011, "2023": certs.MS_3RD_2023}
     return {year: x509.load_pem_x509_certificate(certs.load_cert(name)) for year, name in named.items()}
 
 
-def trusting(template: Path, owner: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bytes:
-    """A store with Secure Boot on.
+def store_that_trusts(template: Path, owner: x509.Certificate, trusted: Sequence[x509.Certificate]) -> bytes:
+    """A store of variables with Secure Boot on.
 
-    :param template: the empty store that came with the firmware.
-    :param owner: the platform's and the key exchange key: who may change the rest.
-    :param trusted: whose signatures the firmware accepts (db).
-    :raises CannotRun: when the template is no such store, or they do not fit.
+    :param template: the empty store of the firmware's package.
+    :param owner: the platform key and key exchange key (PK, KEK), which may change the other variables.
+    :param trusted: the firmware accepts signatures with these (db).
+    :raises CannotRun: if the template is not such a store, or has no room for the certificates.
     """
     try:
         store = Edk2VarStore(str(template))
@@ -44,5 +45,5 @@ def trusting(template: Path, owner: x509.Certificate, trusted: Sequence[x509.Cer
                 variable.sigdb_add_cert_data(guids.parse_str(_OWNER), certificate.public_bytes(Encoding.PEM))
         variables.enable_secureboot()
         return bytes(store.bytes_varstore(variables))
-    except SystemExit:  # how the library says no
-        raise CannotRun(f"{template} is no store of UEFI variables", "see firmware in targets.yaml") from None
+    except SystemExit:  # the library reports its errors this way
+        raise CannotRun(f"{template} is not a store of UEFI variables", "see firmware in targets.yaml") from None
