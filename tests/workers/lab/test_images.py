@@ -94,7 +94,7 @@ def test_an_image_is_fetched_once_and_cannot_be_written(mirror):
 
 def test_a_download_continues_after_a_lost_connection(mirror):
     Mirror.faults = ["breaks off", "breaks off", ""]
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     assert [begin // 1_000_000 for begin in requested_offsets()] == [0, 1, 2]  # a half, three quarters, the rest
 
 
@@ -103,7 +103,7 @@ def test_a_later_run_continues_a_download_and_a_server_without_ranges_restarts_i
     with pytest.raises(CannotRun, match="404"):
         cloud_images.fetch(mirror)
     Mirror.faults = ["no ranges"]
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     begins = requested_offsets()
     assert begins[0] == 0 < begins[1] == begins[2]
 
@@ -114,8 +114,8 @@ def test_an_unreachable_server_is_an_error_and_the_partial_download_stays(mirror
         cloud_images.fetch(mirror)
     nobody = mirror.model_copy(update={"url": "http://127.0.0.1:1/image"})
     with pytest.raises(CannotRun, match="cannot be fetched"):
-        cloud_images.fetched(nobody)
-    assert cloud_images.fetched(mirror).read_bytes() == CONTENT
+        cloud_images.fetch(nobody)
+    assert cloud_images.fetch(mirror).read_bytes() == CONTENT
     begins = requested_offsets()
     assert begins[0] == 0 < begins[1] == begins[2]
 

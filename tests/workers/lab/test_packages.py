@@ -259,6 +259,6 @@ def test_the_stand_in_package_provides_the_guest_s_libraries(target):
 
 
 def test_a_skip_has_a_code_only_if_its_reason_begins_with_one():
-    assert lifecycle.coded("hung: it did not end") == ("it did not end", "hung")
-    assert lifecycle.coded("needs a printer: none here") == ("needs a printer: none here", "")
+    assert lifecycle.split_reason("hung: it did not end") == ("it did not end", "hung")
+    assert lifecycle.split_reason("needs a printer: none here") == ("needs a printer: none here", "")
     assert Case(name="x", outcome="skipped").code == ""

@@ -145,7 +145,7 @@ ok 1 - linux.sh
 
 def test_the_console_of_an_inner_guest_belongs_to_the_test_that_runs_it():
     text = "[ 1.0] lab: begin a.sh\nnested: [ 0.5] lab: begin report.sh\nnested: words\n[ 2.0] lab: begin b.sh\n"
-    assert by_test(text) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
+    assert console_by_test(text) == {"a.sh": "nested: [ 0.5] lab: begin report.sh\nnested: words", "b.sh": ""}
 
 
 def test_indented_output_without_a_subtest_line_is_no_report():

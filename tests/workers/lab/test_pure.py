@@ -22,8 +22,6 @@ from workers.lab.judge import judge
 from workers.lab.machine import console
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
-from workers.lab.suites import package_plan
-from workers.lab.testing import _tests
 from workers.results import BuildResult
 
 SITE = load_site("demo")
@@ -254,12 +252,10 @@ def test_the_tests_of_a_build_are_read_and_their_checksum_is_verified(tmp_path):
     folder.mkdir()
     with tarfile.open(folder / "tests.tar", "w") as archive:
         archive.add(tests / "smoke.sh", "smoke.sh")
-    named = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
-    build = Build(
-        str(folder), BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=named), None, None
-    )
-    about = Subject("p", (), (), build)
-    assert package_plan.script_names(_tests(about, None, tmp_path)) == ("smoke.sh",)
+    url = str(folder)
+    tar = artifact(folder / "tests.tar", "/elsewhere/tests.tar")
+    build = BuildResult(summary="", target="s390x", package="p", nevr="p-1-1", tests=tar)
+    assert package_plan.script_names(carried_tests(build, tmp_path, url=url)) == ("smoke.sh",)
     with (folder / "tests.tar").open("ab") as file:
         file.write(b"x")
     with pytest.raises(CannotRun, match=r"is not what build\.json says"):

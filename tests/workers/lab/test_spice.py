@@ -11,7 +11,7 @@ from PIL import Image
 from config.loading import load_site
 from workers.base.errors import CannotRun
 from workers.formats.rpm_payload import Entry
-from workers.lab.pictures import NoPictureError, Picture, different, read_ppm
+from workers.lab.pictures import NoPictureError, Picture, count_different_pixels, read_ppm
 from workers.lab.spice import inside, pattern
 from workers.lab.suites import spice
 

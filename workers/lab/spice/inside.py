@@ -169,7 +169,7 @@ def start(
         )
         kept = tuple(stack.enter_context((logs / f"{name}-{what}.log").open("wb", buffering=0)) for what in _PORTS[1:])
         listening = stack.enter_context(contextlib.ExitStack())  # closed after the outer guest ended
-        outer = stack.enter_context(launched(boot, logs, f"{name}-outer"))
+        outer = stack.enter_context(launch_guest(boot, logs, f"{name}-outer"))
         for _, theirs in pairs.values():
             theirs.close()
         outer.go()
@@ -177,7 +177,7 @@ def start(
         saved.send_go(outer)
         monitor, console, tap = (ours for ours, _ in pairs.values())
         inner = Guest(Talk(), outer.pid, (monitor, console, tap), kept)
-        listening.callback(inner.stop_listening, 5.0)
+        listening.callback(inner.stop_reading, 5.0)
         yield _await_server(inner, outer, factor)
 
 

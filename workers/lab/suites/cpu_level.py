@@ -153,7 +153,7 @@ def run(request: Request) -> Report:
         with_cpu = target.model_copy(update={"machine": machine.model_copy(update={"cpu": cpu})})
         cpu_base = dataclasses.replace(base, target=with_cpu)
         payload = file_system.payload_archive(tests={_SCRIPT_NAME: _SCRIPT}, files=_programs(target, level, place))
-        with saved.ready(cpu_base, payload, request.logs, place, fresh=place != "own") as running:
+        with saved.start_guest(cpu_base, payload, request.logs, place, fresh=place != "own") as running:
             talk = running.finish(limit)
         results = _cpu_cases(talk, limit, level, place)
         found += [case.model_copy(update={"name": f"{cpu}: {case.name}"}) for case in results]

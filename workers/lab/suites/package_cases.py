@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from workers.lab import lifecycle
-from workers.lab.judge import by_test, judge
+from workers.lab.judge import console_by_test, judge
 from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.results import Case
@@ -23,7 +23,7 @@ def cases_of_life(life: lifecycle.Life, talk: Talk, limit: float) -> list[Case]:
 def _step_case(life: lifecycle.Life, case: Case) -> Case:
     changes = {"name": life.label(case.name)}
     if case.outcome == "skipped":
-        reason, code = lifecycle.coded(case.reason)
+        reason, code = lifecycle.split_reason(case.reason)
         changes |= {"reason": reason, "code": code or case.code}
     elif found := re.search(r"^it did not end within \d+ s$", case.detail, re.MULTILINE):
         changes["reason"] = found.group()
@@ -52,7 +52,7 @@ def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], l
     :returns: the console rules to excuse, because only tests that announce them break them; a case for each
         announcement.
     """
-    slices = by_test(text)
+    slices = console_by_test(text)
     broken = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
     announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
     every = [hit.rule.name for hit in console.hits(text)]

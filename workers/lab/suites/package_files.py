@@ -102,7 +102,7 @@ def unpack_with_needs(
             click.echo(f"with {package.path.name}")
     headers = headers_for_guest(target, [package.path for package in found.packages])
     return tuple(
-        rpms.unpacked(path, header, scratch / "payloads" / str(number))
+        rpms.unpack_package(path, header, scratch / "payloads" / str(number))
         for number, (path, header) in enumerate(headers.items())
     )
 

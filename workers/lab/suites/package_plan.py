@@ -37,7 +37,7 @@ class Preparation:
         self.base = read_solvable(rpmtools.stand_in_package(request.site, request.target))
         self.sources = {header.source for header in headers.values()}
         self.entries = {
-            path: rpms.unpacked(path, header, request.scratch / "payloads" / str(number))
+            path: rpms.unpack_package(path, header, request.scratch / "payloads" / str(number))
             for number, (path, header) in enumerate(headers.items())
         }
         names = {package.name for package in self.tested}

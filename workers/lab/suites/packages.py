@@ -47,7 +47,7 @@ def run(request: Request) -> Report:
     limit = request.suite.timeout_seconds * saved.time_factor(base)
     life = lifecycle.life(plan, rpmtools.loader(base.parts), limit / 2)
     payload = file_system.payload_archive(tests=life.scripts(), files=life.files)
-    with saved.ready(base, payload, request.logs, room=room_of(plan)) as running:
+    with saved.start_guest(base, payload, request.logs, room=room_of(plan)) as running:
         talk = running.finish(limit)
     cases = [*cases_of_life(life, talk, limit), *cases]
     click.echo("; ".join(f"{name} {seconds:.1f} s" for name, seconds in step_seconds(life, talk).items()))
@@ -64,7 +64,7 @@ class Installation:
     """For ``payload_archive``, like the files. The script runs before all scripts whose names begin with a letter."""
     files: Mapping[str, bytes | Path]
     room: int
-    """Bytes that the packages need, for ``saved.ready``."""
+    """Bytes that the packages need, for ``saved.start_guest``."""
 
 
 def installation(request: Request, loader: str) -> Installation:

@@ -19,7 +19,7 @@ from workers.formats import fat
 from workers.lab.guest import file_system, saved
 from workers.lab.judge import judge
 from workers.lab.machine.command_line import Boot, Drive
-from workers.lab.machine.launch import anonymous, launched
+from workers.lab.machine.launch import anonymous_file, launch_guest
 from workers.lab.suites import Report, Request
 from workers.lab.suites.secure_boot_trials import Trial, TrialSetup, signature_cases, signer_names, trials
 from workers.lab.suites.secure_boot_verdicts import SCRIPT, SCRIPT_NAME, is_decided, report_cases, verdict
@@ -95,7 +95,7 @@ def _attempt(setup: TrialSetup, trial: Trial, left: float) -> tuple[Case, ...]:
     with contextlib.ExitStack() as stack:
         boot = _boot(setup, trial, stack)
         name = re.sub(r"[^a-z0-9]+", "-", trial.name.lower())
-        running = stack.enter_context(launched(boot, setup.logs, name))
+        running = stack.enter_context(launch_guest(boot, setup.logs, name))
         begun = time.monotonic()
         running.go()
         limit = min(left, _FIRMWARE_SECONDS * saved.time_factor(setup.base))
@@ -121,7 +121,7 @@ def _boot(setup: TrialSetup, trial: Trial, stack: contextlib.ExitStack) -> Boot:
     partition, size = fat.image(trial.files)
     files = []
     for content, least in ((store, 0), (partition, size), (setup.payload, 0)):
-        files.append(anonymous(content, size=least))
+        files.append(anonymous_file(content, size=least))
         stack.callback(os.close, files[-1])
     flash, disk, payload = (f"/proc/self/fd/{file}" for file in files)
     return Boot(

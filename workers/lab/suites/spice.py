@@ -156,7 +156,7 @@ def _device_cases(
             second_opinion=None if running.outer else lambda: _screendump(running.guest, request.scratch),
         )
         ask_before_drawing(subject, questions, extra)
-        saved.tell(running.guest)
+        saved.send_go(running.guest)
         running.guest.wait(lambda talk: _DRAWN in talk.tap, request.suite.timeout_seconds * running.factor)
         ask_after_drawing(subject, questions)
         ask_agent(subject, questions)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workers.lab.machine.launch import Guest
 from workers.lab.machine.qmp import QmpError
-from workers.lab.pictures import NoPictureError, Picture, different
+from workers.lab.pictures import NoPictureError, Picture, count_different_pixels
 from workers.lab.spice import certificates, pattern, screenshot, server, wire
 from workers.lab.spice.client import Channel, RefusedError, Session, first_surface
 from workers.lab.spice.server import Keys, Server
@@ -231,7 +231,7 @@ def _ask_pictures(subject: Subject, questions: Questions) -> None:
         with questions.ask("QEMU's own picture is the same") as pictures:
             own = subject.second_opinion()
             pictures.append(subject.keep("-qemu", own))
-            if count := different(picture, own, pattern.TOLERANCE):
+            if count := count_different_pixels(picture, own, pattern.TOLERANCE):
                 raise WrongAnswerError(f"{count} pixels differ")
 
 

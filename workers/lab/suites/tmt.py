@@ -111,7 +111,7 @@ def _run(request: Request) -> Report:
 def _required(files: Mapping[str, bytes], products: Collection[str]) -> tuple[str, ...] | None:
     """The test cases that ``gating.yaml`` requires; None if it has no policy about one of the products."""
     return (
-        gating.required(gating.read(files[GATING_FILE].decode(errors="replace")), products)
+        gating.required_cases(gating.read(files[GATING_FILE].decode(errors="replace")), products)
         if GATING_FILE in files
         else None
     )
