@@ -22,6 +22,7 @@ from workers.lab.judge import judge
 from workers.lab.machine import console
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.launch import Talk
+from workers.lab.suites import package_plan
 from workers.results import BuildResult
 
 SITE = load_site("demo")
