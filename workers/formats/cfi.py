@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from workers.base.errors import MalformedError
 from workers.formats import unwinding
-from workers.formats.elf import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Section
 from workers.formats.encodings import ABSOLUTE, OMITTED, PC_RELATIVE, Pointers, fixed_format, leb128, signed_leb128
 from workers.formats.unwinding import Common, Unwinding
 

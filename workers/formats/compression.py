@@ -13,6 +13,9 @@ from typing import IO, cast
 
 from workers.base.errors import MalformedError
 
+MAX_UNPACKED = 1 << 30
+"""Bytes a compressed section may unpack to. Distributions that use dwz, as Enterprise Linux does, compress none."""
+
 _CHUNK = 1 << 20
 _MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told
 _SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
@@ -72,3 +75,32 @@ def damage_told(what: str) -> Iterator[None]:
         if type(error).__name__ == "ZstdError":  # told by its name, so that it need not be imported for every file
             raise MalformedError(f"{what}: {error}") from None
         raise
+
+
+def decompressed_section(data: memoryview, kind: int, size: int, name: str) -> bytes:
+    """A compressed section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2)."""
+    if size > MAX_UNPACKED:
+        raise MalformedError(f"{name} says it unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
+    try:
+        if kind == 1:  # grows with what it finds; zstd is given no more room than the frame may take
+            unpacker = zlib.decompressobj()
+            content = unpacker.decompress(data, size or 1)
+        elif kind == 2:
+            import zstandard
+
+            if zstandard.frame_content_size(data) not in (-1, size):
+                raise MalformedError(f"damaged ELF file: {name} contradicts itself about its size")
+            content = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        else:
+            raise MalformedError(f"damaged ELF file: {name} is compressed in unknown way {kind}")
+    except (zlib.error, ValueError) as error:
+        raise MalformedError(f"damaged ELF file: {name}: {error}") from None
+    except MemoryError:
+        raise MalformedError(f"damaged ELF file: {name} does not fit into memory") from None
+    except Exception as error:
+        if type(error).__name__ == "ZstdError":
+            raise MalformedError(f"damaged ELF file: {name}: {error}") from None
+        raise
+    if len(content) != size:
+        raise MalformedError(f"damaged ELF file: {name} unpacks to {len(content)} bytes, not {size}")
+    return content

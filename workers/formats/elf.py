@@ -9,14 +9,35 @@ Formats: System V ABI, "Object Files"; `elf.h <https://man7.org/linux/man-pages/
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
+from workers.formats.compression import decompressed_section
+from workers.formats.elf_records import (
+    MAX_NAME,
+    NT_GNU_BUILD_ID,
+    PF_X,
+    PT_DYNAMIC,
+    PT_LOAD,
+    PT_NOTE,
+    SHF_ALLOC,
+    SHF_COMPRESSED,
+    SHN_XINDEX,
+    SHT_DYNSYM,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_REL,
+    SHT_RELA,
+    SHT_SYMTAB,
+    Code,
+    Relocation,
+    Section,
+    Segment,
+    Symbol,
+    text_at,
+)
 
 MAGIC = b"\x7fELF"
 
@@ -25,103 +46,7 @@ _MACHINES = {40: "EM_ARM", 243: "EM_RISCV", 247: "EM_BPF", 258: "EM_LOONGARCH"}
 _MACHINES |= {machine.elf_number: name for name, machine in machines().items()}
 _TYPES = {1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"}
 
-SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 1, 2, 4, 6, 7, 8, 9, 11
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
-PT_GNU_STACK, PT_GNU_RELRO = 0x6474E551, 0x6474E552
-PF_X, PF_W, PF_R = 1, 2, 4
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
-SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFFF1, 0xFFF2, 0xFFFF
-NT_GNU_BUILD_ID = 3
-
-_MAX_NAME = 1 << 16  # bytes of a symbol's or section's name; C++ names run to some thousands
-MAX_UNPACKED = 1 << 30
-"""Bytes a compressed section may unpack to. Distributions that use dwz, as Enterprise Linux does, compress none."""
 _NAME_SHARE = 4  # names may add up to this many times the file: linkers let names share their tails
-_PLT_SECTIONS = (".plt", ".iplt")  # and .plt.got, .plt.sec: stubs that the linker makes
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section header."""
-
-    index: int
-    name: str
-    type: int
-    flags: int
-    address: int
-    """Where it is loaded. In an ET_REL file, whose sections have no address yet, the file offset stands in for it."""
-    offset: int
-    size: int
-    link: int
-    info: int
-    entry_size: int
-
-    @property
-    def is_code(self) -> bool:
-        """Whether it holds instructions."""
-        return bool(self.flags & SHF_EXECINSTR and self.type != SHT_NOBITS and self.size)
-
-    @property
-    def is_plt(self) -> bool:
-        """Whether it holds the linker's stubs, no function of the program's own."""
-        return self.name in _PLT_SECTIONS or self.name.startswith(".plt.")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One program header."""
-
-    type: int
-    flags: int
-    offset: int
-    address: int
-    file_size: int
-    memory_size: int
-
-
-class Symbol(NamedTuple):
-    """One symbol. ``address`` of a symbol in an ET_REL file is made like its section's."""
-
-    strings: bytes
-    """The string table that holds its name. Names are read when they are asked for: of a large file few are."""
-    name_offset: int
-    type: int
-    section: int
-    address: int
-    size: int
-    binding: int
-
-    @property
-    def name(self) -> str:
-        """Empty where it has none."""
-        return text_at(self.strings, self.name_offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Relocation:
-    """One relocation. ``offset`` is an address, in an ET_REL file relative to the section that is relocated."""
-
-    offset: int
-    type: int
-    symbol: int
-    addend: int
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A stretch of executable bytes."""
-
-    section: str
-    """Empty where the file has no section headers and the segment is all that is known."""
-    address: int
-    data: memoryview
-    is_plt: bool = False
-
-    @property
-    def end(self) -> int:
-        """The address behind the last byte."""
-        return self.address + len(self.data)
 
 
 class Elf:
@@ -218,7 +143,7 @@ class Elf:
 
         Each entry of a small file could name the same very long text, and all of them would be kept.
         """
-        room = _NAME_SHARE * len(self.data) + _MAX_NAME
+        room = _NAME_SHARE * len(self.data) + MAX_NAME
 
         def name_at(offset: int) -> str:
             nonlocal room
@@ -244,9 +169,11 @@ class Elf:
                 raise MalformedError(f"damaged ELF file: {section.name} is cut within its compression header")
             words = struct.unpack_from(self._order + form, data)
             size = words[2] if self.bits == 64 else words[1]
-            return memoryview(_decompressed(data[struct.calcsize(self._order + form) :], words[0], size, section.name))
+            return memoryview(
+                decompressed_section(data[struct.calcsize(self._order + form) :], words[0], size, section.name)
+            )
         if section.name.startswith(".zdebug") and bytes(data[:4]) == b"ZLIB":
-            return memoryview(_decompressed(data[12:], 1, int.from_bytes(data[4:12], "big"), section.name))
+            return memoryview(decompressed_section(data[12:], 1, int.from_bytes(data[4:12], "big"), section.name))
         return data
 
     @cached_property
@@ -399,38 +326,3 @@ class Elf:
         """Whether it holds the debug data of another file and nothing that is loaded (``objcopy --only-keep-debug``)."""
         loaded = (s for s in self.sections if s.flags & SHF_ALLOC and s.type not in (SHT_NOBITS, SHT_NOTE))
         return self.has_debug_info and not any(loaded)
-
-
-def text_at(strings: bytes, offset: int) -> str:
-    """The name at an offset of a string table."""
-    end = strings.find(b"\0", offset, offset + _MAX_NAME)
-    return strings[offset : end if end >= 0 else offset + _MAX_NAME].decode("utf-8", "surrogateescape")
-
-
-def _decompressed(data: memoryview, kind: int, size: int, name: str) -> bytes:
-    """A compressed section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2)."""
-    if size > MAX_UNPACKED:
-        raise MalformedError(f"{name} says it unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
-    try:
-        if kind == 1:  # grows with what it finds; zstd is given no more room than the frame may take
-            unpacker = zlib.decompressobj()
-            content = unpacker.decompress(data, size or 1)
-        elif kind == 2:
-            import zstandard
-
-            if zstandard.frame_content_size(data) not in (-1, size):
-                raise MalformedError(f"damaged ELF file: {name} contradicts itself about its size")
-            content = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-        else:
-            raise MalformedError(f"damaged ELF file: {name} is compressed in unknown way {kind}")
-    except (zlib.error, ValueError) as error:
-        raise MalformedError(f"damaged ELF file: {name}: {error}") from None
-    except MemoryError:
-        raise MalformedError(f"damaged ELF file: {name} does not fit into memory") from None
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise MalformedError(f"damaged ELF file: {name}: {error}") from None
-        raise
-    if len(content) != size:
-        raise MalformedError(f"damaged ELF file: {name} unpacks to {len(content)} bytes, not {size}")
-    return content

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.formats.facts import Function
 
 MAGIC = b"MZ"

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import (
+from workers.formats.elf import Elf
+from workers.formats.elf_records import (
     PF_W,
     PF_X,
     PT_GNU_RELRO,
@@ -23,7 +24,6 @@ from workers.formats.elf import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHT_NOBITS,
-    Elf,
 )
 from workers.formats.facts import Traits
 

@@ -20,7 +20,8 @@ from workers.base.run import run
 from workers.formats.dwarf import UnitTable, ranges, read_units
 from workers.formats.dwarf import units as reader
 from workers.formats.dwarf.ranges import merged
-from workers.formats.elf import STT_FUNC, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import STT_FUNC
 from workers.formats.facts import Unit
 
 SOURCES = {

@@ -10,7 +10,8 @@ from typing import Literal
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Section
 
 _MAX_LEB = 10  # bytes: what 64 bits need
 _MAX_TEXT = 1 << 20  # bytes of one text; the longest command lines that compilers record have some ten thousand
