@@ -11,6 +11,7 @@ Format: DWARF 5, section 6.4.2 (call frame instructions) and 7.24 (their codes);
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from typing import NamedTuple
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.epilogues import only_undoes
 
 EXPRESSION = -1
 """In place of a CFA's register: the CFA is computed by a DWARF expression."""
@@ -50,6 +50,14 @@ _OPERATIONS = {
     0x10: "u", 0x11: "u", 0x15: "1", 0x23: "u", 0x28: "2", 0x2F: "2",  # constu, consts, pick, plus_uconst, bra, skip
     0x94: "1",  # deref_size
 }  # fmt: skip
+
+# advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset. Of two alternatives at most one begins with a
+# byte, and nothing that may fail follows the repeat: it never goes back, and its time is the length of what it passes. A
+# repeat keeps a record of each round, so it is bounded. It is not possessive: Python up to 3.11.4 loses matches of those
+# (https://github.com/python/cpython/issues/106052).
+_UNDOING = re.compile(
+    rb"(?s:[\x40-\x7f\xc0-\xff\x00\x0a\x0b]|\x0e[\x80-\xff]{0,8}[\x00-\x7f]|\x02.|\x03..|\x04....){0,1000}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +229,16 @@ def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _Sta
             "damaged unwind table: a call frame instruction is cut or restores what none kept"
         ) from None
     return _State(register, offset, moves, lowers, continues, bases, saved)
+
+
+def only_undoes(program: bytes, position: int = 0) -> bool:
+    """Whether a program is nothing but such instructions from ``position`` on."""
+    while position < len(program):
+        found = _UNDOING.match(program, position)
+        if found is None or found.end() == position:
+            return False
+        position = found.end()
+    return True
 
 
 def registers_of(expression: bytes, address_size: int = 8) -> int:

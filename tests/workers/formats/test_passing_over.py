@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from workers.base.errors import MalformedError
 from workers.formats.dwarf.abbreviations import FORM_IMPLICIT_CONST, Abbreviation, Abbreviations
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.epilogues import only_undoes
+from workers.formats.unwinding import only_undoes
 
 # ------------------------------------------------------------------------------------------------ abbreviation tables
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.base.errors import MalformedError
+from workers.formats.dwarf.ranges import UnitTable
 from workers.formats.dwarf.sections import DebugSection, debug_sections
-from workers.formats.dwarf.table import UnitTable
 from workers.formats.dwarf.units import UnitReader
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit

@@ -23,7 +23,6 @@ from workers.formats.dwarf.attributes import (
     Value,
     read_attributes,
 )
-from workers.formats.dwarf.languages import LANGUAGES
 from workers.formats.dwarf.ranges import RangeLists, Ranges, merged
 from workers.formats.dwarf.sections import DebugSection, debug_sections
 from workers.formats.elf import Elf
@@ -41,6 +40,22 @@ _UT_COMPILE, _UT_TYPE, _UT_PARTIAL, _UT_SKELETON, _UT_SPLIT_COMPILE, _UT_SPLIT_T
 
 _MAX_UNITS = 1_000_000  # of one file, all kinds; the largest programs in use have some ten thousand
 _MAX_TEXTS = 1 << 26  # bytes of all names, folders and producers of a file, each counted once
+
+# DW_AT_language of the languages that have rules of their own (DWARF 5, 7.12, and the list of codes on dwarfstd.org).
+_LANGUAGES = {
+    0x0013: "d",
+    0x0016: "go",
+    0x0018: "haskell",
+    0x001B: "ocaml",
+    0x001C: "rust",
+    0x001E: "swift",
+    0x001F: "julia",
+    0x0026: "kotlin",
+    0x0027: "zig",
+    0x0028: "crystal",
+    0x0031: "assembler",  # DW_LANG_Assembly
+    0x8001: "assembler",  # DW_LANG_Mips_Assembler: what assemblers of all machines write
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class UnitReader:
         return Unit(
             name=self._text(info, header, found, found.get(_NAME) or split),
             producer=self._text(info, header, found, found.get(_PRODUCER)),
-            language=LANGUAGES.get(language.number, "") if language else "",
+            language=_LANGUAGES.get(language.number, "") if language else "",
             folder=self._text(info, header, found, found.get(_FOLDER)),
             ranges=self._addressed(header, found),
         )
