@@ -21,7 +21,7 @@ _MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts wit
 _SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 
 
-def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
+def unpacked_pieces(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
     """The content of a file, unpacked as the end of its name says: .gz, .xz, .zst, .bz2; of any other as it is.
 
     :param most: bytes it may unpack to.
@@ -29,7 +29,7 @@ def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
     """
     compressor = _SUFFIXES.get(PurePosixPath(name).suffix)
     size = 0
-    with damage_told("damaged"):
+    with damage_as_malformed("damaged"):
         source = reader(stream, compressor) if compressor else stream
         while piece := source.read(_CHUNK):
             size += len(piece)
@@ -39,7 +39,7 @@ def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
 
 
 def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
-    """The unpacked side of a stream. What it stumbles over is for :func:`damage_told`.
+    """The unpacked side of a stream. What it stumbles over is for :func:`damage_as_malformed`.
 
     :param compressor: as RPM headers name it: gzip, xz, lzma, zstd, bzip2.
     :raises MalformedError: for any other.
@@ -61,7 +61,7 @@ def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
 
 
 @contextmanager
-def damage_told(what: str) -> Iterator[None]:
+def damage_as_malformed(what: str) -> Iterator[None]:
     """What the decompressors raise for damaged data becomes a :class:`MalformedError` that begins with ``what``."""
     try:
         yield

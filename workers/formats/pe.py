@@ -142,7 +142,7 @@ class Pe:
         table = self._slice(self._sections_at, 40 * self._count, "the section headers")
         rows = struct.iter_unpack("<8sIIII12xI", table)
         return tuple(
-            PeSection(self._section_name(name), self._loaded(address), size, offset, file_size, flags)
+            PeSection(self._section_name(name), self._load_address(address), size, offset, file_size, flags)
             for name, size, address, file_size, offset, flags in rows
         )
 
@@ -158,7 +158,7 @@ class Pe:
         start = self._symbols_at + _SYMBOL_SIZE * self._symbol_count + offset
         return _text(bytes(self.data[start : start + _MAX_NAME]))
 
-    def _loaded(self, address: int) -> int:
+    def _load_address(self, address: int) -> int:
         return (self.image_base + address) % 2**64
 
     def content(self, section: PeSection) -> memoryview:
@@ -194,7 +194,7 @@ class Pe:
 
         :raises MalformedError: when a table lies outside the file.
         """
-        sizes = dict(self._unwound())
+        sizes = dict(self._runtime_functions())
         names: dict[int, str] = {}
         room = len(self.data)  # each name lies in the file once; overlapping ones could fill any memory
         for address, name in self._symbols():
@@ -203,7 +203,7 @@ class Pe:
                 room -= len(name)
             if room < 0:
                 raise MalformedError("damaged PE file: the names of its symbols overlap")
-        starts = {*sizes, *names, *([self._loaded(self._entry)] if self._entry else [])}
+        starts = {*sizes, *names, *([self._load_address(self._entry)] if self._entry else [])}
         return tuple(
             Function(start, sizes.get(start, 0), names.get(start, ""), section)
             for start in sorted(starts)
@@ -219,7 +219,7 @@ class Pe:
         index = bisect_right(self.code, address, key=lambda code: code.address) - 1
         return self.code[index].section if index >= 0 and address < self.code[index].end else None
 
-    def _unwound(self) -> Iterator[tuple[int, int]]:
+    def _runtime_functions(self) -> Iterator[tuple[int, int]]:
         """(address, size) of each RUNTIME_FUNCTION; the size is 0 where the table does not tell it (aarch64)."""
         step = machines()[self.machine].runtime_function if self.machine in machines() else None
         entry = self._directories + 8 * _EXCEPTION_TABLE
@@ -231,11 +231,11 @@ class Pe:
             return
         for row in struct.iter_unpack("<" + "I" * (step // 4), self._at(address, size // step * step)):
             if row[0]:
-                yield self._loaded(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
+                yield self._load_address(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
 
     def _at(self, address: int, size: int) -> memoryview:
         """The bytes at an address relative to the image base."""
-        start = self._loaded(address)
+        start = self._load_address(address)
         for section in self.sections:
             content = self.content(section)
             if section.address <= start and start + size <= section.address + len(content):

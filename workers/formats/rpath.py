@@ -22,7 +22,7 @@ def _merged(path: str) -> str:
     return _MERGED.sub(r"/usr/\1", path)
 
 
-def resolved(entry: str, path: str) -> str:
+def resolved_folder(entry: str, path: str) -> str:
     """The folder an entry means to the dynamic linker (ld.so(8), "Rpath token expansion").
 
     :param path: of the program or library, as installed.
@@ -32,7 +32,7 @@ def resolved(entry: str, path: str) -> str:
     return _merged(posixpath.normpath(text)).replace("//", "/")
 
 
-def why_not(entry: str, path: str, package_files: frozenset[str]) -> str:
+def problem_of(entry: str, path: str, package_files: frozenset[str]) -> str:
     """What is wrong with an entry, or an empty text.
 
     :param path: of the program or library, as installed.
@@ -40,7 +40,7 @@ def why_not(entry: str, path: str, package_files: frozenset[str]) -> str:
     """
     if not entry.startswith(("/", "$ORIGIN", "${ORIGIN}")):
         return "looked up in the folder the user is in" if not entry or "$" not in entry else "begins with no folder"
-    folder = resolved(entry, path)
+    folder = resolved_folder(entry, path)
     if "$ORIGIN" in folder or "${ORIGIN}" in folder:
         return "$ORIGIN makes sense at the beginning only"
     inside = [folder, *_parents(folder)]

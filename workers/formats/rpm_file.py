@@ -37,7 +37,7 @@ def header_of(path: Path) -> RpmHeader:
         raise CannotRun(f"{repr(path.name)[1:-1]} is not a readable RPM package: {why}", _FIX) from None
 
 
-def look(path: Path) -> None:
+def require_unsigned_package(path: Path) -> None:
     """See that a file may be read as a package that was built and not yet signed.
 
     Takes a few hundred bytes of memory and never waits: no link is followed, no pipe read.

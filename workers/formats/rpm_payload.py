@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from workers.base.errors import MalformedError
-from workers.formats.compression import damage_told, reader
+from workers.formats.compression import damage_as_malformed, reader
 from workers.formats.rpm_header import RpmHeader
 
 MAX_BYTES = 8 * 1024**3
@@ -49,7 +49,7 @@ def unpack(package: Path, header: RpmHeader, scratch: Path, max_bytes: int = MAX
     if header.payload_format != "cpio":
         raise MalformedError(f"unknown payload format {header.payload_format!r}")
     scratch.mkdir(parents=True, exist_ok=True)
-    with damage_told("damaged payload"), package.open("rb") as file:
+    with damage_as_malformed("damaged payload"), package.open("rb") as file:
         file.seek(header.payload_offset)
         with reader(file, header.payload_compressor) as stream:
             entries = tuple(_read(_Bounded(stream, max_bytes), scratch))

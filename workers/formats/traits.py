@@ -125,7 +125,7 @@ def _text_relocations(elf: Elf, table: dict[int, int]) -> bool:
     fixed = [(s.address, s.address + s.memory_size) for s in elf.segments if s.type == PT_LOAD and not s.flags & PF_W]
     if not fixed:
         return False
-    for places, kinds in _relocated(elf, table):
+    for places, kinds in _relocation_places(elf, table):
         ordered = sorted(places)
         if any(bisect_left(ordered, start) < bisect_left(ordered, end) for start, end in fixed):
             # R_*_NONE, type 0, changes nothing.
@@ -136,7 +136,7 @@ def _text_relocations(elf: Elf, table: dict[int, int]) -> bool:
     return False
 
 
-def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], array[int]]]:
+def _relocation_places(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], array[int]]]:
     """The addresses that the dynamic relocations change and what kind each is, table by table.
 
     DT_RELR is left out: what it packs are aligned words of data, and a linker has no other use for it.
@@ -168,7 +168,7 @@ def _rpath(elf: Elf) -> tuple[str, ...]:
 def _build_paths(elf: Elf, needles: tuple[bytes, ...]) -> tuple[str, ...]:
     """The texts that hold a needle, in the order of the file. Debug sections are not loaded: theirs are lawful."""
     found: dict[str, None] = {}
-    for start, end in _loaded(elf):
+    for start, end in _loaded_stretches(elf):
         position = start
         while len(found) < _MOST_PATHS and (place := _next(elf.data, position, end, needles)) is not None:
             text, position = _text_around(elf.data, start, place, end)
@@ -176,7 +176,7 @@ def _build_paths(elf: Elf, needles: tuple[bytes, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _loaded(elf: Elf) -> list[tuple[int, int]]:
+def _loaded_stretches(elf: Elf) -> list[tuple[int, int]]:
     """Stretches of the file that are loaded as data, each byte once however many headers speak of it.
 
     Code names no path: what it tells people lies in sections of its own.

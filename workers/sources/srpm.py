@@ -95,7 +95,7 @@ def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scrat
         )
         raise CheckFailed(what) from None
     path = next((scratch / "SRPMS").glob("*.src.rpm"))
-    rpm_file.look(path)
+    rpm_file.require_unsigned_package(path)
     header = rpm_file.header_of(path)
     if header.name != package.name:
         raise CheckFailed(f"{spec.name} names its package {header.name}; the repository is {package.name}'s")

@@ -19,7 +19,7 @@ from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import UnitTable, ranges, read_units
 from workers.formats.dwarf import units as reader
-from workers.formats.dwarf.ranges import merged
+from workers.formats.dwarf.ranges import merged_ranges
 from workers.formats.elf import Elf
 from workers.formats.elf_records import STT_FUNC
 from workers.formats.facts import Unit
@@ -58,7 +58,7 @@ def second_opinion(data: bytes) -> list[tuple[object, ...]]:
         elif "DW_AT_high_pc" in values:
             is_address = top.attributes["DW_AT_high_pc"].form == "DW_FORM_addr"
             found.append((low, values["DW_AT_high_pc"] if is_address else low + values["DW_AT_high_pc"]))
-        units.append((*texts, merged(tuple(found), 8)))
+        units.append((*texts, merged_ranges(tuple(found), 8)))
     return units
 
 

@@ -391,7 +391,7 @@ def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> N
 
     def work() -> None:
         with pytest.raises(CannotRun, match=f"claims {COUNT} entries and 300 MiB"):
-            rpm_file.look(rpm)
+            rpm_file.require_unsigned_package(rpm)
 
     assert peak_of(work) < 8 << 20
     assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
@@ -431,7 +431,7 @@ def flip(rpm: Path, target: Target, told: Path) -> None:
             changed[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         rpm.write_bytes(changed)
         try:
-            rpm_file.look(rpm)
+            rpm_file.require_unsigned_package(rpm)
             described = index.describe(rpm, rpm.name)
             check_header(described, rpm.name, target)
             index.kept("", described)

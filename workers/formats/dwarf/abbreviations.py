@@ -57,28 +57,28 @@ class Abbreviations:
         """
         key = (table, code)
         if key not in self._known:
-            self._known[key] = self._searched(table, code)
+            self._known[key] = self._search(table, code)
         return self._known[key]
 
-    def _searched(self, table: int, code: int) -> Abbreviation:
+    def _search(self, table: int, code: int) -> Abbreviation:
         data = self._section.data
         end = min(len(data), table + min(self._budget, _MAX_TABLE))
         position = table
         match = _DECLARATION.match
         while position < end and (found := match(data, position, end)) is not None:
             behind = found.end()
-            if found["end"] is None and (behind := _behind_pairs(data, behind, end)) < 0:
+            if found["end"] is None and (behind := _end_of_pairs(data, behind, end)) < 0:
                 break
             number = self._section.uleb(position)[0]
             if number == code:
                 self._budget -= behind - table
-                return self._declared(found.start("tag"), behind)
+                return self._read_declaration(found.start("tag"), behind)
             if not number:
                 break
             position = behind
         raise MalformedError(f"damaged debug data: no abbreviation {code} in the table at offset {table:#x}")
 
-    def _declared(self, position: int, end: int) -> Abbreviation:
+    def _read_declaration(self, position: int, end: int) -> Abbreviation:
         section = self._section
         tag, position = section.uleb(position)
         position += 1  # whether it has children
@@ -97,7 +97,7 @@ class Abbreviations:
         return Abbreviation(tag, tuple(attributes))
 
 
-def _behind_pairs(data: memoryview, position: int, end: int) -> int:
+def _end_of_pairs(data: memoryview, position: int, end: int) -> int:
     """Where a declaration with more pairs than one match passes ends; -1 if it does not."""
     while (found := _FURTHER_PAIRS.match(data, position, end)) is not None and found.end() > position:
         position = found.end()

@@ -66,7 +66,7 @@ def read_attributes(
         if size is not None:
             position += size
             if attribute in wanted and position <= end:
-                number, relocated = section.relocated(start, size)
+                number, relocated = section.relocated_number(start, size)
         elif form in _LEBS:
             number, position = section.uleb(position)
         elif form == FORM_STRING:

@@ -24,17 +24,17 @@ class RangeLists:
         self._lists = lists
         self._budget = _MAX_RANGES
 
-    def old(self, offset: int, base: int, size: int) -> Iterator[tuple[int, int]]:
+    def debug_ranges(self, offset: int, base: int, size: int) -> Iterator[tuple[int, int]]:
         """The ranges of the list at ``offset`` of ``.debug_ranges``.
 
         :param size: bytes of an address.
         """
-        section = _there(self._pairs, ".debug_ranges")
+        section = _require(self._pairs, ".debug_ranges")
         selects_base = (1 << 8 * size) - 1
         while True:
             self._spend()
-            start, start_is_real = section.relocated(offset, size)
-            end, end_is_real = section.relocated(offset + size, size)
+            start, start_is_real = section.relocated_number(offset, size)
+            end, end_is_real = section.relocated_number(offset + size, size)
             offset += 2 * size
             if start == selects_base:
                 base = end
@@ -44,20 +44,22 @@ class RangeLists:
             else:
                 return
 
-    def indexed(self, table: int, index: int, offset_size: int) -> int:
+    def list_offset(self, table: int, index: int, offset_size: int) -> int:
         """The offset of the list that a DW_FORM_rnglistx names.
 
         :param table: DW_AT_rnglists_base.
         """
-        section = _there(self._lists, ".debug_rnglists")
+        section = _require(self._lists, ".debug_rnglists")
         return table + section.number(table + index * offset_size, offset_size)
 
-    def new(self, offset: int, base: int, size: int, address: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+    def debug_rnglists(
+        self, offset: int, base: int, size: int, address: Callable[[int], int]
+    ) -> Iterator[tuple[int, int]]:
         """The ranges of the list at ``offset`` of ``.debug_rnglists``.
 
         :param address: the entry of ``.debug_addr`` with an index.
         """
-        section = _there(self._lists, ".debug_rnglists")
+        section = _require(self._lists, ".debug_rnglists")
         while True:
             self._spend()
             kind, offset = section.number(offset, 1), offset + 1
@@ -94,13 +96,13 @@ class RangeLists:
             raise MalformedError(f"damaged debug data: more than {_MAX_RANGES} address ranges")
 
 
-def _there(section: DebugSection | None, name: str) -> DebugSection:
+def _require(section: DebugSection | None, name: str) -> DebugSection:
     if section is None:
         raise MalformedError(f"damaged debug data: a unit refers to {name}, which is not there")
     return section
 
 
-def merged(ranges: Iterator[tuple[int, int]] | Ranges, size: int) -> Ranges:
+def merged_ranges(ranges: Iterator[tuple[int, int]] | Ranges, size: int) -> Ranges:
     """Ranges in order, those that touch made one.
 
     What linkers leave of functions they dropped is left out: empty ranges and such as begin at 0 or at the very end of

@@ -37,9 +37,9 @@ class DebugSection:
 
     def number(self, position: int, size: int) -> int:
         """The unsigned number of ``size`` bytes at ``position``, relocated."""
-        return self.relocated(position, size)[0]
+        return self.relocated_number(position, size)[0]
 
-    def relocated(self, position: int, size: int) -> tuple[int, bool]:
+    def relocated_number(self, position: int, size: int) -> tuple[int, bool]:
         """The unsigned number at ``position``, and whether a relocation makes it."""
         end = position + size
         if position < 0 or end > len(self.data):

@@ -23,7 +23,7 @@ from workers.formats.dwarf.attributes import (
     Value,
     read_attributes,
 )
-from workers.formats.dwarf.ranges import RangeLists, Ranges, merged
+from workers.formats.dwarf.ranges import RangeLists, Ranges, merged_ranges
 from workers.formats.dwarf.sections import DebugSection, debug_sections
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
@@ -129,7 +129,7 @@ class UnitReader:
             producer=self._text(info, header, found, found.get(_PRODUCER)),
             language=_LANGUAGES.get(language.number, "") if language else "",
             folder=self._text(info, header, found, found.get(_FOLDER)),
-            ranges=self._addressed(header, found),
+            ranges=self._code_ranges(header, found),
         )
 
     # ------------------------------------------------------------------------------------------------- texts
@@ -139,7 +139,7 @@ class UnitReader:
             return ""
         form, offset = value.form, value.number
         if form == FORM_STRING:
-            return self._kept(info.text(offset)[0])
+            return self._intern(info.text(offset)[0])
         if form in STRX_FORMS:
             if self._string_offsets is None:
                 raise MalformedError("damaged debug data: a unit refers to .debug_str_offsets, which is not there")
@@ -156,10 +156,10 @@ class UnitReader:
             raise MalformedError("damaged debug data: the section of its texts is not there")
         key = (form, offset)
         if key not in self._known:
-            self._known[key] = self._kept(section.text(offset)[0])
+            self._known[key] = self._intern(section.text(offset)[0])
         return self._known[key]
 
-    def _kept(self, text: bytes) -> str:
+    def _intern(self, text: bytes) -> str:
         """The text decoded; equal ones are one object, and all of them together are bounded: texts may overlap."""
         if text not in self._texts:
             self._budget -= len(text)
@@ -170,34 +170,34 @@ class UnitReader:
 
     # --------------------------------------------------------------------------------------------- addresses
 
-    def _addressed(self, header: _Header, found: dict[int, Value]) -> Ranges:
+    def _code_ranges(self, header: _Header, found: dict[int, Value]) -> Ranges:
         size = header.address_size
         low, high, listed = found.get(_LOW_PC), found.get(_HIGH_PC), found.get(_RANGES)
         start = self._address(header, found, low) if low else 0
         if listed is not None:
             if header.version < 5:
-                return merged(self._ranges.old(listed.number, start, size), size)
+                return merged_ranges(self._ranges.debug_ranges(listed.number, start, size), size)
             offset = listed.number
             if listed.form == FORM_RNGLISTX:
                 base = found.get(_RNGLISTS_BASE)
                 # The header of .debug_rnglists counts its offsets in 4 bytes more.
                 table = base.number if base else _table_header(header) + 4
-                offset = self._ranges.indexed(table, offset, header.offset_size)
+                offset = self._ranges.list_offset(table, offset, header.offset_size)
 
             def address(index: int) -> int:
-                return self._indexed(header, found, index)
+                return self._address_at(header, found, index)
 
-            return merged(self._ranges.new(offset, start, size, address), size)
+            return merged_ranges(self._ranges.debug_rnglists(offset, start, size, address), size)
         if low is None or high is None:
             return ()
         is_address = high.form == FORM_ADDR or high.form in ADDRX_FORMS  # else bytes from the first on
         end = self._address(header, found, high) if is_address else start + high.number
-        return merged(((start, end),), size)
+        return merged_ranges(((start, end),), size)
 
     def _address(self, header: _Header, found: dict[int, Value], value: Value) -> int:
-        return self._indexed(header, found, value.number) if value.form in ADDRX_FORMS else value.number
+        return self._address_at(header, found, value.number) if value.form in ADDRX_FORMS else value.number
 
-    def _indexed(self, header: _Header, found: dict[int, Value], index: int) -> int:
+    def _address_at(self, header: _Header, found: dict[int, Value], index: int) -> int:
         if self._addresses is None:
             raise MalformedError("damaged debug data: a unit refers to .debug_addr, which is not there")
         base = found.get(_ADDR_BASE) or found.get(_GNU_ADDR_BASE)
