@@ -1,7 +1,7 @@
-"""Call frame information: which functions a file has and what its unwind tables say of each one's frame.
+"""Call frame information: the functions of a file, and what the unwind tables say about the frame of each.
 
-``.eh_frame`` is loaded with the program and survives stripping; what is compiled without it has ``.debug_frame`` beside its
-debug data. Both are the same list of entries: a CIE holds what many functions share, an FDE belongs to one function.
+``.eh_frame`` is loaded with the program and survives stripping. Code that is compiled without it has ``.debug_frame``
+beside its debug data. Both are lists of entries: a CIE has what many functions share, an FDE belongs to one function.
 
 Formats: DWARF 5, section 6.4.1; Linux Standard Base Core 5.0, section 10.6 (``.eh_frame``).
 """
@@ -28,11 +28,11 @@ class Frame:
     """One function, or one partition of a function, that an unwind table covers."""
 
     start: int
-    """Address of its first byte; in an ET_REL file made like its section's."""
+    """Address of its first byte; in an ET_REL file, its file offset."""
     size: int
     """Bytes."""
     unwinding: Unwinding
-    """What its unwind program says; shared among the functions that have the same one."""
+    """The result of its unwind program. Functions with the same program share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +40,23 @@ class _Cie:
     """A common information entry."""
 
     encoding: int
-    """DW_EH_PE of its functions' addresses."""
+    """DW_EH_PE encoding of its functions' addresses."""
     is_augmented: bool
-    """Whether each FDE holds augmentation data."""
+    """Whether each FDE has augmentation data."""
     common: Common
     pair: struct.Struct | None
-    """Start and size of a function where these can be read as they stand."""
+    """Reads start and size of a function if they need no relocation and no pointer arithmetic."""
     known: dict[bytes, Unwinding] = field(default_factory=dict)
-    """Unwind programs already run: of a large program's functions most share theirs with others."""
+    """Results of the unwind programs that ran: most functions of a large program share theirs with others."""
 
 
 def read_frames(elf: Elf) -> tuple[Frame, ...]:
-    """What the unwind tables cover, in their order: ``.eh_frame``, and of ``.debug_frame`` what that leaves out.
+    """Return the functions that the unwind tables cover, in order: ``.eh_frame``, then the rest of ``.debug_frame``.
 
-    Start-up files bring a few functions with ``.eh_frame`` into programs that have none otherwise, so one does not exclude
-    the other. The linker's own stubs are among the frames, and whatever an entry names that the linker discarded.
+    A file may have both: start-up files bring a few functions with ``.eh_frame`` into programs that have no others.
+    The result has the linker's stubs, and functions that the linker discarded but that an entry still names.
 
-    :raises MalformedError: when a table is damaged.
+    :raises MalformedError: a table is damaged.
     """
     tables = {
         name: [s for s in elf.sections if s.name == name and s.type != SHT_NOBITS and s.size]
@@ -88,12 +88,12 @@ class _Table:
         self._unread = len(self._data)
 
     def frames(self) -> Iterator[Frame]:
-        """Every FDE of the section, in order."""
+        """Yield every FDE of the section, in order."""
         data, is_eh, base, mask = self._data, self._is_eh, self._address, (1 << self._bits) - 1
         for place, identity, body, end in self._entries():
             if identity == self._cie_identity(body - place):
                 continue
-            if is_eh:  # the way back from here, in 4 bytes; forth where the CIE stands behind
+            if is_eh:  # the signed distance back to the CIE, in 4 bytes; negative if the CIE comes later
                 cie = self._cie(place - (identity if identity < 1 << 31 else identity - (1 << 32)))
             else:
                 cie = self._cie(self._relocated.get(place, identity))
@@ -118,15 +118,15 @@ class _Table:
             yield Frame(start, size, unwound)
 
     def _entries(self) -> Iterator[tuple[int, int, int, int]]:
-        """Of each entry: the place of its identity, the identity, where its contents begin and end.
+        """Yield each entry: the place of its identity, the identity, the start and the end of its contents.
 
-        A terminator ends what one object brought: another's entries may follow it.
+        A terminator ends the entries of one object file; entries of another may follow it.
         """
         data = self._data
-        words = struct.Struct(self._order + "II")
+        head = struct.Struct(self._order + "II")
         position = 0
         while position + 8 <= len(data):
-            length, identity = words.unpack_from(data, position)
+            length, identity = head.unpack_from(data, position)
             if not length:
                 more = _NOT_ZERO.search(data, position)
                 if more is None:
@@ -145,7 +145,7 @@ class _Table:
             raise self._damage("ends within an entry")
 
     def _read_long_header(self, position: int) -> tuple[int, int, int, int]:
-        """The same of an entry in the 64-bit format; in ``.eh_frame`` the identity keeps its 4 bytes."""
+        """Read the head of an entry in the 64-bit format; in ``.eh_frame`` the identity keeps 4 bytes."""
         form = struct.Struct(self._order + ("QI" if self._is_eh else "QQ"))
         if position + 4 + form.size > len(self._data):
             raise self._damage("ends within an entry")
@@ -153,7 +153,7 @@ class _Table:
         return position + 12, identity, position + 4 + form.size, position + 12 + length
 
     def _cie_identity(self, width: int) -> int:
-        """What a CIE has in place of the way to its CIE."""
+        """Return the identity of a CIE; in an FDE the same field leads to its CIE."""
         return 0 if self._is_eh else (1 << 8 * width) - 1
 
     # ------------------------------------------------------------------------------------ common information
@@ -188,7 +188,7 @@ class _Table:
             body += 2
             if address_size not in (4, 8) or segment_size:
                 raise self._damage(f"holds a CIE with addresses of {address_size} bytes")
-        _, body = leb128(data, body)  # code alignment factor: of no interest, places are not
+        _, body = leb128(data, body)  # code alignment factor: not needed, because places in the code are not
         data_alignment, body = signed_leb128(data, body)
         body = body + 1 if version == 1 else leb128(data, body)[1]  # the return address's register
         encoding, is_augmented, is_signal_frame = ABSOLUTE, augmentation.startswith("z"), False
@@ -208,12 +208,15 @@ class _Table:
         form = fixed_format(encoding, address_size)
         plain = form and not self._relocated and encoding & 0xF0 in (ABSOLUTE, PC_RELATIVE)
         if encoding & 0xF0 == ABSOLUTE:
-            plain = plain and form.isupper()  # an absolute address is the number as it stands
+            plain = plain and form.isupper()  # an absolute address is an unsigned number
         pair = struct.Struct(self._order + form + form.upper()) if plain else None
         return _Cie(encoding, is_augmented, common, pair)
 
     def _augmentation(self, letters: str, position: int, end: int) -> tuple[int, bool]:
-        """Encoding of addresses, and whether the frames are signal frames, by the augmentation string behind its z."""
+        """Return the encoding of addresses, and whether the frames are signal frames.
+
+        :param letters: the augmentation string behind its z.
+        """
         encoding, is_signal_frame = ABSOLUTE, False
         for letter in letters:
             if letter in "RLP" and position >= end:
@@ -222,22 +225,22 @@ class _Table:
                 encoding, position = self._data[position], position + 1
             elif letter == "L":  # encoding of an address in each FDE's augmentation data
                 position += 1
-            elif letter == "P":  # the personality routine, which need not lie in this file: no step through a pointer
+            elif letter == "P":  # the personality routine, perhaps in another file: its pointer is not followed
                 _, position = self._pointers.read(self._data[position] & 0x7F, position + 1, end, self._bits // 8)
             elif letter == "S":
                 is_signal_frame = True
-            elif letter not in "BG":  # return addresses signed with key B, memory tagging: both AArch64's
+            elif letter not in "BG":  # AArch64: return addresses signed with key B, memory tagging
                 raise self._damage(f"holds a CIE of unknown augmentation {'z' + letters!r}")
         if encoding == OMITTED:
             raise self._damage("holds functions without addresses")
         return encoding, is_signal_frame
 
     def _range(self, cie: _Cie, position: int, end: int) -> tuple[int, int, int]:
-        """Start and size of a function, and the position behind both."""
+        """Return start and size of a function, and the position behind both."""
         place = position
         start, position = self._pointers.read(cie.encoding, position, end, cie.common.address_size)
         size, position = self._pointers.read(cie.encoding & 0x0F, position, end, cie.common.address_size)
-        # A relocation names the function itself, whether the linker then writes its address or the way to it.
+        # A relocation names the function itself, for an absolute and for a relative address.
         return self._relocated.get(place, start) & (1 << self._bits) - 1, size, position
 
     def _damage(self, what: str) -> MalformedError:
@@ -245,7 +248,7 @@ class _Table:
 
 
 def _relocation_targets(elf: Elf, section: Section) -> Mapping[int, int]:
-    """Of an ET_REL file: what each relocated place of a section refers to, as an address.
+    """Return, for an ET_REL file, the address that each relocated place of a section refers to.
 
     A reference to the section itself (from an FDE of ``.debug_frame`` to its CIE) is an offset in it.
     """
@@ -257,7 +260,7 @@ def _relocation_targets(elf: Elf, section: Section) -> Mapping[int, int]:
             places: dict[int, int] = {}
             for relocation in elf.relocations_of(table):
                 if relocation.symbol >= len(symbols):
-                    raise MalformedError(f"damaged unwind table: {table.name} names a symbol that is none")
+                    raise MalformedError(f"damaged unwind table: {table.name} names a symbol that does not exist")
                 symbol = symbols[relocation.symbol]
                 origin = section.address if symbol.section == section.index else 0
                 places[relocation.offset] = symbol.address + relocation.addend - origin

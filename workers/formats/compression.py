@@ -1,4 +1,4 @@
-"""Compressed files, unpacked piece by piece and never beyond a bound: a small file can hold a very large one."""
+"""Compressed files and sections, unpacked within a limit: a small file can unpack to a very large one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import IO, cast
 from workers.base.errors import MalformedError
 
 MAX_UNPACKED = 1 << 30
-"""Bytes a compressed section may unpack to. Distributions that use dwz, as Enterprise Linux does, compress none."""
+"""Bytes that a compressed ELF section may unpack to. Distributions that use dwz (Enterprise Linux) compress none."""
 
 _CHUNK = 1 << 20
-_MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told
+_MAX_WINDOW = 1 << 27  # bytes of zstd window: the limit of the zstd command line without options
 _SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 
 
 def unpacked_pieces(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
-    """The content of a file, unpacked as the end of its name says: .gz, .xz, .zst, .bz2; of any other as it is.
+    """Yield the unpacked content of a file. Its suffix names the compression: .gz, .xz, .zst, .bz2, or none of these.
 
-    :param most: bytes it may unpack to.
-    :raises MalformedError: when it is damaged, or unpacks to more.
+    :param most: bytes that it may unpack to.
+    :raises MalformedError: the file is damaged, or unpacks to more.
     """
     compressor = _SUFFIXES.get(PurePosixPath(name).suffix)
     size = 0
@@ -39,10 +39,10 @@ def unpacked_pieces(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
 
 
 def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
-    """The unpacked side of a stream. What it stumbles over is for :func:`damage_as_malformed`.
+    """Return the unpacked side of a stream. Read it inside :func:`damage_as_malformed`.
 
     :param compressor: as RPM headers name it: gzip, xz, lzma, zstd, bzip2.
-    :raises MalformedError: for any other.
+    :raises MalformedError: another compressor.
     """
     if compressor == "zstd":
         import zstandard
@@ -62,7 +62,7 @@ def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
 
 @contextmanager
 def damage_as_malformed(what: str) -> Iterator[None]:
-    """What the decompressors raise for damaged data becomes a :class:`MalformedError` that begins with ``what``."""
+    """Turn what a decompressor raises for damaged data into a :class:`MalformedError` that begins with ``what``."""
     try:
         yield
     except (EOFError, ValueError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
@@ -72,17 +72,20 @@ def damage_as_malformed(what: str) -> Iterator[None]:
             raise MalformedError(f"{what}: {error}") from None
         raise
     except Exception as error:
-        if type(error).__name__ == "ZstdError":  # told by its name, so that it need not be imported for every file
+        if type(error).__name__ == "ZstdError":  # compared by name: zstandard is imported only for zstd files
             raise MalformedError(f"{what}: {error}") from None
         raise
 
 
 def decompressed_section(data: memoryview, kind: int, size: int, name: str) -> bytes:
-    """A compressed section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2)."""
+    """Unpack a compressed ELF section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2).
+
+    :raises MalformedError: the section is damaged, or larger than :data:`MAX_UNPACKED`.
+    """
     if size > MAX_UNPACKED:
         raise MalformedError(f"{name} says it unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
     try:
-        if kind == 1:  # grows with what it finds; zstd is given no more room than the frame may take
+        if kind == 1:  # its buffer grows with the output; zstd gets a buffer of the size that its frame states
             unpacker = zlib.decompressobj()
             content = unpacker.decompress(data, size or 1)
         elif kind == 2:

@@ -1,7 +1,7 @@
-"""ELF files over bytes: sections, segments, symbols, relocations, notes, the dynamic table.
+"""A reader of ELF files: sections, segments, symbols, relocations, notes, the dynamic table.
 
-A pure reader: bytes in, records out; nothing is opened, and nothing is believed. Every count, size and offset is held
-against the file before it is used, so that a hostile file costs at most time and memory in proportion to its own size.
+Pure: bytes in, records out. It opens no file and trusts nothing: it checks every count, size and offset against the
+file before it uses them, so a hostile file costs at most time and memory in proportion to its size.
 
 Formats: System V ABI, "Object Files"; `elf.h <https://man7.org/linux/man-pages/man5/elf.5.html>`_.
 """
@@ -41,25 +41,25 @@ from workers.formats.elf_records import (
 
 MAGIC = b"\x7fELF"
 
-# elf.h. Besides the machines of our architectures: firmware and kernel packages have files of these.
+# elf.h. Besides the machines of our architectures, those of files in firmware and kernel packages.
 _MACHINES = {40: "EM_ARM", 243: "EM_RISCV", 247: "EM_BPF", 258: "EM_LOONGARCH"}
 _MACHINES |= {machine.elf_number: name for name, machine in machines().items()}
 _TYPES = {1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"}
 
-_NAME_SHARE = 4  # names may add up to this many times the file: linkers let names share their tails
+_NAME_SHARE = 4  # names may have this many times the bytes of the file: linkers let names share their tails
 
 
 class Elf:
     """An ELF file of either class and byte order.
 
-    Tables are read on first use and kept. Damage met on the way raises :class:`MalformedError`, in one line.
+    It reads a table on first use and keeps it. Damage raises :class:`MalformedError`, in one line.
     """
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         """Read the file header.
 
         :param data: the whole file; a ``memoryview`` of an ``mmap`` is best for a large one.
-        :raises MalformedError: when this is no ELF file, or is cut within its header.
+        :raises MalformedError: the data is not an ELF file, or is cut within its header.
         """
         self.data = memoryview(data).cast("B")
         ident = bytes(self.data[:16])
@@ -82,10 +82,10 @@ class Elf:
             raise MalformedError(f"truncated ELF file: nothing at offset {offset}") from None
 
     def _table(self, form: str, offset: int, count: int, step: int, what: str) -> Iterator[tuple[int, ...]]:
-        """``count`` records of ``step`` bytes; a table outside the file is refused before anything is made of it."""
+        """Return ``count`` records of ``step`` bytes; first check that the table is inside the file."""
         size = struct.calcsize(self._order + form)
         if step < size or offset + count * step > len(self.data):
-            raise MalformedError(f"damaged ELF file: its {what} lie outside the file")
+            raise MalformedError(f"damaged ELF file: its {what} are outside the file")
         if step == size:
             return struct.iter_unpack(self._order + form, self.data[offset : offset + count * step])
         return (self._unpack(form, offset + number * step) for number in range(count))
@@ -94,12 +94,12 @@ class Elf:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """The section headers; empty where there are none."""
+        """The section headers; empty if the file has none."""
         if not self._shoff:
             return ()
         form = "IIQQQQIIQQ" if self.bits == 64 else "IIIIIIIIII"
         count, names = self._shnum, self._shstrndx
-        if not count or names == SHN_XINDEX:  # counts above 16 bits stand in the first header
+        if not count or names == SHN_XINDEX:  # counts above 16 bits are in the first header
             first = self._unpack(form, self._shoff)
             count, names = count or first[5], first[6] if names == SHN_XINDEX else names
         rows = list(self._table(form, self._shoff, count, self._shsize, "section headers"))
@@ -128,20 +128,20 @@ class Elf:
         return tuple(Segment(r[0], r[6], r[1], r[2], r[4], r[5]) for r in rows)
 
     def section(self, name: str) -> Section | None:
-        """The first section of that name."""
+        """Return the first section of that name."""
         return next((section for section in self.sections if section.name == name), None)
 
     # ----------------------------------------------------------------------------------------------- contents
 
     def _slice(self, offset: int, size: int, what: str) -> memoryview:
         if offset > len(self.data) or size > len(self.data) - offset:
-            raise MalformedError(f"damaged ELF file: {what}, {size} bytes at {offset}, lies outside the file")
+            raise MalformedError(f"damaged ELF file: {what}, {size} bytes at {offset}, is outside the file")
         return self.data[offset : offset + size]
 
     def _names(self, strings: bytes) -> Callable[[int], str]:
-        """Reads names of a string table, as long as they do not add up to more than tables that share tails may hold.
+        """Return a reader of names in a string table. It limits their total size.
 
-        Each entry of a small file could name the same very long text, and all of them would be kept.
+        Without a limit, each entry of a small file could name the same very long text, and all copies would be kept.
         """
         room = _NAME_SHARE * len(self.data) + MAX_NAME
 
@@ -156,9 +156,9 @@ class Elf:
         return name_at
 
     def content(self, section: Section) -> memoryview:
-        """The bytes of a section, decompressed where it says SHF_COMPRESSED; empty for SHT_NOBITS.
+        """Return the bytes of a section, decompressed if it has SHF_COMPRESSED; empty for SHT_NOBITS.
 
-        :raises MalformedError: outside the file, or compressed and damaged or larger than it may be.
+        :raises MalformedError: the section is outside the file, or its compressed data is damaged or too large.
         """
         if section.type == SHT_NOBITS:
             return memoryview(b"")
@@ -178,7 +178,7 @@ class Elf:
 
     @cached_property
     def code(self) -> tuple[Code, ...]:
-        """Everything executable, by address: sections, or segments where there are no section headers."""
+        """All executable bytes, by address: sections, or segments if the file has no section headers."""
         if any(section.type != 0 for section in self.sections):
             found = [
                 Code(section.name, section.address, self.content(section), section.is_plt)
@@ -196,7 +196,7 @@ class Elf:
         return tuple(sorted(found, key=lambda code: code.address))
 
     def at(self, address: int, size: int) -> memoryview:
-        """The bytes loaded at an address, as far as the file holds them; empty where nothing lies."""
+        """Return the bytes that are loaded at an address, as far as the file has them; perhaps none."""
         if self.type == "ET_REL":  # addresses are file offsets
             return self.data[address : address + size]
         for segment in self.segments:
@@ -208,9 +208,9 @@ class Elf:
     # ---------------------------------------------------------------------------------- symbols, relocations
 
     def symbol_rows(self, section: Section) -> Iterator[tuple[int, int, int, int, int]]:
-        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, unnamed: for who needs few of the names, which take the time.
+        """Return the symbols of a SHT_SYMTAB or SHT_DYNSYM section without names, which take most of the time to read.
 
-        :returns: of each: the name's offset in :meth:`strings_of`, binding and type, section, address, size.
+        :returns: (offset of the name in :meth:`strings_of`, binding and type, section, address, size) of each.
         """
         data = self.content(section)
         step = 24 if self.bits == 64 else 16
@@ -228,13 +228,13 @@ class Elf:
         )
 
     def strings_of(self, section: Section) -> bytes:
-        """The string table a section is linked to; empty where it names none."""
+        """Return the string table that a section is linked to; empty if it names none."""
         if section.link >= len(self.sections):
             return b""
         return self.content(self.sections[section.link]).tobytes()
 
     def symbols_of(self, section: Section) -> tuple[Symbol, ...]:
-        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
+        """Return the symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
         if section.index not in self._symbols:
             strings = self.strings_of(section)
             self._symbols[section.index] = tuple(
@@ -250,7 +250,7 @@ class Elf:
         return tuple(symbol for table in tables for symbol in self.symbols_of(table))
 
     def relocations_of(self, section: Section) -> Iterator[Relocation]:
-        """The entries of a SHT_RELA or SHT_REL section; an addend that lies in the relocated place counts as 0."""
+        """Yield the entries of a SHT_RELA or SHT_REL section; an addend in the relocated place counts as 0."""
         data = self.content(section)
         word = "Q" if self.bits == 64 else "I"
         form = self._order + word * 2 + (word.lower() if section.type == SHT_RELA else "")
@@ -261,7 +261,7 @@ class Elf:
 
     @property
     def relocations(self) -> Iterator[tuple[Section, Relocation]]:
-        """Every relocation, with the section that lists it (whose ``info`` is the section it applies to)."""
+        """Every relocation, with the section that lists it (its ``info`` is the section that it applies to)."""
         for section in self.sections:
             if section.type in (SHT_RELA, SHT_REL):
                 for relocation in self.relocations_of(section):
@@ -271,7 +271,7 @@ class Elf:
 
     @cached_property
     def dynamic(self) -> tuple[tuple[int, int], ...]:
-        """(tag, value) of the dynamic table, up to its end mark; empty in a static file."""
+        """(tag, value) pairs of the dynamic table, up to its end mark; empty in a static file."""
         table = next((s for s in self.segments if s.type == PT_DYNAMIC), None)
         if table is None:
             return ()
@@ -287,14 +287,14 @@ class Elf:
         return tuple(rows)
 
     def dynamic_strings(self, tag: int) -> tuple[str, ...]:
-        """The texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
+        """Return the texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
         table = dict(self.dynamic)
         strings = self.at(table.get(5, 0), min(table.get(10, 0), len(self.data))).tobytes()
         name_at = self._names(strings)
         return tuple(name_at(value) for key, value in self.dynamic if key == tag)
 
     def notes(self) -> Iterator[tuple[str, int, bytes]]:
-        """Owner, type and content of each note, from sections, or from segments where there are no sections."""
+        """Yield owner, type and content of each note: from sections, or from segments if no section has notes."""
         places = [(s.offset, s.size) for s in self.sections if s.type == SHT_NOTE]
         places = places or [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
         for offset, size in places:
@@ -311,18 +311,18 @@ class Elf:
 
     @cached_property
     def build_id(self) -> str:
-        """The GNU build-id in hexadecimal, or an empty text."""
+        """The GNU build-id in hexadecimal; empty if the file has none."""
         found = (content.hex() for owner, kind, content in self.notes() if (owner, kind) == ("GNU", NT_GNU_BUILD_ID))
         return next(found, "")
 
     @property
     def has_debug_info(self) -> bool:
-        """Whether DWARF compile units lie in this file."""
+        """Whether this file has DWARF compile units."""
         names = (".debug_info", ".zdebug_info")
         return any(section.name in names and section.type != SHT_NOBITS for section in self.sections)
 
     @property
     def is_debug_file(self) -> bool:
-        """Whether it holds the debug data of another file and nothing that is loaded (``objcopy --only-keep-debug``)."""
+        """Whether it has only the debug data of another file, and loads nothing (``objcopy --only-keep-debug``)."""
         loaded = (s for s in self.sections if s.flags & SHF_ALLOC and s.type not in (SHT_NOBITS, SHT_NOTE))
         return self.has_debug_info and not any(loaded)

@@ -1,4 +1,4 @@
-"""Records of an ELF file: sections, segments, symbols, relocations, stretches of code; and the numbers of elf.h.
+"""Records of an ELF file (sections, segments, symbols, relocations, code) and the constants of elf.h.
 
 Format: `elf.h <https://man7.org/linux/man-pages/man5/elf.5.html>`_.
 """
@@ -17,7 +17,7 @@ STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
 SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFFF1, 0xFFF2, 0xFFFF
 NT_GNU_BUILD_ID = 3
 
-MAX_NAME = 1 << 16  # bytes of a symbol's or section's name; C++ names run to some thousands
+MAX_NAME = 1 << 16  # bytes of a symbol's or section's name; C++ names have some thousands
 _PLT_SECTIONS = (".plt", ".iplt")  # and .plt.got, .plt.sec: stubs that the linker makes
 
 
@@ -30,7 +30,7 @@ class Section:
     type: int
     flags: int
     address: int
-    """Where it is loaded. In an ET_REL file, whose sections have no address yet, the file offset stands in for it."""
+    """Load address. In an ET_REL file, whose sections have no address yet, the file offset stands in for it."""
     offset: int
     size: int
     link: int
@@ -39,12 +39,12 @@ class Section:
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds instructions."""
+        """Whether it contains instructions."""
         return bool(self.flags & SHF_EXECINSTR and self.type != SHT_NOBITS and self.size)
 
     @property
     def is_plt(self) -> bool:
-        """Whether it holds the linker's stubs, no function of the program's own."""
+        """Whether it contains stubs of the linker and no function of the program."""
         return self.name in _PLT_SECTIONS or self.name.startswith(".plt.")
 
 
@@ -61,10 +61,10 @@ class Segment:
 
 
 class Symbol(NamedTuple):
-    """One symbol. ``address`` of a symbol in an ET_REL file is made like its section's."""
+    """One symbol. In an ET_REL file, ``address`` is a file offset, as for sections."""
 
     strings: bytes
-    """The string table that holds its name. Names are read when they are asked for: of a large file few are."""
+    """The string table with its name. ``name`` reads it on demand: few names of a large file are needed."""
     name_offset: int
     type: int
     section: int
@@ -74,13 +74,13 @@ class Symbol(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Empty where it has none."""
+        """Its name; empty if it has none."""
         return text_at(self.strings, self.name_offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """One relocation. ``offset`` is an address, in an ET_REL file relative to the section that is relocated."""
+    """One relocation. ``offset`` is an address; in an ET_REL file it is relative to the relocated section."""
 
     offset: int
     type: int
@@ -93,7 +93,7 @@ class Code:
     """A stretch of executable bytes."""
 
     section: str
-    """Empty where the file has no section headers and the segment is all that is known."""
+    """Empty if the file has no section headers, so that only the segment is known."""
     address: int
     data: memoryview
     is_plt: bool = False
@@ -105,6 +105,6 @@ class Code:
 
 
 def text_at(strings: bytes, offset: int) -> str:
-    """The name at an offset of a string table."""
+    """Return the name at an offset of a string table."""
     end = strings.find(b"\0", offset, offset + MAX_NAME)
     return strings[offset : end if end >= 0 else offset + MAX_NAME].decode("utf-8", "surrogateescape")

@@ -1,9 +1,9 @@
-"""PE/COFF files over bytes, as EFI firmware loads them: boot loaders, shims, capsule updaters, kernels with an EFI stub.
+"""A reader of PE/COFF files that EFI firmware loads: boot loaders, shims, capsule updaters, kernels with an EFI stub.
 
-A pure reader like :mod:`workers.formats.elf`: every count, size and offset is held against the file before it is used.
+Pure like :mod:`workers.formats.elf`: it checks every count, size and offset against the file before it uses them.
 Addresses are the image base plus the address relative to it, as disassemblers print them.
 
-Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 2.1 "Images"; of kernel images Linux,
+Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 2.1 "Images"; for kernel images Linux,
 Documentation/arch/x86/boot.rst, Documentation/arch/arm64/booting.rst and drivers/firmware/efi/libstub/zboot-header.S.
 """
 
@@ -22,7 +22,7 @@ from workers.formats.facts import Function
 
 MAGIC = b"MZ"
 
-# "Machine Types", by the ELF name of the same machine; besides our architectures' those of which EFI files may be found.
+# "Machine Types" → the ELF name of the same machine: our architectures, and others for which EFI files exist.
 _MACHINES = {0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH"}
 _MACHINES |= {machine.pe_number: name for name, machine in machines().items() if machine.pe_number is not None}
 _EFI_SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM image"}
@@ -41,16 +41,16 @@ class PeSection:
 
     name: str
     address: int
-    """Where it is loaded, the image base included."""
+    """Load address, image base included."""
     size: int
-    """Bytes in memory; 0 in files of linkers that leave it out."""
+    """Bytes in memory; 0 if the linker leaves it out."""
     offset: int
     file_size: int
     flags: int
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds instructions."""
+        """Whether it contains instructions."""
         return bool(self.flags & _IMAGE_SCN_MEM_EXECUTE and self.file_size)
 
 
@@ -61,14 +61,14 @@ class Pe:
         """Read the headers.
 
         :param data: the whole file; a ``memoryview`` of an ``mmap`` is best for a large one.
-        :raises MalformedError: when this is no PE image, or is cut within its headers.
+        :raises MalformedError: the data is not a PE image, or is cut within its headers.
         """
         self.data = memoryview(data).cast("B")
         if bytes(self.data[:2]) != MAGIC:
             raise MalformedError("not a PE file")
         (start,) = self._unpack("I", 0x3C)
         if bytes(self.data[start : start + 4]) != b"PE\0\0":
-            raise MalformedError("not a PE file: a DOS header, and no PE header")
+            raise MalformedError("not a PE file: it has a DOS header and no PE header")
         machine, self._count, _, self._symbols_at, self._symbol_count, optional_size, _ = self._unpack(
             "HHIIIHH", start + 4
         )
@@ -76,7 +76,7 @@ class Pe:
         optional = start + 24
         (magic,) = self._unpack("H", optional)
         if magic not in (0x10B, 0x20B) or optional_size < 72:
-            raise MalformedError("damaged PE file: no optional header of an image")
+            raise MalformedError("damaged PE file: it has no optional header of an image")
         wide = magic == 0x20B
         (self._entry,) = self._unpack("I", optional + 16)
         (self.image_base,) = self._unpack("Q", optional + 24) if wide else self._unpack("I", optional + 28)
@@ -93,14 +93,14 @@ class Pe:
 
     def _slice(self, offset: int, size: int, what: str) -> memoryview:
         if offset > len(self.data) or size > len(self.data) - offset:
-            raise MalformedError(f"damaged PE file: {what}, {size} bytes at {offset}, lies outside the file")
+            raise MalformedError(f"damaged PE file: {what}, {size} bytes at {offset}, is outside the file")
         return self.data[offset : offset + size]
 
     # ------------------------------------------------------------------------------------------------- what it is
 
     @property
     def efi_type(self) -> str:
-        """What it is to EFI firmware: ``application``, ``boot service driver`` …; empty where it is not for EFI."""
+        """Its EFI subsystem: ``application``, ``boot service driver`` …; empty if it is not for EFI."""
         return _EFI_SUBSYSTEMS.get(self.subsystem, "")
 
     @property
@@ -110,14 +110,14 @@ class Pe:
 
     @property
     def nx_compatible(self) -> bool:
-        """Whether it says that it runs with data pages that are not executable."""
+        """Whether its header says that it runs with data pages that are not executable."""
         return bool(self.dll_characteristics & _IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
 
     @cached_property
     def kernel_image(self) -> str:
-        """Which kind of Linux kernel image it is: ``bzImage``, ``arm64 Image`` …; empty where it is none.
+        """Its kind of Linux kernel image: ``bzImage``, ``arm64 Image`` …; empty for other files.
 
-        Most of what such a file calls code is the compressed kernel, or code that patches itself to the processor.
+        Most code sections of such a file are the compressed kernel, or code that patches itself for the processor.
         """
         data = self.data
         if bytes(data[0x1FE:0x200]) == b"\x55\xaa" and bytes(data[0x202:0x206]) == b"HdrS":
@@ -137,7 +137,7 @@ class Pe:
     def sections(self) -> tuple[PeSection, ...]:
         """The section headers.
 
-        :raises MalformedError: when they lie outside the file.
+        :raises MalformedError: they are outside the file.
         """
         table = self._slice(self._sections_at, 40 * self._count, "the section headers")
         rows = struct.iter_unpack("<8sIIII12xI", table)
@@ -147,14 +147,14 @@ class Pe:
         )
 
     def _section_name(self, name: bytes) -> str:
-        """A name longer than 8 bytes lies in the string table: ``/4``."""
+        """Return the name of a section. A name of more than 8 bytes is in the string table: ``/4``."""
         text = _text(name)
         if text[:1] == "/" and text[1:].isdecimal() and self._symbols_at:
             return self._string(int(text[1:]))
         return text
 
     def _string(self, offset: int) -> str:
-        """Of the string table, which lies behind the symbols."""
+        """Return a text of the string table, which is behind the symbols."""
         start = self._symbols_at + _SYMBOL_SIZE * self._symbol_count + offset
         return _text(bytes(self.data[start : start + _MAX_NAME]))
 
@@ -162,18 +162,18 @@ class Pe:
         return (self.image_base + address) % 2**64
 
     def content(self, section: PeSection) -> memoryview:
-        """The bytes of a section, as far as they are loaded.
+        """Return the bytes of a section, as far as they are loaded.
 
-        :raises MalformedError: outside the file.
+        :raises MalformedError: the section is outside the file.
         """
         size = min(section.file_size, section.size or section.file_size)
         return self._slice(section.offset, size, section.name or "a section")
 
     @cached_property
     def code(self) -> tuple[Code, ...]:
-        """Everything executable, by address.
+        """All executable bytes, by address.
 
-        :raises MalformedError: outside the file, or more than it holds.
+        :raises MalformedError: a section is outside the file, or sections overlap.
         """
         found = [Code(s.name, s.address, self.content(s)) for s in self.sections if s.is_code]
         if sum(len(code.data) for code in found) > len(self.data):
@@ -190,13 +190,13 @@ class Pe:
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The functions that the unwind table, the symbols and the entry point speak of, by address.
+        """The functions that the unwind table, the symbols and the entry point name, by address.
 
-        :raises MalformedError: when a table lies outside the file.
+        :raises MalformedError: a table is outside the file.
         """
         sizes = dict(self._runtime_functions())
         names: dict[int, str] = {}
-        room = len(self.data)  # each name lies in the file once; overlapping ones could fill any memory
+        room = len(self.data)  # each name is in the file once; overlapping names could fill the memory
         for address, name in self._symbols():
             if address not in names:
                 names[address] = name
@@ -212,7 +212,7 @@ class Pe:
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Where each function begins, in order."""
+        """The start of each function, in order."""
         return tuple(function.address for function in self.functions)
 
     def _section_of(self, address: int) -> str | None:
@@ -220,7 +220,7 @@ class Pe:
         return self.code[index].section if index >= 0 and address < self.code[index].end else None
 
     def _runtime_functions(self) -> Iterator[tuple[int, int]]:
-        """(address, size) of each RUNTIME_FUNCTION; the size is 0 where the table does not tell it (aarch64)."""
+        """Yield (address, size) of each RUNTIME_FUNCTION; the size is 0 if the table does not have it (aarch64)."""
         step = machines()[self.machine].runtime_function if self.machine in machines() else None
         entry = self._directories + 8 * _EXCEPTION_TABLE
         if step is None or entry + 8 > self._directories_end:
@@ -234,16 +234,16 @@ class Pe:
                 yield self._load_address(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
 
     def _at(self, address: int, size: int) -> memoryview:
-        """The bytes at an address relative to the image base."""
+        """Return the bytes at an address relative to the image base."""
         start = self._load_address(address)
         for section in self.sections:
             content = self.content(section)
             if section.address <= start and start + size <= section.address + len(content):
                 return content[start - section.address :][:size]
-        raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, lies in no section")
+        raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, is in no section")
 
     def _symbols(self) -> Iterator[tuple[int, str]]:
-        """(address, name) of each COFF symbol that may be a function: objcopy keeps no types, but what is global."""
+        """Yield (address, name) of each COFF symbol that is a function by type, or global (objcopy drops types)."""
         if not self._symbols_at or not self._symbol_count:
             return
         size = _SYMBOL_SIZE * self._symbol_count

@@ -25,7 +25,10 @@ def kitten(*arguments: str, state: Path) -> Completed:
         (["--target", "s390x"], "what to build is not clear"),
         (["--target", "s390x", "--srpm", "a.src.rpm", "--source", "b"], "what to build is not clear"),
         (["--target", "s390x", "--srpm", "/nowhere/a.src.rpm"], "there is no file /nowhere/a.src.rpm"),
-        (["--target", "s390x", "--srpm", __file__], "is not a readable RPM package: it does not begin as one"),
+        (
+            ["--target", "s390x", "--srpm", __file__],
+            "is not a readable RPM package: it does not begin with an RPM lead",
+        ),
         (["--target", "s390x", "--source", "artifacts/sources/a/b"], "there is no source at"),
     ],
 )

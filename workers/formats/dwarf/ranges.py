@@ -1,4 +1,4 @@
-"""The addresses of a unit's code: low and high, or a list (DWARF 5, 2.17 and 7.25; DWARF 4, 2.17.3)."""
+"""The addresses of a unit's code, and the unit of an address (DWARF 5, 2.17 and 7.25; DWARF 4, 2.17.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_RANGES = 2_000_000  # of one file; the largest libraries in use have some h
 
 
 class RangeLists:
-    """The lists of one file, within a budget: a hostile file has every unit point to the same long list."""
+    """A reader of a file's range lists. It has a budget: units of a hostile file may all refer to one long list."""
 
     def __init__(self, pairs: DebugSection | None, lists: DebugSection | None) -> None:
         """Take ``.debug_ranges`` (up to DWARF 4) and ``.debug_rnglists`` (DWARF 5)."""
@@ -25,8 +25,9 @@ class RangeLists:
         self._budget = _MAX_RANGES
 
     def debug_ranges(self, offset: int, base: int, size: int) -> Iterator[tuple[int, int]]:
-        """The ranges of the list at ``offset`` of ``.debug_ranges``.
+        """Yield the ranges of the list at ``offset`` of ``.debug_ranges``.
 
+        :param base: address that they are relative to.
         :param size: bytes of an address.
         """
         section = _require(self._pairs, ".debug_ranges")
@@ -39,13 +40,13 @@ class RangeLists:
             if start == selects_base:
                 base = end
             elif start or end or start_is_real or end_is_real:
-                # What a relocation fills is an address as it stands, wherever the base lies.
+                # A relocation gives the address itself; the base does not count.
                 yield (start if start_is_real else base + start), (end if end_is_real else base + end)
             else:
                 return
 
     def list_offset(self, table: int, index: int, offset_size: int) -> int:
-        """The offset of the list that a DW_FORM_rnglistx names.
+        """Return the offset of the list that a DW_FORM_rnglistx names.
 
         :param table: DW_AT_rnglists_base.
         """
@@ -55,9 +56,9 @@ class RangeLists:
     def debug_rnglists(
         self, offset: int, base: int, size: int, address: Callable[[int], int]
     ) -> Iterator[tuple[int, int]]:
-        """The ranges of the list at ``offset`` of ``.debug_rnglists``.
+        """Yield the ranges of the list at ``offset`` of ``.debug_rnglists``.
 
-        :param address: the entry of ``.debug_addr`` with an index.
+        :param address: returns the entry of ``.debug_addr`` with an index.
         """
         section = _require(self._lists, ".debug_rnglists")
         while True:
@@ -103,10 +104,10 @@ def _require(section: DebugSection | None, name: str) -> DebugSection:
 
 
 def merged_ranges(ranges: Iterator[tuple[int, int]] | Ranges, size: int) -> Ranges:
-    """Ranges in order, those that touch made one.
+    """Return ranges in order, with adjacent ones joined.
 
-    What linkers leave of functions they dropped is left out: empty ranges and such as begin at 0 or at the very end of
-    the address space (GNU ld writes 0 or 1, LLVM's -1 or -2).
+    Ranges of functions that the linker dropped are left out: they are empty, or begin at 0 or at the end of the address
+    space (GNU ld writes 0 or 1, LLVM's linker -1 or -2).
 
     :param size: bytes of an address.
     """
@@ -121,7 +122,7 @@ def merged_ranges(ranges: Iterator[tuple[int, int]] | Ranges, size: int) -> Rang
 
 
 class UnitTable:
-    """Compile units by address: made once for a file, asked once for each function."""
+    """Compile units by address: made once for a file, searched once for each function."""
 
     def __init__(self, units: Iterable[Unit]) -> None:
         rows = sorted(
@@ -129,15 +130,15 @@ class UnitTable:
         )
         self._starts = [start for start, _, _ in rows]
         self._rows = rows
-        # Ranges overlap where linkers fold equal functions of several units. For each row, the one among it and those
-        # before that reaches furthest: if any of them holds an address behind, that one does.
+        # Ranges overlap if the linker folds equal functions of several units. For each row: the index of the range, of
+        # this and all earlier ones, that ends last. If any of these ranges has an address, that range has it.
         self._reach: list[int] = []
         for index, (_, end, _) in enumerate(rows):
             best = self._reach[-1] if self._reach else index
             self._reach.append(index if end > rows[best][1] else best)
 
     def at(self, address: int) -> Unit | None:
-        """The unit whose code holds an address, or ``None``; of several, the one whose range begins last if it may be."""
+        """Return the unit whose code has an address, or ``None``. It prefers the range that begins last."""
         index = bisect_right(self._starts, address) - 1
         if index < 0:
             return None

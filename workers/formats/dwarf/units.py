@@ -1,7 +1,7 @@
-"""From unit to unit through ``.debug_info``: of each compile unit what its topmost entry says, and nothing below it.
+"""A reader of ``.debug_info``: from unit to unit, it reads the topmost entry of each compile unit and nothing below.
 
-DWARF 2 to 5, of 32 and 64 bits, in both byte orders; compressed sections, ET_REL files with their relocations, and texts
-that dwz moved into a supplementary file. Standard: DWARF 5, 3.1.1 (attributes), 7.5.1 (unit headers).
+It reads DWARF 2 to 5 of 32 and 64 bits in both byte orders, compressed sections, ET_REL files with relocations, and
+texts that dwz moved into a supplementary file. Standard: DWARF 5, 3.1.1 (attributes), 7.5.1 (unit headers).
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class _Header:
     address_size: int
     offset_size: int
     entry: int
-    """Where the topmost entry begins."""
+    """Start of the topmost entry."""
     end: int
 
 
 class UnitReader:
-    """The units of one file."""
+    """A reader of the units of one file."""
 
     def __init__(self, elf: Elf, supplementary: Elf | None, stripped: Elf | None) -> None:
         def only(name: str, of: Elf = elf) -> DebugSection | None:
@@ -95,7 +95,7 @@ class UnitReader:
         self._budget = _MAX_TEXTS
 
     def read(self) -> tuple[Unit, ...]:
-        """All compile units, in order."""
+        """Return all compile units, in order."""
         units: list[Unit] = []
         count = 0
         for info in self._infos:
@@ -152,7 +152,7 @@ class UnitReader:
         section = self._strings[form]
         if section is None:
             if form in (FORM_STRP_SUP, FORM_GNU_STRP_ALT):
-                raise MalformedError("texts of the debug data lie in a supplementary file that is not there")
+                raise MalformedError("texts of the debug data are in a supplementary file that is not there")
             raise MalformedError("damaged debug data: the section of its texts is not there")
         key = (form, offset)
         if key not in self._known:
@@ -160,7 +160,7 @@ class UnitReader:
         return self._known[key]
 
     def _intern(self, text: bytes) -> str:
-        """The text decoded; equal ones are one object, and all of them together are bounded: texts may overlap."""
+        """Decode a text. Equal texts become one object; their total size has a limit, because texts may overlap."""
         if text not in self._texts:
             self._budget -= len(text)
             if self._budget < 0:
@@ -190,7 +190,7 @@ class UnitReader:
             return merged_ranges(self._ranges.debug_rnglists(offset, start, size, address), size)
         if low is None or high is None:
             return ()
-        is_address = high.form == FORM_ADDR or high.form in ADDRX_FORMS  # else bytes from the first on
+        is_address = high.form == FORM_ADDR or high.form in ADDRX_FORMS  # else it is the size in bytes
         end = self._address(header, found, high) if is_address else start + high.number
         return merged_ranges(((start, end),), size)
 
@@ -206,7 +206,7 @@ class UnitReader:
 
 
 def _header(info: DebugSection, position: int) -> _Header:
-    """The header of the unit at ``position``; the unit lies within the section and is longer than its header."""
+    """Read the header of the unit at ``position``. The unit must be in the section and longer than its header."""
     length, offset_size, start = info.number(position, 4), 4, position + 4
     if length == 0xFFFFFFFF:
         length, offset_size, start = info.number(start, 8), 8, start + 8
@@ -234,5 +234,5 @@ def _header(info: DebugSection, position: int) -> _Header:
 
 
 def _table_header(header: _Header) -> int:
-    """Bytes before the entries of the first table of a section, where a unit gives no base: length, version and two more."""
+    """Return the size of a table's header: length, version and two more fields. A unit without a base uses it."""
     return 8 if header.offset_size == 4 else 16
