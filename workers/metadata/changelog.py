@@ -48,18 +48,18 @@ def changelog(package: IndexedPackage) -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda entry: entry.time, reverse=True))
 
 
-def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
+def newer_entries(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
     """The entries of ``new``, the newest first, that users of ``old`` have not had.
 
     They end at the first entry that is in ``old`` word for word. Where a changelog was written anew and none is, or an
-    index kept only the newest of them, an entry for a version that is not newer than ``old_evr`` is left out too.
+    index kept only the newest of them, an entry for a version that is not newer_entries than ``old_evr`` is left out too.
 
     :param old_evr: ``[epoch:]version-release`` of the source package users have.
     """
-    known, fresh = {_said(entry) for entry in old}, []
+    known, fresh = {_entry_key(entry) for entry in old}, []
     has = Nevra.parse(f"x-{old_evr}.src")
     for entry in new:
-        if _said(entry) in known:
+        if _entry_key(entry) in known:
             break
         # An entry gives no epoch as often as it gives one: only version and release are compared.
         if (evr := entry.evr) is None or evr.evr_key[1:] > has.evr_key[1:] or evr.epoch > has.epoch:
@@ -67,6 +67,6 @@ def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Ent
     return tuple(fresh)
 
 
-def _said(entry: Entry) -> tuple[str, int, str]:
+def _entry_key(entry: Entry) -> tuple[str, int, str]:
     """An entry as written: of its time, the day, for the second depends on which others were read with it."""
     return entry.author, entry.time // 86_400, entry.text

@@ -43,7 +43,7 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
     for category in groups.categories:
         if ids := [name for name in category.groups if name in names]:
             fields = {"id": category.name, "name": category.title, "desc": category.description or category.title}
-            made = _filled(libcomps.Category(), fields)
+            made = _set_fields(libcomps.Category(), fields)
             for name in ids:
                 made.group_ids.append(libcomps.GroupId(name))
             comps.categories.append(made)
@@ -54,7 +54,7 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
                 "name": environment.title,
                 "desc": environment.description or environment.title,
             }
-            made = _filled(libcomps.Environment(), fields)
+            made = _set_fields(libcomps.Environment(), fields)
             for name in ids:
                 made.group_ids.append(libcomps.GroupId(name))
             for name in environment.optional:
@@ -77,7 +77,7 @@ def _group(group: Group, there: Collection[str]) -> Any:
         "uservisible": group.visible,
         "default": False,
     }
-    made = _filled(libcomps.Group(), fields)
+    made = _set_fields(libcomps.Group(), fields)
     kinds = (
         (group.mandatory, libcomps.PACKAGE_TYPE_MANDATORY),
         (group.default, libcomps.PACKAGE_TYPE_DEFAULT),
@@ -90,7 +90,7 @@ def _group(group: Group, there: Collection[str]) -> Any:
     return made
 
 
-def _filled(thing: Any, fields: Mapping[str, object]) -> Any:
+def _set_fields(thing: Any, fields: Mapping[str, object]) -> Any:
     for name, value in fields.items():
         setattr(thing, name, value)
     return thing

@@ -1,7 +1,7 @@
 """The documents that lie beside a published package: where it comes from, and what it is made of.
 
 Pure. The caller signs each (detached, the distribution's key, ``NAME.asc``) and places it in
-the folder that :func:`home` names, before the switch that shows the package.
+the folder that :func:`document_place` names, before the switch that shows the package.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PROVENANCE = ".intoto.json"
 BILL = ".cdx.json"
 
 
-def names(record: PublishedRecord, target: Target) -> tuple[str, str]:
+def document_names(record: PublishedRecord, target: Target) -> tuple[str, str]:
     """File names of a package's statement and of its bill: ``zlib-1.3-1.el10.x86_64.intoto.json``, ``….cdx.json``."""
     stem = f"{record.nevr}.{target.rpm_arch}"
     return f"{stem}{PROVENANCE}", f"{stem}{BILL}"
 
 
-def home(record: PublishedRecord, file: str) -> Place:
+def document_place(record: PublishedRecord, file: str) -> Place:
     """Where one of the documents, or its signature, lies: in the repository of the package's binaries.
 
     A package whose parts lie in several has its documents in the one that holds most of them.
@@ -55,7 +55,7 @@ def documents(
     :param providers: see :func:`workers.metadata.sbom.sbom`.
     :raises CannotRun: when evidence or packages are not this record's.
     """
-    provenance, bill = names(record, target)
+    provenance, bill = document_names(record, target)
     return {
         provenance: statement(site, target, package, record, evidence),
         bill: sbom(site, record, packages, providers),

@@ -109,7 +109,7 @@ def erratum(
 
     :param id: stable and unique, e.g. ``ALKITTEN-2026:0042``.
     :param package: name of the source package; ``evr`` its ``[epoch:]version-release``.
-    :param entries: of :func:`workers.metadata.changelog.newer`; of a new package, its newest.
+    :param entries: of :func:`workers.metadata.changelog.newer_entries`; of a new package, its newest.
     :param is_new: nothing of the package was published before.
     :param old_version: upstream version that was published before; another one makes an update without a named reason
         an enhancement.

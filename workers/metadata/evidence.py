@@ -33,17 +33,17 @@ class Evidence:
 
         :raises CannotRun: when the file is no such result; so do the others.
         """
-        return _parsed("build.json", self.build_json, BuildResult)
+        return _parse("build.json", self.build_json, BuildResult)
 
     @cached_property
     def verify(self) -> VerifyResult | None:
         """The proof."""
-        return _parsed("verify.json", self.verify_json, VerifyResult)
+        return _parse("verify.json", self.verify_json, VerifyResult)
 
     @cached_property
     def test(self) -> TestResult | None:
         """What the guests said."""
-        return _parsed("test.json", self.test_json, TestResult)
+        return _parse("test.json", self.test_json, TestResult)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ def _read(url: str) -> bytes:
     return content
 
 
-def _parsed(name: str, content: bytes, kind: type[_Result]) -> _Result | None:
+def _parse(name: str, content: bytes, kind: type[_Result]) -> _Result | None:
     if not content:
         return None
     try:

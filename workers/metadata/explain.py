@@ -125,10 +125,10 @@ def _told(site: Site, root: Path, record: PublishedRecord) -> tuple[Told, dict[s
     if target is None or package is None:
         missing = f"target {record.target}" if target is None else f"package {record.package}"
         return "record", {}, [f"the site has no {missing} any more"]
-    file = documents.names(record, target)[0]
+    file = documents.document_names(record, target)[0]
     try:
-        place = documents.home(record, file)
-        document = provenance.validated((root / place.repository / place.path).read_bytes())
+        place = documents.document_place(record, file)
+        document = provenance.parse_statement((root / place.repository / place.path).read_bytes())
         if _speaks_of(document, record.files):
             return "statement", document["predicate"], remarks
         remarks.append(f"{file} does not speak of the published files: trust neither before you know why")
@@ -139,7 +139,7 @@ def _told(site: Site, root: Path, record: PublishedRecord) -> tuple[Told, dict[s
     try:
         evidence = evidence_at(record.build) if record.build else None
         if evidence and evidence.build_json:
-            document = provenance.validated(provenance.statement(site, target, package, record, evidence))
+            document = provenance.parse_statement(provenance.statement(site, target, package, record, evidence))
             return "build", document["predicate"], remarks
     except CannotRun as error:
         remarks.append(plain_line(error.what))
@@ -154,8 +154,8 @@ def _speaks_of(document: Mapping[str, Any], files: Iterable[PublishedFile]) -> b
 def _documents(site: Site, root: Path, record: PublishedRecord) -> tuple[Document, ...]:
     target = next((t for t in site.targets if t.name == record.target), None)
     found = []
-    for name in documents.names(record, target) if target else ():
-        place = documents.home(record, name)
+    for name in documents.document_names(record, target) if target else ():
+        place = documents.document_place(record, name)
         path = f"{place.repository}/{place.path}"
         if (root / path).is_file():
             signature = f"{path}.asc" if (root / f"{path}.asc").is_file() else ""

@@ -32,7 +32,7 @@ def explain(
       gpg --verify FILE.intoto.json.asc FILE.intoto.json
     """  # noqa: D301 - \b is click's mark
     from workers.metadata.explain import explain as work
-    from workers.metadata.explained import words
+    from workers.metadata.explain_text import words
 
     site, state = options.opened(site_name, state_folder)
     told = work(site, state, name, target=target_name, stage=stage_name)

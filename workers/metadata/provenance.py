@@ -55,10 +55,10 @@ def statement(site: Site, target: Target, package: SourcePackage, record: Publis
         made.validate()
     except ValueError as error:
         raise CannotRun(f"{record.nevr} on {record.target}: {error}", "publish the package again") from None
-    return _canonical(_whole(MessageToDict(made.pb)))
+    return _canonical(_with_integers(MessageToDict(made.pb)))
 
 
-def validated(content: bytes) -> dict[str, Any]:
+def parse_statement(content: bytes) -> dict[str, Any]:
     """A statement of provenance as a document, held against the schemas of in-toto and SLSA.
 
     :raises ValueError: in one line, when it is none.
@@ -119,12 +119,12 @@ def _predicate(
     external = {
         "package": package.name,
         "target": target.name,
-        "source": _said(
+        "source": _present(
             repository=repository, commit=record.commit, branch=source.branch if source else "",
             patch=source.patch if source else "",
         ),
     }  # fmt: skip
-    internal = _said(
+    internal = _present(
         identity=build.identity,
         backend=site.build.backend,
         tree=build.tree,
@@ -147,7 +147,7 @@ def _predicate(
         "runDetails": {
             "builder": {
                 "id": builder_id(site, target.name),
-                "version": _said(backend=site.build.backend, tree=build.tree),
+                "version": _present(backend=site.build.backend, tree=build.tree),
             },
             "metadata": {"invocationId": build.identity},
             "byproducts": [*_proofs(evidence), *_logs(build)],
@@ -162,14 +162,14 @@ def _dependencies(record: PublishedRecord, build: BuildResult, repository: str) 
     found: list[dict[str, Any]] = []
     if record.commit:
         uri = f"git+{repository}@{record.commit}" if "://" in repository else ""
-        found.append(_said(name=f"{record.package}.git", uri=uri, digest={"gitCommit": record.commit}))
+        found.append(_present(name=f"{record.package}.git", uri=uri, digest={"gitCommit": record.commit}))
     if build.srpm:
         found.append({"name": build.srpm.name, "digest": {"sha256": build.srpm.sha256}})
     if build.tree:
         found.append({"name": "build tree", "annotations": {"identity": build.tree}})
     for line in sorted(build.buildroot):
         nevra, _, checksum = line.partition(" ")
-        found.append(_said(name=nevra, digest={"sha256": checksum} if checksum else None))
+        found.append(_present(name=nevra, digest={"sha256": checksum} if checksum else None))
     return found
 
 
@@ -181,7 +181,7 @@ def _proofs(evidence: Evidence) -> Iterable[dict[str, Any]]:
         "test.json": suite_counts(evidence.test) if evidence.test else {},
     }
     for name in evidence.files:
-        yield _said(
+        yield _present(
             name=name, mediaType="application/json", digest={"sha256": evidence.sha256(name)}, annotations=said[name]
         )
 
@@ -213,7 +213,7 @@ def suite_counts(test: TestResult) -> dict[str, Any]:
             suite.suite: {
                 "outcome": suite.outcome,
                 "cases": _outcomes(case.outcome for case in suite.cases),
-                **_said(accelerator=suite.accelerator, cpu=suite.cpu, kernel=suite.kernel),
+                **_present(accelerator=suite.accelerator, cpu=suite.cpu, kernel=suite.kernel),
             }
             for suite in test.suites
         },
@@ -235,17 +235,17 @@ def _repository(site: Site, package: SourcePackage) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def _said(**fields: Any) -> dict[str, Any]:
+def _present(**fields: Any) -> dict[str, Any]:
     """The fields that say something."""
     return {name: value for name, value in fields.items() if value not in ("", None, {}, ())}
 
 
-def _whole(value: Any) -> Any:
+def _with_integers(value: Any) -> Any:
     """The same with whole numbers as such: protobuf's Struct knows only floating-point ones."""
     if isinstance(value, dict):
-        return {name: _whole(part) for name, part in value.items()}
+        return {name: _with_integers(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_whole(part) for part in value]
+        return [_with_integers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

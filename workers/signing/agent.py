@@ -23,7 +23,7 @@ _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves 
 
 
 @contextlib.contextmanager
-def reachable(home: Path) -> Iterator[Path]:
+def short_home(home: Path) -> Iterator[Path]:
     """A path to the home that is short enough for the agent's sockets, which lie in it."""
     home = home.absolute()
     if len(os.fsencode(home / "S.gpg-agent.browser")) <= _SOCKET_PATH_LIMIT:

@@ -13,7 +13,7 @@ from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.base.run import require
 from workers.signing import secrets
-from workers.signing.agent import agent, ask, gpg, reachable
+from workers.signing.agent import agent, ask, gpg, short_home
 from workers.signing.memory import home_in_memory
 
 # GnuPG asks for the PIN by this program. It answers once: a token locks itself after a few wrong ones.
@@ -46,15 +46,15 @@ def kept_home(home: Path, owner: str, *, make: bool = True) -> Iterator[tuple[Pa
             _make_key(home, owner)
         if home.stat().st_mode & 0o077:
             raise CannotRun(f"{home} holds the signing key and others may enter it", f"chmod 700 {home}")
-        with reachable(home) as near, agent(near) as listening:
+        with short_home(home) as near, agent(near) as listening:
             yield near, listening
 
 
 @contextlib.contextmanager
-def imported(secret: Secret, state: Path) -> Iterator[tuple[Path, Path]]:
+def imported_home(secret: Secret, state: Path) -> Iterator[tuple[Path, Path]]:
     """A home in memory with the secret key that ``signing.secret`` names."""
     require("gpg", "gnupg")
-    content = secrets.read(secret, state, "the signing key")
+    content = secrets.read_secret(secret, state, "the signing key")
     with home_in_memory() as home, agent(home) as listening:
         file = home / "secret"
         file.write_bytes(content)
@@ -70,7 +70,7 @@ def imported(secret: Secret, state: Path) -> Iterator[tuple[Path, Path]]:
 
 
 @contextlib.contextmanager
-def token(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
+def token_home(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
     """A home in memory whose key is in a PKCS#11 token, which alone does the arithmetic.
 
     gpg-agent reaches it by gnupg-pkcs11-scd, which finds keys by their certificates: the token holds one for the key.
@@ -82,7 +82,7 @@ def token(signing: Signing, state: Path) -> Iterator[tuple[Path, Path]]:
     daemon = require("gnupg-pkcs11-scd", "gnupg-pkcs11-scd")
     if signing.passphrase is None:
         raise CannotRun("the token has no PIN", "set passphrase in signing.yaml")
-    pin = secrets.read(signing.passphrase, state, "the token's PIN").strip()
+    pin = secrets.read_secret(signing.passphrase, state, "the token's PIN").strip()
     with home_in_memory() as home:
         _prepare_token(home, daemon, module, pin)
         with agent(home) as listening:
@@ -112,7 +112,7 @@ def new_token_key(signing: Signing, state: Path, owner: str) -> tuple[str, str]:
 
     :raises CannotRun: when the token holds no key with a certificate, or several.
     """
-    with token(signing, state) as (home, _):
+    with token_home(signing, state) as (home, _):
         grips = [file.stem for file in (home / "private-keys-v1.d").glob("*.key")]
         if len(grips) != 1:
             raise CannotRun(
@@ -154,7 +154,7 @@ def unlock(home: Path, listening: Path, passphrase: bytes) -> None:
             raise CannotRun(f"gpg-agent does not take the passphrase: {answer}", "see gpg-agent.conf of the home")
 
 
-def try_out(home: Path, fingerprint: str, hint: str, *, asks: bool) -> None:
+def require_signing(home: Path, fingerprint: str, hint: str, *, asks: bool) -> None:
     """Sign something of no meaning, so that a wrong passphrase is found before anything is begun.
 
     :param asks: whether the home's own pinentry answers for the PIN; no other is ever asked.
@@ -179,7 +179,7 @@ def _make_key(home: Path, owner: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, mode=0o700)
     home.parent.chmod(0o700)
-    with reachable(partial) as near, agent(near):
+    with short_home(partial) as near, agent(near):
         gpg(near, "--passphrase", "", "--quick-generate-key", owner, "rsa4096", "sign", "never")
     for file in partial.iterdir():
         if file.is_socket():

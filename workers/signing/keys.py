@@ -25,7 +25,7 @@ class Key:
     """Seconds since 1970; 0: never."""
 
 
-def blocks(armored: str) -> list[str]:
+def key_blocks(armored: str) -> list[str]:
     """The armored public keys of a text, one each: rpm and others read only the first of a file."""
     return _BLOCK.findall(armored)
 
@@ -44,7 +44,7 @@ def keys_of(home: Path, *, secret: bool = False) -> list[Key]:
     return found
 
 
-def armored(home: Path, fingerprints: Sequence[str]) -> str:
+def armored_keys(home: Path, fingerprints: Sequence[str]) -> str:
     """The public keys, each in a block of its own, in that order."""
     return "".join(gpg(home, "--armor", "--export", fingerprint).output for fingerprint in fingerprints)
 

@@ -46,7 +46,7 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
             for name, value in places.items():
                 word = word.replace(name, value)
             words.append(word)
-        if how := _went_wrong(words, remote.timeout, Path(folder, "said")):
+        if how := _run_program(words, remote.timeout, Path(folder, "said")):
             raise CannotRun(f"the signing program {program} {how}", "try it by hand; see command in signing.yaml")
         if not got.is_file() or not got.stat().st_size:
             raise CannotRun(f"the signing program {program} wrote no signature", "it must write {signature}")
@@ -57,7 +57,7 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
             signature.write_bytes(got.read_bytes())
 
 
-def _went_wrong(words: list[str], timeout: float, said: Path) -> str:
+def _run_program(words: list[str], timeout: float, said: Path) -> str:
     """Run the program; how it failed, or nothing."""
     # Its output goes to a file: a daemon that it starts may keep a pipe open for longer than anybody waits.
     with said.open("wb") as output, started(words, stdout=output, stderr=STDOUT) as process:
@@ -87,12 +87,12 @@ def _check(remote: Remote, program: str, file: Path, got: Path) -> None:
     raise CannotRun(f"what the signing program {program} wrote is no OpenPGP signature", "see its log")
 
 
-def failure_of(specification: Path) -> Path:
+def failure_file(specification: Path) -> Path:
     """Where :func:`main` leaves what went wrong, since rpmsign has words of its own."""
     return specification.with_name("failure")
 
 
-def write(remote: Remote, specification: Path) -> None:
+def write_specification(remote: Remote, specification: Path) -> None:
     """Write what :func:`main` reads."""
     specification.write_text(json.dumps(asdict(remote)), encoding="utf-8")
 
@@ -106,7 +106,7 @@ def main(specification: Path, signature: Path, plain: str = "-") -> int:
     die_with_parent(os.getppid())
     # To the end, whatever comes: rpmsign waits for its reader.
     content = sys.stdin.buffer.read() if plain == "-" else Path(plain).read_bytes()
-    failure = failure_of(specification)
+    failure = failure_file(specification)
     if failure.exists():
         return 1  # rpmsign goes on with the next package; nobody is to wait for each of them
     known = json.loads(specification.read_text(encoding="utf-8"))

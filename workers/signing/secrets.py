@@ -11,7 +11,7 @@ from workers.base.errors import CannotRun
 _VAULT_SECONDS = 15
 
 
-def read(secret: Secret, state: Path, what: str) -> bytes:
+def read_secret(secret: Secret, state: Path, what: str) -> bytes:
     """The secret, as it lies there.
 
     :param state: folder below which relative paths lie.

@@ -29,7 +29,7 @@ from workers.base.files import flush, sha256_of
 from workers.base.run import CommandFailed, require, run
 from workers.signing import backends, remote, secrets
 from workers.signing.agent import call, gpg
-from workers.signing.keys import armored, blocks, keys_of, require_usable
+from workers.signing.keys import armored_keys, key_blocks, keys_of, require_usable
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ class Signer:
                 stack.callback(shutil.rmtree, beside, ignore_errors=True)
                 copies.append(Path(shutil.copy2(package, beside)))
             self._backend.rpmsign(["rpmsign", "--addsign", *words, *copies], len(copies))
-            verify_packages(copies, blocks(self.public_key)[0])
+            verify_packages(copies, key_blocks(self.public_key)[0])
             for copy, package in zip(copies, packages, strict=True):
                 flush(copy)
                 copy.replace(package)
@@ -137,12 +137,12 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
     with contextlib.ExitStack() as stack:
         if signing.backend == "command":
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitten-keys-")))
-            backend: _Backend = _Elsewhere(signing, home)
+            backend: _Backend = _Program(signing, home)
         else:
             if signing.backend == "pkcs11":
-                home, listening = stack.enter_context(backends.token(signing, state))
+                home, listening = stack.enter_context(backends.token_home(signing, state))
             elif signing.secret:
-                home, listening = stack.enter_context(backends.imported(signing.secret, state))
+                home, listening = stack.enter_context(backends.imported_home(signing.secret, state))
             else:
                 kept = backends.kept_home(state / signing.home, owner, make=signing.key is None)
                 home, listening = stack.enter_context(kept)
@@ -150,21 +150,21 @@ def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
         if signing.backend != "pkcs11":  # there they are imported already
             for public in signing.public_keys:
                 backends.import_public(home, public)
-        fingerprint = signing.key if signing.backend == "command" else _secret_of(home, signing)
+        fingerprint = signing.key if signing.backend == "command" else _signing_key(home, signing)
         if fingerprint is None:
             raise CannotRun("backend command signs with a key that it does not name", "set key in signing.yaml")
         require_usable(keys_of(home), fingerprint, signing.earlier)
         if signing.backend == "gpg" and signing.passphrase:
-            backends.unlock(home, listening, secrets.read(signing.passphrase, state, "the passphrase"))
+            backends.unlock(home, listening, secrets.read_secret(signing.passphrase, state, "the passphrase"))
         if signing.backend == "pkcs11" or signing.secret or signing.passphrase:
             hint = "is the PIN right?" if signing.backend == "pkcs11" else "is the passphrase in signing.yaml right?"
-            backends.try_out(home, fingerprint, hint, asks=signing.backend == "pkcs11")
+            backends.require_signing(home, fingerprint, hint, asks=signing.backend == "pkcs11")
         if isinstance(backend, _GnuPG):
             backend.key = fingerprint
-        yield Signer(fingerprint, armored(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
+        yield Signer(fingerprint, armored_keys(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
 
 
-def _secret_of(home: Path, signing: Signing) -> str:
+def _signing_key(home: Path, signing: Signing) -> str:
     """The key that signs; its secret part is in the home, or known there to be in the token."""
     there = [key.fingerprint for key in keys_of(home, secret=True)]
     if not there and not signing.key:
@@ -194,13 +194,13 @@ class _GnuPG:
         gpg(self.home, "--armor", "--local-user", self.key, "--output", signature, "--detach-sign", file)
 
 
-class _Elsewhere:
+class _Program:
     """A program of signing.yaml."""
 
     def __init__(self, signing: Signing, home: Path) -> None:
         self._remote = remote.Remote(signing.command, signing.key or "", str(home), signing.timeout_seconds)
         self._home, self._specification = home, home / "remote.json"
-        remote.write(self._remote, self._specification)
+        remote.write_specification(self._remote, self._specification)
 
     def macros(self) -> Mapping[str, str]:
         shim = shlex.join([sys.executable, "python", "-m", "workers.signing.remote", str(self._specification)])
@@ -210,7 +210,7 @@ class _Elsewhere:
         }
 
     def rpmsign(self, words: Sequence[str | Path], count: int) -> None:
-        failure = remote.failure_of(self._specification)
+        failure = remote.failure_file(self._specification)
         failure.unlink(missing_ok=True)
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
         try:
@@ -241,7 +241,7 @@ def verify_packages(packages: Sequence[Path], public_key: str) -> None:
     :raises CannotRun: naming the packages that do not.
     """
     with tempfile.TemporaryDirectory(prefix="kitten-keys-") as keys:
-        for number, block in enumerate(blocks(public_key)):
+        for number, block in enumerate(key_blocks(public_key)):
             Path(keys, f"distribution-{number}.key").write_text(block, encoding="utf-8")
         # Level "all": by itself rpmkeys is content with a package that is not signed at all.
         defines = {"_pkgverify_level": "all", "_keyring": "fs", "_keyringpath": keys}

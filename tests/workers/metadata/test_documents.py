@@ -14,7 +14,7 @@ from config.models import Site
 from tests.workers.publishing import BuildFactory, headers
 from workers.base.errors import CannotRun
 from workers.metadata import provenance, sbom
-from workers.metadata.documents import documents, home, names
+from workers.metadata.documents import document_names, document_place, documents
 from workers.metadata.evidence import Evidence, evidence_at
 from workers.promotion.publish import publish
 from workers.repository.index import describe
@@ -43,10 +43,10 @@ def made(site: Site, unit: Unit) -> dict[str, bytes]:
 def test_both_documents_lie_beside_the_package(site: Site, unit: Unit) -> None:
     record = unit[0]
     found = made(site, unit)
-    assert tuple(found) == names(record, site.target("aarch64")) == (
+    assert tuple(found) == document_names(record, site.target("aarch64")) == (
         "tiny-1-1.el10.aarch64.intoto.json", "tiny-1-1.el10.aarch64.cdx.json",
     )  # fmt: skip
-    place = home(record, "tiny-1-1.el10.aarch64.cdx.json.asc")
+    place = document_place(record, "tiny-1-1.el10.aarch64.cdx.json.asc")
     assert place == Place("AppStream/aarch64/os", "Packages/t/tiny-1-1.el10.aarch64.cdx.json.asc")
 
 
@@ -56,7 +56,7 @@ def test_the_same_publication_gives_the_same_bytes(site: Site, unit: Unit) -> No
 
 def test_the_statement_says_where_each_published_file_comes_from(site: Site, unit: Unit) -> None:
     record, _, files = unit
-    document = provenance.validated(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
+    document = provenance.parse_statement(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
     assert document["_type"] == "https://in-toto.io/Statement/v1"
     assert {subject["name"]: subject["digest"]["sha256"] for subject in document["subject"]} == {
         name: header.pkgId for name, header in files.items()
@@ -90,7 +90,7 @@ def test_the_buildroot_is_named_with_the_checksums_that_are_known(site: Site, un
     rooted = build.model_copy(update={"buildroot": ("bar-1-1.noarch", f"foo-1-1.aarch64 {'f' * 64}"), "tree": "t"})
     changed = Evidence(rooted.model_dump_json().encode(), evidence.verify_json)
     text = provenance.statement(site, site.target("aarch64"), site.package("tiny"), record, changed)
-    document = provenance.validated(text)
+    document = provenance.parse_statement(text)
     dependencies = document["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert dependencies[0] == {"name": "tiny.git", "digest": {"gitCommit": "c" * 40}}
     assert dependencies[1]["name"] == "tiny-1-1.el10.src.rpm"
@@ -137,7 +137,7 @@ def test_what_is_no_statement_of_provenance_is_refused(site: Site, unit: Unit, c
     document = json.loads(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
     document.update(change)
     with pytest.raises(ValueError, match=why):
-        provenance.validated(json.dumps(document).encode())
+        provenance.parse_statement(json.dumps(document).encode())
 
 
 def test_the_bill_lists_packages_files_and_dependencies(site: Site, unit: Unit) -> None:

@@ -16,7 +16,7 @@ from config.nevra import Nevra
 from tests.workers.publishing import RpmFactory, write_index
 from workers.base import namespace
 from workers.metadata import errata
-from workers.metadata.changelog import Entry, changelog, newer
+from workers.metadata.changelog import Entry, changelog, newer_entries
 from workers.metadata.errata import Erratum, Updated
 from workers.repository import index, updateinfo
 from workers.repository.records import PublishedFile
@@ -46,12 +46,12 @@ def test_a_packages_changelog_is_read_newest_first() -> None:
 
 def test_entries_end_at_the_first_that_users_had() -> None:
     new = (Entry("A <a@b> - 1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-2", 2, "- b"), *OLD)
-    assert newer(OLD, new, "1.0-1") == new[:2]
+    assert newer_entries(OLD, new, "1.0-1") == new[:2]
 
 
 def test_a_changelog_written_anew_tells_only_of_newer_versions() -> None:
     new = (Entry("A <a@b> - 1:1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-1", 2, "- b"), Entry("A <a@b>", 1, "- a"))
-    assert newer(OLD, new, "1.0-2") == (new[0], new[2])
+    assert newer_entries(OLD, new, "1.0-2") == (new[0], new[2])
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from workers.metadata.explain_text import words
 
 from config.models import Site
 from tests.workers.publishing import BuildFactory, headers
 from workers.base.errors import CannotRun
-from workers.metadata.documents import documents, home, names
+from workers.metadata.documents import document_names, document_place, documents
 from workers.metadata.evidence import evidence_at
 from workers.metadata.explain import Document, explain, find
 from workers.metadata.explain_cli import explain as command
-from workers.metadata.explained import words
 from workers.promotion.publish import publish
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import published
@@ -118,12 +118,12 @@ def test_the_build_tells_where_no_statement_lies(site: Site, state: Path, bare: 
 def test_the_statement_tells_when_the_build_is_gone(site: Site, state: Path, bare: PublishedRecord) -> None:
     root, target = state / "published" / "10-kitten", site.target("aarch64")
     made = documents(site, target, site.package("tiny"), bare, evidence_at(bare.build), headers(root, bare.files))
-    places = {name: home(bare, name) for name in made}
+    places = {name: document_place(bare, name) for name in made}
     for name, content in made.items():
         (root / places[name].repository / places[name].path).write_bytes(content)
     before = explain(site, state, "tiny")
     shutil.rmtree(bare.build)
-    provenance, bill = names(bare, target)
+    provenance, bill = document_names(bare, target)
     (root / places[bill].repository / f"{places[bill].path}.asc").write_text("a signature")
     told = explain(site, state, "tiny")
     assert (told.told_by, told.provenance) == ("statement", before.provenance)
