@@ -1,4 +1,4 @@
-"""Fixtures of all tests about repositories, and a place of its own in memory for each test's keys."""
+"""Fixtures of all tests about repositories, and a separate folder in memory for the keys of each test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["at_once", "key_home", "make_build", "make_rpms", "site", "site_path"
 
 @pytest.fixture(autouse=True)
 def own_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder of tmpfs that is this test's alone: others that run beside it keep keys in memory too."""
+    """Give the test its own folder on tmpfs: tests that run at the same time keep keys in memory too."""
     with tempfile.TemporaryDirectory(prefix="kitten-test-", dir="/dev/shm") as folder:
         monkeypatch.setenv("RUNTIME_DIRECTORY", folder)
         yield

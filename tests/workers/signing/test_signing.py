@@ -1,4 +1,4 @@
-"""signing.yaml: where the secret comes from, which keys count, programs that sign elsewhere."""
+"""signing.yaml: the places of the secret, the trusted keys, and external signing programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MadeKey:
 
 @pytest.fixture(scope="session")
 def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeKey]:
-    """(name, passphrase, expires) → a small key, made once."""
+    """Return a function (name, passphrase, expires) → a small key, made once."""
     made: dict[tuple[str, ...], MadeKey] = {}
 
     def make(name: str, passphrase: str = "", expires: str = "never") -> MadeKey:
@@ -106,7 +106,7 @@ def test_a_wrong_passphrase_is_found_before_anything_is_signed(
     assert what.startswith(f"the key {made.fingerprint} does not sign: gpg failed: gpg: signing failed: ")
 
 
-def test_a_passphrase_that_is_not_given_is_not_asked_for(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_a_missing_passphrase_is_an_error_and_not_a_prompt(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
     made = make_key("one", "correct horse")
     what = refused(Signing(secret=secret_file(tmp_path, made.secret)), tmp_path)
     assert what.startswith(f"the key {made.fingerprint} does not sign: ")
@@ -125,18 +125,18 @@ def test_a_systemd_credential_signs(
     with signer_of(signing, tmp_path, "") as key:
         assert key.fingerprint == made.fingerprint
     other = Signing(secret=Secret(credential="other"))
-    assert refused(other, tmp_path) == "the signing key: there is no credential other"
+    assert refused(other, tmp_path) == "the signing key: the credential other does not exist"
 
 
-def test_a_secret_that_others_may_read_or_that_is_none_is_refused(
+def test_a_secret_that_is_readable_by_others_or_missing_or_invalid_is_refused(
     tmp_path: Path, make_key: Callable[..., MadeKey]
 ) -> None:
     secret = secret_file(tmp_path, make_key("one").secret)
     (tmp_path / "key").chmod(0o640)
-    assert refused(Signing(secret=secret), tmp_path) == f"the signing key: others may read {tmp_path}/key"
+    assert refused(Signing(secret=secret), tmp_path) == f"the signing key: other users may read {tmp_path}/key"
     assert (
         refused(Signing(secret=Secret(file="nowhere")), tmp_path)
-        == f"the signing key: there is no file {tmp_path}/nowhere"
+        == f"the signing key: the file {tmp_path}/nowhere does not exist"
     )
     empty = secret_file(tmp_path, " \n", "empty")
     assert refused(Signing(secret=empty), tmp_path) == f"the signing key: {tmp_path}/empty is empty"
@@ -150,13 +150,13 @@ def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
     tmp_path: Path, make_key: Callable[..., MadeKey]
 ) -> None:
     signing, before = Signing(secret=secret_file(tmp_path, make_key("one").secret)), homes_in_memory()
-    told, tell = os.pipe()
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with signer_of(signing, tmp_path, ""):
-            os.write(tell, b"x")
+            os.write(writer, b"x")
             time.sleep(60)
-    os.read(told, 1)
+    os.read(reader, 1)
     (place,) = homes_in_memory() - before
     served = agents(place)
     assert served
@@ -174,7 +174,7 @@ def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
 
 
 class _Vault(http.server.BaseHTTPRequestHandler):
-    """Vault's KV version 2 as its HTTP interface is documented; not Vault itself."""
+    """A stand-in for Vault's KV version 2, after the documentation of its HTTP interface."""
 
     secrets: dict[str, dict[str, object]] = {}  # noqa: RUF012
 
@@ -226,11 +226,11 @@ def test_a_secret_of_vault_signs(
         ("kitten/signing", "key", "s.wrong", "Vault answered 403 for {url}: the token may not read it, or has expired"),
         ("kitten/other", "key", "s.right", "Vault answered 404 for {url}: no such secret"),
         ("kitten/signing", "other", "s.right", "{url} has no field other"),
-        ("kitten/signing", "number", "s.right", "the field number of {url} is no text"),
-        ("kitten/signing", "key", "", "no token for Vault"),
+        ("kitten/signing", "number", "s.right", "the field number of {url} is not text"),
+        ("kitten/signing", "key", "", "the token for Vault is not set"),
     ],
 )
-def test_what_vault_does_not_give_is_told_in_a_line_without_the_token(
+def test_a_refusal_of_vault_is_reported_in_a_line_without_the_token(
     vault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, field: str, token: str, expected: str
 ) -> None:
     monkeypatch.setenv("VAULT_TOKEN", token)
@@ -239,20 +239,20 @@ def test_what_vault_does_not_give_is_told_in_a_line_without_the_token(
     assert what == "the signing key: " + expected.format(url=f"{vault}/v1/secret/data/{path}")
 
 
-def test_a_vault_that_does_not_answer_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vault_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "s.right")
     secret = VaultSecret(path="a", field="b", address="http://127.0.0.1:9")
     what = refused(Signing(secret=Secret(vault=secret)), tmp_path)
     assert what == "the signing key: Vault at http://127.0.0.1:9 does not answer (ConnectionError)"
     monkeypatch.delenv("VAULT_ADDR", raising=False)
     nowhere = Secret(vault=VaultSecret(path="a", field="b"))
-    assert refused(Signing(secret=nowhere), tmp_path) == "the signing key: no address of Vault"
+    assert refused(Signing(secret=nowhere), tmp_path) == "the signing key: the address of Vault is not set"
 
 
 # ----------------------------------------------------------------------------------------------------- key rotation
 
 
-def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
+def test_after_a_rotation_both_keys_verify_and_the_new_one_signs(
     tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey]
 ) -> None:
     old, new, foreign = make_key("old"), make_key("new"), make_key("foreign")
@@ -281,9 +281,7 @@ def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
             verify_packages(fresh, old.public)
 
 
-def test_an_earlier_key_whose_public_part_is_missing_is_told_of(
-    tmp_path: Path, make_key: Callable[..., MadeKey]
-) -> None:
+def test_an_earlier_key_without_its_public_part_is_reported(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, earlier=(old.fingerprint,), secret=secret_file(tmp_path, new.secret))
     assert refused(signing, tmp_path) == f"the public key {old.fingerprint} is missing"
@@ -295,7 +293,7 @@ def test_the_secret_of_another_key_than_the_one_named_is_refused(
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, secret=secret_file(tmp_path, old.secret), public_keys=(new.public,))
     assert refused(signing, tmp_path) == (
-        f"the secret part of the key {new.fingerprint} is missing: there is {old.fingerprint}"
+        f"the secret part of the key {new.fingerprint} is missing; found {old.fingerprint}"
     )
 
 
@@ -327,12 +325,12 @@ def test_a_revoked_key_is_refused(tmp_path: Path, make_key: Callable[..., MadeKe
     assert refused(signing, tmp_path) == f"the key {made.fingerprint} was revoked"
 
 
-# ------------------------------------------------------------------------------------------- programs that sign elsewhere
+# ---------------------------------------------------------------------------------------- external signing programs
 
 
 @pytest.fixture
 def program(tmp_path: Path, make_key: Callable[..., MadeKey]) -> Callable[[str], Signing]:
-    """Shell text ($1 key, $2 file, $3 signature) → a section with it as the command; its key is "one"."""
+    """Return a function: shell text ($1 key, $2 file, $3 signature) → a section with this command and key "one"."""
     made = make_key("one")
 
     def section(text: str, timeout: int = 60) -> Signing:
@@ -359,7 +357,7 @@ def _by(made: MadeKey, *words: str) -> str:
 
 @pytest.fixture
 def ended(make_key: Callable[..., MadeKey]) -> Iterator[None]:
-    """The agents that the programs' own gpg started end."""
+    """End the agents that the gpg of the programs started."""
     yield
     for name in ("one", "foreign"):
         subprocess.run(["gpgconf", "--homedir", make_key(name).home, "--kill", "gpg-agent"], check=True)
@@ -389,14 +387,14 @@ def test_a_program_signs_packages_and_indexes(
     ("text", "expected"),
     [
         ("sleep 60", "did not end within 1 s"),
-        ('echo garbage > "$3"', "what the signing program sign-elsewhere wrote is no OpenPGP signature"),
+        ('echo garbage > "$3"', "the output of the signing program sign-elsewhere is not an OpenPGP signature"),
         ("true", "the signing program sign-elsewhere wrote no signature"),
         ("echo no bridge >&2; exit 3", "the signing program sign-elsewhere ended with 3: no bridge"),
         ("FOREIGN", "the signing program sign-elsewhere signed with "),
-        ("CHANGED", "the signing program sign-elsewhere signed something else than it was given"),
+        ("CHANGED", "the signing program sign-elsewhere signed another file than {file}"),
     ],
 )
-def test_a_program_that_does_not_sign_well_changes_nothing(
+def test_a_program_that_does_not_sign_correctly_changes_nothing(
     tmp_path: Path,
     make_rpms: RpmFactory,
     make_key: Callable[..., MadeKey],
@@ -407,7 +405,7 @@ def test_a_program_that_does_not_sign_well_changes_nothing(
 ) -> None:
     text = text.replace("FOREIGN", _by(make_key("foreign")))
     text = text.replace("CHANGED", 'echo more >> "$2"; ' + _by(make_key("one")))
-    if "echo more" in text:  # what it signs must be another file than the one that is checked
+    if "echo more" in text:  # it must sign another file than the one that is checked
         text = text.replace('"$2"; ', '"$3.other"; ').replace('--detach-sign "$2"', '--detach-sign "$3.other"')
     file = tmp_path / "repomd.xml"
     file.write_text("index")
