@@ -101,7 +101,7 @@ class _Table:
                 start, size, body = self._range(cie, body, end)
             else:
                 if body + cie.pair.size > end:
-                    raise self._damage("holds an entry too short for its function")
+                    raise self._damage("has an entry too short for its function")
                 start, size = cie.pair.unpack_from(data, body)
                 if cie.encoding & 0x70 == PC_RELATIVE:
                     start = start + base + body & mask
@@ -110,7 +110,7 @@ class _Table:
                 skipped, body = leb128(data, body) if body < end and data[body] >= 0x80 else (data[body], body + 1)
                 body += skipped
                 if body > end:
-                    raise self._damage("holds augmentation data that ends outside its entry")
+                    raise self._damage("has augmentation data that ends outside its entry")
             program = data[body:end]
             unwound = cie.known.get(program)
             if unwound is None:
@@ -138,7 +138,7 @@ class _Table:
             else:
                 place, body, end = position + 4, position + 8, position + 4 + length
             if body > end or end > len(data):
-                raise self._damage("holds an entry that ends outside of it")
+                raise self._damage("has an entry that ends outside the section")
             yield place, identity, body, end
             position = end
         if _NOT_ZERO.search(data, position):
@@ -167,19 +167,19 @@ class _Table:
     def _read_cie(self, offset: int) -> _Cie:
         data = self._data
         if not 0 <= offset <= len(data) - 8:
-            raise self._damage("names a CIE outside of it")
+            raise self._damage("names a CIE outside the section")
         length, identity = struct.unpack_from(self._order + "II", data, offset)
         place, body, end = offset + 4, offset + 8, offset + 4 + length
         if length == 0xFFFFFFFF:
             place, identity, body, end = self._read_long_header(offset)
         if end > len(data) or body >= end or identity != self._cie_identity(body - place):
-            raise self._damage("names a CIE where none is")
+            raise self._damage("names a CIE at a place without one")
         self._unread -= end - offset  # each CIE is read once, so together they cannot be longer than the section
         if self._unread < 0:
-            raise self._damage("holds CIEs that overlap")
+            raise self._damage("has CIEs that overlap")
         version, text_end = data[body], data.find(b"\0", body + 1, end)
         if version not in (1, 3, 4) or text_end < 0:
-            raise self._damage(f"holds a CIE of version {version}")
+            raise self._damage(f"has a CIE of version {version}")
         augmentation = data[body + 1 : text_end].decode("latin-1")
         body = text_end + 1
         address_size = self._bits // 8
@@ -187,7 +187,7 @@ class _Table:
             address_size, segment_size = data[body : body + 2].ljust(2, b"\0")
             body += 2
             if address_size not in (4, 8) or segment_size:
-                raise self._damage(f"holds a CIE with addresses of {address_size} bytes")
+                raise self._damage(f"has a CIE with addresses of {address_size} bytes")
         _, body = leb128(data, body)  # code alignment factor: not needed, because places in the code are not
         data_alignment, body = signed_leb128(data, body)
         body = body + 1 if version == 1 else leb128(data, body)[1]  # the return address's register
@@ -195,13 +195,13 @@ class _Table:
         if is_augmented:
             size, body = leb128(data, body)
             if size > end - body:
-                raise self._damage("holds augmentation data that ends outside its entry")
+                raise self._damage("has augmentation data that ends outside its entry")
             encoding, is_signal_frame = self._augmentation(augmentation[1:], body, body + size)
             body += size
         elif augmentation:
-            raise self._damage(f"holds a CIE of unknown augmentation {augmentation!r}")
+            raise self._damage(f"has a CIE of unknown augmentation {augmentation!r}")
         if body > end:
-            raise self._damage("holds a CIE that is cut")
+            raise self._damage("has a CIE that is cut")
         common = unwinding.common(
             data[body:end], self._machine, data_alignment, address_size, is_signal_frame=is_signal_frame
         )
@@ -220,7 +220,7 @@ class _Table:
         encoding, is_signal_frame = ABSOLUTE, False
         for letter in letters:
             if letter in "RLP" and position >= end:
-                raise self._damage("holds a CIE that is cut")
+                raise self._damage("has a CIE that is cut")
             if letter == "R":
                 encoding, position = self._data[position], position + 1
             elif letter == "L":  # encoding of an address in each FDE's augmentation data
@@ -230,9 +230,9 @@ class _Table:
             elif letter == "S":
                 is_signal_frame = True
             elif letter not in "BG":  # AArch64: return addresses signed with key B, memory tagging
-                raise self._damage(f"holds a CIE of unknown augmentation {'z' + letters!r}")
+                raise self._damage(f"has a CIE of unknown augmentation {'z' + letters!r}")
         if encoding == OMITTED:
-            raise self._damage("holds functions without addresses")
+            raise self._damage("has functions without addresses")
         return encoding, is_signal_frame
 
     def _range(self, cie: _Cie, position: int, end: int) -> tuple[int, int, int]:

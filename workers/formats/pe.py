@@ -25,10 +25,8 @@ MAGIC = b"MZ"
 # "Machine Types" → the ELF name of the same machine: our architectures, and others for which EFI files exist.
 _MACHINES = {0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH"}
 _MACHINES |= {machine.pe_number: name for name, machine in machines().items() if machine.pe_number is not None}
-_EFI_SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM image"}
 
-_IMAGE_SCN_MEM_EXECUTE, _IMAGE_SCN_MEM_WRITE = 0x20000000, 0x80000000
-_IMAGE_DLLCHARACTERISTICS_NX_COMPAT = 0x0100
+_IMAGE_SCN_MEM_EXECUTE = 0x20000000
 _EXCEPTION_TABLE = 3  # of the data directories
 _DTYPE_FUNCTION, _C_EXTERNAL = 0x20, 2  # of a COFF symbol: its type, its storage class
 _SYMBOL_SIZE = 18  # bytes
@@ -80,7 +78,6 @@ class Pe:
         wide = magic == 0x20B
         (self._entry,) = self._unpack("I", optional + 16)
         (self.image_base,) = self._unpack("Q", optional + 24) if wide else self._unpack("I", optional + 28)
-        self.subsystem, self.dll_characteristics = self._unpack("HH", optional + 68)
         self._directories = optional + (112 if wide else 96)
         self._directories_end = optional + optional_size
         self._sections_at = optional + optional_size
@@ -97,21 +94,6 @@ class Pe:
         return self.data[offset : offset + size]
 
     # ------------------------------------------------------------------------------------------------- what it is
-
-    @property
-    def efi_type(self) -> str:
-        """Its EFI subsystem: ``application``, ``boot service driver`` …; empty if it is not for EFI."""
-        return _EFI_SUBSYSTEMS.get(self.subsystem, "")
-
-    @property
-    def is_efi(self) -> bool:
-        """Whether EFI firmware starts it."""
-        return bool(self.efi_type)
-
-    @property
-    def nx_compatible(self) -> bool:
-        """Whether its header says that it runs with data pages that are not executable."""
-        return bool(self.dll_characteristics & _IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
 
     @cached_property
     def kernel_image(self) -> str:
@@ -179,12 +161,6 @@ class Pe:
         if sum(len(code.data) for code in found) > len(self.data):
             raise MalformedError("damaged PE file: its code sections overlap")
         return tuple(sorted(found, key=lambda code: code.address))
-
-    @property
-    def writable_and_executable(self) -> tuple[str, ...]:
-        """Names of the sections that can be written and executed."""
-        both = _IMAGE_SCN_MEM_EXECUTE | _IMAGE_SCN_MEM_WRITE
-        return tuple(section.name for section in self.sections if section.flags & both == both)
 
     # ---------------------------------------------------------------------------------------------------- functions
 

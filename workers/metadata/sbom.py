@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.models import Site
 from config.nevra import is_debug
@@ -26,7 +26,10 @@ from workers.repository.protocols import IndexedPackage, MetadataDependency
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:
+    from cyclonedx.model import Property
+    from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component
+    from cyclonedx.model.license import License
     from packageurl import PackageURL
 
 MAX_FILES = 5_000
@@ -95,7 +98,7 @@ def namespace(vendor: str) -> str:
 
 def _bill(
     site: Site, record: PublishedRecord, described: Mapping[str, IndexedPackage], providers: Mapping[str, str]
-) -> Any:
+) -> Bom:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -137,7 +140,7 @@ def _bill(
 
 
 def _depend(
-    bill: Any,
+    bill: Bom,
     components: dict[str, Component],
     name: str,
     package: IndexedPackage,
@@ -226,7 +229,7 @@ def _bundled(owner: str, provides: Iterable[MetadataDependency]) -> list[Compone
     return [found[ref] for ref in sorted(found)]
 
 
-def _licenses(text: str) -> list[Any]:
+def _licenses(text: str) -> list[License]:
     """Return the header's licence: an SPDX expression if it is valid, else a name, as in older specs."""
     from cyclonedx.contrib.license.factories import LicenseFactory
 
@@ -234,7 +237,7 @@ def _licenses(text: str) -> list[Any]:
     return [LicenseFactory().make_from_string(text)] if text else []
 
 
-def _properties(named: Mapping[str, str]) -> list[Any]:
+def _properties(named: Mapping[str, str]) -> list[Property]:
     from cyclonedx.model import Property
 
     return [Property(name=f"rpm:{name}", value=_plain(value)) for name, value in named.items() if value]
@@ -251,7 +254,7 @@ def _plain(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _serialise(bill: Any) -> bytes:
+def _serialise(bill: Bom) -> bytes:
     import json
 
     from cyclonedx.output import make_outputter

@@ -253,11 +253,11 @@ def test_instructions_of_a_cie_apply_to_its_functions():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (b"\x40\0\0\0\0\0\0\0", "holds an entry that ends outside of it"),
+        (b"\x40\0\0\0\0\0\0\0", "has an entry that ends outside the section"),
         (cie() + b"\x01\x02\x03", "ends within an entry"),
         (cie() + b"\xff\xff\xff\xff\x10\0\0\0", "ends within an entry"),
-        (cie() + entry(0x1000, bytes(16)), "names a CIE outside of it"),
-        (cie() + entry(20, bytes(16)), "names a CIE where none is"),
+        (cie() + entry(0x1000, bytes(16)), "names a CIE outside the section"),
+        (cie() + entry(20, bytes(16)), "names a CIE at a place without one"),
         (cie(0x03) + entry(len(cie()) + 4, b""), "an entry too short for its function"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\x7f"), "augmentation data that ends outside"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x3f"), "unknown call frame instruction 0x3f"),
@@ -269,12 +269,12 @@ def test_instructions_of_a_cie_apply_to_its_functions():
         (cie(0x01) + entry(len(cie()) + 4, b"\x80" * 12), "does not end"),
         (cie(0x0F) + entry(len(cie()) + 4, bytes(16)), "a pointer of unknown encoding 0xf"),
         (cie(0x7B) + entry(len(cie()) + 4, bytes(16)), "a pointer of unknown encoding 0x7b"),
-        (cie(0xFF) + entry(len(cie()) + 4, bytes(16)), "holds functions without addresses"),
+        (cie(0xFF) + entry(len(cie()) + 4, bytes(16)), "has functions without addresses"),
         (cie(0x83) + entry(len(cie()) + 4, bytes(16)), "a pointer through a place outside the file"),
         (cie(augmentation=b"zQ") + entry(len(cie()) + 4, bytes(16)), "unknown augmentation 'zQ'"),
         (cie(augmentation=b"eh") + entry(len(cie()) + 4, bytes(16)), "unknown augmentation 'eh'"),
-        (cie(augmentation=b"zR", data=b"") + entry(len(cie()) + 4, bytes(16)), "holds a CIE that is cut"),
-        (entry(0, b"\x07zR\0" + bytes(12)) + entry(28, bytes(16)), "holds a CIE of version 7"),
+        (cie(augmentation=b"zR", data=b"") + entry(len(cie()) + 4, bytes(16)), "has a CIE that is cut"),
+        (entry(0, b"\x07zR\0" + bytes(12)) + entry(28, bytes(16)), "has a CIE of version 7"),
     ],
 )
 def test_damage_is_reported_in_one_line(table, message):

@@ -207,6 +207,7 @@ def test_the_unit_of_an_address_is_found():
 
 # code 1, DW_TAG_compile_unit, without children, of: producer as a text in place, name as DW_FORM_strp
 ABBREVIATIONS = bytes([1, 0x11, 0, 0x25, 0x08, 0x03, 0x0E, 0, 0, 0])
+RANGES = bytes([1, 0x11, 0, 0x55, 0x17, 0, 0])  # the same with only a list of ranges
 
 
 def unit(body: bytes, length: int | None = None, table: int = 0, version: int = 4, address_size: int = 8) -> bytes:
@@ -248,16 +249,10 @@ def test_the_valid_base_of_the_hostile_cases_is_read():
         (debug_elf(GOOD, bytes([1, 0x11, 0, 0x25, 0x7F, 0, 0])), "unknown form 0x7f"),
         (debug_elf(GOOD, bytes([1, 0x11, 0, 0x25, 0x06, 0, 0])), "a text of form 0x6"),
         (debug_elf(unit(b"\x01" + b"\x16" * 100), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),  # indirect
-        (
-            debug_elf(unit(b"\x01\x21\x00"), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])),
-            "cannot be read",
-        ),  # indirect, implicit
+        (debug_elf(unit(b"\x01\x21\x00"), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),
         (debug_elf(unit(b"\x01\xff\xff\xff\xff"), bytes([1, 0x11, 0, 0x25, 0x04, 0, 0])), "cannot be read"),  # a block
         (debug_elf(GOOD, bytes([1, 0x11, 0, *b"\xff" * 20, 0x08, 0, 0])), "cannot be read|no abbreviation"),
-        (
-            debug_elf(unit(b"\x01" + bytes(4)), bytes([1, 0x11, 0, 0x55, 0x17, 0, 0])),
-            r"\.debug_ranges, which is not there",
-        ),
+        (debug_elf(unit(b"\x01" + bytes(4)), RANGES), r"\.debug_ranges, which is not there"),
         (debug_elf(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x25, 0x1A, 0, 0])), r"\.debug_str_offsets, which is not there"),
         (debug_elf(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x11, 0x1B, 0, 0])), r"\.debug_addr, which is not there"),
         (debug_elf(unit(b"\x01" + bytes(4)), bytes([1, 0x11, 0, 0x25, 0xA1, 0x3E, 0, 0])), "supplementary file"),
@@ -306,7 +301,7 @@ def test_a_range_list_that_all_units_share_is_not_read_over_and_over(monkeypatch
     monkeypatch.setattr(ranges, "_MAX_RANGES", 100_000)
     pairs = b"".join(struct.pack("<QQ", 16 * number, 16 * number + 8) for number in range(1, 20_000)) + bytes(16)
     units = unit(b"\x01" + bytes(4)) * 1000
-    elf = debug_elf(units, bytes([1, 0x11, 0, 0x55, 0x17, 0, 0]), debug_ranges=pairs)
+    elf = debug_elf(units, RANGES, debug_ranges=pairs)
     with pytest.raises(MalformedError, match="address ranges"):
         read_units(elf)
 
@@ -314,7 +309,7 @@ def test_a_range_list_that_all_units_share_is_not_read_over_and_over(monkeypatch
 def test_a_range_list_without_end_is_refused():
     info = unit(b"\x01" + bytes(4))
     with pytest.raises(MalformedError, match=r"\.debug_ranges cannot be read"):
-        read_units(debug_elf(info, bytes([1, 0x11, 0, 0x55, 0x17, 0, 0]), debug_ranges=b"\x01" * 64))
+        read_units(debug_elf(info, RANGES, debug_ranges=b"\x01" * 64))
 
 
 def test_more_units_than_any_file_has_are_refused(monkeypatch):

@@ -1,4 +1,4 @@
-"""signing.yaml: the places of the secret, the trusted keys, and external signing programs."""
+"""signing.yaml: the places of the secret, and the trusted keys."""
 
 from __future__ import annotations
 
@@ -7,70 +7,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from config.models import Secret, Signing, VaultSecret
 from tests.workers.publishing import RpmFactory
+from tests.workers.signing.conftest import MadeKey, homes_in_memory, refused, secret_file
 from tests.workers.signing.test_sign import agents, copies, gone_soon
 from workers.base.errors import CannotRun
-from workers.signing.agent import agent, gpg
+from workers.signing.agent import gpg
 from workers.signing.sign import Signer, signer_of, verify_packages
-
-
-@dataclass(frozen=True)
-class MadeKey:
-    home: Path
-    fingerprint: str
-    public: str
-    secret: str
-
-
-@pytest.fixture(scope="session")
-def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeKey]:
-    """Return a function (name, passphrase, expires) → a small key, made once."""
-    made: dict[tuple[str, ...], MadeKey] = {}
-
-    def make(name: str, passphrase: str = "", expires: str = "never") -> MadeKey:
-        if (name, passphrase, expires) not in made:
-            home = tmp_path_factory.mktemp("key") / "gnupg"
-            home.mkdir(mode=0o700)
-            with agent(home):
-                words = ("--pinentry-mode", "loopback", "--passphrase", passphrase)
-                gpg(home, *words, "--quick-generate-key", name, "rsa2048", "sign", expires)
-                listing = gpg(home, "--with-colons", "--list-keys").output
-                fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
-                secret = gpg(home, *words, "--armor", "--export-secret-keys").output
-                public = gpg(home, "--armor", "--export").output
-            made[name, passphrase, expires] = MadeKey(home, fingerprint, public, secret)
-        return made[name, passphrase, expires]
-
-    return make
-
-
-def secret_file(folder: Path, content: str, name: str = "key") -> Secret:
-    path = folder / name
-    path.write_text(content)
-    path.chmod(0o600)
-    return Secret(file=str(path))
-
-
-def homes_in_memory() -> set[Path]:
-    return set(Path(os.environ["RUNTIME_DIRECTORY"]).glob("kitten-key-*"))
-
-
-def refused(signing: Signing, state: Path) -> str:
-    with pytest.raises(CannotRun) as refusal, signer_of(signing, state, "Tests"):
-        pass
-    assert "\n" not in refusal.value.what
-    assert refusal.value.hint
-    return refusal.value.what
 
 
 def signs(key: Signer, rpm: Path, into: Path) -> None:
@@ -323,101 +273,3 @@ def test_a_revoked_key_is_refused(tmp_path: Path, make_key: Callable[..., MadeKe
             public_keys=(public,),
         )
     assert refused(signing, tmp_path) == f"the key {made.fingerprint} was revoked"
-
-
-# ---------------------------------------------------------------------------------------- external signing programs
-
-
-@pytest.fixture
-def program(tmp_path: Path, make_key: Callable[..., MadeKey]) -> Callable[[str], Signing]:
-    """Return a function: shell text ($1 key, $2 file, $3 signature) → a section with this command and key "one"."""
-    made = make_key("one")
-
-    def section(text: str, timeout: int = 60) -> Signing:
-        path = tmp_path / "sign-elsewhere"
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-        return Signing(
-            backend="command",
-            key=made.fingerprint,
-            public_keys=(made.public,),
-            command=(str(path), "{key}", "{file}", "{signature}"),
-            timeout_seconds=timeout,
-        )
-
-    return section
-
-
-def _by(made: MadeKey, *words: str) -> str:
-    return (
-        f"exec gpg --homedir {made.home} --batch --yes {' '.join(words)} --pinentry-mode loopback --passphrase '' "
-        f'-u {made.fingerprint} -o "$3" --detach-sign "$2"'
-    )
-
-
-@pytest.fixture
-def ended(make_key: Callable[..., MadeKey]) -> Iterator[None]:
-    """End the agents that the gpg of the programs started."""
-    yield
-    for name in ("one", "foreign"):
-        subprocess.run(["gpgconf", "--homedir", make_key(name).home, "--kill", "gpg-agent"], check=True)
-
-
-@pytest.mark.parametrize("words", [(), ("--armor",)], ids=["binary", "armored"])
-def test_a_program_signs_packages_and_indexes(
-    tmp_path: Path,
-    make_rpms: RpmFactory,
-    make_key: Callable[..., MadeKey],
-    program: Callable[..., Signing],
-    ended: None,
-    words: tuple[str, ...],
-) -> None:
-    file = tmp_path / "repomd.xml"
-    file.write_text("index")
-    packages = copies(make_rpms("aarch64"), tmp_path)
-    with signer_of(program(_by(make_key("one"), *words)), tmp_path, "") as key:
-        key.sign_packages(packages)
-        signature = key.sign_detached(file)
-    verify_packages(packages, make_key("one").public)
-    assert signature.read_text().startswith("-----BEGIN PGP SIGNATURE-----\n\n")
-    gpg(make_key("one").home, "--verify", signature, file)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("sleep 60", "did not end within 1 s"),
-        ('echo garbage > "$3"', "the output of the signing program sign-elsewhere is not an OpenPGP signature"),
-        ("true", "the signing program sign-elsewhere wrote no signature"),
-        ("echo no bridge >&2; exit 3", "the signing program sign-elsewhere ended with 3: no bridge"),
-        ("FOREIGN", "the signing program sign-elsewhere signed with "),
-        ("CHANGED", "the signing program sign-elsewhere signed another file than {file}"),
-    ],
-)
-def test_a_program_that_does_not_sign_correctly_changes_nothing(
-    tmp_path: Path,
-    make_rpms: RpmFactory,
-    make_key: Callable[..., MadeKey],
-    program: Callable[..., Signing],
-    ended: None,
-    text: str,
-    expected: str,
-) -> None:
-    text = text.replace("FOREIGN", _by(make_key("foreign")))
-    text = text.replace("CHANGED", 'echo more >> "$2"; ' + _by(make_key("one")))
-    if "echo more" in text:  # it must sign another file than the one that is checked
-        text = text.replace('"$2"; ', '"$3.other"; ').replace('--detach-sign "$2"', '--detach-sign "$3.other"')
-    file = tmp_path / "repomd.xml"
-    file.write_text("index")
-    packages = copies(make_rpms("aarch64"), tmp_path)
-    before = {package: package.read_bytes() for package in packages}
-    with signer_of(program(text, 1 if "sleep" in text else 60), tmp_path, "") as key:
-        with pytest.raises(CannotRun) as refusal:
-            key.sign_packages(packages)
-        assert expected in refusal.value.what
-        assert "\n" not in refusal.value.what
-        with pytest.raises(CannotRun) as refusal:
-            key.sign_detached(file)
-        assert expected in refusal.value.what
-    assert {package: package.read_bytes() for package in packages} == before
-    assert not list(tmp_path.glob("*.asc")) + list(tmp_path.glob(".*.next")) + list(tmp_path.glob(".signing-*"))

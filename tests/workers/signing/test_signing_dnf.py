@@ -14,15 +14,15 @@ import pytest
 
 from config.models import Signing
 from tests.workers.publishing import RpmFactory, write_index
+from tests.workers.signing.conftest import MadeKey, secret_file
 from tests.workers.signing.test_sign import copies
-from tests.workers.signing.test_signing import MadeKey, make_key, secret_file
 from tests.workers.signing.test_signing_token import new_token, ready, section
 from workers.base import namespace
 from workers.base.run import Completed, run
 from workers.repository import index
 from workers.signing.sign import signer_of
 
-__all__ = ["make_key", "new_token", "ready", "section"]
+__all__ = ["new_token", "ready", "section"]
 
 pytestmark = [
     pytest.mark.slow,

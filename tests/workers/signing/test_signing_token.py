@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from config.loading import load_site
 from config.models import Secret, Signing
 from tests.workers.publishing import RpmFactory
+from tests.workers.signing.conftest import homes_in_memory, refused, secret_file
 from tests.workers.signing.test_sign import agents, copies, gone_soon
-from tests.workers.signing.test_signing import homes_in_memory, refused, secret_file
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.signing.backends import new_token_key
