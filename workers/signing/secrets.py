@@ -75,9 +75,9 @@ def _of_vault(secret: VaultSecret, state: Path, what: str) -> bytes:
         # A redirect would send the token to another server.
         answer = requests.get(url, headers=headers, timeout=_VAULT_SECONDS, allow_redirects=False)
     except (requests.RequestException, ValueError) as error:
-        why = type(error).__name__
+        kind = type(error).__name__
         raise CannotRun(
-            f"{what}: Vault at {address} does not answer ({why})", "start it, or check its address"
+            f"{what}: Vault at {address} does not answer ({kind})", "start it, or check its address"
         ) from None
     if answer.status_code != requests.codes.ok:
         why = {403: "the token may not read it, or has expired", 404: "no such secret", 503: "Vault is sealed"}
