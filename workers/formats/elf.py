@@ -68,9 +68,9 @@ class Elf:
         self.bits = 32 * ident[4]
         self.little_endian = ident[5] == 1
         self._order = "<" if self.little_endian else ">"
-        words = self._unpack("HHIQQQIHHHHHH" if self.bits == 64 else "HHIIIIIHHHHHH", 16)
-        kind, machine, _, self.entry, self._phoff, self._shoff, self.flags, _, self._phsize, self._phnum = words[:10]
-        self._shsize, self._shnum, self._shstrndx = words[10:]
+        header = self._unpack("HHIQQQIHHHHHH" if self.bits == 64 else "HHIIIIIHHHHHH", 16)
+        kind, machine, _, self.entry, self._phoff, self._shoff, self.flags, _, self._phsize, self._phnum = header[:10]
+        self._shsize, self._shnum, self._shstrndx = header[10:]
         self.type = _TYPES.get(kind, f"ET_{kind}")
         self.machine = _MACHINES.get(machine, f"EM_{machine}")
         self._symbols: dict[int, tuple[Symbol, ...]] = {}
@@ -167,10 +167,10 @@ class Elf:
             form = "IIQQ" if self.bits == 64 else "III"
             if len(data) < struct.calcsize(form):
                 raise MalformedError(f"damaged ELF file: {section.name} is cut within its compression header")
-            words = struct.unpack_from(self._order + form, data)
-            size = words[2] if self.bits == 64 else words[1]
+            head = struct.unpack_from(self._order + form, data)
+            size = head[2] if self.bits == 64 else head[1]
             return memoryview(
-                decompressed_section(data[struct.calcsize(self._order + form) :], words[0], size, section.name)
+                decompressed_section(data[struct.calcsize(self._order + form) :], head[0], size, section.name)
             )
         if section.name.startswith(".zdebug") and bytes(data[:4]) == b"ZLIB":
             return memoryview(decompressed_section(data[12:], 1, int.from_bytes(data[4:12], "big"), section.name))

@@ -43,10 +43,10 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
     for category in groups.categories:
         if ids := [name for name in category.groups if name in names]:
             fields = {"id": category.name, "name": category.title, "desc": category.description or category.title}
-            made = _set_fields(libcomps.Category(), fields)
+            entry = _set_fields(libcomps.Category(), fields)
             for name in ids:
-                made.group_ids.append(libcomps.GroupId(name))
-            comps.categories.append(made)
+                entry.group_ids.append(libcomps.GroupId(name))
+            comps.categories.append(entry)
     for environment in groups.environments:
         if ids := [name for name in environment.groups if name in names]:
             fields = {
@@ -54,13 +54,13 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
                 "name": environment.title,
                 "desc": environment.description or environment.title,
             }
-            made = _set_fields(libcomps.Environment(), fields)
+            entry = _set_fields(libcomps.Environment(), fields)
             for name in ids:
-                made.group_ids.append(libcomps.GroupId(name))
+                entry.group_ids.append(libcomps.GroupId(name))
             for name in environment.optional:
                 if name in names:
-                    made.option_ids.append(libcomps.GroupId(name))
-            comps.environments.append(made)
+                    entry.option_ids.append(libcomps.GroupId(name))
+            comps.environments.append(entry)
     # Written even if it is the library's default: other readers have other defaults.
     text: str = comps.xml_str(xml_options={"default_explicit": True, "uservisible_explicit": True})
     return text.encode()
@@ -77,7 +77,7 @@ def _group(group: Group, present: Collection[str]) -> Any:
         "uservisible": group.visible,
         "default": False,
     }
-    made = _set_fields(libcomps.Group(), fields)
+    entry = _set_fields(libcomps.Group(), fields)
     kinds = (
         (group.mandatory, libcomps.PACKAGE_TYPE_MANDATORY),
         (group.default, libcomps.PACKAGE_TYPE_DEFAULT),
@@ -86,8 +86,8 @@ def _group(group: Group, present: Collection[str]) -> Any:
     for packages, kind in kinds:
         for package in packages:
             if package in present:
-                made.packages.append(libcomps.Package(name=package, type=kind))
-    return made
+                entry.packages.append(libcomps.Package(name=package, type=kind))
+    return entry
 
 
 def _set_fields(thing: Any, fields: Mapping[str, object]) -> Any:

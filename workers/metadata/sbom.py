@@ -103,7 +103,7 @@ def _bill(
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    vendor, made = site.build.vendor, datetime.fromisoformat(record.published)
+    vendor, published = site.build.vendor, datetime.fromisoformat(record.published)
     room = MAX_FILES
     components: dict[str, Component] = {}
     for name, package in sorted(described.items()):
@@ -119,7 +119,7 @@ def _bill(
         purl=PackageURL("rpm", namespace(vendor), record.package, record.nevr.removeprefix(f"{record.package}-")),
         properties=_properties({"target": record.target, "commit": record.commit, "identity": record.identity}),
     )
-    bill = Bom(components=components.values(), metadata=BomMetaData(component=whole, timestamp=made))
+    bill = Bom(components=components.values(), metadata=BomMetaData(component=whole, timestamp=published))
     key = "\n".join(sorted(f"{file.name} {file.sha256}" for file in record.files))
     bill.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, f"{record.target}\n{record.snapshot}\n{key}")
     bill.register_dependency(whole, components.values())

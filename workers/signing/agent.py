@@ -106,22 +106,22 @@ def _end(listening: Path) -> None:
         os.close(process)
 
 
-def gpg(home: Path, *words: str | Path) -> Completed:
+def gpg(home: Path, *argv: str | Path) -> Completed:
     """Run gpg on a home, without a terminal and only with the running agent.
 
     :raises CannotRun: gpg fails; with the last line of its output.
     """
     batch = ("--batch", "--yes", "--no-autostart", "--no-tty", "--quiet", "--trust-model", "always")
-    return call("gpg", "--homedir", home, *batch, *words, home=home)
+    return call("gpg", "--homedir", home, *batch, *argv, home=home)
 
 
-def call(tool: str, *words: str | Path, home: Path, timeout: float = 300) -> Completed:
+def call(tool: str, *argv: str | Path, home: Path, timeout: float = 300) -> Completed:
     """Run a program that uses the home.
 
     :raises CannotRun: it fails, with the last line of its output; or it does not end within ``timeout`` seconds.
     """
     try:
-        return run([tool, *words], env={**os.environ, "GNUPGHOME": str(home), "LC_ALL": "C.UTF-8"}, timeout=timeout)
+        return run([tool, *argv], env={**os.environ, "GNUPGHOME": str(home), "LC_ALL": "C.UTF-8"}, timeout=timeout)
     except CommandFailed as error:
         if error.timed_out:
             raise CannotRun(f"{tool} did not end within {timeout:.0f} s", "check the token and the disk") from None

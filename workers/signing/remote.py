@@ -110,8 +110,8 @@ def main(specification: Path, signature: Path, plain: str = "-") -> int:
     failure = failure_file(specification)
     if failure.exists():
         return 1  # rpmsign goes on with the next package, and each could take as long
-    known = json.loads(specification.read_text(encoding="utf-8"))
-    remote = Remote(**{**known, "command": tuple(known["command"])})
+    fields = json.loads(specification.read_text(encoding="utf-8"))
+    remote = Remote(**{**fields, "command": tuple(fields["command"])})
     try:
         with tempfile.TemporaryDirectory(prefix="kitten-sign-") as folder:
             file = Path(folder, "header")

@@ -37,7 +37,7 @@ CHECKOUT = Path(__file__).parents[2]
 class _Backend(Protocol):
     def macros(self) -> Mapping[str, str]: ...
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None: ...
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None: ...
 
     def detach(self, file: Path, signature: Path) -> None: ...
 
@@ -188,8 +188,8 @@ class _GnuPG:
     def macros(self) -> Mapping[str, str]:
         return {"_gpg_name": self.key, "_gpg_path": str(self.home), "__gpg": require("gpg", "gnupg")}
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None:
-        tool, *rest = words
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None:
+        tool, *rest = argv
         call(str(tool), *rest, home=self.home, timeout=240 + 2 * self.signing.timeout_seconds * count)
 
     def detach(self, file: Path, signature: Path) -> None:
@@ -211,12 +211,12 @@ class _Program:
             "__gpg_sign_cmd": f"{shim} %{{__signature_filename}} %{{?__plaintext_filename}}",
         }
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None:
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None:
         failure = remote.failure_file(self._specification)
         failure.unlink(missing_ok=True)
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
         try:
-            run(words, env={**os.environ, "PYTHONPATH": path}, timeout=60 + 2 * self._remote.timeout * count)
+            run(argv, env={**os.environ, "PYTHONPATH": path}, timeout=60 + 2 * self._remote.timeout * count)
         except CommandFailed as error:
             if failure.exists():
                 what, _, hint = failure.read_text(encoding="utf-8").partition("\n  → ")

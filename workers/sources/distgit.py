@@ -145,8 +145,8 @@ def _list(commit: Commit) -> list[_Entry]:
     listing = git("ls-tree", "-r", "-z", "-l", commit.tree, repository=commit.mirror).output
     entries = []
     for line in filter(None, listing.split("\0")):
-        words, path = line.split("\t", 1)
-        mode, kind, name, size = words.split()
+        fields, path = line.split("\t", 1)
+        mode, kind, name, size = fields.split()
         if kind == "commit":
             print(f"  {path}: a submodule, ignored")  # noqa: T201 - progress for people
             continue

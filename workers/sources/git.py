@@ -32,14 +32,16 @@ _SETTINGS = (
 )
 
 
-def git(*words: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True) -> Completed:
+def git(
+    *arguments: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True
+) -> Completed:
     """Run git on a bare repository.
 
     :raises workers.base.run.CommandFailed: git fails and ``check`` is on.
     """
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return run(
-        ["git", *settings, f"--git-dir={repository}", *words],
+        ["git", *settings, f"--git-dir={repository}", *arguments],
         env={**_environment(), **(env or {})},
         timeout=SECONDS,
         check=check,
@@ -115,7 +117,7 @@ def checked_url(url: str) -> str:
     return url
 
 
-def first_line(words: Sequence[str | Path], repository: Path) -> str:
+def first_line(arguments: Sequence[str | Path], repository: Path) -> str:
     """Return the first line that a plumbing command prints; empty if it fails."""
-    done = git(*words, repository=repository, check=False)
+    done = git(*arguments, repository=repository, check=False)
     return done.output.split("\n", 1)[0] if done.status == 0 else ""

@@ -135,23 +135,23 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     spec = srpm.only_spec(tree.folder)
     seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or request.commit.seconds
     print(f"  packing {spec.name} and {len(tree.tarballs)} tarball(s)", flush=True)  # noqa: T201
-    made = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
+    source = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
     partial = partial_folder(url)
-    package = partial / made.path.name
-    shutil.move(made.path, package)  # the store may be another file system than the cache
+    package = partial / source.path.name
+    shutil.move(source.path, package)  # the store may be another file system than the cache
     tests = None
     if srpm.pack_tests(tree.folder, partial / "tests.tar", seconds):
         tests = artifact_store.described(partial / "tests.tar", url)
     result = SourceResult(
-        summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
+        summary=f"{source.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
         branch=request.commit.branch,
         commit=request.commit.commit,
-        nevr=made.nevr,
+        nevr=source.nevr,
         srpm=artifact_store.described(package, url),
         tests=tests,
-        build_requires=made.build_requires,
-        binaries=made.binaries,
+        build_requires=source.build_requires,
+        binaries=source.binaries,
         patch=tree.patch,
     )
     files = [artifact for artifact in (result.srpm, result.tests) if artifact]

@@ -128,19 +128,19 @@ def first_error(output: str, spec: str) -> str:
     return f"{spec}: {last[0]}"
 
 
-def check_binaries(package: SourcePackage, spec: str, made: Iterable[str], file: str) -> None:
+def check_binaries(package: SourcePackage, spec: str, binaries: Iterable[str], file: str) -> None:
     """Check that the configuration lists every package that a spec makes.
 
     :param file: the package's YAML file, for the message.
     :raises CheckFailed: a package is not listed.
     """
-    if package.binaries and (strays := sorted(set(made) - set(package.binaries))):
+    if package.binaries and (strays := sorted(set(binaries) - set(package.binaries))):
         raise CheckFailed(
             f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or remove from the spec"
         )
 
 
-def check_placement(site: Site, package: SourcePackage, spec: str, made: Iterable[str]) -> None:
+def check_placement(site: Site, package: SourcePackage, spec: str, binaries: Iterable[str]) -> None:
     """Check that every binary package of a spec has a repository, before anything is built.
 
     A published package keeps its repository, which is not known here; but it had a place when it was published.
@@ -149,7 +149,7 @@ def check_placement(site: Site, package: SourcePackage, spec: str, made: Iterabl
     """
     unplaced = {
         binary
-        for binary in (*made, package.name)
+        for binary in (*binaries, package.name)
         for target in site.targets_of(package)
         if decide(site.repositories, package, binary, target.name) is None
     }

@@ -156,9 +156,9 @@ def debug_sections(elf: Elf, name: str, stripped: Elf | None = None) -> tuple[De
     found = []
     base = None
     if stripped is not None and elf.type == "ET_REL":
-        theirs = stripped.sections
+        others = stripped.sections
         base = [
-            theirs[s.index].address if s.index < len(theirs) and theirs[s.index].name == s.name else 0
+            others[s.index].address if s.index < len(others) and others[s.index].name == s.name else 0
             for s in elf.sections
         ]
     for section in elf.sections:

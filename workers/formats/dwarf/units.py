@@ -85,10 +85,10 @@ class UnitReader:
         self._addresses = only(".debug_addr")
         self._string_offsets = only(".debug_str_offsets")
         self._ranges = RangeLists(only(".debug_ranges"), only(".debug_rnglists"))
-        theirs = only(".debug_str", supplementary) if supplementary is not None else None
+        shared = only(".debug_str", supplementary) if supplementary is not None else None
         self._strings = {
             FORM_STRP: only(".debug_str"), FORM_LINE_STRP: only(".debug_line_str"),
-            FORM_STRP_SUP: theirs, FORM_GNU_STRP_ALT: theirs,
+            FORM_STRP_SUP: shared, FORM_GNU_STRP_ALT: shared,
         }  # fmt: skip
         self._known: dict[tuple[int, int], str] = {}
         self._texts: dict[bytes, str] = {}
