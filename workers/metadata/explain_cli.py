@@ -1,4 +1,4 @@
-"""``kitten explain``."""
+"""``kitten explain``; a separate module, so that ``--help`` loads only this."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.repository import command
 @click.argument("name", metavar="NEVRA|NAME")
 @click.option("--target", "target_name", default="", help="One of targets.yaml; needed if several have the package.")
 @command.stage
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known as one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON document.")
 @options.site
 @options.state
 def explain(
