@@ -21,7 +21,7 @@ from workers.repository.catalogue import Catalogue
 from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile
 from workers.results import Artifact, BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
-from workers.signing.agent import agent, gpg, reachable
+from workers.signing.agent import agent, gpg, short_home
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -211,7 +211,7 @@ def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _key_home(home: Path) -> Path:
     home.parent.mkdir()
     home.mkdir(mode=0o700)
-    with reachable(home) as near, agent(near):
+    with short_home(home) as near, agent(near):
         gpg(near, "--passphrase", "", "--quick-generate-key", "Tests", "rsa2048", "sign", "never")
     return home
 

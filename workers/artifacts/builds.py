@@ -49,7 +49,7 @@ class Build:
         if not (link and self._linked(artifact, path)):
             self._copied(artifact, path)
         try:
-            rpm_file.look(path)
+            rpm_file.require_unsigned_package(path)
         except CannotRun:
             path.unlink()
             raise

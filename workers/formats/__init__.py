@@ -1,7 +1,7 @@
-"""Bytes in, records out: the file formats that packages are made of, read from files that may be hostile.
+"""Readers of the file formats that packages contain. Files may be hostile.
 
-The names in ``__all__`` are the public API: what other projects may import. The modules below are the project's own, and
-change without notice.
+The names in ``__all__`` are the public API, which other projects may import. The modules below are internal and change
+without notice.
 """
 
 from workers.base.errors import MalformedError

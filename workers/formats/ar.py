@@ -1,4 +1,4 @@
-"""Static libraries (System V format): where the ELF members lie."""
+"""Static libraries (System V format): the places of their ELF members."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ class Member:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The ELF members of a static library.
+    """Yield the ELF members of a static library.
 
     :raises MalformedError: for a damaged archive.
     """
     total = path.stat().st_size
     long_names = b""
     with path.open("rb") as file:
-        file.seek(len(MAGIC))
+        start = len(MAGIC)
         for _ in range(_MAX_MEMBERS):
+            file.seek(start)
             head = file.read(60)
             if not head:
                 return
             digits = head[48:58].strip()
-            start = file.tell()
+            start += len(head)
             if len(head) != 60 or head[58:] != b"`\n" or not digits.isdigit() or int(digits) > total - start:
                 raise MalformedError("damaged static library")
             size = int(digits)
@@ -46,7 +47,7 @@ def members(path: Path) -> Iterator[Member]:
                 long_names = file.read(size)
             elif file.read(len(ELF_MAGIC)) == ELF_MAGIC:
                 yield Member(_name(name, long_names), start, size)
-            file.seek(start + size + size % 2)
+            start += size + size % 2
     raise MalformedError(f"a static library of more than {_MAX_MEMBERS} members")
 
 

@@ -1,7 +1,7 @@
-"""Call frame information: which functions a file has and what its unwind tables say of each one's frame.
+"""Call frame information: the functions of a file, and what the unwind tables say about the frame of each.
 
-``.eh_frame`` is loaded with the program and survives stripping; what is compiled without it has ``.debug_frame`` beside its
-debug data. Both are the same list of entries: a CIE holds what many functions share, an FDE belongs to one function.
+``.eh_frame`` is loaded with the program and survives stripping. Code that is compiled without it has ``.debug_frame``
+beside its debug data. Both are lists of entries: a CIE has what many functions share, an FDE belongs to one function.
 
 Formats: DWARF 5, section 6.4.1; Linux Standard Base Core 5.0, section 10.6 (``.eh_frame``).
 """
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from workers.base.errors import MalformedError
 from workers.formats import unwinding
-from workers.formats.elf import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Section
 from workers.formats.encodings import ABSOLUTE, OMITTED, PC_RELATIVE, Pointers, fixed_format, leb128, signed_leb128
 from workers.formats.unwinding import Common, Unwinding
 
@@ -27,11 +28,11 @@ class Frame:
     """One function, or one partition of a function, that an unwind table covers."""
 
     start: int
-    """Address of its first byte; in an ET_REL file made like its section's."""
+    """Address of its first byte; in an ET_REL file, its file offset."""
     size: int
     """Bytes."""
     unwinding: Unwinding
-    """What its unwind program says; shared among the functions that have the same one."""
+    """The result of its unwind program. Functions with the same program share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +40,23 @@ class _Cie:
     """A common information entry."""
 
     encoding: int
-    """DW_EH_PE of its functions' addresses."""
+    """DW_EH_PE encoding of its functions' addresses."""
     is_augmented: bool
-    """Whether each FDE holds augmentation data."""
+    """Whether each FDE has augmentation data."""
     common: Common
     pair: struct.Struct | None
-    """Start and size of a function where these can be read as they stand."""
+    """Reads start and size of a function if they need no relocation and no pointer arithmetic."""
     known: dict[bytes, Unwinding] = field(default_factory=dict)
-    """Unwind programs already run: of a large program's functions most share theirs with others."""
+    """Results of the unwind programs that ran: most functions of a large program share theirs with others."""
 
 
 def read_frames(elf: Elf) -> tuple[Frame, ...]:
-    """What the unwind tables cover, in their order: ``.eh_frame``, and of ``.debug_frame`` what that leaves out.
+    """Return the functions that the unwind tables cover, in order: ``.eh_frame``, then the rest of ``.debug_frame``.
 
-    Start-up files bring a few functions with ``.eh_frame`` into programs that have none otherwise, so one does not exclude
-    the other. The linker's own stubs are among the frames, and whatever an entry names that the linker discarded.
+    A file may have both: start-up files bring a few functions with ``.eh_frame`` into programs that have no others.
+    The result has the linker's stubs, and functions that the linker discarded but that an entry still names.
 
-    :raises MalformedError: when a table is damaged.
+    :raises MalformedError: a table is damaged.
     """
     tables = {
         name: [s for s in elf.sections if s.name == name and s.type != SHT_NOBITS and s.size]
@@ -81,18 +82,18 @@ class _Table:
         self._data = bytes(elf.content(section))
         self._order = "<" if elf.little_endian else ">"
         self._bits, self._machine = elf.bits, elf.machine
-        self._relocated = _relocated(elf, section) if elf.type == "ET_REL" else {}
+        self._relocated = _relocation_targets(elf, section) if elf.type == "ET_REL" else {}
         self._pointers = Pointers(elf, self._data, section.address)
         self._cies: dict[int, _Cie] = {}
         self._unread = len(self._data)
 
     def frames(self) -> Iterator[Frame]:
-        """Every FDE of the section, in order."""
+        """Yield every FDE of the section, in order."""
         data, is_eh, base, mask = self._data, self._is_eh, self._address, (1 << self._bits) - 1
         for place, identity, body, end in self._entries():
             if identity == self._cie_identity(body - place):
                 continue
-            if is_eh:  # the way back from here, in 4 bytes; forth where the CIE stands behind
+            if is_eh:  # the signed distance back to the CIE, in 4 bytes; negative if the CIE comes later
                 cie = self._cie(place - (identity if identity < 1 << 31 else identity - (1 << 32)))
             else:
                 cie = self._cie(self._relocated.get(place, identity))
@@ -100,7 +101,7 @@ class _Table:
                 start, size, body = self._range(cie, body, end)
             else:
                 if body + cie.pair.size > end:
-                    raise self._damaged("holds an entry too short for its function")
+                    raise self._damage("has an entry too short for its function")
                 start, size = cie.pair.unpack_from(data, body)
                 if cie.encoding & 0x70 == PC_RELATIVE:
                     start = start + base + body & mask
@@ -109,7 +110,7 @@ class _Table:
                 skipped, body = leb128(data, body) if body < end and data[body] >= 0x80 else (data[body], body + 1)
                 body += skipped
                 if body > end:
-                    raise self._damaged("holds augmentation data that ends outside its entry")
+                    raise self._damage("has augmentation data that ends outside its entry")
             program = data[body:end]
             unwound = cie.known.get(program)
             if unwound is None:
@@ -117,15 +118,15 @@ class _Table:
             yield Frame(start, size, unwound)
 
     def _entries(self) -> Iterator[tuple[int, int, int, int]]:
-        """Of each entry: the place of its identity, the identity, where its contents begin and end.
+        """Yield each entry: the place of its identity, the identity, the start and the end of its contents.
 
-        A terminator ends what one object brought: another's entries may follow it.
+        A terminator ends the entries of one object file; entries of another may follow it.
         """
         data = self._data
-        words = struct.Struct(self._order + "II")
+        head = struct.Struct(self._order + "II")
         position = 0
         while position + 8 <= len(data):
-            length, identity = words.unpack_from(data, position)
+            length, identity = head.unpack_from(data, position)
             if not length:
                 more = _NOT_ZERO.search(data, position)
                 if more is None:
@@ -133,26 +134,26 @@ class _Table:
                 position += (more.start() - position) // 4 * 4
                 continue
             if length == 0xFFFFFFFF:
-                place, identity, body, end = self._long(position)
+                place, identity, body, end = self._read_long_header(position)
             else:
                 place, body, end = position + 4, position + 8, position + 4 + length
             if body > end or end > len(data):
-                raise self._damaged("holds an entry that ends outside of it")
+                raise self._damage("has an entry that ends outside the section")
             yield place, identity, body, end
             position = end
         if _NOT_ZERO.search(data, position):
-            raise self._damaged("ends within an entry")
+            raise self._damage("ends within an entry")
 
-    def _long(self, position: int) -> tuple[int, int, int, int]:
-        """The same of an entry in the 64-bit format; in ``.eh_frame`` the identity keeps its 4 bytes."""
+    def _read_long_header(self, position: int) -> tuple[int, int, int, int]:
+        """Read the head of an entry in the 64-bit format; in ``.eh_frame`` the identity keeps 4 bytes."""
         form = struct.Struct(self._order + ("QI" if self._is_eh else "QQ"))
         if position + 4 + form.size > len(self._data):
-            raise self._damaged("ends within an entry")
+            raise self._damage("ends within an entry")
         length, identity = form.unpack_from(self._data, position + 4)
         return position + 12, identity, position + 4 + form.size, position + 12 + length
 
     def _cie_identity(self, width: int) -> int:
-        """What a CIE has in place of the way to its CIE."""
+        """Return the identity of a CIE; in an FDE the same field leads to its CIE."""
         return 0 if self._is_eh else (1 << 8 * width) - 1
 
     # ------------------------------------------------------------------------------------ common information
@@ -166,19 +167,19 @@ class _Table:
     def _read_cie(self, offset: int) -> _Cie:
         data = self._data
         if not 0 <= offset <= len(data) - 8:
-            raise self._damaged("names a CIE outside of it")
+            raise self._damage("names a CIE outside the section")
         length, identity = struct.unpack_from(self._order + "II", data, offset)
         place, body, end = offset + 4, offset + 8, offset + 4 + length
         if length == 0xFFFFFFFF:
-            place, identity, body, end = self._long(offset)
+            place, identity, body, end = self._read_long_header(offset)
         if end > len(data) or body >= end or identity != self._cie_identity(body - place):
-            raise self._damaged("names a CIE where none is")
+            raise self._damage("names a CIE at a place without one")
         self._unread -= end - offset  # each CIE is read once, so together they cannot be longer than the section
         if self._unread < 0:
-            raise self._damaged("holds CIEs that overlap")
+            raise self._damage("has CIEs that overlap")
         version, text_end = data[body], data.find(b"\0", body + 1, end)
         if version not in (1, 3, 4) or text_end < 0:
-            raise self._damaged(f"holds a CIE of version {version}")
+            raise self._damage(f"has a CIE of version {version}")
         augmentation = data[body + 1 : text_end].decode("latin-1")
         body = text_end + 1
         address_size = self._bits // 8
@@ -186,65 +187,68 @@ class _Table:
             address_size, segment_size = data[body : body + 2].ljust(2, b"\0")
             body += 2
             if address_size not in (4, 8) or segment_size:
-                raise self._damaged(f"holds a CIE with addresses of {address_size} bytes")
-        _, body = leb128(data, body)  # code alignment factor: of no interest, places are not
+                raise self._damage(f"has a CIE with addresses of {address_size} bytes")
+        _, body = leb128(data, body)  # code alignment factor: not needed, because places in the code are not
         data_alignment, body = signed_leb128(data, body)
         body = body + 1 if version == 1 else leb128(data, body)[1]  # the return address's register
         encoding, is_augmented, is_signal_frame = ABSOLUTE, augmentation.startswith("z"), False
         if is_augmented:
             size, body = leb128(data, body)
             if size > end - body:
-                raise self._damaged("holds augmentation data that ends outside its entry")
+                raise self._damage("has augmentation data that ends outside its entry")
             encoding, is_signal_frame = self._augmentation(augmentation[1:], body, body + size)
             body += size
         elif augmentation:
-            raise self._damaged(f"holds a CIE of unknown augmentation {augmentation!r}")
+            raise self._damage(f"has a CIE of unknown augmentation {augmentation!r}")
         if body > end:
-            raise self._damaged("holds a CIE that is cut")
+            raise self._damage("has a CIE that is cut")
         common = unwinding.common(
             data[body:end], self._machine, data_alignment, address_size, is_signal_frame=is_signal_frame
         )
         form = fixed_format(encoding, address_size)
         plain = form and not self._relocated and encoding & 0xF0 in (ABSOLUTE, PC_RELATIVE)
         if encoding & 0xF0 == ABSOLUTE:
-            plain = plain and form.isupper()  # an absolute address is the number as it stands
+            plain = plain and form.isupper()  # an absolute address is an unsigned number
         pair = struct.Struct(self._order + form + form.upper()) if plain else None
         return _Cie(encoding, is_augmented, common, pair)
 
     def _augmentation(self, letters: str, position: int, end: int) -> tuple[int, bool]:
-        """Encoding of addresses, and whether the frames are signal frames, by the augmentation string behind its z."""
+        """Return the encoding of addresses, and whether the frames are signal frames.
+
+        :param letters: the augmentation string behind its z.
+        """
         encoding, is_signal_frame = ABSOLUTE, False
         for letter in letters:
             if letter in "RLP" and position >= end:
-                raise self._damaged("holds a CIE that is cut")
+                raise self._damage("has a CIE that is cut")
             if letter == "R":
                 encoding, position = self._data[position], position + 1
             elif letter == "L":  # encoding of an address in each FDE's augmentation data
                 position += 1
-            elif letter == "P":  # the personality routine, which need not lie in this file: no step through a pointer
+            elif letter == "P":  # the personality routine, perhaps in another file: its pointer is not followed
                 _, position = self._pointers.read(self._data[position] & 0x7F, position + 1, end, self._bits // 8)
             elif letter == "S":
                 is_signal_frame = True
-            elif letter not in "BG":  # return addresses signed with key B, memory tagging: both AArch64's
-                raise self._damaged(f"holds a CIE of unknown augmentation {'z' + letters!r}")
+            elif letter not in "BG":  # AArch64: return addresses signed with key B, memory tagging
+                raise self._damage(f"has a CIE of unknown augmentation {'z' + letters!r}")
         if encoding == OMITTED:
-            raise self._damaged("holds functions without addresses")
+            raise self._damage("has functions without addresses")
         return encoding, is_signal_frame
 
     def _range(self, cie: _Cie, position: int, end: int) -> tuple[int, int, int]:
-        """Start and size of a function, and the position behind both."""
+        """Return start and size of a function, and the position behind both."""
         place = position
         start, position = self._pointers.read(cie.encoding, position, end, cie.common.address_size)
         size, position = self._pointers.read(cie.encoding & 0x0F, position, end, cie.common.address_size)
-        # A relocation names the function itself, whether the linker then writes its address or the way to it.
+        # A relocation names the function itself, for an absolute and for a relative address.
         return self._relocated.get(place, start) & (1 << self._bits) - 1, size, position
 
-    def _damaged(self, what: str) -> MalformedError:
+    def _damage(self, what: str) -> MalformedError:
         return MalformedError(f"damaged unwind table: {self._name} {what}")
 
 
-def _relocated(elf: Elf, section: Section) -> Mapping[int, int]:
-    """Of an ET_REL file: what each relocated place of a section refers to, as an address.
+def _relocation_targets(elf: Elf, section: Section) -> Mapping[int, int]:
+    """Return, for an ET_REL file, the address that each relocated place of a section refers to.
 
     A reference to the section itself (from an FDE of ``.debug_frame`` to its CIE) is an offset in it.
     """
@@ -256,7 +260,7 @@ def _relocated(elf: Elf, section: Section) -> Mapping[int, int]:
             places: dict[int, int] = {}
             for relocation in elf.relocations_of(table):
                 if relocation.symbol >= len(symbols):
-                    raise MalformedError(f"damaged unwind table: {table.name} names a symbol that is none")
+                    raise MalformedError(f"damaged unwind table: {table.name} names a symbol that does not exist")
                 symbol = symbols[relocation.symbol]
                 origin = section.address if symbol.section == section.index else 0
                 places[relocation.offset] = symbol.address + relocation.addend - origin

@@ -1,4 +1,4 @@
-"""Compressed files, unpacked piece by piece and never beyond a bound: a small file can hold a very large one."""
+"""Compressed files and sections, unpacked within a limit: a small file can unpack to a very large one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from typing import IO, cast
 
 from workers.base.errors import MalformedError
 
+MAX_UNPACKED = 1 << 30
+"""Bytes that a compressed ELF section may unpack to. Distributions that use dwz (Enterprise Linux) compress none."""
+
 _CHUNK = 1 << 20
-_MAX_WINDOW = 1 << 27  # bytes of zstd window: what its command line accepts without being told
+_MAX_WINDOW = 1 << 27  # bytes of zstd window: the limit of the zstd command line without options
 _SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
 
 
-def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
-    """The content of a file, unpacked as the end of its name says: .gz, .xz, .zst, .bz2; of any other as it is.
+def unpacked_pieces(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
+    """Yield the unpacked content of a file. Its suffix names the compression: .gz, .xz, .zst, .bz2, or none of these.
 
-    :param most: bytes it may unpack to.
-    :raises MalformedError: when it is damaged, or unpacks to more.
+    :param most: bytes that it may unpack to.
+    :raises MalformedError: the file is damaged, or unpacks to more.
     """
     compressor = _SUFFIXES.get(PurePosixPath(name).suffix)
     size = 0
-    with damage_told("damaged"):
+    with damage_as_malformed("damaged"):
         source = reader(stream, compressor) if compressor else stream
         while piece := source.read(_CHUNK):
             size += len(piece)
@@ -36,10 +39,10 @@ def unpacked(stream: IO[bytes], name: str, most: int) -> Iterator[bytes]:
 
 
 def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
-    """The unpacked side of a stream. What it stumbles over is for :func:`damage_told`.
+    """Return the unpacked side of a stream. Read it inside :func:`damage_as_malformed`.
 
     :param compressor: as RPM headers name it: gzip, xz, lzma, zstd, bzip2.
-    :raises MalformedError: for any other.
+    :raises MalformedError: another compressor.
     """
     if compressor == "zstd":
         import zstandard
@@ -58,8 +61,8 @@ def reader(stream: IO[bytes], compressor: str) -> IO[bytes]:
 
 
 @contextmanager
-def damage_told(what: str) -> Iterator[None]:
-    """What the decompressors raise for damaged data becomes a :class:`MalformedError` that begins with ``what``."""
+def damage_as_malformed(what: str) -> Iterator[None]:
+    """Turn what a decompressor raises for damaged data into a :class:`MalformedError` that begins with ``what``."""
     try:
         yield
     except (EOFError, ValueError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
@@ -69,6 +72,38 @@ def damage_told(what: str) -> Iterator[None]:
             raise MalformedError(f"{what}: {error}") from None
         raise
     except Exception as error:
-        if type(error).__name__ == "ZstdError":  # told by its name, so that it need not be imported for every file
+        if type(error).__name__ == "ZstdError":  # compared by name: zstandard is imported only for zstd files
             raise MalformedError(f"{what}: {error}") from None
         raise
+
+
+def decompressed_section(data: memoryview, kind: int, size: int, name: str) -> bytes:
+    """Unpack a compressed ELF section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2).
+
+    :raises MalformedError: the section is damaged, or larger than :data:`MAX_UNPACKED`.
+    """
+    if size > MAX_UNPACKED:
+        raise MalformedError(f"{name} says it unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
+    try:
+        if kind == 1:  # its buffer grows with the output; zstd gets a buffer of the size that its frame states
+            unpacker = zlib.decompressobj()
+            content = unpacker.decompress(data, size or 1)
+        elif kind == 2:
+            import zstandard
+
+            if zstandard.frame_content_size(data) not in (-1, size):
+                raise MalformedError(f"damaged ELF file: {name} contradicts itself about its size")
+            content = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+        else:
+            raise MalformedError(f"damaged ELF file: {name} is compressed in unknown way {kind}")
+    except (zlib.error, ValueError) as error:
+        raise MalformedError(f"damaged ELF file: {name}: {error}") from None
+    except MemoryError:
+        raise MalformedError(f"damaged ELF file: {name} does not fit into memory") from None
+    except Exception as error:
+        if type(error).__name__ == "ZstdError":
+            raise MalformedError(f"damaged ELF file: {name}: {error}") from None
+        raise
+    if len(content) != size:
+        raise MalformedError(f"damaged ELF file: {name} unpacks to {len(content)} bytes, not {size}")
+    return content

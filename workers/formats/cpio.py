@@ -1,7 +1,7 @@
-"""Initramfs archives in pure Python: the "newc" cpio format that the kernel unpacks (its buffer-format.rst).
+"""A writer of initramfs archives: the "newc" cpio format that the kernel unpacks (its buffer-format.rst).
 
-The kernel accepts several archives one after the other, so a target's base is written once and each test adds its own.
-Nothing is compressed: under software emulation the guest would spend longer decompressing than QEMU spends copying.
+The kernel accepts several archives one after the other: a target's base is written once, and each test adds an archive.
+Archives are not compressed: under software emulation, decompression in the guest takes longer than QEMU's copy.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 MERGED = ("bin", "sbin", "lib", "lib64")
-"""Top folders that are links into usr/, as on Enterprise Linux. Archives write below usr/ and never replace the links."""
+"""Top folders that are links into usr/, as on Enterprise Linux. Archives write below usr/ and keep the links."""
 
 _DIRECTORY, _FILE, _LINK, _CHARACTER = 0o040000, 0o100000, 0o120000, 0o020000
 
 
 class Archive:
-    """One cpio archive, grown in memory. Parent folders appear by themselves."""
+    """One cpio archive in memory. It adds missing parent folders."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -27,7 +27,7 @@ class Archive:
         self._folder(_inside(path), mode)
 
     def file(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Add a regular file. One that an earlier archive holds under this path is replaced."""
+        """Add a regular file. It replaces a file of this path in an earlier archive."""
         inside = _inside(path)
         self._folder(inside.parent)
         self._entry(str(inside), _FILE | mode & 0o7777, data)
@@ -39,7 +39,7 @@ class Archive:
         self._entry(str(inside), _LINK | 0o777, target.encode())
 
     def merged_link(self, name: str) -> None:
-        """Add one of the ``MERGED`` links itself."""
+        """Add one of the ``MERGED`` links."""
         self._entry(name, _LINK | 0o777, f"usr/{name}".encode())
 
     def character_device(self, path: str, major: int, minor: int) -> None:
@@ -49,7 +49,7 @@ class Archive:
         self._entry(str(inside), _CHARACTER | 0o600, device=(major, minor))
 
     def finish(self) -> bytes:
-        """The archive with its trailer, padded so that another may follow."""
+        """Return the archive with its trailer, padded so that another may follow."""
         self._entry("TRAILER!!!", 0)
         return bytes(self._data)
 
@@ -75,9 +75,9 @@ class Archive:
 
 
 def _inside(path: str) -> PurePosixPath:
-    """The path without its leading slash, /lib64/x as usr/lib64/x.
+    """Return the path inside the archive, without its leading slash: /lib64/x is usr/lib64/x.
 
-    :raises ValueError: when the path leaves the archive.
+    :raises ValueError: the path leaves the archive.
     """
     relative = PurePosixPath(*(part for part in PurePosixPath(path).parts if part != "/"))
     if ".." in relative.parts:

@@ -1,7 +1,7 @@
-"""ELF files over bytes: sections, segments, symbols, relocations, notes, the dynamic table.
+"""A reader of ELF files: sections, segments, symbols, relocations, notes, the dynamic table.
 
-A pure reader: bytes in, records out; nothing is opened, and nothing is believed. Every count, size and offset is held
-against the file before it is used, so that a hostile file costs at most time and memory in proportion to its own size.
+Pure: bytes in, records out. It opens no file and trusts nothing: it checks every count, size and offset against the
+file before it uses them, so a hostile file costs at most time and memory in proportion to its size.
 
 Formats: System V ABI, "Object Files"; `elf.h <https://man7.org/linux/man-pages/man5/elf.5.html>`_.
 """
@@ -9,132 +9,57 @@ Formats: System V ABI, "Object Files"; `elf.h <https://man7.org/linux/man-pages/
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
+from workers.formats.compression import decompressed_section
+from workers.formats.elf_records import (
+    MAX_NAME,
+    NT_GNU_BUILD_ID,
+    PF_X,
+    PT_DYNAMIC,
+    PT_LOAD,
+    PT_NOTE,
+    SHF_ALLOC,
+    SHF_COMPRESSED,
+    SHN_XINDEX,
+    SHT_DYNSYM,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_REL,
+    SHT_RELA,
+    SHT_SYMTAB,
+    Code,
+    Relocation,
+    Section,
+    Segment,
+    Symbol,
+    text_at,
+)
 
 MAGIC = b"\x7fELF"
 
-# elf.h. Besides the machines of our architectures: firmware and kernel packages have files of these.
+# elf.h. Besides the machines of our architectures, those of files in firmware and kernel packages.
 _MACHINES = {40: "EM_ARM", 243: "EM_RISCV", 247: "EM_BPF", 258: "EM_LOONGARCH"}
 _MACHINES |= {machine.elf_number: name for name, machine in machines().items()}
 _TYPES = {1: "ET_REL", 2: "ET_EXEC", 3: "ET_DYN", 4: "ET_CORE"}
 
-SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 1, 2, 4, 6, 7, 8, 9, 11
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x1, 0x2, 0x4, 0x800
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
-PT_GNU_STACK, PT_GNU_RELRO = 0x6474E551, 0x6474E552
-PF_X, PF_W, PF_R = 1, 2, 4
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
-SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFFF1, 0xFFF2, 0xFFFF
-NT_GNU_BUILD_ID = 3
-
-_MAX_NAME = 1 << 16  # bytes of a symbol's or section's name; C++ names run to some thousands
-MAX_UNPACKED = 1 << 30
-"""Bytes a compressed section may unpack to. Distributions that use dwz, as Enterprise Linux does, compress none."""
-_NAME_SHARE = 4  # names may add up to this many times the file: linkers let names share their tails
-_PLT_SECTIONS = (".plt", ".iplt")  # and .plt.got, .plt.sec: stubs that the linker makes
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section header."""
-
-    index: int
-    name: str
-    type: int
-    flags: int
-    address: int
-    """Where it is loaded. In an ET_REL file, whose sections have no address yet, the file offset stands in for it."""
-    offset: int
-    size: int
-    link: int
-    info: int
-    entry_size: int
-
-    @property
-    def is_code(self) -> bool:
-        """Whether it holds instructions."""
-        return bool(self.flags & SHF_EXECINSTR and self.type != SHT_NOBITS and self.size)
-
-    @property
-    def is_plt(self) -> bool:
-        """Whether it holds the linker's stubs, no function of the program's own."""
-        return self.name in _PLT_SECTIONS or self.name.startswith(".plt.")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One program header."""
-
-    type: int
-    flags: int
-    offset: int
-    address: int
-    file_size: int
-    memory_size: int
-
-
-class Symbol(NamedTuple):
-    """One symbol. ``address`` of a symbol in an ET_REL file is made like its section's."""
-
-    strings: bytes
-    """The string table that holds its name. Names are read when they are asked for: of a large file few are."""
-    name_offset: int
-    type: int
-    section: int
-    address: int
-    size: int
-    binding: int
-
-    @property
-    def name(self) -> str:
-        """Empty where it has none."""
-        return text_at(self.strings, self.name_offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Relocation:
-    """One relocation. ``offset`` is an address, in an ET_REL file relative to the section that is relocated."""
-
-    offset: int
-    type: int
-    symbol: int
-    addend: int
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A stretch of executable bytes."""
-
-    section: str
-    """Empty where the file has no section headers and the segment is all that is known."""
-    address: int
-    data: memoryview
-    is_plt: bool = False
-
-    @property
-    def end(self) -> int:
-        """The address behind the last byte."""
-        return self.address + len(self.data)
+_NAME_SHARE = 4  # names may have this many times the bytes of the file: linkers let names share their tails
 
 
 class Elf:
     """An ELF file of either class and byte order.
 
-    Tables are read on first use and kept. Damage met on the way raises :class:`MalformedError`, in one line.
+    It reads a table on first use and keeps it. Damage raises :class:`MalformedError`, in one line.
     """
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         """Read the file header.
 
         :param data: the whole file; a ``memoryview`` of an ``mmap`` is best for a large one.
-        :raises MalformedError: when this is no ELF file, or is cut within its header.
+        :raises MalformedError: the data is not an ELF file, or is cut within its header.
         """
         self.data = memoryview(data).cast("B")
         ident = bytes(self.data[:16])
@@ -143,9 +68,9 @@ class Elf:
         self.bits = 32 * ident[4]
         self.little_endian = ident[5] == 1
         self._order = "<" if self.little_endian else ">"
-        words = self._unpack("HHIQQQIHHHHHH" if self.bits == 64 else "HHIIIIIHHHHHH", 16)
-        kind, machine, _, self.entry, self._phoff, self._shoff, self.flags, _, self._phsize, self._phnum = words[:10]
-        self._shsize, self._shnum, self._shstrndx = words[10:]
+        header = self._unpack("HHIQQQIHHHHHH" if self.bits == 64 else "HHIIIIIHHHHHH", 16)
+        kind, machine, _, self.entry, self._phoff, self._shoff, self.flags, _, self._phsize, self._phnum = header[:10]
+        self._shsize, self._shnum, self._shstrndx = header[10:]
         self.type = _TYPES.get(kind, f"ET_{kind}")
         self.machine = _MACHINES.get(machine, f"EM_{machine}")
         self._symbols: dict[int, tuple[Symbol, ...]] = {}
@@ -157,10 +82,10 @@ class Elf:
             raise MalformedError(f"truncated ELF file: nothing at offset {offset}") from None
 
     def _table(self, form: str, offset: int, count: int, step: int, what: str) -> Iterator[tuple[int, ...]]:
-        """``count`` records of ``step`` bytes; a table outside the file is refused before anything is made of it."""
+        """Return ``count`` records of ``step`` bytes; first check that the table is inside the file."""
         size = struct.calcsize(self._order + form)
         if step < size or offset + count * step > len(self.data):
-            raise MalformedError(f"damaged ELF file: its {what} lie outside the file")
+            raise MalformedError(f"damaged ELF file: its {what} are outside the file")
         if step == size:
             return struct.iter_unpack(self._order + form, self.data[offset : offset + count * step])
         return (self._unpack(form, offset + number * step) for number in range(count))
@@ -169,12 +94,12 @@ class Elf:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """The section headers; empty where there are none."""
+        """The section headers; empty if the file has none."""
         if not self._shoff:
             return ()
         form = "IIQQQQIIQQ" if self.bits == 64 else "IIIIIIIIII"
         count, names = self._shnum, self._shstrndx
-        if not count or names == SHN_XINDEX:  # counts above 16 bits stand in the first header
+        if not count or names == SHN_XINDEX:  # counts above 16 bits are in the first header
             first = self._unpack(form, self._shoff)
             count, names = count or first[5], first[6] if names == SHN_XINDEX else names
         rows = list(self._table(form, self._shoff, count, self._shsize, "section headers"))
@@ -203,22 +128,22 @@ class Elf:
         return tuple(Segment(r[0], r[6], r[1], r[2], r[4], r[5]) for r in rows)
 
     def section(self, name: str) -> Section | None:
-        """The first section of that name."""
+        """Return the first section of that name."""
         return next((section for section in self.sections if section.name == name), None)
 
     # ----------------------------------------------------------------------------------------------- contents
 
     def _slice(self, offset: int, size: int, what: str) -> memoryview:
         if offset > len(self.data) or size > len(self.data) - offset:
-            raise MalformedError(f"damaged ELF file: {what}, {size} bytes at {offset}, lies outside the file")
+            raise MalformedError(f"damaged ELF file: {what}, {size} bytes at {offset}, is outside the file")
         return self.data[offset : offset + size]
 
     def _names(self, strings: bytes) -> Callable[[int], str]:
-        """Reads names of a string table, as long as they do not add up to more than tables that share tails may hold.
+        """Return a reader of names in a string table. It limits their total size.
 
-        Each entry of a small file could name the same very long text, and all of them would be kept.
+        Without a limit, each entry of a small file could name the same very long text, and all copies would be kept.
         """
-        room = _NAME_SHARE * len(self.data) + _MAX_NAME
+        room = _NAME_SHARE * len(self.data) + MAX_NAME
 
         def name_at(offset: int) -> str:
             nonlocal room
@@ -231,9 +156,9 @@ class Elf:
         return name_at
 
     def content(self, section: Section) -> memoryview:
-        """The bytes of a section, decompressed where it says SHF_COMPRESSED; empty for SHT_NOBITS.
+        """Return the bytes of a section, decompressed if it has SHF_COMPRESSED; empty for SHT_NOBITS.
 
-        :raises MalformedError: outside the file, or compressed and damaged or larger than it may be.
+        :raises MalformedError: the section is outside the file, or its compressed data is damaged or too large.
         """
         if section.type == SHT_NOBITS:
             return memoryview(b"")
@@ -242,16 +167,18 @@ class Elf:
             form = "IIQQ" if self.bits == 64 else "III"
             if len(data) < struct.calcsize(form):
                 raise MalformedError(f"damaged ELF file: {section.name} is cut within its compression header")
-            words = struct.unpack_from(self._order + form, data)
-            size = words[2] if self.bits == 64 else words[1]
-            return memoryview(_decompressed(data[struct.calcsize(self._order + form) :], words[0], size, section.name))
+            head = struct.unpack_from(self._order + form, data)
+            size = head[2] if self.bits == 64 else head[1]
+            return memoryview(
+                decompressed_section(data[struct.calcsize(self._order + form) :], head[0], size, section.name)
+            )
         if section.name.startswith(".zdebug") and bytes(data[:4]) == b"ZLIB":
-            return memoryview(_decompressed(data[12:], 1, int.from_bytes(data[4:12], "big"), section.name))
+            return memoryview(decompressed_section(data[12:], 1, int.from_bytes(data[4:12], "big"), section.name))
         return data
 
     @cached_property
     def code(self) -> tuple[Code, ...]:
-        """Everything executable, by address: sections, or segments where there are no section headers."""
+        """All executable bytes, by address: sections, or segments if the file has no section headers."""
         if any(section.type != 0 for section in self.sections):
             found = [
                 Code(section.name, section.address, self.content(section), section.is_plt)
@@ -269,7 +196,7 @@ class Elf:
         return tuple(sorted(found, key=lambda code: code.address))
 
     def at(self, address: int, size: int) -> memoryview:
-        """The bytes loaded at an address, as far as the file holds them; empty where nothing lies."""
+        """Return the bytes that are loaded at an address, as far as the file has them; perhaps none."""
         if self.type == "ET_REL":  # addresses are file offsets
             return self.data[address : address + size]
         for segment in self.segments:
@@ -281,9 +208,9 @@ class Elf:
     # ---------------------------------------------------------------------------------- symbols, relocations
 
     def symbol_rows(self, section: Section) -> Iterator[tuple[int, int, int, int, int]]:
-        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, unnamed: for who needs few of the names, which take the time.
+        """Return the symbols of a SHT_SYMTAB or SHT_DYNSYM section without names, which take most of the time to read.
 
-        :returns: of each: the name's offset in :meth:`strings_of`, binding and type, section, address, size.
+        :returns: (offset of the name in :meth:`strings_of`, binding and type, section, address, size) of each.
         """
         data = self.content(section)
         step = 24 if self.bits == 64 else 16
@@ -301,13 +228,13 @@ class Elf:
         )
 
     def strings_of(self, section: Section) -> bytes:
-        """The string table a section is linked to; empty where it names none."""
+        """Return the string table that a section is linked to; empty if it names none."""
         if section.link >= len(self.sections):
             return b""
         return self.content(self.sections[section.link]).tobytes()
 
     def symbols_of(self, section: Section) -> tuple[Symbol, ...]:
-        """The symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
+        """Return the symbols of a SHT_SYMTAB or SHT_DYNSYM section, in order: relocations count them from 0."""
         if section.index not in self._symbols:
             strings = self.strings_of(section)
             self._symbols[section.index] = tuple(
@@ -323,7 +250,7 @@ class Elf:
         return tuple(symbol for table in tables for symbol in self.symbols_of(table))
 
     def relocations_of(self, section: Section) -> Iterator[Relocation]:
-        """The entries of a SHT_RELA or SHT_REL section; an addend that lies in the relocated place counts as 0."""
+        """Yield the entries of a SHT_RELA or SHT_REL section; an addend in the relocated place counts as 0."""
         data = self.content(section)
         word = "Q" if self.bits == 64 else "I"
         form = self._order + word * 2 + (word.lower() if section.type == SHT_RELA else "")
@@ -334,7 +261,7 @@ class Elf:
 
     @property
     def relocations(self) -> Iterator[tuple[Section, Relocation]]:
-        """Every relocation, with the section that lists it (whose ``info`` is the section it applies to)."""
+        """Every relocation, with the section that lists it (its ``info`` is the section that it applies to)."""
         for section in self.sections:
             if section.type in (SHT_RELA, SHT_REL):
                 for relocation in self.relocations_of(section):
@@ -344,7 +271,7 @@ class Elf:
 
     @cached_property
     def dynamic(self) -> tuple[tuple[int, int], ...]:
-        """(tag, value) of the dynamic table, up to its end mark; empty in a static file."""
+        """(tag, value) pairs of the dynamic table, up to its end mark; empty in a static file."""
         table = next((s for s in self.segments if s.type == PT_DYNAMIC), None)
         if table is None:
             return ()
@@ -360,14 +287,14 @@ class Elf:
         return tuple(rows)
 
     def dynamic_strings(self, tag: int) -> tuple[str, ...]:
-        """The texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
+        """Return the texts of a dynamic tag: 1 NEEDED, 14 SONAME, 15 RPATH, 29 RUNPATH."""
         table = dict(self.dynamic)
         strings = self.at(table.get(5, 0), min(table.get(10, 0), len(self.data))).tobytes()
         name_at = self._names(strings)
         return tuple(name_at(value) for key, value in self.dynamic if key == tag)
 
     def notes(self) -> Iterator[tuple[str, int, bytes]]:
-        """Owner, type and content of each note, from sections, or from segments where there are no sections."""
+        """Yield owner, type and content of each note: from sections, or from segments if no section has notes."""
         places = [(s.offset, s.size) for s in self.sections if s.type == SHT_NOTE]
         places = places or [(s.offset, s.file_size) for s in self.segments if s.type == PT_NOTE]
         for offset, size in places:
@@ -384,53 +311,18 @@ class Elf:
 
     @cached_property
     def build_id(self) -> str:
-        """The GNU build-id in hexadecimal, or an empty text."""
+        """The GNU build-id in hexadecimal; empty if the file has none."""
         found = (content.hex() for owner, kind, content in self.notes() if (owner, kind) == ("GNU", NT_GNU_BUILD_ID))
         return next(found, "")
 
     @property
     def has_debug_info(self) -> bool:
-        """Whether DWARF compile units lie in this file."""
+        """Whether this file has DWARF compile units."""
         names = (".debug_info", ".zdebug_info")
         return any(section.name in names and section.type != SHT_NOBITS for section in self.sections)
 
     @property
     def is_debug_file(self) -> bool:
-        """Whether it holds the debug data of another file and nothing that is loaded (``objcopy --only-keep-debug``)."""
+        """Whether it has only the debug data of another file, and loads nothing (``objcopy --only-keep-debug``)."""
         loaded = (s for s in self.sections if s.flags & SHF_ALLOC and s.type not in (SHT_NOBITS, SHT_NOTE))
         return self.has_debug_info and not any(loaded)
-
-
-def text_at(strings: bytes, offset: int) -> str:
-    """The name at an offset of a string table."""
-    end = strings.find(b"\0", offset, offset + _MAX_NAME)
-    return strings[offset : end if end >= 0 else offset + _MAX_NAME].decode("utf-8", "surrogateescape")
-
-
-def _decompressed(data: memoryview, kind: int, size: int, name: str) -> bytes:
-    """A compressed section: ELFCOMPRESS_ZLIB (1) or ELFCOMPRESS_ZSTD (2)."""
-    if size > MAX_UNPACKED:
-        raise MalformedError(f"{name} says it unpacks to {size} bytes; at most {MAX_UNPACKED} are read")
-    try:
-        if kind == 1:  # grows with what it finds; zstd is given no more room than the frame may take
-            unpacker = zlib.decompressobj()
-            content = unpacker.decompress(data, size or 1)
-        elif kind == 2:
-            import zstandard
-
-            if zstandard.frame_content_size(data) not in (-1, size):
-                raise MalformedError(f"damaged ELF file: {name} contradicts itself about its size")
-            content = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-        else:
-            raise MalformedError(f"damaged ELF file: {name} is compressed in unknown way {kind}")
-    except (zlib.error, ValueError) as error:
-        raise MalformedError(f"damaged ELF file: {name}: {error}") from None
-    except MemoryError:
-        raise MalformedError(f"damaged ELF file: {name} does not fit into memory") from None
-    except Exception as error:
-        if type(error).__name__ == "ZstdError":
-            raise MalformedError(f"damaged ELF file: {name}: {error}") from None
-        raise
-    if len(content) != size:
-        raise MalformedError(f"damaged ELF file: {name} unpacks to {len(content)} bytes, not {size}")
-    return content

@@ -11,7 +11,7 @@ from functools import cached_property
 from workers.base.errors import MalformedError
 from workers.formats.elf import Elf
 
-# DW_EH_PE: the format of a pointer in its low half, what it is relative to above that.
+# DW_EH_PE: the low four bits are the format of a pointer, the bits above are what it is relative to.
 ABSOLUTE, PC_RELATIVE, OMITTED = 0x00, 0x10, 0xFF
 _ULEB128, _SLEB128 = 0x01, 0x09
 _FIXED = {0x02: "H", 0x03: "I", 0x04: "Q", 0x0A: "h", 0x0B: "i", 0x0C: "q"}
@@ -19,9 +19,9 @@ _TEXT_RELATIVE, _DATA_RELATIVE, _FUNCTION_RELATIVE, _ALIGNED, _INDIRECT = 0x20, 
 
 
 def leb128(data: bytes, position: int) -> tuple[int, int]:
-    """An unsigned LEB128 number and the position behind it.
+    """Return an unsigned LEB128 number and the position behind it.
 
-    :raises MalformedError: where it is cut, or longer than the ten bytes of 64 bits.
+    :raises MalformedError: the number is cut, or longer than ten bytes (64 bits).
     """
     value = 0
     for count, byte in enumerate(data[position : position + 10]):
@@ -32,16 +32,16 @@ def leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 def signed_leb128(data: bytes, position: int) -> tuple[int, int]:
-    """A signed LEB128 number and the position behind it; raises like :func:`leb128`."""
+    """Return a signed LEB128 number and the position behind it; raises like :func:`leb128`."""
     value, end = leb128(data, position)
     width = 7 * (end - position)
     return value - (1 << width) if value >> width - 1 else value, end
 
 
 def fixed_format(encoding: int, address_size: int) -> str:
-    """The ``struct`` format of a pointer of fixed width, and empty for a LEB128 number.
+    """Return the ``struct`` format of a pointer of fixed width; empty for a LEB128 number.
 
-    :raises MalformedError: where nobody defined the encoding.
+    :raises MalformedError: the encoding is not defined.
     """
     kind = encoding & 0x0F
     if kind in (_ULEB128, _SLEB128):
@@ -53,21 +53,21 @@ def fixed_format(encoding: int, address_size: int) -> str:
 
 
 class Pointers:
-    """Encoded pointers of one section."""
+    """A reader of the encoded pointers of one section."""
 
     def __init__(self, elf: Elf, data: bytes, address: int) -> None:
-        """Read from ``data``, which is loaded at ``address``."""
+        """Take the bytes of the section, ``data``, which is loaded at ``address``."""
         self._elf = elf
         self._data = data
         self._address = address
         self._order = "<" if elf.little_endian else ">"
 
     def read(self, encoding: int, position: int, end: int, address_size: int) -> tuple[int, int]:
-        """The address that an encoded pointer means, and the position behind the pointer.
+        """Return the address that an encoded pointer means, and the position behind the pointer.
 
-        :param end: where what holds the pointer ends.
+        :param end: end of the entry that the pointer is in.
         :param address_size: bytes of an address: 4 or 8.
-        :raises MalformedError: where it is cut, unknown, or indirect through a place outside the file.
+        :raises MalformedError: the pointer is cut, has an unknown encoding, or leads through a place outside the file.
         """
         relative = encoding & 0x70
         form = fixed_format(encoding, address_size)

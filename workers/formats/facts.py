@@ -1,8 +1,8 @@
-"""What is observed of one file: plain records, made by the readers and scanners, judged by :mod:`workers.verify.judge`.
+"""Records of what readers and scanners observe in one file; :mod:`workers.verify.judge` judges them.
 
-They hold no bytes of the file and can be pickled: files are read by several processes, and what was read once is kept.
-The smallest are tuples, since a file may have a hundred thousand of them.
-Addresses are those of the file; in an ET_REL file a place's file offset stands in for its address.
+They contain no bytes of the file and can be pickled: several processes read files, and their records are cached.
+The smallest are tuples, because a file may have a hundred thousand of them.
+Addresses are those of the file; in an ET_REL file, file offsets stand in for addresses.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 
 class Function(NamedTuple):
-    """A function of a file: where it lies and what it is called."""
+    """A function of a file: its place and its name."""
 
     address: int
     size: int
-    """Bytes; 0 where only its start is known."""
+    """Bytes; 0 if only its start is known."""
     name: str = ""
-    """Of debug data or a symbol table; empty where neither names it."""
+    """From debug data or a symbol table; empty if neither names it."""
     section: str = ""
 
     def __str__(self) -> str:
@@ -30,43 +30,43 @@ class Unframed(NamedTuple):
 
     function: Function
     why: str
-    """What was seen: "moves the stack pointer, and no CFA is computed from rbp" …"""
+    """What the reader saw: "moves the stack pointer, and no CFA is computed from rbp" …"""
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Frame pointers of one file, function by function."""
+    """Frame pointers of one file: how many functions keep one, and which do not."""
 
     evidence: str
-    """What the answer was read from: ``cfi``, ``code``, ``cfi and code``, or empty where nothing could be read."""
+    """What the counts come from: ``cfi``, ``code``, ``cfi and code``; empty if nothing could be read."""
     functions: int
     """Functions seen: ``framed + leaf + len(unframed)``."""
     framed: int
-    """Make a frame and keep the frame pointer."""
+    """Functions that make a frame and keep the frame pointer."""
     leaf: int
-    """Make no frame at all: nothing to keep (the compilers leave these so even with the flags)."""
+    """Functions that make no frame, so keep no frame pointer (compilers do this even with the flags)."""
     unframed: tuple[Unframed, ...] = ()
 
 
 class Hit(NamedTuple):
-    """One instruction above the level."""
+    """One instruction that is above the level."""
 
     address: int
     size: int
     features: tuple[str, ...]
-    """What the processor must have for it beyond the level: ``AVX2``, ``lse``, ``z15`` …"""
+    """Features that it needs beyond the level: ``AVX2``, ``lse``, ``z15`` …"""
     text: str
     """Disassembled."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What a scan of some code found."""
+    """The result of a scan of some code."""
 
     hits: tuple[Hit, ...]
     """Every instruction above the level, by address."""
     undecoded: int
-    """Bytes that are no instruction of the decoder, as far as they had to be decoded."""
+    """Bytes that the decoder does not know, of those that it had to decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class AboveLevel:
     """Instructions above the level; ``hits`` holds the first of them."""
     hits: tuple[Hit, ...]
     dispatch: str = ""
-    """Why it is lawful, in words: "ifunc: reached from the resolver memcpy"; empty where nothing explains it."""
+    """Why it is allowed: "ifunc: reached from the resolver memcpy"; empty if nothing explains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class IsaFacts:
     code_bytes: int
     """Executable bytes that were decoded."""
     undecoded: int
-    """Bytes of these that are no instruction of the decoder: data between functions, or newer than it."""
+    """Of these, bytes that the decoder does not know: data between functions, or newer instructions."""
     functions: tuple[AboveLevel, ...] = ()
 
 
@@ -100,55 +100,55 @@ class Unit:
     """One compile unit of the debug data."""
 
     name: str
-    """Source file, as the compiler was told it."""
+    """Source file, as in the compiler's command line."""
     producer: str
     language: str = ""
-    """Of the languages that have rules of their own: rust, go, assembler …; else empty."""
+    """A language that has its own rules: rust, go, assembler …; empty for others."""
     folder: str = ""
     """Working directory of the compile."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """(first address, address behind the last) of the unit's code, where the debug data says it."""
+    """(first address, address behind the last) of the unit's code, if the debug data has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """How a file was linked, as far as a rule asks for it. ``None`` where the question makes no sense of such a file."""
+    """How a file was linked, as far as a rule needs it. ``None`` if a property does not apply to such a file."""
 
     build_id: str = ""
     executable_stack: bool | None = None
     relro: str = ""
-    """``full``, ``partial``, ``none``; empty where nothing is loaded dynamically."""
+    """``full``, ``partial``, ``none``; empty if nothing is loaded dynamically."""
     pie: bool | None = None
-    """Of a program: position independent."""
+    """Whether a program is position independent."""
     text_relocations: bool | None = None
     rpath: tuple[str, ...] = ()
     """Each folder of DT_RPATH and DT_RUNPATH."""
     build_paths: tuple[str, ...] = ()
-    """Texts in it that name the tree it was built in, the first few."""
+    """The first few texts in it that name the build tree."""
     go_settings: tuple[tuple[str, str], ...] = ()
     """Build settings of a Go program: (GOAMD64, v2) …"""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Everything that is observed of one ELF or PE file."""
+    """All observations of one ELF or PE file."""
 
     format: str
     """``elf`` or ``efi``."""
     machine: str
-    """As ``elf_machine`` of a target: EM_X86_64 …; of a PE file the ELF name of the same machine."""
+    """As ``elf_machine`` of a target: EM_X86_64 …; for a PE file, the ELF name of the same machine."""
     type: str
-    """ET_EXEC, ET_DYN (also of programs), ET_REL (objects, kernel modules); PE of an EFI file."""
+    """ET_EXEC, ET_DYN (libraries, programs), ET_REL (objects, kernel modules); PE for an EFI file."""
     has_code: bool
     has_debug_info: bool = False
     is_module: bool = False
     """A Linux kernel module."""
     is_kernel_image: bool = False
-    """A Linux kernel that firmware starts: an EFI file whose code is compressed."""
+    """A Linux kernel that firmware starts. It is an EFI file whose code is compressed."""
     traits: Traits = field(default_factory=Traits)
     units: tuple[Unit, ...] = ()
-    """Of the file itself or of its debuginfo, whichever has them."""
+    """From the file or from its debuginfo."""
     framing: Framing | None = None
     isa: IsaFacts | None = None
     problems: tuple[str, ...] = ()
-    """Damage met on the way, a line each: what it left unread is not proven."""
+    """Damage that the readers found, one line each. What could not be read is not proven."""

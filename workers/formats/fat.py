@@ -1,6 +1,6 @@
-"""An EFI system partition: a FAT32 file system of a few files, written once and in order.
+"""A writer of EFI system partitions: a FAT32 file system of a few files, written once and in order.
 
-Format: Microsoft, "FAT32 File System Specification" 1.03. Every file lies in one piece, so that firmware reads it in one go.
+Format: Microsoft, "FAT32 File System Specification" 1.03. Every file is in one piece: firmware reads it at once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import PurePosixPath
 _SECTOR = 512
 _CLUSTER = 8 * _SECTOR
 _RESERVED = 32  # sectors in front of the tables: boot sector, FSInfo, and the copies of both
-_LEAST_CLUSTERS = 65600  # with fewer than 65525 it would be FAT16, whatever the boot sector says
-_ROOT = 2  # the first cluster there is
+_LEAST_CLUSTERS = 65600  # a file system of fewer than 65525 is FAT16, even if its boot sector says FAT32
+_ROOT = 2  # the first cluster
 _LAST = 0x0FFFFFFF
 _MEDIA = 0xF8
 _FOLDER, _ARCHIVE, _VOLUME, _LONG_NAME = 0x10, 0x20, 0x08, 0x0F
-_DATE = 1 << 5 | 1  # 1980-01-01: the same files, the same image
+_DATE = 1 << 5 | 1  # 1980-01-01: the same files give the same image
 _SHORT = re.compile(r"[A-Z0-9_~-]{1,8}(?:\.[A-Z0-9_~-]{1,3})?")
 
 
@@ -30,10 +30,11 @@ class _Folder:
 
 
 def image(files: Mapping[str, bytes]) -> tuple[bytes, int]:
-    """The file system with these files, by path.
+    """Return a file system with these files.
 
-    :returns: its first bytes, behind which there are only zeros, and its size in bytes.
-    :raises ValueError: for a path that no UEFI firmware finds: empty parts, ``..``, two that differ in case alone.
+    :param files: path → content.
+    :returns: its first bytes, which only zeros follow, and its size in bytes.
+    :raises ValueError: a path that no UEFI firmware finds (empty, or with ``..``), or two that differ only in case.
     """
     root = _Folder()
     for path, data in files.items():
@@ -50,27 +51,27 @@ def image(files: Mapping[str, bytes]) -> tuple[bytes, int]:
 def _parts(path: str) -> tuple[str, ...]:
     parts = PurePosixPath(path.strip("/")).parts
     if not parts or ".." in parts or not all(part.isascii() and part.isprintable() for part in parts):
-        raise ValueError(f"no path of a system partition: {path!r}")
+        raise ValueError(f"not a path of a system partition: {path!r}; use printable ASCII without ..")
     return parts
 
 
 class _Writer:
-    """Clusters, given out in order."""
+    """A file system in the making: it allocates clusters in order."""
 
     def __init__(self) -> None:
         self._data: dict[int, bytes] = {}
         self._table = [0x0FFFFF00 | _MEDIA, _LAST]
 
     def folder(self, folder: _Folder, at: int, parent: int) -> None:
-        """Write a folder that begins at a cluster already taken, and all it holds."""
+        """Write a folder and its content. The folder begins at a cluster that is already allocated."""
         names = [*folder.folders, *folder.files]
         if len({name.upper() for name in names}) != len(names):
-            raise ValueError(f"names that differ in case alone: {', '.join(sorted(names))}")
+            raise ValueError(f"names that differ only in case: {', '.join(sorted(names))}")
         size = sum(32 * (_long_entries(name) + 1) for name in names) + 32 * (1 if at == _ROOT else 2)
         if at == _ROOT:
             self._take(size)
         entries = [_entry(b"KITTEN     ", _VOLUME, 0, 0)]
-        if at != _ROOT:  # the root, as a parent, is called 0
+        if at != _ROOT:  # as a parent, the root has the number 0
             up = 0 if parent == _ROOT else parent
             entries = [_entry(b".          ", _FOLDER, at, 0), _entry(b"..         ", _FOLDER, up, 0)]
         for number, name in enumerate(names):
@@ -87,7 +88,7 @@ class _Writer:
         self._put(at, b"".join(entries))
 
     def _take(self, size: int) -> int:
-        """The first of as many clusters as so many bytes need; none, 0, for an empty file."""
+        """Allocate clusters for ``size`` bytes and return the first; 0 for an empty file, which needs none."""
         count = -(-size // _CLUSTER)
         first = len(self._table)
         self._table += [*range(first + 1, first + count), _LAST][:count] if count else []
@@ -154,7 +155,7 @@ def _entry(short: bytes, kind: int, cluster: int, size: int) -> bytes:
 
 
 def _short_name(name: str, number: int) -> bytes:
-    """Eight and three characters: the name itself, or one of its own beside the long one."""
+    """Return the 8.3 name: the name itself if it fits, else a generated one beside the long name."""
     if not _SHORT.fullmatch(name):
         suffix = re.sub(r"[^A-Z0-9]", "", PurePosixPath(name).suffix.upper())[:3]
         name = f"LONG~{number:03d}.{suffix}"
@@ -167,7 +168,7 @@ def _long_entries(name: str) -> int:
 
 
 def _long_name(name: str, short: bytes) -> Iterator[bytes]:
-    """The entries of a name that is not its own short name, the last part first."""
+    """Yield the directory entries of a long name, its last part first."""
     checksum = 0
     for byte in short:
         checksum = ((checksum & 1) << 7) + (checksum >> 1) + byte & 0xFF

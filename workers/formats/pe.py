@@ -1,9 +1,9 @@
-"""PE/COFF files over bytes, as EFI firmware loads them: boot loaders, shims, capsule updaters, kernels with an EFI stub.
+"""A reader of PE/COFF files that EFI firmware loads: boot loaders, shims, capsule updaters, kernels with an EFI stub.
 
-A pure reader like :mod:`workers.formats.elf`: every count, size and offset is held against the file before it is used.
+Pure like :mod:`workers.formats.elf`: it checks every count, size and offset against the file before it uses them.
 Addresses are the image base plus the address relative to it, as disassemblers print them.
 
-Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 2.1 "Images"; of kernel images Linux,
+Formats: Microsoft, "PE Format"; UEFI Specification 2.10, section 2.1 "Images"; for kernel images Linux,
 Documentation/arch/x86/boot.rst, Documentation/arch/arm64/booting.rst and drivers/firmware/efi/libstub/zboot-header.S.
 """
 
@@ -17,18 +17,16 @@ from functools import cached_property
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.formats.facts import Function
 
 MAGIC = b"MZ"
 
-# "Machine Types", by the ELF name of the same machine; besides our architectures' those of which EFI files may be found.
+# "Machine Types" → the ELF name of the same machine: our architectures, and others for which EFI files exist.
 _MACHINES = {0x01C0: "EM_ARM", 0x01C2: "EM_ARM", 0x01C4: "EM_ARM", 0x5064: "EM_RISCV", 0x6264: "EM_LOONGARCH"}
 _MACHINES |= {machine.pe_number: name for name, machine in machines().items() if machine.pe_number is not None}
-_EFI_SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM image"}
 
-_IMAGE_SCN_MEM_EXECUTE, _IMAGE_SCN_MEM_WRITE = 0x20000000, 0x80000000
-_IMAGE_DLLCHARACTERISTICS_NX_COMPAT = 0x0100
+_IMAGE_SCN_MEM_EXECUTE = 0x20000000
 _EXCEPTION_TABLE = 3  # of the data directories
 _DTYPE_FUNCTION, _C_EXTERNAL = 0x20, 2  # of a COFF symbol: its type, its storage class
 _SYMBOL_SIZE = 18  # bytes
@@ -41,16 +39,16 @@ class PeSection:
 
     name: str
     address: int
-    """Where it is loaded, the image base included."""
+    """Load address, image base included."""
     size: int
-    """Bytes in memory; 0 in files of linkers that leave it out."""
+    """Bytes in memory; 0 if the linker leaves it out."""
     offset: int
     file_size: int
     flags: int
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds instructions."""
+        """Whether it contains instructions."""
         return bool(self.flags & _IMAGE_SCN_MEM_EXECUTE and self.file_size)
 
 
@@ -61,14 +59,14 @@ class Pe:
         """Read the headers.
 
         :param data: the whole file; a ``memoryview`` of an ``mmap`` is best for a large one.
-        :raises MalformedError: when this is no PE image, or is cut within its headers.
+        :raises MalformedError: the data is not a PE image, or is cut within its headers.
         """
         self.data = memoryview(data).cast("B")
         if bytes(self.data[:2]) != MAGIC:
             raise MalformedError("not a PE file")
         (start,) = self._unpack("I", 0x3C)
         if bytes(self.data[start : start + 4]) != b"PE\0\0":
-            raise MalformedError("not a PE file: a DOS header, and no PE header")
+            raise MalformedError("not a PE file: it has a DOS header and no PE header")
         machine, self._count, _, self._symbols_at, self._symbol_count, optional_size, _ = self._unpack(
             "HHIIIHH", start + 4
         )
@@ -76,11 +74,10 @@ class Pe:
         optional = start + 24
         (magic,) = self._unpack("H", optional)
         if magic not in (0x10B, 0x20B) or optional_size < 72:
-            raise MalformedError("damaged PE file: no optional header of an image")
+            raise MalformedError("damaged PE file: it has no optional header of an image")
         wide = magic == 0x20B
         (self._entry,) = self._unpack("I", optional + 16)
         (self.image_base,) = self._unpack("Q", optional + 24) if wide else self._unpack("I", optional + 28)
-        self.subsystem, self.dll_characteristics = self._unpack("HH", optional + 68)
         self._directories = optional + (112 if wide else 96)
         self._directories_end = optional + optional_size
         self._sections_at = optional + optional_size
@@ -93,31 +90,16 @@ class Pe:
 
     def _slice(self, offset: int, size: int, what: str) -> memoryview:
         if offset > len(self.data) or size > len(self.data) - offset:
-            raise MalformedError(f"damaged PE file: {what}, {size} bytes at {offset}, lies outside the file")
+            raise MalformedError(f"damaged PE file: {what}, {size} bytes at {offset}, is outside the file")
         return self.data[offset : offset + size]
 
     # ------------------------------------------------------------------------------------------------- what it is
 
-    @property
-    def efi_type(self) -> str:
-        """What it is to EFI firmware: ``application``, ``boot service driver`` …; empty where it is not for EFI."""
-        return _EFI_SUBSYSTEMS.get(self.subsystem, "")
-
-    @property
-    def is_efi(self) -> bool:
-        """Whether EFI firmware starts it."""
-        return bool(self.efi_type)
-
-    @property
-    def nx_compatible(self) -> bool:
-        """Whether it says that it runs with data pages that are not executable."""
-        return bool(self.dll_characteristics & _IMAGE_DLLCHARACTERISTICS_NX_COMPAT)
-
     @cached_property
     def kernel_image(self) -> str:
-        """Which kind of Linux kernel image it is: ``bzImage``, ``arm64 Image`` …; empty where it is none.
+        """Its kind of Linux kernel image: ``bzImage``, ``arm64 Image`` …; empty for other files.
 
-        Most of what such a file calls code is the compressed kernel, or code that patches itself to the processor.
+        Most code sections of such a file are the compressed kernel, or code that patches itself for the processor.
         """
         data = self.data
         if bytes(data[0x1FE:0x200]) == b"\x55\xaa" and bytes(data[0x202:0x206]) == b"HdrS":
@@ -137,73 +119,67 @@ class Pe:
     def sections(self) -> tuple[PeSection, ...]:
         """The section headers.
 
-        :raises MalformedError: when they lie outside the file.
+        :raises MalformedError: they are outside the file.
         """
         table = self._slice(self._sections_at, 40 * self._count, "the section headers")
         rows = struct.iter_unpack("<8sIIII12xI", table)
         return tuple(
-            PeSection(self._section_name(name), self._loaded(address), size, offset, file_size, flags)
+            PeSection(self._section_name(name), self._load_address(address), size, offset, file_size, flags)
             for name, size, address, file_size, offset, flags in rows
         )
 
     def _section_name(self, name: bytes) -> str:
-        """A name longer than 8 bytes lies in the string table: ``/4``."""
+        """Return the name of a section. A name of more than 8 bytes is in the string table: ``/4``."""
         text = _text(name)
         if text[:1] == "/" and text[1:].isdecimal() and self._symbols_at:
             return self._string(int(text[1:]))
         return text
 
     def _string(self, offset: int) -> str:
-        """Of the string table, which lies behind the symbols."""
+        """Return a text of the string table, which is behind the symbols."""
         start = self._symbols_at + _SYMBOL_SIZE * self._symbol_count + offset
         return _text(bytes(self.data[start : start + _MAX_NAME]))
 
-    def _loaded(self, address: int) -> int:
+    def _load_address(self, address: int) -> int:
         return (self.image_base + address) % 2**64
 
     def content(self, section: PeSection) -> memoryview:
-        """The bytes of a section, as far as they are loaded.
+        """Return the bytes of a section, as far as they are loaded.
 
-        :raises MalformedError: outside the file.
+        :raises MalformedError: the section is outside the file.
         """
         size = min(section.file_size, section.size or section.file_size)
         return self._slice(section.offset, size, section.name or "a section")
 
     @cached_property
     def code(self) -> tuple[Code, ...]:
-        """Everything executable, by address.
+        """All executable bytes, by address.
 
-        :raises MalformedError: outside the file, or more than it holds.
+        :raises MalformedError: a section is outside the file, or sections overlap.
         """
         found = [Code(s.name, s.address, self.content(s)) for s in self.sections if s.is_code]
         if sum(len(code.data) for code in found) > len(self.data):
             raise MalformedError("damaged PE file: its code sections overlap")
         return tuple(sorted(found, key=lambda code: code.address))
 
-    @property
-    def writable_and_executable(self) -> tuple[str, ...]:
-        """Names of the sections that can be written and executed."""
-        both = _IMAGE_SCN_MEM_EXECUTE | _IMAGE_SCN_MEM_WRITE
-        return tuple(section.name for section in self.sections if section.flags & both == both)
-
     # ---------------------------------------------------------------------------------------------------- functions
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:
-        """The functions that the unwind table, the symbols and the entry point speak of, by address.
+        """The functions that the unwind table, the symbols and the entry point name, by address.
 
-        :raises MalformedError: when a table lies outside the file.
+        :raises MalformedError: a table is outside the file.
         """
-        sizes = dict(self._unwound())
+        sizes = dict(self._runtime_functions())
         names: dict[int, str] = {}
-        room = len(self.data)  # each name lies in the file once; overlapping ones could fill any memory
+        room = len(self.data)  # each name is in the file once; overlapping names could fill the memory
         for address, name in self._symbols():
             if address not in names:
                 names[address] = name
                 room -= len(name)
             if room < 0:
                 raise MalformedError("damaged PE file: the names of its symbols overlap")
-        starts = {*sizes, *names, *([self._loaded(self._entry)] if self._entry else [])}
+        starts = {*sizes, *names, *([self._load_address(self._entry)] if self._entry else [])}
         return tuple(
             Function(start, sizes.get(start, 0), names.get(start, ""), section)
             for start in sorted(starts)
@@ -212,15 +188,15 @@ class Pe:
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Where each function begins, in order."""
+        """The start of each function, in order."""
         return tuple(function.address for function in self.functions)
 
     def _section_of(self, address: int) -> str | None:
         index = bisect_right(self.code, address, key=lambda code: code.address) - 1
         return self.code[index].section if index >= 0 and address < self.code[index].end else None
 
-    def _unwound(self) -> Iterator[tuple[int, int]]:
-        """(address, size) of each RUNTIME_FUNCTION; the size is 0 where the table does not tell it (aarch64)."""
+    def _runtime_functions(self) -> Iterator[tuple[int, int]]:
+        """Yield (address, size) of each RUNTIME_FUNCTION; the size is 0 if the table does not have it (aarch64)."""
         step = machines()[self.machine].runtime_function if self.machine in machines() else None
         entry = self._directories + 8 * _EXCEPTION_TABLE
         if step is None or entry + 8 > self._directories_end:
@@ -231,19 +207,19 @@ class Pe:
             return
         for row in struct.iter_unpack("<" + "I" * (step // 4), self._at(address, size // step * step)):
             if row[0]:
-                yield self._loaded(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
+                yield self._load_address(row[0]), max(0, row[1] - row[0]) if step == 12 else 0
 
     def _at(self, address: int, size: int) -> memoryview:
-        """The bytes at an address relative to the image base."""
-        start = self._loaded(address)
+        """Return the bytes at an address relative to the image base."""
+        start = self._load_address(address)
         for section in self.sections:
             content = self.content(section)
             if section.address <= start and start + size <= section.address + len(content):
                 return content[start - section.address :][:size]
-        raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, lies in no section")
+        raise MalformedError(f"damaged PE file: the exception table, {size} bytes at {address:#x}, is in no section")
 
     def _symbols(self) -> Iterator[tuple[int, str]]:
-        """(address, name) of each COFF symbol that may be a function: objcopy keeps no types, but what is global."""
+        """Yield (address, name) of each COFF symbol that is a function by type, or global (objcopy drops types)."""
         if not self._symbols_at or not self._symbol_count:
             return
         size = _SYMBOL_SIZE * self._symbol_count

@@ -1,4 +1,4 @@
-"""Folders in which a program looks for its libraries (DT_RPATH, DT_RUNPATH): which they are, and whether only packages write there."""
+"""Folders in which a program looks for its libraries (DT_RPATH, DT_RUNPATH), and why one is not allowed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import posixpath
 import re
 
 SEARCHED = "/usr/lib64"
-"""Where the dynamic linker of a 64-bit RPM distribution looks by itself; /lib64 is a link to /usr/lib64."""
-# Only packages write below these: a private folder there is some package's own, as rpm's check-rpaths has it.
+"""The dynamic linker's default folder on a 64-bit RPM distribution; /lib64 is a link to /usr/lib64."""
+# Only packages write below these: a private folder there belongs to a package (the rule of rpm's check-rpaths).
 _SYSTEM = ("/usr/lib64/", "/usr/lib/", "/usr/libexec/")
-# Every package may place something in these: that this one does makes none of them its own.
+# Every package may install files in these, so they belong to none.
 _SHARED = frozenset(
-    ["/", "/usr", "/usr/bin", "/usr/sbin", "/usr/share", "/usr/local", "/usr/src", "/etc", "/home", "/opt", "/root", "/run",
-     "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/tmp"]  # noqa: S108 - nothing is put there
+    ["/", "/usr", "/usr/bin", "/usr/sbin", "/usr/share", "/usr/local", "/usr/src", "/etc", "/home", "/opt", "/root",
+     "/run", "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/tmp"]  # noqa: S108 - nothing is put there
 )  # fmt: skip
 _MERGED = re.compile(r"^/(lib64|lib|bin|sbin)(?=/|$)")
 
@@ -22,39 +22,39 @@ def _merged(path: str) -> str:
     return _MERGED.sub(r"/usr/\1", path)
 
 
-def resolved(entry: str, path: str) -> str:
-    """The folder an entry means to the dynamic linker (ld.so(8), "Rpath token expansion").
+def resolved_folder(entry: str, path: str) -> str:
+    """Return the folder that an entry means to the dynamic linker (ld.so(8), "Rpath token expansion").
 
-    :param path: of the program or library, as installed.
+    :param path: path of the program or library, as installed.
     """
     text = re.sub(r"\$(?:LIB\b|\{LIB\})", "lib64", entry)
     text = re.sub(r"^\$(?:ORIGIN\b|\{ORIGIN\})", lambda _: posixpath.dirname(path), text)
     return _merged(posixpath.normpath(text)).replace("//", "/")
 
 
-def why_not(entry: str, path: str, package_files: frozenset[str]) -> str:
-    """What is wrong with an entry, or an empty text.
+def problem_of(entry: str, path: str, package_files: frozenset[str]) -> str:
+    """Return what is wrong with an entry; empty if nothing is.
 
-    :param path: of the program or library, as installed.
-    :param package_files: installed paths of everything in the packages of the same source: an entry may lead to them.
+    :param path: path of the program or library, as installed.
+    :param package_files: installed paths of all files in the packages of the same source. An entry may lead to them.
     """
     if not entry.startswith(("/", "$ORIGIN", "${ORIGIN}")):
-        return "looked up in the folder the user is in" if not entry or "$" not in entry else "begins with no folder"
-    folder = resolved(entry, path)
+        return "does not begin with a folder" if "$" in entry else "relative to the user's current folder"
+    folder = resolved_folder(entry, path)
     if "$ORIGIN" in folder or "${ORIGIN}" in folder:
-        return "$ORIGIN makes sense at the beginning only"
+        return "$ORIGIN is only allowed at the beginning"
     inside = [folder, *_parents(folder)]
     if folder == SEARCHED or f"{folder}/".startswith(_SYSTEM):
         return ""
     if any(place in _folders(package_files) for place in inside):
         return ""
     meant = f"is {folder}, " if entry != folder else ""
-    return f"{meant}no folder of this package's or the system's"
+    return f"{meant}not a folder of this package or of the system"
 
 
 @functools.lru_cache(maxsize=4)
 def _folders(package_files: frozenset[str]) -> frozenset[str]:
-    """The folders that are the packages' own, made once for all of a package's files."""
+    """Return the folders that belong to the packages; cached for all files of a package."""
     names = {_merged(name) for name in package_files}
     return frozenset(names | {posixpath.dirname(name) for name in names}) - _SHARED
 

@@ -1,7 +1,7 @@
-"""What a package file says of itself: the project's one reader of headers.
+"""The project's only reader of RPM headers.
 
-Package files may be hostile, so nothing in one is taken to be what it should be. rpm itself is asked only if it is what
-installs, signs or checks signatures.
+Package files may be hostile, so the reader checks every type, count and offset. rpm itself is only used to install, to
+sign and to check signatures.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Dependency:
 
     name: str
     relation: str = ""
-    """EQ, LT, GT, LE or GE, as repository metadata has it."""
+    """EQ, LT, GT, LE or GE, as in repository metadata."""
     evr: str = ""
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Dependency:
 
 @dataclass(frozen=True)
 class RpmHeader:
-    """What a package says of itself."""
+    """The parts of a package's header that the project uses."""
 
     name: str
     version: str
@@ -76,14 +76,14 @@ class RpmHeader:
     obsoletes: tuple[Dependency, ...] = ()
     files: tuple[str, ...] = ()
     owners: frozenset[str] = frozenset()
-    """Users and groups that its files belong to."""
+    """Users and groups that own its files."""
     installed_bytes: int = 0
     payload_format: str = "cpio"
     payload_compressor: str = "gzip"
     payload_offset: int = 0
     """Bytes from the start of the file."""
     source: str = ""
-    """Name of the source package it was built from; empty of a source package."""
+    """Name of the source package that it was built from; empty for a source package."""
 
     @property
     def nevra(self) -> Nevra:
@@ -92,41 +92,41 @@ class RpmHeader:
 
     @property
     def is_debug(self) -> bool:
-        """Whether it has debug data or sources alone."""
+        """Whether it has only debug data or sources."""
         return is_debug(self.name)
 
 
 def read_header(path: Path) -> RpmHeader:
     """Read a package's header.
 
-    :raises MalformedError: when the file is no whole RPM.
-    :raises OSError: when it cannot be read.
+    :raises MalformedError: the file is not a complete RPM.
+    :raises OSError: it cannot be read.
     """
     tags, offset = _tags(path)
     return _header(tags, offset)
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 over what a package installs, asks for and runs, as its header has it.
+    """Return the SHA-256 of what a package installs, requires and runs, from its header.
 
-    Files count with the digest of their content, mode, owner and link; time stamps, the build's host and options, and how
-    the payload is compressed do not. That the payload is what the header says, rpm checks when it installs it.
+    Files count with the digest of their content, mode, owner and link. Time stamps, the build's host and options, and
+    the compression of the payload do not count. rpm compares the payload with the header when it installs the package.
 
-    :raises MalformedError: when the file is no whole RPM.
+    :raises MalformedError: the file is not a complete RPM.
     """
     tags, _ = _tags(path)
     return sha256(repr([[tags.get(tag) for tag in group] for group in _CONTENT.values()]).encode()).hexdigest()
 
 
 def _tags(path: Path) -> tuple[Tags, int]:
-    """The header's tags, and where it ends."""
+    """Return the header's tags, and the end of the header."""
     with path.open("rb") as file:
         _, header = sections(file, os.fstat(file.fileno()).st_size)
         return tags_of(file, header), header.end
 
 
 class _Reader:
-    """Typed values of tags: a damaged header may have any type under any number."""
+    """Typed values of tags: in a damaged header, any tag may have any type."""
 
     def __init__(self, tags: Tags) -> None:
         self._tags = tags
@@ -140,7 +140,7 @@ class _Reader:
     def numbers(self, tag: int) -> tuple[int, ...]:
         found = tuple(item for item in self._tags.get(tag, ()) if isinstance(item, int))
         if len(found) != len(self._tags.get(tag, ())):
-            raise MalformedError(f"its tag {tag} should be numbers, and is text")
+            raise MalformedError(f"its tag {tag} is text, not numbers")
         return found
 
     def number(self, tag: int) -> int:
@@ -149,7 +149,8 @@ class _Reader:
     def dependencies(self, tags: tuple[int, int, int]) -> tuple[Dependency, ...]:
         names, flags, versions = self.texts(tags[0]), self.numbers(tags[1]), self.texts(tags[2])
         if not len(names) == len(flags) == len(versions):
-            raise MalformedError(f"its dependencies do not add up: {len(names)}, {len(flags)} and {len(versions)}")
+            counts = f"{len(names)} names, {len(flags)} flags and {len(versions)} versions"
+            raise MalformedError(f"its dependencies do not fit together: {counts}")
         relations = (_RELATIONS.get(flag & _RELATION, "") for flag in flags)
         return tuple(
             Dependency(name, relation, version.removeprefix("0:") if relation else "")
@@ -159,7 +160,7 @@ class _Reader:
     def files(self) -> tuple[str, ...]:
         folders, indexes, names = self.texts(_DIRNAMES), self.numbers(_DIRINDEXES), self.texts(_BASENAMES)
         if len(indexes) != len(names) or any(index >= len(folders) for index in indexes):
-            raise MalformedError("its file list does not add up")
+            raise MalformedError("the parts of its file list do not fit together")
         listed = tuple(folders[i] + name for i, name in zip(indexes, names, strict=True))
         return tuple(map(_absolute, listed or self.texts(_OLDFILENAMES)))
 
@@ -191,5 +192,5 @@ def _header(tags: Tags, offset: int) -> RpmHeader:
 
 
 def _absolute(path: str) -> str:
-    """The files of a source package are in no folder: as if at the top, like their payload."""
+    """Return an absolute path. Files of a source package have no folder and count as in the root."""
     return path if path.startswith("/") else f"/{path}"

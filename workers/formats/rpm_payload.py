@@ -1,7 +1,7 @@
-"""The files of an RPM, unpacked into a scratch folder under numbers: no name from a package ever becomes a name here.
+"""Unpack the files of an RPM into a scratch folder. Files there have numbers: no name of a package becomes a file name.
 
-Paths that are absolute, that climb with ``..``, or that lead through a symbolic link of the same package are refused, and
-so is a payload that unpacks to more than its bound.
+Refused are paths that are absolute, that contain ``..`` or that lead through a symbolic link of the same package, and a
+payload that unpacks to more than its limit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from workers.base.errors import MalformedError
-from workers.formats.compression import damage_told, reader
+from workers.formats.compression import damage_as_malformed, reader
 from workers.formats.rpm_header import RpmHeader
 
 MAX_BYTES = 8 * 1024**3
-"""Bytes a payload may unpack to, unless the caller says otherwise: above the largest debuginfo package in use."""
+"""Default limit of an unpacked payload in bytes: above the largest debuginfo package in use."""
 
 _MAX_FILES = 1_000_000
 _MAX_NAME = 4096
@@ -35,33 +35,33 @@ class Entry:
     mode: int
     """Permission bits."""
     target: str = ""
-    """Of a symbolic link."""
+    """The target of a symbolic link."""
     content: Path | None = None
-    """Of a file: where its bytes lie in the scratch folder."""
+    """For a file: the path of its bytes in the scratch folder."""
     size: int = 0
 
 
 def unpack(package: Path, header: RpmHeader, scratch: Path, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
-    """Unpack a package's payload into ``scratch`` (made if need be).
+    """Unpack a package's payload into ``scratch``, which is made if it is missing.
 
-    :raises MalformedError: truncated, hostile, or larger than ``max_bytes``.
+    :raises MalformedError: the payload is cut, hostile, or larger than ``max_bytes``.
     """
     if header.payload_format != "cpio":
         raise MalformedError(f"unknown payload format {header.payload_format!r}")
     scratch.mkdir(parents=True, exist_ok=True)
-    with damage_told("damaged payload"), package.open("rb") as file:
+    with damage_as_malformed("damaged payload"), package.open("rb") as file:
         file.seek(header.payload_offset)
         with reader(file, header.payload_compressor) as stream:
             entries = tuple(_read(_Bounded(stream, max_bytes), scratch))
     _refuse_paths_through_links(entries)
     unlisted = {entry.path for entry in entries} - set(header.files)
     if unlisted:
-        raise MalformedError(f"the payload holds {min(unlisted)}, which the header does not list")
+        raise MalformedError(f"the payload has {min(unlisted)}, which the header does not list")
     return entries
 
 
 class _Bounded:
-    """A stream that ends in an error rather than early, and rather than late."""
+    """A stream that raises an error if it ends too early or goes beyond its limit."""
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
         self._stream = stream
@@ -69,11 +69,11 @@ class _Bounded:
         self._taken = 0
 
     def take(self, size: int) -> bytes:
-        """Exactly ``size`` bytes."""
+        """Return exactly ``size`` bytes."""
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """Exactly ``size`` bytes, a piece at a time."""
+        """Yield exactly ``size`` bytes, a piece at a time."""
         self._taken += size
         if self._taken > self._limit:
             raise MalformedError(f"the payload unpacks to more than {self._limit} bytes")
@@ -86,12 +86,12 @@ class _Bounded:
 
 
 def _read(stream: _Bounded, scratch: Path) -> Iterator[Entry]:
-    """The entries of a newc archive. Of hard links only the last carries the data; all of them get it."""
+    """Yield the entries of a newc archive. Only the last of several hard links has the data; all get it here."""
     waiting: dict[int, list[Entry]] = {}
     for number in range(_MAX_FILES):
         fields = stream.take(_HEADER_SIZE)
         if fields[:6] not in (b"070701", b"070702"):
-            raise MalformedError("the payload is no cpio archive")
+            raise MalformedError("the payload is not a cpio archive")
         inode, mode, _, _, links, _, size, _, _, _, _, name_size, _ = (
             int(fields[i : i + 8], 16) for i in range(6, _HEADER_SIZE, 8)
         )
@@ -110,7 +110,7 @@ def _read(stream: _Bounded, scratch: Path) -> Iterator[Entry]:
             yield Entry(twin.path, "file", entry.mode, content=entry.content, size=entry.size)
         yield entry
     else:
-        raise MalformedError(f"the payload holds more than {_MAX_FILES} files")
+        raise MalformedError(f"the payload has more than {_MAX_FILES} files")
     for twins in waiting.values():  # hard links to an empty file
         yield from twins
 
@@ -132,7 +132,7 @@ def _entry(name: str, mode: int, size: int, stream: _Bounded, content: Path) -> 
 
 
 def _installed_path(name: str) -> str:
-    """Payload names begin with ``./`` (rpm's own packages) or a plain name; nothing else is lawful."""
+    """Return the absolute path of a payload name, which may begin with ``./`` (as rpm writes it) or a plain name."""
     if name.startswith("/"):
         raise MalformedError(f"absolute path in the payload: {name}")
     if ".." in PurePosixPath(name).parts:

@@ -1,4 +1,4 @@
-"""The two headers in front of an RPM's payload, as tags: every count and offset is bounded before it is used.
+"""The two headers in front of an RPM's payload, as tags. Every count and offset is checked before it is used.
 
 Format: lead of 96 bytes, signature header padded to 8, header, payload (rpm.org, "RPM V4 Package format").
 """
@@ -14,14 +14,15 @@ from workers.base.errors import MalformedError
 
 LEAD_MAGIC = b"\xed\xab\xee\xdb"
 MAX_DATA = 64 << 20
-"""Bytes of one header. rpm took no header beyond 32 MiB for twenty years and takes 256 MiB since 4.14; the largest in
-distributions (a hundred thousand files) have a quarter of this. Reading one takes several times its size of memory."""
+"""Limit of one header in bytes. rpm's limit was 32 MiB for twenty years and is 256 MiB since 4.14. The largest headers
+of distributions (a hundred thousand files) have a quarter of this. To read one takes several times its size of memory.
+"""
 MAX_ENTRIES = 0xFFFF
-"""Entries of a header: as many as rpm reads (rpmio/header.c)."""
+"""Limit of a header's entries: the same as rpm's (rpmio/header.c)."""
 
 _HEADER_MAGIC = b"\x8e\xad\xe8\x01"
 _LEAD_SIZE = 96
-_INTRO, _ENTRY = 16, 16  # bytes: what a header begins with, and each entry of its index
+_INTRO, _ENTRY = 16, 16  # bytes: the intro of a header, and one entry of its index
 _MAX_ITEMS = 2_000_000
 _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N = range(1, 10)
 _INTEGERS = {_INT16: "H", _INT32: "I", _INT64: "Q"}
@@ -32,7 +33,7 @@ Tags = Mapping[int, Value]
 
 @dataclass(frozen=True)
 class Section:
-    """One of a package's two headers, as its first bytes describe it."""
+    """One of a package's two headers, as its intro describes it."""
 
     what: str
     start: int
@@ -47,14 +48,14 @@ class Section:
 
 
 def sections(file: IO[bytes], size: int) -> tuple[Section, Section]:
-    """The signature header and the header of a package. Reads no more than their first bytes.
+    """Return the signature header and the header of a package; reads only their first bytes.
 
     :param size: bytes of the file.
-    :raises MalformedError: when it is no package, is cut short, or a header is larger than is read.
+    :raises MalformedError: the file is not a package, is cut, or a header is larger than the limits above.
     """
     file.seek(0)
     if file.read(_LEAD_SIZE)[:4] != LEAD_MAGIC:
-        raise MalformedError("it does not begin as one")
+        raise MalformedError("it does not begin with an RPM lead")
     signature = _section(file, "signature header", _LEAD_SIZE, size)
     return signature, _section(file, "header", signature.end + -signature.end % 8, size)
 
@@ -67,21 +68,21 @@ def _section(file: IO[bytes], what: str, start: int, size: int) -> Section:
     section = Section(what, start, *struct.unpack(">II", intro[8:]))
     if section.entries > MAX_ENTRIES or section.data > MAX_DATA:
         claims = f"{section.entries} entries and {section.data >> 20} MiB"
-        raise MalformedError(f"its {what} claims {claims}; at most {MAX_ENTRIES} and {MAX_DATA >> 20} MiB are read")
+        raise MalformedError(f"its {what} claims {claims}; the limits are {MAX_ENTRIES} and {MAX_DATA >> 20} MiB")
     if section.end > size:
-        raise MalformedError(f"it is cut short: its {what} ends after {section.end} bytes, the file after {size}")
+        raise MalformedError(f"it is cut: its {what} ends after {section.end} bytes, the file after {size}")
     return section
 
 
 def numbers_of(file: IO[bytes], section: Section) -> frozenset[int]:
-    """The numbers of the tags in a header. Reads its index alone."""
+    """Return the numbers of the tags in a header; reads only its index."""
     return frozenset(tag for tag, _, _, _ in struct.iter_unpack(">IIII", _index(file, section)))
 
 
 def tags_of(file: IO[bytes], section: Section) -> Tags:
-    """The tags of a header; those of binary values are empty.
+    """Return the tags of a header; binary values are empty.
 
-    :raises MalformedError: when a value is outside the header, or no text ends where it should.
+    :raises MalformedError: a value is outside the header, or a text does not end.
     """
     index = _index(file, section)
     store = file.read(section.data)
@@ -109,7 +110,7 @@ def _value(store: bytes, kind: int, offset: int, items: int) -> Value:
         for _ in range(1 if kind == _STRING else items):
             end = store.find(b"\0", offset)
             if end < 0:
-                raise MalformedError("its header has a text without an end")
+                raise MalformedError("its header has a text that does not end")
             strings.append(store[offset:end].decode("utf-8", "surrogateescape"))
             offset = end + 1
         return tuple(strings)

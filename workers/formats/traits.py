@@ -1,6 +1,6 @@
-"""How a file was linked: what the dynamic linker and the kernel will do with it, and what it tells of its build.
+"""A reader of how a file was linked: what the dynamic linker and the kernel do with it, and the build paths in it.
 
-Pure and bounded, as :mod:`workers.formats.elf` is; :mod:`workers.verify.rules.link` judges what is read here.
+Pure and bounded like :mod:`workers.formats.elf`. :mod:`workers.verify.rules.link` judges the result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import (
+from workers.formats.elf import Elf
+from workers.formats.elf_records import (
     PF_W,
     PF_X,
     PT_GNU_RELRO,
@@ -23,13 +24,12 @@ from workers.formats.elf import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHT_NOBITS,
-    Elf,
 )
 from workers.formats.facts import Traits
 
 BUILD_FOLDERS = ("/builddir/", "/rpmbuild/BUILD/", "/BUILDROOT/")
-"""Texts that only a build's own tree has in its paths: %_topdir of mock and of the sandbox, rpmbuild's by hand, and
-%buildroot, where a file lay before it was packaged. No bare ``/tmp/``: programs name it lawfully."""
+"""Parts of paths that only a build tree has: %_topdir of mock and of the sandbox, of rpmbuild by hand, and %buildroot,
+which a file is packaged from. Not ``/tmp/``: programs may name it."""
 
 # elf.h: tags of the dynamic table, and bits of two of them
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_RPATH, _DT_REL, _DT_RELSZ, _DT_PLTREL = 2, 7, 8, 15, 17, 18, 20
@@ -37,16 +37,16 @@ _DT_TEXTREL, _DT_JMPREL, _DT_BIND_NOW, _DT_RUNPATH, _DT_FLAGS, _DT_FLAGS_1 = 22,
 _DF_TEXTREL, _DF_BIND_NOW, _DF_1_NOW, _DF_1_PIE = 0x4, 0x8, 0x1, 0x08000000
 
 _MOST_PATHS = 16
-_LONGEST_PATH = 200  # characters of a build path that are kept, on either side of what gave it away
+_LONGEST_PATH = 200  # characters of a build path that are kept, on either side of the match
 _CHUNK = 1 << 20
 _PRINTABLE_START, _PRINTABLE_END = re.compile(rb"[ -~]*"), re.compile(rb"[ -~]*\Z")
 
 
 def read_traits(elf: Elf, build_folders: Sequence[str] = BUILD_FOLDERS) -> Traits:
-    """Read how a file was linked. ``go_settings`` stays empty: it is no matter of the linker's.
+    """Read how a file was linked. ``go_settings`` stays empty, because the linker does not write them.
 
-    :param build_folders: texts that betray a path of the build tree; looked for in everything the file loads.
-    :raises MalformedError: for a damaged file.
+    :param build_folders: parts of build paths to search for in all data that the file loads.
+    :raises MalformedError: the file is damaged.
     """
     table = dict(elf.dynamic)
     linked = elf.type in ("ET_EXEC", "ET_DYN")
@@ -62,14 +62,14 @@ def read_traits(elf: Elf, build_folders: Sequence[str] = BUILD_FOLDERS) -> Trait
 
 
 def is_kernel_module(elf: Elf) -> bool:
-    """Whether this is a Linux kernel module: an object with the section in which modules describe themselves."""
+    """Return whether this is a Linux kernel module: an object with the section that describes a module."""
     return elf.type == "ET_REL" and elf.section(".modinfo") is not None
 
 
 def _executable_stack(elf: Elf) -> bool | None:
-    """What the file asks for, or what it gets where it does not say. None of a kernel module: the kernel has its own.
+    """Return what the file asks for, or its machine's default. None for a kernel module: it uses the kernel's stack.
 
-    An object without the section makes whatever it is linked into ask for an executable stack (GNU ld, "-z execstack").
+    A program that is linked with an object without the section asks for an executable stack (GNU ld, "-z execstack").
     """
     machine = machines().get(elf.machine)
     by_default = machine.executable_stack if machine else elf.machine == "EM_ARM"
@@ -85,11 +85,10 @@ def _executable_stack(elf: Elf) -> bool | None:
 
 
 def _relro(elf: Elf, table: dict[int, int]) -> str:
-    """Of a file with a dynamic table. Empty where it has nothing writable, so nothing to protect (the kernel's vDSO).
+    """Return the RELRO of a file with a dynamic table; empty if nothing in it is writable (the kernel's vDSO).
 
-    The protection is whole where the table of procedure addresses lies in the protected part as well, because all of
-    them are resolved at start: asked for by ``-z now``, or because none is left to resolve later, or no dynamic linker
-    is there that could (static-pie).
+    It is full if the table of procedure addresses is protected too, because all addresses are resolved at the start:
+    with ``-z now``, if no address needs to be resolved later, or if no dynamic linker runs (static-pie).
     """
     if not any(segment.type == PT_LOAD and segment.flags & PF_W for segment in elf.segments):
         return ""
@@ -106,7 +105,7 @@ def _relro(elf: Elf, table: dict[int, int]) -> str:
 
 
 def _pie(elf: Elf, table: dict[int, int]) -> bool | None:
-    """None of what is no program. A shared library that can also be run (libc.so.6) is as good as a program."""
+    """Return whether a program is position independent; None for others. libc.so.6 can run, so counts as one."""
     if elf.type == "ET_EXEC":
         return False
     if elf.type == "ET_DYN" and (_has_interpreter(elf) or table.get(_DT_FLAGS_1, 0) & _DF_1_PIE):
@@ -119,13 +118,13 @@ def _has_interpreter(elf: Elf) -> bool:
 
 
 def _text_relocations(elf: Elf, table: dict[int, int]) -> bool:
-    """Whether the dynamic linker must write into what is mapped read-only, by the linker's word or by the relocations."""
+    """Return whether the dynamic linker must write into read-only mappings, by flags or by relocations of the file."""
     if _DT_TEXTREL in table or table.get(_DT_FLAGS, 0) & _DF_TEXTREL:
         return True
     fixed = [(s.address, s.address + s.memory_size) for s in elf.segments if s.type == PT_LOAD and not s.flags & PF_W]
     if not fixed:
         return False
-    for places, kinds in _relocated(elf, table):
+    for places, kinds in _relocation_places(elf, table):
         ordered = sorted(places)
         if any(bisect_left(ordered, start) < bisect_left(ordered, end) for start, end in fixed):
             # R_*_NONE, type 0, changes nothing.
@@ -136,10 +135,10 @@ def _text_relocations(elf: Elf, table: dict[int, int]) -> bool:
     return False
 
 
-def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], array[int]]]:
-    """The addresses that the dynamic relocations change and what kind each is, table by table.
+def _relocation_places(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], array[int]]]:
+    """Yield, for each table of dynamic relocations, the addresses that it changes and their types.
 
-    DT_RELR is left out: what it packs are aligned words of data, and a linker has no other use for it.
+    DT_RELR is left out: linkers use it only for aligned words of data.
     """
     with_addend = table.get(_DT_PLTREL, _DT_RELA) == _DT_RELA
     for tag, size_tag, words in (
@@ -157,7 +156,7 @@ def _relocated(elf: Elf, table: dict[int, int]) -> Iterator[tuple[array[int], ar
 
 
 def _rpath(elf: Elf) -> tuple[str, ...]:
-    """The folders of both tags. An entry may be empty, which is the current folder; a text that is empty is none."""
+    """Return the folders of both tags. An empty entry is the current folder; an empty text has no entry."""
     for tag in (_DT_RPATH, _DT_RUNPATH):
         if sum(key == tag for key, _ in elf.dynamic) > 1:
             raise MalformedError("damaged ELF file: more than one DT_RPATH or DT_RUNPATH")
@@ -166,9 +165,9 @@ def _rpath(elf: Elf) -> tuple[str, ...]:
 
 
 def _build_paths(elf: Elf, needles: tuple[bytes, ...]) -> tuple[str, ...]:
-    """The texts that hold a needle, in the order of the file. Debug sections are not loaded: theirs are lawful."""
+    """Return the loaded texts that contain a needle, in the order of the file. Debug sections are not loaded."""
     found: dict[str, None] = {}
-    for start, end in _loaded(elf):
+    for start, end in _loaded_stretches(elf):
         position = start
         while len(found) < _MOST_PATHS and (place := _next(elf.data, position, end, needles)) is not None:
             text, position = _text_around(elf.data, start, place, end)
@@ -176,10 +175,10 @@ def _build_paths(elf: Elf, needles: tuple[bytes, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _loaded(elf: Elf) -> list[tuple[int, int]]:
-    """Stretches of the file that are loaded as data, each byte once however many headers speak of it.
+def _loaded_stretches(elf: Elf) -> list[tuple[int, int]]:
+    """Return the parts of the file that are loaded as data, each byte once even if several headers name it.
 
-    Code names no path: what it tells people lies in sections of its own.
+    Code is left out: its texts are in data sections.
     """
     if elf.sections:
         loaded = (s for s in elf.sections if s.flags & SHF_ALLOC and s.type != SHT_NOBITS and s.size)
@@ -190,7 +189,7 @@ def _loaded(elf: Elf) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for offset, size in sorted(places):
         if offset + size > len(elf.data):
-            raise MalformedError(f"damaged ELF file: {size} bytes to load at {offset} lie outside the file")
+            raise MalformedError(f"damaged ELF file: {size} bytes to load at {offset} are outside the file")
         if merged and offset <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], offset + size))
         else:
@@ -199,9 +198,9 @@ def _loaded(elf: Elf) -> list[tuple[int, int]]:
 
 
 def _next(data: memoryview, start: int, end: int, needles: tuple[bytes, ...]) -> int | None:
-    """Where the first needle lies: a copy of a piece at a time is searched, as a memoryview cannot be.
+    """Return the place of the first needle. It searches copies of pieces, because a memoryview has no search.
 
-    Pieces begin small and grow, so that a file full of needles is not copied anew for each of them.
+    Pieces begin small and grow, so that a file full of needles is not copied again for each.
     """
     overlap = max(map(len, needles), default=1) - 1
     size = 2 * overlap + 256
@@ -217,8 +216,9 @@ def _next(data: memoryview, start: int, end: int, needles: tuple[bytes, ...]) ->
 
 
 def _text_around(data: memoryview, start: int, place: int, end: int) -> tuple[str, int]:
-    """The text that a place lies in, as far as it can be printed, and where to go on looking."""
+    """Return the printable text around a place, and the position from which to search on."""
     before = data[max(start, place - _LONGEST_PATH) : place].tobytes()
     after = data[place : min(end, place + _LONGEST_PATH)].tobytes()
-    text = _PRINTABLE_END.search(before)[0] + _PRINTABLE_START.match(after)[0]  # type: ignore[index]  # both match empty
-    return text.decode("ascii"), place + len(_PRINTABLE_START.match(after)[0])  # type: ignore[index]
+    head = _PRINTABLE_END.search(before)[0]  # type: ignore[index]  # both patterns match empty texts
+    tail = _PRINTABLE_START.match(after)[0]  # type: ignore[index]
+    return (head + tail).decode("ascii"), place + len(tail)

@@ -1,16 +1,17 @@
-"""Call frame instructions: what one function's unwind program says of its frame.
+"""Call frame instructions: what the unwind program of a function says about its frame.
 
 An unwind table describes the canonical frame address (CFA), the stack pointer's value before the call, for each
-instruction of a function. Whether a frame pointer is kept does not depend on *where* in the function a rule holds, so the
-program is run once from its first to its last instruction and only what it ever says is kept.
+instruction of a function. Whether the function keeps a frame pointer does not depend on the place at which a rule
+applies. So the program runs once, from its first to its last instruction, and the result is what it says anywhere.
 
-Format: DWARF 5, section 6.4.2 (call frame instructions) and 7.24 (their codes); Linux Standard Base Core 5.0, section 10.6
-(the GNU instructions); DWARF for the Arm 64-bit Architecture, "Call frame instructions".
+Format: DWARF 5, section 6.4.2 (call frame instructions) and 7.24 (their codes); Linux Standard Base Core 5.0, section
+10.6 (the GNU instructions); DWARF for the Arm 64-bit Architecture, "Call frame instructions".
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,16 +21,15 @@ from typing import NamedTuple
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.epilogues import only_undoes
 
 EXPRESSION = -1
-"""In place of a CFA's register: the CFA is computed by a DWARF expression."""
+"""In place of a CFA's register: a DWARF expression computes the CFA."""
 
-_LEB128_BITS = 63  # ten bytes hold the 64 bits that any number here can have
-_LAST_REGISTER = 127  # general registers have lower numbers everywhere; no mask grows with what a hostile file says
+_LEB128_BITS = 63  # ten bytes are enough for any number of 64 bits
+_LAST_REGISTER = 127  # general registers have lower numbers on every machine; a hostile file cannot make a mask grow
 
-# Operands of the instructions that only have to be stepped over: a digit is a number of bytes, "a" an address, "u" a LEB128
-# number, "b" a block.
+# Operands of the instructions that are only skipped: a digit is a number of bytes, "a" an address, "u" a LEB128 number,
+# "b" a block.
 _SKIPPED = {
     0x01: "a", 0x02: "1", 0x03: "2", 0x04: "4", 0x1D: "8",  # set_loc, advance_loc1, 2, 4; MIPS_advance_loc8
     0x07: "u", 0x08: "u",  # undefined, same_value
@@ -44,12 +44,22 @@ _ADVANCES = (0x01, 0x02, 0x03, 0x04, 0x1D)
 _DEFINES_CFA = (0x0C, 0x0D, 0x0F, 0x12, 0x13)
 _SAVES = {0x05: "u", 0x10: "b", 0x11: "u", 0x2F: "u"}  # offset_extended, expression, offset_extended_sf, GNU_negative_…
 
-# Operands of the operations of a DWARF expression; those of the table's gaps have none.
+# Operands of the operations of a DWARF expression. Operations that are not listed have none.
 _OPERATIONS = {
-    0x03: "a", 0x08: "1", 0x09: "1", 0x0A: "2", 0x0B: "2", 0x0C: "4", 0x0D: "4", 0x0E: "8", 0x0F: "8",  # addr, const1u … const8s
+    0x03: "a",  # addr
+    0x08: "1", 0x09: "1", 0x0A: "2", 0x0B: "2", 0x0C: "4", 0x0D: "4", 0x0E: "8", 0x0F: "8",  # const1u … const8s
     0x10: "u", 0x11: "u", 0x15: "1", 0x23: "u", 0x28: "2", 0x2F: "2",  # constu, consts, pick, plus_uconst, bra, skip
     0x94: "1",  # deref_size
 }  # fmt: skip
+
+# What undoes a frame, skipped in one match: advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset.
+# At most one alternative begins with a given byte, and nothing that may fail follows the repeat: it never backtracks,
+# and takes linear time. A repeat records each round, so it has a limit. It is not possessive: Python up to 3.11.4 loses
+# matches of possessive repeats
+# (https://github.com/python/cpython/issues/106052).
+_UNDOING = re.compile(
+    rb"(?s:[\x40-\x7f\xc0-\xff\x00\x0a\x0b]|\x0e[\x80-\xff]{0,8}[\x00-\x7f]|\x02.|\x03..|\x04....){0,1000}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +73,32 @@ class Cfa:
 
 @dataclass(frozen=True, slots=True)
 class Unwinding:
-    """What one unwind program says of its function, wherever in the function it says it."""
+    """What an unwind program says about its function, at any place in it."""
 
     moves: bool = False
     """Whether the CFA's rule ever differs from the one at a function's entry."""
     lowers: bool = False
-    """Whether its offset does: the register it is computed from was lowered. Without it, a register was merely copied."""
+    """Whether its offset ever differs: the function lowers the register. If not, it only copies a register."""
     continues: bool = False
-    """Whether it differs from the first instruction on: a partition (``.cold``) of a function that made the frame elsewhere."""
+    """Whether it differs at the first instruction: a partition (``.cold``), whose frame another part makes."""
     bases: int = 0
-    """Registers the CFA is ever computed from, expressions included: bit N is DWARF's register N."""
+    """Registers that the CFA is ever computed from, also by expressions: bit N is DWARF's register N."""
     saved: int = 0
-    """Registers ever saved in memory, as a mask like ``bases``."""
+    """Registers that are ever saved in memory, a mask like ``bases``."""
     is_signal_frame: bool = False
-    """Whether it is of what a signal handler returns to, whose frame the kernel made."""
+    """Whether a signal handler returns to this code, whose frame the kernel made."""
 
     def computes_cfa_from(self, register: int) -> bool:
-        """Whether the CFA is ever computed from that register."""
+        """Return whether the CFA is ever computed from that register."""
         return bool(self.bases >> register & 1)
 
     def saves(self, register: int) -> bool:
-        """Whether that register is ever saved in memory."""
+        """Return whether that register is ever saved in memory."""
         return bool(self.saved >> register & 1)
 
 
 class _State(NamedTuple):
-    """How far a program has got: the CFA's rule, and what the fields of an Unwinding will say."""
+    """The state of a running program: the CFA's rule, and the fields of the Unwinding so far."""
 
     register: int
     offset: int
@@ -101,15 +111,15 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What a CIE tells the programs of all its functions."""
+    """What the functions of one CIE have in common."""
 
     entry: Cfa
     """The CFA at a function's entry."""
     state: _State
-    """Where the CIE's own instructions leave a program. GNU as moves there what several functions begin with: a partition
-    whose frame was made elsewhere may have its whole program there."""
+    """The state after the CIE's own instructions. GNU as moves common first instructions there: the whole program of a
+    partition whose frame was made elsewhere may be in the CIE."""
     data_alignment: int
-    """What ``DW_CFA_def_cfa_sf`` and its like multiply with."""
+    """The factor of ``DW_CFA_def_cfa_sf`` and similar instructions."""
     address_size: int
     """Bytes."""
     is_signal_frame: bool
@@ -120,8 +130,8 @@ def common(
 ) -> Common:
     """Run the instructions of a CIE.
 
-    :param machine: whose ABI says where the CFA is at a function's entry; of one that is not known here, the CIE says it.
-    :raises MalformedError: like :func:`run`.
+    :param machine: its ABI gives the CFA at a function's entry; for an unknown machine, the CIE gives it.
+    :raises MalformedError: as in :func:`run`.
     """
     known = machines().get(machine)
     entry = Cfa(*known.entry_cfa) if known else Cfa()
@@ -135,25 +145,25 @@ def common(
 def run(program: bytes, common: Common) -> Unwinding:
     """Run the call frame instructions of a function.
 
-    :raises MalformedError: on an instruction that is cut or that nobody defined.
+    :raises MalformedError: an instruction is cut or not defined.
     """
     return _shared(*_run(program, common, skip_epilogue=True)[2:], common.is_signal_frame)
 
 
 def run_exactly(program: bytes, common: Common) -> Unwinding:
-    """The same without the shortcut of :func:`run`, instruction by instruction: what its tests hold it against."""
+    """Run every instruction, without the shortcut of :func:`run`: the reference that its results are compared with."""
     return _shared(*_run(program, common)[2:], common.is_signal_frame)
 
 
-# Thousands of programs come down to some dozens of these.
+# Thousands of programs have only some dozens of different results.
 _shared = functools.lru_cache(maxsize=1 << 12)(Unwinding)
 
 
 def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _State:
     """Run a program to its end.
 
-    :param skip_epilogue: once the frame is made and begins to be undone, the rest is skipped if it does nothing else:
-        nothing can be learnt from that. The rule of the state returned is then not the last.
+    :param skip_epilogue: when the program begins to undo the frame, skip the rest if it does nothing else: it cannot
+        change the result. The rule in the returned state is then not the last one.
     """
     entry, data_alignment, address_size = common.entry, common.data_alignment, common.address_size
     at_entry = (entry.register, entry.offset)
@@ -162,7 +172,7 @@ def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _Sta
     remembered: list[tuple[int, int]] = []
     stream = iter(program)
     try:
-        for code in stream:  # the most frequent first: this loop is where the time goes
+        for code in stream:  # most frequent first: this loop takes most of the time
             if 0x40 <= code < 0x80:  # advance_loc
                 advanced = True
             elif code == 0x0E:  # def_cfa_offset
@@ -176,7 +186,7 @@ def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _Sta
                 if offset < before and skip_epilogue and lowers:
                     if only_undoes(program, len(program) - length_hint(stream)):
                         break
-                    skip_epilogue = False  # one look ahead: more could take quadratic time
+                    skip_epilogue = False  # look ahead only once: more could take quadratic time
             elif code >= 0xC0 or not code:  # restore, nop
                 pass
             elif code >= 0x80:  # offset
@@ -218,17 +228,28 @@ def _run(program: bytes, common: Common, *, skip_epilogue: bool = False) -> _Sta
                 raise MalformedError(f"damaged unwind table: unknown call frame instruction {code:#x}")
     except (StopIteration, IndexError):
         raise MalformedError(
-            "damaged unwind table: a call frame instruction is cut or restores what none kept"
+            "damaged unwind table: a call frame instruction is cut or restores a state that none saved"
         ) from None
     return _State(register, offset, moves, lowers, continues, bases, saved)
 
 
+def only_undoes(program: bytes, position: int = 0) -> bool:
+    """Return whether a program only undoes its frame from ``position`` on."""
+    while position < len(program):
+        found = _UNDOING.match(program, position)
+        if found is None or found.end() == position:
+            return False
+        position = found.end()
+    return True
+
+
 def registers_of(expression: bytes, address_size: int = 8) -> int:
-    """The registers whose value a DWARF expression takes, as a mask.
+    """Return the registers that a DWARF expression reads, as a mask.
 
-    GCC describes a realigned stack so: the CFA is loaded from where the function put it, ``DW_OP_breg6 -8; DW_OP_deref``.
+    GCC describes a realigned stack by one: it loads the CFA from where the function stored it,
+    ``DW_OP_breg6 -8; DW_OP_deref``.
 
-    :raises MalformedError: when it is cut.
+    :raises MalformedError: the expression is cut.
     """
     mask = 0
     stream = iter(expression)
@@ -252,7 +273,7 @@ def _bit(register: int) -> int:
 
 
 def _leb128(stream: Iterator[int], *, signed: bool = False) -> int:
-    """The number that comes next."""
+    """Return the next number of the stream."""
     value = shift = 0
     for byte in stream:
         value |= (byte & 0x7F) << shift
@@ -265,12 +286,12 @@ def _leb128(stream: Iterator[int], *, signed: bool = False) -> int:
 
 
 def _rest_of_leb128(first: int, stream: Iterator[int]) -> int:
-    """The number whose first byte was taken already."""
+    """Return the number whose first byte is already read."""
     return first & 0x7F | _leb128(stream) << 7
 
 
 def _skip(stream: Iterator[int], operands: str, address_size: int) -> None:
-    """Step over these operands."""
+    """Skip these operands."""
     for operand in operands:
         if operand == "u":
             _leb128(stream)
@@ -281,7 +302,10 @@ def _skip(stream: Iterator[int], operands: str, address_size: int) -> None:
 
 
 def _take(stream: Iterator[int], size: int) -> bytes:
-    """So many bytes, which must be there."""
+    """Return the next ``size`` bytes.
+
+    :raises StopIteration: the stream has fewer.
+    """
     block = bytes(islice(stream, min(size, sys.maxsize)))
     if len(block) < size:
         raise StopIteration

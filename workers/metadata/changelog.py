@@ -1,4 +1,4 @@
-"""The changelog of a package, and which of its entries users of the version before have not had. Pure."""
+"""The changelog of a package, and the entries that are new for users of the previous version. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.nevra import Nevra
 if TYPE_CHECKING:
     from workers.repository.protocols import IndexedPackage
 
-# Both parts have a digit, else a double-barrelled surname would be a version.
+# Both parts need a digit: a surname with a hyphen is not a version.
 _ENTRY_EVR = re.compile(r"(?:^|[\s-])(?P<evr>(?:\d{1,9}:)?(?=[^\s-]*\d)[^\s:<>-]+-(?=[^\s]*\d)[^\s:<>-]+)\s*$")
 
 
@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def evr(self) -> Nevra | None:
-        """The version the entry was written for, where its first line names one."""
+        """The version of the entry, if its first line names one."""
         match = _ENTRY_EVR.search(self.author[-200:])
         try:
             return Nevra.parse(f"x-{match['evr']}.src") if match else None
@@ -37,36 +37,36 @@ class Entry:
 
 
 def changelog(package: IndexedPackage) -> tuple[Entry, ...]:
-    """The entries of a package that ``createrepo_c`` read, the newest first.
+    """Return the entries of a package that ``createrepo_c`` read, newest first.
 
-    :param package: of :func:`workers.repository.index.describe` or :func:`workers.repository.index.recalled`.
+    :param package: from :func:`workers.repository.index.describe` or :func:`workers.repository.index.recalled`.
     """
     entries: Sequence[tuple[str, int, str]] = package.changelogs
-    # A package file's entries come oldest first, an index's may not. createrepo_c moves entries of one day a second
-    # apart, so that their times tell the order.
+    # In a package file the oldest entry is first; in an index it may not be. createrepo_c moves entries of one day a
+    # second apart, so their times give the order.
     found = (Entry(author or "", int(time), text or "") for author, time, text in entries)
     return tuple(sorted(found, key=lambda entry: entry.time, reverse=True))
 
 
-def newer(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
-    """The entries of ``new``, the newest first, that users of ``old`` have not had.
+def newer_entries(old: Sequence[Entry], new: Sequence[Entry], old_evr: str) -> tuple[Entry, ...]:
+    """Return the entries of ``new``, newest first, that are new for users of ``old``.
 
-    They end at the first entry that is in ``old`` word for word. Where a changelog was written anew and none is, or an
-    index kept only the newest of them, an entry for a version that is not newer than ``old_evr`` is left out too.
+    They end at the first entry that is the same in ``old``. A changelog may be rewritten, or an index may have only its
+    newest entries; so entries for versions that are not newer than ``old_evr`` are left out too.
 
-    :param old_evr: ``[epoch:]version-release`` of the source package users have.
+    :param old_evr: ``[epoch:]version-release`` of the source package that users have.
     """
-    known, fresh = {_said(entry) for entry in old}, []
+    known, fresh = {_entry_key(entry) for entry in old}, []
     has = Nevra.parse(f"x-{old_evr}.src")
     for entry in new:
-        if _said(entry) in known:
+        if _entry_key(entry) in known:
             break
-        # An entry gives no epoch as often as it gives one: only version and release are compared.
+        # Many entries leave out the epoch: only version and release are compared.
         if (evr := entry.evr) is None or evr.evr_key[1:] > has.evr_key[1:] or evr.epoch > has.epoch:
             fresh.append(entry)
     return tuple(fresh)
 
 
-def _said(entry: Entry) -> tuple[str, int, str]:
-    """An entry as written: of its time, the day, for the second depends on which others were read with it."""
+def _entry_key(entry: Entry) -> tuple[str, int, str]:
+    """Return an entry's author, day and text. Its second is left out: it depends on the other entries of that read."""
     return entry.author, entry.time // 86_400, entry.text

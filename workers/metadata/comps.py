@@ -1,7 +1,7 @@
-"""Groups of packages, as dnf reads them (comps.xml): for each repository, with what is in it.
+"""Groups of packages for dnf (comps.xml): each repository has the groups of its packages.
 
-A repository names only the groups of which it holds a member, and of these only the members it holds; dnf joins what the
-repositories say of a group of the same identifier.
+A repository lists only groups with a member in it, and only their members in it. dnf joins the groups of all
+repositories that have the same identifier.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from config.models import Group, Groups, Site
 
 
 def groups_of(site: Site) -> Callable[[str, set[str]], bytes | None] | None:
-    """Repository, its packages' names → comps.xml. Debuginfo and source repositories have none."""
+    """Return a function (repository, names of its packages) → comps.xml; None for debuginfo and source repositories."""
     if not site.groups.groups:
         return None
     layout = site.repositories.layout
@@ -26,27 +26,27 @@ def groups_of(site: Site) -> Callable[[str, set[str]], bytes | None] | None:
 
 
 def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
-    """comps.xml of a repository; None where it holds no member of any group. The same input gives the same bytes.
+    """Return comps.xml of a repository; None if it has no member of any group. The same input gives the same bytes.
 
     :param binaries: names of the binary packages in the repository.
     """
     import libcomps
 
-    there = frozenset(binaries)
-    held = [group for group in groups.groups if there.intersection(group.members)]
-    if not held:
+    present = frozenset(binaries)
+    listed = [group for group in groups.groups if present.intersection(group.members)]
+    if not listed:
         return None
-    names = {group.name for group in held}
+    names = {group.name for group in listed}
     comps = libcomps.Comps()
-    for group in held:
-        comps.groups.append(_group(group, there))
+    for group in listed:
+        comps.groups.append(_group(group, present))
     for category in groups.categories:
         if ids := [name for name in category.groups if name in names]:
             fields = {"id": category.name, "name": category.title, "desc": category.description or category.title}
-            made = _filled(libcomps.Category(), fields)
+            entry = _set_fields(libcomps.Category(), fields)
             for name in ids:
-                made.group_ids.append(libcomps.GroupId(name))
-            comps.categories.append(made)
+                entry.group_ids.append(libcomps.GroupId(name))
+            comps.categories.append(entry)
     for environment in groups.environments:
         if ids := [name for name in environment.groups if name in names]:
             fields = {
@@ -54,22 +54,22 @@ def comps_xml(groups: Groups, binaries: Collection[str]) -> bytes | None:
                 "name": environment.title,
                 "desc": environment.description or environment.title,
             }
-            made = _filled(libcomps.Environment(), fields)
+            entry = _set_fields(libcomps.Environment(), fields)
             for name in ids:
-                made.group_ids.append(libcomps.GroupId(name))
+                entry.group_ids.append(libcomps.GroupId(name))
             for name in environment.optional:
                 if name in names:
-                    made.option_ids.append(libcomps.GroupId(name))
-            comps.environments.append(made)
-    # Written even where it is the library's default: that of other readers is another one.
+                    entry.option_ids.append(libcomps.GroupId(name))
+            comps.environments.append(entry)
+    # Written even if it is the library's default: other readers have other defaults.
     text: str = comps.xml_str(xml_options={"default_explicit": True, "uservisible_explicit": True})
     return text.encode()
 
 
-def _group(group: Group, there: Collection[str]) -> Any:
+def _group(group: Group, present: Collection[str]) -> Any:
     import libcomps
 
-    # A description is never empty: strict readers of the format refuse that.
+    # A description is never empty: strict readers of the format refuse an empty one.
     fields = {
         "id": group.name,
         "name": group.title,
@@ -77,7 +77,7 @@ def _group(group: Group, there: Collection[str]) -> Any:
         "uservisible": group.visible,
         "default": False,
     }
-    made = _filled(libcomps.Group(), fields)
+    entry = _set_fields(libcomps.Group(), fields)
     kinds = (
         (group.mandatory, libcomps.PACKAGE_TYPE_MANDATORY),
         (group.default, libcomps.PACKAGE_TYPE_DEFAULT),
@@ -85,12 +85,12 @@ def _group(group: Group, there: Collection[str]) -> Any:
     )
     for packages, kind in kinds:
         for package in packages:
-            if package in there:
-                made.packages.append(libcomps.Package(name=package, type=kind))
-    return made
+            if package in present:
+                entry.packages.append(libcomps.Package(name=package, type=kind))
+    return entry
 
 
-def _filled(thing: Any, fields: Mapping[str, object]) -> Any:
+def _set_fields(thing: Any, fields: Mapping[str, object]) -> Any:
     for name, value in fields.items():
         setattr(thing, name, value)
     return thing

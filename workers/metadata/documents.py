@@ -1,7 +1,7 @@
-"""The documents that lie beside a published package: where it comes from, and what it is made of.
+"""The documents beside a published package: the statement of provenance and the bill of materials.
 
-Pure. The caller signs each (detached, the distribution's key, ``NAME.asc``) and places it in
-the folder that :func:`home` names, before the switch that shows the package.
+Pure. The caller signs each with the distribution's key (detached, ``NAME.asc``) and puts it into the folder that
+:func:`document_place` names, before clients can see the package.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ PROVENANCE = ".intoto.json"
 BILL = ".cdx.json"
 
 
-def names(record: PublishedRecord, target: Target) -> tuple[str, str]:
-    """File names of a package's statement and of its bill: ``zlib-1.3-1.el10.x86_64.intoto.json``, ``….cdx.json``."""
+def document_names(record: PublishedRecord, target: Target) -> tuple[str, str]:
+    """Return the file names of statement and bill: ``zlib-1.3-1.el10.x86_64.intoto.json``, ``….cdx.json``."""
     stem = f"{record.nevr}.{target.rpm_arch}"
     return f"{stem}{PROVENANCE}", f"{stem}{BILL}"
 
 
-def home(record: PublishedRecord, file: str) -> Place:
-    """Where one of the documents, or its signature, lies: in the repository of the package's binaries.
+def document_place(record: PublishedRecord, file: str) -> Place:
+    """Return the place of a document, or of its signature: the repository of the package's binaries.
 
-    A package whose parts lie in several has its documents in the one that holds most of them.
+    If the binaries are in several repositories, it is the one with most of them.
     """
     binaries = [file for file in record.files if is_installed(file.name)]
     repositories = [file.repository for file in binaries or record.files]
@@ -47,15 +47,15 @@ def documents(
     packages: Mapping[str, IndexedPackage],
     providers: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
-    """A published package's documents, by file name.
+    """Return a published package's documents: file name → content.
 
-    :param record: what is about to be shown; checksums as signed.
-    :param evidence: of :func:`workers.metadata.evidence.evidence_at`, read from ``record.build``.
-    :param packages: file name → header of the package as signed.
+    :param record: the record to publish, with the checksums of signed files.
+    :param evidence: from :func:`workers.metadata.evidence.evidence_at` of ``record.build``.
+    :param packages: file name → header of the signed package.
     :param providers: see :func:`workers.metadata.sbom.sbom`.
-    :raises CannotRun: when evidence or packages are not this record's.
+    :raises CannotRun: evidence or packages belong to another record.
     """
-    provenance, bill = names(record, target)
+    provenance, bill = document_names(record, target)
     return {
         provenance: statement(site, target, package, record, evidence),
         bill: sbom(site, record, packages, providers),

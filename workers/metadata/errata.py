@@ -1,10 +1,10 @@
-"""Errata: what ``dnf updateinfo`` tells users of an update, read from the changelog entries that are new in it.
+"""Errata: what ``dnf updateinfo`` shows about an update, made from the new changelog entries.
 
-Pure: the new entries, the packages → an :class:`Erratum`; ``workers.metadata.changelog`` says which entries are new,
-``workers.repository.updateinfo`` writes it.
+Pure: new entries and packages → an :class:`Erratum`. ``workers.metadata.changelog`` finds the new entries,
+``workers.repository.updateinfo`` writes updateinfo.xml.
 
-A changelog is written by many hands, upstream's among them. Its text is cut to what XML 1.0 can carry and to a bounded
-length, and only identifiers of a fixed form become references.
+Many people write a changelog. Its text is reduced to characters that XML 1.0 allows and to a limited length, and only
+identifiers of a fixed form become references.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Kind = Literal["security", "bugfix", "enhancement", "newpackage"]
 
 DESCRIPTION_CHARACTERS = 32_000
-"""A description is for people: what exceeds this is cut, and says so."""
+"""Limit of a description. A longer one is cut and ends with a note."""
 REFERENCES = 500
+"""Limit of the references of an erratum."""
 
 REBOOT = frozenset(
     (
@@ -34,10 +35,9 @@ REBOOT = frozenset(
         "linux-firmware", "systemd", "dbus", "dbus-broker", "dbus-daemon", "microcode_ctl",
     )
 )  # fmt: skip
-"""Packages that take effect when the machine starts again: those ``needs-restarting --reboothint`` of dnf-plugins-core
-looks for, and the names Enterprise Linux gives its kernel's flavours."""
+"""Packages that take effect when the machine restarts: those of ``needs-restarting --reboothint`` (dnf-plugins-core),
+and the kernels of Enterprise Linux."""
 
-# What XML 1.0 cannot carry, even escaped (section 2.2 of its specification); \r would become \n on the way.
 _CVE = re.compile(r"\bCVE-(?:19|20)\d{2}-\d{4,19}\b", re.IGNORECASE)
 _BUGZILLA = re.compile(r"\b(?:rhbz|bz|bug)\s{0,3}#?\s{0,3}(\d{5,9})\b|(?<![\w#])#(\d{6,9})\b", re.IGNORECASE)
 _JIRA = re.compile(r"\bRHEL-\d{1,9}\b")
@@ -49,7 +49,7 @@ _FIX = re.compile(r"\b(?:resolves?|related|fix(?:e[ds])?)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Reference:
-    """Where to read more."""
+    """A link to more information."""
 
     kind: Literal["cve", "bugzilla", "other"]
     id: str
@@ -58,7 +58,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Updated:
-    """One binary package of an erratum: what to install."""
+    """One binary package of an erratum."""
 
     nevra: Nevra
     sha256: str
@@ -68,13 +68,13 @@ class Updated:
 
     @property
     def reboot_suggested(self) -> bool:
-        """Whether it takes effect only when the machine starts again."""
+        """Whether it takes effect only when the machine restarts."""
         return self.nevra.name in REBOOT
 
 
 @dataclass(frozen=True)
 class Erratum:
-    """One update of a package, for users."""
+    """The description of one update of a package."""
 
     id: str
     kind: Kind
@@ -84,11 +84,11 @@ class Erratum:
     references: tuple[Reference, ...]
     packages: tuple[Updated, ...]
     release: str = ""
-    """The distribution in words: AlmaLinux OS Kitten 10."""
+    """Title of the distribution: AlmaLinux OS Kitten 10."""
     contact: str = ""
-    """``from`` of the update: where to report a mistake."""
+    """The element ``from``: where to report a mistake."""
     collection: str = ""
-    """Short name of the collection of packages: ``kitten-10-x86_64``."""
+    """Short name of the package collection: ``kitten-10-x86_64``."""
 
 
 def erratum(
@@ -105,14 +105,14 @@ def erratum(
     contact: str = "",
     collection: str = "",
 ) -> Erratum:
-    """Tell users of one published update.
+    """Make the erratum of one published update.
 
     :param id: stable and unique, e.g. ``ALKITTEN-2026:0042``.
-    :param package: name of the source package; ``evr`` its ``[epoch:]version-release``.
-    :param entries: of :func:`workers.metadata.changelog.newer`; of a new package, its newest.
-    :param is_new: nothing of the package was published before.
-    :param old_version: upstream version that was published before; another one makes an update without a named reason
-        an enhancement.
+    :param package: name of the source package; ``evr`` is its ``[epoch:]version-release``.
+    :param entries: from :func:`workers.metadata.changelog.newer_entries`; for a new package, its newest entry.
+    :param is_new: no version of the package was published before.
+    :param old_version: upstream version that was published before. If the version changes and the entries name no
+        reason, the update is an enhancement.
     """
     text = plain_text("\n".join(entry.text for entry in entries))
     references = _references(text)
@@ -121,7 +121,7 @@ def erratum(
     return Erratum(
         id=id,
         kind=kind,
-        title=f"{package}-{evr}: {_WORDS[kind]}",
+        title=f"{package}-{evr}: {_KIND_TITLES[kind]}",
         description=_description(entries) or f"{package} {evr} is {'new' if is_new else 'built again'}.",
         issued=issued.astimezone(UTC),
         references=references,
@@ -132,7 +132,7 @@ def erratum(
     )
 
 
-_WORDS: dict[Kind, str] = {
+_KIND_TITLES: dict[Kind, str] = {
     "security": "security update",
     "bugfix": "bug fix update",
     "enhancement": "enhancement update",
@@ -141,9 +141,9 @@ _WORDS: dict[Kind, str] = {
 
 
 def updated_files(files: Iterable[PublishedFile], epochs: dict[str, int] | None = None) -> tuple[Updated, ...]:
-    """The binary packages of a published record; debuginfo comes with the package it belongs to and is left out.
+    """Return the binary packages of a published record, without debuginfo, which belongs to another package.
 
-    :param epochs: package name → epoch, for those that have one: file names carry none.
+    :param epochs: package name → epoch, for packages that have one: file names have none.
     """
     listed = tuple(files)
     source = next((file.name for file in listed if file.name.endswith(".src.rpm")), "")
@@ -169,7 +169,7 @@ def _kind(text: str, references: Sequence[Reference], *, is_new: bool, is_rebase
 
 
 def _references(text: str) -> tuple[Reference, ...]:
-    """What the text names, CVEs first, each once; nothing but digits and fixed words reaches an address."""
+    """Return what the text refers to, CVEs first, each once. Only digits and fixed words get into a URL."""
     cves = sorted({match.upper() for match in _CVE.findall(text)})
     bugs = sorted({number for pair in _BUGZILLA.findall(text) for number in pair if number}, key=int)
     issues = sorted(set(_JIRA.findall(text)), key=lambda key: int(key.removeprefix("RHEL-")))
@@ -192,16 +192,16 @@ def _description(entries: Sequence[Entry]) -> str:
 
 
 def to_xml(erratum: Erratum) -> str:
-    """The erratum as one ``<update>`` element, equal for equal input.
+    """Return the erratum as one ``<update>`` element. The same input gives the same text.
 
-    Written by createrepo_c, which escapes what is markup.
+    createrepo_c writes it and escapes markup.
     """
     import createrepo_c
 
     record = createrepo_c.UpdateRecord()
     record.fromstr, record.status, record.version = erratum.contact, "final", "1"
     record.type, record.id, record.title = erratum.kind, erratum.id, erratum.title
-    # Without its zone: createrepo_c writes the time as given, and clients read it as UTC.
+    # Without the time zone: createrepo_c writes the time unchanged, and clients read it as UTC.
     record.issued_date = record.updated_date = erratum.issued.replace(tzinfo=None, microsecond=0)
     record.severity, record.release, record.description = "None", erratum.release, erratum.description
     record.reboot_suggested = any(package.reboot_suggested for package in erratum.packages)

@@ -1,6 +1,6 @@
-"""What is known of a published build beyond its record: its result files, byte for byte, as they lie beside it.
+"""The result files of a published build, byte for byte.
 
-Statements name these files by checksum, so they are read once and judged, hashed and quoted from the same bytes.
+Statements name these files by checksum. So each file is read once, and all uses share the same bytes.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ _Result = TypeVar("_Result", bound=Result)
 
 @dataclass(frozen=True)
 class Evidence:
-    """The result files of one build; those that are not there are empty."""
+    """The result files of one build; missing files are empty."""
 
     build_json: bytes = b""
     verify_json: bytes = b""
     test_json: bytes = b""
     source: SourceResult | None = None
-    """Of the source the build was made from, where the caller knows it."""
+    """The result of the source that was built, if the caller knows it."""
 
     @cached_property
     def build(self) -> BuildResult | None:
-        """What was built.
+        """The result of the build.
 
-        :raises CannotRun: when the file is no such result; so do the others.
+        :raises CannotRun: the file is not such a result; the same for ``verify`` and ``test``.
         """
-        return _parsed("build.json", self.build_json, BuildResult)
+        return _parse("build.json", self.build_json, BuildResult)
 
     @cached_property
     def verify(self) -> VerifyResult | None:
-        """The proof."""
-        return _parsed("verify.json", self.verify_json, VerifyResult)
+        """The proof, the result of ``kitten verify``."""
+        return _parse("verify.json", self.verify_json, VerifyResult)
 
     @cached_property
     def test(self) -> TestResult | None:
-        """What the guests said."""
-        return _parsed("test.json", self.test_json, TestResult)
+        """The result of ``kitten test``."""
+        return _parse("test.json", self.test_json, TestResult)
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Name → content of those that are there."""
+        """Name → content of the files that exist."""
         named = {"build.json": self.build_json, "verify.json": self.verify_json, "test.json": self.test_json}
         return {name: content for name, content in named.items() if content}
 
     def sha256(self, name: str) -> str:
-        """Checksum of one of the files."""
+        """Return the SHA-256 of one of the files."""
         return sha256(self.files[name]).hexdigest()
 
 
@@ -60,8 +60,8 @@ def evidence_at(url: str) -> Evidence:
     """Read a build's result files.
 
     :param url: fsspec URL or absolute path of the build's folder.
-    :return: nothing at all where the folder is gone: retention removes builds, not what they published.
-    :raises CannotRun: when the store cannot be read, or a file is beyond all reason.
+    :return: without files if the folder was removed: retention removes builds, but not their published packages.
+    :raises CannotRun: the store cannot be read, or a file is too large.
     """
     build, verify, test = (_read(f"{url.rstrip('/')}/{name}.json") for name in ("build", "verify", "test"))
     return Evidence(build, verify, test)
@@ -78,11 +78,11 @@ def _read(url: str) -> bytes:
     except (OSError, ValueError, ImportError) as error:
         raise CannotRun(f"cannot read {url}: {error}", "check the address and its credentials") from None
     if len(content) > MAX_RESULT:
-        raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "it is no result file of this kitten")
+        raise CannotRun(f"{url} has more than {MAX_RESULT >> 20} MiB", "no result file is so large; build it again")
     return content
 
 
-def _parsed(name: str, content: bytes, kind: type[_Result]) -> _Result | None:
+def _parse(name: str, content: bytes, kind: type[_Result]) -> _Result | None:
     if not content:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Where a published package comes from, as a statement a machine can check: in-toto Statement v1 with SLSA provenance v1.
+"""The statement of provenance of a published package: in-toto Statement v1 with SLSA provenance v1.
 
-One statement speaks of all files of a package on a target. Its subjects are the files as users download them, signature
-included; each carries the checksum from before signing, of which the proofs speak. It says what is recorded and no
-more: what the build did not note is absent, never guessed, and no SLSA level is claimed.
+One statement is about all files of a package on a target. Its subjects are the files that users download, signature
+included. Each subject has the checksum from before signing too, which the proofs name. The statement has only recorded
+facts: what the build did not record is absent, and no SLSA level is claimed.
 
 Formats: https://in-toto.io/Statement/v1, https://slsa.dev/provenance/v1. Equal input gives equal bytes.
 """
@@ -26,42 +26,42 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
 def build_type(site: Site) -> str:
-    """What the parameters mean: an SRPM made from ``source``, built for ``target`` by rpmbuild or mock.
+    """Return the URI of the build type: an SRPM made from ``source``, built for ``target`` by rpmbuild or mock.
 
-    It is below the site's tag URI: a name, not an address, needs no server to stay true.
+    It is below the site's tag URI, which is a name and needs no server.
     """
     return f"{site.distribution.tag}/rpm-build/v1"
 
 
 def builder_id(site: Site, target: str) -> str:
-    """Who vouches for the build: the service of this site, as builder of this target."""
+    """Return the URI of the builder: the service of this site, for this target."""
     return f"{site.distribution.tag}/{site.distribution.name}/{target}"
 
 
 def statement(site: Site, target: Target, package: SourcePackage, record: PublishedRecord, evidence: Evidence) -> bytes:
-    """The provenance of a published package on a target: UTF-8 JSON that ends in a newline.
+    """Return the provenance of a published package on a target: UTF-8 JSON that ends in a newline.
 
-    :param record: what was published; its files are the subjects.
-    :param evidence: the build's result files; build.json must be among them.
-    :raises CannotRun: when there is no build.json, it is another build's, or the statement is not a valid one.
+    :param record: the publication; its files are the subjects.
+    :param evidence: the build's result files, with build.json.
+    :raises CannotRun: build.json is missing or of another build, or the statement is not valid.
     """
     from google.protobuf.json_format import MessageToDict
     from in_toto_attestation.v1.statement import Statement
 
     build = _build(record, evidence)
     predicate = _predicate(site, target, package, record, evidence, build)
-    made = Statement(_subjects(record), PREDICATE_TYPE, predicate)
+    attestation = Statement(_subjects(record), PREDICATE_TYPE, predicate)
     try:
-        made.validate()
+        attestation.validate()
     except ValueError as error:
         raise CannotRun(f"{record.nevr} on {record.target}: {error}", "publish the package again") from None
-    return _canonical(_whole(MessageToDict(made.pb)))
+    return _canonical(_with_integers(MessageToDict(attestation.pb)))
 
 
-def validated(content: bytes) -> dict[str, Any]:
-    """A statement of provenance as a document, held against the schemas of in-toto and SLSA.
+def parse_statement(content: bytes) -> dict[str, Any]:
+    """Return a statement of provenance as a document, validated by the schemas of in-toto and SLSA.
 
-    :raises ValueError: in one line, when it is none.
+    :raises ValueError: it is not a valid statement; in one line.
     """
     from google.protobuf.json_format import ParseDict, ParseError
     from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
@@ -86,10 +86,12 @@ def _build(record: PublishedRecord, evidence: Evidence) -> BuildResult:
     build = evidence.build
     what = f"{record.nevr} on {record.target}"
     if build is None:
-        raise CannotRun(f"nothing is known of the build of {what}: no build.json", "publish from the build's folder")
+        raise CannotRun(f"build.json of {what} is missing", "publish from the build's folder")
     if (build.identity, build.target, build.package) != (record.identity, record.target, record.package):
         found = f"{build.package} on {build.target}, build {build.identity[:12]}"
-        raise CannotRun(f"build.json is of {found}, not of {what}, build {record.identity[:12]}", "give its own build")
+        raise CannotRun(
+            f"build.json is of {found}, not of {what}, build {record.identity[:12]}", "give the right build"
+        )
     return build
 
 
@@ -109,7 +111,7 @@ def _subjects(record: PublishedRecord) -> list[Any]:
 def _predicate(
     site: Site, target: Target, package: SourcePackage, record: PublishedRecord, evidence: Evidence, build: BuildResult
 ) -> dict[str, Any]:
-    """SLSA provenance, checked against its schema: an unknown or misplaced field is an error there, not here."""
+    """Return SLSA provenance, validated by its schema: an unknown or misplaced field raises an error."""
     from google.protobuf.json_format import MessageToDict, ParseDict
     from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 
@@ -119,12 +121,12 @@ def _predicate(
     external = {
         "package": package.name,
         "target": target.name,
-        "source": _said(
+        "source": _present(
             repository=repository, commit=record.commit, branch=source.branch if source else "",
             patch=source.patch if source else "",
         ),
     }  # fmt: skip
-    internal = _said(
+    internal = _present(
         identity=build.identity,
         backend=site.build.backend,
         tree=build.tree,
@@ -147,7 +149,7 @@ def _predicate(
         "runDetails": {
             "builder": {
                 "id": builder_id(site, target.name),
-                "version": _said(backend=site.build.backend, tree=build.tree),
+                "version": _present(backend=site.build.backend, tree=build.tree),
             },
             "metadata": {"invocationId": build.identity},
             "byproducts": [*_proofs(evidence), *_logs(build)],
@@ -158,31 +160,31 @@ def _predicate(
 
 
 def _dependencies(record: PublishedRecord, build: BuildResult, repository: str) -> list[dict[str, Any]]:
-    """All that went into the build: commit, source package, each package of the buildroot, the tree below them."""
+    """Return all inputs of the build: commit, source package, packages of the buildroot, the build tree."""
     found: list[dict[str, Any]] = []
     if record.commit:
         uri = f"git+{repository}@{record.commit}" if "://" in repository else ""
-        found.append(_said(name=f"{record.package}.git", uri=uri, digest={"gitCommit": record.commit}))
+        found.append(_present(name=f"{record.package}.git", uri=uri, digest={"gitCommit": record.commit}))
     if build.srpm:
         found.append({"name": build.srpm.name, "digest": {"sha256": build.srpm.sha256}})
     if build.tree:
         found.append({"name": "build tree", "annotations": {"identity": build.tree}})
     for line in sorted(build.buildroot):
         nevra, _, checksum = line.partition(" ")
-        found.append(_said(name=nevra, digest={"sha256": checksum} if checksum else None))
+        found.append(_present(name=nevra, digest={"sha256": checksum} if checksum else None))
     return found
 
 
 def _proofs(evidence: Evidence) -> Iterable[dict[str, Any]]:
-    """The result files, by checksum, with what they say in numbers."""
-    said: dict[str, Mapping[str, Any]] = {
+    """Yield the result files with their checksums and counts."""
+    counts: dict[str, Mapping[str, Any]] = {
         "build.json": {},
         "verify.json": proof_counts(evidence.verify) if evidence.verify else {},
         "test.json": suite_counts(evidence.test) if evidence.test else {},
     }
     for name in evidence.files:
-        yield _said(
-            name=name, mediaType="application/json", digest={"sha256": evidence.sha256(name)}, annotations=said[name]
+        yield _present(
+            name=name, mediaType="application/json", digest={"sha256": evidence.sha256(name)}, annotations=counts[name]
         )
 
 
@@ -192,7 +194,7 @@ def _logs(build: BuildResult) -> Iterable[dict[str, Any]]:
 
 
 def proof_counts(verify: VerifyResult) -> dict[str, Any]:
-    """The proof in numbers: checks by outcome, and its functions."""
+    """Return the numbers of a proof: checks by outcome, functions, frame pointers."""
     outcomes = Counter(check.outcome for check in verify.checks)
     return {
         "outcome": verify.outcome,
@@ -205,7 +207,7 @@ def proof_counts(verify: VerifyResult) -> dict[str, Any]:
 
 
 def suite_counts(test: TestResult) -> dict[str, Any]:
-    """The test in numbers: cases by outcome, suite by suite."""
+    """Return the numbers of a test: cases by outcome, for each suite."""
     return {
         "outcome": test.outcome,
         "summary": test.summary,
@@ -213,7 +215,7 @@ def suite_counts(test: TestResult) -> dict[str, Any]:
             suite.suite: {
                 "outcome": suite.outcome,
                 "cases": _outcomes(case.outcome for case in suite.cases),
-                **_said(accelerator=suite.accelerator, cpu=suite.cpu, kernel=suite.kernel),
+                **_present(accelerator=suite.accelerator, cpu=suite.cpu, kernel=suite.kernel),
             }
             for suite in test.suites
         },
@@ -226,7 +228,7 @@ def _outcomes(outcomes: Iterable[str]) -> dict[str, int]:
 
 
 def _repository(site: Site, package: SourcePackage) -> str:
-    """Address of the package's dist-git, without credentials; only its name where it is a folder of this host."""
+    """Return the address of the package's dist-git without credentials; for a folder of this host, only its name."""
     address = site.sources.dist_git.format(package=package.name, state="")
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https", "ssh", "git"):
@@ -235,17 +237,17 @@ def _repository(site: Site, package: SourcePackage) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def _said(**fields: Any) -> dict[str, Any]:
-    """The fields that say something."""
+def _present(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in ("", None, {}, ())}
 
 
-def _whole(value: Any) -> Any:
-    """The same with whole numbers as such: protobuf's Struct knows only floating-point ones."""
+def _with_integers(value: Any) -> Any:
+    """Return the value with whole numbers as integers: protobuf's Struct has only floating-point numbers."""
     if isinstance(value, dict):
-        return {name: _whole(part) for name, part in value.items()}
+        return {name: _with_integers(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_whole(part) for part in value]
+        return [_with_integers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

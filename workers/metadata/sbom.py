@@ -1,11 +1,11 @@
-"""What a published package is made of: a CycloneDX 1.6 bill of materials of one source package on one target.
+"""The bill of materials of a published package (CycloneDX 1.6): one source package on one target.
 
-Components are the binary packages with their files; what a package bundles of other projects (``bundled()`` provides) is
-a component inside it. What a package requires is a dependency where a package of the unit or of ``providers`` brings
-it, else it stays with the component as a property, in RPM's own words.
+Components are the binary packages with their files. Bundled projects (``bundled()`` provides) are components inside a
+package. A requirement is a dependency if a package of the unit or of ``providers`` provides it; else it is a property
+of the component, as RPM writes it.
 
-Packages are as createrepo_c reads them, from the files as published. Equal input gives equal bytes: the serial number
-is derived from the content, the time is that of the publication.
+Packages are as createrepo_c reads them from the published files. The same input gives the same bytes: the serial number
+is derived from the content, and the time is that of the publication.
 
 Formats: https://cyclonedx.org/docs/1.6/json/, https://github.com/package-url/purl-spec (type rpm).
 """
@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.models import Site
 from config.nevra import is_debug
@@ -26,21 +26,24 @@ from workers.repository.protocols import IndexedPackage, MetadataDependency
 from workers.repository.records import PublishedRecord
 
 if TYPE_CHECKING:
+    from cyclonedx.model import Property
+    from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component
+    from cyclonedx.model.license import License
     from packageurl import PackageURL
 
 MAX_FILES = 5_000
-"""Files one bill lists: half a millisecond each, and a publication is a matter of seconds. What is left out is counted
-in the property ``rpm:files-left-out``; the package's own header has all of them."""
+"""Limit of the files in one bill: each takes half a millisecond, and a publication should take seconds. The property
+``rpm:files-left-out`` counts the others; the package's header has all of them."""
 _VALIDATED_FILES = 50
-"""Files of a component that its own check looks at. They are made alike, and the schema's uniqueness of items takes
-the square of their number: 3 s for 2,000."""
+"""Files of a component that are validated. All are made the same way, and the schema's check for unique items takes
+quadratic time: 3 s for 2,000."""
 
 _ALGORITHMS = {32: "MD5", 40: "SHA-1", 64: "SHA-256", 96: "SHA-384", 128: "SHA-512"}
-"""Digits of a file's digest → algorithm: a header has one algorithm for all its files."""
+"""Number of hexadecimal digits of a file's digest → algorithm."""
 _BUNDLED = re.compile(r"bundled\((?P<name>[^()]{1,200}(?:\([^()]{0,200}\))?)\)")
 _SIGNS = {"EQ": "=", "LT": "<", "GT": ">", "LE": "<=", "GE": ">="}
-# JSON carries them, escaped; terminals and viewers of a bill should not have to.
+# JSON may contain them, escaped, but they could confuse terminals and viewers.
 _CONTROL = re.compile(f"[{CONTROLS}\ud800-\udfff]")
 
 
@@ -50,23 +53,23 @@ def sbom(
     packages: Mapping[str, IndexedPackage],
     providers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The bill of materials of a published package: UTF-8 JSON that ends in a newline.
+    """Return the bill of materials of a published package: UTF-8 JSON that ends in a newline.
 
-    :param packages: file name → header of the package as published, for each file of the record.
-    :param providers: capability (``libz.so.1()(64bit)``, ``bash``) → package URL of what brings it outside of the unit.
-    :raises CannotRun: when a file is missing or another one, or the bill is not valid CycloneDX.
+    :param packages: file name → header of the published package, for each file of the record.
+    :param providers: capability (``libz.so.1()(64bit)``, ``bash``) → URL of the package outside the unit that has it.
+    :raises CannotRun: a file is missing or not the published one, or the bill is not valid CycloneDX.
     """
     if missing := sorted({file.name for file in record.files} - set(packages)):
         raise CannotRun(f"{record.nevr} on {record.target}: {missing[0]} is missing", "give every published file")
     described = {file.name: packages[file.name] for file in record.files}
     for file in record.files:
         if described[file.name].pkgId != file.sha256:
-            raise CannotRun(f"{file.name} is not what was published: another checksum", "kitten publish it again")
-    return _serialised(_bill(site, record, described, providers or {}))
+            raise CannotRun(f"{file.name} is not the published file: its checksum differs", "publish it again")
+    return _serialise(_bill(site, record, described, providers or {}))
 
 
 def problems(content: bytes) -> tuple[str, ...]:
-    """What is wrong with a bill by CycloneDX's own schema, a line each; nothing when it is valid."""
+    """Return the errors of a bill by CycloneDX's schema, one line each; empty if it is valid."""
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
@@ -75,7 +78,7 @@ def problems(content: bytes) -> tuple[str, ...]:
 
 
 def purl(vendor: str, package: IndexedPackage, *, source: bool = False) -> PackageURL:
-    """A package's URL: ``pkg:rpm/almalinux/zlib@1.3-1.el10?arch=x86_64&upstream=zlib-1.3-1.el10.src.rpm``."""
+    """Return a package's URL: ``pkg:rpm/almalinux/zlib@1.3-1.el10?arch=x86_64&upstream=zlib-1.3-1.el10.src.rpm``."""
     from packageurl import PackageURL
 
     epoch = str(package.epoch or "0")
@@ -89,18 +92,18 @@ def purl(vendor: str, package: IndexedPackage, *, source: bool = False) -> Packa
 
 
 def namespace(vendor: str) -> str:
-    """The vendor as purl wants it: lower case, one word."""
+    """Return the vendor as purl needs it: one word in lower case."""
     return re.sub(r"[^a-z0-9.]+", "-", vendor.lower()).strip("-") or "unknown"
 
 
 def _bill(
     site: Site, record: PublishedRecord, described: Mapping[str, IndexedPackage], providers: Mapping[str, str]
-) -> Any:
+) -> Bom:
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    vendor, made = site.build.vendor, datetime.fromisoformat(record.published)
+    vendor, published = site.build.vendor, datetime.fromisoformat(record.published)
     room = MAX_FILES
     components: dict[str, Component] = {}
     for name, package in sorted(described.items()):
@@ -116,7 +119,7 @@ def _bill(
         purl=PackageURL("rpm", namespace(vendor), record.package, record.nevr.removeprefix(f"{record.package}-")),
         properties=_properties({"target": record.target, "commit": record.commit, "identity": record.identity}),
     )
-    bill = Bom(components=components.values(), metadata=BomMetaData(component=whole, timestamp=made))
+    bill = Bom(components=components.values(), metadata=BomMetaData(component=whole, timestamp=published))
     key = "\n".join(sorted(f"{file.name} {file.sha256}" for file in record.files))
     bill.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, f"{record.target}\n{record.snapshot}\n{key}")
     bill.register_dependency(whole, components.values())
@@ -131,20 +134,20 @@ def _bill(
     }
     for name, package in sorted(described.items()):
         if name.endswith(".src.rpm"):
-            continue  # BuildRequires are the statement of provenance's, with the packages that met them
+            continue  # BuildRequires are in the statement of provenance, with the packages that provided them
         _depend(bill, components, name, package, within, providers)
     return bill
 
 
 def _depend(
-    bill: Any,
+    bill: Bom,
     components: dict[str, Component],
     name: str,
     package: IndexedPackage,
     within: Mapping[str, str],
     providers: Mapping[str, str],
 ) -> None:
-    """Register what a package requires, and note on it what nobody known brings."""
+    """Register what a package requires; a requirement without a known provider becomes a property."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
@@ -167,12 +170,12 @@ def _depend(
                 bill.components.add(components[known])
             on[known] = components[known]
         else:
-            components[name].properties.add(Property(name="rpm:requires", value=_words(dependency)))
+            components[name].properties.add(Property(name="rpm:requires", value=_dependency_text(dependency)))
     bill.register_dependency(components[name], on.values())
 
 
 def _component(vendor: str, package: IndexedPackage, *, source: bool, room: int) -> Component:
-    """A package, with its licence, its files and what it bundles.
+    """Return the component of a package, with its licence, its files and its bundled projects.
 
     :param room: how many files it may list.
     """
@@ -209,7 +212,7 @@ def _file(owner: str, path: str, digest: str) -> Component:
 
 
 def _bundled(owner: str, provides: Iterable[MetadataDependency]) -> list[Component]:
-    """What the package says it bundles: ``bundled(NAME) = VERSION``."""
+    """Return the components of bundled projects: ``bundled(NAME) = VERSION``."""
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
@@ -226,22 +229,22 @@ def _bundled(owner: str, provides: Iterable[MetadataDependency]) -> list[Compone
     return [found[ref] for ref in sorted(found)]
 
 
-def _licenses(text: str) -> list[Any]:
-    """The header's licence: an SPDX expression where it is one, else a name, as older specs write it."""
+def _licenses(text: str) -> list[License]:
+    """Return the header's licence: an SPDX expression if it is valid, else a name, as in older specs."""
     from cyclonedx.contrib.license.factories import LicenseFactory
 
     text = " ".join(_plain(text).split())
     return [LicenseFactory().make_from_string(text)] if text else []
 
 
-def _properties(named: Mapping[str, str]) -> list[Any]:
+def _properties(named: Mapping[str, str]) -> list[Property]:
     from cyclonedx.model import Property
 
     return [Property(name=f"rpm:{name}", value=_plain(value)) for name, value in named.items() if value]
 
 
-def _words(dependency: MetadataDependency) -> str:
-    """``libfoo >= 1:2-3``."""
+def _dependency_text(dependency: MetadataDependency) -> str:
+    """Return a dependency as RPM writes it: ``libfoo >= 1:2-3``."""
     name, sign, epoch, version, release, *_ = dependency
     evr = f"{f'{epoch}:' if epoch and epoch != '0' else ''}{version or ''}{f'-{release}' if release else ''}"
     return _plain(f"{name} {_SIGNS.get(sign, sign)} {evr}" if sign else str(name))
@@ -251,14 +254,14 @@ def _plain(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _serialised(bill: Any) -> bytes:
+def _serialise(bill: Bom) -> bytes:
     import json
 
     from cyclonedx.output import make_outputter
     from cyclonedx.schema import OutputFormat, SchemaVersion
 
     text = make_outputter(bill, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string()
-    # The library writes sets in its own order; sorted keys make equal bills equal whatever its next version does.
+    # The library's order of sets may change; sorted keys keep equal bills equal.
     document = json.loads(text)
     content = (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
     for component in document.get("components", ()):

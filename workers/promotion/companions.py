@@ -10,8 +10,8 @@ from pathlib import Path
 
 from config.models import Site, SourcePackage, Target
 from workers.base.files import flush
-from workers.metadata.changelog import changelog, newer
-from workers.metadata.documents import documents, home
+from workers.metadata.changelog import changelog, newer_entries
+from workers.metadata.documents import document_place, documents
 from workers.metadata.errata import erratum, to_xml, updated_files
 from workers.metadata.evidence import evidence_at
 from workers.promotion.unit import Signed
@@ -60,7 +60,7 @@ class Companions:
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
         """A document and its signature; those that were published before stay as they were."""
-        place = home(record, name)
+        place = document_place(record, name)
         signature = f"{place.path}.asc"
         there = [draft.document(place.repository, path) for path in (place.path, signature)]
         sources = [draft.tree / place.repository / path for path in (place.path, signature)]
@@ -113,7 +113,7 @@ def tell_update(
     before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
     kept = draft.document(before.repository, before.path) if before else None
     if old is not None and kept is not None and kept.metadata is not None:
-        entries = newer(changelog(index.recalled(kept.metadata)), entries, old.evr)
+        entries = newer_entries(changelog(index.recalled(kept.metadata)), entries, old.evr)
     elif old is None:
         entries = entries[:1]
     source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)

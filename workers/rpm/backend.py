@@ -1,4 +1,4 @@
-"""What a build backend is. Nothing above this interface knows which one ran."""
+"""The interface of a build backend. Its users do not know which backend runs."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from workers.repository.buildroot import Solvable
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build will be made of, known before it starts."""
+    """The inputs of a build, known before it starts."""
 
     packages: tuple[Solvable, ...]
-    """Installed in the buildroot on top of the tree or chroot, as far as the backend decides that itself."""
+    """Packages to install in the buildroot, on top of the tree or chroot, as far as the backend chooses them."""
     tools: str
     """Identity of the tree or chroot."""
     inputs: tuple[tuple[str, str], ...] = ()
-    """Whatever else decides the outcome, by name; part of the build's identity."""
+    """(name, value) of other inputs that decide the result; part of the build's identity."""
 
 
 @dataclass(frozen=True)
-class Built:
-    """What came of a build."""
+class BuildOutput:
+    """The files and facts that a build leaves."""
 
     rpms: tuple[Path, ...] = ()
     logs: tuple[Path, ...] = ()
     cause: str = ""
-    """Why it failed, in a line a person should read first; empty when it did not."""
+    """Why it failed: the line to read first; empty if it passed."""
     buildroot: tuple[str, ...] = ()
-    """NEVRA of what was installed, where only the build itself finds out."""
+    """NEVRA of the installed packages, if the plan could not name them."""
 
 
 class Backend(Protocol):
-    """A way to make RPMs of an SRPM, for one site and target."""
+    """Makes RPMs of an SRPM, for one site and target."""
 
     def plan(self, srpm: Solvable) -> Plan:
-        """Decide what the build is made of.
+        """Decide the inputs of the build.
 
-        :raises CheckFailed: when the BuildRequires cannot be met.
-        :raises CannotRun: when this host cannot build for the target.
+        :raises CheckFailed: no package provides some BuildRequires.
+        :raises CannotRun: this host cannot build for the target.
         """
 
-    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:
-        """Build in, and leave RPMs and logs in, the empty folder ``into``; echo the log as it comes.
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> BuildOutput:
+        """Build, leave RPMs and logs in the empty folder ``into``, and print the log as it is written.
 
-        :raises CannotRun: when this host cannot build for the target.
+        :raises CannotRun: this host cannot build for the target.
         """

@@ -1,4 +1,4 @@
-"""SRPM → RPMs for one target, named by the hash of all that went in: built once, then found."""
+"""SRPM → RPMs for one target. The hash of all inputs names a build: it is made once, then found again."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from workers.formats.rpm_file import header_of
 from workers.repository import buildroot
 from workers.repository.buildroot import Solvable
 from workers.results import Artifact, BuildResult, SourceResult
-from workers.rpm.backend import Backend, Built, Plan
+from workers.rpm.backend import Backend, BuildOutput, Plan
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to build."""
+    """The build to make."""
 
     site: Site
     state: Path
     target: Target
     source: str = ""
-    """Folder that ``kitten source`` made; or …"""
+    """Folder that ``kitten source`` made, or …"""
     srpm: str = ""
-    """… an SRPM by itself."""
+    """… an SRPM."""
     trial: bool = False
-    """A try-build: kept apart, staged and published nowhere."""
+    """A try build: stored apart, never staged or published."""
 
 
 @dataclass(frozen=True)
 class _Input:
-    """The SRPM on this host, and where it came from."""
+    """The SRPM on this host, and its origin."""
 
     package: Solvable
     artifact: Artifact
@@ -50,7 +50,7 @@ class _Input:
 
 
 def backend(site: Site, target: Target, staged: Path) -> Backend:
-    """The backend that the site's build.yaml names.
+    """Return the backend that the site's build.yaml names.
 
     :param staged: folder of the target's buildroot repository.
     """
@@ -64,14 +64,14 @@ def backend(site: Site, target: Target, staged: Path) -> Backend:
 
 
 def build(order: Order, backend: Backend) -> BuildResult:
-    """Build an SRPM, or find the same build made before.
+    """Build an SRPM, or find the same build in the store.
 
-    :return: the result, also written as build.json beside the RPMs; of a failed build below ``artifacts/failed``.
-    :raises CannotRun: bad input, a missing tool, a host that cannot build for the target.
+    :return: the result, which is also build.json beside the RPMs; for a failed build, below ``artifacts/failed``.
+    :raises CannotRun: the input is wrong, a tool is missing, or this host cannot build for the target.
     """
     began = time.monotonic()
     given = _input(order)
-    configured = _configured(order, given)
+    configured = _package(order, given)
     trial = order.trial or bool(given.source and given.source.patch)
     known = BuildResult(
         summary="",
@@ -85,7 +85,7 @@ def build(order: Order, backend: Backend) -> BuildResult:
     try:
         plan = backend.plan(given.package)
     except CheckFailed as error:
-        return _ended(known, began, outcome="failed", summary=f"{given.nevr}: {error}", cause=str(error))
+        return _result(known, began, outcome="failed", summary=f"{given.nevr}: {error}", cause=str(error))
     name = identity(order, given.artifact.sha256, plan)
     known = known.model_copy(
         update={
@@ -96,22 +96,22 @@ def build(order: Order, backend: Backend) -> BuildResult:
     )
     url = f"{artifact_store.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
     with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
-        made = reuse.found_again(f"{url}/build.json", BuildResult)
-        if made is not None:
-            return made.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
-        return _made(order, backend, given, configured, plan, known, url, began)
+        stored = reuse.found_again(f"{url}/build.json", BuildResult)
+        if stored is not None:
+            return stored.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
+        return _build_and_store(order, backend, given, configured, plan, known, url, began)
 
 
-_NOT_OF_THE_BUILD = {"machine", "suites", "description", "required", "lag_days"}
-"""Keys of a target that change nothing in its packages: who tests them later, and who waits for them."""
+_NO_BUILD_INPUTS = {"machine", "suites", "description", "required", "lag_days"}
+"""Keys of a target that do not change its packages: they are about tests and about other targets that wait."""
 
 
 def identity(order: Order, srpm_sha256: str, plan: Plan) -> str:
-    """The build's name: SHA-256 of the SRPM, the target entry, build.yaml, the buildroot's packages and the tools."""
+    """Return the build's identity: SHA-256 of SRPM, target entry, build.yaml, packages of the buildroot, tools."""
     return identity_of(
         {
             "srpm": srpm_sha256,
-            "target": order.target.model_dump(mode="json", exclude=_NOT_OF_THE_BUILD),
+            "target": order.target.model_dump(mode="json", exclude=_NO_BUILD_INPUTS),
             "build": order.site.build.model_dump(mode="json", exclude={"timeout_minutes"}),
             "buildroot": sorted(package.sha256 for package in plan.packages),
             "tools": plan.tools,
@@ -130,7 +130,7 @@ def _input(order: Order) -> _Input:
     return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
 
 
-def _configured(order: Order, given: _Input) -> SourcePackage:
+def _package(order: Order, given: _Input) -> SourcePackage:
     if not given.artifact.name.endswith(".src.rpm"):
         raise CannotRun(f"{given.artifact.name} is not a source package", "give a .src.rpm")
     try:
@@ -144,7 +144,7 @@ def _configured(order: Order, given: _Input) -> SourcePackage:
     return configured
 
 
-def _made(
+def _build_and_store(
     order: Order,
     backend: Backend,
     given: _Input,
@@ -156,48 +156,48 @@ def _made(
 ) -> BuildResult:
     partial = partial_folder(url)
     try:
-        built = backend.build(given.package, plan, partial)
+        output = backend.build(given.package, plan, partial)
     except CheckFailed as error:
-        built = Built(logs=tuple(partial.glob("*.log")), cause=str(error))
-    cause = built.cause or _stray(
-        configured, [path.name for path in built.rpms], [header_of(path).name for path in built.rpms]
+        output = BuildOutput(logs=tuple(partial.glob("*.log")), cause=str(error))
+    cause = output.cause or _unexpected(
+        configured, [path.name for path in output.rpms], [header_of(path).name for path in output.rpms]
     )
     if cause:
         url = url.replace(f"/builds/{order.target.name}/", f"/failed/{order.target.name}/")
-        for path in built.rpms:
+        for path in output.rpms:
             path.unlink()
         partial = partial.rename(partial_folder(url))
-    logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
-    known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
+    logs = tuple(artifact_store.described(_compress(partial / path.name), url) for path in output.logs)
+    known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or output.buildroot})
     if cause:
-        result = _ended(known, began, outcome="failed", summary=f"{given.nevr}: {cause}", cause=cause)
+        result = _result(known, began, outcome="failed", summary=f"{given.nevr}: {cause}", cause=cause)
     else:
-        rpms = tuple(artifact_store.described(path, url) for path in built.rpms)
-        many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
-        summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
-        result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
+        rpms = tuple(artifact_store.described(path, url) for path in output.rpms)
+        count = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
+        summary = f"{given.nevr}: {count}, {time.monotonic() - began:.0f} s"
+        result = _result(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
     files = [*result.logs, *result.rpms, *([result.tests] if result.tests else [])]
     return put_folder(partial, url, result, "build.json", files, replace=bool(cause))
 
 
-def _ended(known: BuildResult, began: float, **more: object) -> BuildResult:
+def _result(known: BuildResult, began: float, **more: object) -> BuildResult:
     return BuildResult.model_validate(known.model_dump() | {"seconds": time.monotonic() - began} | more)
 
 
-def _stray(configured: SourcePackage, files: list[str], names: list[str]) -> str:
-    """What came out and should not have, or should have and did not; empty where it is what the configuration says."""
+def _unexpected(configured: SourcePackage, files: list[str], names: list[str]) -> str:
+    """Return which package is missing or not listed in the configuration; empty if none."""
     if not configured.binaries:
         return "" if files else "rpmbuild made no package"
     expected = set(configured.binaries)
     if missing := sorted(expected.difference(names)):
-        return f"rpmbuild made no {', '.join(missing)} (packages/{configured.name}.yaml lists it)"
+        return f"rpmbuild made no {', '.join(missing)} (listed in packages/{configured.name}.yaml)"
     if stray := configured.strays(names):
         return f"rpmbuild made {', '.join(stray)}, which packages/{configured.name}.yaml does not list"
     return "" if files else "rpmbuild made no package"
 
 
 def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
-    """The source's tests, copied beside the RPMs, so that the folder is all that a guest needs."""
+    """Copy the source's tests beside the RPMs: a guest needs only this folder."""
     if given.source is None or given.source.tests is None:
         return None
     path = partial / given.source.tests.name
@@ -205,7 +205,7 @@ def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
     return artifact_store.described(path, url)
 
 
-def _compressed(log: Path) -> Path:
+def _compress(log: Path) -> Path:
     import zstandard
 
     packed = log.with_name(f"{log.name}.zst")

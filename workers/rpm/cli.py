@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--target", "target_name", required=True, metavar="TARGET", help="A target of targets.yaml.")
 @click.option("--source", metavar="URL", default="", help="Folder that kitten source made.")
-@click.option("--srpm", metavar="PATH-OR-URL", default="", help="An SRPM by itself.")
-@click.option("--trial", is_flag=True, help="A try-build: kept apart from builds, staged and published nowhere.")
+@click.option("--srpm", metavar="PATH-OR-URL", default="", help="An SRPM in place of a source folder.")
+@click.option("--trial", is_flag=True, help="A try build: stored apart, never staged or published.")
 @options.json
 @options.site
 @options.state
@@ -36,8 +36,8 @@ def build(
 ) -> None:
     """Build a source package for one target.
 
-    BuildRequires come from what the target has staged. The result lies in ARTIFACTS/builds/TARGET/IDENTITY/, where IDENTITY
-    is the hash of all that went in: what was built once is found, not built again. A failed build's log is kept below
+    BuildRequires come from the target's staged packages. The result is stored in ARTIFACTS/builds/TARGET/IDENTITY/.
+    IDENTITY is the hash of all inputs: the same build is never made twice. The log of a failed build is stored below
     ARTIFACTS/failed/.
     """
     from workers.results import BuildResult
@@ -49,15 +49,15 @@ def build(
         for log in result.logs:
             click.echo(f"  {log.url}")
 
-    built = conclude(BuildResult, json_file, work, known={"target": target_name}, show=show)
-    click.echo(f"  {built.url}{' (reused)' if built.reused else ''}")
+    result = conclude(BuildResult, json_file, work, known={"target": target_name}, show=show)
+    click.echo(f"  {result.url}{' (reused)' if result.reused else ''}")
 
 
 def _build(
     target_name: str, source: str, srpm: str, trial: bool, site_name: str, state_folder: Path | None
 ) -> BuildResult:
     if bool(source) == bool(srpm):
-        raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
+        raise CannotRun("give either --source or --srpm", "--source is a folder that kitten source made")
     from workers.repository.staged import staged_folder
     from workers.rpm.build import Order, backend, build
 
@@ -68,8 +68,10 @@ def _build(
 
 
 @click.command()
-@click.option("--target", "target_names", metavar="NAME", multiple=True, help="Only its tree; may be given again.")
-@click.option("--shell", metavar="TARGET", help="Enter it as a build of TARGET sees it; what you write is thrown away.")
+@click.option(
+    "--target", "target_names", metavar="NAME", multiple=True, help="Only the tree of this target; may be repeated."
+)
+@click.option("--shell", metavar="TARGET", help="Open a shell as a build of TARGET sees the tree; changes are lost.")
 @click.option("--base-rpm", metavar="TARGET", help="Print the path of the target's sandbox-base RPM.")
 @options.json
 @options.site
@@ -82,16 +84,16 @@ def sandbox(
     site_name: str,
     state_folder: Path | None,
 ) -> None:
-    """Make the sandbox trees that builds run in, or look into them.
+    """Make the sandbox trees that builds run in, or look into one.
 
-    A base, which is a Debian userland with rpm and the host's own compilers, and over it a layer of cross compilers for each
-    target that is foreign to this host. They are made once (about a minute and 1.6 GB) and kept in the cache. If one
-    target's layer cannot be made, the others are; the exit status is 2, and the result file has the reason of each.
+    The base is a Debian userland with rpm and the host's compilers. Each target that is foreign to this host has a
+    layer of cross compilers over it. They are made once (about a minute and 1.6 GB) and stored in the cache. If one
+    target's layer cannot be made, the others are made; the exit status is 2, and the result file has each reason.
     """
     if (shell or base_rpm) and (target_names or json_file or (shell and base_rpm)):
         raise CannotRun(
-            "--shell and --base-rpm go alone, without --target and --json",
-            "name the target after --shell or --base-rpm",
+            "--shell and --base-rpm cannot be combined with each other, with --target or with --json",
+            "give the target after --shell or --base-rpm",
         )
     if not (shell or base_rpm):
         _make_trees(target_names, json_file, site_name, state_folder)

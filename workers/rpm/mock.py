@@ -1,7 +1,7 @@
-"""The mock backend: production builds in a chroot of the distribution itself (https://rpm-software-management.github.io/mock/).
+"""The mock backend: production builds in a chroot of the distribution.
 
-mock brings the distribution's own compilers and flags. From us come the target's configuration, what the target has staged
-as one more repository, and the reading of what went wrong.
+mock (https://rpm-software-management.github.io/mock/) uses the distribution's compilers and flags. This module adds the
+target's configuration and its staged packages as one more repository, and finds the cause of a failure.
 """
 
 from __future__ import annotations
@@ -19,39 +19,41 @@ from workers.base.files import sha256_of
 from workers.base.run import CommandFailed, require, run
 from workers.repository.buildroot import Solvable
 from workers.rpm import logs
-from workers.rpm.backend import Built, Plan
+from workers.rpm.backend import BuildOutput, Plan
 
 RECIPE = 1
-"""Counted up whenever the same inputs would build another way."""
+"""Part of the build's identity. Increase it when the same inputs give another result."""
 
 _CONFIGURATIONS = Path("/etc/mock")
 _SLOW_START = 1800.0
-"""Seconds mock may take besides rpmbuild itself: to fill a chroot from a distant mirror."""
+"""Seconds for mock besides rpmbuild: it fills a chroot from a mirror."""
 
-# mock's exit statuses (mockbuild/exception.py), by who has to act.
+# mock's exit statuses (mockbuild/exception.py).
 _TIMED_OUT = 11
 _CANNOT_RUN = {
-    2: "mock was run without its privileges: add this user to group mock",
+    2: "mock has no privileges: add this user to the group mock",
     3: "mock refuses its configuration",
     5: "mock refuses its command line",
-    6: "mock cannot build this architecture here",
-    60: "another mock holds this buildroot",
+    6: "mock cannot build this architecture on this host",
+    60: "another mock process uses this buildroot",
     70: "mock cannot make the folder of results",
-    80: "mock may not make namespaces here",
+    80: "mock may not make namespaces on this host",
 }
 _ROOT = {20, 30, 31, 90, 120}
 
 _ROOT_ERROR = re.compile(
-    r"No matching package to install: .*|No such command: .*|nothing provides .*|Problem( \d+)?: .*|Error: .*|ERROR: (?!Exception).*|"
-    r"Failed to (download|synchronize) .*|Cannot download .*|Curl error .*|.*No space left on device.*|Command failed: .*"
+    r"No matching package to install: .*|No such command: .*|nothing provides .*|Problem( \d+)?: .*|Error: .*|"
+    r"ERROR: (?!Exception).*|"
+    r"Failed to (download|synchronize) .*|Cannot download .*|Curl error .*|.*No space left on device.*|"
+    r"Command failed: .*"
 )
 _PREFIX = re.compile(r"^(DEBUG|INFO|WARNING|ERROR) \S+:\d+: +")
 
 
 def configuration(site: Site, target: Target, staged: Path | None, folder: Path = _CONFIGURATIONS) -> str:
-    """A mock configuration file: the distribution's own for the target, then what the site adds.
+    """Return a mock configuration file: the distribution's file for the target, then the site's additions.
 
-    :param staged: the target's buildroot repository, or None while it has no index.
+    :param staged: the target's buildroot repository; None if it has no index yet.
     """
     lines = [
         f"include({str(folder / target.mock.config) + '.cfg'!r})",
@@ -70,7 +72,7 @@ def configuration(site: Site, target: Target, staged: Path | None, folder: Path 
     ]
     if staged is not None:
         repository = (
-            "\n[kitten-staged]\nname=Built before, on this target\n"
+            "\n[kitten-staged]\nname=BuildOutput before, on this target\n"
             f"baseurl=file://{staged}\nenabled=1\ngpgcheck=0\nmetadata_expire=0\nskip_if_unavailable=0\n"
         )
         lines.append(f"config_opts['dnf.conf'] += {repository!r}")
@@ -78,12 +80,15 @@ def configuration(site: Site, target: Target, staged: Path | None, folder: Path 
 
 
 def _keys(name: str) -> list[str]:
-    """Keys of a nested option: only below ``plugin_conf`` does a dot part them (``dnf.conf`` is one key)."""
+    """Return the keys of a nested option. A dot separates keys only below ``plugin_conf`` (``dnf.conf`` is one key)."""
     return name.split(".") if name.startswith("plugin_conf.") else [name]
 
 
 def command_line(mock: str, configuration_file: Path, results: Path, extension: str, srpm: Path) -> list[str]:
-    """The call of mock. ``extension`` names the chroot, so that builds run side by side and a second try cleans the first."""
+    """Return the command line of mock.
+
+    :param extension: names the chroot: other builds run at the same time, and a second try cleans up the first.
+    """
     return [
         *(mock, "--root", str(configuration_file), "--resultdir", str(results), "--uniqueext", extension),
         *("--rebuild", str(srpm)),
@@ -91,14 +96,14 @@ def command_line(mock: str, configuration_file: Path, results: Path, extension: 
 
 
 def classify(status: int, texts: Mapping[str, str], minutes: float) -> tuple[str, str]:
-    """Which of mock's logs holds the cause of a failure, and the line of it that a person should read first.
+    """Return the name of the log with the cause of a failure, and the line to read first.
 
-    :param texts: build.log, root.log, state.log and mock's own output (``mock.log``), as far as they exist.
-    :param minutes: limit on rpmbuild, for the message.
+    :param texts: name → content of build.log, root.log, state.log and mock's output (``mock.log``), if they exist.
+    :param minutes: time limit of rpmbuild, for the message.
     """
     build, root = texts.get("build.log", ""), texts.get("root.log", "")
     if status == _TIMED_OUT:
-        return "build.log", logs.timed_out(build, minutes)
+        return "build.log", logs.timeout_cause(build, minutes)
     started = "Start: rpmbuild" in texts.get("state.log", "") or "Executing(%" in build
     if status not in _ROOT and started:
         return "build.log", logs.cause(build)
@@ -110,13 +115,13 @@ def classify(status: int, texts: Mapping[str, str], minutes: float) -> tuple[str
     return "mock.log", f"mock failed with {status}: {last.strip()}"
 
 
-def installed(text: str) -> tuple[str, ...]:
-    """NEVRA of each package of the buildroot, from installed_pkgs.log, which knows no checksums."""
+def installed_packages(text: str) -> tuple[str, ...]:
+    """Return the NEVRA of each package in the buildroot, from installed_pkgs.log, which has no checksums."""
     return tuple(sorted(line.split()[0] for line in text.splitlines() if line.strip()))
 
 
 class Mock:
-    """mock on this host."""
+    """Builds with mock on this host."""
 
     def __init__(self, site: Site, target: Target, staged: Path) -> None:
         self.site = site
@@ -127,14 +132,14 @@ class Mock:
         indexed = (self.staged / "repodata/repomd.xml").is_file()
         return configuration(self.site, self.target, self.staged if indexed else None)
 
-    def plan(self, srpm: Solvable) -> Plan:  # noqa: ARG002 - mock resolves BuildRequires itself, when it fills the chroot
-        """Name what is known before mock runs: mock itself, its configuration, the index of what is staged."""
+    def plan(self, srpm: Solvable) -> Plan:  # noqa: ARG002 - mock resolves BuildRequires
+        """Return the inputs that are known before mock runs: its version, configuration and the staged index."""
         mock = _mock()
         base = _CONFIGURATIONS / f"{self.target.mock.config}.cfg"
         if not base.is_file():
             raise CannotRun(
                 f"mock has no configuration {base}",
-                "dnf install mock-core-configs, or mend mock.config in targets.yaml",
+                "dnf install mock-core-configs, or fix mock.config in targets.yaml",
             )
         index = self.staged / "repodata/repomd.xml"
         version = run([mock, "--version"]).output.strip().splitlines()[-1:]
@@ -147,8 +152,8 @@ class Mock:
         }
         return Plan((), inputs["configuration"], tuple(sorted(inputs.items())))
 
-    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:  # noqa: ARG002 - the plan is in the configuration
-        """Run mock; keep its packages and logs."""
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> BuildOutput:  # noqa: ARG002 - in the configuration
+        """Run mock and keep its packages and logs."""
         minutes = self.site.build.timeout_minutes
         results = into / "mock"
         results.mkdir()
@@ -173,18 +178,20 @@ class Mock:
             for source in into.glob("*.src.rpm"):
                 source.unlink()
             packages = into / "installed_pkgs.log"
-            return Built(rpms, kept, buildroot=installed(packages.read_text()) if packages.is_file() else ())
+            return BuildOutput(
+                rpms, kept, buildroot=installed_packages(packages.read_text()) if packages.is_file() else ()
+            )
         if status in _CANNOT_RUN:
             last = next((line for line in reversed(output.read_text().splitlines()) if line.strip()), "")
             raise CannotRun(f"{_CANNOT_RUN[status]}: {last.strip()}")
         for path in into.glob("*.rpm"):
             path.unlink()
         name, cause = classify(status, {path.name: path.read_text(errors="replace") for path in kept}, minutes)
-        return Built((), kept, f"{cause} ({name})")
+        return BuildOutput((), kept, f"{cause} ({name})")
 
 
 def _digest(base: Path, configuration_text: str) -> str:
-    """Hash of all that decides the chroot: the target's file, the templates it may include, the host's defaults, ours."""
+    """Return the hash of all configuration of the chroot: the target's file, templates, the host's and our settings."""
     digest = hashlib.sha256(configuration_text.encode())
     for path in (base, *sorted((base.parent / "templates").glob("*.tpl")), base.parent / "site-defaults.cfg"):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""The sandbox backend: rpmbuild in the sandbox tree, with what the target has staged installed on top."""
+"""The sandbox backend: rpmbuild in the sandbox tree, over which the target's staged packages are installed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from workers.base.run import CommandFailed
 from workers.repository import buildroot
 from workers.repository.buildroot import Solvable
 from workers.rpm import logs
-from workers.rpm.backend import Built, Plan
+from workers.rpm.backend import BuildOutput, Plan
 from workers.sandbox import base_package, bubblewrap
 from workers.sandbox.layer import target_tree
 from workers.sandbox.tree import is_foreign
 
 RECIPE = 1
-"""Counted up whenever the same inputs would build another way."""
+"""Part of the build's identity. Increase it when the same inputs give another result."""
 
 _EMULATED = 4
-"""How much longer a build may take whose %check runs in an emulator: 2 to 5 times, as measured with zlib and bzip2."""
+"""Factor of the time limit if %check runs in an emulator: zlib and bzip2 took 2 to 5 times as long."""
 
 
 class Sandbox:
-    """rpmbuild in a bubblewrap sandbox of this host."""
+    """Builds with rpmbuild in a bubblewrap sandbox of this host."""
 
     def __init__(self, site: Site, target: Target, staged: Path) -> None:
         self.site = site
@@ -33,20 +33,20 @@ class Sandbox:
         self.staged = staged
 
     def plan(self, srpm: Solvable) -> Plan:
-        """Resolve BuildRequires against sandbox-base and what the target has staged."""
-        made = target_tree(self.site, self.target)
-        stands = buildroot.read_solvable(base_package.sandbox_base(self.site, self.target))
+        """Resolve BuildRequires with sandbox-base and the target's staged packages."""
+        tree = target_tree(self.site, self.target)
+        base = buildroot.read_solvable(base_package.sandbox_base(self.site, self.target))
         staged = buildroot.read_repository(self.staged) if srpm.requires else []
-        packages = buildroot.resolve(srpm.name, srpm.requires, stands, staged, self.target.rpm_arch)
-        return Plan(tuple(packages), made.identity, (("backend", "sandbox"), ("recipe", str(RECIPE))))
+        packages = buildroot.resolve(srpm.name, srpm.requires, base, staged, self.target.rpm_arch)
+        return Plan(tuple(packages), tree.identity, (("backend", "sandbox"), ("recipe", str(RECIPE))))
 
-    def build(self, srpm: Solvable, plan: Plan, into: Path) -> Built:
-        """Install the plan's packages over the tree, run rpmbuild, keep what it made."""
-        made = target_tree(self.site, self.target)
+    def build(self, srpm: Solvable, plan: Plan, into: Path) -> BuildOutput:
+        """Install the plan's packages over the tree, run rpmbuild, keep its packages."""
+        tree = target_tree(self.site, self.target)
         log = into / "build.log"
         minutes = self.site.build.timeout_minutes * (_EMULATED if is_foreign(self.target) else 1)
         with bubblewrap.scratch() as folder:
-            over = bubblewrap.layers(folder, base_package.database_layer(self.site, self.target), *made.lower)
+            over = bubblewrap.layers(folder, base_package.database_layer(self.site, self.target), *tree.lower)
             builddir, packages = folder / "builddir", folder / "packages"
             builddir.mkdir()
             packages.mkdir()
@@ -57,17 +57,18 @@ class Sandbox:
             try:
                 if plan.packages:
                     self._install(plan, packages, over, binds, log)
-                # The kernel's name of the file is what the person knows it by; the folder may hold other things.
                 argv = ["rpmbuild", "--rebuild", "--target", f"{self.target.rpm_arch}-linux", f"/mnt/{srpm.path.name}"]
                 bubblewrap.run_in(
-                    made, argv, binds=binds, target=self.target, over=over, log=log, echo=True, timeout=minutes * 60
+                    tree, argv, binds=binds, target=self.target, over=over, log=log, echo=True, timeout=minutes * 60
                 )
             except CommandFailed as error:
                 text = error.done.output
-                return Built((), (log,), logs.timed_out(text, minutes) if error.timed_out else logs.cause(text))
+                return BuildOutput(
+                    (), (log,), logs.timeout_cause(text, minutes) if error.timed_out else logs.cause(text)
+                )
             found = sorted(builddir.glob("RPMS/*/*.rpm"))
             # The store may be another file system than the cache.
-            return Built(tuple(Path(shutil.move(path, into / path.name)) for path in found), (log,))
+            return BuildOutput(tuple(Path(shutil.move(path, into / path.name)) for path in found), (log,))
 
     def _install(
         self, plan: Plan, folder: Path, over: bubblewrap.Layers, binds: dict[Path, tuple[str, bool]], log: Path
@@ -76,9 +77,7 @@ class Sandbox:
             with package.path.open("rb") as stream:
                 found = write_blocks(blocks_of(stream), folder / package.path.name)
             if found != package.sha256:
-                raise CannotRun(
-                    f"{package.path} is not what the index of {self.staged} says", "stage the package again"
-                )
+                raise CannotRun(f"{package.path} does not match the index of {self.staged}", "stage the package again")
         argv = ["rpm", "-i", "--ignorearch", *(f"/packages/{package.path.name}" for package in plan.packages)]
         with log.open("a") as text:
             text.write("".join(f"buildroot: {package.nevra}\n" for package in plan.packages))
@@ -92,4 +91,6 @@ class Sandbox:
                 log=log,
             )
         except CommandFailed as error:
-            raise CheckFailed(f"the buildroot could not be installed: {logs.cause(error.done.output)}") from error
+            raise CheckFailed(
+                f"the packages of the buildroot could not be installed: {logs.cause(error.done.output)}"
+            ) from error

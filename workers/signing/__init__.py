@@ -1,1 +1,1 @@
-"""Keys, and signatures on packages and indexes."""
+"""Signing keys, and signatures on packages and indexes."""

@@ -1,7 +1,7 @@
-"""GnuPG and its agent, which holds the key while a batch is signed.
+"""GnuPG and its agent, which has the key while a batch is signed.
 
-The agent is started and ended here, and ends by itself within seconds when this process is killed: it watches over a
-program of ours that dies with us.
+This module starts and ends the agent. If this process is killed, the agent ends within seconds: it watches a program
+that dies with this process.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from workers.base.errors import CannotRun
 from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, started
 
-_LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long we wait for an agent that was asked to end
+_LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long to wait for the end of an agent
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes
 
 
 @contextlib.contextmanager
-def reachable(home: Path) -> Iterator[Path]:
-    """A path to the home that is short enough for the agent's sockets, which lie in it."""
+def short_home(home: Path) -> Iterator[Path]:
+    """Yield a path to a GnuPG home that is short enough for the agent's sockets, which are in the home."""
     home = home.absolute()
     if len(os.fsencode(home / "S.gpg-agent.browser")) <= _SOCKET_PATH_LIMIT:
         yield home
@@ -37,23 +37,23 @@ def reachable(home: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def agent(home: Path) -> Iterator[Path]:
-    """Run the agent of a home for the length of a block; the path of its socket.
+    """Run the agent of a home for the length of a block; yield the path of its socket.
 
-    :raises CannotRun: when it is not installed or does not start.
+    :raises CannotRun: the agent is not installed or does not start.
     """
     conf: list[str | Path] = [require("gpgconf", "gnupg"), "--homedir", home]
-    # In the home, or below /run/user where that exists: then by a name that only GnuPG can tell.
+    # In the home, or below /run/user if that exists; only GnuPG knows its name there.
     listening = Path(run([*conf, "--list-dirs", "agent-socket"]).output.strip())
-    _end(listening)  # of a call that was killed: it may end at any moment
-    words: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--allow-preset-passphrase"]
-    # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
-    words += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
-    # What the agent says goes elsewhere: in one pipe its words and "ready" could end up in one line.
-    with tempfile.TemporaryFile() as words_of_agent, started(words, stdout=PIPE, stderr=words_of_agent) as process:
+    _end(listening)  # the agent of a killed call, which may end at any moment
+    argv: list[str | Path] = [require("gpg-agent", "gnupg"), "--homedir", home, "--allow-preset-passphrase"]
+    # The agent checks every few seconds whether this program still runs, and ends if it does not.
+    argv += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
+    # The agent's messages go to a file: in one pipe, a message and "ready" could be in one line.
+    with tempfile.TemporaryFile() as messages, started(argv, stdout=PIPE, stderr=messages) as process:
         if pipe_of(process.stdout).readline() != b"ready\n":
-            words_of_agent.seek(0)
-            said = words_of_agent.read().decode(errors="replace").strip().splitlines()
-            raise CannotRun(f"gpg-agent did not start: {said[-1] if said else 'it said nothing'}", f"see {home}")
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines()
+            raise CannotRun(f"gpg-agent did not start: {lines[-1] if lines else 'it printed nothing'}", f"see {home}")
         try:
             yield listening
         finally:
@@ -62,9 +62,9 @@ def agent(home: Path) -> Iterator[Path]:
 
 
 def ask(listening: Path, *commands: str) -> list[str]:
-    """What the agent answers to each command: its closing line, OK or ERR.
+    """Send commands to the agent and return the last line of each answer: OK or ERR.
 
-    Secrets go this way, not over a command line that everybody on the host can read.
+    Secrets go through this socket, because every user of the host can read command lines.
     """
     answers = []
     with socket.socket(socket.AF_UNIX) as connection:
@@ -84,7 +84,7 @@ def ask(listening: Path, *commands: str) -> list[str]:
 
 
 def _end(listening: Path) -> None:
-    """End the agent of a socket, if there is one, and wait until it is gone: until then it is in the way of the next."""
+    """End the agent of a socket, if it runs, and wait for its end: before that, the next agent cannot start."""
     with contextlib.suppress(OSError, ValueError, IndexError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(str(listening))
@@ -96,7 +96,7 @@ def _end(listening: Path) -> None:
             stream.write(b"KILLAGENT\n")
             stream.readline()
         connection.close()
-        # It may have seen its end coming while this connection was open, and then looks again only after seconds.
+        # An agent that saw KILLAGENT while this connection was open checks again only after some seconds.
         for _ in range(_LOOKS):
             if select.select([process], [], [], _LOOK_SECONDS)[0]:
                 break
@@ -106,24 +106,24 @@ def _end(listening: Path) -> None:
         os.close(process)
 
 
-def gpg(home: Path, *words: str | Path) -> Completed:
-    """Run gpg on a home, without a terminal and with no agent but the one that runs.
+def gpg(home: Path, *argv: str | Path) -> Completed:
+    """Run gpg on a home, without a terminal and only with the running agent.
 
-    :raises CannotRun: with gpg's last words.
+    :raises CannotRun: gpg fails; with the last line of its output.
     """
     batch = ("--batch", "--yes", "--no-autostart", "--no-tty", "--quiet", "--trust-model", "always")
-    return call("gpg", "--homedir", home, *batch, *words, home=home)
+    return call("gpg", "--homedir", home, *batch, *argv, home=home)
 
 
-def call(tool: str, *words: str | Path, home: Path, timeout: float = 300) -> Completed:
+def call(tool: str, *argv: str | Path, home: Path, timeout: float = 300) -> Completed:
     """Run a program that uses the home.
 
-    :raises CannotRun: with its last words, or when it did not end within ``timeout`` seconds.
+    :raises CannotRun: it fails, with the last line of its output; or it does not end within ``timeout`` seconds.
     """
     try:
-        return run([tool, *words], env={**os.environ, "GNUPGHOME": str(home), "LC_ALL": "C.UTF-8"}, timeout=timeout)
+        return run([tool, *argv], env={**os.environ, "GNUPGHOME": str(home), "LC_ALL": "C.UTF-8"}, timeout=timeout)
     except CommandFailed as error:
         if error.timed_out:
-            raise CannotRun(f"{tool} did not end within {timeout:.0f} s", "is the token or the disk stuck?") from None
-        lines = [line for line in error.done.output.splitlines() if "GPG_TTY" not in line]
-        raise CannotRun(f"{tool} failed: {lines[-1] if lines else error}", "see above, then publish again") from None
+            raise CannotRun(f"{tool} did not end within {timeout:.0f} s", "check the token and the disk") from None
+        lines = [line for line in error.done.output.splitlines() if "GPG_TTY" not in line] or [str(error)]
+        raise CannotRun(f"{tool} failed: {lines[-1]}", "see the output above, then publish again") from None

@@ -1,4 +1,4 @@
-"""Public keys: which there are, whether they may still be used, and in which form clients get them."""
+"""Public keys: list them, check that they may be used, and export them for clients."""
 
 from __future__ import annotations
 
@@ -20,41 +20,44 @@ class Key:
 
     fingerprint: str
     validity: str
-    """One letter of GnuPG's doc/DETAILS, field 2: e expired, r revoked, d disabled …"""
+    """One letter, field 2 in GnuPG's doc/DETAILS: e expired, r revoked, d disabled …"""
     expires: int
     """Seconds since 1970; 0: never."""
 
 
-def blocks(armored: str) -> list[str]:
-    """The armored public keys of a text, one each: rpm and others read only the first of a file."""
+def key_blocks(armored: str) -> list[str]:
+    """Return the armored public keys of a text, one each: rpm and others read only the first key of a file."""
     return _BLOCK.findall(armored)
 
 
 def keys_of(home: Path, *, secret: bool = False) -> list[Key]:
-    """The keys of a home, or those whose secret part it has, in the order of the keyring."""
+    """Return the keys of a home in the order of the keyring.
+
+    :param secret: only keys whose secret part the home has.
+    """
     found: list[Key] = []
     primary: list[str] | None = None
     for line in gpg(home, "--with-colons", "--list-secret-keys" if secret else "--list-keys").output.splitlines():
         fields = line.split(":")
         if fields[0] in ("pub", "sec"):
             primary = fields
-        elif fields[0] == "fpr" and primary:  # the one that follows is the primary key's; later ones are subkeys'
+        elif fields[0] == "fpr" and primary:  # the next one is of the primary key, later ones are of subkeys
             found.append(Key(fields[9], primary[1], int(primary[6] or 0)))
             primary = None
     return found
 
 
-def armored(home: Path, fingerprints: Sequence[str]) -> str:
-    """The public keys, each in a block of its own, in that order."""
+def armored_keys(home: Path, fingerprints: Sequence[str]) -> str:
+    """Return the public keys, one armored block each, in that order."""
     return "".join(gpg(home, "--armor", "--export", fingerprint).output for fingerprint in fingerprints)
 
 
 def require_usable(found: Sequence[Key], current: str, earlier: Sequence[str]) -> None:
-    """See that the keys are there, that the current one may sign, and that no earlier one was revoked.
+    """Check that all keys are present, that the current key may sign, and that no earlier key was revoked.
 
-    An earlier key may have expired: what it signed before stays.
+    An earlier key may be expired: its signatures stay valid.
 
-    :raises CannotRun: saying which key is in the way.
+    :raises CannotRun: a key fails the check; names the key.
     """
     known = {key.fingerprint: key for key in found}
     for fingerprint in (current, *earlier):
@@ -65,7 +68,7 @@ def require_usable(found: Sequence[Key], current: str, earlier: Sequence[str]) -
         if known[fingerprint].validity == "r":
             raise CannotRun(
                 f"the key {fingerprint} was revoked",
-                "name a new key in signing.yaml and take this one out; what it signed has to be signed again",
+                "name a new key in signing.yaml and remove this one; sign its packages and indexes again",
             )
     key = known[current]
     if key.validity == "e" or 0 < key.expires <= time.time():
@@ -75,4 +78,4 @@ def require_usable(found: Sequence[Key], current: str, earlier: Sequence[str]) -
             "extend it (gpg --quick-set-expire), or name a new one in signing.yaml",
         )
     if key.validity in ("d", "i"):
-        raise CannotRun(f"the key {current} is disabled or invalid", "see: gpg --list-keys")
+        raise CannotRun(f"the key {current} is disabled or invalid", "see gpg --list-keys")

@@ -1,7 +1,7 @@
-"""A GnuPG home in memory (tmpfs) for as long as a batch is signed. It never touches a disk.
+"""A GnuPG home in memory (tmpfs) while a batch is signed. It is never written to a disk.
 
-It is removed at the end of the block, and by a process of its own when this one is killed: that one waits for the end
-of a pipe whose other end only this process holds. After a power cut memory is empty anyway.
+The home is removed at the end of the block. If this process is killed, another process removes it: that one waits for
+the end of a pipe that only this process keeps open. A power cut clears the memory.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from workers.base.run import afterwards
 
 @contextlib.contextmanager
 def home_in_memory() -> Iterator[Path]:
-    """An empty folder of mode 0700 on tmpfs, gone after the block, ``kill -9`` of this process included.
+    """Yield an empty folder of mode 0700 on tmpfs. It is removed after the block, also if this process is killed.
 
-    :raises CannotRun: when this host has no tmpfs to write to.
+    :raises CannotRun: this host has no writable tmpfs.
     """
     home = Path(tempfile.mkdtemp(prefix="kitten-key-", dir=_tmpfs()))
-    # After a kill the agent lives on for a moment, and may write once more.
+    # After a kill, the agent still runs for a moment and may write again.
     clean = 'read -r nothing; while [ -d "$1" ]; do rm -rf -- "$1"; sleep 3; done'
     with afterwards(["sh", "-c", clean, "sh", str(home)], patience=10):
         try:
@@ -35,12 +35,13 @@ def home_in_memory() -> Iterator[Path]:
 
 def _tmpfs() -> Path:
     mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
-    kinds = dict(mounts)  # of several mounts on one another the last is seen
-    for folder in (os.environ.get("RUNTIME_DIRECTORY", ""), f"/run/user/{os.getuid()}", "/dev/shm", "/run"):  # noqa: S108
+    kinds = dict(mounts)  # of several mounts at the same place, the last counts
+    service = os.environ.get("RUNTIME_DIRECTORY", "")
+    for folder in (service, f"/run/user/{os.getuid()}", "/dev/shm", "/run"):  # noqa: S108
         path = Path(folder)
         if not folder or not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
             continue
         mounted = next((str(p) for p in (path, *path.parents) if str(p) in kinds), "")
         if kinds.get(mounted) in ("tmpfs", "ramfs"):
             return path
-    raise CannotRun("no tmpfs to keep the key in", "mount one on /dev/shm, or use a GnuPG home (signing.yaml: home)")
+    raise CannotRun("no tmpfs for the signing key", "mount one on /dev/shm, or use a GnuPG home (signing.yaml: home)")

@@ -1,13 +1,13 @@
-"""The distribution's signature on packages and indexes. Runs on the publishing worker alone; only there is a key.
+"""Sign packages and indexes with the distribution's key. Only the publishing worker has a key.
 
-A new key is RSA with 4096 bits. rpm 4.18 and dnf 4.14 verify it and Ed25519 alike, but in the FIPS mode of Enterprise
-Linux 10 RSA is the safe choice, rpm builds on libgcrypt have been reported to call good EdDSA signatures bad (rpm
-issue 1877), and it is what Enterprise Linux keys are. It costs about 30 ms a package.
+A new key is RSA with 4096 bits. rpm 4.18 and dnf 4.14 verify RSA and Ed25519, but RSA is the safe choice in the FIPS
+mode of Enterprise Linux 10, rpm with libgcrypt is reported to reject good EdDSA signatures (rpm issue 1877), and the
+keys of Enterprise Linux are RSA. It costs about 30 ms a package.
 
-An index carries one signature, of the current key. A client that reads repomd.xml just before a switch and its
-signature just after it holds a pair that does not fit; dnf 4 then reads the keys and both files once more. More
-signatures in one file would not help it: gpg in batch mode, as librepo calls it, ends at the first one that is bad,
-and librepo on rpm's own OpenPGP (Enterprise Linux 10) reads the first alone.
+An index has one signature, of the current key. A client that reads repomd.xml just before a publication and its
+signature just after it gets two files that do not match; dnf 4 then reads the keys and both files again. More
+signatures in one file would not help: gpg in batch mode, as librepo calls it, ends at the first bad one, and librepo
+with rpm's own OpenPGP (Enterprise Linux 10) reads only the first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workers.base.files import flush, sha256_of
 from workers.base.run import CommandFailed, require, run
 from workers.signing import backends, remote, secrets
 from workers.signing.agent import call, gpg
-from workers.signing.keys import armored, blocks, keys_of, require_usable
+from workers.signing.keys import armored_keys, key_blocks, keys_of, require_usable
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -37,25 +37,25 @@ CHECKOUT = Path(__file__).parents[2]
 class _Backend(Protocol):
     def macros(self) -> Mapping[str, str]: ...
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None: ...
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None: ...
 
     def detach(self, file: Path, signature: Path) -> None: ...
 
 
 @dataclass
 class Signer:
-    """A key at work: use it inside :func:`signer` or :func:`site_signer`."""
+    """A key that is ready to sign, inside a block of :func:`signer` or :func:`site_signer`."""
 
     fingerprint: str
     public_key: str
-    """Armored: the current key, then earlier ones, each in a block of its own."""
+    """Armored: the current key, then earlier ones, one block each."""
     earlier: tuple[str, ...]
-    """Fingerprints of keys that signed before and are still trusted."""
+    """Fingerprints of earlier keys that are still trusted."""
     _backend: _Backend
     _signatures: dict[str, bytes] = field(default_factory=dict)
 
     def export(self, path: Path) -> None:
-        """Put the public key where clients find it; what is there already is left alone."""
+        """Write the public keys to ``path``, where clients find them, if they changed."""
         if not path.is_file() or path.read_text(encoding="utf-8") != self.public_key:
             fresh = path.with_name(f".{path.name}.next")
             fresh.write_text(self.public_key, encoding="utf-8")
@@ -63,22 +63,22 @@ class Signer:
             fresh.replace(path)
 
     def sign_packages(self, packages: Sequence[Path]) -> None:
-        """Sign packages in place, all in one call, and verify each: all of them change, or none does.
+        """Sign packages in place, in one call, and verify each. Either all of them change, or none.
 
-        :raises CannotRun: when signing fails, or a signature does not verify afterwards.
+        :raises CannotRun: signing fails, or a signature does not verify.
         """
         if not packages:
             return
         require("rpmsign", "rpm")
-        words = [word for name, value in self._backend.macros().items() for word in ("--define", f"{name} {value}")]
+        defines = [word for name, value in self._backend.macros().items() for word in ("--define", f"{name} {value}")]
         with contextlib.ExitStack() as stack:
             copies = []
             for number, package in enumerate(packages):
                 beside = tempfile.mkdtemp(prefix=f".signing-{number}-", dir=package.parent)
                 stack.callback(shutil.rmtree, beside, ignore_errors=True)
                 copies.append(Path(shutil.copy2(package, beside)))
-            self._backend.rpmsign(["rpmsign", "--addsign", *words, *copies], len(copies))
-            verify_packages(copies, blocks(self.public_key)[0])
+            self._backend.rpmsign(["rpmsign", "--addsign", *defines, *copies], len(copies))
+            verify_packages(copies, key_blocks(self.public_key)[0])
             for copy, package in zip(copies, packages, strict=True):
                 flush(copy)
                 copy.replace(package)
@@ -86,12 +86,12 @@ class Signer:
     def sign_detached(self, file: Path) -> Path:
         """Write the armored detached signature of a file beside it (``FILE.asc``) and return its path.
 
-        Equal content is signed once: most indexes of a young distribution are the empty one.
+        Equal content is signed once: most indexes of a young distribution are empty.
 
-        :raises CannotRun: when signing fails; there is no signature then.
+        :raises CannotRun: signing fails; then no signature is written.
         """
         signature = file.with_name(f"{file.name}.asc")
-        signature.unlink(missing_ok=True)  # never written into: an earlier snapshot may hold the same file
+        signature.unlink(missing_ok=True)  # never overwritten: an earlier snapshot may have a link to it
         content = sha256_of(file)
         if content not in self._signatures:
             fresh = signature.with_name(f".{signature.name}.next")
@@ -107,10 +107,10 @@ class Signer:
 
 @contextlib.contextmanager
 def site_signer(site: Site, state: Path) -> Iterator[Signer]:
-    """The site's signer, as its signing.yaml says; without one, a key made on first use in ``secrets/gnupg``.
+    """Yield the signer of signing.yaml; without that file, of a key that is made on first use in ``secrets/gnupg``.
 
     :param state: the service's state folder.
-    :raises CannotRun: when a secret is missing, or a key may not be used. Nothing was signed then.
+    :raises CannotRun: a secret is missing, or a key may not be used. Then nothing is signed.
     """
     with signer_of(site.signing, state, f"{site.distribution.title} (packages and indexes)") as key:
         yield key
@@ -118,11 +118,11 @@ def site_signer(site: Site, state: Path) -> Iterator[Signer]:
 
 @contextlib.contextmanager
 def signer(home: Path, owner: str) -> Iterator[Signer]:
-    """The key of a home folder with its agent running; both are made if they are not there.
+    """Yield the signer of a GnuPG home, whose agent runs inside the block; make home and key if they are missing.
 
-    :param home: GnuPG's home, made with mode 0700.
+    :param home: the home; it is made with mode 0700.
     :param owner: user id of a new key.
-    :raises CannotRun: when GnuPG is missing, or others may read the home.
+    :raises CannotRun: GnuPG is missing, or other users may read the home.
     """
     with signer_of(Signing(home=str(home.absolute())), home.parent, owner) as key:
         yield key
@@ -130,54 +130,56 @@ def signer(home: Path, owner: str) -> Iterator[Signer]:
 
 @contextlib.contextmanager
 def signer_of(signing: Signing, state: Path, owner: str) -> Iterator[Signer]:
-    """The signer that a section describes.
+    """Yield the signer that a section of signing.yaml describes.
 
-    :raises CannotRun: when a secret is missing, or a key may not be used.
+    :raises CannotRun: a secret is missing, or a key may not be used.
     """
     with contextlib.ExitStack() as stack:
         if signing.backend == "command":
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kitten-keys-")))
-            backend: _Backend = _Elsewhere(signing, home)
+            backend: _Backend = _Program(signing, home)
         else:
             if signing.backend == "pkcs11":
-                home, listening = stack.enter_context(backends.token(signing, state))
+                home, listening = stack.enter_context(backends.token_home(signing, state))
             elif signing.secret:
-                home, listening = stack.enter_context(backends.imported(signing.secret, state))
+                home, listening = stack.enter_context(backends.imported_home(signing.secret, state))
             else:
                 kept = backends.kept_home(state / signing.home, owner, make=signing.key is None)
                 home, listening = stack.enter_context(kept)
             backend = _GnuPG(home, signing)
-        if signing.backend != "pkcs11":  # there they are imported already
+        if signing.backend != "pkcs11":  # token_home imported them
             for public in signing.public_keys:
                 backends.import_public(home, public)
-        fingerprint = signing.key if signing.backend == "command" else _secret_of(home, signing)
+        fingerprint = signing.key if signing.backend == "command" else _signing_key(home, signing)
         if fingerprint is None:
-            raise CannotRun("backend command signs with a key that it does not name", "set key in signing.yaml")
+            raise CannotRun("backend command needs the fingerprint of its key", "set key in signing.yaml")
         require_usable(keys_of(home), fingerprint, signing.earlier)
         if signing.backend == "gpg" and signing.passphrase:
-            backends.unlock(home, listening, secrets.read(signing.passphrase, state, "the passphrase"))
+            backends.unlock(home, listening, secrets.read_secret(signing.passphrase, state, "the passphrase"))
         if signing.backend == "pkcs11" or signing.secret or signing.passphrase:
-            hint = "is the PIN right?" if signing.backend == "pkcs11" else "is the passphrase in signing.yaml right?"
-            backends.try_out(home, fingerprint, hint, asks=signing.backend == "pkcs11")
+            hint = "check the PIN" if signing.backend == "pkcs11" else "check the passphrase in signing.yaml"
+            backends.require_signing(home, fingerprint, hint, asks=signing.backend == "pkcs11")
         if isinstance(backend, _GnuPG):
             backend.key = fingerprint
-        yield Signer(fingerprint, armored(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
+        yield Signer(fingerprint, armored_keys(home, (fingerprint, *signing.earlier)), signing.earlier, backend)
 
 
-def _secret_of(home: Path, signing: Signing) -> str:
-    """The key that signs; its secret part is in the home, or known there to be in the token."""
-    there = [key.fingerprint for key in keys_of(home, secret=True)]
-    if not there and not signing.key:
-        raise CannotRun(f"{home} holds no key", "restore it from a backup, or move it away to have a new one made")
-    if signing.key and signing.key not in there:
-        have = f"there is {', '.join(there)}" if there else "there is none"
-        raise CannotRun(f"the secret part of the key {signing.key} is missing: {have}", "see key in signing.yaml")
-    return signing.key or there[0]
+def _signing_key(home: Path, signing: Signing) -> str:
+    """Return the key that signs. Its secret part is in the home, or in the token that the home knows."""
+    present = [key.fingerprint for key in keys_of(home, secret=True)]
+    if not present and not signing.key:
+        raise CannotRun(f"{home} has no key", "restore it from a backup, or move it away to get a new key")
+    if signing.key and signing.key not in present:
+        found = ", ".join(present) or "none"
+        raise CannotRun(
+            f"the secret part of the key {signing.key} is missing; found {found}", "see key in signing.yaml"
+        )
+    return signing.key or present[0]
 
 
 @dataclass
 class _GnuPG:
-    """gpg and the agent of a home, which holds the key or knows the token that does."""
+    """Signs with gpg and the agent of a home, which has the key or uses a token."""
 
     home: Path
     signing: Signing
@@ -186,21 +188,21 @@ class _GnuPG:
     def macros(self) -> Mapping[str, str]:
         return {"_gpg_name": self.key, "_gpg_path": str(self.home), "__gpg": require("gpg", "gnupg")}
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None:
-        tool, *rest = words
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None:
+        tool, *rest = argv
         call(str(tool), *rest, home=self.home, timeout=240 + 2 * self.signing.timeout_seconds * count)
 
     def detach(self, file: Path, signature: Path) -> None:
         gpg(self.home, "--armor", "--local-user", self.key, "--output", signature, "--detach-sign", file)
 
 
-class _Elsewhere:
-    """A program of signing.yaml."""
+class _Program:
+    """Signs with the program of signing.yaml."""
 
     def __init__(self, signing: Signing, home: Path) -> None:
         self._remote = remote.Remote(signing.command, signing.key or "", str(home), signing.timeout_seconds)
         self._home, self._specification = home, home / "remote.json"
-        remote.write(self._remote, self._specification)
+        remote.write_specification(self._remote, self._specification)
 
     def macros(self) -> Mapping[str, str]:
         shim = shlex.join([sys.executable, "python", "-m", "workers.signing.remote", str(self._specification)])
@@ -209,19 +211,19 @@ class _Elsewhere:
             "__gpg_sign_cmd": f"{shim} %{{__signature_filename}} %{{?__plaintext_filename}}",
         }
 
-    def rpmsign(self, words: Sequence[str | Path], count: int) -> None:
-        failure = remote.failure_of(self._specification)
+    def rpmsign(self, argv: Sequence[str | Path], count: int) -> None:
+        failure = remote.failure_file(self._specification)
         failure.unlink(missing_ok=True)
         path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
         try:
-            run(words, env={**os.environ, "PYTHONPATH": path}, timeout=60 + 2 * self._remote.timeout * count)
+            run(argv, env={**os.environ, "PYTHONPATH": path}, timeout=60 + 2 * self._remote.timeout * count)
         except CommandFailed as error:
             if failure.exists():
                 what, _, hint = failure.read_text(encoding="utf-8").partition("\n  → ")
                 raise CannotRun(what, hint) from None
             lines = error.done.output.strip().splitlines()
             raise CannotRun(
-                f"rpmsign failed: {lines[-1] if lines else error}", "see above, then publish again"
+                f"rpmsign failed: {lines[-1] if lines else error}", "see the output above, then publish again"
             ) from None
 
     def detach(self, file: Path, signature: Path) -> None:
@@ -235,18 +237,18 @@ class _Elsewhere:
 
 
 def verify_packages(packages: Sequence[Path], public_key: str) -> None:
-    """Check that each package carries a signature of one of those keys and no other, over header and payload.
+    """Check that each package has a signature over header and payload, by one of these keys.
 
     :param public_key: armored blocks, one key each.
-    :raises CannotRun: naming the packages that do not.
+    :raises CannotRun: a package has no such signature, or another one; names the packages.
     """
     with tempfile.TemporaryDirectory(prefix="kitten-keys-") as keys:
-        for number, block in enumerate(blocks(public_key)):
+        for number, block in enumerate(key_blocks(public_key)):
             Path(keys, f"distribution-{number}.key").write_text(block, encoding="utf-8")
-        # Level "all": by itself rpmkeys is content with a package that is not signed at all.
+        # Level "all": by default, rpmkeys accepts a package that is not signed.
         defines = {"_pkgverify_level": "all", "_keyring": "fs", "_keyringpath": keys}
-        words = [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
-        done = run([require("rpmkeys", "rpm"), "--checksig", *words, *packages], check=False)
+        options = [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
+        done = run([require("rpmkeys", "rpm"), "--checksig", *options, *packages], check=False)
     answers = dict(line.rsplit(": ", 1) for line in done.output.splitlines() if ": " in line)
     bad = [package.name for package in packages if answers.get(str(package)) != "digests signatures OK"]
     if bad or done.status != 0:

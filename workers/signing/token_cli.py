@@ -1,4 +1,4 @@
-"""``kitten token-key``: the OpenPGP key of a key that a PKCS#11 token holds."""
+"""``kitten token-key``: make the OpenPGP key of a key in a PKCS#11 token."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from workers.base import options
     help="The token's PKCS#11 library: /usr/lib64/pkcs11/opensc-pkcs11.so …",
 )
 @click.option(
-    "--pin-file", required=True, type=click.Path(path_type=Path), help="File with the PIN; nobody else may read it."
+    "--pin-file", required=True, type=click.Path(path_type=Path), help="File with the PIN; no other user may read it."
 )
 @click.option("--owner", metavar="TEXT", help="User id of the key.  [default: the site's title]")
 @options.site
 @options.state
 def token_key(module: Path, pin_file: Path, owner: str | None, site_name: str, state_folder: Path | None) -> None:
-    """Make the OpenPGP key of the RSA key that a token holds, and print signing.yaml for it.
+    """Make the OpenPGP key of the RSA key in a token, and print signing.yaml for it.
 
     \b
-    Once in a key's life: the fingerprint covers the second it is made, so a second call makes another key, which users
-    would have to trust anew. The token needs
+    Run this once for a key: the fingerprint depends on the time, so a second call makes another key, which users would
+    have to trust again. The token needs
       - one RSA key:            pkcs11-tool --login --keypairgen --key-type rsa:4096 --id 01 --label sign
-      - a certificate for it, any: it is how gnupg-pkcs11-scd finds the key
-    The secret never leaves the token. Keep the file that this prints: it is all that GnuPG knows of the key.
+      - any certificate for it: gnupg-pkcs11-scd finds the key by its certificate
+    The secret never leaves the token. Keep the printed file: GnuPG has no other copy of the public key.
 
     \b
       kitten token-key --module LIBRARY.so --pin-file secrets/pin > signing.yaml; mv -n signing.yaml config/SITE/
-    """  # noqa: D301 - click's own mark for lines that stay as they are
+    """  # noqa: D301 - click's mark for lines that it does not wrap
     from config.models import Secret, Signing
     from workers.signing.backends import new_token_key
 

@@ -1,1 +1,1 @@
-"""dist-git, lookaside cache → SRPM: what a commit says, made into the one file that all targets build from."""
+"""dist-git and lookaside cache → SRPM: a commit becomes the source package that all targets build."""

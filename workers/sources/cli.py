@@ -19,9 +19,9 @@ from workers.base.command import conclude
     "--branch", metavar="NAME", help="dist-git branch; default: the first of sources.yaml that the repository has."
 )
 @click.option("--revision", metavar="COMMIT", help="Commit on that branch; default: its newest.")
-@click.option("--repository", metavar="URL", help="Another dist-git repository than sources.yaml says.")
+@click.option("--repository", metavar="URL", help="dist-git repository; default: the one of sources.yaml.")
 @click.option("--patch", type=click.Path(path_type=Path), metavar="FILE", help="Apply a contributor's patch first.")
-@click.option("--trial", is_flag=True, help="For a try-build: kept apart from sources that are built for users.")
+@click.option("--trial", is_flag=True, help="For a try build: stored apart from sources for users.")
 @options.json
 def source(
     site_name: str,
@@ -34,10 +34,10 @@ def source(
     trial: bool,
     json_file: Path | None,
 ) -> None:
-    """Make a dist-git commit into a source package, once for all targets.
+    """Make a source package from a dist-git commit, once for all targets.
 
-    Tarballs come from the lookasides of sources.yaml; the checksums of the package's sources file are enforced. The result
-    lies in ARTIFACTS/sources/NAME/KEY/ and is used again for the same content.
+    Tarballs come from the lookasides of sources.yaml and must have the checksums of the package's sources file. The
+    result is stored in ARTIFACTS/sources/NAME/KEY/ and is used again for the same content.
     """
     import time
 
@@ -55,13 +55,13 @@ def source(
         commit = distgit.find(url, (branch,) if branch else site.sources.branches, revision)
         known.update(branch=commit.branch, commit=commit.commit)
         click.echo(f"{package.name}: {commit.branch} {commit.commit[:12]} of {url}")
-        yaml = f"{_shown(_site_folder(site_name))}/packages/{package.name}.yaml"
+        yaml = f"{_displayed_path(_site_folder(site_name))}/packages/{package.name}.yaml"
         result = source_of(Request(site, package, folder, yaml, commit, patch, trial))
         return result.model_copy(update={"seconds": time.monotonic() - began})
 
-    made = conclude(SourceResult, json_file, work, known=known)
-    if made.srpm is not None:
-        click.echo(f"  {made.srpm.url}{' (reused)' if made.reused else ''}")
+    result = conclude(SourceResult, json_file, work, known=known)
+    if result.srpm is not None:
+        click.echo(f"  {result.srpm.url}{' (reused)' if result.reused else ''}")
 
 
 @click.group(name="dist-git")
@@ -69,21 +69,21 @@ def source(
 @options.state
 @click.pass_context
 def dist_git(context: click.Context, site_name: str, state_folder: Path | None) -> None:
-    """Make and feed the demo's dist-git repositories: bare git repositories below the state folder.
+    """Make the demo's dist-git repositories and push to them. They are bare git repositories below the state folder.
 
-    They are real: clone one, commit, push, and its builds start.
+    You can clone one, commit and push; then its builds start.
     """
     context.obj = (site_name, state_folder)
 
 
 @dist_git.command()
 @click.argument("packages", nargs=-1)
-@click.option("--empty", is_flag=True, help="Only make the repositories that are missing, without a commit.")
+@click.option("--empty", is_flag=True, help="Only make missing repositories, without a commit.")
 @click.pass_obj
 def init(given: tuple[str, Path | None], packages: tuple[str, ...], empty: bool) -> None:
-    """Make the repositories, or bring them up to date with the site's folder. What was pushed stays in the history.
+    """Make the repositories, or update them from the site's folder. Pushed commits stay in the history.
 
-    PACKAGES: of these alone; default: all that the folder holds.
+    PACKAGES: only these; default: all in the folder.
     """
     from workers.sources import demo
 
@@ -93,14 +93,14 @@ def init(given: tuple[str, Path | None], packages: tuple[str, ...], empty: bool)
     if empty:
         demo.ensure_empty_repositories(site, state, content, names)
         return
-    for made in demo.ensure_demo_repositories(site, state, content, names):
-        click.echo(f"{made.package}: {made.repository} {made.commit[:12]}{'' if made.new else ' (unchanged)'}")
+    for pushed in demo.ensure_demo_repositories(site, state, content, names):
+        click.echo(f"{pushed.package}: {pushed.repository} {pushed.commit[:12]}{'' if pushed.new else ' (unchanged)'}")
 
 
 @dist_git.command()
 @click.argument("package")
 @click.option(
-    "--from", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="What the commit holds."
+    "--from", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Content of the commit."
 )
 @click.option("-m", "--message", required=True, help="Message of the commit.")
 @click.option("--branch", metavar="NAME", help="Default: the first of sources.yaml.")
@@ -110,8 +110,9 @@ def push(given: tuple[str, Path | None], package: str, folder: Path, message: st
     from workers.sources import demo
 
     site, state = options.opened(*given)
-    made = demo.push(site, state, options.named_package(site, package).name, folder, message, branch)
-    click.echo(f"{made.package}: {made.repository} {made.commit[:12]}{'' if made.new else ' (nothing to commit)'}")
+    pushed = demo.push(site, state, options.named_package(site, package).name, folder, message, branch)
+    note = "" if pushed.new else " (nothing to commit)"
+    click.echo(f"{pushed.package}: {pushed.repository} {pushed.commit[:12]}{note}")
 
 
 def _site_folder(name: str) -> Path:
@@ -120,6 +121,6 @@ def _site_folder(name: str) -> Path:
     return site_folder(name)
 
 
-def _shown(path: Path) -> str:
-    """A path of the configuration as a reader of a message finds it: below the checkout where it lies there."""
+def _displayed_path(path: Path) -> str:
+    """Return a path of the configuration for messages: relative if it is below the checkout."""
     return os.path.relpath(path, options.CHECKOUT) if path.resolve().is_relative_to(options.CHECKOUT) else str(path)

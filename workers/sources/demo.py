@@ -1,7 +1,7 @@
-"""The demo's dist-git repositories: real bare repositories, made from ``config/SITE/dist-git/PACKAGE/`` and pushed to.
+"""The demo's dist-git repositories: bare repositories, made from ``config/SITE/dist-git/PACKAGE/``.
 
-Commits of ours carry the date of the spec's newest changelog entry, so that a fresh start makes the same commits
-everywhere. Nothing is ever forced: what somebody pushed stays in the history.
+Imported commits have the date of the spec's newest changelog entry, so that they are the same on every machine.
+Nothing is forced: pushed commits stay in the history.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from workers.sources.srpm import changelog_seconds, only_spec
 
 _AUTHOR = {"name": "kitten-ci demo", "email": "demo@localhost"}
 _IMPORTED = "refs/kitten/imported"
-"""The last commit we made from the site's folder: what to compare that folder with."""
+"""The last imported commit, which the site's folder is compared with."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of one repository."""
+    """The head of one repository after an import or a push."""
 
     package: str
     repository: Path
     commit: str
     new: bool
+    """Whether it is a new commit."""
 
 
 def ensure_demo_repositories(site: Site, state: Path, content: Path, names: Collection[str]) -> list[Pushed]:
-    """Make or bring up to date the repositories of the named packages that ``content`` holds a folder for.
+    """Make or update the repositories of the named packages that have a folder in ``content``.
 
-    :param content: the folder with a folder for each package: config/demo/dist-git.
+    :param content: folder of the packages' folders: config/demo/dist-git.
     """
     return [_import(site, state, folder) for folder in _folders(content, names)]
 
 
 def ensure_empty_repositories(site: Site, state: Path, content: Path, names: Collection[str]) -> None:
-    """Make the missing repositories without a commit: a poller has something to look at before the first push."""
+    """Make the missing repositories without a commit, so that a poller can read them before the first push."""
     for folder in _folders(content, names):
         repository = repository_of(site, state, folder.name)
         with cache.locked(repository.with_suffix(".lock")):
@@ -54,20 +55,20 @@ def _folders(content: Path, names: Collection[str]) -> list[Path]:
     folders = [content / name for name in sorted(names) if (content / name).is_dir()]
     if not folders:
         raise CannotRun(
-            f"{content} holds no package of this site", "the demo site has one: kitten dist-git --site demo init"
+            f"{content} has no package of this site", "only the demo has one: kitten dist-git --site demo init"
         )
     return folders
 
 
 def repository_of(site: Site, state: Path, package: str) -> Path:
-    """Path of a package's repository below the state folder.
+    """Return the path of a package's repository below the state folder.
 
-    :raises CannotRun: when the site's dist-git lies elsewhere and is not ours to write to.
+    :raises CannotRun: the site's dist-git is not below the state folder.
     """
     path = Path(site.sources.dist_git.format(package=package, state=state))
     if not site.sources.dist_git.startswith("{state}/"):
         raise CannotRun(
-            f"dist-git of this site is {site.sources.dist_git}", "push there with git; init is for the demo"
+            f"dist-git of this site is {site.sources.dist_git}", "push there with git; this command is for the demo"
         )
     return path
 
@@ -75,13 +76,13 @@ def repository_of(site: Site, state: Path, package: str) -> Path:
 def push(site: Site, state: Path, package: str, folder: Path, message: str, branch: str | None = None) -> Pushed:
     """Commit the content of ``folder`` on top of the package's branch.
 
-    :raises CannotRun: when there is no such folder or repository.
+    :raises CannotRun: the folder or the repository does not exist.
     """
     repository = repository_of(site, state, package)
     if not (repository / "HEAD").is_file():
-        raise CannotRun(f"no repository {repository}", "kitten dist-git init")
+        raise CannotRun(f"the repository {repository} does not exist", "make it: kitten dist-git init")
     if not folder.is_dir():
-        raise CannotRun(f"no folder {folder}", "give the folder that holds the spec and the sources file")
+        raise CannotRun(f"the folder {folder} does not exist", "give the folder with the spec and the sources file")
     only_spec(folder)
     ref = f"refs/heads/{checked_branch(branch or site.sources.branches[0])}"
     with cache.locked(repository.with_suffix(".lock")):
@@ -114,7 +115,7 @@ def _import(site: Site, state: Path, folder: Path) -> Pushed:
         imported = first_line(["rev-parse", "--verify", "--quiet", f"{_IMPORTED}^{{tree}}"], repository)
         tree = _tree_of(repository, folder)
         if head and imported != tree and first_line(["rev-parse", f"{head}^{{tree}}"], repository) == tree:
-            # Killed between the two references below, or pushed by hand: it is there, only not noted.
+            # This content was pushed by hand, or a call was killed between the two references below.
             git("update-ref", _IMPORTED, head, repository=repository)
             imported = tree
         if head and imported == tree:
@@ -128,7 +129,7 @@ def _import(site: Site, state: Path, folder: Path) -> Pushed:
 
 
 def _tree_of(repository: Path, folder: Path) -> str:
-    """Write the folder's files into the repository and return git's name of the whole."""
+    """Write the folder's files into the repository and return the hash of their tree."""
     with tempfile.TemporaryDirectory() as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         git(
@@ -153,5 +154,5 @@ def _commit(repository: Path, tree: str, parent: str, message: str, seconds: int
 
 
 def content_folder(site_folder: Path) -> Path:
-    """Where a site keeps the content of its demo repositories."""
+    """Return the folder with the content of a site's demo repositories."""
     return Path(os.path.normpath(site_folder)) / "dist-git"

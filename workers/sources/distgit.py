@@ -1,6 +1,6 @@
-"""A package's dist-git repository: mirrored in the cache, one commit of it exported, a contributor's patch applied.
+"""Mirror a package's dist-git repository in the cache, export one commit, apply a contributor's patch.
 
-The export writes exactly the bytes of the commit: no attribute, filter or hook of the repository has a say in it.
+The export writes exactly the bytes of the commit: attributes, filters and hooks of the repository have no effect.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
 from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe_of, require, run, started
-from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
+from workers.sources.git import checked_branch, checked_revision, checked_url, create, failure_line, first_line, git
 
 LARGEST = 256 * 1024 * 1024
-"""Bytes a commit may hold altogether: tarballs belong into the lookaside."""
+"""Limit of all files of a commit in bytes: tarballs belong into the lookaside."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of a package's dist-git repository, present in the mirror."""
+    """One commit of a package's dist-git repository. The mirror has it."""
 
     url: str
     branch: str
     commit: str
     tree: str
-    """git's name of the commit's content: two commits that say the same have the same."""
+    """git's hash of the commit's content: equal for two commits with the same content."""
     seconds: int
-    """Commit time, s since 1970."""
+    """Commit time in seconds since 1970."""
     mirror: Path
 
 
@@ -44,16 +44,16 @@ class _Entry:
 
 
 def address(site: Site, package: str, state: Path) -> str:
-    """Address of the package's repository, from ``sources.yaml``."""
+    """Return the address of the package's repository, from ``sources.yaml``."""
     return site.sources.dist_git.format(package=package, state=state)
 
 
 def find(url: str, branches: tuple[str, ...], revision: str | None = None) -> Commit:
-    """Find a commit, fetching from the repository unless the mirror already has it.
+    """Find a commit. Fetch from the repository, unless the mirror already has it.
 
-    :param branches: names in order of preference; the first that the repository has is taken.
-    :param revision: commit on that branch, hexadecimal; default: the branch's newest.
-    :raises CannotRun: unreachable or unknown repository, branch or revision; names that are none.
+    :param branches: names in order of preference; the first that the repository has is used.
+    :param revision: hexadecimal commit on that branch; default: its newest.
+    :raises CannotRun: repository, branch or revision is unknown, unreachable or not a valid name.
     """
     require("git", "git")
     checked_url(url)
@@ -61,20 +61,20 @@ def find(url: str, branches: tuple[str, ...], revision: str | None = None) -> Co
         checked_branch(branch)
     mirror = cache.root() / "dist-git" / f"{hashlib.sha256(url.encode()).hexdigest()}.git"
     with cache.locked(mirror.with_suffix(".lock")):
-        # A commit does not change: one that the mirror has on its branch needs no look at the repository.
+        # A commit does not change: if the mirror has it on its branch, no fetch is needed.
         known = revision is not None and _on_a_branch(mirror, branches, checked_revision(revision))
         if not known:
             _fetch(mirror, url)
     branch = next((b for b in branches if _resolve(mirror, f"refs/heads/{b}")), "")
     if not branch:
-        there = git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", repository=mirror).output.split()
+        present = git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", repository=mirror).output.split()
         raise CannotRun(
             f"{url} has no branch {' or '.join(branches)}",
-            f"it has: {', '.join(there[:10])}" if there else "it has no branch at all: push one",
+            f"it has: {', '.join(present[:10])}" if present else "it has no branch: push one",
         )
     commit = _resolve(mirror, checked_revision(revision) if revision else f"refs/heads/{branch}")
     if not commit or not _is_on(mirror, commit, branch):
-        raise CannotRun(f"branch {branch} of {url} has no commit {revision}", "push it, or name one that is there")
+        raise CannotRun(f"branch {branch} of {url} has no commit {revision}", "push it, or name another one")
     seconds = git("show", "--no-patch", "--format=%ct", commit, repository=mirror).output
     return Commit(url, branch, commit, _resolve(mirror, commit, "tree"), int(seconds), mirror)
 
@@ -102,7 +102,7 @@ def _fetch(mirror: Path, url: str) -> None:
     try:
         git("fetch", "--quiet", "--prune", "--no-tags", "--end-of-options", url, refs, repository=mirror)
     except CommandFailed as error:
-        why = "no answer in time" if error.timed_out else complaint(error.done)
+        why = "no answer in time" if error.timed_out else failure_line(error.done)
         raise CannotRun(
             f"cannot read the dist-git repository {url}: {why}",
             "check the package's name and sources.yaml (dist_git); the demo's repositories: kitten dist-git init",
@@ -112,12 +112,12 @@ def _fetch(mirror: Path, url: str) -> None:
 def export(commit: Commit, folder: Path) -> None:
     """Write the commit's files into ``folder``, which exists and is empty.
 
-    :raises CheckFailed: for a name or link that leads out of the folder, and for a commit that holds too much.
+    :raises CheckFailed: a name or link leads out of the folder, or the commit is too large.
     """
     entries = _list(commit)
     if (size := sum(entry.size for entry in entries)) > LARGEST:
         raise CheckFailed(
-            f"commit {commit.commit[:12]} holds {size >> 20} MiB: its tarballs belong into the lookaside cache"
+            f"commit {commit.commit[:12]} has {size >> 20} MiB: move its tarballs into the lookaside cache"
         )
     content = _read(commit.mirror, [entry.name for entry in entries])
     links = [e for e in entries if e.mode == "120000"]
@@ -128,7 +128,7 @@ def export(commit: Commit, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content[entry.name])
         path.chmod(0o755 if entry.mode == "100755" else 0o644)
-    # Links come last, so that no file is ever written through one.
+    # Links come last, so that no file is written through one.
     for entry in links:
         target = os.fsdecode(content[entry.name])
         _check_link(entry.path, target)
@@ -136,7 +136,7 @@ def export(commit: Commit, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
     root = folder.resolve()
-    for entry in links:  # a chain of links may lead out although each alone does not
+    for entry in links:  # a chain of links may lead out, even if each link does not
         if not (folder / entry.path).resolve().is_relative_to(root):
             raise CheckFailed(f"{entry.path} is a symbolic link out of the repository")
 
@@ -145,14 +145,14 @@ def _list(commit: Commit) -> list[_Entry]:
     listing = git("ls-tree", "-r", "-z", "-l", commit.tree, repository=commit.mirror).output
     entries = []
     for line in filter(None, listing.split("\0")):
-        words, path = line.split("\t", 1)
-        mode, kind, name, size = words.split()
+        fields, path = line.split("\t", 1)
+        mode, kind, name, size = fields.split()
         if kind == "commit":
             print(f"  {path}: a submodule, ignored")  # noqa: T201 - progress for people
             continue
         parts = PurePosixPath(path).parts
         if path.startswith("/") or "\ufffd" in path or any(p in ("", ".", "..") or p.lower() == ".git" for p in parts):
-            raise CheckFailed(f"{path!r} is no name for a file of a dist-git repository")
+            raise CheckFailed(f"{path!r} is not a valid file name in a dist-git repository")
         entries.append(_Entry(mode, kind, name, int(size), path))
     return entries
 
@@ -164,7 +164,7 @@ def _check_link(path: str, target: str) -> None:
 
 
 def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
-    """Contents of blobs by name, through one ``git cat-file --batch``."""
+    """Return the contents of blobs by name, from one ``git cat-file --batch``."""
     found: dict[str, bytes] = {}
     argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
     with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
@@ -174,7 +174,7 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
         for name in names:
             header = answers.readline().split()
             if len(header) != 3:
-                raise CannotRun(f"the mirror {mirror} lacks the object {name}", f"remove {mirror} and run this again")
+                raise CannotRun(f"the mirror {mirror} lacks the object {name}", "remove the mirror, then try again")
             found[name] = answers.read(int(header[2]))
             answers.read(1)
     return found
@@ -183,14 +183,14 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
 def apply_patch(patch: Path, folder: Path) -> None:
     """Apply a contributor's patch to an exported commit.
 
-    git itself refuses to write outside ``folder`` and through symbolic links.
+    git refuses to write outside ``folder`` and through symbolic links.
 
-    :raises CannotRun: when there is no such file.
-    :raises CheckFailed: when the patch does not apply; nothing is changed then.
+    :raises CannotRun: the file does not exist.
+    :raises CheckFailed: the patch does not apply; then nothing changes.
     """
     if not patch.is_file():
-        raise CannotRun(f"no patch {patch}", "give a file that git diff or git format-patch wrote")
-    # Outside any repository git apply works on plain files; the ceiling keeps it from finding one above.
+        raise CannotRun(f"the patch {patch} does not exist", "give a file from git diff or git format-patch")
+    # Outside any repository, git apply works on plain files; the ceiling stops its search for a repository above.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "LC_ALL": "C"}
     done = run(
         ["git", "apply", "--whitespace=nowarn", "--", patch.resolve()],
@@ -200,4 +200,4 @@ def apply_patch(patch: Path, folder: Path) -> None:
         check=False,
     )
     if done.status != 0:
-        raise CheckFailed(f"the patch {patch.name} does not apply: {complaint(done)}")
+        raise CheckFailed(f"the patch {patch.name} does not apply: {failure_line(done)}")

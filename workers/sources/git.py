@@ -1,7 +1,7 @@
-"""git, called so that nothing in a repository or in a user's configuration can make it do more than was asked.
+"""Run git so that a repository or a user's configuration cannot make it do anything else.
 
-No hooks, no filters, no submodules, no prompts; only the transports named here; objects are checked as they come in.
-Names that reach a command line are checked first, so that none is taken for an option.
+It runs no hooks, filters or submodules, shows no prompt, uses only the transports below, and checks objects when it
+fetches them. Names are checked before they reach a command line, so that none is an option.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from workers.base.errors import CannotRun
 from workers.base.run import Completed, run
 
-# ext:: and fd:: run programs, so nothing is allowed that is not named here. See git-config(1), protocol.allow.
+# Others are forbidden, because ext:: and fd:: run programs. See git-config(1), protocol.allow.
 TRANSPORTS = ("file", "git", "http", "https", "ssh")
-SECONDS = 300.0  # s for one call: a dist-git repository holds text, its tarballs lie in the lookaside
+SECONDS = 300.0  # s for one call: a dist-git repository has only text, its tarballs are in the lookaside
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -32,14 +32,16 @@ _SETTINGS = (
 )
 
 
-def git(*words: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True) -> Completed:
+def git(
+    *arguments: str | Path, repository: Path, env: Mapping[str, str] | None = None, check: bool = True
+) -> Completed:
     """Run git on a bare repository.
 
-    :raises workers.base.run.CommandFailed: when it fails, unless ``check`` is off.
+    :raises workers.base.run.CommandFailed: git fails and ``check`` is on.
     """
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return run(
-        ["git", *settings, f"--git-dir={repository}", *words],
+        ["git", *settings, f"--git-dir={repository}", *arguments],
         env={**_environment(), **(env or {})},
         timeout=SECONDS,
         check=check,
@@ -65,8 +67,8 @@ def create(repository: Path, branch: str = "main") -> None:
     git("init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", repository=repository)
 
 
-def complaint(done: Completed) -> str:
-    """The line of git's output that says why it failed."""
+def failure_line(done: Completed) -> str:
+    """Return the line of git's output that says why it failed."""
     lines = [line.strip() for line in done.output.splitlines() if line.strip()]
     for start in ("fatal: ", "error: ", "remote: "):
         for line in lines:
@@ -76,9 +78,9 @@ def complaint(done: Completed) -> str:
 
 
 def checked_branch(name: str) -> str:
-    """``name``, if git-check-ref-format(1) would take it as a branch and no command line takes it for an option.
+    """Return ``name`` if it is a valid branch name (git-check-ref-format(1)) and cannot be an option.
 
-    :raises CannotRun: when it does not.
+    :raises CannotRun: it is not.
     """
     if (
         not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*", name)
@@ -87,14 +89,14 @@ def checked_branch(name: str) -> str:
         or "/." in name
         or name.endswith(("/", ".", ".lock"))
     ):
-        raise CannotRun(f"{name!r} is not the name of a branch", "a branch is named like c10s or a10s-zlib")
+        raise CannotRun(f"{name!r} is not the name of a branch", "give a name such as c10s or a10s-zlib")
     return name
 
 
 def checked_revision(name: str) -> str:
-    """``name``, if it is a commit's name in hexadecimal, whole or abbreviated to at least 7 digits.
+    """Return ``name`` if it is a hexadecimal commit name of at least 7 digits.
 
-    :raises CannotRun: when it is not.
+    :raises CannotRun: it is not.
     """
     if not re.fullmatch(r"[0-9a-f]{7,64}", name):
         raise CannotRun(f"{name!r} is not the name of a commit", "give its hexadecimal name, 7 digits or more")
@@ -102,9 +104,9 @@ def checked_revision(name: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """``url``, if it is a path or names one of our transports.
+    """Return ``url`` if it is a path or has one of the allowed transports.
 
-    :raises CannotRun: when it does not.
+    :raises CannotRun: it has another transport.
     """
     scheme = re.match(r"([A-Za-z0-9+.-]*)::|([A-Za-z0-9+.-]+)://", url)
     if url.startswith("-") or not url or (scheme and scheme[2] not in TRANSPORTS) or re.search(r"[\x00-\x20]", url):
@@ -115,7 +117,7 @@ def checked_url(url: str) -> str:
     return url
 
 
-def first_line(words: Sequence[str | Path], repository: Path) -> str:
-    """First line that a plumbing command prints, empty when it fails."""
-    done = git(*words, repository=repository, check=False)
+def first_line(arguments: Sequence[str | Path], repository: Path) -> str:
+    """Return the first line that a plumbing command prints; empty if it fails."""
+    done = git(*arguments, repository=repository, check=False)
     return done.output.split("\n", 1)[0] if done.status == 0 else ""

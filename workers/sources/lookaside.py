@@ -1,7 +1,7 @@
-"""Tarballs of a package: named with their checksums by its ``sources`` file, looked for in one place after the other.
+"""Tarballs of a package: its ``sources`` file names them with their checksums, and lookasides have them.
 
-The checksum decides, wherever a file comes from; what was found once stays in the cache under its checksum, which is
-compared again whenever it is taken from there.
+The lookasides are searched in order. A file is accepted only with the right checksum. The cache keeps it under its
+checksum, which is checked again at every use.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from workers.base.errors import CannotRun, CheckFailed
 from workers.base.files import blocks_of, write_blocks
 
 LARGEST = 4 * 1024**3
-"""Bytes of one file from the network; a server that sends more is not sending a tarball."""
+"""Limit of one downloaded file in bytes; no tarball is larger."""
 ATTEMPTS = 3
 TIMEOUT = (10.0, 60.0)
-"""s to connect, and between two reads."""
+"""Seconds to connect, and between two reads."""
 
 HEADERS = {"User-Agent": "kitten-ci"}
-"""AlmaLinux's lookaside refuses the name that requests gives itself."""
+"""AlmaLinux's lookaside refuses the default User-Agent of requests."""
 
 _LINE = re.compile(r"(?P<algorithm>[A-Z0-9-]+)\s+\((?P<file>.*)\)\s+=\s+(?P<checksum>\S+)")
 _OLD_LINE = re.compile(r"[0-9a-f]{32}\s+\S.*")
@@ -42,50 +42,47 @@ class Tarball:
 
 
 class _NotThere(Exception):
-    """A place has no such file, or cannot be asked; the text says which."""
+    """A lookaside does not have the file, or cannot be reached; the text says which."""
 
 
 class _Wrong(Exception):
-    """A place has a file of that name with another checksum."""
+    """A lookaside has a file of that name with another checksum."""
 
 
 def parse(text: str) -> tuple[Tarball, ...]:
-    """The lines of a ``sources`` file: ``SHA512 (FILE) = CHECKSUM``, as ``sha512sum --tag FILE`` writes them.
+    """Parse a ``sources`` file: lines ``SHA512 (FILE) = CHECKSUM``, as ``sha512sum --tag FILE`` writes them.
 
-    :raises CheckFailed: naming the line, for anything else.
+    :raises CheckFailed: a line has another form; names the line.
     """
     found: dict[str, Tarball] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.strip()
-        if not words or words.startswith("#"):
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if not line or line.startswith("#"):
             continue
         where = f"sources:{number}: "
         hint = "; write SHA512 (FILE) = CHECKSUM, as sha512sum --tag FILE does"
-        if _OLD_LINE.fullmatch(words):
-            raise CheckFailed(f"{where}an MD5 checksum, which proves nothing: such a file can be forged{hint}")
-        if not (match := _LINE.fullmatch(words)):
-            raise CheckFailed(f"{where}{words[:80]!r} is no checksum line{hint}")
+        if _OLD_LINE.fullmatch(line):
+            raise CheckFailed(f"{where}an MD5 checksum is not secure: such a file can be forged{hint}")
+        if not (match := _LINE.fullmatch(line)):
+            raise CheckFailed(f"{where}{line[:80]!r} is not a checksum line{hint}")
         if match["algorithm"] != "SHA512":
-            raise CheckFailed(f"{where}{match['algorithm']} is not taken, SHA512 is{hint}")
+            raise CheckFailed(f"{where}{match['algorithm']} is not allowed, only SHA512{hint}")
         if not _FILE.fullmatch(match["file"]):
-            raise CheckFailed(
-                f"{where}{match['file']!r} is not the plain name of a file: letters, digits and ._+~^- only"
-            )
+            raise CheckFailed(f"{where}{match['file']!r} is not a plain file name: use letters, digits and ._+~^-")
         if not re.fullmatch(r"[0-9a-f]{128}", match["checksum"]):
             raise CheckFailed(
-                f"{where}{match['checksum'][:20]!r}… is not a SHA-512: 128 hexadecimal digits in lower case"
+                f"{where}{match['checksum'][:20]!r}… is not a SHA-512: write 128 hexadecimal digits in lower case"
             )
         if match["file"] in found:
-            raise CheckFailed(f"{where}{match['file']} is named twice")
+            raise CheckFailed(f"{where}{match['file']} is named twice: remove one line")
         found[match["file"]] = Tarball(match["file"], match["checksum"])
     return tuple(found.values())
 
 
 def fetch(site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> None:
-    """Put a tarball at ``to``, from the cache or from the first of the site's lookasides that has it.
+    """Copy a tarball to ``to``, from the cache or from the first lookaside of the site that has it.
 
-    :raises CheckFailed: when a place has the file with another checksum, and none has the right one.
-    :raises CannotRun: when no place has it or can be reached; one line for each says why.
+    :raises CheckFailed: a lookaside has the file with another checksum, and none has the right one.
+    :raises CannotRun: no lookaside has it or can be reached; with one line for each.
     """
     for attempt in (1, 2):
         kept = (
@@ -94,44 +91,44 @@ def fetch(site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> 
         )
         if _copy(kept, to) == tarball.sha512:
             return
-        print(f"  {tarball.file}: the cached copy is damaged, fetched anew")  # noqa: T201
+        print(f"  {tarball.file}: the cached copy is damaged; fetching it again")  # noqa: T201
         if attempt == 1:
             shutil.rmtree(kept.parent)
-    raise CannotRun(f"the cache {kept.parent.parent} changes what is written to it", "check the disk")
+    raise CannotRun(f"files in the cache {kept.parent.parent} change after they are written", "check the disk")
 
 
 def _copy(source: Path, to: Path) -> str:
-    """Copy a file and return the SHA-512 of what was copied."""
+    """Copy a file and return the SHA-512 of the copied bytes."""
     with source.open("rb") as stream:
         return write_blocks(blocks_of(stream), to, "sha512")
 
 
 def _find(site: Site, package: str, tarball: Tarball, state: Path, folder: Path) -> None:
-    tried: list[str] = []
+    errors: list[str] = []
     wrong = ""
     for place in site.sources.lookaside:
         try:
             where = _from_place(place, site, package, tarball, state, folder / "file")
         except _NotThere as reason:
-            tried.append(str(reason))
+            errors.append(str(reason))
         except _Wrong as reason:
             wrong = wrong or str(reason)
-            tried.append(str(reason))
+            errors.append(str(reason))
         else:
             print(f"  {tarball.file}: from {where}")  # noqa: T201 - progress for people
             return
-    list_of_tried = "".join(f"\n    {line}" for line in tried) or "\n    sources.yaml names no lookaside"
+    lines = "".join(f"\n    {line}" for line in errors) or "\n    sources.yaml names no lookaside"
     if wrong:
-        others = f"; asked:{list_of_tried}" if len(tried) > 1 else ""
+        others = f"; all lookasides:{lines}" if len(errors) > 1 else ""
         raise CheckFailed(f"wrong checksum: {wrong}{others}")
     raise CannotRun(
-        f"{tarball.file} of {package} is in none of the lookasides:{list_of_tried}",
-        "put it into one of them, or mend lookaside in sources.yaml",
+        f"no lookaside has {tarball.file} of {package}:{lines}",
+        "put it into one of them, or fix lookaside in sources.yaml",
     )
 
 
 def _from_place(place: Lookaside, site: Site, package: str, tarball: Tarball, state: Path, to: Path) -> str:
-    """Get the file from one place; return what to call that place."""
+    """Get the file from one lookaside; return the name of its place for messages."""
     if place.kind == "folder":
         path = Path(place.location.format(state=state)) / tarball.file
         if not path.is_file():
@@ -153,7 +150,7 @@ def _check(tarball: Tarball, found: str, where: str) -> None:
 
 
 def _download(url: str, to: Path) -> str:
-    """Stream a URL to a file and return the SHA-512. Asked again where a second try can help."""
+    """Download a URL to a file and return the SHA-512; retry after errors that may pass."""
     import requests
     import urllib3
 
@@ -187,7 +184,7 @@ def _receive(blocks: Iterator[bytes], url: str, to: Path) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost reason of a chain of network errors, in one line."""
+    """Return the innermost reason of a chain of network errors, in one line."""
     while inner := getattr(error, "reason", None) or next(
         (a for a in error.args if isinstance(a, BaseException)), None
     ):
@@ -199,10 +196,10 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
-    """Take a file of the package's Debian source package: the one with the checksum, whatever its name there."""
+    """Get the file with the checksum from the package's Debian source package, under any name."""
     upstream = site.package(package).upstream
     if upstream is None:
-        raise _NotThere(f"apt-source: packages/{package}.yaml names no upstream, a Debian source package")
+        raise _NotThere(f"apt-source: packages/{package}.yaml has no upstream, the name of a Debian source package")
     import tempfile
 
     from workers.sandbox.apt import AptRoot, with_lists
@@ -210,17 +207,17 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
 
         def get(root: AptRoot) -> None:
-            # The tarball alone: a mirror that lost Debian's own packaging of it is no reason to fail.
-            words = ("--download-only", "--tar-only", "--only-source", upstream)
-            for left in Path(scratch).iterdir():  # of another version, by lists that did not serve
+            # Only the tarball: the mirror may have lost Debian's packaging of it.
+            options = ("--download-only", "--tar-only", "--only-source", upstream)
+            for left in Path(scratch).iterdir():  # another version, from package lists that did not work
                 left.unlink()
-            root.apt("apt-get", "source", *words, cwd=Path(scratch))
+            root.apt("apt-get", "source", *options, cwd=Path(scratch))
 
         try:
             with_lists(site.build.suite, "amd64", get, sources=True)
         except CannotRun as error:
             raise _NotThere(f"apt-source: {error.what}") from None
-        # Whatever its name there; one of the name comes last, so that its checksum is the one to report.
+        # A file of the same name comes last, so that an error reports its checksum.
         files = sorted(Path(scratch).glob("*.orig*"), key=lambda path: path.name == tarball.file)
         found = ""
         for path in files:
@@ -230,6 +227,4 @@ def _from_apt(site: Site, package: str, tarball: Tarball, to: Path) -> str:
     names = [path.name for path in files]
     if tarball.file in names:
         _check(tarball, found, f"Debian source package {upstream}")
-    raise _NotThere(
-        f"apt-source: source package {upstream} of {site.build.suite} has no file with that checksum ({', '.join(names)})"
-    )
+    raise _NotThere(f"apt-source: {upstream} of {site.build.suite} has no file with that checksum ({', '.join(names)})")

@@ -1,7 +1,7 @@
-"""``kitten source`` without its command line: a commit is looked up, and its source package found or made.
+"""Find or make the source package of a commit: ``kitten source`` without its command line.
 
-A source is named by the hash of what it is made from: the content of the commit, a patch, the checksums of its tarballs,
-the sandbox tree, and how we pack. What lies there under that name is used as it is.
+The hash of its inputs names a source: content of the commit, patch, checksums of the tarballs, sandbox tree, recipe. A
+stored source of that name is used again.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _DOCUMENT = "source.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for."""
+    """The source to make."""
 
     site: Site
     package: SourcePackage
     state: Path
     yaml: str
-    """The package's file in the configuration, for messages."""
+    """The package's configuration file, for messages."""
     commit: distgit.Commit
     patch: Path | None = None
-    """A contributor's, to be applied first."""
+    """A contributor's patch, which is applied first."""
     trial: bool = False
-    """For a try-build: kept apart from sources that are built for users. A patch makes it one."""
+    """For a try build: stored apart from sources for users. A source with a patch is always one."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class _WorkTree:
 
 
 def source_of(request: Request) -> SourceResult:
-    """The source package of a commit.
+    """Return the source package of a commit; make it if it is not stored yet.
 
-    :raises CheckFailed: what the commit, the patch or a tarball says cannot become a source package of this site.
-    :raises CannotRun: a tarball cannot be had, or the sandbox cannot be made.
+    :raises CheckFailed: commit, patch or tarballs cannot become a source package of this site.
+    :raises CannotRun: a tarball cannot be fetched, or the sandbox cannot be made.
     """
     from workers.sandbox.bubblewrap import scratch
 
@@ -62,11 +62,11 @@ def source_of(request: Request) -> SourceResult:
         where = artifact_store.store(request.site, request.state, trial=trial)
         url = f"{where}/sources/{request.package.name}/{tree.key}"
         lock = cache.root() / "locks" / f"source-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
-        result = _found(url)
+        result = _stored_result(url)
         reused = result is not None
         if result is None:
             with cache.locked(lock):
-                result = _found(url)  # another runner may have made it while we waited
+                result = _stored_result(url)  # another process may have made it in the meantime
                 reused = result is not None
                 if result is None:
                     result = _make(request, tree, folder, url)
@@ -104,7 +104,7 @@ def _work_tree(request: Request, scratch: Path) -> _WorkTree:
 
 
 def _macros(request: Request) -> str:
-    """What the configuration tells rpm when it reads a spec: %dist and the vendor end up in the source package."""
+    """Return the hash of rpm's configuration: %dist and the vendor get into the source package."""
     from workers.sandbox import flags
 
     target = request.site.targets_of(request.package)[0]
@@ -116,13 +116,13 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
     try:
         tarballs = lookaside.parse(file.read_text(encoding="utf-8")) if file.is_file() else ()
     except UnicodeDecodeError:
-        raise CheckFailed("sources: not a text in UTF-8") from None
+        raise CheckFailed("sources: the file is not text in UTF-8") from None
     if twice := [tarball.file for tarball in tarballs if (folder / tarball.file).exists()]:
-        raise CheckFailed(f"sources names {twice[0]}, which dist-git holds as well: keep one of them")
+        raise CheckFailed(f"sources names {twice[0]}, which is in dist-git too: remove one of them")
     return tarballs
 
 
-def _found(url: str) -> SourceResult | None:
+def _stored_result(url: str) -> SourceResult | None:
     return reuse.found_again(f"{url}/{_DOCUMENT}", SourceResult)
 
 
@@ -135,23 +135,23 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     spec = srpm.only_spec(tree.folder)
     seconds = srpm.changelog_seconds(spec.read_text(encoding="utf-8", errors="replace")) or request.commit.seconds
     print(f"  packing {spec.name} and {len(tree.tarballs)} tarball(s)", flush=True)  # noqa: T201
-    made = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
+    source = srpm.make(request.site, request.package, tree.folder, tarballs, builddir, seconds)
     partial = partial_folder(url)
-    package = partial / made.path.name
-    shutil.move(made.path, package)  # the store may be another file system than the cache
+    package = partial / source.path.name
+    shutil.move(source.path, package)  # the store may be another file system than the cache
     tests = None
     if srpm.pack_tests(tree.folder, partial / "tests.tar", seconds):
         tests = artifact_store.described(partial / "tests.tar", url)
     result = SourceResult(
-        summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
+        summary=f"{source.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
         branch=request.commit.branch,
         commit=request.commit.commit,
-        nevr=made.nevr,
+        nevr=source.nevr,
         srpm=artifact_store.described(package, url),
         tests=tests,
-        build_requires=made.build_requires,
-        binaries=made.binaries,
+        build_requires=source.build_requires,
+        binaries=source.binaries,
         patch=tree.patch,
     )
     files = [artifact for artifact in (result.srpm, result.tests) if artifact]

@@ -1,6 +1,6 @@
-"""A dist-git work tree with its tarballs → one source package, by rpm in the sandbox tree: a spec may run shell there.
+"""A dist-git work tree and its tarballs → one source package. rpm runs in the sandbox, because a spec may run a shell.
 
-The same commit gives the same bytes: times come from the changelog, owners from the sandbox, order from rpm.
+The same commit gives the same bytes: times are from the changelog, owners from the sandbox, the order is rpm's.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from workers.base.run import CommandFailed
 from workers.formats import rpm_file
 
 RECIPE = 3
-"""Part of each source's key: counted up whenever what is made here changes for the same input."""
+"""Part of each source's key. Increase it when the result changes for the same input."""
 SECONDS = 180.0  # s for rpm to read a spec and pack its sources
 
 _CHANGELOG_ENTRY = re.compile(r"^\*\s+\w{3}\s+(\w{3})\s+(\d{1,2})\s+(\d{4})\b", re.MULTILINE)
 
-# The answer is a file, so that no warning is taken for one. Which packages a spec makes, rpm alone knows.
+# Only rpm knows which packages a spec makes. It writes them to a file, so that warnings are not among them.
 _SCRIPT = """
 set -eu
 rpmspec --target "$2" -q --builtrpms --queryformat '%{name}\\n' "SPECS/$1" >answers/binaries
@@ -36,7 +36,7 @@ rpmbuild --target "$2" -bs "SPECS/$1"
 
 @dataclass(frozen=True)
 class Srpm:
-    """A source package, and what its spec says."""
+    """A source package, and facts from its spec."""
 
     path: Path
     nevr: str
@@ -45,19 +45,19 @@ class Srpm:
 
 
 def only_spec(folder: Path) -> Path:
-    """The one spec of a work tree.
+    """Return the only spec of a work tree.
 
-    :raises CheckFailed: when there is none, or more than one.
+    :raises CheckFailed: the tree has no spec, or several.
     """
     specs = sorted(path for path in folder.glob("*.spec") if path.is_file())
     if len(specs) != 1:
         found = ", ".join(path.name for path in specs) or "none"
-        raise CheckFailed(f"a dist-git repository holds one spec in its top folder, found: {found}")
+        raise CheckFailed(f"a dist-git repository must have one spec in its top folder; found: {found}")
     return specs[0]
 
 
 def changelog_seconds(spec: str) -> int | None:
-    """Noon UTC of the newest entry of a spec's changelog (as rpm takes it), s since 1970; none without an entry."""
+    """Return noon UTC of a spec's newest changelog entry, as rpm does, in seconds since 1970; None without one."""
     match = _CHANGELOG_ENTRY.search(spec, max(spec.find("\n%changelog"), 0))
     months = list(calendar.month_abbr)
     if not match or match[1] not in months:
@@ -68,11 +68,11 @@ def changelog_seconds(spec: str) -> int | None:
 def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scratch: Path, seconds: int) -> Srpm:
     """Pack the spec of ``folder``, the files beside it and those of ``tarballs``.
 
-    A spec is read once, as the package's first target sees it: BuildRequires and packages under %ifarch follow from that.
+    rpm reads the spec once, for the package's first target, which decides about %ifarch.
 
     :param scratch: an empty folder, rpm's working folder.
-    :param seconds: time that each file of the source package carries, s since 1970.
-    :raises CheckFailed: with the spec's own error, file and line first.
+    :param seconds: time of each file in the source package, in seconds since 1970.
+    :raises CheckFailed: the spec has an error; with file and line first.
     """
     from workers.sandbox.bubblewrap import run_in_base
 
@@ -95,7 +95,7 @@ def make(site: Site, package: SourcePackage, folder: Path, tarballs: Path, scrat
         )
         raise CheckFailed(what) from None
     path = next((scratch / "SRPMS").glob("*.src.rpm"))
-    rpm_file.look(path)
+    rpm_file.require_unsigned_package(path)
     header = rpm_file.header_of(path)
     if header.name != package.name:
         raise CheckFailed(f"{spec.name} names its package {header.name}; the repository is {package.name}'s")
@@ -117,53 +117,53 @@ def _copy(paths: Iterable[Path], to: Path, seconds: int) -> None:
 
 
 def first_error(output: str, spec: str) -> str:
-    """The first error of rpm as ``FILE:LINE: what``, or as it is where rpm names no line."""
+    """Return the first error of rpm as ``FILE:LINE: message``, or without a line if rpm names none."""
     errors = [line.removeprefix("error: ").strip() for line in output.splitlines() if line.startswith("error: ")]
     for error in errors:
         if match := re.match(r"(?:\S+: )?line (\d+): (.+)", error):
             return f"{spec}:{match[1]}: {match[2]}"
     if errors:
         return f"{spec}: {errors[0].replace('/builddir/SOURCES/', '').replace('/builddir/SPECS/', '')}"
-    last = output.strip().splitlines()[-1:] or ["rpm failed without a word"]
+    last = output.strip().splitlines()[-1:] or ["rpm failed without a message"]
     return f"{spec}: {last[0]}"
 
 
-def check_binaries(package: SourcePackage, spec: str, made: Iterable[str], file: str) -> None:
-    """Compare what a spec makes with what the configuration lists.
+def check_binaries(package: SourcePackage, spec: str, binaries: Iterable[str], file: str) -> None:
+    """Check that the configuration lists every package that a spec makes.
 
-    :param file: the package's YAML, for the message.
-    :raises CheckFailed: for a package that is made and not listed.
+    :param file: the package's YAML file, for the message.
+    :raises CheckFailed: a package is not listed.
     """
-    if package.binaries and (strays := sorted(set(made) - set(package.binaries))):
+    if package.binaries and (strays := sorted(set(binaries) - set(package.binaries))):
         raise CheckFailed(
-            f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or drop from the spec"
+            f"{spec} makes {', '.join(strays)}, not listed in {file}: add to binaries there, or remove from the spec"
         )
 
 
-def check_placement(site: Site, package: SourcePackage, spec: str, made: Iterable[str]) -> None:
-    """Every binary package of a spec must have a repository before anything is built.
+def check_placement(site: Site, package: SourcePackage, spec: str, binaries: Iterable[str]) -> None:
+    """Check that every binary package of a spec has a repository, before anything is built.
 
-    Where a package is published already decides as well, but is not known here: what is published was placed once.
+    A published package keeps its repository, which is not known here; but it had a place when it was published.
 
-    :raises CheckFailed: naming each binary package that nothing places, and what to add where.
+    :raises CheckFailed: a binary package has no place; names each, and what to add.
     """
-    homeless = {
+    unplaced = {
         binary
-        for binary in (*made, package.name)
+        for binary in (*binaries, package.name)
         for target in site.targets_of(package)
         if decide(site.repositories, package, binary, target.name) is None
     }
-    if homeless:
-        lines = [f"add {hint(package.name, binary)}" for binary in sorted(homeless)]
-        what = f"{spec} of {package.name} makes {', '.join(sorted(homeless))}, which nothing places in a repository"
+    if unplaced:
+        lines = [f"add {hint(package.name, binary)}" for binary in sorted(unplaced)]
+        what = f"{spec} of {package.name} makes {', '.join(sorted(unplaced))}, which nothing places in a repository"
         raise CheckFailed(f"{what}: {'; '.join(lines)}")
 
 
 def pack_tests(folder: Path, to: Path, seconds: int) -> bool:
-    """Pack a work tree's tests as a tar; false when it has none. Same content, same bytes.
+    """Pack a work tree's tests as a tar; return false if it has none. The same content gives the same bytes.
 
-    An fmf tree, which has ``.fmf/version``, is packed whole: its plans and tests may name any file in it. Otherwise it is the
-    content of ``tests/``.
+    An fmf tree (with ``.fmf/version``) is packed completely, because its plans and tests may name any file in it. Else
+    the content of ``tests/`` is packed.
     """
     tests = folder if (folder / ".fmf" / "version").is_file() else folder / "tests"
     if not tests.is_dir():

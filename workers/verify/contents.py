@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from config.models import Site, Target
 from workers.base.errors import CannotRun, MalformedError
 from workers.base.files import write_blocks
-from workers.formats.compression import unpacked
+from workers.formats.compression import unpacked_pieces
 from workers.results import Check
 
 RULE = "required-package"
@@ -153,7 +153,7 @@ def _unpacked(address: str, primary: Path) -> Path:
     plain = primary.with_name("plain.xml")
     try:
         with primary.open("rb") as packed, plain.open("wb") as copy:
-            for piece in unpacked(packed, primary.name, _MAX_PRIMARY):
+            for piece in unpacked_pieces(packed, primary.name, _MAX_PRIMARY):
                 copy.write(piece)
     except MalformedError as error:
         raise _damaged(address, f"{primary.name}: {error}") from None

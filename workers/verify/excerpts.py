@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from workers.base.errors import MalformedError
-from workers.formats.elf import Code, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import Code
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.pe import Pe
 from workers.results import Check, Place

@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from workers.base.errors import MalformedError
 from workers.formats import cfi
 from workers.formats.cfi import Frame
-from workers.formats.elf import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, Elf, text_at
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHT_REL, SHT_RELA, SHT_SYMTAB, Code, text_at
 from workers.formats.facts import Framing, Function, Unframed
 from workers.verify import go
 from workers.verify.architectures import MachineCode, code_of

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from workers.base.errors import MalformedError
-from workers.formats.elf import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Code, Elf, text_at
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Code, text_at
 from workers.formats.facts import Function
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from config.models import Target
 from workers.base.errors import MalformedError
-from workers.formats.elf import PF_W, PT_LOAD, SHT_NOBITS, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import PF_W, PT_LOAD, SHT_NOBITS
 from workers.formats.facts import Function
 
 _MAGIC = b"\xff Go buildinf:"

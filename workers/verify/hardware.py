@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from config.hardware import PciDevice
 from workers.base.errors import MalformedError
-from workers.formats.compression import unpacked
+from workers.formats.compression import unpacked_pieces
 from workers.formats.elf import Elf
 from workers.results import Check
 
@@ -111,7 +111,7 @@ def modules_of(path: str, data: bytes) -> Iterator[Module]:
         rows = (line.split() for line in data.decode("utf-8", "replace").splitlines())
         yield from _grouped((row[2], row[1]) for row in rows if len(row) == 3 and row[0] == "alias")
     elif found := _MODULE.fullmatch(name):
-        elf = Elf(b"".join(unpacked(io.BytesIO(data), name, MAX_MODULE)))
+        elf = Elf(b"".join(unpacked_pieces(io.BytesIO(data), name, MAX_MODULE)))
         section = elf.section(".modinfo")
         if elf.type != "ET_REL" or section is None:
             raise MalformedError("no kernel module: it has no .modinfo section")

@@ -16,7 +16,7 @@ from workers.base.errors import CannotRun
 from workers.formats import unwinding
 from workers.formats.dwarf.abbreviations import Abbreviation, Abbreviations
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.epilogues import only_undoes
+from workers.formats.unwinding import only_undoes
 
 # DW_TAG_compile_unit: producer, language, an implicit constant in two bytes, a GNU attribute; and before it a longer one.
 _UNIT = bytes.fromhex("01 11 01 25 0e 13 0b 0b 21 81 01 b4 42 19 00 00")

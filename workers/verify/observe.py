@@ -15,7 +15,8 @@ from typing import TypeVar
 from config.architectures import architecture_of
 from workers.base.errors import MalformedError
 from workers.formats.dwarf import read_units
-from workers.formats.elf import Code, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import Code
 from workers.formats.facts import AboveLevel, FileFacts, Function, Hit, IsaFacts, Traits, Unit
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.pe import Pe

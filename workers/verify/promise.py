@@ -8,7 +8,7 @@ from functools import cached_property
 
 from config.exemptions import Exemptions
 from config.models import Site, Target
-from workers.formats.dwarf.table import UnitTable
+from workers.formats.dwarf import UnitTable
 from workers.formats.facts import FileFacts
 from workers.results import Check, Place
 from workers.verify.evidence import Item

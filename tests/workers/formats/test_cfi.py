@@ -1,4 +1,4 @@
-"""Call frame information against a second reader on real files, and against everything a file may do wrong."""
+"""Call frame information: compared with a second reader on real files, and read from damaged ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def numbers(mask: int) -> set[int]:
 
 
 @pytest.mark.parametrize("path", REAL)
-def test_what_is_read_is_what_pyelftools_reads(path):
+def test_frames_are_those_that_pyelftools_reads(path):
     frames = read_frames(real(path))
     with Path(path).open("rb") as file:
         dwarf = ELFFile(file).get_dwarf_info()
@@ -93,7 +93,7 @@ def test_what_is_read_is_what_pyelftools_reads(path):
 
 
 @pytest.mark.parametrize("path", [*REAL, "/usr/lib/gcc/x86_64-linux-gnu/12/cc1"])
-def test_skipping_what_undoes_a_frame_loses_nothing(path, monkeypatch):
+def test_skipping_epilogues_changes_no_result(path, monkeypatch):
     elf = real(path)
     quick = read_frames(elf)
     monkeypatch.setattr(unwinding, "run", unwinding.run_exactly)
@@ -111,7 +111,7 @@ def test_an_object_file_is_read_through_its_relocations(name, tmp_path):
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("link", [["-r"], ["-shared", "-nostdlib"]])
-def test_debug_frame_is_read_where_eh_frame_is_not(name, link, tmp_path):
+def test_debug_frame_is_read_if_there_is_no_eh_frame(name, link, tmp_path):
     options = [*flags(name), "-fPIC", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
     path = compiled(name, tmp_path, {"a.c": FUNCTIONS}, options, link=[*link, "-Wl,--unresolved-symbols=ignore-all"])
     elf = Elf(path.read_bytes())
@@ -130,7 +130,7 @@ TEXT, TABLE, GOT = 0x1000, 0x3000, 0x2000
 
 
 def elf_with(table: bytes, order: str = "<", name: bytes = b".eh_frame") -> Elf:
-    """An ET_DYN file with 256 bytes of code at TEXT, a GOT whose first word is TEXT + 16, and an unwind table at TABLE."""
+    """Return an ET_DYN file: 256 bytes of code at TEXT, a GOT whose first word is TEXT + 16, a table at TABLE."""
     names = b"\0.text\0.got\0.shstrtab\0" + name + b"\0"
     got = struct.pack(order + "Q", TEXT + 16)
     contents = [b"", bytes(256), got, table, names]
@@ -202,10 +202,10 @@ def test_addresses_as_leb128_and_aligned():
     assert starts(first + entry(len(first) + 4, pair + MOVES)) == [(TEXT + 16, 48)]
 
 
-def test_long_entries_terminators_and_a_cie_behind_its_function():
+def test_long_entries_terminators_and_a_cie_after_its_function():
     body = struct.pack("<II", TEXT, 16) + MOVES
     first = cie(0x03, wide=True)
-    second = entry(len(first) + 12, body, wide=True)  # the identity lies 12 bytes into a long entry
+    second = entry(len(first) + 12, body, wide=True)  # the identity is 12 bytes into a long entry
     table = first + second + bytes(4) + bytes(4)
     behind = entry(0, struct.pack("<II", TEXT + 32, 8) + MOVES)
     table += struct.pack("<Ii", len(behind) - 4, -(len(behind) - 4)) + behind[8:] + cie(0x03) + bytes(4)
@@ -239,8 +239,8 @@ def test_a_realigned_stack_is_computed_from_the_frame_pointer():
     assert registers_of(b"\x92\x1f\x00\x06\x0a\x76\x76\x22") == 1 << 31  # operands are no operations
 
 
-def test_what_a_cie_says_of_a_frame_is_said_of_its_functions():
-    """GNU as moves there what functions begin with: all of a partition's program."""
+def test_instructions_of_a_cie_apply_to_its_functions():
+    """GNU as moves common first instructions into the CIE: the whole program of a partition."""
     partition = unwinding.run(b"\0\0", unwinding.common(b"\x0c\x06\x10\x86\x02", "EM_X86_64"))
     assert (partition.moves, partition.continues, partition.computes_cfa_from(6)) == (True, True, True)
     assert partition.saves(6)
@@ -251,34 +251,34 @@ def test_what_a_cie_says_of_a_frame_is_said_of_its_functions():
 
 
 @pytest.mark.parametrize(
-    ("table", "words"),
+    ("table", "message"),
     [
-        (b"\x40\0\0\0\0\0\0\0", "holds an entry that ends outside of it"),
+        (b"\x40\0\0\0\0\0\0\0", "has an entry that ends outside the section"),
         (cie() + b"\x01\x02\x03", "ends within an entry"),
         (cie() + b"\xff\xff\xff\xff\x10\0\0\0", "ends within an entry"),
-        (cie() + entry(0x1000, bytes(16)), "names a CIE outside of it"),
-        (cie() + entry(20, bytes(16)), "names a CIE where none is"),
+        (cie() + entry(0x1000, bytes(16)), "names a CIE outside the section"),
+        (cie() + entry(20, bytes(16)), "names a CIE at a place without one"),
         (cie(0x03) + entry(len(cie()) + 4, b""), "an entry too short for its function"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\x7f"), "augmentation data that ends outside"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x3f"), "unknown call frame instruction 0x3f"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\0\0\x0e"), "an? call frame instruction is cut"),
-        (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x0b\0\0"), "restores what none kept"),
+        (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x0b\0\0"), "restores a state that none saved"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x0f\x7f\0"), "a call frame instruction is cut"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x0d" + b"\x80" * 18), "does not end"),
         (cie(0x03) + entry(len(cie()) + 4, bytes(8) + b"\0\x16\x01" + b"\xff" * 9 + b"\x01\0"), "is cut"),
         (cie(0x01) + entry(len(cie()) + 4, b"\x80" * 12), "does not end"),
         (cie(0x0F) + entry(len(cie()) + 4, bytes(16)), "a pointer of unknown encoding 0xf"),
         (cie(0x7B) + entry(len(cie()) + 4, bytes(16)), "a pointer of unknown encoding 0x7b"),
-        (cie(0xFF) + entry(len(cie()) + 4, bytes(16)), "holds functions without addresses"),
+        (cie(0xFF) + entry(len(cie()) + 4, bytes(16)), "has functions without addresses"),
         (cie(0x83) + entry(len(cie()) + 4, bytes(16)), "a pointer through a place outside the file"),
         (cie(augmentation=b"zQ") + entry(len(cie()) + 4, bytes(16)), "unknown augmentation 'zQ'"),
         (cie(augmentation=b"eh") + entry(len(cie()) + 4, bytes(16)), "unknown augmentation 'eh'"),
-        (cie(augmentation=b"zR", data=b"") + entry(len(cie()) + 4, bytes(16)), "holds a CIE that is cut"),
-        (entry(0, b"\x07zR\0" + bytes(12)) + entry(28, bytes(16)), "holds a CIE of version 7"),
+        (cie(augmentation=b"zR", data=b"") + entry(len(cie()) + 4, bytes(16)), "has a CIE that is cut"),
+        (entry(0, b"\x07zR\0" + bytes(12)) + entry(28, bytes(16)), "has a CIE of version 7"),
     ],
 )
-def test_damage_is_said_in_one_line(table, words):
-    with pytest.raises(MalformedError, match=words) as caught:
+def test_damage_is_reported_in_one_line(table, message):
+    with pytest.raises(MalformedError, match=message) as caught:
         read_frames(elf_with(table))
     assert "\n" not in str(caught.value)
 

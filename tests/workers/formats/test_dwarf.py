@@ -1,4 +1,4 @@
-"""The units of real compilers' debug data, of every edition and target; pyelftools as the second opinion; and hostile data."""
+"""Compile units of real compilers for every DWARF version and target, compared with pyelftools; and hostile data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import UnitTable, ranges, read_units
 from workers.formats.dwarf import units as reader
-from workers.formats.dwarf.ranges import merged
-from workers.formats.elf import STT_FUNC, Elf
+from workers.formats.dwarf.ranges import merged_ranges
+from workers.formats.elf import Elf
+from workers.formats.elf_records import STT_FUNC
 from workers.formats.facts import Unit
 
 SOURCES = {
     "main.c": "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n",
     "half.c": "int half(int value) { return value / 2; }\n__attribute__((cold)) int cold(int v) { return v * 3; }\n",
 }
-COMDATS = """template <class T> struct Box { T held; T twice() { return held + held; } explicit Box(T v) : held(v) {}  virtual ~Box() {} };
+COMDATS = """template <class T> struct Box {
+  T held; T twice() { return held + held; } explicit Box(T v) : held(v) {}  virtual ~Box() {}
+};
 int %(name)s(int v) { Box<int> a{v}; Box<long> b{v}; Box<char> c{'c'}; return a.twice() + b.twice() + c.twice(); }
 """
 
 
 def second_opinion(data: bytes) -> list[tuple[object, ...]]:
-    """Name, producer, folder and ranges of each compile unit, as pyelftools reads them."""
+    """Return name, producer, folder and ranges of each compile unit, as pyelftools reads them."""
     from elftools.dwarf.ranges import BaseAddressEntry
     from elftools.elf.elffile import ELFFile
 
@@ -57,7 +60,7 @@ def second_opinion(data: bytes) -> list[tuple[object, ...]]:
         elif "DW_AT_high_pc" in values:
             is_address = top.attributes["DW_AT_high_pc"].form == "DW_FORM_addr"
             found.append((low, values["DW_AT_high_pc"] if is_address else low + values["DW_AT_high_pc"]))
-        units.append((*texts, merged(tuple(found), 8)))
+        units.append((*texts, merged_ranges(tuple(found), 8)))
     return units
 
 
@@ -65,7 +68,7 @@ def as_tuples(units: tuple[Unit, ...]) -> list[tuple[object, ...]]:
     return [(unit.name, unit.producer, unit.folder, unit.ranges) for unit in units]
 
 
-def functions_lie_in_their_units(elf: Elf, units: tuple[Unit, ...], *names: str) -> None:
+def assert_functions_are_in_their_units(elf: Elf, units: tuple[Unit, ...], *names: str) -> None:
     table = UnitTable(units)
     found = {s.name: s for s in elf.symbols if s.type == STT_FUNC and s.size and s.name in names}
     assert set(found) == set(names)
@@ -84,7 +87,7 @@ def test_gcc_s_units_of_every_edition_are_read_as_pyelftools_reads_them(tmp_path
     units = read_units(Elf(program.read_bytes()))
     assert [unit.name for unit in units] == ["main.c", "half.c"]
     assert as_tuples(units) == second_opinion(program.read_bytes())
-    functions_lie_in_their_units(Elf(program.read_bytes()), units, "main", "half", "cold")
+    assert_functions_are_in_their_units(Elf(program.read_bytes()), units, "main", "half", "cold")
 
 
 @pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
@@ -97,11 +100,11 @@ def test_clang_s_units_are_read_as_pyelftools_reads_them(tmp_path, edition, shap
     data = (tmp_path / "program").read_bytes()
     units = read_units(Elf(data))
     assert as_tuples(units) == second_opinion(data)
-    functions_lie_in_their_units(Elf(data), units, "main", "half", "cold")
+    assert_functions_are_in_their_units(Elf(data), units, "main", "half", "cold")
     run(["clang", "-g", *edition.split(), *shape.split(), "-c", "-o", "half.o", "half.c"], cwd=tmp_path)
     half = Elf((tmp_path / "half.o").read_bytes())
     assert [(unit.name, unit.folder) for unit in read_units(half)] == [("half.c", str(tmp_path))]
-    functions_lie_in_their_units(half, read_units(half), "half", "cold")
+    assert_functions_are_in_their_units(half, read_units(half), "half", "cold")
 
 
 @pytest.mark.parametrize("edition", ["-gdwarf-4", "-gdwarf-5"])
@@ -110,12 +113,12 @@ def test_units_of_every_target_are_read_from_programs_and_objects(tmp_path, name
     program = compiled(name, tmp_path, SOURCES, [*flags(name), edition])
     elf = Elf(program.read_bytes())
     assert as_tuples(read_units(elf)) == second_opinion(program.read_bytes())
-    functions_lie_in_their_units(elf, read_units(elf), "main", "half", "cold")
+    assert_functions_are_in_their_units(elf, read_units(elf), "main", "half", "cold")
     item = Elf((tmp_path / "half.c.o").read_bytes())
     (unit,) = read_units(item)
     assert (unit.name, unit.folder) == ("half.c", str(tmp_path))
     assert all(flag in unit.producer for flag in target(name).flags.compiler)
-    functions_lie_in_their_units(item, (unit,), "half", "cold")
+    assert_functions_are_in_their_units(item, (unit,), "half", "cold")
 
 
 @pytest.mark.parametrize("how", ["zlib", "zlib-gnu", "zstd"])
@@ -134,7 +137,7 @@ def test_compressed_sections_are_read(tmp_path, how):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 @pytest.mark.parametrize("types", ["", "-fdebug-types-section"])
 @pytest.mark.parametrize("edition", ["-gdwarf-4", "-gdwarf-5"])
-def test_of_cpp_with_comdats_only_compile_units_are_read_and_dropped_functions_are_in_none(tmp_path, edition, types):
+def test_cpp_with_comdats_has_only_compile_units_and_no_dropped_functions(tmp_path, edition, types):
     names = [f"use{number}" for number in range(20)]
     for name in names:
         (tmp_path / f"{name}.cpp").write_text(COMDATS % {"name": name})
@@ -148,11 +151,11 @@ def test_of_cpp_with_comdats_only_compile_units_are_read_and_dropped_functions_a
     assert sorted(unit.name for unit in units) == sorted([*(f"{name}.cpp" for name in names), "main.cpp"])
     assert {unit.language for unit in units} == {""}
     assert all(start > 0x1000 for unit in units for start, _ in unit.ranges)
-    functions_lie_in_their_units(Elf(data), units, "main", "_ZN3BoxIiE5twiceEv")
+    assert_functions_are_in_their_units(Elf(data), units, "main", "_ZN3BoxIiE5twiceEv")
     run(["g++", "-g", edition, *types.split(), "-c", "-o", "one.o", "use1.cpp"], cwd=tmp_path)
     item = Elf((tmp_path / "one.o").read_bytes())
     assert [unit.name for unit in read_units(item)] == ["use1.cpp"]
-    functions_lie_in_their_units(item, read_units(item), "_Z4use1i", "_ZN3BoxIiE5twiceEv", "_ZN3BoxIlE5twiceEv")
+    assert_functions_are_in_their_units(item, read_units(item), "_Z4use1i", "_ZN3BoxIiE5twiceEv", "_ZN3BoxIlE5twiceEv")
 
 
 @pytest.mark.parametrize("edition", ["-gdwarf-4", "-gdwarf-5"])
@@ -160,7 +163,7 @@ def test_split_debug_data_is_named(tmp_path, edition):
     program = compiled("x86_64", tmp_path, SOURCES, ["-g", edition, "-gsplit-dwarf", "-O2"])
     units = read_units(Elf(program.read_bytes()))
     assert [(unit.name, unit.producer) for unit in units] == [("main.c.dwo", ""), ("half.c.dwo", "")]
-    functions_lie_in_their_units(Elf(program.read_bytes()), units, "main", "half")
+    assert_functions_are_in_their_units(Elf(program.read_bytes()), units, "main", "half")
 
 
 def test_ranges_of_a_relocatable_file_s_debug_file_are_those_of_the_stripped_file(tmp_path):
@@ -171,7 +174,7 @@ def test_ranges_of_a_relocatable_file_s_debug_file_are_those_of_the_stripped_fil
     stripped, debug = (Elf((tmp_path / name).read_bytes()) for name in ("stripped", "debug"))
     units = read_units(debug, stripped=stripped)
     assert [unit.name for unit in units] == ["half.c"]
-    functions_lie_in_their_units(stripped, units, "half", "cold")
+    assert_functions_are_in_their_units(stripped, units, "half", "cold")
 
 
 def test_relocations_in_any_order_are_applied(tmp_path):
@@ -204,6 +207,7 @@ def test_the_unit_of_an_address_is_found():
 
 # code 1, DW_TAG_compile_unit, without children, of: producer as a text in place, name as DW_FORM_strp
 ABBREVIATIONS = bytes([1, 0x11, 0, 0x25, 0x08, 0x03, 0x0E, 0, 0, 0])
+RANGES = bytes([1, 0x11, 0, 0x55, 0x17, 0, 0])  # the same with only a list of ranges
 
 
 def unit(body: bytes, length: int | None = None, table: int = 0, version: int = 4, address_size: int = 8) -> bytes:
@@ -211,7 +215,7 @@ def unit(body: bytes, length: int | None = None, table: int = 0, version: int = 
     return struct.pack("<I", len(content) if length is None else length) + content
 
 
-def made(info: bytes, abbreviations: bytes = ABBREVIATIONS, strings: bytes = b"a.c\0", **more: bytes) -> Elf:
+def debug_elf(info: bytes, abbreviations: bytes = ABBREVIATIONS, strings: bytes = b"a.c\0", **more: bytes) -> Elf:
     extra = [(f".{name}", 0, 0, content) for name, content in more.items()]
     return elf_file(
         (".debug_info", 0, 0, info), (".debug_abbrev", 0, 0, abbreviations), (".debug_str", 0, 0, strings), *extra
@@ -221,41 +225,41 @@ def made(info: bytes, abbreviations: bytes = ABBREVIATIONS, strings: bytes = b"a
 GOOD = unit(b"\x01GNU C17\0" + bytes(4))
 
 
-def test_what_the_hostile_cases_are_made_of_is_read():
-    assert read_units(made(GOOD * 3)) == (Unit("a.c", "GNU C17"),) * 3
+def test_the_valid_base_of_the_hostile_cases_is_read():
+    assert read_units(debug_elf(GOOD * 3)) == (Unit("a.c", "GNU C17"),) * 3
 
 
 @pytest.mark.parametrize(
-    ("elf", "words"),
+    ("elf", "message"),
     [
-        (made(unit(b"", length=0)), "a unit of 0 bytes"),
-        (made(unit(b"", length=1 << 20)), "a unit of 1048576 bytes"),
-        (made(b"\xff\xff\xff\xff" + b"\xff" * 8), "a unit of 18446744073709551615 bytes"),
-        (made(b"\xf0\xff\xff\xff" + bytes(20)), "cannot be read at offset 0x0"),
-        (made(b"\x01"), "cannot be read at offset 0x0"),
-        (made(unit(b"\x01x\0\0\0\0\0", version=6)), "unknown edition, DWARF 6"),
-        (made(unit(b"\x01x\0\0\0\0\0", address_size=3)), "cannot be read"),
-        (made(unit(b"\x02")), "no abbreviation 2 in the table at offset 0x0"),
-        (made(unit(b"\x01", table=1 << 30)), "no abbreviation 1"),
-        (made(unit(b"\xff" * 40)), "cannot be read"),
-        (made(unit(b"\x01" + b"x" * 50)), "cannot be read"),  # a text without end
-        (made(unit(b"\x01x\0" + b"\xff\xff\xff\x7f")), r"\.debug_str cannot be read at offset 0x7fffffff"),
-        (made(unit(b"\x01x\0")), "cannot be read"),  # the name lies beyond the unit
-        (made(GOOD, ABBREVIATIONS[:-3]), "no abbreviation 1"),
-        (made(GOOD, bytes([1, 0x11, 0, 0x25, 0x7F, 0, 0])), "unknown form 0x7f"),
-        (made(GOOD, bytes([1, 0x11, 0, 0x25, 0x06, 0, 0])), "a text of form 0x6"),
-        (made(unit(b"\x01" + b"\x16" * 100), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),  # indirect
-        (made(unit(b"\x01\x21\x00"), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),  # indirect, implicit
-        (made(unit(b"\x01\xff\xff\xff\xff"), bytes([1, 0x11, 0, 0x25, 0x04, 0, 0])), "cannot be read"),  # a block
-        (made(GOOD, bytes([1, 0x11, 0, *b"\xff" * 20, 0x08, 0, 0])), "cannot be read|no abbreviation"),
-        (made(unit(b"\x01" + bytes(4)), bytes([1, 0x11, 0, 0x55, 0x17, 0, 0])), r"\.debug_ranges, which is not there"),
-        (made(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x25, 0x1A, 0, 0])), r"\.debug_str_offsets, which is not there"),
-        (made(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x11, 0x1B, 0, 0])), r"\.debug_addr, which is not there"),
-        (made(unit(b"\x01" + bytes(4)), bytes([1, 0x11, 0, 0x25, 0xA1, 0x3E, 0, 0])), "supplementary file"),
+        (debug_elf(unit(b"", length=0)), "a unit of 0 bytes"),
+        (debug_elf(unit(b"", length=1 << 20)), "a unit of 1048576 bytes"),
+        (debug_elf(b"\xff\xff\xff\xff" + b"\xff" * 8), "a unit of 18446744073709551615 bytes"),
+        (debug_elf(b"\xf0\xff\xff\xff" + bytes(20)), "cannot be read at offset 0x0"),
+        (debug_elf(b"\x01"), "cannot be read at offset 0x0"),
+        (debug_elf(unit(b"\x01x\0\0\0\0\0", version=6)), "unknown edition, DWARF 6"),
+        (debug_elf(unit(b"\x01x\0\0\0\0\0", address_size=3)), "cannot be read"),
+        (debug_elf(unit(b"\x02")), "no abbreviation 2 in the table at offset 0x0"),
+        (debug_elf(unit(b"\x01", table=1 << 30)), "no abbreviation 1"),
+        (debug_elf(unit(b"\xff" * 40)), "cannot be read"),
+        (debug_elf(unit(b"\x01" + b"x" * 50)), "cannot be read"),  # a text without end
+        (debug_elf(unit(b"\x01x\0" + b"\xff\xff\xff\x7f")), r"\.debug_str cannot be read at offset 0x7fffffff"),
+        (debug_elf(unit(b"\x01x\0")), "cannot be read"),  # the name is beyond the unit
+        (debug_elf(GOOD, ABBREVIATIONS[:-3]), "no abbreviation 1"),
+        (debug_elf(GOOD, bytes([1, 0x11, 0, 0x25, 0x7F, 0, 0])), "unknown form 0x7f"),
+        (debug_elf(GOOD, bytes([1, 0x11, 0, 0x25, 0x06, 0, 0])), "a text of form 0x6"),
+        (debug_elf(unit(b"\x01" + b"\x16" * 100), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),  # indirect
+        (debug_elf(unit(b"\x01\x21\x00"), bytes([1, 0x11, 0, 0x25, 0x16, 0, 0])), "cannot be read"),
+        (debug_elf(unit(b"\x01\xff\xff\xff\xff"), bytes([1, 0x11, 0, 0x25, 0x04, 0, 0])), "cannot be read"),  # a block
+        (debug_elf(GOOD, bytes([1, 0x11, 0, *b"\xff" * 20, 0x08, 0, 0])), "cannot be read|no abbreviation"),
+        (debug_elf(unit(b"\x01" + bytes(4)), RANGES), r"\.debug_ranges, which is not there"),
+        (debug_elf(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x25, 0x1A, 0, 0])), r"\.debug_str_offsets, which is not there"),
+        (debug_elf(unit(b"\x01\0"), bytes([1, 0x11, 0, 0x11, 0x1B, 0, 0])), r"\.debug_addr, which is not there"),
+        (debug_elf(unit(b"\x01" + bytes(4)), bytes([1, 0x11, 0, 0x25, 0xA1, 0x3E, 0, 0])), "supplementary file"),
     ],
 )
-def test_damage_is_one_line(elf, words):
-    with pytest.raises(MalformedError, match=words) as caught:
+def test_damage_is_reported_in_one_line(elf, message):
+    with pytest.raises(MalformedError, match=message) as caught:
         read_units(elf)
     assert "\n" not in str(caught.value)
 
@@ -266,7 +270,7 @@ def test_debug_data_without_abbreviations_is_refused():
 
 
 def peak(elf: Elf) -> int:
-    """Bytes at most in use while the units are read, or refused."""
+    """Return the most bytes in use while the units are read or refused."""
     tracemalloc.start()
     try:
         with contextlib.suppress(MalformedError):
@@ -277,17 +281,17 @@ def peak(elf: Elf) -> int:
 
 
 def test_tables_that_overlap_are_not_searched_over_and_over():
-    """Each of 40,000 units searches the same table from another offset for a declaration that lies at its end."""
+    """Each of 40,000 units searches the same table from another offset for a declaration at its end."""
     filler = bytes([2, 0x11, 0, 0, 0]) * 40_000
     units = b"".join(unit(b"\x01x\0" + bytes(4), table=5 * number) for number in range(40_000))
     with pytest.raises(MalformedError, match="no abbreviation 1"):
-        read_units(made(units, filler + ABBREVIATIONS))
+        read_units(debug_elf(units, filler + ABBREVIATIONS))
 
 
 def test_texts_that_overlap_do_not_fill_the_memory():
-    """Each unit names the same half a megabyte from another offset on: 10 GB, were it kept."""
+    """Each unit names the same half a megabyte from another offset: 10 GB if all were kept."""
     units = b"".join(unit(b"\x01x\0" + struct.pack("<I", number)) for number in range(20_000))
-    elf = made(units, strings=b"n" * 500_000 + b"\0")
+    elf = debug_elf(units, strings=b"n" * 500_000 + b"\0")
     with pytest.raises(MalformedError, match="bytes of names"):
         read_units(elf)
     assert peak(elf) < 300 << 20
@@ -297,7 +301,7 @@ def test_a_range_list_that_all_units_share_is_not_read_over_and_over(monkeypatch
     monkeypatch.setattr(ranges, "_MAX_RANGES", 100_000)
     pairs = b"".join(struct.pack("<QQ", 16 * number, 16 * number + 8) for number in range(1, 20_000)) + bytes(16)
     units = unit(b"\x01" + bytes(4)) * 1000
-    elf = made(units, bytes([1, 0x11, 0, 0x55, 0x17, 0, 0]), debug_ranges=pairs)
+    elf = debug_elf(units, RANGES, debug_ranges=pairs)
     with pytest.raises(MalformedError, match="address ranges"):
         read_units(elf)
 
@@ -305,19 +309,19 @@ def test_a_range_list_that_all_units_share_is_not_read_over_and_over(monkeypatch
 def test_a_range_list_without_end_is_refused():
     info = unit(b"\x01" + bytes(4))
     with pytest.raises(MalformedError, match=r"\.debug_ranges cannot be read"):
-        read_units(made(info, bytes([1, 0x11, 0, 0x55, 0x17, 0, 0]), debug_ranges=b"\x01" * 64))
+        read_units(debug_elf(info, RANGES, debug_ranges=b"\x01" * 64))
 
 
 def test_more_units_than_any_file_has_are_refused(monkeypatch):
     monkeypatch.setattr(reader, "_MAX_UNITS", 1000)
     with pytest.raises(MalformedError, match="more than 1000 units"):
-        read_units(made(unit(b"") * 1001))
-    assert read_units(made(unit(b"") * 1000)) == ()
+        read_units(debug_elf(unit(b"") * 1001))
+    assert read_units(debug_elf(unit(b"") * 1000)) == ()
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Programs and objects whose debug data the next test damages: both widths, DWARF 4 and 5, and clang's forms."""
+    """Return programs and objects whose debug data the next test damages: both widths, DWARF 4 and 5, clang's forms."""
     folder: Path = tmp_path_factory.mktemp("samples")
     found = []
     for edition in ("-gdwarf-4", "-gdwarf-5", "-gdwarf-5 -gdwarf64"):
@@ -339,7 +343,7 @@ def test_debug_data_with_any_bytes_changed_is_read_or_refused(samples, data):
     sections = [s for s in Elf(changed).sections if s.name in names and s.size]
     for _ in range(data.draw(st.integers(1, 6))):
         section = data.draw(st.sampled_from(sections[:4] * 3 + sections))
-        # What is read of a unit lies at the beginning of its sections.
+        # The reader reads the beginning of these sections.
         position = section.offset + data.draw(st.integers(0, min(section.size, 256) - 1))
         changed[position] = data.draw(st.integers(0, 255) | st.sampled_from([0, 0x7F, 0x80, 0xFF]))
     with contextlib.suppress(MalformedError):

@@ -1,4 +1,4 @@
-"""Debug data whose texts dwz moved into a file of their own: read with that file, refused without it or with another."""
+"""Debug data whose texts dwz moved into another file: read with that file, refused without it or with a wrong one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("dwz") is None, reason="dwz is not 
 
 
 def shared(folder: Path, target, *options: str) -> tuple[list[Elf], Elf]:
-    """Two programs and the file that their debug data shares."""
+    """Return two programs and the file that their debug data shares."""
     programs = [
         compile_program(folder / n, n, [*target.flags.compiler, *options, f"-DNAME_{n}"]) for n in ("one", "two")
     ]

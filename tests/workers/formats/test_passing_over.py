@@ -1,4 +1,4 @@
-"""What is passed over by a regular expression against plain readers of the same formats: no interpreter may differ."""
+"""Regular expressions that skip data give the same results as plain readers, in every Python version."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from workers.base.errors import MalformedError
 from workers.formats.dwarf.abbreviations import FORM_IMPLICIT_CONST, Abbreviation, Abbreviations
 from workers.formats.dwarf.sections import DebugSection
-from workers.formats.epilogues import only_undoes
+from workers.formats.unwinding import only_undoes
 
 # ------------------------------------------------------------------------------------------------ abbreviation tables
 
 
 class Cut(Exception):
-    """The table ends too early, or is no table."""
+    """The table ends too early, or is not a table."""
 
 
 @dataclass
 class Reader:
-    """DWARF 5, 7.5.3 and 7.6, byte by byte."""
+    """A reader of DWARF 5, 7.5.3 and 7.6, byte by byte."""
 
     data: bytes
     position: int = 0
     longest: int = 0
-    """Bytes of the longest number so far: what is wanted may have ten, which 64 bits need."""
+    """Bytes of the longest number so far; a valid number has at most ten (64 bits)."""
 
     def byte(self) -> int:
         if self.position >= len(self.data):
@@ -55,7 +55,7 @@ class Reader:
         return code, Abbreviation(tag, tuple(attributes))
 
 
-def plainly(data: bytes, wanted: int) -> Abbreviation | None:
+def find_plainly(data: bytes, wanted: int) -> Abbreviation | None:
     reader = Reader(data)
     while True:
         start = reader.position
@@ -73,7 +73,7 @@ def plainly(data: bytes, wanted: int) -> Abbreviation | None:
             return found if whole.longest <= 10 else None
 
 
-def quickly(data: bytes, wanted: int) -> Abbreviation | None:
+def find_quickly(data: bytes, wanted: int) -> Abbreviation | None:
     try:
         return Abbreviations(DebugSection(".debug_abbrev", memoryview(data), little_endian=True)).find(0, wanted)
     except MalformedError:
@@ -81,7 +81,7 @@ def quickly(data: bytes, wanted: int) -> Abbreviation | None:
 
 
 def leb(number: int, padding: int = 0) -> bytes:
-    """A number as LEB128, in more bytes than it needs."""
+    """Return a number as LEB128, with ``padding`` more bytes than it needs."""
     low = bytearray()
     while number >= 0x80:
         low.append(number & 0x7F | 0x80)
@@ -114,7 +114,7 @@ TABLES = st.builds(lambda rows, end: b"".join(rows) + end, st.lists(DECLARATIONS
 
 
 @given(TABLES, st.integers(0, 300), st.data())
-def test_abbreviations_are_those_of_a_plain_reader(table, other, data):
+def test_abbreviations_are_the_same_as_a_plain_readers(table, other, data):
     codes = []
     reader = Reader(table)
     try:
@@ -123,30 +123,32 @@ def test_abbreviations_are_those_of_a_plain_reader(table, other, data):
     except Cut:
         pass
     for code in {*codes, other} - {0}:
-        assert quickly(table, code) == plainly(table, code)
+        assert find_quickly(table, code) == find_plainly(table, code)
     damaged = bytearray(table)
     for place in data.draw(st.lists(st.integers(0, max(len(table) - 1, 0)), max_size=3)) if table else ():
         damaged[place] = data.draw(st.integers(0, 255))
     for code in {*codes[:4], other} - {0}:
-        assert quickly(bytes(damaged), code) == plainly(bytes(damaged), code)
+        assert find_quickly(bytes(damaged), code) == find_plainly(bytes(damaged), code)
 
 
 @given(st.lists(st.sampled_from(b"\x00\x01\x02\x11\x21\x25\x80\xa1\xff"), max_size=40).map(bytes), st.integers(1, 3))
-def test_any_bytes_as_a_table_read_as_a_plain_reader_reads_them(table, code):
-    assert quickly(table, code) == plainly(table, code)
+def test_any_bytes_as_a_table_give_the_same_as_a_plain_reader(table, code):
+    assert find_quickly(table, code) == find_plainly(table, code)
 
 
 def test_a_declaration_of_one_byte_numbers_is_found():
-    """What Python 3.11.2 did not match when repeats were possessive."""
-    assert quickly(bytes.fromhex("011101250e130b0000"), 1) == Abbreviation(0x11, ((0x25, 0x0E, 0), (0x13, 0x0B, 0)))
+    """Python 3.11.2 did not match this with possessive repeats."""
+    assert find_quickly(bytes.fromhex("011101250e130b0000"), 1) == Abbreviation(
+        0x11, ((0x25, 0x0E, 0), (0x13, 0x0B, 0))
+    )
 
 
 @pytest.mark.parametrize("count", [999, 1000, 1001, 3000])
 def test_declarations_of_any_number_of_attributes_are_read(count):
     table = b"\x02\x34\x00" + b"\x03\x08" * count + b"\0\0" + b"\x01\x11\x01\x25\x08\0\0\0"
-    assert quickly(table, 1) == Abbreviation(0x11, ((0x25, 0x08, 0),))
-    assert quickly(table, 2) == Abbreviation(0x34, ((3, 8, 0),) * count)
-    assert quickly(table[: 3 + 2 * count], 2) is None
+    assert find_quickly(table, 1) == Abbreviation(0x11, ((0x25, 0x08, 0),))
+    assert find_quickly(table, 2) == Abbreviation(0x34, ((3, 8, 0),) * count)
+    assert find_quickly(table[: 3 + 2 * count], 2) is None
 
 
 # --------------------------------------------------------------------------------------------------------- epilogues
@@ -155,7 +157,7 @@ OPERANDS = {0x00: 0, 0x02: 1, 0x03: 2, 0x04: 4, 0x0A: 0, 0x0B: 0}
 
 
 def undoes(program: bytes) -> bool:
-    """Byte by byte: nothing but advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset."""
+    """Return the same byte by byte: only advance_loc, restore, nop, remember_state, restore_state, def_cfa_offset."""
     position = 0
     while position < len(program):
         code = program[position]
@@ -184,7 +186,7 @@ INSTRUCTIONS = st.one_of(
 
 
 @given(st.lists(INSTRUCTIONS, max_size=20).map(b"".join), st.binary(max_size=6))
-def test_epilogues_are_those_of_a_plain_reader(program, more):
+def test_epilogues_are_the_same_as_a_plain_readers(program, more):
     assert undoes(program)
     assert only_undoes(program)
     assert only_undoes(b"\x90" + program, 1)
@@ -194,12 +196,12 @@ def test_epilogues_are_those_of_a_plain_reader(program, more):
 
 
 @given(st.lists(st.sampled_from(b"\x00\x02\x03\x04\x0a\x0b\x0e\x41\x80\xc3\xff\x01"), max_size=14).map(bytes))
-def test_any_bytes_as_a_program_read_as_a_plain_reader_reads_them(program):
+def test_any_bytes_as_a_program_give_the_same_as_a_plain_reader(program):
     assert only_undoes(program) == undoes(program)
 
 
 @pytest.mark.parametrize("count", [999, 1000, 1001, 5000])
-def test_an_epilogue_of_any_length_is_passed_over(count):
+def test_an_epilogue_of_any_length_is_skipped(count):
     assert only_undoes(b"\x0e\x10" * count)
     assert not only_undoes(b"\x0e\x10" * count + b"\x01")
 

@@ -239,7 +239,7 @@ def test_each_rule_that_a_package_breaks_is_named(site, programs, tmp_path, monk
     assert "/usr/share/bad/file" in found["verify"].reason
     assert found["files"].reason == "no package lists /usr/share/stray"
     assert found["libraries"].reason == "/usr/bin/bad: libnowhere.so.9 => not found"
-    assert found["rpath"].reason.startswith("/usr/bin/bad: /opt/elsewhere: no folder of this package's")
+    assert found["rpath"].reason.startswith("/usr/bin/bad: /opt/elsewhere: not a folder of this package")
     assert "a-aborts.sh" in found
     assert "bash by signal 6" in found["console: core-dump"].reason
     assert (found["b-hangs.sh"].outcome, found["b-hangs.sh"].reason) == ("failed", "it did not end within 10 s")

@@ -1,4 +1,4 @@
-"""Groups: what a repository's comps.xml holds, and that dnf lists and installs them."""
+"""Groups: the content of a repository's comps.xml, and that dnf lists and installs its groups."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ def read(text: bytes) -> object:
     return comps
 
 
-def test_only_groups_and_members_that_are_there() -> None:
+def test_comps_has_only_groups_and_members_of_the_repository() -> None:
     text = comps_xml(GROUPS, {"tiny-libs", "tiny-doc"})
     assert text is not None
     comps = read(text)
     groups = {g.id: ([p.name for p in g.packages], g.uservisible) for g in comps.groups}  # type: ignore[attr-defined]
     assert groups == {"parts": (["tiny-libs", "tiny-doc"], True), "hidden": (["tiny-doc"], False)}
     assert [[i.name for i in c.group_ids] for c in comps.categories] == [["parts"]]  # type: ignore[attr-defined]
-    environments = {e.id: [[i.name for i in e.group_ids], [i.name for i in e.option_ids]] for e in comps.environments}  # type: ignore[attr-defined]
-    assert environments == {"system": [["parts"], ["hidden"]]}
+    (system,) = comps.environments  # type: ignore[attr-defined]
+    assert (system.id, [i.name for i in system.group_ids]) == ("system", ["parts"])
+    assert [i.name for i in system.option_ids] == ["hidden"]
 
 
 def test_a_repository_without_members_has_no_comps() -> None:

@@ -1,4 +1,4 @@
-"""The statement of provenance and the bill of materials: what they say, that they are valid, and what they refuse."""
+"""The statement of provenance and the bill of materials: their content, validity and errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from config.models import Site
 from tests.workers.publishing import BuildFactory, headers
 from workers.base.errors import CannotRun
 from workers.metadata import provenance, sbom
-from workers.metadata.documents import documents, home, names
+from workers.metadata.documents import document_names, document_place, documents
 from workers.metadata.evidence import Evidence, evidence_at
 from workers.promotion.publish import publish
 from workers.repository.index import describe
@@ -28,35 +28,35 @@ Unit = tuple[PublishedRecord, Evidence, dict[str, IndexedPackage]]
 
 @pytest.fixture
 def unit(site: Site, state: Path, make_build: BuildFactory) -> Unit:
-    """A package published on aarch64, its evidence, the headers of its files."""
+    """Publish a package on aarch64; return its record, its evidence and the headers of its files."""
     build = make_build()
     publish(site, state, "aarch64", str(build))
     record = published(site, state)["tiny", "aarch64"]
     return record, evidence_at(record.build), headers(state / "published" / "10-kitten", record.files)
 
 
-def made(site: Site, unit: Unit) -> dict[str, bytes]:
+def made_documents(site: Site, unit: Unit) -> dict[str, bytes]:
     record, evidence, files = unit
     return documents(site, site.target("aarch64"), site.package("tiny"), record, evidence, files)
 
 
-def test_both_documents_lie_beside_the_package(site: Site, unit: Unit) -> None:
+def test_both_documents_are_stored_beside_the_package(site: Site, unit: Unit) -> None:
     record = unit[0]
-    found = made(site, unit)
-    assert tuple(found) == names(record, site.target("aarch64")) == (
+    found = made_documents(site, unit)
+    assert tuple(found) == document_names(record, site.target("aarch64")) == (
         "tiny-1-1.el10.aarch64.intoto.json", "tiny-1-1.el10.aarch64.cdx.json",
     )  # fmt: skip
-    place = home(record, "tiny-1-1.el10.aarch64.cdx.json.asc")
+    place = document_place(record, "tiny-1-1.el10.aarch64.cdx.json.asc")
     assert place == Place("AppStream/aarch64/os", "Packages/t/tiny-1-1.el10.aarch64.cdx.json.asc")
 
 
 def test_the_same_publication_gives_the_same_bytes(site: Site, unit: Unit) -> None:
-    assert made(site, unit) == made(site, unit)
+    assert made_documents(site, unit) == made_documents(site, unit)
 
 
 def test_the_statement_says_where_each_published_file_comes_from(site: Site, unit: Unit) -> None:
     record, _, files = unit
-    document = provenance.validated(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
+    document = provenance.parse_statement(made_documents(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
     assert document["_type"] == "https://in-toto.io/Statement/v1"
     assert {subject["name"]: subject["digest"]["sha256"] for subject in document["subject"]} == {
         name: header.pkgId for name, header in files.items()
@@ -90,7 +90,7 @@ def test_the_buildroot_is_named_with_the_checksums_that_are_known(site: Site, un
     rooted = build.model_copy(update={"buildroot": ("bar-1-1.noarch", f"foo-1-1.aarch64 {'f' * 64}"), "tree": "t"})
     changed = Evidence(rooted.model_dump_json().encode(), evidence.verify_json)
     text = provenance.statement(site, site.target("aarch64"), site.package("tiny"), record, changed)
-    document = provenance.validated(text)
+    document = provenance.parse_statement(text)
     dependencies = document["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert dependencies[0] == {"name": "tiny.git", "digest": {"gitCommit": "c" * 40}}
     assert dependencies[1]["name"] == "tiny-1-1.el10.src.rpm"
@@ -104,7 +104,9 @@ def test_the_buildroot_is_named_with_the_checksums_that_are_known(site: Site, un
 
 def test_credentials_in_the_address_of_dist_git_are_not_published(site: Site, unit: Unit) -> None:
     sources = site.sources.model_copy(update={"dist_git": "https://ci:secret@git.example.org/rpms/{package}.git?t=k"})
-    document = made(site.model_copy(update={"sources": sources}), unit)["tiny-1-1.el10.aarch64.intoto.json"].decode()
+    document = made_documents(site.model_copy(update={"sources": sources}), unit)[
+        "tiny-1-1.el10.aarch64.intoto.json"
+    ].decode()
     assert f"git+https://git.example.org/rpms/tiny.git@{'c' * 40}" in document
     assert "secret" not in document
 
@@ -115,11 +117,11 @@ def test_another_builds_evidence_is_refused(site: Site, unit: Unit) -> None:
     assert build is not None
     other = Evidence(build.model_copy(update={"identity": "0" * 64}).model_dump_json().encode())
     with pytest.raises(CannotRun, match=r"build.json is of tiny on aarch64, build 000000000000, not of tiny-1-1.el10"):
-        made(site, (record, other, files))
-    with pytest.raises(CannotRun, match=r"nothing is known of the build of tiny-1-1.el10 on aarch64: no build.json"):
-        made(site, (record, Evidence(), files))
+        made_documents(site, (record, other, files))
+    with pytest.raises(CannotRun, match=r"build.json of tiny-1-1.el10 on aarch64 is missing"):
+        made_documents(site, (record, Evidence(), files))
     with pytest.raises(CannotRun, match=r"build.json: not a result of BuildResult"):
-        made(site, (record, Evidence(b"{}"), files))
+        made_documents(site, (record, Evidence(b"{}"), files))
 
 
 @pytest.mark.parametrize(
@@ -133,15 +135,15 @@ def test_another_builds_evidence_is_refused(site: Site, unit: Unit) -> None:
         ({"predicate": {"invented": 1}}, 'no field named "invented"'),
     ],
 )
-def test_what_is_no_statement_of_provenance_is_refused(site: Site, unit: Unit, change: object, why: str) -> None:
-    document = json.loads(made(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
+def test_an_invalid_statement_of_provenance_is_refused(site: Site, unit: Unit, change: object, why: str) -> None:
+    document = json.loads(made_documents(site, unit)["tiny-1-1.el10.aarch64.intoto.json"])
     document.update(change)
     with pytest.raises(ValueError, match=why):
-        provenance.validated(json.dumps(document).encode())
+        provenance.parse_statement(json.dumps(document).encode())
 
 
 def test_the_bill_lists_packages_files_and_dependencies(site: Site, unit: Unit) -> None:
-    content = made(site, unit)["tiny-1-1.el10.aarch64.cdx.json"]
+    content = made_documents(site, unit)["tiny-1-1.el10.aarch64.cdx.json"]
     assert sbom.problems(content) == ()
     bill = json.loads(content)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
@@ -180,7 +182,7 @@ Odd.
 """
 
 
-def test_what_is_bundled_and_what_comes_from_elsewhere(site: Site, tmp_path: Path) -> None:
+def test_bundled_projects_and_outside_dependencies_are_listed(site: Site, tmp_path: Path) -> None:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not installed: apt-get install rpm")
     (tmp_path / "odd.spec").write_text(SPEC)
@@ -212,25 +214,25 @@ def test_what_is_bundled_and_what_comes_from_elsewhere(site: Site, tmp_path: Pat
 
 def test_a_bill_says_how_many_files_it_leaves_out(site: Site, unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sbom, "MAX_FILES", 1)
-    bill = json.loads(made(site, unit)["tiny-1-1.el10.aarch64.cdx.json"])
-    told = [
+    bill = json.loads(made_documents(site, unit)["tiny-1-1.el10.aarch64.cdx.json"])
+    counts = [
         p["value"] for c in bill["components"] for p in c.get("properties", ()) if p["name"] == "rpm:files-left-out"
     ]
     listed = [part for c in bill["components"] for part in c.get("components", ()) if part["type"] == "file"]
-    assert (len(listed), sum(map(int, told))) == (1, 3)  # of doc, libs, their debug file, the spec
+    assert (len(listed), sum(map(int, counts))) == (1, 3)  # doc, libs, their debug file, the spec
 
 
 def test_a_changed_package_gets_no_bill(site: Site, unit: Unit) -> None:
     record, evidence, files = unit
     damaged = record.files[0].model_copy(update={"sha256": "0" * 64})
-    with pytest.raises(CannotRun, match="is not what was published: another checksum"):
-        made(site, (record.model_copy(update={"files": (damaged, *record.files[1:])}), evidence, files))
+    with pytest.raises(CannotRun, match="is not the published file: its checksum differs"):
+        made_documents(site, (record.model_copy(update={"files": (damaged, *record.files[1:])}), evidence, files))
     with pytest.raises(CannotRun, match=r"tiny-1-1.el10 on aarch64: tiny-1-1.el10.src.rpm is missing"):
-        made(site, (record, evidence, {}))
+        made_documents(site, (record, evidence, {}))
 
 
-def test_an_invalid_bill_is_told_apart(site: Site, unit: Unit) -> None:
-    bill = json.loads(made(site, unit)["tiny-1-1.el10.aarch64.cdx.json"])
+def test_an_invalid_bill_has_problems(site: Site, unit: Unit) -> None:
+    bill = json.loads(made_documents(site, unit)["tiny-1-1.el10.aarch64.cdx.json"])
     bill["invented"] = True
     assert sbom.problems(json.dumps(bill).encode()) == (
         "Additional properties are not allowed ('invented' was unexpected)",

@@ -1,4 +1,4 @@
-"""Errata: what users are told of an update, whatever a changelog holds; and dnf reads it."""
+"""Errata: what users read about an update, for any text in a changelog; and dnf reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from config.nevra import Nevra
 from tests.workers.publishing import RpmFactory, write_index
 from workers.base import namespace
 from workers.metadata import errata
-from workers.metadata.changelog import Entry, changelog, newer
+from workers.metadata.changelog import Entry, changelog, newer_entries
 from workers.metadata.errata import Erratum, Updated
 from workers.repository import index, updateinfo
 from workers.repository.records import PublishedFile
@@ -26,7 +26,7 @@ OLD = (Entry("A <a@b> - 1.0-1", 1_700_000_000, "- First"),)
 LIBS = Updated(Nevra("tiny-libs", 0, "2", "1.el10", "aarch64"), "a" * 64, "tiny-2-1.el10.src.rpm")
 
 
-def said(text: str, *, old_version: str = "1.0", is_new: bool = False) -> Erratum:
+def erratum_of(text: str, *, old_version: str = "1.0", is_new: bool = False) -> Erratum:
     entries = (Entry("A <a@b> - 1.0-2", 1_700_086_400, text),)
     return errata.erratum(
         "KITTEN-2026:0001", "tiny", "1.0-2", entries, [LIBS], ISSUED, is_new=is_new, old_version=old_version
@@ -44,14 +44,14 @@ def test_a_packages_changelog_is_read_newest_first() -> None:
     assert (newest.evr.evr, Entry("A. Hyphen-Name", 1, "").evr) == ("1:2-1", None)
 
 
-def test_entries_end_at_the_first_that_users_had() -> None:
+def test_entries_end_at_the_first_that_users_have() -> None:
     new = (Entry("A <a@b> - 1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-2", 2, "- b"), *OLD)
-    assert newer(OLD, new, "1.0-1") == new[:2]
+    assert newer_entries(OLD, new, "1.0-1") == new[:2]
 
 
-def test_a_changelog_written_anew_tells_only_of_newer_versions() -> None:
+def test_a_rewritten_changelog_gives_only_newer_versions() -> None:
     new = (Entry("A <a@b> - 1:1.0-3", 3, "- c"), Entry("A <a@b> - 1.0-1", 2, "- b"), Entry("A <a@b>", 1, "- a"))
-    assert newer(OLD, new, "1.0-2") == (new[0], new[2])
+    assert newer_entries(OLD, new, "1.0-2") == (new[0], new[2])
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,19 @@ def test_a_changelog_written_anew_tells_only_of_newer_versions() -> None:
     ],
 )
 def test_what_the_entries_name_makes_the_kind(text: str, kind: str) -> None:
-    assert said(text).kind == kind
+    assert erratum_of(text).kind == kind
 
 
 def test_another_upstream_version_without_a_named_fix_is_an_enhancement() -> None:
-    assert said("- Update", old_version="0.9").kind == "enhancement"
-    assert said("- Resolves: RHEL-7", old_version="0.9").kind == "bugfix"
-    assert said("- CVE-2024-12345", is_new=True).kind == "newpackage"
+    assert erratum_of("- Update", old_version="0.9").kind == "enhancement"
+    assert erratum_of("- Resolves: RHEL-7", old_version="0.9").kind == "bugfix"
+    assert erratum_of("- CVE-2024-12345", is_new=True).kind == "newpackage"
 
 
-def test_references_are_named_once_and_lead_somewhere() -> None:
-    found = said("- CVE-2024-12345, CVE-2024-12345 (rhbz#2222222, bz 2222222, #1234567)\n- Resolves: RHEL-10 RHEL-9")
+def test_references_are_named_once_with_an_address() -> None:
+    found = erratum_of(
+        "- CVE-2024-12345, CVE-2024-12345 (rhbz#2222222, bz 2222222, #1234567)\n- Resolves: RHEL-10 RHEL-9"
+    )
     assert [(r.kind, r.id, r.href) for r in found.references] == [
         ("cve", "CVE-2024-12345", "https://www.cve.org/CVERecord?id=CVE-2024-12345"),
         ("bugzilla", "1234567", "https://bugzilla.redhat.com/show_bug.cgi?id=1234567"),
@@ -89,7 +91,7 @@ def test_references_are_named_once_and_lead_somewhere() -> None:
     assert found.description.startswith("2023-11-15, 1.0-2:\n- CVE-2024-12345")
 
 
-def test_a_rebuild_without_an_entry_says_so() -> None:
+def test_a_rebuild_without_an_entry_is_described_as_one() -> None:
     made = errata.erratum("KITTEN-2026:0001", "tiny", "1.0-2", (), [LIBS], ISSUED)
     assert (made.kind, made.description) == ("bugfix", "tiny 1.0-2 is built again.")
 
@@ -104,26 +106,27 @@ def test_a_kernel_asks_for_a_reboot_and_debuginfo_is_left_out() -> None:
         "kernel-core-2:6-1.x86_64", "1" * 64, "kernel-6-1.src.rpm", True,
     )  # fmt: skip
     assert not LIBS.reboot_suggested
-    xml = ET.fromstring(errata.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED)))  # noqa: S314 - our own
+    text = errata.to_xml(errata.erratum("K-1", "kernel", "6-1", (), [core], ISSUED))
+    xml = ET.fromstring(text)  # noqa: S314 - our own
     assert xml.find(".//package/reboot_suggested").text == "True"  # type: ignore[union-attr]
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))
 def test_no_changelog_breaks_the_xml_or_makes_markup(text: str) -> None:
-    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(said(text))]))  # noqa: S314 - our own
+    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(erratum_of(text))]))  # noqa: S314 - our own
     assert [child.tag for child in root] == ["update"]
     assert root.findtext("update/id") == "KITTEN-2026:0001"
 
 
 def test_markup_and_control_characters_stay_text() -> None:
-    made = said("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
+    made = erratum_of("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
     root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
     assert [node.text for node in root.iter("id")] == ["KITTEN-2026:0001"]
     assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>\ufffd\ufffd"
 
 
 def test_a_huge_changelog_is_cut_and_says_so() -> None:
-    made = said("- CVE-2024-0001 " + "x" * 2_000_000 + "".join(f" RHEL-{n}" for n in range(10_000)))
+    made = erratum_of("- CVE-2024-0001 " + "x" * 2_000_000 + "".join(f" RHEL-{n}" for n in range(10_000)))
     assert len(made.description) < errata.DESCRIPTION_CHARACTERS + 100
     assert made.description.endswith("… (cut; the package's changelog has the rest)")
     assert len(made.references) == errata.REFERENCES
@@ -137,8 +140,8 @@ def test_a_time_beyond_all_calendars_is_a_day() -> None:
 
 
 def test_equal_input_gives_equal_xml_in_utc() -> None:
-    made = said("- Resolves: RHEL-1")
-    assert errata.to_xml(made) == errata.to_xml(said("- Resolves: RHEL-1"))
+    made = erratum_of("- Resolves: RHEL-1")
+    assert errata.to_xml(made) == errata.to_xml(erratum_of("- Resolves: RHEL-1"))
     assert '<issued date="2026-11-25 08:30:00"/>' in errata.to_xml(made)
 
 
@@ -169,9 +172,9 @@ def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Pat
     options = ["--root", root, "-i", "--nodeps", "--noscripts", "--ignorearch"]
     subprocess.run([*namespace.as_root(), "rpm", *database, *options, old], check=True)
     dnf = [
-        *namespace.as_root(), "dnf", "-q", f"--installroot={root}", "--noplugins", "--forcearch=x86_64", "--releasever=10",
-        f"--setopt=cachedir={tmp_path / 'cache'}", f"--setopt=reposdir={tmp_path}", f"--repofrompath=kitten,{repository}",
-        "--nogpgcheck", "updateinfo",
+        *namespace.as_root(), "dnf", "-q", f"--installroot={root}", "--noplugins", "--forcearch=x86_64",
+        "--releasever=10", f"--setopt=cachedir={tmp_path / 'cache'}", f"--setopt=reposdir={tmp_path}",
+        f"--repofrompath=kitten,{repository}", "--nogpgcheck", "updateinfo",
     ]  # fmt: skip
     macros = tmp_path / ".rpmmacros"
     macros.write_text("%_dbpath /var/lib/rpm\n")

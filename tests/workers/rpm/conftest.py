@@ -1,4 +1,4 @@
-"""Source packages made for the tests, with the real rpmbuild of the sandbox's base."""
+"""Source packages for the tests, made by the rpmbuild of the sandbox's base."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ MakeSource = Callable[..., Path]
 
 @pytest.fixture
 def site() -> Site:
-    """The demo, with the two packages of these tests."""
+    """Return the demo with the two packages of these tests."""
     packages = tuple(SourcePackage(name=name, binaries=(name, f"{name}-devel")) for name in ("greet", "hello"))
     return load_site("demo").model_copy(update={"packages": packages})
 
 
 @pytest.fixture
 def make_srpm(site: Site, tmp_path: Path) -> MakeSource:
-    """Make an SRPM of a name, a C file and what its spec does."""
+    """Return a function that makes an SRPM from a name, a C file and parts of the spec."""
 
     def make(name: str, code: str, **parts: str) -> Path:
         folder = tmp_path / "srpm" / name

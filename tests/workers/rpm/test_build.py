@@ -1,4 +1,4 @@
-"""Real source packages become real RPMs: native and foreign, with BuildRequires, once, reproducibly, leaving nothing behind."""
+"""Source packages become RPMs: native and foreign, with BuildRequires, only once, reproducibly, without left files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ GREET = "int greet(void) { return 42; }\n"
 HELLO = '#include <greet.h>\n#include <stdio.h>\nint main(void) { printf("greet %d\\n", greet()); return 0; }\n'
 
 
-def built(site: Site, state: Path, target: str, srpm: Path) -> BuildResult:
+def build_srpm(site: Site, state: Path, target: str, srpm: Path) -> BuildResult:
     entry = site.target(target)
     return build(Order(site, state, entry, srpm=str(srpm)), backend(site, entry, state / "staged" / target))
 
@@ -48,10 +48,10 @@ def stage(state: Path, target: str, result: BuildResult) -> None:
 def test_a_library_is_built_staged_linked_and_run(
     site: Site, tmp_path: Path, make_srpm: MakeSource, target: str
 ) -> None:
-    library = built(site, tmp_path, target, make_srpm("greet", GREET, **LIBRARY))
+    library = build_srpm(site, tmp_path, target, make_srpm("greet", GREET, **LIBRARY))
     assert library.outcome == "passed", library.cause
     stage(tmp_path, target, library)
-    program = built(site, tmp_path, target, make_srpm("hello", HELLO, **PROGRAM))
+    program = build_srpm(site, tmp_path, target, make_srpm("hello", HELLO, **PROGRAM))
     assert program.outcome == "passed", program.cause
     assert [line.split()[0] for line in program.buildroot] == [
         f"greet-1.0-1.el10.{target}",
@@ -72,13 +72,13 @@ def test_the_same_inputs_are_built_once_and_give_the_same_bytes(
     site: Site, tmp_path: Path, make_srpm: MakeSource
 ) -> None:
     srpm = make_srpm("greet", GREET, **LIBRARY)
-    first = built(site, tmp_path / "one", "s390x", srpm)
+    first = build_srpm(site, tmp_path / "one", "s390x", srpm)
     os.utime(Path(first.url, "build.json"), (1, 1))
-    again = built(site, tmp_path / "one", "s390x", srpm)
+    again = build_srpm(site, tmp_path / "one", "s390x", srpm)
     assert (first.reused, again.reused) == (False, True)
     assert again.url == first.url
-    assert Path(again.url, "build.json").stat().st_mtime > 1, "kitten clean would take it for one that nobody uses"
-    elsewhere = built(site, tmp_path / "two", "s390x", srpm)
+    assert Path(again.url, "build.json").stat().st_mtime > 1, "kitten clean would remove it as unused"
+    elsewhere = build_srpm(site, tmp_path / "two", "s390x", srpm)
     assert elsewhere.reused is False
     assert elsewhere.identity == first.identity
     assert [(rpm.name, rpm.sha256) for rpm in elsewhere.rpms] == [(rpm.name, rpm.sha256) for rpm in first.rpms]
@@ -88,7 +88,7 @@ def test_the_same_inputs_are_built_once_and_give_the_same_bytes(
     )
 
 
-def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_the_tests_of_a_source_are_copied_to_the_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     folder = tmp_path / "artifacts/sources/greet/k"
     folder.mkdir(parents=True)
     srpm = Path(shutil.copy(make_srpm("greet", GREET, **LIBRARY), folder))
@@ -108,7 +108,7 @@ def test_a_source_folders_tests_travel_with_the_build(site: Site, tmp_path: Path
 
 def test_a_failed_check_names_its_cause_and_leaves_its_log(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     parts = LIBRARY | {"check": "echo 'FAIL: greeting'\nexit 1"}
-    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
+    result = build_srpm(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
     assert (result.outcome, result.cause) == ("failed", "%check failed: FAIL: greeting")
     assert result.rpms == ()
     assert "/failed/x86_64/" in result.url
@@ -122,7 +122,7 @@ def test_a_package_the_configuration_does_not_list_is_refused(
     narrow = site.model_copy(
         update={"packages": tuple(p.model_copy(update={"binaries": (p.name,)}) for p in site.packages)}
     )
-    result = built(narrow, tmp_path, "x86_64", make_srpm("greet", GREET, **LIBRARY))
+    result = build_srpm(narrow, tmp_path, "x86_64", make_srpm("greet", GREET, **LIBRARY))
     assert (result.outcome, result.rpms) == ("failed", ())
     assert "greet-devel, which packages/greet.yaml does not list" in result.cause
 
@@ -130,27 +130,27 @@ def test_a_package_the_configuration_does_not_list_is_refused(
 def test_a_missing_build_requirement_is_named_before_anything_runs(
     site: Site, tmp_path: Path, make_srpm: MakeSource
 ) -> None:
-    result = built(site, tmp_path, "ppc64le", make_srpm("hello", HELLO, **PROGRAM))
+    result = build_srpm(site, tmp_path, "ppc64le", make_srpm("hello", HELLO, **PROGRAM))
     assert result.outcome == "failed"
     assert result.cause == "hello needs greet-devel, which nothing staged on ppc64le provides"
 
 
-def test_an_rpath_does_not_ship(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_an_rpath_fails_the_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     parts = LIBRARY | {"build": LIBRARY["build"] + " -Wl,-rpath,%{_libdir}"}
-    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
+    result = build_srpm(site, tmp_path, "x86_64", make_srpm("greet", GREET, **parts))
     assert result.outcome == "failed"
     assert "standard runpath" in result.cause.lower() or "rpath" in result.cause.lower()
 
 
-def test_a_build_sees_no_network_and_nothing_of_the_host(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_a_build_has_no_network_and_no_files_of_the_host(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     check = f'test "$(ls /sys/class/net 2>/dev/null)" = ""\ngrep -c : /proc/net/dev | grep -x 1\ntest ! -e {tmp_path}'
-    result = built(site, tmp_path, "x86_64", make_srpm("greet", GREET, **(LIBRARY | {"check": check})))
+    result = build_srpm(site, tmp_path, "x86_64", make_srpm("greet", GREET, **(LIBRARY | {"check": check})))
     assert result.outcome == "passed", result.cause
 
 
 def test_a_package_the_site_does_not_know_is_refused(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     with pytest.raises(CannotRun, match="unknown package 'other'"):
-        built(site, tmp_path, "x86_64", make_srpm("other", GREET, **LIBRARY))
+        build_srpm(site, tmp_path, "x86_64", make_srpm("other", GREET, **LIBRARY))
 
 
 def test_a_killed_build_leaves_no_process_and_the_next_run_clears_its_scratch(
@@ -165,7 +165,7 @@ def test_a_killed_build_leaves_no_process_and_the_next_run_clears_its_scratch(
         process = subprocess.Popen(argv, stdout=out, stderr=out)
         try:
             wait_for(lambda: running(marker), process, log)
-            mine = {path for path in (cache.root() / "scratch").glob("*.lock") if held_by(path, process.pid)}
+            mine = {path for path in (cache.root() / "scratch").glob("*.lock") if opened_by(path, process.pid)}
             assert mine
         finally:
             process.send_signal(signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_a_killed_build_leaves_no_process_and_the_next_run_clears_its_scratch(
 
 
 def running(words: str) -> bool:
-    """Whether any process of this host has that command line."""
+    """Return whether any process of this host has that command line."""
     wanted = words.replace(" ", "\0").encode() + b"\0"
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -188,11 +188,13 @@ def running(words: str) -> bool:
     return False
 
 
-def held_by(path: Path, pid: int) -> bool:
+def opened_by(path: Path, pid: int) -> bool:
     return any(os.path.realpath(link) == str(path) for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def wait_for(condition, process: subprocess.Popen[bytes] | None = None, log: Path | None = None) -> None:  # type: ignore[no-untyped-def]
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, log: Path | None = None
+) -> None:
     end = time.monotonic() + 120
     while not condition():
         assert process is None or process.poll() is None, log.read_text() if log else ""
@@ -202,7 +204,7 @@ def wait_for(condition, process: subprocess.Popen[bytes] | None = None, log: Pat
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, 1 MiB small."""
+    """Mount a file system of 1 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder])
@@ -214,7 +216,7 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
 def test_the_store_may_be_another_file_system_than_the_cache(
     site: Site, other_disk: Path, make_srpm: MakeSource
 ) -> None:
-    result = built(site, other_disk, "x86_64", make_srpm("greet", GREET, **LIBRARY))
+    result = build_srpm(site, other_disk, "x86_64", make_srpm("greet", GREET, **LIBRARY))
     assert result.outcome == "passed", result.cause
     assert all(Path(rpm.url).stat().st_size == rpm.size for rpm in result.rpms)
 
@@ -227,18 +229,18 @@ def test_a_full_disk_leaves_no_half_build(site: Site, other_disk: Path, make_srp
             file.write(bytes(4096))
     srpm = make_srpm("greet", GREET, **LIBRARY)
     with pytest.raises(OSError, match="No space left"):
-        built(site, other_disk, "x86_64", srpm)
+        build_srpm(site, other_disk, "x86_64", srpm)
     filler.unlink()
-    result = built(site, other_disk, "x86_64", srpm)
+    result = build_srpm(site, other_disk, "x86_64", srpm)
     assert (result.outcome, result.reused) == ("passed", False)
     assert [path.name for path in (other_disk / "artifacts/builds/x86_64").iterdir()] == [result.identity]
 
 
-def test_what_a_try_build_made_is_never_taken_for_a_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
+def test_the_result_of_a_try_build_is_never_used_as_a_build(site: Site, tmp_path: Path, make_srpm: MakeSource) -> None:
     entry = site.target("x86_64")
     order = Order(site, tmp_path, entry, srpm=str(make_srpm("greet", GREET, **LIBRARY)), trial=True)
     tried = build(order, backend(site, entry, tmp_path / "staged/x86_64"))
     assert (tried.outcome, tried.trial) == ("passed", True)
     assert tried.url.startswith(f"{tmp_path}/artifacts/try/builds/")
-    real = built(site, tmp_path, "x86_64", Path(order.srpm))
+    real = build_srpm(site, tmp_path, "x86_64", Path(order.srpm))
     assert (real.identity, real.reused, real.trial) == (tried.identity, False, False)

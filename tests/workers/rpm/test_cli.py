@@ -1,4 +1,4 @@
-"""A mistake of the user's is one clear line, exit status 2, and a result file where one was asked for."""
+"""A mistake of the user gives one clear line, exit status 2, and a result file if ``--json`` names one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ def kitten(*arguments: str, state: Path) -> Completed:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--target", "vax", "--srpm", "a.src.rpm"], "unknown target 'vax'"),
-        (["--target", "s390x"], "what to build is not clear"),
-        (["--target", "s390x", "--srpm", "a.src.rpm", "--source", "b"], "what to build is not clear"),
+        (["--target", "s390x"], "give either --source or --srpm"),
+        (["--target", "s390x", "--srpm", "a.src.rpm", "--source", "b"], "give either --source or --srpm"),
         (["--target", "s390x", "--srpm", "/nowhere/a.src.rpm"], "there is no file /nowhere/a.src.rpm"),
-        (["--target", "s390x", "--srpm", __file__], "is not a readable RPM package: it does not begin as one"),
+        (
+            ["--target", "s390x", "--srpm", __file__],
+            "is not a readable RPM package: it does not begin with an RPM lead",
+        ),
         (["--target", "s390x", "--source", "artifacts/sources/a/b"], "there is no source at"),
     ],
 )
-def test_a_mistake_is_one_clear_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_a_mistake_is_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = kitten("build", *arguments, "--json", str(tmp_path / "r.json"), state=tmp_path)
     assert done.status == 2
     assert done.output.startswith("kitten: ")
-    assert said in done.output
+    assert message in done.output
     assert "Traceback" not in done.output
     assert BuildResult.read((tmp_path / "r.json").read_text()).outcome == "cannot-run"
 
@@ -44,13 +47,13 @@ def test_an_unknown_target_of_the_sandbox_is_named(tmp_path: Path) -> None:
         assert (done.status, "unknown target 'vax'" in done.output) == (2, True)
 
 
-def test_a_look_into_one_sandbox_takes_no_option_that_makes_some(tmp_path: Path) -> None:
+def test_options_that_show_one_sandbox_cannot_be_combined(tmp_path: Path) -> None:
     for more in (["--target", "aarch64"], ["--json", str(tmp_path / "r.json")], ["--base-rpm", "s390x"]):
         done = kitten("sandbox", "--shell", "s390x", *more, state=tmp_path)
-        assert (done.status, "go alone" in done.output) == (2, True)
+        assert (done.status, "cannot be combined" in done.output) == (2, True)
 
 
-def test_without_a_base_there_is_one_line_and_a_result_that_has_it(
+def test_a_missing_base_is_reported_in_one_line_and_in_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))

@@ -1,10 +1,10 @@
-"""The line a person should read first is found, and the phase is named."""
+"""The line to read first is found, with its phase."""
 
 from __future__ import annotations
 
 import pytest
 
-from workers.rpm.logs import cause, timed_out
+from workers.rpm.logs import cause, timeout_cause
 
 COMPILE = """Executing(%prep): /bin/sh -e /var/tmp/rpm-tmp.1
 + echo FAIL not really
@@ -67,12 +67,12 @@ def test_the_cause_of_a_failed_build(log: str, expected: str) -> None:
     assert cause(log) == expected
 
 
-def test_a_phase_that_says_nothing_telling_shows_its_last_words() -> None:
+def test_a_phase_without_a_known_error_shows_its_last_line() -> None:
     log = "Executing(%check): /bin/sh\n+ ./test\n3 is not 4\n+ exit 1\nerror: Bad exit status from /t (%check)\n"
     assert cause(log) == "%check failed: ./test: 3 is not 4"
 
 
-def test_what_a_suite_provokes_on_its_way_is_not_the_cause() -> None:
+def test_errors_of_earlier_commands_are_not_the_cause() -> None:
     log = (
         "Executing(%check): /bin/sh\n+ make test\nzstd: /*stdout*\\: No space left on device\nall tests passed\n"
         "+ ./decodecorpus -t5\nUsage :\n -h display help\nerror: Bad exit status from /t (%check)\n"
@@ -80,6 +80,6 @@ def test_what_a_suite_provokes_on_its_way_is_not_the_cause() -> None:
     assert cause(log) == "%check failed: ./decodecorpus -t5: -h display help"
 
 
-def test_a_build_whose_time_is_up_names_the_phase_and_its_last_words() -> None:
-    said = timed_out("Executing(%build): x\nExecuting(%check): y\n+ make check\nfuzzer: round 12\n", 20)
-    assert said == "%check did not end within 20 min; its last words: fuzzer: round 12"
+def test_a_build_at_its_time_limit_names_the_phase_and_the_last_line() -> None:
+    message = timeout_cause("Executing(%build): x\nExecuting(%check): y\n+ make check\nfuzzer: round 12\n", 20)
+    assert message == "%check did not end within 20 min; its last line: fuzzer: round 12"

@@ -1,4 +1,4 @@
-"""The mock backend's configuration, command line and reading of failures. The logs resemble those of a real mock 6."""
+"""The mock backend: configuration, command line and causes of failures. The logs are like those of mock 6."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SITE = load_site("kitten-10")
 
 
 def evaluated(text: str) -> tuple[dict[str, Any], list[str]]:
-    """What mock sees: its configuration files are Python."""
+    """Return the options that mock reads, and its includes: its configuration files are Python."""
     options: dict[str, Any] = {"macros": {}, "plugin_conf": {}, "dnf.conf": "[main]\n"}
     included: list[str] = []
     exec(compile(text, "mock.cfg", "exec"), {"config_opts": options, "include": included.append})  # noqa: S102
@@ -28,7 +28,7 @@ def evaluated(text: str) -> tuple[dict[str, Any], list[str]]:
 
 
 @pytest.mark.parametrize("target", SITE.targets, ids=lambda target: target.name)
-def test_each_target_builds_in_its_own_configuration_with_its_overrides(target: Target) -> None:
+def test_each_target_has_its_configuration_with_its_options(target: Target) -> None:
     options, included = evaluated(mock.configuration(SITE, target, None))
     assert included == [f"/etc/mock/{target.mock.config}.cfg"]
     for name, value in target.mock.options.items():
@@ -39,7 +39,7 @@ def test_each_target_builds_in_its_own_configuration_with_its_overrides(target: 
     assert options["rpmbuild_networking"] is False
 
 
-def test_what_is_staged_is_one_more_repository_once_it_has_an_index(tmp_path: Path) -> None:
+def test_staged_packages_are_one_more_repository_if_it_has_an_index(tmp_path: Path) -> None:
     assert evaluated(mock.configuration(SITE, SITE.targets[0], None))[0]["dnf.conf"] == "[main]\n"
     text = evaluated(mock.configuration(SITE, SITE.targets[0], tmp_path))[0]["dnf.conf"]
     assert f"baseurl=file://{tmp_path}\n" in text
@@ -56,7 +56,7 @@ def test_a_nested_option_reaches_the_plugins() -> None:
     assert options["dnf.conf"] == "[main]\nbest=1\n"
 
 
-def test_the_command_line_is_mocks_own() -> None:
+def test_the_command_line_is_one_of_mock() -> None:
     line = mock.command_line("mock", Path("/w/kitten-x86_64.cfg"), Path("/w/results"), "kitten-1", Path("/w/a.src.rpm"))
     assert line == (
         [
@@ -98,7 +98,7 @@ Please install package dnf-plugins-core.
 
 
 @pytest.mark.parametrize(
-    ("status", "texts", "log", "said"),
+    ("status", "texts", "log", "message"),
     [
         (1, {"build.log": BUILD, "state.log": STATE}, "build.log", "%check failed: FAIL: test-2"),
         (10, {"build.log": BUILD}, "build.log", "%check failed: FAIL: test-2"),
@@ -109,19 +109,19 @@ Please install package dnf-plugins-core.
         (1, {"mock.log": "Traceback\nOSError: gone\n"}, "mock.log", "mock failed with 1: OSError: gone"),
     ],
 )
-def test_the_log_that_holds_the_cause_is_named(status: int, texts: dict[str, str], log: str, said: str) -> None:
+def test_the_log_with_the_cause_is_named(status: int, texts: dict[str, str], log: str, message: str) -> None:
     name, line = mock.classify(status, texts, 240)
     assert name == log
-    assert said in line
+    assert message in line
 
 
 def test_the_buildroots_packages_are_read() -> None:
     text = "zlib-0:1.3.1-1.el10.x86_64 1748822400 94332 installed\ngcc-0:14.2.1-7.el10.x86_64 1748822400 1 installed\n"
-    assert mock.installed(text) == ("gcc-0:14.2.1-7.el10.x86_64", "zlib-0:1.3.1-1.el10.x86_64")
+    assert mock.installed_packages(text) == ("gcc-0:14.2.1-7.el10.x86_64", "zlib-0:1.3.1-1.el10.x86_64")
 
 
 @pytest.mark.skipif(shutil.which("mock") is not None, reason="mock is installed here")
-def test_a_host_without_mock_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_host_without_mock_gets_a_hint(tmp_path: Path) -> None:
     package = buildroot.Solvable("a", "1-1", "src", tmp_path / "a.src.rpm")
     (tmp_path / "kt.cfg").touch()
     with pytest.raises(CannotRun, match="mock is not installed") as caught:

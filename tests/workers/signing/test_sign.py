@@ -1,4 +1,4 @@
-"""The key, its agent, and what counts as signed."""
+"""The key, its agent, and which packages count as signed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.signing.sign import signer, verify_packages
 
 
 def agents(home: Path) -> set[int]:
-    """Process ids of the agents that serve a home, under whatever name."""
+    """Return the process ids of the agents that serve a home, under any name of it."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -32,7 +32,7 @@ def agents(home: Path) -> set[int]:
 
 
 def gone_soon(processes: set[int]) -> bool:
-    """Whether they end within the few seconds after which an agent looks whom it serves."""
+    """Return whether they end within the few seconds after which an agent checks its program."""
     for _ in range(300):
         if not any(_runs(process) for process in processes):
             return True
@@ -42,7 +42,9 @@ def gone_soon(processes: set[int]) -> bool:
 
 def _runs(process: int) -> bool:
     try:
-        return bool(Path(f"/proc/{process}/cmdline").read_bytes())  # empty: it ended, and nobody has asked how
+        return bool(
+            Path(f"/proc/{process}/cmdline").read_bytes()
+        )  # empty: it ended, and its parent did not wait for it yet
     except OSError:
         return False
 
@@ -65,7 +67,7 @@ def test_a_second_user_of_the_key_waits_for_the_first_whose_agent_it_would_end(s
             key.sign_detached(second)
 
     other = context.Process(target=sign_second)
-    other.start()  # before the lock is taken: a process that is forked later would hold it as well
+    other.start()  # before the lock is taken: a later fork would inherit the lock
     with signer(home, "Tests") as key:
         begins.set()
         other.join(2)
@@ -76,7 +78,7 @@ def test_a_second_user_of_the_key_waits_for_the_first_whose_agent_it_would_end(s
     assert second.with_name("second.asc").is_file()
 
 
-def test_the_key_is_made_once_and_no_one_else_may_read_it(tmp_path: Path) -> None:
+def test_the_key_is_made_once_and_no_other_user_may_read_it(tmp_path: Path) -> None:
     home = tmp_path / "secrets" / "gnupg"
     with signer(home, "Tests") as first:
         assert "BEGIN PGP PUBLIC KEY BLOCK" in first.public_key
@@ -88,7 +90,7 @@ def test_the_key_is_made_once_and_no_one_else_may_read_it(tmp_path: Path) -> Non
 def test_a_home_that_others_may_enter_is_refused(state: Path) -> None:
     (state / "secrets/gnupg").chmod(0o750)
     with (
-        pytest.raises(CannotRun, match="holds the signing key and others may enter it"),
+        pytest.raises(CannotRun, match="has the signing key, but other users may enter it"),
         signer(state / "secrets/gnupg", ""),
     ):
         pass
@@ -96,18 +98,18 @@ def test_a_home_that_others_may_enter_is_refused(state: Path) -> None:
 
 def test_a_home_without_a_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "gnupg").mkdir(mode=0o700)
-    with pytest.raises(CannotRun, match="holds no key"), signer(tmp_path / "gnupg", "Tests"):
+    with pytest.raises(CannotRun, match="has no key"), signer(tmp_path / "gnupg", "Tests"):
         pass
 
 
-def test_packages_are_signed_and_the_signature_is_ours(state: Path, tmp_path: Path, make_rpms: RpmFactory) -> None:
+def test_signed_packages_verify_with_the_public_key(state: Path, tmp_path: Path, make_rpms: RpmFactory) -> None:
     packages = copies(make_rpms("aarch64"), tmp_path)
     with signer(state / "secrets/gnupg", "Tests") as key:
         key.sign_packages(packages)
     verify_packages(packages, key.public_key)
 
 
-def test_an_unsigned_package_is_not_taken_for_signed(state: Path, make_rpms: RpmFactory) -> None:
+def test_an_unsigned_package_is_refused(state: Path, make_rpms: RpmFactory) -> None:
     with signer(state / "secrets/gnupg", "Tests") as key:
         pass
     with pytest.raises(CannotRun, match="not signed by the distribution's key: tiny-libs"):
@@ -133,7 +135,7 @@ def test_a_signed_package_changed_by_one_byte_is_refused(
     with signer(state / "secrets/gnupg", "Tests") as key:
         key.sign_packages(packages)
     content = bytearray(packages[0].read_bytes())
-    covered = index.describe(packages[0], "").rpm_header_start  # what lies before is the signature itself, and padding
+    covered = index.describe(packages[0], "").rpm_header_start  # before it are the signature and padding
     content[covered + int((len(content) - covered) * place)] ^= 1
     packages[0].write_bytes(content)
     with pytest.raises(CannotRun, match="not signed by the distribution's key"):
@@ -168,11 +170,11 @@ def test_no_agent_outlives_a_killed_process(state: Path, tmp_path: Path, meanwhi
 
 
 @pytest.mark.parametrize("length", [105, 106, 107, 108, 160])
-def test_a_long_path_is_no_hindrance(tmp_path: Path, length: int) -> None:
-    """At and around the length from which on no socket fits: as long as the agent's longest name is."""
+def test_a_home_with_a_long_path_signs(tmp_path: Path, length: int) -> None:
+    """Lengths at and around the limit of the agent's longest socket path."""
     file = tmp_path / "file"
     file.write_text("content")
-    with tempfile.TemporaryDirectory() as short:  # pytest's own may be too long by the name of the user
+    with tempfile.TemporaryDirectory() as short:  # pytest's folder may be too long, because it has the user's name
         home = Path(short) / ("d" * (length - len(f"{short}//gnupg/S.gpg-agent.browser"))) / "gnupg"
         with signer(home, "Tests") as key:
             key.sign_detached(file)

@@ -1,4 +1,4 @@
-"""signing.yaml: where the secret comes from, which keys count, programs that sign elsewhere."""
+"""signing.yaml: the places of the secret, and the trusted keys."""
 
 from __future__ import annotations
 
@@ -7,70 +7,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from config.models import Secret, Signing, VaultSecret
 from tests.workers.publishing import RpmFactory
+from tests.workers.signing.conftest import MadeKey, homes_in_memory, refused, secret_file
 from tests.workers.signing.test_sign import agents, copies, gone_soon
 from workers.base.errors import CannotRun
-from workers.signing.agent import agent, gpg
+from workers.signing.agent import gpg
 from workers.signing.sign import Signer, signer_of, verify_packages
-
-
-@dataclass(frozen=True)
-class MadeKey:
-    home: Path
-    fingerprint: str
-    public: str
-    secret: str
-
-
-@pytest.fixture(scope="session")
-def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MadeKey]:
-    """(name, passphrase, expires) → a small key, made once."""
-    made: dict[tuple[str, ...], MadeKey] = {}
-
-    def make(name: str, passphrase: str = "", expires: str = "never") -> MadeKey:
-        if (name, passphrase, expires) not in made:
-            home = tmp_path_factory.mktemp("key") / "gnupg"
-            home.mkdir(mode=0o700)
-            with agent(home):
-                words = ("--pinentry-mode", "loopback", "--passphrase", passphrase)
-                gpg(home, *words, "--quick-generate-key", name, "rsa2048", "sign", expires)
-                listing = gpg(home, "--with-colons", "--list-keys").output
-                fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
-                secret = gpg(home, *words, "--armor", "--export-secret-keys").output
-                public = gpg(home, "--armor", "--export").output
-            made[name, passphrase, expires] = MadeKey(home, fingerprint, public, secret)
-        return made[name, passphrase, expires]
-
-    return make
-
-
-def secret_file(folder: Path, content: str, name: str = "key") -> Secret:
-    path = folder / name
-    path.write_text(content)
-    path.chmod(0o600)
-    return Secret(file=str(path))
-
-
-def homes_in_memory() -> set[Path]:
-    return set(Path(os.environ["RUNTIME_DIRECTORY"]).glob("kitten-key-*"))
-
-
-def refused(signing: Signing, state: Path) -> str:
-    with pytest.raises(CannotRun) as refusal, signer_of(signing, state, "Tests"):
-        pass
-    assert "\n" not in refusal.value.what
-    assert refusal.value.hint
-    return refusal.value.what
 
 
 def signs(key: Signer, rpm: Path, into: Path) -> None:
@@ -106,7 +56,7 @@ def test_a_wrong_passphrase_is_found_before_anything_is_signed(
     assert what.startswith(f"the key {made.fingerprint} does not sign: gpg failed: gpg: signing failed: ")
 
 
-def test_a_passphrase_that_is_not_given_is_not_asked_for(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
+def test_a_missing_passphrase_is_an_error_and_not_a_prompt(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
     made = make_key("one", "correct horse")
     what = refused(Signing(secret=secret_file(tmp_path, made.secret)), tmp_path)
     assert what.startswith(f"the key {made.fingerprint} does not sign: ")
@@ -125,18 +75,18 @@ def test_a_systemd_credential_signs(
     with signer_of(signing, tmp_path, "") as key:
         assert key.fingerprint == made.fingerprint
     other = Signing(secret=Secret(credential="other"))
-    assert refused(other, tmp_path) == "the signing key: there is no credential other"
+    assert refused(other, tmp_path) == "the signing key: the credential other does not exist"
 
 
-def test_a_secret_that_others_may_read_or_that_is_none_is_refused(
+def test_a_secret_that_is_readable_by_others_or_missing_or_invalid_is_refused(
     tmp_path: Path, make_key: Callable[..., MadeKey]
 ) -> None:
     secret = secret_file(tmp_path, make_key("one").secret)
     (tmp_path / "key").chmod(0o640)
-    assert refused(Signing(secret=secret), tmp_path) == f"the signing key: others may read {tmp_path}/key"
+    assert refused(Signing(secret=secret), tmp_path) == f"the signing key: other users may read {tmp_path}/key"
     assert (
         refused(Signing(secret=Secret(file="nowhere")), tmp_path)
-        == f"the signing key: there is no file {tmp_path}/nowhere"
+        == f"the signing key: the file {tmp_path}/nowhere does not exist"
     )
     empty = secret_file(tmp_path, " \n", "empty")
     assert refused(Signing(secret=empty), tmp_path) == f"the signing key: {tmp_path}/empty is empty"
@@ -150,13 +100,13 @@ def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
     tmp_path: Path, make_key: Callable[..., MadeKey]
 ) -> None:
     signing, before = Signing(secret=secret_file(tmp_path, make_key("one").secret)), homes_in_memory()
-    told, tell = os.pipe()
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with signer_of(signing, tmp_path, ""):
-            os.write(tell, b"x")
+            os.write(writer, b"x")
             time.sleep(60)
-    os.read(told, 1)
+    os.read(reader, 1)
     (place,) = homes_in_memory() - before
     served = agents(place)
     assert served
@@ -174,7 +124,7 @@ def test_a_killed_signer_leaves_no_home_in_memory_and_no_agent(
 
 
 class _Vault(http.server.BaseHTTPRequestHandler):
-    """Vault's KV version 2 as its HTTP interface is documented; not Vault itself."""
+    """A stand-in for Vault's KV version 2, after the documentation of its HTTP interface."""
 
     secrets: dict[str, dict[str, object]] = {}  # noqa: RUF012
 
@@ -226,11 +176,11 @@ def test_a_secret_of_vault_signs(
         ("kitten/signing", "key", "s.wrong", "Vault answered 403 for {url}: the token may not read it, or has expired"),
         ("kitten/other", "key", "s.right", "Vault answered 404 for {url}: no such secret"),
         ("kitten/signing", "other", "s.right", "{url} has no field other"),
-        ("kitten/signing", "number", "s.right", "the field number of {url} is no text"),
-        ("kitten/signing", "key", "", "no token for Vault"),
+        ("kitten/signing", "number", "s.right", "the field number of {url} is not text"),
+        ("kitten/signing", "key", "", "the token for Vault is not set"),
     ],
 )
-def test_what_vault_does_not_give_is_told_in_a_line_without_the_token(
+def test_a_refusal_of_vault_is_reported_in_a_line_without_the_token(
     vault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, field: str, token: str, expected: str
 ) -> None:
     monkeypatch.setenv("VAULT_TOKEN", token)
@@ -239,20 +189,20 @@ def test_what_vault_does_not_give_is_told_in_a_line_without_the_token(
     assert what == "the signing key: " + expected.format(url=f"{vault}/v1/secret/data/{path}")
 
 
-def test_a_vault_that_does_not_answer_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vault_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "s.right")
     secret = VaultSecret(path="a", field="b", address="http://127.0.0.1:9")
     what = refused(Signing(secret=Secret(vault=secret)), tmp_path)
     assert what == "the signing key: Vault at http://127.0.0.1:9 does not answer (ConnectionError)"
     monkeypatch.delenv("VAULT_ADDR", raising=False)
     nowhere = Secret(vault=VaultSecret(path="a", field="b"))
-    assert refused(Signing(secret=nowhere), tmp_path) == "the signing key: no address of Vault"
+    assert refused(Signing(secret=nowhere), tmp_path) == "the signing key: the address of Vault is not set"
 
 
 # ----------------------------------------------------------------------------------------------------- key rotation
 
 
-def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
+def test_after_a_rotation_both_keys_verify_and_the_new_one_signs(
     tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey]
 ) -> None:
     old, new, foreign = make_key("old"), make_key("new"), make_key("foreign")
@@ -281,9 +231,7 @@ def test_after_a_rotation_both_keys_count_and_the_new_one_signs(
             verify_packages(fresh, old.public)
 
 
-def test_an_earlier_key_whose_public_part_is_missing_is_told_of(
-    tmp_path: Path, make_key: Callable[..., MadeKey]
-) -> None:
+def test_an_earlier_key_without_its_public_part_is_reported(tmp_path: Path, make_key: Callable[..., MadeKey]) -> None:
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, earlier=(old.fingerprint,), secret=secret_file(tmp_path, new.secret))
     assert refused(signing, tmp_path) == f"the public key {old.fingerprint} is missing"
@@ -295,7 +243,7 @@ def test_the_secret_of_another_key_than_the_one_named_is_refused(
     old, new = make_key("old"), make_key("new")
     signing = Signing(key=new.fingerprint, secret=secret_file(tmp_path, old.secret), public_keys=(new.public,))
     assert refused(signing, tmp_path) == (
-        f"the secret part of the key {new.fingerprint} is missing: there is {old.fingerprint}"
+        f"the secret part of the key {new.fingerprint} is missing; found {old.fingerprint}"
     )
 
 
@@ -325,101 +273,3 @@ def test_a_revoked_key_is_refused(tmp_path: Path, make_key: Callable[..., MadeKe
             public_keys=(public,),
         )
     assert refused(signing, tmp_path) == f"the key {made.fingerprint} was revoked"
-
-
-# ------------------------------------------------------------------------------------------- programs that sign elsewhere
-
-
-@pytest.fixture
-def program(tmp_path: Path, make_key: Callable[..., MadeKey]) -> Callable[[str], Signing]:
-    """Shell text ($1 key, $2 file, $3 signature) → a section with it as the command; its key is "one"."""
-    made = make_key("one")
-
-    def section(text: str, timeout: int = 60) -> Signing:
-        path = tmp_path / "sign-elsewhere"
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-        return Signing(
-            backend="command",
-            key=made.fingerprint,
-            public_keys=(made.public,),
-            command=(str(path), "{key}", "{file}", "{signature}"),
-            timeout_seconds=timeout,
-        )
-
-    return section
-
-
-def _by(made: MadeKey, *words: str) -> str:
-    return (
-        f"exec gpg --homedir {made.home} --batch --yes {' '.join(words)} --pinentry-mode loopback --passphrase '' "
-        f'-u {made.fingerprint} -o "$3" --detach-sign "$2"'
-    )
-
-
-@pytest.fixture
-def ended(make_key: Callable[..., MadeKey]) -> Iterator[None]:
-    """The agents that the programs' own gpg started end."""
-    yield
-    for name in ("one", "foreign"):
-        subprocess.run(["gpgconf", "--homedir", make_key(name).home, "--kill", "gpg-agent"], check=True)
-
-
-@pytest.mark.parametrize("words", [(), ("--armor",)], ids=["binary", "armored"])
-def test_a_program_signs_packages_and_indexes(
-    tmp_path: Path,
-    make_rpms: RpmFactory,
-    make_key: Callable[..., MadeKey],
-    program: Callable[..., Signing],
-    ended: None,
-    words: tuple[str, ...],
-) -> None:
-    file = tmp_path / "repomd.xml"
-    file.write_text("index")
-    packages = copies(make_rpms("aarch64"), tmp_path)
-    with signer_of(program(_by(make_key("one"), *words)), tmp_path, "") as key:
-        key.sign_packages(packages)
-        signature = key.sign_detached(file)
-    verify_packages(packages, make_key("one").public)
-    assert signature.read_text().startswith("-----BEGIN PGP SIGNATURE-----\n\n")
-    gpg(make_key("one").home, "--verify", signature, file)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("sleep 60", "did not end within 1 s"),
-        ('echo garbage > "$3"', "what the signing program sign-elsewhere wrote is no OpenPGP signature"),
-        ("true", "the signing program sign-elsewhere wrote no signature"),
-        ("echo no bridge >&2; exit 3", "the signing program sign-elsewhere ended with 3: no bridge"),
-        ("FOREIGN", "the signing program sign-elsewhere signed with "),
-        ("CHANGED", "the signing program sign-elsewhere signed something else than it was given"),
-    ],
-)
-def test_a_program_that_does_not_sign_well_changes_nothing(
-    tmp_path: Path,
-    make_rpms: RpmFactory,
-    make_key: Callable[..., MadeKey],
-    program: Callable[..., Signing],
-    ended: None,
-    text: str,
-    expected: str,
-) -> None:
-    text = text.replace("FOREIGN", _by(make_key("foreign")))
-    text = text.replace("CHANGED", 'echo more >> "$2"; ' + _by(make_key("one")))
-    if "echo more" in text:  # what it signs must be another file than the one that is checked
-        text = text.replace('"$2"; ', '"$3.other"; ').replace('--detach-sign "$2"', '--detach-sign "$3.other"')
-    file = tmp_path / "repomd.xml"
-    file.write_text("index")
-    packages = copies(make_rpms("aarch64"), tmp_path)
-    before = {package: package.read_bytes() for package in packages}
-    with signer_of(program(text, 1 if "sleep" in text else 60), tmp_path, "") as key:
-        with pytest.raises(CannotRun) as refusal:
-            key.sign_packages(packages)
-        assert expected in refusal.value.what
-        assert "\n" not in refusal.value.what
-        with pytest.raises(CannotRun) as refusal:
-            key.sign_detached(file)
-        assert expected in refusal.value.what
-    assert {package: package.read_bytes() for package in packages} == before
-    assert not list(tmp_path.glob("*.asc")) + list(tmp_path.glob(".*.next")) + list(tmp_path.glob(".signing-*"))

@@ -1,4 +1,4 @@
-"""dnf, with both signature checks on, against what tokens, rotated keys and a switch in mid-reading give it."""
+"""dnf, with both signature checks on, reads what tokens and rotated keys signed, also during a publication."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 
 from config.models import Signing
 from tests.workers.publishing import RpmFactory, write_index
+from tests.workers.signing.conftest import MadeKey, secret_file
 from tests.workers.signing.test_sign import copies
-from tests.workers.signing.test_signing import MadeKey, make_key, secret_file
 from tests.workers.signing.test_signing_token import new_token, ready, section
 from workers.base import namespace
 from workers.base.run import Completed, run
 from workers.repository import index
 from workers.signing.sign import signer_of
 
-__all__ = ["make_key", "new_token", "ready", "section"]
+__all__ = ["new_token", "ready", "section"]
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,12 +32,12 @@ pytestmark = [
 
 @dataclass
 class Client:
-    """dnf with a cache and a root of its own."""
+    """dnf with its own cache and root."""
 
     folder: Path
     served: str
     key: str = ""
-    """Address of the public keys, where they do not lie beside the index."""
+    """Address of the public keys, if they are not beside the index."""
 
     def dnf(self, *words: str) -> Completed:
         (self.folder / "log").mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ class Client:
 
 @dataclass
 class Server:
-    """A folder by HTTP; the first ``stale`` readers of one of its files get an earlier one."""
+    """A folder served by HTTP; the first ``stale`` readers of the file ``name`` get its earlier content."""
 
     folder: Path
     earlier: bytes = b""
@@ -76,20 +76,20 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    told = Server(tmp_path / "served")
-    told.folder.mkdir()
+    served = Server(tmp_path / "served")
+    served.folder.mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *words: object, **keys: object) -> None:
-            super().__init__(*words, directory=str(told.folder), **keys)  # type: ignore[arg-type]
+            super().__init__(*words, directory=str(served.folder), **keys)  # type: ignore[arg-type]
 
         def do_GET(self) -> None:
-            told.asked.append(self.path.rsplit("/", 1)[-1])
-            if told.asked[-1] == told.name and told.asked.count(told.name) <= told.stale:
+            served.asked.append(self.path.rsplit("/", 1)[-1])
+            if served.asked[-1] == served.name and served.asked.count(served.name) <= served.stale:
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(told.earlier)))
+                self.send_header("Content-Length", str(len(served.earlier)))
                 self.end_headers()
-                self.wfile.write(told.earlier)
+                self.wfile.write(served.earlier)
             else:
                 super().do_GET()
 
@@ -98,8 +98,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
-    told.url = f"http://127.0.0.1:{listening.server_port}"
-    yield told
+    served.url = f"http://127.0.0.1:{listening.server_port}"
+    yield served
     listening.shutdown()
     listening.server_close()
 
@@ -111,7 +111,7 @@ def client(tmp_path: Path, server: Server) -> Client:
 
 
 def publish(folder: Path, state: Path, signing: Signing, rpms: list[Path], now: int = 1) -> Path:
-    """Sign what is not signed, write and sign the index, put the keys beside it; the path of repomd.xml."""
+    """Sign the packages, write and sign the index, put the keys beside it; return the path of repomd.xml."""
     with signer_of(signing, state, "Tests") as key:
         key.sign_packages(rpms)
         listed = [index.describe(rpm, rpm.name) for rpm in sorted(folder.glob("*.rpm"))]
@@ -139,7 +139,7 @@ def rpms_named(rpms: tuple[Path, ...], *names: str) -> tuple[Path, ...]:
     return tuple(rpm for rpm in rpms if rpm.name.rsplit("-", 2)[0] in names)
 
 
-def test_what_a_token_signed_is_installed(
+def test_a_package_signed_by_a_token_is_installed(
     ready: Signing, tmp_path: Path, make_rpms: RpmFactory, server: Server, client: Client
 ) -> None:
     rpms = copies(rpms_named(make_rpms("aarch64"), "tiny-libs"), server.folder)
@@ -177,10 +177,10 @@ def test_after_a_rotation_packages_of_both_keys_are_installed(
 
 
 @pytest.mark.parametrize("stale", ["repomd.xml", "repomd.xml.asc"])
-def test_dnf_heals_a_switch_between_an_index_and_its_signature(
+def test_dnf_recovers_from_a_publication_between_index_and_signature(
     tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey], server: Server, client: Client, stale: str
 ) -> None:
-    """Whichever of the two the reader has of before."""
+    """The reader may have the earlier version of either file."""
     signing = Signing(secret=secret_file(tmp_path, make_key("one").secret))
     rpms = copies(rpms_named(make_rpms("aarch64"), "tiny-libs"), server.folder)
     server.earlier = publish(server.folder, tmp_path, signing, rpms).with_name(stale).read_bytes()
@@ -193,7 +193,7 @@ def test_dnf_heals_a_switch_between_an_index_and_its_signature(
     assert server.asked[:5] == ["repomd.xml", "repomd.xml.asc", "KEY", "repomd.xml", "repomd.xml.asc"]
 
 
-def test_dnf_refuses_an_index_that_stays_another_than_the_signed_one(
+def test_dnf_refuses_an_index_that_never_matches_its_signature(
     tmp_path: Path, make_rpms: RpmFactory, make_key: Callable[..., MadeKey], server: Server, client: Client
 ) -> None:
     signing = Signing(secret=secret_file(tmp_path, make_key("one").secret))

@@ -1,4 +1,4 @@
-"""A key in a PKCS#11 token (SoftHSM): it signs packages and indexes that rpm and dnf accept, and never leaves it."""
+"""A key in a PKCS#11 token (SoftHSM) signs packages and indexes that rpm and dnf accept, and never leaves the token."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from config.loading import load_site
 from config.models import Secret, Signing
 from tests.workers.publishing import RpmFactory
+from tests.workers.signing.conftest import homes_in_memory, refused, secret_file
 from tests.workers.signing.test_sign import agents, copies, gone_soon
-from tests.workers.signing.test_signing import homes_in_memory, refused, secret_file
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.signing.backends import new_token_key
@@ -30,7 +30,7 @@ NEEDED = {"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "gnupg-pkcs11-sc
 
 
 def certificate_of(public: bytes) -> bytes:
-    """A certificate by which gnupg-pkcs11-scd finds the key; nobody checks who signed it."""
+    """Return a certificate with which gnupg-pkcs11-scd finds the key; its signature is not checked."""
     key = serialization.load_der_public_key(public)
     assert isinstance(key, rsa.RSAPublicKey)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "packages and indexes")])
@@ -43,7 +43,7 @@ def certificate_of(public: bytes) -> bytes:
 
 @pytest.fixture(scope="session")
 def new_token(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """SoftHSM's configuration with one token, PIN 1234, that holds a key; and SoftHSM's library."""
+    """Return SoftHSM's configuration with one token, PIN 1234, that has a key; and SoftHSM's library."""
     for tool, package in NEEDED.items():
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed: apt-get install {package}")
@@ -65,7 +65,7 @@ def new_token(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def section(new_token: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Signing]:
-    """(PIN, …) → a section that signs with the token."""
+    """Return a function (PIN, …) → a section that signs with the token."""
     configuration, library = new_token
     monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
 
@@ -101,26 +101,29 @@ def test_a_token_signs_packages_and_an_index(ready: Signing, tmp_path: Path, mak
     assert gone_soon(served)
 
 
-def test_a_wrong_pin_is_tried_once_and_told_of(ready: Signing, section: Callable[..., Signing], tmp_path: Path) -> None:
+def test_a_wrong_pin_is_tried_once_and_reported(
+    ready: Signing, section: Callable[..., Signing], tmp_path: Path
+) -> None:
     wrong = section("4321", key=ready.key, public_keys=ready.public_keys)
     assert refused(wrong, tmp_path).startswith(f"the key {ready.key} does not sign: gpg failed: ")
 
 
-def test_a_token_without_its_library_is_told_of(section: Callable[..., Signing], tmp_path: Path) -> None:
+def test_a_token_without_its_library_is_reported(section: Callable[..., Signing], tmp_path: Path) -> None:
     missing = section(key="A" * 40, module="/nowhere.so")
-    assert refused(missing, tmp_path) == "there is no PKCS#11 library /nowhere.so"
+    assert refused(missing, tmp_path) == "the PKCS#11 library /nowhere.so does not exist"
 
 
-def test_a_token_that_does_not_hold_the_key_is_told_of(
-    ready: Signing, section: Callable[..., Signing], tmp_path: Path
-) -> None:
+def test_a_token_without_the_key_is_reported(ready: Signing, section: Callable[..., Signing], tmp_path: Path) -> None:
     other = section(key="A" * 40, public_keys=ready.public_keys)
-    assert refused(other, tmp_path) == f"the secret part of the key {'A' * 40} is missing: there is {ready.key}"
+    assert refused(other, tmp_path) == f"the secret part of the key {'A' * 40} is missing; found {ready.key}"
 
 
-def test_a_missing_pin_is_told_of(ready: Signing, section: Callable[..., Signing], tmp_path: Path) -> None:
+def test_a_missing_pin_is_reported(ready: Signing, section: Callable[..., Signing], tmp_path: Path) -> None:
     without = section(key=ready.key, public_keys=ready.public_keys, passphrase=Secret(file="no-pin"))
-    with pytest.raises(CannotRun, match="the token's PIN: there is no file"), signer_of(without, tmp_path, ""):
+    with (
+        pytest.raises(CannotRun, match=r"the token's PIN: the file .* does not exist"),
+        signer_of(without, tmp_path, ""),
+    ):
         pass
 
 
@@ -135,7 +138,7 @@ def test_the_command_prints_a_signing_yaml_that_signs(
     signing = Signing.model_validate(yaml.safe_load(done.stdout))
     shutil.copytree(site_path.parent, tmp_path / "config")
     (tmp_path / "config/demo/signing.yaml").write_text(done.stdout)
-    assert load_site(str(tmp_path / "config/demo")).signing == signing, "and check-config has nothing against it"
+    assert load_site(str(tmp_path / "config/demo")).signing == signing, "and check-config accepts it"
     with signer_of(signing, tmp_path, "") as key:
         assert key.fingerprint == signing.key
         file = tmp_path / "repomd.xml"
@@ -143,14 +146,14 @@ def test_the_command_prints_a_signing_yaml_that_signs(
         assert key.sign_detached(file).read_text().startswith("-----BEGIN PGP SIGNATURE-----")
 
 
-def test_the_command_says_in_a_line_what_is_missing(
+def test_the_command_reports_what_is_missing_in_one_line(
     section: Callable[..., Signing], site_path: Path, tmp_path: Path
 ) -> None:
     made = section()
     common = ["--site", str(site_path), "--state", str(tmp_path)]
     for module, pin, what in (
-        ("/nowhere.so", "pin", "there is no PKCS#11 library /nowhere.so"),
-        (str(made.module), "nothing", f"the token's PIN: there is no file {Path('nothing').absolute()}"),
+        ("/nowhere.so", "pin", "the PKCS#11 library /nowhere.so does not exist"),
+        (str(made.module), "nothing", f"the token's PIN: the file {Path('nothing').absolute()} does not exist"),
     ):
         done = CliRunner().invoke(token_key, ["--module", module, "--pin-file", pin, *common])
         assert isinstance(done.exception, CannotRun)

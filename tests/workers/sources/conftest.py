@@ -1,4 +1,4 @@
-"""A small site of its own: one package, its dist-git repository, its tarball, a cache nobody else uses."""
+"""A small site with one package, its dist-git repository, its tarball, and a cache that only the test uses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ install -D hello %{buildroot}%{_bindir}/hello
 
 
 def tarball() -> bytes:
-    """hello-1.tar, the same bytes each time."""
+    """Return hello-1.tar, the same bytes each time."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         content = b"#!/bin/sh\necho hello\n"
@@ -62,7 +62,7 @@ def tarball() -> bytes:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, in which only the sandbox tree is the user's."""
+    """Give the test its own cache; only the sandbox trees are the user's."""
     trees = cache.root() / "trees"
     trees.mkdir(parents=True, exist_ok=True)
     own = tmp_path / "cache"
@@ -74,7 +74,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass
 class Repository:
-    """A package's dist-git repository, and the folder its commits are made from."""
+    """A package's dist-git repository, and the folder that its commits are made from."""
 
     path: Path
     folder: Path
@@ -95,7 +95,7 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """hello's repository with one commit on c10s."""
+    """Make hello's repository with one commit on c10s."""
     path, folder = tmp_path / "dist-git" / "hello.git", tmp_path / "work"
     folder.mkdir()
     subprocess.run(["git", "init", "-q", "--bare", "-b", "c10s", path], check=True)
@@ -103,9 +103,9 @@ def repository(tmp_path: Path) -> Repository:
     (folder / "sources").write_text(f"SHA512 (hello-1.tar) = {hashlib.sha512(tarball()).hexdigest()}\n")
     (folder / "tests").mkdir()
     (folder / "tests" / "smoke.sh").write_text("#!/bin/sh\necho 1..1\necho ok 1 - hello\n")
-    made = Repository(path, folder)
-    made.commit("first")
-    return made
+    result = Repository(path, folder)
+    result.commit("first")
+    return result
 
 
 @dataclass
@@ -125,25 +125,25 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """A site like the demo with one package, hello, and a folder as its lookaside."""
+    """Make a site like the demo with one package, hello, and a folder as its lookaside."""
     folder = tmp_path / "config" / "small"
     folder.mkdir(parents=True)
     (tmp_path / "config" / "kitten-10").symlink_to(FOLDER / "kitten-10")
     for file in (FOLDER / "demo").glob("*.yaml"):
-        if file.name != "groups.yaml":  # they speak of the demo's packages
+        if file.name != "groups.yaml":  # they name the demo's packages
             shutil.copy(file, folder)
     (folder / "packages").mkdir()
     (folder / "packages" / "hello.yaml").write_text("name: hello\nbinaries: [hello]\n")
     (tmp_path / "lookaside").mkdir()
     (tmp_path / "lookaside" / "hello-1.tar").write_bytes(tarball())
-    made = Place(folder, tmp_path / "state", [{"kind": "folder", "location": str(tmp_path / "lookaside")}])
-    made.load()
-    return made
+    result = Place(folder, tmp_path / "state", [{"kind": "folder", "location": str(tmp_path / "lookaside")}])
+    result.load()
+    return result
 
 
 @dataclass
 class Server:
-    """A lookaside on the loopback interface; ``answer`` decides what a request gets."""
+    """A lookaside on the loopback interface; ``answer`` handles each request."""
 
     url: str
     asked: list[str] = field(default_factory=list)
@@ -151,7 +151,7 @@ class Server:
 
 
 def whole(content: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    """An answer that sends the content."""
+    """Return an answer that sends the content."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -164,21 +164,21 @@ def whole(content: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A local HTTP server that knows no file until a test says so."""
+    """Start a local HTTP server. It has no file until a test sets its answer."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.asked.append(self.path)
-            made.answer(self)
+            result.asked.append(self.path)
+            result.answer(self)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
-    made = Server(f"http://127.0.0.1:{listening.server_port}")
+    result = Server(f"http://127.0.0.1:{listening.server_port}")
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield made
+    yield result
     listening.shutdown()
     listening.server_close()

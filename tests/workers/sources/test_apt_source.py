@@ -23,31 +23,31 @@ UPSTREAM = "hello-upstream_1.orig.tar.gz"
 
 @pytest.fixture
 def archive(debian: Debian) -> Debian:
-    """A mirror with the source package hello-upstream, whose orig tarball is our tarball under Debian's name."""
+    """Make a mirror with the source package hello-upstream; its orig tarball is our tarball under Debian's name."""
     debian.archive.architecture = "amd64"
     files = {"hello-upstream_1-1.dsc": b"Source: hello-upstream\n", UPSTREAM: tarball()}
     debian.archive.source("hello-upstream", "1-1", files)
-    (debian.archive.folder / "pool/main/hello-upstream_1-1.dsc").unlink()  # nothing but the tarball is needed
+    (debian.archive.folder / "pool/main/hello-upstream_1-1.dsc").unlink()  # only the tarball is needed
     debian.archive.release("trixie", "stable", packages=[])
     return debian
 
 
 @pytest.fixture
 def debian_place(place: Place) -> Place:
-    """The small site with nothing but apt-source as its lookaside."""
+    """Make the small site with apt-source as its only lookaside."""
     place.lookaside = [{"kind": "apt-source"}]
     (place.folder / "packages" / "hello.yaml").write_text("name: hello\nbinaries: [hello]\nupstream: hello-upstream\n")
     return place
 
 
-def test_the_file_with_the_checksum_is_taken_whatever_its_name_there(
+def test_the_file_with_the_checksum_is_used_under_any_name(
     archive: Debian, debian_place: Place, tmp_path: Path
 ) -> None:
     fetch(debian_place.load(), "hello", Tarball("hello-1.tar", SHA512), debian_place.state, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == tarball()
 
 
-def test_a_file_of_the_name_with_another_checksum_is_a_wrong_checksum(
+def test_a_file_of_the_name_with_another_checksum_is_refused(
     archive: Debian, debian_place: Place, tmp_path: Path
 ) -> None:
     wanted = Tarball("hello-upstream_1.orig.tar.gz", "0" * 128)
@@ -55,20 +55,22 @@ def test_a_file_of_the_name_with_another_checksum_is_a_wrong_checksum(
         fetch(debian_place.load(), "hello", wanted, debian_place.state, tmp_path / "out")
 
 
-def test_a_source_package_without_the_file_says_what_it_has(
+def test_a_source_package_without_the_file_lists_its_files(
     archive: Debian, debian_place: Place, tmp_path: Path
 ) -> None:
     with pytest.raises(CannotRun, match=r"no file with that checksum \(hello-upstream_1\.orig\.tar\.gz\)"):
         fetch(debian_place.load(), "hello", Tarball("a.tar", "0" * 128), debian_place.state, tmp_path / "out")
 
 
-def test_an_unknown_source_package_is_apts_own_words(archive: Debian, debian_place: Place, tmp_path: Path) -> None:
+def test_an_unknown_source_package_is_reported_with_apts_message(
+    archive: Debian, debian_place: Place, tmp_path: Path
+) -> None:
     (debian_place.folder / "packages" / "hello.yaml").write_text("name: hello\nbinaries: [hello]\nupstream: hallo\n")
     with pytest.raises(CannotRun, match=r"apt-source: .*Unable to find a source package for hallo"):
         fetch(debian_place.load(), "hello", Tarball("a.tar", "0" * 128), debian_place.state, tmp_path / "out")
 
 
-def test_a_tarball_that_the_mirror_has_lost_comes_by_the_lists_of_another_name(
+def test_a_tarball_that_the_mirror_lost_comes_from_the_lists_of_another_name(
     archive: Debian, debian_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive.archive.source("hello-upstream", "2-1", {"hello-upstream_2.orig.tar.gz": b"the next version"})

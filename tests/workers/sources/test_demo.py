@@ -21,7 +21,7 @@ def site() -> Site:
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
-    """A copy of the demo's content that a test may change, with two packages."""
+    """Return a copy of the demo's content with two packages, which a test may change."""
     folder = tmp_path / "content"
     for name in ("bzip2", "zlib"):
         shutil.copytree(CONTENT / name, folder / name)
@@ -38,13 +38,13 @@ def ensure(site: Site, state: Path, content: Path) -> list[demo.Pushed]:
     return demo.ensure_demo_repositories(site, state, content, [package.name for package in site.packages])
 
 
-def heads(made: list[demo.Pushed]) -> dict[str, str]:
-    return {one.package: one.commit for one in made}
+def heads(pushed: list[demo.Pushed]) -> dict[str, str]:
+    return {one.package: one.commit for one in pushed}
 
 
 def test_each_package_gets_a_bare_repository_with_its_content(site: Site, content: Path, tmp_path: Path) -> None:
-    made = ensure(site, tmp_path / "state", content)
-    assert [one.package for one in made] == ["bzip2", "zlib"]
+    pushed = ensure(site, tmp_path / "state", content)
+    assert [one.package for one in pushed] == ["bzip2", "zlib"]
     repository = tmp_path / "state" / "dist-git" / "bzip2.git"
     assert git(repository, "rev-parse", "--is-bare-repository") == "true"
     assert git(repository, "symbolic-ref", "HEAD") == "refs/heads/c10s"
@@ -78,7 +78,7 @@ def test_a_second_time_changes_nothing(site: Site, content: Path, tmp_path: Path
     assert not any(one.new for one in again)
 
 
-def test_a_kill_before_the_import_was_noted_ends_in_the_same_state(site: Site, content: Path, tmp_path: Path) -> None:
+def test_a_kill_before_the_import_is_recorded_ends_in_the_same_state(site: Site, content: Path, tmp_path: Path) -> None:
     ensure(site, tmp_path, content)
     repository = tmp_path / "dist-git" / "bzip2.git"
     git(repository, "update-ref", "-d", "refs/kitten/imported")
@@ -90,13 +90,13 @@ def test_a_kill_before_the_import_was_noted_ends_in_the_same_state(site: Site, c
 def test_changed_content_becomes_a_commit_on_top(site: Site, content: Path, tmp_path: Path) -> None:
     first = heads(ensure(site, tmp_path, content))
     (content / "zlib" / "README").write_text("new\n")
-    made = {one.package: one for one in ensure(site, tmp_path, content)}
-    assert made["zlib"].new
-    assert not made["bzip2"].new
-    assert git(made["zlib"].repository, "rev-parse", "c10s~1") == first["zlib"]
+    pushed = {one.package: one for one in ensure(site, tmp_path, content)}
+    assert pushed["zlib"].new
+    assert not pushed["bzip2"].new
+    assert git(pushed["zlib"].repository, "rev-parse", "c10s~1") == first["zlib"]
 
 
-def test_what_somebody_pushed_stays(site: Site, content: Path, tmp_path: Path) -> None:
+def test_a_pushed_commit_stays(site: Site, content: Path, tmp_path: Path) -> None:
     ensure(site, tmp_path, content)
     folder = tmp_path / "mine"
     shutil.copytree(content / "zlib", folder)
@@ -127,14 +127,14 @@ def test_a_repository_takes_no_forced_push(site: Site, content: Path, tmp_path: 
 
 
 def test_mistakes_of_the_user(site: Site, content: Path, tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match=r"no repository .*zlib\.git\n.*kitten dist-git init"):
+    with pytest.raises(CannotRun, match=r"the repository .*zlib\.git does not exist\n.*kitten dist-git init"):
         demo.push(site, tmp_path, "zlib", content / "zlib", "too early")
     ensure(site, tmp_path, content)
-    with pytest.raises(CannotRun, match="no folder"):
+    with pytest.raises(CannotRun, match=r"the folder .* does not exist"):
         demo.push(site, tmp_path, "zlib", tmp_path / "none", "nothing")
     with pytest.raises(CheckFailed, match="one spec"):
         demo.push(site, tmp_path, "zlib", content, "no spec here")
-    with pytest.raises(CannotRun, match="holds no package of this site"):
+    with pytest.raises(CannotRun, match="has no package of this site"):
         ensure(site, tmp_path, tmp_path / "none")
     elsewhere = site.model_copy(
         update={"sources": site.sources.model_copy(update={"dist_git": "https://git.example/rpms/{package}.git"})}
@@ -143,8 +143,8 @@ def test_mistakes_of_the_user(site: Site, content: Path, tmp_path: Path) -> None
         ensure(elsewhere, tmp_path, content)
 
 
-def test_a_repository_can_be_there_before_its_first_commit(site: Site, content: Path, tmp_path: Path) -> None:
-    (tmp_path / "dist-git" / "zlib.partial").mkdir(parents=True)  # what a killed runner leaves
+def test_a_repository_can_exist_before_its_first_commit(site: Site, content: Path, tmp_path: Path) -> None:
+    (tmp_path / "dist-git" / "zlib.partial").mkdir(parents=True)  # as after a killed process
     for _ in range(2):
         demo.ensure_empty_repositories(site, tmp_path, content, ["zlib"])
     repository = tmp_path / "dist-git" / "zlib.git"

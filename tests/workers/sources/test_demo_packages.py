@@ -1,4 +1,4 @@
-"""The content of the demo's dist-git repositories, as far as one can look at it without rpm."""
+"""The content of the demo's dist-git repositories, as far as it can be checked without rpm."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SITE = load_site("demo")
 PACKAGES = [package.name for package in SITE.packages]
 
 
-def test_each_package_of_the_demo_has_content_and_the_other_way_round() -> None:
+def test_the_demo_has_content_for_exactly_its_packages() -> None:
     assert sorted(path.name for path in CONTENT.iterdir()) == sorted(PACKAGES)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_sources_are_those_of_the_spec(name: str) -> None:
+def test_the_sources_file_names_the_sources_of_the_spec(name: str) -> None:
     spec = srpm.only_spec(CONTENT / name).read_text()
     values = dict(re.findall(r"(?m)^(Name|Version):\s+(\S+)$", spec))
     wanted = [
@@ -42,7 +42,7 @@ def test_the_spec_runs_upstreams_tests_and_is_dated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_smoke_test_is_a_program_whose_plan_is_its_checks(name: str) -> None:
+def test_the_plan_of_the_smoke_test_counts_its_checks(name: str) -> None:
     script = CONTENT / name / "tests" / "smoke.sh"
     text = script.read_text()
     assert text.startswith("#!/bin/sh\n")
@@ -53,8 +53,8 @@ def test_the_smoke_test_is_a_program_whose_plan_is_its_checks(name: str) -> None
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_smoke_test_fails_where_the_package_is_missing(name: str, tmp_path: Path) -> None:
-    """Whatever else of that name the machine has: each check is of the package's own programs, and nothing is no pass."""
+def test_the_smoke_test_fails_if_the_package_is_missing(name: str, tmp_path: Path) -> None:
+    """Each check uses the package's programs, not others of the same name on this machine, and fails without them."""
     program = {"zlib": "/usr/libexec/zlib/tests/minigzip"}.get(name, f"/usr/bin/{name}")
     script = (CONTENT / name / "tests" / "smoke.sh").read_text()
     assert program.rpartition("/")[0] in script

@@ -22,7 +22,7 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_newest_commit_of_the_first_branch_there_is(repository: Repository, out: Path) -> None:
+def test_the_newest_commit_of_the_first_existing_branch_is_found(repository: Repository, out: Path) -> None:
     commit = find(repository)
     assert (commit.branch, commit.commit) == ("c10s", repository.git("rev-parse", "HEAD"))
     modified = repository.commit("modified", branch="a10s")
@@ -31,7 +31,7 @@ def test_the_newest_commit_of_the_first_branch_there_is(repository: Repository, 
     assert sorted(path.name for path in out.iterdir()) == ["hello.spec", "sources", "tests"]
 
 
-def test_a_revision_is_taken_from_the_mirror_without_asking_the_repository_again(repository: Repository) -> None:
+def test_a_revision_in_the_mirror_needs_no_second_fetch(repository: Repository) -> None:
     first = find(repository).commit
     repository.commit("second")
     repository.path.rename(repository.path.with_suffix(".away"))
@@ -39,7 +39,7 @@ def test_a_revision_is_taken_from_the_mirror_without_asking_the_repository_again
     assert find(repository, revision=first[:10]).commit == first
 
 
-def test_a_commit_pushed_since_is_seen(repository: Repository) -> None:
+def test_a_commit_pushed_later_is_found(repository: Repository) -> None:
     find(repository)
     second = repository.commit("second")
     assert find(repository).commit == second
@@ -47,7 +47,7 @@ def test_a_commit_pushed_since_is_seen(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(
-    ("branches", "revision", "says"),
+    ("branches", "revision", "message"),
     [
         (("nothing",), None, "has no branch nothing\n.*it has: c10s"),
         (("c10s",), "0123456789", "has no commit 0123456789"),
@@ -58,13 +58,13 @@ def test_a_commit_pushed_since_is_seen(repository: Repository) -> None:
     ],
 )
 def test_an_unknown_or_impossible_name_gets_one_clear_line(
-    repository: Repository, branches: tuple[str, ...], revision: str | None, says: str
+    repository: Repository, branches: tuple[str, ...], revision: str | None, message: str
 ) -> None:
-    with pytest.raises(CannotRun, match=says):
+    with pytest.raises(CannotRun, match=message):
         find(repository, *branches, revision=revision)
 
 
-def test_a_commit_of_another_branch_is_not_taken_for_one_of_this(repository: Repository) -> None:
+def test_a_commit_of_another_branch_is_refused(repository: Repository) -> None:
     other = repository.commit("elsewhere", branch="private")
     repository.git("update-ref", "refs/heads/c10s", f"{other}~1")
     with pytest.raises(CannotRun, match=r"branch c10s .* has no commit"):
@@ -143,7 +143,7 @@ def test_a_link_within_the_repository_stays_a_link(repository: Repository, out: 
     assert (out / "tests" / "again.sh").readlink() == Path("smoke.sh")
 
 
-def test_a_submodule_is_ignored_and_said_so(
+def test_a_submodule_is_ignored_with_a_message(
     repository: Repository, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},module")
@@ -154,7 +154,7 @@ def test_a_submodule_is_ignored_and_said_so(
 
 
 def test_a_tree_with_names_that_lead_out_never_gets_in(repository: Repository) -> None:
-    """git's own check of incoming objects refuses it at the fetch."""
+    """git's check of incoming objects refuses it at the fetch."""
     blob = repository.git("rev-parse", "HEAD:hello.spec")
     entry = b"100644 ..\0" + bytes.fromhex(blob)
     tree = _raw_object(repository, "tree", entry)
@@ -169,11 +169,9 @@ def _raw_object(repository: Repository, kind: str, content: bytes) -> str:
     return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
 
 
-def test_too_much_for_a_repository_without_tarballs(
-    repository: Repository, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_with_tarballs_is_refused(repository: Repository, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distgit, "LARGEST", 100)
-    with pytest.raises(CheckFailed, match="tarballs belong into the lookaside"):
+    with pytest.raises(CheckFailed, match="move its tarballs into the lookaside"):
         distgit.export(find(repository), out)
 
 
@@ -194,7 +192,7 @@ EVIL = "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n
 
 
 @pytest.mark.parametrize(
-    ("patch", "says"),
+    ("patch", "message"),
     [
         (
             "--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-Name: other\n+Name: evil\n",
@@ -206,16 +204,16 @@ EVIL = "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n
     ],
 )
 def test_a_patch_that_does_not_apply_or_leads_out_is_refused(
-    repository: Repository, out: Path, tmp_path: Path, patch: str, says: str
+    repository: Repository, out: Path, tmp_path: Path, patch: str, message: str
 ) -> None:
     distgit.export(find(repository), out)
     file = tmp_path / "change.patch"
     file.write_text(patch)
-    with pytest.raises(CheckFailed, match=rf"the patch change\.patch does not apply: .*{says}"):
+    with pytest.raises(CheckFailed, match=rf"the patch change\.patch does not apply: .*{message}"):
         distgit.apply_patch(file, out)
     assert not (tmp_path / "outside").exists()
 
 
-def test_a_patch_that_is_not_there(out: Path) -> None:
-    with pytest.raises(CannotRun, match="no patch"):
+def test_a_missing_patch_is_reported(out: Path) -> None:
+    with pytest.raises(CannotRun, match=r"the patch .* does not exist"):
         distgit.apply_patch(out / "none.patch", out)

@@ -43,9 +43,7 @@ def test_the_url_template_is_filled_in_and_quoted(place: Place, server: Server, 
     assert server.asked == [f"/hello/hello%2B1.tar/sha512/{HELLO.sha512}/hello%2B1.tar"]
 
 
-def test_places_are_asked_in_order_and_the_first_that_has_it_ends_the_search(
-    place: Place, server: Server, tmp_path: Path
-) -> None:
+def test_lookasides_are_searched_in_order_until_one_has_the_file(place: Place, server: Server, tmp_path: Path) -> None:
     server.answer = whole(tarball())
     place.lookaside = [{"kind": "folder", "location": str(tmp_path / "empty")}, http_place(server), *place.lookaside]
     get(place, tmp_path / "out")
@@ -59,7 +57,9 @@ def test_places_are_asked_in_order_and_the_first_that_has_it_ends_the_search(
     assert server.asked == []
 
 
-def test_a_wrong_checksum_names_file_place_expected_and_got(place: Place, server: Server, tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_reported_with_file_place_and_both_checksums(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
     server.answer = whole(b"something else")
     place.lookaside = [http_place(server)]
     got = hashlib.sha512(b"something else").hexdigest()
@@ -70,15 +70,13 @@ def test_a_wrong_checksum_names_file_place_expected_and_got(place: Place, server
     assert not (cache.root() / "lookaside" / HELLO.sha512).exists()
 
 
-def test_one_place_with_a_wrong_file_does_not_keep_the_next_from_being_asked(
-    place: Place, server: Server, tmp_path: Path
-) -> None:
+def test_a_wrong_file_does_not_stop_the_search(place: Place, server: Server, tmp_path: Path) -> None:
     server.answer = whole(b"something else")
     place.lookaside.insert(0, http_place(server))
     assert get(place, tmp_path / "out") == tarball()
 
 
-def test_when_none_has_it_each_place_says_why_on_a_line(place: Place, server: Server, tmp_path: Path) -> None:
+def test_if_no_lookaside_has_it_each_has_a_line_with_the_reason(place: Place, server: Server, tmp_path: Path) -> None:
     closed = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     port = closed.server_port
     closed.server_close()
@@ -91,14 +89,16 @@ def test_when_none_has_it_each_place_says_why_on_a_line(place: Place, server: Se
     with pytest.raises(CannotRun) as refusal:
         get(place, tmp_path / "out")
     first, *lines = refusal.value.what.splitlines()
-    assert first.startswith("hello-1.tar of hello is in none of the lookasides")
+    assert first.startswith("no lookaside has hello-1.tar of hello")
     assert [("no such file" in lines[0]), ("404" in lines[1]), ("refused" in lines[2]), ("upstream" in lines[3])] == [
         True
     ] * 4
     assert len(lines) == 4
 
 
-def test_what_may_pass_is_asked_again_and_a_missing_file_is_not(place: Place, server: Server, tmp_path: Path) -> None:
+def test_errors_that_may_pass_are_retried_and_a_missing_file_is_not(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
     place.lookaside = [http_place(server)]
 
     def recovering(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -115,7 +115,7 @@ def test_what_may_pass_is_asked_again_and_a_missing_file_is_not(place: Place, se
     assert len(server.asked) == 1
 
 
-def test_a_body_that_ends_early_is_no_file(place: Place, server: Server, tmp_path: Path) -> None:
+def test_a_body_that_ends_early_is_refused(place: Place, server: Server, tmp_path: Path) -> None:
     def short(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(tarball())))
@@ -129,7 +129,7 @@ def test_a_body_that_ends_early_is_no_file(place: Place, server: Server, tmp_pat
         get(place, tmp_path / "out")
 
 
-def test_a_server_that_sends_without_end_is_cut_off(
+def test_a_download_has_a_size_limit(
     place: Place, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookaside, "LARGEST", 1000)
@@ -139,9 +139,7 @@ def test_a_server_that_sends_without_end_is_cut_off(
         get(place, tmp_path / "out")
 
 
-def test_content_that_the_server_calls_compressed_is_kept_as_it_is(
-    place: Place, server: Server, tmp_path: Path
-) -> None:
+def test_content_with_a_content_encoding_is_not_unpacked(place: Place, server: Server, tmp_path: Path) -> None:
     """Some servers send .tar.gz files with Content-Encoding: gzip; the checksum is that of the compressed file."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -156,7 +154,7 @@ def test_content_that_the_server_calls_compressed_is_kept_as_it_is(
     assert get(place, tmp_path / "out", Tarball("a.tar.gz", hashlib.sha512(content).hexdigest())) == content
 
 
-def test_a_damaged_cache_entry_is_fetched_anew(
+def test_a_damaged_cache_entry_is_fetched_again(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     get(place, tmp_path / "out")

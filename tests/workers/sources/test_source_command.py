@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.sources.conftest import SPEC, Place, Repository, Server, tarball, whole
+from workers.artifacts.put import partial_folder
 from workers.results import SourceResult
 
 pytestmark = pytest.mark.sandbox
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.sandbox
 
 @dataclass
 class Kitten:
-    """``kitten source`` on the small site, in a process of its own."""
+    """``kitten source`` on the small site, in a separate process."""
 
     place: Place
     tmp_path: Path
@@ -67,10 +68,12 @@ def test_the_same_commit_gives_the_same_bytes(kitten: Kitten) -> None:
     assert first.srpm is not None
     assert second.srpm is not None
     assert first.srpm.url != second.srpm.url
-    assert (first.srpm.sha256, first.tests.sha256) == (second.srpm.sha256, second.tests.sha256)  # type: ignore[union-attr]
+    assert first.tests is not None
+    assert second.tests is not None
+    assert (first.srpm.sha256, first.tests.sha256) == (second.srpm.sha256, second.tests.sha256)
 
 
-def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(
+def test_a_source_is_used_again_also_for_another_commit_with_the_same_content(
     kitten: Kitten, repository: Repository
 ) -> None:
     _, _, first = kitten()
@@ -78,7 +81,7 @@ def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(
     document = Path(first.srpm.url).with_name("source.json")
     os.utime(document, (1, 1))
     _, _, again = kitten()
-    assert document.stat().st_mtime > 1, "kitten clean would take it for one that nobody uses"
+    assert document.stat().st_mtime > 1, "kitten clean would remove it as unused"
     commit = repository.commit("same content")
     _, _, other = kitten()
     assert (again.reused, again.srpm) == (True, first.srpm)
@@ -86,7 +89,7 @@ def test_what_is_there_is_used_again_also_for_another_commit_that_says_the_same(
     assert commit[:12] in other.summary
 
 
-def test_a_broken_spec_is_the_summary_and_publishes_nothing(kitten: Kitten, repository: Repository) -> None:
+def test_an_error_in_the_spec_is_the_summary_and_nothing_is_stored(kitten: Kitten, repository: Repository) -> None:
     (repository.folder / "hello.spec").write_text(SPEC.replace("License:", "Lisence:"))
     repository.commit("broken")
     status, _, result = kitten()
@@ -97,7 +100,7 @@ def test_a_broken_spec_is_the_summary_and_publishes_nothing(kitten: Kitten, repo
     assert not (kitten.place.state / "artifacts").exists()
 
 
-def test_a_source_that_sources_does_not_name_is_missed(kitten: Kitten, repository: Repository) -> None:
+def test_a_source_that_the_sources_file_lacks_is_reported(kitten: Kitten, repository: Repository) -> None:
     (repository.folder / "sources").write_text("")
     repository.commit()
     status, _, result = kitten()
@@ -106,7 +109,7 @@ def test_a_source_that_sources_does_not_name_is_missed(kitten: Kitten, repositor
     assert "hello-1.tar: No such file" in result.summary
 
 
-def test_a_package_that_the_configuration_lacks_is_refused_also_where_the_source_is_there(kitten: Kitten) -> None:
+def test_a_package_that_the_configuration_lacks_is_refused_also_for_a_stored_source(kitten: Kitten) -> None:
     assert kitten()[0] == 0
     (kitten.place.folder / "packages" / "hello.yaml").write_text("name: hello\nbinaries: [hello-world]\n")
     status, _, result = kitten()
@@ -123,7 +126,7 @@ def test_the_spec_of_another_package_is_refused(kitten: Kitten, repository: Repo
     assert (status, result.summary) == (1, "hello.spec names its package hallo; the repository is hello's")
 
 
-def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: Repository) -> None:
+def test_a_patch_makes_another_source_with_its_checksum(kitten: Kitten, repository: Repository) -> None:
     _, _, plain = kitten()
     spec = repository.folder / "hello.spec"
     spec.write_text(SPEC.replace("Release:        1", "Release:        2"))
@@ -134,7 +137,7 @@ def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: R
     assert result.patch == hashlib.sha256(patch.read_bytes()).hexdigest()
     assert result.commit == plain.commit
     assert plain.patch == ""
-    assert kitten.folders() == [Path(plain.srpm.url).parent.name], "a try-build's source is kept apart"
+    assert kitten.folders() == [Path(plain.srpm.url).parent.name], "the source of a try build is stored apart"
     assert Path(result.srpm.url).parent.parent == kitten.place.state / "artifacts" / "try" / "sources" / "hello"
 
     patch.write_text("--- a/hello.spec\n+++ b/hello.spec\n@@ -1,1 +1,1 @@\n-no\n+yes\n")
@@ -144,30 +147,30 @@ def test_a_patch_makes_another_source_that_says_so(kitten: Kitten, repository: R
 
 
 @pytest.mark.parametrize(
-    ("words", "package", "says"),
+    ("words", "package", "message"),
     [
         ((), "hullo", "unknown package 'hullo'"),
         (("--branch", "c99s"), "hello", "has no branch c99s"),
         (("--revision", "0123456789abcdef"), "hello", "has no commit 0123456789abcdef"),
         (("--repository", "/nowhere/at.git"), "hello", "cannot read the dist-git repository /nowhere/at.git"),
         (("--repository", "ext::touch /tmp/x"), "hello", "not the address of a dist-git repository"),
-        (("--patch", "/nowhere/a.patch"), "hello", "no patch /nowhere/a.patch"),
+        (("--patch", "/nowhere/a.patch"), "hello", "the patch /nowhere/a.patch does not exist"),
     ],
 )
 def test_mistakes_of_the_caller_get_a_line_and_exit_2(
-    kitten: Kitten, words: tuple[str, ...], package: str, says: str
+    kitten: Kitten, words: tuple[str, ...], package: str, message: str
 ) -> None:
     status, output, result = kitten(*words, package=package)
     assert (status, result.outcome) == (2, "cannot-run")
-    assert says in output
-    assert says in result.summary
+    assert message in output
+    assert message in result.summary
 
 
 def test_sources_that_name_a_file_of_dist_git_are_refused(kitten: Kitten, repository: Repository) -> None:
     (repository.folder / "sources").write_text(f"SHA512 (hello.spec) = {'0' * 128}\n")
     repository.commit()
     status, _, result = kitten()
-    assert (status, result.summary) == (1, "sources names hello.spec, which dist-git holds as well: keep one of them")
+    assert (status, result.summary) == (1, "sources names hello.spec, which is in dist-git too: remove one of them")
 
 
 def test_two_at_once_end_with_one_source(kitten: Kitten, server: Server) -> None:
@@ -177,15 +180,14 @@ def test_two_at_once_end_with_one_source(kitten: Kitten, server: Server) -> None
     both = [subprocess.Popen(kitten.command(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
+    first, second = (output.splitlines()[-1].removesuffix(" (reused)") for output in outputs)
+    assert first == second
     assert sum("(reused)" in output for output in outputs) == 1
     assert len(kitten.folders()) == 1
     assert len(server.asked) == 1
 
 
-def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(
-    kitten: Kitten, server: Server, own_cache: Path
-) -> None:
+def test_a_kill_during_the_fetch_does_not_disturb_the_next_run(kitten: Kitten, server: Server, own_cache: Path) -> None:
     stalled = threading.Event()
 
     def stall(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -206,17 +208,16 @@ def test_a_runner_killed_while_it_fetches_leaves_nothing_in_the_way(
     status, output, result = kitten()
     assert (status, result.reused) == (0, False), output
     assert len(kitten.folders()) == 1
-    assert [path.name for path in (own_cache / "scratch").iterdir()] == ["sweep"], (
-        "the lock that sweeping takes, and nothing else"
-    )
+    assert [path.name for path in (own_cache / "scratch").iterdir()] == ["sweep"], "only the lock of the clean-up"
 
 
-def test_what_a_runner_killed_while_it_wrote_left_is_swept(kitten: Kitten) -> None:
+def test_files_of_a_process_killed_while_it_wrote_are_removed(kitten: Kitten) -> None:
     _, _, first = kitten()
     assert first.srpm is not None
     folder = Path(first.srpm.url).parent
-    left = folder.with_name(f".{folder.name}.1")
-    folder.rename(left)  # what the folder is a moment before its rename
+    left = partial_folder(str(folder))
+    left.rmdir()
+    folder.rename(left)  # its state just before the rename
     (left / "source.json").unlink()
     status, _, again = kitten()
     assert (status, again.reused, again.srpm) == (0, False, first.srpm)

@@ -12,7 +12,7 @@ from workers.sources import srpm
 
 
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "message"),
     [
         (
             "error: line 12: Unknown tag: Foo\nerror: query of specfile zlib.spec failed, can't parse\n",
@@ -21,21 +21,22 @@ from workers.sources import srpm
         ("warning: x\nerror: SPECS/zlib.spec: line 3: Unclosed %if\n", "zlib.spec:3: Unclosed %if"),
         ("error: Bad source: /builddir/SOURCES/a.tar: No such file\n", "zlib.spec: Bad source: a.tar: No such file"),
         ("something else\nlast words\n", "zlib.spec: last words"),
-        ("", "zlib.spec: rpm failed without a word"),
+        ("", "zlib.spec: rpm failed without a message"),
     ],
 )
-def test_rpms_first_error_becomes_file_line_and_reason(output: str, says: str) -> None:
-    assert srpm.first_error(output, "zlib.spec") == says
+def test_rpms_first_error_becomes_file_line_and_reason(output: str, message: str) -> None:
+    assert srpm.first_error(output, "zlib.spec") == message
 
 
 def test_the_newest_changelog_entry_gives_the_time() -> None:
-    spec = "Name: a\n* Mon Jan 01 1990 no entry\n\n%changelog\n* Mon Jun 02 2025 a <a@localhost> - 1-1\n- b\n* Sun Jun 01 2025 c\n"
+    spec = "Name: a\n* Mon Jan 01 1990 no entry\n\n%changelog\n"
+    spec += "* Mon Jun 02 2025 a <a@localhost> - 1-1\n- b\n* Sun Jun 01 2025 c\n"
     assert srpm.changelog_seconds(spec) == 1748865600  # 2025-06-02 12:00 UTC
     assert srpm.changelog_seconds("Name: a\n\n%changelog\n%autochangelog\n") is None
     assert srpm.changelog_seconds("") is None
 
 
-def test_exactly_one_spec_is_wanted(tmp_path: Path) -> None:
+def test_exactly_one_spec_is_required(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="found: none"):
         srpm.only_spec(tmp_path)
     (tmp_path / "a.spec").touch()
@@ -45,7 +46,7 @@ def test_exactly_one_spec_is_wanted(tmp_path: Path) -> None:
         srpm.only_spec(tmp_path)
 
 
-def test_a_package_that_nobody_listed_names_file_and_key() -> None:
+def test_an_unlisted_package_is_reported_with_file_and_key() -> None:
     package = SourcePackage(name="zlib", binaries=("zlib", "zlib-devel"))
     srpm.check_binaries(package, "zlib.spec", ["zlib"], "config/demo/packages/zlib.yaml")
     with pytest.raises(
@@ -65,7 +66,7 @@ def folder_with_tests(folder: Path, order: list[str], mode: int) -> Path:
     return folder
 
 
-def test_packed_tests_depend_on_their_content_alone(tmp_path: Path) -> None:
+def test_packed_tests_depend_only_on_their_content(tmp_path: Path) -> None:
     one = folder_with_tests(tmp_path / "one", ["smoke.sh", "data/a", "b"], 0o644)
     other = folder_with_tests(tmp_path / "other", ["b", "data/a", "smoke.sh"], 0o600)
     assert srpm.pack_tests(one, tmp_path / "one.tar", 1000)

@@ -19,7 +19,8 @@ from tests.workers.verify.judging import declared
 from workers.base.errors import MalformedError
 from workers.base.run import run
 from workers.formats.dwarf import UnitTable, read_units
-from workers.formats.elf import STT_FUNC, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import STT_FUNC
 from workers.verify import go
 from workers.verify.producers import judged
 

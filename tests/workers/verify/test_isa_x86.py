@@ -14,7 +14,8 @@ from iced_x86 import CpuidFeature, Decoder, EncodingKind, OpCodeInfo, OpCodeTabl
 
 from tests.workers.verify.compilers import compiled
 from workers.base.run import run
-from workers.formats.elf import Code, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import Code
 from workers.formats.facts import Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import x86

@@ -1,8 +1,8 @@
-"""DWARF: which compile units a file was made of, read directly from its bytes.
+"""DWARF: the compile units of a file, read directly from its bytes.
 
-``read_units`` goes from unit to unit and reads the topmost entry of each: who made it, with which flags, from which
-source, in which language, and where its code lies. Nothing below is read, and nothing is believed: what lies outside its
-section, does not end, or would cost more than a valid file can, raises :class:`workers.base.errors.MalformedError`.
+``read_units`` goes from unit to unit and reads the topmost entry of each: compiler and flags, source file, language and
+addresses of the code. It reads nothing below that entry. It trusts nothing: data that is outside its section, that does
+not end, or that costs more than a valid file can, raises :class:`workers.base.errors.MalformedError`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.base.errors import MalformedError
+from workers.formats.dwarf.ranges import UnitTable
 from workers.formats.dwarf.sections import DebugSection, debug_sections
-from workers.formats.dwarf.table import UnitTable
 from workers.formats.dwarf.units import UnitReader
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
@@ -21,24 +21,24 @@ __all__ = ["Supplementary", "Unit", "UnitTable", "read_units", "supplementary_li
 
 @dataclass(frozen=True, slots=True)
 class Supplementary:
-    """The file that dwz moved what several files share into."""
+    """The file into which dwz moved what several files share."""
 
     path: str
-    """As installed, or relative to the file that refers to it."""
+    """As installed, or relative to the referring file."""
     identity: str
-    """What that file must carry, in hexadecimal: a build-id, or the checksum of its ``.debug_sup``."""
+    """The build-id that the file must have, or the checksum in its ``.debug_sup``; hexadecimal."""
 
 
 def read_units(elf: Elf, supplementary: Elf | None = None, stripped: Elf | None = None) -> tuple[Unit, ...]:
-    """The compile units of a file's debug data, in order; empty where it has none.
+    """Return the compile units of a file's debug data, in order; empty if it has none.
 
-    Partial and type units, which hold no code, are left out. A skeleton of split DWARF stands for a unit in another file:
-    its ``name`` is that file's (``….dwo``), and its ``producer`` is empty.
+    Partial and type units have no code and are left out. A skeleton of split DWARF stands for a unit in another file:
+    its ``name`` is the name of that file (``….dwo``), and its ``producer`` is empty.
 
-    :param supplementary: the file that :func:`supplementary_link` names, where dwz moved texts into one.
-    :param stripped: the file that ``elf`` is the debug file of. In an ET_REL file (a kernel module), where offsets stand
-        in for addresses, ranges are those of ``stripped``; elsewhere the two agree.
-    :raises MalformedError: damaged; without the supplementary file it needs, or with another than that.
+    :param supplementary: the file that :func:`supplementary_link` names, if dwz moved texts into one.
+    :param stripped: the stripped file, if ``elf`` is its debug file. In an ET_REL file (a kernel module), offsets stand
+        in for addresses: ranges are then those of ``stripped``. In other files they are the same.
+    :raises MalformedError: the data is damaged, or the supplementary file is missing or the wrong one.
     """
     link = supplementary_link(elf) if supplementary is not None else None
     if (
@@ -51,9 +51,9 @@ def read_units(elf: Elf, supplementary: Elf | None = None, stripped: Elf | None 
 
 
 def supplementary_link(elf: Elf) -> Supplementary | None:
-    """The supplementary file that debug data refers to, by ``.gnu_debugaltlink`` or (DWARF 5, 7.3.6) ``.debug_sup``.
+    """Return the supplementary file that ``.gnu_debugaltlink`` or ``.debug_sup`` (DWARF 5, 7.3.6) names.
 
-    :raises MalformedError: when the section is damaged.
+    :raises MalformedError: the section is damaged.
     """
     for section in debug_sections(elf, ".gnu_debugaltlink"):
         name, position = section.text(0)
@@ -66,7 +66,7 @@ def supplementary_link(elf: Elf) -> Supplementary | None:
 
 
 def _checksum(elf: Elf) -> str:
-    """What a supplementary file says it is, where it says so in a ``.debug_sup``."""
+    """Return the checksum in a supplementary file's ``.debug_sup``; empty if it has none."""
     for section in debug_sections(elf, ".debug_sup"):
         is_supplementary, _, checksum = _sup(section)
         if is_supplementary:
@@ -75,7 +75,10 @@ def _checksum(elf: Elf) -> str:
 
 
 def _sup(section: DebugSection) -> tuple[bool, str, str]:
-    """Version (2 bytes), whether this is the supplementary file (1), the other's path, length and bytes of the checksum."""
+    """Read a ``.debug_sup``: whether this is the supplementary file, the path of the other file, the checksum.
+
+    Layout: version (2 bytes), is_supplementary (1), path, length and bytes of the checksum.
+    """
     path, position = section.text(3)
     length, position = section.uleb(position)
     if length > len(section) - position:

@@ -1,4 +1,4 @@
-"""The attributes of one debugging entry: every form of DWARF 2 to 5 and GNU's, as plain numbers (DWARF 5, 7.5.5, 7.5.6)."""
+"""The attributes of a debugging entry as numbers, in every form of DWARF 2 to 5 and of GNU (DWARF 5, 7.5.5, 7.5.6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIXED = {
 # strp, sec_offset, strp_sup, line_strp, GNU_ref_alt, GNU_strp_alt: as wide as the unit's offsets
 _OFFSETS = frozenset([FORM_STRP, FORM_SEC_OFFSET, FORM_STRP_SUP, FORM_LINE_STRP, 0x1F20, FORM_GNU_STRP_ALT])
 # sdata, udata, ref_udata, strx, addrx, loclistx, rnglistx, GNU_addr_index, GNU_str_index. The value of sdata is read
-# unsigned: nothing that is asked of a unit is negative.
+# unsigned: no attribute that is read here is negative.
 _LEBS = frozenset([0x0D, 0x0F, 0x15, 0x1A, 0x1B, 0x22, FORM_RNGLISTX, 0x1F01, 0x1F02])
 _BLOCKS = {0x0A: 1, 0x03: 2, 0x04: 4}  # block1, block2, block4: bytes of their length
 _LONG_BLOCKS = frozenset([0x09, 0x18])  # block, exprloc
@@ -31,29 +31,29 @@ _LONG_BLOCKS = frozenset([0x09, 0x18])  # block, exprloc
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An attribute's form and its number: for a text in place its position, for what lies elsewhere offset or index."""
+    """An attribute's form and number: the position of a text in place, the offset or index of another value."""
 
     form: int
     number: int
     relocated: bool = False
-    """Whether a relocation made the number: then it is real even where it is 0."""
+    """Whether a relocation gives the number: then it is an address even if it is 0."""
 
 
 def read_attributes(
     section: DebugSection, position: int, end: int, abbreviation: Abbreviation, version: int, address_size: int,
     offset_size: int, wanted: frozenset[int],
 ) -> dict[int, Value]:  # fmt: skip
-    """The wanted attributes of the entry whose values begin at ``position``; of one given twice, the first.
+    """Return the wanted attributes of the entry whose values begin at ``position``; of a duplicate, the first.
 
-    :param end: where the unit ends: no value lies beyond.
-    :raises MalformedError: damaged, or of a form that no edition knows.
+    :param end: end of the unit; no value goes beyond it.
+    :raises MalformedError: the entry is damaged, or an attribute has an unknown form.
     """
     found: dict[int, Value] = {}
     for attribute, declared, constant in abbreviation.attributes:
         form = declared
         while form == _FORM_INDIRECT:  # each step takes at least a byte, so a chain of them ends
             form, position = section.uleb(position)
-            if form == FORM_IMPLICIT_CONST:  # its value stands in the abbreviation, which an indirect form has not
+            if form == FORM_IMPLICIT_CONST:  # its value is in the abbreviation; an indirect form has none there
                 raise section.damage(position)
         start, number, relocated = position, constant, False
         size = _FIXED.get(form)
@@ -66,7 +66,7 @@ def read_attributes(
         if size is not None:
             position += size
             if attribute in wanted and position <= end:
-                number, relocated = section.relocated(start, size)
+                number, relocated = section.relocated_number(start, size)
         elif form in _LEBS:
             number, position = section.uleb(position)
         elif form == FORM_STRING:

@@ -1,4 +1,4 @@
-"""A section of debug data as numbers and texts, read in place and with its relocations applied."""
+"""Numbers and texts of a section of debug data, read in place and relocated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Literal
 
 from config.architectures import machines
 from workers.base.errors import MalformedError
-from workers.formats.elf import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Elf, Section
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHF_ALLOC, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, Section
 
-_MAX_LEB = 10  # bytes: what 64 bits need
+_MAX_LEB = 10  # bytes: enough for 64 bits
 _MAX_TEXT = 1 << 20  # bytes of one text; the longest command lines that compilers record have some ten thousand
 _TEXT = re.compile(rb"[^\x00]*\x00")
 
 
 class DebugSection:
-    """The bytes of one section. Every read is held against their end.
+    """The bytes of one section. No read goes beyond them.
 
-    :raises MalformedError: by each method, for what lies outside or does not end.
+    :raises MalformedError: from every method, for data that is outside the section or does not end.
     """
 
     def __init__(
@@ -35,11 +36,11 @@ class DebugSection:
         return len(self.data)
 
     def number(self, position: int, size: int) -> int:
-        """The unsigned number of ``size`` bytes at ``position``, relocated."""
-        return self.relocated(position, size)[0]
+        """Return the unsigned number of ``size`` bytes at ``position``, relocated."""
+        return self.relocated_number(position, size)[0]
 
-    def relocated(self, position: int, size: int) -> tuple[int, bool]:
-        """The unsigned number at ``position``, and whether a relocation makes it."""
+    def relocated_number(self, position: int, size: int) -> tuple[int, bool]:
+        """Return the unsigned number of ``size`` bytes at ``position``, and whether a relocation gives it."""
         end = position + size
         if position < 0 or end > len(self.data):
             raise self.damage(position)
@@ -51,7 +52,7 @@ class DebugSection:
         return value, False
 
     def uleb(self, position: int) -> tuple[int, int]:
-        """The unsigned LEB128 number at ``position``, and the position behind it (DWARF 5, 7.6)."""
+        """Return the unsigned LEB128 number at ``position``, and the position behind it (DWARF 5, 7.6)."""
         data = self.data
         if position < 0 or position >= len(data):
             raise self.damage(position)
@@ -68,27 +69,27 @@ class DebugSection:
         raise self.damage(position)
 
     def text(self, position: int) -> tuple[bytes, int]:
-        """The text at ``position`` without its NUL, and the position behind that."""
+        """Return the text at ``position`` without its NUL, and the position behind the NUL."""
         if 0 <= position < len(self.data) and (found := _TEXT.match(self.data, position, position + _MAX_TEXT)):
             return found.group()[:-1], found.end()
         raise self.damage(position)
 
     def damage(self, position: int) -> MalformedError:
-        """The error for something wrong at ``position``."""
+        """Return the error for damage at ``position``."""
         return MalformedError(f"damaged debug data: {self.name} cannot be read at offset {position:#x}")
 
 
 class Relocations:
-    """What fills the places of one section of an ET_REL file, found by bisection: kernel modules have millions."""
+    """The relocations of one section of an ET_REL file, found by bisection: kernel modules have millions."""
 
     def __init__(self, elf: Elf, table: Section, base: Sequence[int] | None) -> None:
         """Take one relocation table.
 
-        :param base: where each section lies, by index; ``None``: where the file says.
+        :param base: address of each section, by index; ``None``: the addresses in the file.
         """
         self._order = "<" if elf.little_endian else ">"
         self._wide = elf.bits == 64
-        # What it does not list has no place in debug data of a compile unit's own attributes, and is left alone.
+        # Attributes of a compile unit need no other relocation types; those are ignored.
         machine = machines().get(elf.machine)
         self._sizes = machine.absolute if machine else {}
         self._adds = table.type == SHT_RELA
@@ -104,7 +105,7 @@ class Relocations:
         self._sorted = self._in_order()
 
     def _in_order(self) -> Sequence[int]:
-        """Indexes of the entries by place. Assemblers write them so, and then nothing is kept."""
+        """Return the indexes of the entries, sorted by place. Assemblers sort them already: then no list is made."""
         whole = self._data[: self._count * self._form.size]
         last = -1
         for row in self._form.iter_unpack(whole):
@@ -118,9 +119,9 @@ class Relocations:
         return place
 
     def value(self, position: int, size: int, in_place: int) -> int | None:
-        """What belongs at ``position``, or ``None`` where no relocation of that size says.
+        """Return the relocated value at ``position``; ``None`` if no relocation of that size applies.
 
-        A symbol in a section that is loaded counts as its address, others (texts, tables) as their offset.
+        A symbol in a loaded section counts as its address; other symbols (texts, tables) count as their offset.
         """
         found = bisect_left(self._sorted, position, key=self._place)
         while found < self._count and self._place(self._sorted[found]) == position:
@@ -142,22 +143,22 @@ class Relocations:
         number, value = (row[3], row[4]) if self._wide else (row[5], row[1])
         if 0 < number < len(self._sections) and self._sections[number].flags & SHF_ALLOC:
             start = self._sections[number].address if self._base is None else self._base[number]
-            # A section that the other file lacks gives no address: 0, which no code has.
+            # A section that the stripped file lacks has no address: 0, which no code has.
             value = value + start if start else 0
         return int(value)
 
 
 def debug_sections(elf: Elf, name: str, stripped: Elf | None = None) -> tuple[DebugSection, ...]:
-    """Every section of a name, ``.zdebug_…`` included: comdat groups of an ET_REL file have sections of their own.
+    """Return every section of a name, and of its ``.zdebug_…`` form. An ET_REL file has one for each comdat group.
 
-    :param stripped: the file ``elf`` holds the debug data of. In an ET_REL file, addresses become those of ``stripped``.
+    :param stripped: the stripped file, if ``elf`` is its debug file: an ET_REL file gets the addresses of ``stripped``.
     """
     found = []
     base = None
     if stripped is not None and elf.type == "ET_REL":
-        theirs = stripped.sections
+        others = stripped.sections
         base = [
-            theirs[s.index].address if s.index < len(theirs) and theirs[s.index].name == s.name else 0
+            others[s.index].address if s.index < len(others) and others[s.index].name == s.name else 0
             for s in elf.sections
         ]
     for section in elf.sections:

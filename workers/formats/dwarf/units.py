@@ -1,7 +1,7 @@
-"""From unit to unit through ``.debug_info``: of each compile unit what its topmost entry says, and nothing below it.
+"""A reader of ``.debug_info``: from unit to unit, it reads the topmost entry of each compile unit and nothing below.
 
-DWARF 2 to 5, of 32 and 64 bits, in both byte orders; compressed sections, ET_REL files with their relocations, and texts
-that dwz moved into a supplementary file. Standard: DWARF 5, 3.1.1 (attributes), 7.5.1 (unit headers).
+It reads DWARF 2 to 5 of 32 and 64 bits in both byte orders, compressed sections, ET_REL files with relocations, and
+texts that dwz moved into a supplementary file. Standard: DWARF 5, 3.1.1 (attributes), 7.5.1 (unit headers).
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from workers.formats.dwarf.attributes import (
     Value,
     read_attributes,
 )
-from workers.formats.dwarf.languages import LANGUAGES
-from workers.formats.dwarf.ranges import RangeLists, Ranges, merged
+from workers.formats.dwarf.ranges import RangeLists, Ranges, merged_ranges
 from workers.formats.dwarf.sections import DebugSection, debug_sections
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
@@ -42,6 +41,22 @@ _UT_COMPILE, _UT_TYPE, _UT_PARTIAL, _UT_SKELETON, _UT_SPLIT_COMPILE, _UT_SPLIT_T
 _MAX_UNITS = 1_000_000  # of one file, all kinds; the largest programs in use have some ten thousand
 _MAX_TEXTS = 1 << 26  # bytes of all names, folders and producers of a file, each counted once
 
+# DW_AT_language of the languages that have rules of their own (DWARF 5, 7.12, and the list of codes on dwarfstd.org).
+_LANGUAGES = {
+    0x0013: "d",
+    0x0016: "go",
+    0x0018: "haskell",
+    0x001B: "ocaml",
+    0x001C: "rust",
+    0x001E: "swift",
+    0x001F: "julia",
+    0x0026: "kotlin",
+    0x0027: "zig",
+    0x0028: "crystal",
+    0x0031: "assembler",  # DW_LANG_Assembly
+    0x8001: "assembler",  # DW_LANG_Mips_Assembler: what assemblers of all machines write
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Header:
@@ -51,12 +66,12 @@ class _Header:
     address_size: int
     offset_size: int
     entry: int
-    """Where the topmost entry begins."""
+    """Start of the topmost entry."""
     end: int
 
 
 class UnitReader:
-    """The units of one file."""
+    """A reader of the units of one file."""
 
     def __init__(self, elf: Elf, supplementary: Elf | None, stripped: Elf | None) -> None:
         def only(name: str, of: Elf = elf) -> DebugSection | None:
@@ -70,17 +85,17 @@ class UnitReader:
         self._addresses = only(".debug_addr")
         self._string_offsets = only(".debug_str_offsets")
         self._ranges = RangeLists(only(".debug_ranges"), only(".debug_rnglists"))
-        theirs = only(".debug_str", supplementary) if supplementary is not None else None
+        shared = only(".debug_str", supplementary) if supplementary is not None else None
         self._strings = {
             FORM_STRP: only(".debug_str"), FORM_LINE_STRP: only(".debug_line_str"),
-            FORM_STRP_SUP: theirs, FORM_GNU_STRP_ALT: theirs,
+            FORM_STRP_SUP: shared, FORM_GNU_STRP_ALT: shared,
         }  # fmt: skip
         self._known: dict[tuple[int, int], str] = {}
         self._texts: dict[bytes, str] = {}
         self._budget = _MAX_TEXTS
 
     def read(self) -> tuple[Unit, ...]:
-        """All compile units, in order."""
+        """Return all compile units, in order."""
         units: list[Unit] = []
         count = 0
         for info in self._infos:
@@ -112,9 +127,9 @@ class UnitReader:
         return Unit(
             name=self._text(info, header, found, found.get(_NAME) or split),
             producer=self._text(info, header, found, found.get(_PRODUCER)),
-            language=LANGUAGES.get(language.number, "") if language else "",
+            language=_LANGUAGES.get(language.number, "") if language else "",
             folder=self._text(info, header, found, found.get(_FOLDER)),
-            ranges=self._addressed(header, found),
+            ranges=self._code_ranges(header, found),
         )
 
     # ------------------------------------------------------------------------------------------------- texts
@@ -124,7 +139,7 @@ class UnitReader:
             return ""
         form, offset = value.form, value.number
         if form == FORM_STRING:
-            return self._kept(info.text(offset)[0])
+            return self._intern(info.text(offset)[0])
         if form in STRX_FORMS:
             if self._string_offsets is None:
                 raise MalformedError("damaged debug data: a unit refers to .debug_str_offsets, which is not there")
@@ -137,15 +152,15 @@ class UnitReader:
         section = self._strings[form]
         if section is None:
             if form in (FORM_STRP_SUP, FORM_GNU_STRP_ALT):
-                raise MalformedError("texts of the debug data lie in a supplementary file that is not there")
+                raise MalformedError("texts of the debug data are in a supplementary file that is not there")
             raise MalformedError("damaged debug data: the section of its texts is not there")
         key = (form, offset)
         if key not in self._known:
-            self._known[key] = self._kept(section.text(offset)[0])
+            self._known[key] = self._intern(section.text(offset)[0])
         return self._known[key]
 
-    def _kept(self, text: bytes) -> str:
-        """The text decoded; equal ones are one object, and all of them together are bounded: texts may overlap."""
+    def _intern(self, text: bytes) -> str:
+        """Decode a text. Equal texts become one object; their total size has a limit, because texts may overlap."""
         if text not in self._texts:
             self._budget -= len(text)
             if self._budget < 0:
@@ -155,34 +170,34 @@ class UnitReader:
 
     # --------------------------------------------------------------------------------------------- addresses
 
-    def _addressed(self, header: _Header, found: dict[int, Value]) -> Ranges:
+    def _code_ranges(self, header: _Header, found: dict[int, Value]) -> Ranges:
         size = header.address_size
         low, high, listed = found.get(_LOW_PC), found.get(_HIGH_PC), found.get(_RANGES)
         start = self._address(header, found, low) if low else 0
         if listed is not None:
             if header.version < 5:
-                return merged(self._ranges.old(listed.number, start, size), size)
+                return merged_ranges(self._ranges.debug_ranges(listed.number, start, size), size)
             offset = listed.number
             if listed.form == FORM_RNGLISTX:
                 base = found.get(_RNGLISTS_BASE)
                 # The header of .debug_rnglists counts its offsets in 4 bytes more.
                 table = base.number if base else _table_header(header) + 4
-                offset = self._ranges.indexed(table, offset, header.offset_size)
+                offset = self._ranges.list_offset(table, offset, header.offset_size)
 
             def address(index: int) -> int:
-                return self._indexed(header, found, index)
+                return self._address_at(header, found, index)
 
-            return merged(self._ranges.new(offset, start, size, address), size)
+            return merged_ranges(self._ranges.debug_rnglists(offset, start, size, address), size)
         if low is None or high is None:
             return ()
-        is_address = high.form == FORM_ADDR or high.form in ADDRX_FORMS  # else bytes from the first on
+        is_address = high.form == FORM_ADDR or high.form in ADDRX_FORMS  # else it is the size in bytes
         end = self._address(header, found, high) if is_address else start + high.number
-        return merged(((start, end),), size)
+        return merged_ranges(((start, end),), size)
 
     def _address(self, header: _Header, found: dict[int, Value], value: Value) -> int:
-        return self._indexed(header, found, value.number) if value.form in ADDRX_FORMS else value.number
+        return self._address_at(header, found, value.number) if value.form in ADDRX_FORMS else value.number
 
-    def _indexed(self, header: _Header, found: dict[int, Value], index: int) -> int:
+    def _address_at(self, header: _Header, found: dict[int, Value], index: int) -> int:
         if self._addresses is None:
             raise MalformedError("damaged debug data: a unit refers to .debug_addr, which is not there")
         base = found.get(_ADDR_BASE) or found.get(_GNU_ADDR_BASE)
@@ -191,7 +206,7 @@ class UnitReader:
 
 
 def _header(info: DebugSection, position: int) -> _Header:
-    """The header of the unit at ``position``; the unit lies within the section and is longer than its header."""
+    """Read the header of the unit at ``position``. The unit must be in the section and longer than its header."""
     length, offset_size, start = info.number(position, 4), 4, position + 4
     if length == 0xFFFFFFFF:
         length, offset_size, start = info.number(start, 8), 8, start + 8
@@ -219,5 +234,5 @@ def _header(info: DebugSection, position: int) -> _Header:
 
 
 def _table_header(header: _Header) -> int:
-    """Bytes before the entries of the first table of a section, where a unit gives no base: length, version and two more."""
+    """Return the size of a table's header: length, version and two more fields. A unit without a base uses it."""
     return 8 if header.offset_size == 4 else 16

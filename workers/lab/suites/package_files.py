@@ -65,7 +65,7 @@ def rpath_case(site: Site, entries: Mapping[Path, Sequence[Entry]], headers: Map
         f"{entry.path}: {folder or '(empty)'}: {why}"
         for entry, elf in _elf_files(entries)
         for folder in read_traits(elf, ()).rpath
-        if (why := rpath.why_not(folder, str(entry.path), files)) and not excused.cover("rpath", str(entry.path))
+        if (why := rpath.problem_of(folder, str(entry.path), files)) and not excused.cover("rpath", str(entry.path))
     ]
     return Case(
         name="rpath",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from config.architectures import IMPORT_ERRORS, architecture_of
 from workers.base.errors import CannotRun
-from workers.formats.elf import Code, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import Code
 from workers.formats.unwinding import Unwinding
 from workers.verify.functions import FunctionTable
 from workers.verify.prologues import Verdict

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.architectures import architecture_of, machines
 from workers.base.errors import CannotRun
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa.levels import Level
 

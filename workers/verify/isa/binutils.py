@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from workers.base.errors import CannotRun
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.formats.facts import Hit, ScanResult
 from workers.verify.architectures import Kinds, code_of
 from workers.verify.isa.gnu import Tools, accepts, disassembled, listed, tools_for

@@ -20,7 +20,8 @@ from iced_x86 import (
     Register,
 )
 
-from workers.formats.elf import SHF_EXECINSTR, SHT_RELA, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHF_EXECINSTR, SHT_RELA
 from workers.formats.facts import Function
 from workers.verify.isa.decisions import Decisions
 from workers.verify.isa.pointers import Pointers

@@ -27,7 +27,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
-from workers.formats.elf import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import STT_FUNC, STT_GNU_IFUNC, STT_OBJECT
 from workers.formats.facts import AboveLevel, Function, Hit
 from workers.verify.architectures import MachineCode, code_of
 from workers.verify.functions import FunctionTable

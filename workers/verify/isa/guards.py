@@ -14,7 +14,8 @@ from functools import cached_property
 
 from iced_x86 import Code as Codes
 
-from workers.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STT_OBJECT, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STT_OBJECT
 from workers.formats.facts import Function, Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.bodies import Bodies, Body

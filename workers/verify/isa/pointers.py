@@ -9,7 +9,8 @@ from functools import cached_property
 from types import MappingProxyType
 
 from config.architectures import machines
-from workers.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_RELA, Elf, Relocation, Symbol
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SHT_RELA, Relocation, Symbol
 
 _SHT_RELR = 19  # gABI; binutils 2.38, glibc 2.36
 

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from workers.formats.elf import SHT_DYNSYM, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import SHT_DYNSYM
 from workers.formats.facts import Function
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.bodies import LARGEST

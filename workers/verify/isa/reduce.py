@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workers.formats.elf import PT_LOAD, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import PT_LOAD
 
 if TYPE_CHECKING:
     import numpy as np

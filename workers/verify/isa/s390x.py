@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.verify.isa.gnu import Tools, disassembled
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Reduction

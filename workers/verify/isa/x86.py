@@ -31,7 +31,7 @@ from iced_x86 import (
     OpCodeInfo,
 )
 
-from workers.formats.elf import Code
+from workers.formats.elf_records import Code
 from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa.encodings import pattern
 from workers.verify.isa.levels import Level

@@ -176,12 +176,12 @@ def _rpath(file: _File) -> _Answer:
     wrong = [
         f"{entry or '(empty)'}: {why}"
         for entry in entries
-        if (why := rpath.why_not(entry, file.path, file.package_files))
+        if (why := rpath.problem_of(entry, file.path, file.package_files))
     ]
     if wrong:
         how = "configure without rpath, or remove it in %install (chrpath -d)"
         return _Answer("failed", f"{'; '.join(wrong)}: {how}")
-    superfluous = [entry for entry in entries if rpath.resolved(entry, file.path) == rpath.SEARCHED]
+    superfluous = [entry for entry in entries if rpath.resolved_folder(entry, file.path) == rpath.SEARCHED]
     if superfluous:
         return _Answer("passed", f"{', '.join(superfluous)}: searched anyway", "INFO")
     return _Answer("passed", ", ".join(entries))
