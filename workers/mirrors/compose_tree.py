@@ -15,11 +15,11 @@ from typing import Literal
 from config.models import Site
 from workers.base.errors import CannotRun
 from workers.base.files import flush, sha256_of
-from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
 from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
+from workers.results import Record
 
 IMAGES = ("isos", "live", "cloud")
 """Folders of the layout that hold images."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.record import Record
+from workers.results import Record
 
 
 @dataclass(frozen=True)
