@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workers.base.cache import occupied
-from workers.base.cached import remove_folder
+from workers.base.cache_entries import remove_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KITTEN = CHECKOUT / ".venv" / "bin" / "kitten"

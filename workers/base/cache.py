@@ -3,7 +3,7 @@
 An entry is named by the hash of what it is made from, appears by one rename, and is never changed afterwards.
 
 Each process that uses the cache holds a shared lock on its mark, and on that of each entry it asked for, until it ends. Only
-``kitten cache`` (:mod:`workers.base.cached`) asks for these locks alone: what it gets, nobody uses.
+``kitten cache`` (:mod:`workers.base.cache_entries`) asks for these locks alone: what it gets, nobody uses.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import click
 from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
-    from workers.base.cached import Entry
+    from workers.base.cache_entries import Entry
 
 
 @click.command()
@@ -32,22 +32,26 @@ def cache(kinds: tuple[str, ...], remove_all: bool, unused_days: float | None, a
 
     Artifacts and published repositories are not in the cache: `kitten clean` removes those that retention.yaml does not keep.
     """
-    from workers.base import cached
+    from workers.base import cache_entries
 
     if kinds and remove_all:
         raise CannotRun("--remove and --remove-all are given", "give one of them")
-    found = [entry for entry in cached.entries(kinds) if unused_days is None or cached.unused_for(entry, unused_days)]
+    found = [
+        entry
+        for entry in cache_entries.entries(kinds)
+        if unused_days is None or cache_entries.unused_for(entry, unused_days)
+    ]
     if not kinds and not remove_all:
         _json(found) if as_json else _table(found)
         return
-    stays = [(entry, why) for entry in found if (why := cached.remove(entry))]
+    stays = [(entry, why) for entry in found if (why := cache_entries.remove(entry))]
     if not kinds and unused_days is None:
-        cached.tidy()
+        cache_entries.tidy()
     gone = [entry for entry in found if entry not in [stayed for stayed, _ in stays]]
     if as_json:
         _json(gone)
     else:
-        click.echo(f"removed {len(gone)} entries, {_mb(gone)}, from {cached.checked_root()}")
+        click.echo(f"removed {len(gone)} entries, {_mb(gone)}, from {cache_entries.checked_root()}")
     if stays:
         lines = "\n".join(f"  {entry.kind}/{entry.name}: {why}" for entry, why in stays)
         raise CheckFailed(f"{len(stays)} entries stay, {_mb([entry for entry, _ in stays])}:\n{lines}")
@@ -57,10 +61,10 @@ def _json(found: Sequence[Entry]) -> None:
     import json
     from dataclasses import asdict
 
-    from workers.base import cached
+    from workers.base import cache_entries
 
     rows = [{**asdict(entry), "path": str(entry.path)} for entry in found]
-    json.dump({"root": str(cached.checked_root()), "entries": rows}, sys.stdout, indent=1)
+    json.dump({"root": str(cache_entries.checked_root()), "entries": rows}, sys.stdout, indent=1)
     click.echo()
 
 
@@ -71,7 +75,7 @@ def _table(found: Sequence[Entry]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from workers.base import cached
+    from workers.base import cache_entries
 
     table = Table("kind", "entries", "MB", "last used", "", "what it is", box=None)
     for kind in sorted({entry.kind for entry in found}, key=lambda kind: -sum(e.size for e in found if e.kind == kind)):
@@ -81,14 +85,14 @@ def _table(found: Sequence[Entry]) -> None:
         notes = ", ".join([f"{used} in use"] * bool(used) + [f"{left} left by a killed command"] * bool(left))
         size = f"{sum(entry.size for entry in mine) / 1e6:,.1f}"
         row = (escape(kind), str(len(mine)), size, f"{days:.0f} days ago" if days >= 1 else "today", notes)
-        table.add_row(*row, cached.KINDS.get(kind, ""))
+        table.add_row(*row, cache_entries.KINDS.get(kind, ""))
     console = Console()
     if not console.is_terminal:
         console = Console(width=240)  # a log has no width
     if table.row_count:
         console.print(table)
     click.echo(
-        f"{cached.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all"
+        f"{cache_entries.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all"
     )
 
 

@@ -3,9 +3,9 @@
 A private root holds its own lists, so that no foreign architecture and no other suite is ever added to the host.
 """
 
+from workers.sandbox.apt.fallback import patience, private_root, with_lists
 from workers.sandbox.apt.host import keyring, mirror, mirror_of, paragraphs
 from workers.sandbox.apt.root import AptRoot, MirrorDisagrees, contradiction
-from workers.sandbox.apt.ways_out import patience, private_root, with_lists
 
 __all__ = [
     "AptRoot",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from workers.base import cached
+from workers.base import cache_entries
 from workers.base.cache_cli import cache as command
 from workers.base.errors import CannotRun, CheckFailed
 
@@ -56,7 +56,7 @@ def run(*words: str) -> Result:
 
 
 def names(*kinds: str) -> list[str]:
-    return [f"{entry.kind}/{entry.name}" for entry in cached.entries(kinds)]
+    return [f"{entry.kind}/{entry.name}" for entry in cache_entries.entries(kinds)]
 
 
 def test_what_another_process_uses_stays_and_it_is_named(root: Path) -> None:
@@ -80,19 +80,19 @@ def test_an_entry_that_is_being_made_stays() -> None:
     cache.entry('trees', 'abc', slow)
     """
     with living(body) as process:
-        (entry,) = cached.entries()
+        (entry,) = cache_entries.entries()
         assert (entry.name, entry.user, entry.leftover) == (".abc.partial", f"process {process.pid}", False)
-        assert cached.remove(entry) == f"in use by process {process.pid}"
+        assert cache_entries.remove(entry) == f"in use by process {process.pid}"
         assert entry.path.is_dir()
-    (entry,) = cached.entries()
+    (entry,) = cache_entries.entries()
     assert (entry.user, entry.leftover) == ("", True)
 
 
 def test_what_a_killed_maker_left_goes_and_the_whole_entry_beside_it_stays(root: Path) -> None:
     made()
     (root / "trees" / ".abc.partial").mkdir()
-    (leftover,) = [entry for entry in cached.entries() if entry.leftover]
-    assert cached.remove(leftover) == ""
+    (leftover,) = [entry for entry in cache_entries.entries() if entry.leftover]
+    assert cache_entries.remove(leftover) == ""
     assert names() == ["trees/abc"]
 
 
@@ -118,12 +118,12 @@ def test_a_build_folder_of_a_killed_build_goes_and_that_of_a_living_one_stays(ro
 def test_removal_killed_in_the_middle_is_finished_by_the_next(root: Path) -> None:
     made()
     body = """
-    from workers.base import cached
-    cached.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
-    cached.remove(cached.entries()[0])
+    from workers.base import cache_entries
+    cache_entries.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    cache_entries.remove(cache_entries.entries()[0])
     """
     assert subprocess.run(script(body), check=False, cwd=CHECKOUT).returncode == -signal.SIGKILL
-    (entry,) = cached.entries()
+    (entry,) = cache_entries.entries()
     assert entry.leftover
     made()
     assert (root / "trees" / "abc" / "file").exists()
@@ -144,11 +144,11 @@ def test_who_waits_for_a_lock_that_is_removed_gets_that_of_the_same_name(root: P
             sys.exit('the entry vanished in use')
     """
     remover = """
-    from workers.base import cached
+    from workers.base import cache_entries
     while not Path(sys.argv[1]).exists():
-        for found in cached.entries():
-            cached.remove(found)
-        cached.tidy()
+        for found in cache_entries.entries():
+            cache_entries.remove(found)
+        cache_entries.tidy()
     """
     stop = root.parent / "stop"
     removers = [subprocess.Popen([*script(remover), str(stop)], cwd=CHECKOUT) for _ in range(2)]
@@ -175,13 +175,13 @@ def test_use_makes_an_entry_young_again(root: Path) -> None:
     made()
     os.utime(root / "trees" / ".abc.used", (0, 0))
     made()
-    (entry,) = cached.entries()
-    assert not cached.unused_for(entry, 1)
+    (entry,) = cache_entries.entries()
+    assert not cache_entries.unused_for(entry, 1)
 
 
 def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tmp_path: Path) -> None:
     body = """
-    from workers.base import cached
+    from workers.base import cache_entries
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
     for name in ('work/work', 'upper/a/b'):
@@ -189,7 +189,7 @@ def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tm
         (Path(sys.argv[1]) / name / 'file').touch()
     for name in ('work/work', 'upper/a/b', 'upper/a', 'upper'):
         (Path(sys.argv[1]) / name).chmod(0)
-    print(cached.remove_folder(Path(sys.argv[1])), end='')
+    print(cache_entries.remove_folder(Path(sys.argv[1])), end='')
     """
     place = Path("/tmp") / f"kitten-test-{os.getpid()}"
     try:
@@ -221,7 +221,7 @@ def test_folders_that_are_not_of_the_cache_are_neither_shown_nor_removed(root: P
 def test_a_folder_that_holds_the_checkout_is_no_cache(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITTEN_CACHE", place)
     with pytest.raises(CannotRun, match="cannot be a cache"):
-        cached.entries()
+        cache_entries.entries()
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
