@@ -102,9 +102,9 @@ def sandbox(
 
         click.echo(sandbox_base(site, options.named_target(site, base_rpm)))
     if shell:
-        from workers.sandbox.shell import enter
+        from workers.sandbox.trees import enter_shell
 
-        raise SystemExit(enter(site, options.named_target(site, shell)))
+        raise SystemExit(enter_shell(site, options.named_target(site, shell)))
 
 
 def _make_trees(target_names: Sequence[str], json_file: Path | None, site_name: str, state_folder: Path | None) -> None:

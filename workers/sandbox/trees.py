@@ -1,4 +1,7 @@
-"""All trees of a site, as ``kitten sandbox`` makes and shows them: one target's failure leaves the others usable."""
+"""The work of ``kitten sandbox``: make the trees of a site, list them, run a shell in one.
+
+If the tree of one target cannot be made, the others stay usable.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from pathlib import Path
 
 from config.models import Site, Target
 from workers.base.errors import CannotRun
+from workers.base.run import started
 from workers.results import SandboxResult, TargetTree
+from workers.sandbox import base_package, bubblewrap
 from workers.sandbox.layer import target_tree
 from workers.sandbox.tree import base_tree, listed_packages
 
@@ -80,6 +85,18 @@ def failure(result: SandboxResult) -> CannotRun:
         lines += [f"  {tree.target}: {tree.cause}", *([f"    → {tree.hint}"] if tree.hint else [])]
     again = " ".join(f"--target {tree.target}" for tree in failed)
     return CannotRun("\n".join(lines), f"the other targets can be built; make these again: kitten sandbox {again}")
+
+
+def enter_shell(site: Site, target: Target) -> int:
+    """Run a shell over the target's buildroot at the terminal, writable until it ends; return its exit status."""
+    made = target_tree(site, target)
+    with bubblewrap.scratch() as folder:
+        over = bubblewrap.layers(folder, base_package.database_layer(site, target), *made.lower)
+        builddir = folder / "builddir"
+        builddir.mkdir()
+        binds = {**bubblewrap.rpm_configuration(folder, site, target), builddir: ("/builddir", True)}
+        with started(bubblewrap.prepared(made, ["/bin/bash", "-i"], binds, target, over), stdin=None) as process:
+            return process.wait()
 
 
 def _megabytes(size: int) -> str:
