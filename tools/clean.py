@@ -95,7 +95,7 @@ def folder_item(folder: Path, what: str) -> Item:
         why = cache_entries.remove_folder(folder)
         return [why] if why else []
 
-    return Item(folder, what, cache.occupied(folder) if folder.exists() else 0, remove)
+    return Item(folder, what, cache.disk_usage(folder) if folder.exists() else 0, remove)
 
 
 def remove_entries(entries: list[cache_entries.Entry]) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.workers.mirror import Mirror, serving
 from workers.base.run import run
-from workers.sandbox.apt import patience
+from workers.sandbox.apt import wait_budget
 
 ARCHITECTURE = "s390x"
 _DATE = "%a, %d %b %Y %H:%M:%S UTC"
@@ -215,5 +215,5 @@ def debian(archive_keys: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.Mo
             "KITTEN_MIRROR_WAIT": 0,
         }.items():
             monkeypatch.setenv(name, str(value))
-        monkeypatch.setattr(patience, "waited", 0.0)
+        monkeypatch.setattr(wait_budget, "waited", 0.0)
         yield found

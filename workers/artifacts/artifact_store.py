@@ -131,7 +131,7 @@ def fetch_url(url: str) -> Path:
     if not _PLAIN_NAME.fullmatch(name):
         raise CannotRun(f"{url} names no file")
     into = cache.root() / "fetched" / hashlib.sha256(url.encode()).hexdigest()
-    with cache.locked(into.with_name(f".{into.name}.lock")):
+    with cache.hold_lock(into.with_name(f".{into.name}.lock")):
         into.mkdir(parents=True, exist_ok=True)
         _download(url, into / name)
     return into / name
@@ -149,7 +149,7 @@ def _download(url: str, path: Path) -> None:
     partial.replace(path)
 
 
-def described(path: Path, folder: str, digest: str = "") -> Artifact:
+def artifact_of(path: Path, folder: str, digest: str = "") -> Artifact:
     """A file as it will be in ``folder``."""
     return Artifact(
         name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256_of(path), size=path.stat().st_size

@@ -27,7 +27,7 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _Result = TypeVar("_Result", bound=Result)
 
 
-def found_again(url: str, kind: type[_Result]) -> _Result | None:
+def reuse_result(url: str, kind: type[_Result]) -> _Result | None:
     """The result file at a URL, which from now on counts as written this moment; None: it has to be made.
 
     :raises CannotRun: when the store cannot be read, or it is no such result.
@@ -41,7 +41,7 @@ def found_again(url: str, kind: type[_Result]) -> _Result | None:
 
 
 @contextlib.contextmanager
-def unused(document: Path) -> Iterator[bool]:
+def lock_if_unused(document: Path) -> Iterator[bool]:
     """Whether nobody is about to use a local result; while the block runs, nobody begins to.
 
     :raises OSError: when the document cannot be opened for writing.

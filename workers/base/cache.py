@@ -23,7 +23,7 @@ from workers.base import namespace
 from workers.base.errors import CannotRun
 from workers.base.run import run
 
-AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
+NO_WAIT = fcntl.LOCK_EX | fcntl.LOCK_NB
 """For :func:`lock`: an exclusive lock, or an error instead of a wait."""
 _SAY_SECONDS = (10.0, 15.0)  # until the first line about an entry that is being made, and between two lines
 _held: dict[Path, IO[str]] = {}
@@ -66,7 +66,7 @@ def lock(path: Path, how: int = fcntl.LOCK_EX) -> IO[str]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (created if missing). The kernel drops it when the holder dies."""
     if path.is_relative_to(root()):
         _use(mark())
@@ -85,7 +85,7 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     _use(mark_of(final))
     if final.is_dir():
         return final
-    with locked(root() / kind / f".{key}.lock"):
+    with hold_lock(root() / kind / f".{key}.lock"):
         if final.is_dir():
             return final
         partial = root() / kind / f".{key}.partial"
@@ -123,7 +123,7 @@ def mark_of(final: Path) -> Path:
     return final.with_name(f".{final.name}.used")
 
 
-def occupied(*folders: Path) -> int:
+def disk_usage(*folders: Path) -> int:
     """Bytes on the disk of all files below some folders, each file once."""
     seen: dict[tuple[int, int], int] = {}
     for folder in folders:
@@ -159,7 +159,7 @@ def _progress(name: str, partial: Path) -> Iterator[None]:
         wait, following = _SAY_SECONDS
         while not ended.wait(wait):
             wait = following
-            size, seconds = occupied(partial) / 1e6, time.monotonic() - begun
+            size, seconds = disk_usage(partial) / 1e6, time.monotonic() - begun
             print(f"cache: making {name}: {size:,.0f} MB so far, {seconds:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
 
     watcher = threading.Thread(target=watch, daemon=True)

@@ -39,7 +39,7 @@ def cache(kinds: tuple[str, ...], remove_all: bool, unused_days: float | None, a
     found = [
         entry
         for entry in cache_entries.entries(kinds)
-        if unused_days is None or cache_entries.unused_for(entry, unused_days)
+        if unused_days is None or cache_entries.is_unused(entry, unused_days)
     ]
     if not kinds and not remove_all:
         _json(found) if as_json else _table(found)

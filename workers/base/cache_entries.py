@@ -110,7 +110,7 @@ def remove(found: Entry) -> str:
             wanted = [making] if left else [making, cache.mark_of(found.path)]
         for path in wanted:
             try:
-                held.enter_context(cache.lock(path, cache.AT_ONCE))
+                held.enter_context(cache.lock(path, cache.NO_WAIT))
             except BlockingIOError:
                 return f"in use by {_holder(path) or 'a command that runs'}"
             except OSError as error:
@@ -133,11 +133,11 @@ def tidy() -> None:
     root = checked_root()
     if not root.is_dir():
         return
-    with contextlib.suppress(OSError), cache.lock(cache.mark(), cache.AT_ONCE):
+    with contextlib.suppress(OSError), cache.lock(cache.mark(), cache.NO_WAIT):
         for kind in filter(_is_folder, sorted(root.iterdir())):
             for path in list(kind.iterdir()):
                 if not _is_folder(path) and (_is_lock(path) or kind.name in ("locks", "leases")):
-                    with contextlib.suppress(OSError), cache.lock(path, cache.AT_ONCE):
+                    with contextlib.suppress(OSError), cache.lock(path, cache.NO_WAIT):
                         path.unlink()
             with contextlib.suppress(OSError):
                 kind.rmdir()
@@ -207,7 +207,7 @@ def _entry(path: Path, busy: str) -> Entry | None:
     else:
         return None
     leftover = not user and (kind == _SCRATCH or left is not None)
-    return Entry(kind, path.name, path, cache.occupied(path), used, user, leftover)
+    return Entry(kind, path.name, path, cache.disk_usage(path), used, user, leftover)
 
 
 def _newest(path: Path) -> float:
@@ -229,7 +229,7 @@ def _holder(path: Path) -> str:
     try:
         with path.open("r") as handle:
             try:
-                fcntl.flock(handle, cache.AT_ONCE)  # not cache.lock: it would create the file
+                fcntl.flock(handle, cache.NO_WAIT)  # not cache.lock: it would create the file
             except BlockingIOError:
                 inode = os.fstat(handle.fileno()).st_ino
             else:
@@ -243,6 +243,6 @@ def _holder(path: Path) -> str:
     return "a command that runs"
 
 
-def unused_for(found: Entry, days: float) -> bool:
+def is_unused(found: Entry, days: float) -> bool:
     """Whether nobody used an entry for so many days; what a killed command left counts as unused."""
     return found.leftover or time.time() - found.used >= days * 86400

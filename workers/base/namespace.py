@@ -42,7 +42,7 @@ def as_root() -> tuple[str, ...]:
     return every if run([*every, "true"], check=False).status == 0 else one
 
 
-def has_other_ids() -> bool:
+def has_subordinate_ids() -> bool:
     """Whether a command behind `as_root` can give files to other users than root.
 
     :raises CannotRun: as `as_root`.
@@ -51,7 +51,7 @@ def has_other_ids() -> bool:
     return not words or _OTHER_IDS in words
 
 
-def need_of_other_ids(what: str) -> CannotRun:
+def no_subordinate_ids(what: str) -> CannotRun:
     """The error of work that needs subordinate ids where this user has none.
 
     :param what: what needs them, in words.

@@ -52,7 +52,7 @@ def json(command: CommandT) -> CommandT:
     )(command)
 
 
-def opened(site_name: str, state_folder: Path | None) -> tuple[Site, Path]:
+def site_and_state(site_name: str, state_folder: Path | None) -> tuple[Site, Path]:
     """The site and the absolute path of its state folder.
 
     :raises ConfigError: when the site's files do not hold.

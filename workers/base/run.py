@@ -22,7 +22,7 @@ from typing import IO
 
 from workers.base.errors import CannotRun
 
-# For ``started``, so that nobody else has a reason to import subprocess.
+# For ``start_program``, so that nobody else has a reason to import subprocess.
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -93,7 +93,7 @@ def pipe_of(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def started(
+def start_program(
     argv: Sequence[str | os.PathLike[str]],
     *,
     cwd: Path | None = None,
@@ -130,7 +130,7 @@ def started(
 
 
 @contextlib.contextmanager
-def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
+def run_afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
     """Run a program that cleans up after this one, ``kill -9`` included: the only kind that outlives its command.
 
     :param argv: a program that waits for the end of its standard input, then does its work. The end comes with the end
@@ -191,7 +191,7 @@ def run(
     sink = log.open("ab") if log else None
     expired = threading.Event()
     try:
-        with started(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with start_program(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
 
             def expire() -> None:
                 expired.set()

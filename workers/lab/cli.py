@@ -69,7 +69,7 @@ def test(
     from workers.results import TestResult
 
     def work() -> TestResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         target = options.named_target(site, target_name)
         names = suite_names or _usual_suites(site, target, build_url, state)
         if not names:
@@ -106,7 +106,7 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, js
     from workers.results import GuestsResult
 
     def work() -> GuestsResult:
-        site, _ = options.opened(site_name, state_folder)
+        site, _ = options.site_and_state(site_name, state_folder)
         return prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
 
     def show(result: GuestsResult) -> None:
@@ -133,7 +133,7 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
     from workers.lab.machine.launch import LaunchFailedError
     from workers.lab.suites.packages import laid_out
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     target = options.named_target(site, target_name)
     base = file_system.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
@@ -153,7 +153,7 @@ def lab_status(site_name: str, state_folder: Path | None) -> None:
     """Tell what guests run or wait on this host, how each target's run, and what is kept for them."""
     from workers.lab import status
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     status.show(site, state)
 
 

@@ -221,7 +221,7 @@ def _code(error: Exception) -> str:
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
 
 
-def at_once(work: Callable[[_T], object], things: Iterable[_T]) -> None:
+def in_parallel(work: Callable[[_T], object], things: Iterable[_T]) -> None:
     """Do the same with many things, at most :data:`PARALLEL` at a time; the first error ends it."""
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="push") as pool:
         running = [pool.submit(work, thing) for thing in things]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.mirrors.bucket import Bucket, at_once
-from workers.mirrors.mark import MARK, MarkOf
+from workers.mirrors.bucket import Bucket, in_parallel
+from workers.mirrors.mark import MARK, BucketMark
 from workers.mirrors.publication import Mark, Publication
 
 PUSH = "kitten bucket push --everything"
@@ -34,7 +34,7 @@ def check(publication: Publication, url: str, *, content: bool = False) -> tuple
     :raises CannotRun: when the bucket cannot be read.
     """
     bucket = Bucket(url)
-    mark = MarkOf(bucket, publication).found
+    mark = BucketMark(bucket, publication).found
     if mark.number == 0 and mark.pushing is None:
         return 0, (Finding(f"{url} has no {MARK}: nothing was pushed there", "kitten bucket push"),)
     if another := _of_another(mark, publication, url) or _at_another_number(mark, publication, url):
@@ -59,8 +59,8 @@ def check(publication: Publication, url: str, *, content: bool = False) -> tuple
         if (there := read(item[0])) != item[1]:
             found.append(_differs(url, item[0], there is None))
 
-    at_once(look_at_head, heads.items())
-    at_once(look_at, files.items())
+    in_parallel(look_at_head, heads.items())
+    in_parallel(look_at, files.items())
     known = {*heads, *files, *mark.retired}
     ours = tuple(f"{repository}/" for repository in indexes)  # what else lies in the bucket is no business of ours
     strays = [name for name in bucket.names() if name.startswith(ours) and name not in known]

@@ -83,7 +83,7 @@ def take_over(stage_name: str, yes: bool, site_name: str, state_folder: Path | N
     rollback --to N` with its newest number: clients keep an index that is newer than the one they are offered.
     """
     from workers.mirrors.bucket import Bucket
-    from workers.mirrors.mark import MarkOf
+    from workers.mirrors.mark import BucketMark
     from workers.mirrors.pushing import publication_of
 
     if yes:
@@ -92,7 +92,7 @@ def take_over(stage_name: str, yes: bool, site_name: str, state_folder: Path | N
     site, stage, snapshots = _opened(stage_name, site_name, state_folder)
     if (publication := publication_of(site, snapshots)) is None:
         raise CannotRun(f"nothing is published to {stage.name} here yet", "restore the state folder first")
-    mark = MarkOf(Bucket(stage.bucket), publication).found
+    mark = BucketMark(Bucket(stage.bucket), publication).found
     who = mark.pushing.publisher if mark.pushing else mark.publisher
     shows = (
         f"{stage.bucket} shows publication {mark.number} of {'this folder' if who == publication.publisher else who}"
@@ -115,7 +115,7 @@ def _push(
 def _opened(stage_name: str, site_name: str, state_folder: Path | None) -> tuple[Site, Stage, Snapshots]:
     from workers.repository.state import named_stage, snapshots_of
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     stage = named_stage(site, stage_name)
     snapshots = snapshots_of(site, state, stage)
     if not stage.bucket:

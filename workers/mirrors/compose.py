@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from config.models import Composes, Site
-from workers.base.cache import locked
+from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.mirrors.compose_metadata import Release
@@ -31,7 +31,7 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Made:
+class ComposeRun:
     """What :func:`compose` did."""
 
     record: ComposeRecord
@@ -49,7 +49,7 @@ def compose(
     images: Path | None = None,
     sign: Callable[[Path], object] | None = None,
     now: float | None = None,
-) -> Made:
+) -> ComposeRun:
     """Compose what is published, show it to mirrors, and collect composes that no mirror needs.
 
     Nothing is made when the newest compose shows that publication and those images already. A second runner waits.
@@ -63,7 +63,7 @@ def compose(
     now = time.time() if now is None else now
     folder = stage / "composes"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(stage / ".composes.lock"):
+    with hold_lock(stage / ".composes.lock"):
         _sweep(folder)
         shown = _shown(stage)
         records = _records(folder)
@@ -86,10 +86,10 @@ def compose(
         if shown != record.id:
             _switch(stage, record.id)
         collected = _collect(folder, policy, record.id, now)
-    return Made(record, record is not newest, collected)
+    return ComposeRun(record, record is not newest, collected)
 
 
-def due(stage: Path, policy: Composes, now: float) -> bool:
+def is_due(stage: Path, policy: Composes, now: float) -> bool:
     """Whether the newest compose is about as old as the stage's configuration lets it become.
 
     Who asks by a clock of ``every_minutes`` asks a moment too early every other time: a tenth less is old enough.
@@ -149,7 +149,7 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(left)
 
 
-def told(made: Made) -> str:
+def describe(made: ComposeRun) -> str:
     """What was done, in a sentence."""
     record = made.record
     text = f"compose {record.id} of snapshot {record.snapshot}, made {utc(record.made)}"

@@ -37,7 +37,7 @@ def compose(stage_name: str, if_due: bool, json_file: Path | None, site_name: st
     from workers.results import ComposeResult
 
     def work() -> ComposeResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         return _composed(site, state, stage_name, if_due)
 
     conclude(ComposeResult, json_file, work, known={"stage": stage_name})
@@ -62,7 +62,7 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
         )
     if if_due and snapshots.current() is None:
         return ComposeResult(summary="no compose is due: nothing is published yet", stage=stage.name)
-    if if_due and not work.due(snapshots.root, stage.composes, time.time()):
+    if if_due and not work.is_due(snapshots.root, stage.composes, time.time()):
         summary = f"no compose is due: the newest is younger than {stage.composes.every_minutes} min"
         return ComposeResult(summary=summary, stage=stage.name)
 
@@ -85,7 +85,7 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
         images = snapshots.root / "images"
         made = work.compose(snapshots.root, site, stage.composes, read, images=images, sign=sign)
     return ComposeResult(
-        summary=work.told(made),
+        summary=work.describe(made),
         seconds=time.monotonic() - begun,
         stage=stage.name,
         id=made.record.id,

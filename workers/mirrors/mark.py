@@ -16,7 +16,7 @@ from workers.mirrors.publication import Claim, Mark, Publication
 MARK = "publication.json"
 
 
-class MarkOf:
+class BucketMark:
     """The mark of one bucket, as one publication sees and changes it."""
 
     def __init__(self, bucket: Bucket, publication: Publication) -> None:

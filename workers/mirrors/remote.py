@@ -27,8 +27,8 @@ from pathlib import Path
 
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.mirrors.bucket import Bucket, at_once
-from workers.mirrors.mark import MARK, MarkOf
+from workers.mirrors.bucket import Bucket, in_parallel
+from workers.mirrors.mark import MARK, BucketMark
 from workers.mirrors.publication import Claim, File, Index, Mark, Publication, Pushed, Repository
 from workers.repository.draft import STEADY
 
@@ -53,7 +53,7 @@ def publisher_of(stage: Path) -> str:
     A copy of the folder on another host is another publisher: it would push a history of its own.
     """
     file = stage / ".publisher"
-    with cache.locked(stage / ".publisher.lock"):
+    with cache.hold_lock(stage / ".publisher.lock"):
         if not file.is_file():
             fresh = file.with_name(".publisher.next")
             fresh.write_text(secrets.token_hex(8), encoding="ascii")
@@ -81,7 +81,7 @@ def push(
     """
     bucket = Bucket(url, **({} if attempts is None else {"attempts": attempts}))
     lock = cache.root() / "locks" / f"push-{publication.publisher.partition('@')[0]}"
-    with cache.locked(lock):  # a second push from this host waits; one from elsewhere is refused by the mark
+    with cache.hold_lock(lock):  # a second push from this host waits; one from elsewhere is refused by the mark
         return _Push(bucket, publication, keep, now, verify or take_over).run(take_over)
 
 
@@ -104,7 +104,7 @@ class _Push:
         self._switched: list[str] = []
 
     def run(self, take_over: bool) -> Pushed:
-        mark = MarkOf(self._bucket, self._new)
+        mark = BucketMark(self._bucket, self._new)
         old = mark.found
         shown = {name: index.sha256 for name, index in self._local.items()}
         if not take_over:
@@ -145,8 +145,8 @@ class _Push:
             for name, file in self._new.files.items()
             if self._verify or file.since > old.number or name in old.retired
         }
-        at_once(lambda item: self._bring(*item), packages.items())
-        at_once(lambda item: self._bring(*item), self._metadata.items())
+        in_parallel(lambda item: self._bring(*item), packages.items())
+        in_parallel(lambda item: self._bring(*item), self._metadata.items())
 
     def _bring(self, name: str, file: File) -> None:
         if self._bucket.checksum(name) != file.sha256:
@@ -162,7 +162,7 @@ class _Push:
         before = self._read(wanted)
         news = {name: content for name, content in wanted.items() if before[name] != content}
         try:
-            at_once(lambda item: self._bucket.put(*item, _kind(item[0])), news.items())
+            in_parallel(lambda item: self._bucket.put(*item, _kind(item[0])), news.items())
         except CannotRun:
             self._take_back(wanted, before)
             raise
@@ -173,7 +173,7 @@ class _Push:
         with contextlib.suppress(CannotRun):
             if (there := self._read(wanted)) != wanted:
                 back = {name: content for name, content in before.items() if content and there[name] != content}
-                at_once(lambda item: self._bucket.put(*item, _kind(item[0])), back.items())
+                in_parallel(lambda item: self._bucket.put(*item, _kind(item[0])), back.items())
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes | None]:
         found: dict[str, bytes | None] = dict.fromkeys(names)
@@ -182,7 +182,7 @@ class _Push:
             stored = self._bucket.read(name)
             found[name] = stored.content if stored else None
 
-        at_once(read, list(found))
+        in_parallel(read, list(found))
         return found
 
     def _named(self) -> set[str]:
@@ -202,7 +202,7 @@ class _Push:
             left |= {name for name in self._bucket.names() if name.startswith(ours)}
         return {name: old.retired.get(name, now) for name in sorted((left | set(old.retired)) - named)}
 
-    def _collect(self, mark: Mark, written: MarkOf) -> int:
+    def _collect(self, mark: Mark, written: BucketMark) -> int:
         """Delete what nobody can be reading any more; only then forget it, so that a kill loses nothing."""
         named, due = self._named(), self._now() - self._keep
         dead = [name for name, since in mark.retired.items() if since <= due and name not in named]

@@ -20,9 +20,9 @@ from workers.results.document import (
 )
 from workers.results.lab import (
     Case,
-    GuestOf,
     GuestsResult,
     SuiteResult,
+    TargetGuest,
     TestResult,
 )
 from workers.results.stage import (
@@ -56,7 +56,6 @@ __all__ = [
     "ContentsResult",
     "FileProof",
     "GateResult",
-    "GuestOf",
     "GuestsResult",
     "Outcome",
     "OverrideRecord",
@@ -72,6 +71,7 @@ __all__ = [
     "StageResult",
     "StoreFolder",
     "SuiteResult",
+    "TargetGuest",
     "TargetTree",
     "TestResult",
     "VerifyResult",

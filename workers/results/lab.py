@@ -68,7 +68,7 @@ class TestResult(Result):
         return tuple(case.name for case in self.cases if case.outcome == "flaky")
 
 
-class GuestOf(Record):
+class TargetGuest(Record):
     """Whether the guests of one target can be started on this host."""
 
     target: str
@@ -87,9 +87,9 @@ class GuestsResult(Result):
     """``kitten guests``: which targets have what their guests are made of."""
 
     command: Literal["guests"] = "guests"
-    targets: tuple[GuestOf, ...] = ()
+    targets: tuple[TargetGuest, ...] = ()
 
     @property
-    def failed(self) -> tuple[GuestOf, ...]:
+    def failed(self) -> tuple[TargetGuest, ...]:
         """The targets without a guest."""
         return tuple(target for target in self.targets if target.outcome != "passed")

@@ -95,8 +95,8 @@ def build(order: Order, backend: Backend) -> BuildResult:
         }
     )
     url = f"{artifact_store.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
-    with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
-        made = reuse.found_again(f"{url}/build.json", BuildResult)
+    with cache.hold_lock(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
+        made = reuse.reuse_result(f"{url}/build.json", BuildResult)
         if made is not None:
             return made.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
         return _made(order, backend, given, configured, plan, known, url, began)
@@ -127,7 +127,7 @@ def _input(order: Order) -> _Input:
         return _Input(buildroot.read_solvable(path), stored.srpm, stored.url, stored.result)
     path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_solvable(path)
-    return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
+    return _Input(package, artifact_store.artifact_of(path, str(path.parent), package.sha256))
 
 
 def _configured(order: Order, given: _Input) -> SourcePackage:
@@ -167,12 +167,12 @@ def _made(
         for path in built.rpms:
             path.unlink()
         partial = partial.rename(partial_folder(url))
-    logs = tuple(artifact_store.described(_compressed(partial / path.name), url) for path in built.logs)
+    logs = tuple(artifact_store.artifact_of(_compressed(partial / path.name), url) for path in built.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or built.buildroot})
     if cause:
         result = _ended(known, began, outcome="failed", summary=f"{given.nevr}: {cause}", cause=cause)
     else:
-        rpms = tuple(artifact_store.described(path, url) for path in built.rpms)
+        rpms = tuple(artifact_store.artifact_of(path, url) for path in built.rpms)
         many = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
         summary = f"{given.nevr}: {many}, {time.monotonic() - began:.0f} s"
         result = _ended(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))
@@ -202,7 +202,7 @@ def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
         return None
     path = partial / given.source.tests.name
     shutil.copyfile(artifact_store.fetch(given.folder, given.source.tests), path)
-    return artifact_store.described(path, url)
+    return artifact_store.artifact_of(path, url)
 
 
 def _compressed(log: Path) -> Path:

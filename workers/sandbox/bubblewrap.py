@@ -112,7 +112,7 @@ def command(
     return [*line, "--chdir", "/builddir", "--", *argv]
 
 
-def prepared(
+def tree_command(
     made: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
 ) -> list[str]:
     """The command line that runs a program over the tree, or over layers that end with it.
@@ -156,7 +156,7 @@ def run_in(
     :raises CommandFailed: as ``workers.base.run.run``.
     :raises CannotRun: when this host cannot make the sandbox; says what is missing.
     """
-    line = prepared(made, argv, binds, target, over)
+    line = tree_command(made, argv, binds, target, over)
     done = run(line, log=log, echo=echo, timeout=timeout, check=False)
     if done.status != 0 and (cannot := _refusal(done)):
         raise cannot
@@ -227,9 +227,9 @@ def scratch() -> Iterator[Path]:
     name = secrets.token_hex(8)
     folder, lock = home / name, home / f"{name}.lock"
     with contextlib.ExitStack() as held:
-        with cache.locked(home / "sweep"):  # so that nobody sweeps a lock that is made and not yet held
+        with cache.hold_lock(home / "sweep"):  # so that nobody sweeps a lock that is made and not yet held
             for other in home.glob("*.lock"):
-                with contextlib.suppress(OSError), cache.lock(other, cache.AT_ONCE):
+                with contextlib.suppress(OSError), cache.lock(other, cache.NO_WAIT):
                     if cache.remove(other.with_suffix("")):
                         other.unlink()
             held.enter_context(cache.lock(lock))

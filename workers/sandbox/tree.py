@@ -156,8 +156,10 @@ def _bootstrap(lists: AptRoot, root: Path) -> None:
             alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", mmdebstrap, "--mode=root"]
             run([*alone, "--format=directory", *options, lists.suite, root, archive], echo=True)
         else:
-            if not namespace.has_other_ids():
-                raise namespace.need_of_other_ids("the sandbox tree is made by mmdebstrap from files of several owners")
+            if not namespace.has_subordinate_ids():
+                raise namespace.no_subordinate_ids(
+                    "the sandbox tree is made by mmdebstrap from files of several owners"
+                )
             # Through an archive, unpacked as this user: a tree that its owner can also remove.
             tar = root.with_suffix(".tar")
             run([mmdebstrap, "--mode=unshare", "--format=tar", *options, lists.suite, tar, archive], echo=True)

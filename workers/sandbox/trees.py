@@ -11,7 +11,7 @@ from pathlib import Path
 
 from config.models import Site, Target
 from workers.base.errors import CannotRun
-from workers.base.run import started
+from workers.base.run import start_program
 from workers.results import SandboxResult, TargetTree
 from workers.sandbox import base_package, bubblewrap
 from workers.sandbox.layer import target_tree
@@ -95,7 +95,9 @@ def enter_shell(site: Site, target: Target) -> int:
         builddir = folder / "builddir"
         builddir.mkdir()
         binds = {**bubblewrap.rpm_configuration(folder, site, target), builddir: ("/builddir", True)}
-        with started(bubblewrap.prepared(made, ["/bin/bash", "-i"], binds, target, over), stdin=None) as process:
+        with start_program(
+            bubblewrap.tree_command(made, ["/bin/bash", "-i"], binds, target, over), stdin=None
+        ) as process:
             return process.wait()
 
 

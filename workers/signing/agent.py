@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, started
+from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, start_program
 
 _LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long we wait for an agent that was asked to end
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes
@@ -49,7 +49,10 @@ def agent(home: Path) -> Iterator[Path]:
     # Given a program, the agent looks every few seconds whether that still runs, and ends when it does not.
     words += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
     # What the agent says goes elsewhere: in one pipe its words and "ready" could end up in one line.
-    with tempfile.TemporaryFile() as words_of_agent, started(words, stdout=PIPE, stderr=words_of_agent) as process:
+    with (
+        tempfile.TemporaryFile() as words_of_agent,
+        start_program(words, stdout=PIPE, stderr=words_of_agent) as process,
+    ):
         if pipe_of(process.stdout).readline() != b"ready\n":
             words_of_agent.seek(0)
             said = words_of_agent.read().decode(errors="replace").strip().splitlines()

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import STDOUT, die_with_parent, run, started
+from workers.base.run import STDOUT, die_with_parent, run, start_program
 from workers.signing.agent import gpg
 
 
@@ -60,7 +60,7 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
 def _went_wrong(words: list[str], timeout: float, said: Path) -> str:
     """Run the program; how it failed, or nothing."""
     # Its output goes to a file: a daemon that it starts may keep a pipe open for longer than anybody waits.
-    with said.open("wb") as output, started(words, stdout=output, stderr=STDOUT) as process:
+    with said.open("wb") as output, start_program(words, stdout=output, stderr=STDOUT) as process:
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:

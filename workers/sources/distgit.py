@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
-from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe_of, require, run, started
+from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe_of, require, run, start_program
 from workers.sources.git import checked_branch, checked_revision, checked_url, complaint, create, first_line, git
 
 LARGEST = 256 * 1024 * 1024
@@ -60,7 +60,7 @@ def find(url: str, branches: tuple[str, ...], revision: str | None = None) -> Co
     for branch in branches:
         checked_branch(branch)
     mirror = cache.root() / "dist-git" / f"{hashlib.sha256(url.encode()).hexdigest()}.git"
-    with cache.locked(mirror.with_suffix(".lock")):
+    with cache.hold_lock(mirror.with_suffix(".lock")):
         # A commit does not change: one that the mirror has on its branch needs no look at the repository.
         known = revision is not None and _on_a_branch(mirror, branches, checked_revision(revision))
         if not known:
@@ -167,7 +167,7 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
     """Contents of blobs by name, through one ``git cat-file --batch``."""
     found: dict[str, bytes] = {}
     argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
-    with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
+    with start_program(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
         questions, answers = pipe_of(process.stdin), pipe_of(process.stdout)
         questions.write("".join(f"{name}\n" for name in names).encode())
         questions.close()

@@ -65,7 +65,7 @@ def source_of(request: Request) -> SourceResult:
         result = _found(url)
         reused = result is not None
         if result is None:
-            with cache.locked(lock):
+            with cache.hold_lock(lock):
                 result = _found(url)  # another runner may have made it while we waited
                 reused = result is not None
                 if result is None:
@@ -123,7 +123,7 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
 
 
 def _found(url: str) -> SourceResult | None:
-    return reuse.found_again(f"{url}/{_DOCUMENT}", SourceResult)
+    return reuse.reuse_result(f"{url}/{_DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
@@ -141,14 +141,14 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     shutil.move(made.path, package)  # the store may be another file system than the cache
     tests = None
     if srpm.pack_tests(tree.folder, partial / "tests.tar", seconds):
-        tests = artifact_store.described(partial / "tests.tar", url)
+        tests = artifact_store.artifact_of(partial / "tests.tar", url)
     result = SourceResult(
         summary=f"{made.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,
         branch=request.commit.branch,
         commit=request.commit.commit,
         nevr=made.nevr,
-        srpm=artifact_store.described(package, url),
+        srpm=artifact_store.artifact_of(package, url),
         tests=tests,
         build_requires=made.build_requires,
         binaries=made.binaries,

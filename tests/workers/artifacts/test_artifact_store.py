@@ -21,7 +21,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def source(folder: Path, data: bytes = b"rpm") -> SourceResult:
     folder.mkdir(parents=True)
     (folder / "a-1-1.src.rpm").write_bytes(data)
-    srpm = artifact_store.described(folder / "a-1-1.src.rpm", str(folder))
+    srpm = artifact_store.artifact_of(folder / "a-1-1.src.rpm", str(folder))
     result = SourceResult(summary="", package="a", branch="b", commit="c", srpm=srpm)
     result.write(folder / "source.json")
     return result

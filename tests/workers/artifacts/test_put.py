@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from workers.artifacts import put
-from workers.artifacts.artifact_store import described, read_result
+from workers.artifacts.artifact_store import artifact_of, read_result
 from workers.base.errors import CannotRun
 from workers.results import Artifact, BuildResult
 
@@ -54,7 +54,7 @@ def filled(url: str, text: str) -> tuple[Path, BuildResult]:
     """A folder that is ready to be put, and its result."""
     partial = put.partial_folder(url)
     (partial / "a.rpm").write_text(text)
-    rpm = described(partial / "a.rpm", url)
+    rpm = artifact_of(partial / "a.rpm", url)
     return partial, BuildResult(summary=text, target="x86_64", package="a", nevr="a-1-1", url=url, rpms=(rpm,))
 
 

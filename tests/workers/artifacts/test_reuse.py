@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from workers.artifacts import reuse
-from workers.artifacts.reuse import found_again
+from workers.artifacts.reuse import reuse_result
 from workers.base.errors import CannotRun
 from workers.promotion.stored import Store
 from workers.repository.retention import Found
@@ -42,7 +42,7 @@ def found(root: Path, path: str = FOLDER) -> Found:
 def test_what_is_found_again_is_young(tmp_path: Path) -> None:
     document = build(tmp_path)
     before = time.time() - 60  # clocks of file systems tick coarsely
-    result = found_again(str(document), BuildResult)
+    result = reuse_result(str(document), BuildResult)
     assert result is not None
     assert result.nevr == "tiny-1-1"
     assert found(tmp_path).changed > before
@@ -50,19 +50,19 @@ def test_what_is_found_again_is_young(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_to_be_made_and_leaves_nothing(tmp_path: Path) -> None:
-    assert found_again(str(tmp_path / "builds/x86_64/1/build.json"), BuildResult) is None
+    assert reuse_result(str(tmp_path / "builds/x86_64/1/build.json"), BuildResult) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_document_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="not a result of SourceResult, version 2"):
-        found_again(str(build(tmp_path)), SourceResult)
+        reuse_result(str(build(tmp_path)), SourceResult)
 
 
 def test_what_was_found_again_after_it_was_judged_stays(tmp_path: Path) -> None:
     document = build(tmp_path)
     judged = found(tmp_path)
-    assert found_again(str(document), BuildResult) is not None
+    assert reuse_result(str(document), BuildResult) is not None
     assert Store(str(tmp_path)).aside(judged) is None
     assert document.is_file()
 
@@ -89,8 +89,8 @@ def test_what_is_just_leaving_is_not_found(tmp_path: Path, monkeypatch: pytest.M
         flock(stream, how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reuse.fcntl, "flock", waits)
-    finder = threading.Thread(target=lambda: answers.append(found_again(str(document), BuildResult)))
-    with reuse.unused(document) as free:
+    finder = threading.Thread(target=lambda: answers.append(reuse_result(str(document), BuildResult)))
+    with reuse.lock_if_unused(document) as free:
         assert free
         finder.start()
         assert reads.wait(60)
@@ -126,7 +126,7 @@ def _cleans(root: Path, judged: list[Found]) -> None:
 
 
 def _finds(root: Path, paths: list[str], record: Path) -> None:
-    names = [path for path in paths if found_again(str(root / path / "build.json"), BuildResult) is not None]
+    names = [path for path in paths if reuse_result(str(root / path / "build.json"), BuildResult) is not None]
     record.write_text("\n".join(names))
 
 
@@ -157,12 +157,12 @@ def test_builds_found_while_others_are_removed_stay_whole(tmp_path: Path) -> Non
 def test_at_object_storage_an_object_beside_it_tells_that_it_was_used() -> None:
     memory = fsspec.filesystem("memory")
     url = f"memory://again/{FOLDER}/build.json"
-    assert found_again(url, BuildResult) is None
+    assert reuse_result(url, BuildResult) is None
     assert not memory.exists(f"/again/{FOLDER}")
     text = BuildResult(summary="made", target="x86_64", package="tiny", nevr="tiny-1-1").model_dump_json()
     memory.pipe(f"/again/{FOLDER}/build.json", text.encode())
     (judged,) = Store("memory://again").found()
-    assert found_again(url, BuildResult) is not None
+    assert reuse_result(url, BuildResult) is not None
     assert memory.exists(f"/again/{FOLDER}/used")
     assert Store("memory://again").aside(judged) is None
     assert memory.exists(f"/again/{FOLDER}/build.json")

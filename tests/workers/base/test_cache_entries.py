@@ -176,7 +176,7 @@ def test_use_makes_an_entry_young_again(root: Path) -> None:
     os.utime(root / "trees" / ".abc.used", (0, 0))
     made()
     (entry,) = cache_entries.entries()
-    assert not cache_entries.unused_for(entry, 1)
+    assert not cache_entries.is_unused(entry, 1)
 
 
 def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tmp_path: Path) -> None:

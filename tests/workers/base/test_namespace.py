@@ -89,7 +89,7 @@ def test_a_command_is_root_over_the_files_of_this_user(tmp_path: Path) -> None:
 def test_files_are_given_away_where_this_user_has_other_ids(tmp_path: Path) -> None:
     script = f"mkdir -m 0700 {tmp_path}/folder && chown 8:12 {tmp_path}/folder"
     done = run([*namespace.as_root(), "sh", "-ec", script], check=False)
-    assert (done.status == 0) == namespace.has_other_ids(), done.output
+    assert (done.status == 0) == namespace.has_subordinate_ids(), done.output
     run([*namespace.as_root(), "rm", "-rf", tmp_path / "folder"])
     assert not (tmp_path / "folder").exists()
 
@@ -99,7 +99,7 @@ def test_without_newuidmap_there_is_root_and_nobody_else(tmp_path: Path, monkeyp
     for name in ("unshare", "true", "sh", "chown", "touch"):
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not namespace.has_other_ids()
+    assert not namespace.has_subordinate_ids()
     done = run([*namespace.as_root(), "sh", "-c", f"touch {tmp_path}/file; chown 8:12 {tmp_path}/file"], check=False)
     assert "Invalid argument" in done.output
 
@@ -118,7 +118,7 @@ def test_a_host_without_namespaces_is_one_line() -> None:
 
 
 def test_without_other_ids_the_administrators_command_is_shown() -> None:
-    error = namespace.need_of_other_ids("mail-1-1.noarch has files of mail")
+    error = namespace.no_subordinate_ids("mail-1-1.noarch has files of mail")
     assert isinstance(error, CannotRun)
     assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " in error.hint
 

@@ -38,7 +38,7 @@ def stage(site: Site, state: Path, make_build: BuildFactory) -> Path:
     return state / "published"
 
 
-def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.Made:
+def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.ComposeRun:
     def read() -> Content:
         current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
         assert current is not None
@@ -67,7 +67,9 @@ def whole(root: Path) -> dict[str, set[str]]:
 
 def test_a_compose_is_the_publication_without_links(site: Site, stage: Path) -> None:
     made = compose(site, stage)
-    assert work.told(made) == "compose kitten-10-20270115.0 of snapshot 1, made 2027-01-15T08:00:00Z: mirrors see it"
+    assert (
+        work.describe(made) == "compose kitten-10-20270115.0 of snapshot 1, made 2027-01-15T08:00:00Z: mirrors see it"
+    )
     assert (stage / "mirror").readlink() == Path("composes/kitten-10-20270115.0")
     found = whole(stage / "mirror" / "10-kitten")
     assert found["BaseOS/aarch64/os"] == {"tiny-libs-1-1.el10.aarch64.rpm"}
@@ -81,7 +83,7 @@ def test_composing_again_changes_nothing(site: Site, stage: Path) -> None:
     compose(site, stage)
     again = compose(site, stage, NOON + 60)
     assert not again.new
-    assert work.told(again).startswith("nothing is new: mirrors see compose kitten-10-20270115.0 of snapshot 1")
+    assert work.describe(again).startswith("nothing is new: mirrors see compose kitten-10-20270115.0 of snapshot 1")
     assert [path.name for path in (stage / "composes").iterdir()] == ["kitten-10-20270115.0"]
 
 
@@ -136,7 +138,7 @@ def test_a_new_image_alone_makes_a_compose(site: Site, stage: Path) -> None:
 
 
 def test_composes_stay_while_a_mirror_may_copy_them(site: Site, stage: Path) -> None:
-    def another(now: float) -> work.Made:
+    def another(now: float) -> work.ComposeRun:
         image = stage / "images" / "live" / f"{now}.iso"
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(b"live")
@@ -321,8 +323,8 @@ def test_what_cannot_be_composed_is_in_the_result_file_too(site_path: Path, stat
 
 def test_a_clock_that_ticks_a_moment_early_makes_its_compose(site: Site, stage: Path) -> None:
     compose(site, stage)
-    assert not work.due(stage, POLICY, NOON + 50 * 60)
-    assert work.due(stage, POLICY, NOON + 60 * 60 - 5)
+    assert not work.is_due(stage, POLICY, NOON + 50 * 60)
+    assert work.is_due(stage, POLICY, NOON + 60 * 60 - 5)
 
 
 def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> None:

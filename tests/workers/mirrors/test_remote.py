@@ -21,7 +21,7 @@ from tests.workers.publishing import BuildFactory, RpmFactory, write_index
 from workers.base import namespace
 from workers.base.errors import CannotRun
 from workers.mirrors.bucket import Bucket
-from workers.mirrors.mark import MarkOf
+from workers.mirrors.mark import BucketMark
 from workers.mirrors.publication import File, Publication
 from workers.mirrors.remote import publisher_of, push
 from workers.promotion.publish import publish
@@ -364,16 +364,16 @@ def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.P
 def test_two_publishers_at_the_same_moment(port: int, proxy: s3.Proxy, make: Make) -> None:
     ours, theirs = make(1, "1"), make(7, "2", publisher="theirs@there")
     raced = []
-    original = MarkOf.require_ours
+    original = BucketMark.require_ours
 
-    def late(self: MarkOf, shown: Mapping[str, str]) -> None:
+    def late(self: BucketMark, shown: Mapping[str, str]) -> None:
         original(self, shown)
         if not raced:
             raced.append(0)
             go(theirs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MarkOf, "require_ours", late)
+        patch.setattr(BucketMark, "require_ours", late)
         with pytest.raises(CannotRun, match=r"is being published to by theirs@there at this moment"):
             go(ours)
     assert json.loads(content(port, "publication.json") or b"")["number"] == 7

@@ -46,7 +46,7 @@ def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path
     toolchain = target.toolchain.model_copy(update={"user_emulator": "qemu-vax"})
     other = target.model_copy(update={"toolchain": toolchain})
     with pytest.raises(CannotRun, match="s390x names the emulator qemu-vax"):
-        bubblewrap.prepared(Tree((tmp_path,), ""), ["true"], {}, other)
+        bubblewrap.tree_command(Tree((tmp_path,), ""), ["true"], {}, other)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_scratch_goes_with_folders_nobody_may_enter_and_files_of_other_owners(
         (mine / "work").mkdir()
         (mine / "work/file").touch()
         (mine / "work").chmod(0)
-        if namespace.has_other_ids():
+        if namespace.has_subordinate_ids():
             script = (
                 f"mkdir -m 0700 {mine}/of-another && touch {mine}/of-another/file && chown -R 8:12 {mine}/of-another"
             )

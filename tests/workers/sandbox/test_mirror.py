@@ -9,7 +9,7 @@ import requests
 
 from tests.workers.debian import Debian
 from tests.workers.mirror import serving
-from workers.base.run import PIPE, started
+from workers.base.run import PIPE, start_program
 
 
 def test_it_passes_on_what_it_does_not_refuse(debian: Debian):
@@ -17,7 +17,7 @@ def test_it_passes_on_what_it_does_not_refuse(debian: Debian):
     debian.archive.package("other", "1")
     words = ["--upstream", debian.mirror.url, "--refuse", r"/pool/.*other_.*\.deb$"]
     argv = [sys.executable, "-m", "tests.workers.mirror", *words]
-    with started(argv, cwd=Path(__file__).parents[3], stdout=PIPE) as process:
+    with start_program(argv, cwd=Path(__file__).parents[3], stdout=PIPE) as process:
         assert process.stdout is not None
         name, url = process.stdout.readline().decode().strip().split("=")
         assert name == "export KITTEN_DEBIAN_MIRROR"

@@ -31,7 +31,7 @@ from config.identity import identity_of
 from config.models import Target
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.base.run import require, run, started
+from workers.base.run import require, run, start_program
 from workers.lab.guest import debian
 from workers.lab.guest.kernel import SUITE
 from workers.lab.machine.launch import LaunchFailedError
@@ -167,7 +167,7 @@ def session(entry: Login, seconds: float) -> Iterator[None]:
     # Now and then a guest (Linux 6.12 on QEMU 7.2) sleeps although its port has data, until more comes: so more does come.
     alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1000000"]
     master = [*client, *alive, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
-    with tempfile.TemporaryFile() as said, started(master, stdout=said, stderr=said) as process:
+    with tempfile.TemporaryFile() as said, start_program(master, stdout=said, stderr=said) as process:
         until = time.monotonic() + seconds
         while not Path(entry.options["ControlPath"]).exists():
             if process.poll() is not None or time.monotonic() > until:

@@ -9,7 +9,7 @@ from config.models import Target
 from workers.base.errors import CannotRun
 from workers.lab.guest import file_system
 from workers.lab.machine.launch import LaunchFailedError
-from workers.results import GuestOf, GuestsResult
+from workers.results import GuestsResult, TargetGuest
 
 
 def prepare(targets: Iterable[Target]) -> GuestsResult:
@@ -30,16 +30,16 @@ def prepare(targets: Iterable[Target]) -> GuestsResult:
     )
 
 
-def _prepared(target: Target) -> GuestOf:
+def _prepared(target: Target) -> TargetGuest:
     try:
         base = file_system.base(target)
     except (CannotRun, LaunchFailedError) as error:
         cause, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
-        one = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
+        one = TargetGuest(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
         _say(f"no guest of {one.target}: {one.cause}")
         return one
     chosen = base.accelerator
-    one = GuestOf(
+    one = TargetGuest(
         target=target.name,
         outcome="passed",
         kernel=base.parts.release,

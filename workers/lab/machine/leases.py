@@ -90,7 +90,7 @@ def current() -> tuple[Lease, ...]:
     folder = _folder()
     if not folder.is_dir():
         return ()
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         return tuple(lease for _, lease in _living(folder))
 
 
@@ -100,7 +100,7 @@ def _folder() -> Path:
 
 def _queue(folder: Path, asked: Lease) -> tuple[int, str]:
     """Put a request at the end of the line; its descriptor carries the lock."""
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         name = f"{time.time_ns():020d}-{os.getpid()}"
         descriptor = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the record itself: others read it (docs/adr/0007-locks.md)
@@ -109,7 +109,7 @@ def _queue(folder: Path, asked: Lease) -> tuple[int, str]:
 
 
 def _granted(folder: Path, descriptor: int, name: str, asked: Lease, limit: Capacity) -> bool:
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         living = _living(folder)
         waiting = [other for other, lease in living if not lease.held]
         taken = [lease for _, lease in living if lease.held]

@@ -27,7 +27,7 @@ import yaml
 
 from config.models import Site, Target
 from workers.base import namespace
-from workers.base.run import STDOUT, Completed, require, started
+from workers.base.run import STDOUT, Completed, require, start_program
 from workers.formats.rpm_payload import Entry
 from workers.lab import gating
 from workers.lab.guest import file_system, login, rpmtools, saved
@@ -351,7 +351,7 @@ def _confined(request: Request, argv: Sequence[str], entry: Login) -> list[str]:
 
 def _run_tmt(argv: Sequence[str], log: Path, running: Guest, until: float) -> str:
     """Run it to its end. Returns what was wrong with it, if anything: a test that failed is nothing wrong."""
-    with log.open("wb") as sink, started(argv, stdout=sink, stderr=STDOUT) as process:
+    with log.open("wb") as sink, start_program(argv, stdout=sink, stderr=STDOUT) as process:
         while process.poll() is None:
             if running.talk.ending:
                 return f"the guest ended meanwhile ({running.talk.ending})"

@@ -3,7 +3,7 @@
 A private root holds its own lists, so that no foreign architecture and no other suite is ever added to the host.
 """
 
-from workers.sandbox.apt.fallback import patience, private_root, with_lists
+from workers.sandbox.apt.fallback import private_root, wait_budget, with_lists
 from workers.sandbox.apt.host import keyring, mirror, mirror_of, paragraphs
 from workers.sandbox.apt.root import AptRoot, MirrorDisagrees, contradiction
 
@@ -15,7 +15,7 @@ __all__ = [
     "mirror",
     "mirror_of",
     "paragraphs",
-    "patience",
     "private_root",
+    "wait_budget",
     "with_lists",
 ]

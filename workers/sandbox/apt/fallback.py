@@ -22,7 +22,7 @@ _OLDER_SECONDS = 3600.0  # after that the mirror is asked again, though older li
 _T = TypeVar("_T")
 
 
-class Patience:
+class WaitBudget:
     """The waiting of one command: bounded in total, however many of its targets meet the same mirror."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Patience:
         self.waited += seconds
 
 
-patience = Patience()
+wait_budget = WaitBudget()
 
 
 def private_root(suite: str, architecture: str, *, sources: bool = False) -> AptRoot:
@@ -73,13 +73,13 @@ def with_lists(suite: str, architecture: str, work: Callable[[AptRoot], _T], *, 
                 continue
             attempt.succeeded(root)
             return result
-        pause = patience.pause(number) if attempt.worth_a_wait else 0
+        pause = wait_budget.pause(number) if attempt.worth_a_wait else 0
         if not pause:
             raise attempt.error()
         _say(
             f"{lists.mirror} is inconsistent for {suite}, {architecture}: {attempt.first_reason}; next attempt in {pause:.0f} s"
         )
-        patience.wait(pause)
+        wait_budget.wait(pause)
         number += 1
 
 
@@ -155,7 +155,7 @@ class _Attempt:
         if not isinstance(first, MirrorDisagrees):
             return first
         reasons = "; ".join(dict.fromkeys(f"{how}{error.what}" for how, error in self._errors))
-        waited = f"; waited {patience.waited:.0f} s" if patience.waited else ""
+        waited = f"; waited {wait_budget.waited:.0f} s" if wait_budget.waited else ""
         return CannotRun(
             f"the mirror {self._lists.mirror} is inconsistent for {self._subject}: {reasons}{waited}",
             "run the same command again later, or use another mirror: export KITTEN_DEBIAN_MIRROR=URL",

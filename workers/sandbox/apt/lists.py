@@ -73,7 +73,7 @@ class Lists:
         :raises MirrorDisagrees: if they are not whole, or are of another release.
         :raises CannotRun: no network, no valid signature.
         """
-        with cache.locked(self.folder / ".lock"):
+        with cache.hold_lock(self.folder / ".lock"):
             if root := self._confirmed(name, since):
                 return root
             self._sweep()

@@ -14,7 +14,7 @@ from tests.workers.debian import ARCHITECTURE, Debian
 from tests.workers.mirror import Fault, no_faults
 from tests.workers.sandbox.apt.test_inconsistent import fetched, on
 from workers.base.errors import CannotRun
-from workers.base.run import started
+from workers.base.run import start_program
 from workers.sandbox import apt
 
 RUNNER = f"from workers.sandbox import apt; apt.private_root('trixie', '{ARCHITECTURE}')"
@@ -54,12 +54,12 @@ def test_all_waits_of_a_command_are_bounded_together(debian: Debian, monkeypatch
 
 def test_pauses_grow_up_to_the_bound(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("KITTEN_MIRROR_WAIT", raising=False)
-    pauses = [apt.patience.pause(number) for number in range(5)]
+    pauses = [apt.wait_budget.pause(number) for number in range(5)]
     assert pauses == sorted(set(pauses))
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "20")
-    assert apt.patience.pause(3) == 20
+    assert apt.wait_budget.pause(3) == 20
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "0")
-    assert apt.patience.pause(0) == 0
+    assert apt.wait_budget.pause(0) == 0
 
 
 def test_a_bound_that_is_no_number_is_named(debian: Debian, monkeypatch: pytest.MonkeyPatch):
@@ -82,7 +82,7 @@ def test_a_runner_killed_in_the_middle_of_an_update_leaves_nothing(debian: Debia
         return "stalled"
 
     debian.mirror.faults = stalled
-    with started([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[4]) as runner:
+    with start_program([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[4]) as runner:
         assert asked.wait(60)
         runner.send_signal(signal.SIGKILL)
         runner.wait()
