@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 )
 @click.option("--remove-all", is_flag=True, help="Remove the entries of all kinds.")
 @click.option(
-    "--unused-days", metavar="N", type=click.FloatRange(min=0), help="Only entries that nobody used for so many days."
+    "--unused-days", metavar="N", type=click.FloatRange(min=0), help="Only entries that were not used for N days."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def cache(kinds: tuple[str, ...], remove_all: bool, unused_days: float | None, as_json: bool) -> None:
-    """List what this host keeps because it is slow to make, or remove it.
+    """List or remove the entries of this host's cache.
 
-    Without --remove and --remove-all nothing is removed. What is removed is made or fetched again when it is needed. An entry
-    that a command uses stays, and the exit status is 1. The folder is $KITTEN_CACHE, else kitten-ci in $XDG_CACHE_HOME or
-    ~/.cache.
+    Without --remove and --remove-all the command only lists. An entry that was removed is made or fetched again when a
+    command needs it. An entry that a command uses now stays; then the exit status is 1. The folder is $KITTEN_CACHE,
+    else kitten-ci in $XDG_CACHE_HOME or ~/.cache.
 
-    Artifacts and published repositories are not in the cache: `kitten clean` removes those that retention.yaml does not keep.
+    Artifacts and published repositories are not in the cache. `kitten clean` removes those that retention.yaml does not
+    keep.
     """
     from workers.base import cache_entries
 
@@ -88,12 +89,11 @@ def _table(found: Sequence[Entry]) -> None:
         table.add_row(*row, cache_entries.KINDS.get(kind, ""))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240)  # a log has no width
+        console = Console(width=240)  # a log has no width of its own; do not wrap at 80
     if table.row_count:
         console.print(table)
-    click.echo(
-        f"{cache_entries.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all"
-    )
+    total = f"{cache_entries.checked_root()}: {len(found)} entries, {_mb(found)}"
+    click.echo(f"{total}; remove them: kitten cache --remove KIND, --remove-all")
 
 
 def _mb(found: Sequence[Entry]) -> str:
