@@ -1,7 +1,7 @@
-"""The result files: one versioned JSON document per worker command. The only thing of ``workers`` that ``steps`` reads.
+"""The result files: one versioned JSON document for each worker command. ``steps`` reads nothing else of ``workers``.
 
-A result is written once, whole (``write``: temporary file, then rename), at the end of a command. Paths of artifacts are
-fsspec URLs. Durations are seconds, sizes bytes, checksums lower-case hexadecimal SHA-256.
+A command writes its result once, at its end, by one rename. Addresses of artifacts are fsspec URLs. Durations are in
+seconds, sizes in bytes; checksums are SHA-256 in lower-case hexadecimal.
 """
 
 from workers.results.build import (

@@ -1,4 +1,4 @@
-"""What all result files share: the version, the outcome, artifacts; how a document is written and read."""
+"""What all result files share: version, outcome, artifacts, and how a document is written and read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ _OUTCOMES_IN_VERSION_1 = {
 
 
 class Record(BaseModel):
-    """Frozen; unknown keys are refused, so that a newer file is not half understood."""
+    """A frozen entry of a result file or of a publication's record.
+
+    Unknown keys are errors, so an older program cannot misread a newer file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Artifact(Record):
-    """A file that a command left behind."""
+    """A file that a command made."""
 
     name: str
     url: str
@@ -41,7 +44,7 @@ class Artifact(Record):
 
 
 class Result(Record):
-    """What every command reports."""
+    """The fields that every command reports."""
 
     version: Literal[2] = VERSION
     command: str
@@ -49,12 +52,12 @@ class Result(Record):
     summary: str
     seconds: float = 0.0
     cause: str = ""
-    """If it did not pass: the first line a person should read."""
+    """If the command did not pass: the first line that a person should read."""
     hint: str = ""
-    """If it could not run: what to do."""
+    """If the command could not run: what to do."""
 
     def write(self, path: Path) -> None:
-        """Write the document to ``path`` in one step: a reader sees the whole of it or nothing."""
+        """Write the document to ``path`` by one rename: a reader sees all of it or nothing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -64,7 +67,7 @@ class Result(Record):
     def read(cls, text: str) -> Self:
         """Parse a result.
 
-        :raises ValueError: in one line, when the text is no result of this kind and version.
+        :raises ValueError: if the text is no result of this kind and version; the message is one line.
         """
         try:
             return cls.model_validate_json(_current(text))
@@ -75,7 +78,7 @@ class Result(Record):
 
 
 def _current(text: str) -> str:
-    """A result of version 1 as one of version 2; everything else as it is."""
+    """Return a result of version 1 as one of version 2; return any other text unchanged."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -98,5 +101,5 @@ def _from_version_1(value: Any) -> Any:
 
 
 def current_outcome(word: str) -> str:
-    """Name an outcome as version 2 does: ``passed`` for ``held`` or ``pass``; other words stay."""
+    """Return an outcome as version 2 names it: ``passed`` for ``held`` or ``pass``; other words stay."""
     return _OUTCOMES_IN_VERSION_1.get(word, word)

@@ -9,22 +9,22 @@ from workers.results.document import Artifact, Outcome, Record, Result
 
 
 class Case(Record):
-    """One question asked of a guest, and its answer."""
+    """The result of one test in a guest."""
 
     name: str
     outcome: Literal["passed", "failed", "flaky", "skipped"]
-    """``flaky``: it failed, and passed when it was asked again. That is neither a pass nor a failure, and always shown."""
+    """``flaky``: it failed, then passed when it ran again; neither passed nor failed, and always shown."""
     reason: str = ""
-    """Of a failure, in a line; of a skip, why."""
+    """Why it failed or was skipped, in one line."""
     code: str = ""
-    """Machine-readable, for a skip: ``todo``, ``tap``, ``no-published-version``, ``no-emulation`` …"""
+    """Machine-readable reason of a skip: ``todo``, ``tap``, ``no-published-version``, ``no-emulation`` …"""
     detail: str = ""
-    """The last lines of what the test printed."""
+    """The last lines of the test's output."""
     console: str = ""
-    """What the guest's console said meanwhile; of a case that did not pass."""
+    """The guest's console output during the test, if the case did not pass."""
     seconds: float = 0.0
     pictures: tuple[str, ...] = ()
-    """Names of files: a suite gives those it wrote, the result has them as the suite's ``logs`` do."""
+    """File names. In a suite: of the files it wrote; in the result: as in the suite's ``logs``."""
 
 
 class SuiteResult(Record):
@@ -39,16 +39,16 @@ class SuiteResult(Record):
     cpu: str = ""
     kernel: str = ""
     facts: Mapping[str, str] = {}
-    """What else was on trial, by name: the chain that booted, the server's version …"""
+    """What else was tested, by name: the boot chain, the server's version …"""
     seconds: float = 0.0
     logs: tuple[Artifact, ...] = ()
-    """Consoles, reports, command lines and pictures; each name begins with the suite's."""
+    """Consoles, reports, command lines and pictures; each file name begins with the suite's name."""
 
 
 class TestResult(Result):
-    """``kitten test``: what the guests said, suite by suite."""
+    """``kitten test``: the results of all suites in guests."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
+    __test__ = False  # pytest takes a class of this name for a test
     command: Literal["test"] = "test"
     target: str
     checked: tuple[Artifact, ...] = ()
@@ -58,38 +58,38 @@ class TestResult(Result):
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The cases of all suites; each name begins with its suite's."""
+        """Return the cases of all suites; each name begins with the name of its suite."""
         named = ((suite.suite, case) for suite in self.suites for case in suite.cases)
         return tuple(case.model_copy(update={"name": f"{suite}: {case.name}"}) for suite, case in named)
 
     @property
     def flaky(self) -> tuple[str, ...]:
-        """Names of the cases that failed and then passed."""
+        """Return the names of the flaky cases."""
         return tuple(case.name for case in self.cases if case.outcome == "flaky")
 
 
 class TargetGuest(Record):
-    """Whether the guests of one target can be started on this host."""
+    """Whether guests of one target can start on this host."""
 
     target: str
     outcome: Literal["passed", "cannot-run"]
     kernel: str = ""
-    """Its release, or the name of the cloud image."""
+    """The kernel's release, or the name of the cloud image."""
     accelerator: str = ""
     reason: str = ""
-    """Why that accelerator."""
+    """Why this accelerator was chosen."""
     cause: str = ""
-    """In one line: why there is no guest."""
+    """Why the target has no guest, in one line."""
     hint: str = ""
 
 
 class GuestsResult(Result):
-    """``kitten guests``: which targets have what their guests are made of."""
+    """``kitten guests``: the targets whose guests can start on this host."""
 
     command: Literal["guests"] = "guests"
     targets: tuple[TargetGuest, ...] = ()
 
     @property
     def failed(self) -> tuple[TargetGuest, ...]:
-        """The targets without a guest."""
+        """Return the targets without a guest."""
         return tuple(target for target in self.targets if target.outcome != "passed")

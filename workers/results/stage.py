@@ -8,7 +8,7 @@ from workers.results.document import Artifact, Record, Result
 
 
 class StageResult(Result):
-    """``kitten stage``: the RPMs are in the target's buildroot repository."""
+    """``kitten stage``: the RPMs that are now in the target's buildroot repository."""
 
     command: Literal["stage"] = "stage"
     target: str
@@ -18,7 +18,7 @@ class StageResult(Result):
 
 
 class RuleVerdict(Record):
-    """What one rule of a gate says of one build."""
+    """The verdict of one rule of the gate on one build."""
 
     rule: str
     outcome: Literal["passed", "refused", "overridden"]
@@ -28,16 +28,16 @@ class RuleVerdict(Record):
     build: str
     """fsspec URL of the build's folder."""
     what: str = ""
-    """Of a refusal: what was found."""
+    """If refused: what is wrong."""
     hint: str = ""
 
     def __str__(self) -> str:
-        words = f"{self.rule}: {self.nevr} on {self.target} ({self.build})"
-        return f"{words}: {self.what} → {self.hint}" if self.what else words
+        subject = f"{self.rule}: {self.nevr} on {self.target} ({self.build})"
+        return f"{subject}: {self.what} → {self.hint}" if self.what else subject
 
 
 class OverrideRecord(Record):
-    """Somebody let builds pass a rule."""
+    """An override: a user let builds pass a rule that had refused them."""
 
     rule: str
     user: str
@@ -45,24 +45,24 @@ class OverrideRecord(Record):
     """ISO 8601, UTC."""
     reason: str
     refused: tuple[str, ...]
-    """What the rule had refused, in words."""
+    """The rule's refusals, one line each."""
 
 
 class GateResult(Result):
-    """``kitten gate``: what each rule of a stage says of the builds that want to get there."""
+    """``kitten gate``: the verdicts of a stage's rules on the builds that could enter it."""
 
     command: Literal["gate"] = "gate"
     stage: str
     verdicts: tuple[RuleVerdict, ...] = ()
     overrides: tuple[OverrideRecord, ...] = ()
     joined: tuple[str, ...] = ()
-    """Packages that go along because others need them, each with why."""
+    """Packages that are promoted too, because others need them; each line has the reason."""
     debts: tuple[str, ...] = ()
-    """What targets that may lag owe, in words."""
+    """What is still missing on targets that may lag, one line each."""
 
 
 class Promoted(Record):
-    """A package that a stage took from the one before."""
+    """A package that a stage took from the stage before."""
 
     package: str
     target: str
@@ -71,28 +71,28 @@ class Promoted(Record):
 
 
 class PromoteResult(Result):
-    """``kitten promote``: what a stage took from the one before, and what waits there or is refused."""
+    """``kitten promote``: the packages that a stage took from the stage before, and those that wait or were refused."""
 
     command: Literal["promote"] = "promote"
     stage: str
     packages: tuple[str, ...] = ()
-    """What was asked for; none: all that waited."""
+    """The packages that the user named; empty: all that waited."""
     snapshot: int = 0
-    """The newest publication that this call made; 0: none."""
+    """The newest publication of this call; 0: none."""
     promoted: tuple[Promoted, ...] = ()
     has: tuple[Promoted, ...] = ()
-    """What the stage has now of all packages that were asked for or passed, on every target."""
+    """What the stage has now of the named and the promoted packages, on every target."""
     waits: tuple[str, ...] = ()
-    """Of what was asked for, what waits for targets that have not brought it yet, in words."""
+    """Named packages that wait for targets which have not built them yet, one line each."""
     refused: tuple[RuleVerdict, ...] = ()
-    """What the gate said against the rest of it."""
+    """The gate's refusals."""
     overrides: tuple[OverrideRecord, ...] = ()
     joined: tuple[str, ...] = ()
-    """Packages that went along because others needed them, each with why."""
+    """Packages that were promoted too, because others needed them; each line has the reason."""
 
 
 class PublishResult(Result):
-    """``kitten publish``: signed and visible, or already there."""
+    """``kitten publish``: the package is signed and visible to users, now or since an earlier call."""
 
     command: Literal["publish"] = "publish"
     target: str
@@ -103,57 +103,57 @@ class PublishResult(Result):
     url: str = ""
     packages: tuple[Artifact, ...] = ()
     documents: tuple[Artifact, ...] = ()
-    """Where the package comes from and what it is made of, and the signature of each (``NAME.asc``)."""
+    """Statement and SBOM of the package, and the signature of each (``NAME.asc``)."""
     has: tuple[Promoted, ...] = ()
     """What the stage has now of the package, on every target."""
     unchanged: bool = False
     flaky: tuple[str, ...] = ()
-    """Cases of its tests that failed and then passed: no failure, and never silent."""
+    """Flaky cases of its tests. They do not stop it, but they are shown."""
 
 
 class StoreFolder(Record):
-    """A folder of the artifact store that nobody needs any more."""
+    """A folder of the artifact store that is no longer needed."""
 
     path: str
     """Below the store: ``builds/x86_64/IDENTITY``."""
     kind: str
     """``build``, ``failed build``, ``source``, ``try-build`` or ``leftover``."""
     what: str = ""
-    """NEVR of the package, where it is known."""
+    """NEVR of the package, if it is known."""
     size: int
     """Bytes."""
     why: str
-    """Why it goes."""
+    """Why it is no longer needed."""
 
 
 class CleanResult(Result):
-    """``kitten clean``: what left the artifact store, or would."""
+    """``kitten clean``: the folders that were, or would be, removed from the artifact store."""
 
     command: Literal["clean"] = "clean"
     dry: bool = True
-    """Nothing was removed, only told."""
+    """Whether the folders were only listed, and nothing was removed."""
     folders: tuple[StoreFolder, ...] = ()
-    """What was removed; of a dry run, what would be."""
+    """The folders that were removed or, in a dry run, would be."""
     size: int = 0
     """Bytes of these folders."""
     staying: int = 0
-    """Folders that stay."""
+    """Number of folders that stay."""
     staying_size: int = 0
-    """Bytes of those."""
+    """Bytes of the folders that stay."""
 
 
 class ComposeResult(Result):
-    """``kitten compose``: the tree that mirrors see now."""
+    """``kitten compose``: the compose that mirrors see now."""
 
     command: Literal["compose"] = "compose"
     stage: str
     id: str = ""
-    """The compose that mirrors see; none: there is none yet, or it was not looked at."""
+    """ID of the compose; empty: none exists yet, or none was due."""
     snapshot: int = 0
-    """The publication it shows."""
+    """The publication that the compose shows."""
     url: str = ""
-    """Its folder."""
+    """The folder of the compose."""
     new: bool = False
-    """This call made it."""
+    """Whether this call made it."""
     collected: tuple[str, ...] = ()
-    """IDs of composes that no mirror needs any more, and that were removed."""
+    """IDs of the composes that this call removed, because no mirror needs them any more."""

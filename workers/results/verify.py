@@ -8,51 +8,51 @@ from workers.results.document import Artifact, Record, Result
 
 
 class Place(Record):
-    """A place in a file that a check speaks of: a function that breaks the rule, or one that is excused."""
+    """A place in a file that a check reports: a function that breaks the rule, or one with an exemption."""
 
     function: str
-    """Its name, or its address where nothing names it."""
+    """The function's name, or its address if no symbol names it."""
     function_address: int = 0
     address: int
-    """Of the function, or of the instruction in it that is meant."""
+    """Address of the function, or of the instruction in it that the check reports."""
     size: int = 0
-    """Bytes of that."""
+    """Bytes of the function or instruction at ``address``."""
     detail: str = ""
-    """What is wrong there, or why it is lawful."""
+    """What is wrong there, or why it is allowed."""
     excerpt: tuple[str, ...] = ()
-    """The disassembly around it."""
+    """The disassembly around ``address``."""
     compiled_by: str = ""
-    """The compile unit's source and command line, where debug data knows it."""
+    """Source and command line of the compile unit, if the debug data has them."""
 
 
 class Check(Record):
-    """One question asked of one file, and its answer."""
+    """The result of one rule on one file."""
 
     rule: str
     file: str
     outcome: Literal["passed", "failed", "skipped"]
     level: Literal["", "INFO", "VERIFY", "BAD"] = ""
-    """As rpminspect grades findings. A violation is BAD unless it says VERIFY: a person must look, and write an exception
-    if it is right so. INFO on what held: worth knowing, no more."""
+    """The grade of a finding, as in rpminspect. A failed check without a grade is BAD. VERIFY: a person must look, and
+    adds an exemption if the finding is correct. INFO on a passed check: worth knowing, nothing to do."""
     detail: str = ""
     reason: str = ""
-    """Machine-readable, for a skip: ``no-code``, ``language-rust`` …"""
+    """Machine-readable reason of a skip: ``no-code``, ``language-rust`` …"""
     places: tuple[Place, ...] = ()
-    """The first of them, at most as many as the report lists; ``detail`` tells how many there are."""
+    """The first places, at most as many as the report lists; ``detail`` gives their number."""
 
     @property
     def grade(self) -> str:
-        """OK, INFO, VERIFY or BAD."""
+        """Return OK, INFO, VERIFY or BAD."""
         return self.level or {"passed": "OK", "skipped": "INFO", "failed": "BAD"}[self.outcome]
 
 
 class FileProof(Record):
-    """What was counted in one file with code."""
+    """The counts of one file with code."""
 
     file: str
     build_id: str = ""
     level: str
-    """The instruction set level it was held against."""
+    """The instruction set level that it was checked for."""
     units: int = 0
     """Compile units that carry the flags."""
     functions: int = 0
@@ -63,23 +63,23 @@ class FileProof(Record):
     unframed: int = 0
     """Functions that break the rule."""
     excused: int = 0
-    """Functions without a frame pointer that need none, or have an exception."""
+    """Functions without a frame pointer that need none or have an exemption."""
     code_bytes: int = 0
     above: int = 0
-    """Functions with instructions above the level that nothing explains."""
+    """Functions with instructions above the level, without an explanation."""
     dispatched: int = 0
-    """Functions with instructions above the level that only processors which have them reach."""
+    """Functions with instructions above the level that run only on processors with these instructions."""
 
 
 class VerifyResult(Result):
-    """``kitten verify``: the proof, or what is missing from it."""
+    """``kitten verify``: the proof, or why it failed."""
 
     command: Literal["verify"] = "verify"
     target: str
     level: str = ""
     """The target's instruction set level."""
     checked: tuple[Artifact, ...] = ()
-    """The packages or files the proof speaks of, by checksum."""
+    """The packages or files that were checked, with their checksums."""
     files: tuple[FileProof, ...] = ()
     checks: tuple[Check, ...] = ()
 
@@ -90,5 +90,5 @@ class ContentsResult(Result):
     command: Literal["contents"] = "contents"
     target: str
     repositories: tuple[str, ...] = ()
-    """Addresses of the repositories that were read."""
+    """URLs of the repositories that were read."""
     checks: tuple[Check, ...] = ()
