@@ -137,7 +137,7 @@ def test_a_page_of_very_many_findings_stays_small():
     assert f"and {1000 - SHOWN} more" in shown
 
 
-def test_a_page_of_a_proof_that_held_says_so():
+def test_a_page_of_a_passed_proof_does_not_say_not_proven():
     shown = page(result(PASSED, files=(proof(),)))
     assert "not proven" not in shown
     assert "1 checks that passed or were skipped" in shown
