@@ -1,6 +1,6 @@
-"""Debian packages of any architecture and suite through the host's own apt: its mirror, keyring and proxy.
+"""Debian packages of any architecture and suite, by the host's apt with its mirror, keyring and proxy.
 
-A private root holds its own lists, so that no foreign architecture and no other suite is ever added to the host.
+A private root has its own lists, so the host's apt never gets a foreign architecture or another suite.
 """
 
 from workers.sandbox.apt.fallback import private_root, wait_budget, with_lists
