@@ -52,7 +52,7 @@ def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path
 @pytest.mark.parametrize(
     ("status", "output", "hint"),
     [
-        (125, "kitten-sandbox: binfmt", "needs Linux 6.7 or later"),
+        (125, "kitten-sandbox: binfmt", "use Linux 6.7 or later"),
         (125, "kitten-sandbox: overlay", "local file system"),
         (125, "kitten-sandbox: register", "noexec"),
         (1, "unshare: unshare failed: No space left on device", "user namespaces are needed"),
