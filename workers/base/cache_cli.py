@@ -89,7 +89,7 @@ def _table(found: Sequence[Entry]) -> None:
         table.add_row(*row, cache_entries.KINDS.get(kind, ""))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240)  # a log has no width of its own; do not wrap at 80
+        console = Console(width=240)  # in a log, do not wrap lines at 80
     if table.row_count:
         console.print(table)
     total = f"{cache_entries.checked_root()}: {len(found)} entries, {_mb(found)}"

@@ -148,7 +148,7 @@ def tidy() -> None:
 
 
 def remove_folder(folder: Path) -> str:
-    """Remove a file or a folder, whatever permissions are inside; return the reason if something stays, else ``""``.
+    """Remove a file or a folder, also without permissions inside; return the reason if something stays, else ``""``.
 
     Files of this user's subordinate ids (an unfinished tree of a user namespace) are removed in a user namespace.
     """

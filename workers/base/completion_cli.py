@@ -1,4 +1,4 @@
-"""``kitten completion``. A module of its own, because the command line imports a command only when it runs."""
+"""``kitten completion``. It is a separate module, because the command line imports a command only to run it."""
 
 from __future__ import annotations
 

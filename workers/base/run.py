@@ -41,7 +41,7 @@ class Completed:
 
     @property
     def command_line(self) -> str:
-        """The call, quoted for a shell."""
+        """Return the call, quoted for a shell."""
         return shlex.join(self.argv)
 
 
@@ -106,7 +106,7 @@ def start_program(
     stderr: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program for a ``with`` block; at the block's end, however it ends, end the program's whole process group.
+    """Start a program for a ``with`` block. After the block, also after an error, its whole process group is ended.
 
     :raises CannotRun: if the program is not installed.
     """

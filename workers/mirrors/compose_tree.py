@@ -98,7 +98,7 @@ def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[
 
 @dataclass(frozen=True)
 class ComposeTree:
-    """Makes one compose in the folder of all composes.
+    """One compose that :meth:`make` adds to the folder of all composes.
 
     rsync takes two files of the same name, size and modification time (in seconds) for the same file. So each file
     whose content can change under its name gets the time of its compose, and no two composes have the same time.

@@ -111,7 +111,7 @@ def _specification(provides: list[str], release: str) -> str:
     )
 
 
-def _make(site: Site, target: Target, tree: Tree, folder_of_entry: Path) -> None:
+def _make(site: Site, target: Target, tree: Tree, entry: Path) -> None:
     paths = _libraries(tree, target.architecture.debian_arch)
     if not paths:
         raise CannotRun(
@@ -140,4 +140,4 @@ def _make(site: Site, target: Target, tree: Tree, folder_of_entry: Path) -> None
         argv += ["--define", "_enable_debug_packages 0", "base.spec"]
         bubblewrap.run_in(tree, argv, binds={**binds, build: ("/builddir", True)}, target=target)
         package = next(build.glob("RPMS/*/sandbox-base-*.rpm"))
-        (folder_of_entry / package.name).write_bytes(package.read_bytes())
+        (entry / package.name).write_bytes(package.read_bytes())

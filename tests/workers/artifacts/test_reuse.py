@@ -35,7 +35,7 @@ def build(root: Path, path: str = FOLDER) -> Path:
     return folder / "build.json"
 
 
-def found(root: Path, path: str = FOLDER) -> Found:
+def stored(root: Path, path: str = FOLDER) -> Found:
     return next(one for one in Store(str(root)).found() if one.path == path)
 
 
@@ -45,7 +45,7 @@ def test_a_result_that_is_used_again_gets_a_new_time(tmp_path: Path) -> None:
     result = reuse_result(str(document), BuildResult)
     assert result is not None
     assert result.nevr == "tiny-1-1"
-    assert found(tmp_path).changed > before
+    assert stored(tmp_path).changed > before
     assert (document.with_name("x.rpm")).stat().st_mtime == LONG_AGO
 
 
@@ -61,7 +61,7 @@ def test_a_document_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_result_used_after_clean_chose_it_stays(tmp_path: Path) -> None:
     document = build(tmp_path)
-    judged = found(tmp_path)
+    judged = stored(tmp_path)
     assert reuse_result(str(document), BuildResult) is not None
     assert Store(str(tmp_path)).aside(judged) is None
     assert document.is_file()
@@ -69,7 +69,7 @@ def test_a_result_used_after_clean_chose_it_stays(tmp_path: Path) -> None:
 
 def test_a_result_that_a_command_marks_now_is_not_removed(tmp_path: Path) -> None:
     document = build(tmp_path)
-    judged = found(tmp_path)
+    judged = stored(tmp_path)
     with document.open("rb") as finder:
         fcntl.flock(finder, fcntl.LOCK_SH)
         assert Store(str(tmp_path)).aside(judged) is None
@@ -105,7 +105,7 @@ def test_a_build_that_appears_while_a_leftover_of_its_name_is_removed_comes_back
     folder = build(tmp_path).parent
     (folder / "build.json").unlink()
     os.utime(folder, (LONG_AGO, LONG_AGO))
-    judged, store, rename = found(tmp_path), Store(str(tmp_path)), Path.rename
+    judged, store, rename = stored(tmp_path), Store(str(tmp_path)), Path.rename
 
     def late(self: Path, to: Path) -> Path:
         if self == folder:

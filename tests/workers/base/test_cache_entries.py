@@ -35,7 +35,7 @@ def script(body: str) -> list[str]:
     return [sys.executable, "-c", head + make + textwrap.dedent(body)]
 
 
-def made(kind: str = "trees", key: str = "abc") -> None:
+def make_entry(kind: str = "trees", key: str = "abc") -> None:
     """Make an entry in another process, which then ends."""
     subprocess.run(script(f"cache.entry({kind!r}, {key!r}, make)"), check=True, cwd=CHECKOUT)
 
@@ -60,7 +60,7 @@ def names(*kinds: str) -> list[str]:
 
 
 def test_an_entry_in_use_stays_and_its_process_is_named(root: Path) -> None:
-    made(key="free")
+    make_entry(key="free")
     with living("cache.entry('trees', 'used', make)") as process:
         done = run("--remove-all")
         assert isinstance(done.exception, CheckFailed)
@@ -89,7 +89,7 @@ def test_an_entry_that_is_being_made_stays() -> None:
 
 
 def test_a_leftover_is_removed_and_the_complete_entry_beside_it_stays(root: Path) -> None:
-    made()
+    make_entry()
     (root / "trees" / ".abc.partial").mkdir()
     (leftover,) = [entry for entry in cache_entries.entries() if entry.leftover]
     assert cache_entries.remove(leftover) == ""
@@ -119,7 +119,7 @@ def test_the_folder_of_a_killed_build_is_removed_and_that_of_a_living_one_stays(
 
 
 def test_removal_killed_in_the_middle_is_finished_by_the_next(root: Path) -> None:
-    made()
+    make_entry()
     body = """
     from workers.base import cache_entries
     cache_entries.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_removal_killed_in_the_middle_is_finished_by_the_next(root: Path) -> Non
     assert subprocess.run(script(body), check=False, cwd=CHECKOUT).returncode == -signal.SIGKILL
     (entry,) = cache_entries.entries()
     assert entry.leftover
-    made()
+    make_entry()
     assert (root / "trees" / "abc" / "file").exists()
     assert run("--remove", "trees").exit_code == 0
     assert names() == []
@@ -167,17 +167,17 @@ def test_a_process_that_waits_for_a_removed_lock_gets_the_new_one_of_that_name(r
 
 
 def test_with_unused_days_only_older_entries_are_removed(root: Path) -> None:
-    made(key="old")
-    made(key="new")
+    make_entry(key="old")
+    make_entry(key="new")
     os.utime(root / "trees" / ".old.used", (0, 0))
     assert run("--remove", "trees", "--unused-days", "30").exit_code == 0
     assert names() == ["trees/new"]
 
 
 def test_use_renews_the_time_of_an_entry(root: Path) -> None:
-    made()
+    make_entry()
     os.utime(root / "trees" / ".abc.used", (0, 0))
-    made()
+    make_entry()
     (entry,) = cache_entries.entries()
     assert not cache_entries.is_unused(entry, 1)
 
@@ -228,13 +228,13 @@ def test_a_folder_with_the_checkout_in_it_is_no_cache(place: str, monkeypatch: p
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
-    done = run("--remove", "treees")
+    done = run("--remove", "houses")
     assert isinstance(done.exception, CannotRun)
     assert "choose from: trees, " in str(done.exception)
 
 
 def test_json_names_the_folder_and_each_entry(root: Path) -> None:
-    made()
+    make_entry()
     found = json.loads(run("--json").stdout)
     assert found["root"] == str(root)
     (entry,) = found["entries"]

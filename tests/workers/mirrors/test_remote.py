@@ -101,7 +101,7 @@ def content(port: int, name: str) -> bytes | None:
     return s3.request(port, "GET", f"/stage/p/{name}")
 
 
-def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
+def shown_index(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
     """Return the checksum of the index that users see, after all files that a client reads of it were checked.
 
     It is "unsigned" if the signature is that of another index.
@@ -153,7 +153,7 @@ def test_a_second_push_has_nothing_to_do(
 ) -> None:
     one = make(1, "1")
     assert go(one).startswith("publication 1: 8 objects (")
-    assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(one, r) for r in (BASE, APPS)]
+    assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(one, r) for r in (BASE, APPS)]
     mark = json.loads(content(port, "publication.json") or b"")
     assert (mark["number"], mark["publisher"], mark["pushing"]) == (1, "ours@here", None)
     assert mark["repositories"][BASE]["repomd_sha256"] == expected(one, BASE)
@@ -196,11 +196,13 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
         s3.fresh_bucket(port, "stage")
         go(one)
         ended = not s3.killed_at(proxy, steps, lambda: go(two))
-        seen = {repository: shown(port, tmp_path, key_home, repository) for repository in (BASE, APPS)}
+        seen = {repository: shown_index(port, tmp_path, key_home, repository) for repository in (BASE, APPS)}
         assert all(seen[r] in (expected(one, r), expected(two, r), "unsigned") for r in seen)
         between += list(seen.values()).count("unsigned")
         go(two)
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(two, r) for r in (BASE, APPS)]
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+            expected(two, r) for r in (BASE, APPS)
+        ]
         assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
         if ended:
             break
@@ -227,11 +229,11 @@ def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_
         end, proxy.act = len(proxy.paths) + step, act
         failure = failed(lambda: go(two, attempts=1))
         proxy.act = lambda number, path: "pass"
-        seen = [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)]
+        seen = [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)]
         assert all(s in (o, n, "unsigned") for s, o, n in zip(seen, old, new, strict=True))
         states.append(seen)
         go(two)
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == new
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == new
         if failure is None:
             break
         assert failure.what.startswith("cannot reach s3://stage/p: ")
@@ -260,9 +262,9 @@ def test_a_switch_is_undone_if_the_server_refuses_one_half(
     with pytest.raises(CannotRun, match="s3://stage/p"):
         go(two)
     assert len(asked) > 3
-    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(one, BASE)
     go(two)
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
 
 
 def test_an_answer_that_is_lost_once_is_no_error(
@@ -281,7 +283,7 @@ def test_an_answer_that_is_lost_once_is_no_error(
     proxy.act = act
     assert go(two).startswith("publication 2: ")
     assert len(asked) >= 7
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
     assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
 
 
@@ -313,7 +315,7 @@ def test_of_two_publishers_in_two_processes_one_wins(
             rf"|is changed by {winner} at this moment)",
             messages[loser],
         )
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
             expected(both[winner], r) for r in (BASE, APPS)
         ]
 
@@ -337,7 +339,7 @@ def test_a_push_survives_a_connection_cut_after_some_bytes(
     proxy.cut_after = 9000
     go(two := make(2, "2"))  # the client library tries again
     assert proxy.cut_after == -1
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
 
 
 def test_a_busy_server_is_asked_again_and_a_dead_one_reported(
@@ -350,8 +352,8 @@ def test_a_busy_server_is_asked_again_and_a_dead_one_reported(
     with pytest.raises(CannotRun, match=r"cannot reach s3://stage/p: ") as caught:
         go(two)
     assert "\n" not in caught.value.what
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
-    assert shown(port, tmp_path, key_home, APPS) == expected(one, APPS)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, APPS) == expected(one, APPS)
 
 
 def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.Proxy, make: Make) -> None:
@@ -414,7 +416,7 @@ def test_verify_restores_missing_files_and_removes_strays(
     bucket.put(f"{BASE}/Packages/t/stray.rpm", b"x", "application/x-rpm")
     bucket.put("index.html", b"not ours", "text/html")
     assert go(one, now=lambda: 2000.0, verify=True).startswith("publication 1: 1 objects (")
-    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(one, BASE)
     assert go(one, now=lambda: 99_000.0) == "publication 1 is there already; 1 objects deleted"
     assert content(port, f"{BASE}/Packages/t/stray.rpm") is None
     assert content(port, "index.html") == b"not ours"
@@ -429,7 +431,7 @@ def test_a_rollback_keeps_the_files_that_it_names_again(
     back = make(3, "1", retired=tuple(two.files))
     go(back, now=lambda: 99_000.0)
     go(back, now=lambda: 999_000.0)
-    assert shown(port, tmp_path, key_home, BASE) == expected(back, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(back, BASE)
     assert [name for name in two.files if content(port, name) is not None] == []
 
 
