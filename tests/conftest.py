@@ -1,6 +1,6 @@
-"""What all tests share: the quick selection, how many examples a property gets, and ``mounts`` for an ordinary user.
+"""Set-up of all tests: the quick selection, the number of examples of a property, and ``mounts`` for ordinary users.
 
-A test marked ``mounts`` runs in a user namespace of its own, where it is root and may mount.
+A test marked ``mounts`` runs in its own user namespace, where it is root and can mount.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CHECKOUT = Path(__file__).parent.parent
 _NOT_QUICK = ("sandbox", "guest", "service", "browser", "slow")
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
 
-# A test that needs fewer examples says so itself. No example has a time limit: the machine may be busy.
+# A test that needs fewer examples sets their number. No example has a time limit, because the machine may be busy.
 settings.register_profile("short", max_examples=50, deadline=None)
 settings.register_profile("long", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 class InNamespace(pytest.Item):
-    """A test by its id, run by pytest as root of a namespace. What it mounts is gone with its last process."""
+    """A test that another pytest runs by its id, as root of a namespace. Its mounts end with its last process."""
 
     def runtest(self) -> None:
         words = [
@@ -69,6 +69,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(items):
         if item.get_closest_marker("mounts") is None:
             continue
-        kept: Any = InNamespace.from_parent(item.parent, name=item.name)
-        kept.own_markers.extend(item.iter_markers())
-        items[number] = kept
+        replacement: Any = InNamespace.from_parent(item.parent, name=item.name)
+        replacement.own_markers.extend(item.iter_markers())
+        items[number] = replacement

@@ -20,7 +20,10 @@ CHECKOUT = Path(__file__).parents[1]
 def checkout(tmp_path: Path) -> Path:
     """What the script needs of a checkout, with a state, a cache and an environment."""
     made = tmp_path / "checkout"
-    modules = ("__init__", *(f"base/{name}" for name in ("__init__", "cache", "cached", "errors", "namespace", "run")))
+    modules = (
+        "__init__",
+        *(f"base/{name}" for name in ("__init__", "cache", "cache_entries", "errors", "namespace", "run")),
+    )
     for name in ("tools/clean.py", *(f"workers/{name}.py" for name in modules)):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, made / name)

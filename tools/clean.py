@@ -18,7 +18,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from workers.base import cache, cached  # noqa: E402
+from workers.base import cache, cache_entries  # noqa: E402
 from workers.base.errors import CannotRun  # noqa: E402
 
 _TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -71,11 +71,11 @@ def main(words: list[str]) -> int:
 
 def items(checkout: Path) -> Iterator[Item]:
     """All that may go; the Python environment last, so that an interrupted removal can be repeated with it."""
-    entries = cached.entries()
+    entries = cache_entries.entries()
     if cache.root().is_dir():
         for kind in sorted({entry.kind for entry in entries}):
             mine = [entry for entry in entries if entry.kind == kind]
-            what = f"cache: {cached.KINDS.get(kind, kind)}"
+            what = f"cache: {cache_entries.KINDS.get(kind, kind)}"
             size = sum(entry.size for entry in mine)
             yield Item(cache.root() / kind, what, size, lambda mine=mine: remove_entries(mine))  # type: ignore[misc]
         if not entries:
@@ -92,16 +92,16 @@ def folder_item(folder: Path, what: str) -> Item:
     """A folder that goes as a whole."""
 
     def remove() -> list[str]:
-        why = cached.remove_folder(folder)
+        why = cache_entries.remove_folder(folder)
         return [why] if why else []
 
-    return Item(folder, what, cache.occupied(folder) if folder.exists() else 0, remove)
+    return Item(folder, what, cache.disk_usage(folder) if folder.exists() else 0, remove)
 
 
-def remove_entries(entries: list[cached.Entry]) -> list[str]:
+def remove_entries(entries: list[cache_entries.Entry]) -> list[str]:
     """Remove entries of the cache, and its folder when nothing is left in it."""
-    stays = [f"{entry.path}: {why}" for entry in entries if (why := cached.remove(entry))]
-    cached.tidy()
+    stays = [f"{entry.path}: {why}" for entry in entries if (why := cache_entries.remove(entry))]
+    cache_entries.tidy()
     return stays
 
 

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workers.base.cache import occupied
-from workers.base.cached import remove_folder
+from workers.base.cache import disk_usage
+from workers.base.cache_entries import remove_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KITTEN = CHECKOUT / ".venv" / "bin" / "kitten"
@@ -124,7 +124,7 @@ def measure(what: str, words: list[str], environment: dict[str, str], counters: 
     def disk() -> None:
         folders = (cache, state, Path(environment["TMPDIR"]))
         while not ended.wait(10):
-            run.disk = max(run.disk, occupied(*folders))
+            run.disk = max(run.disk, disk_usage(*folders))
 
     def processes() -> None:
         while not ended.wait(1):
@@ -146,7 +146,7 @@ def measure(what: str, words: list[str], environment: dict[str, str], counters: 
         for sampler in samplers:
             sampler.join()
     run.download = received(counters) - before
-    run.cache, run.state = occupied(cache), occupied(state)
+    run.cache, run.state = disk_usage(cache), disk_usage(state)
     run.disk = max(run.disk, run.cache + run.state)
     return run
 
@@ -162,7 +162,7 @@ def table(runs: list[Run], *, own_network: bool) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += [f"{run.what}: at the peak of the memory {run.largest}" for run in runs]
-    lines.append(f".venv: {occupied(CHECKOUT / '.venv') / GIB:.2f} GiB")
+    lines.append(f".venv: {disk_usage(CHECKOUT / '.venv') / GIB:.2f} GiB")
     if not own_network:
         lines.append("download: what the whole host received (root and slirp4netns would count the demo's alone)")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from config.loading import load_site
 from master.client.target_setup import resume_words, set_up_targets, without
 from master.errors import ServiceError
 from master.service.service import Service
-from workers.results import GuestOf, GuestsResult, SandboxResult, TargetTree
+from workers.results import GuestsResult, SandboxResult, TargetGuest, TargetTree
 
 NAMES = ("x86_64", "x86_64_v2", "aarch64", "ppc64le", "s390x")
 
@@ -43,7 +43,7 @@ class Mirror(Service):
             trees = tuple(TargetTree(target=name, **_found(missing.get(name))) for name in names)
             SandboxResult(outcome=outcome, summary="", targets=trees).write(Path(file))
         else:
-            guests = tuple(GuestOf(target=name, **_found(missing.get(name))) for name in names)
+            guests = tuple(TargetGuest(target=name, **_found(missing.get(name))) for name in names)
             GuestsResult(outcome=outcome, summary="", targets=guests).write(Path(file))
         return subprocess.CompletedProcess(arguments, 2 if missing else 0)
 

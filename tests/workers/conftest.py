@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures that the tests of several packages share."""
 
 from tests.workers.debian import archive_keys, debian
 from tests.workers.rpms import build_rpm, good_program, good_rpms, site, target

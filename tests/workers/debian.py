@@ -1,4 +1,4 @@
-"""A small Debian archive of our own: packages by dpkg-deb, indexes with by-hash, a Release signed with a throw-away key."""
+"""A small Debian archive for tests: packages by dpkg-deb, indexes with by-hash, a Release signed with a test key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.workers.mirror import Mirror, serving
 from workers.base.run import run
-from workers.sandbox.apt import patience
+from workers.sandbox.apt import wait_budget
 
 ARCHITECTURE = "s390x"
 _DATE = "%a, %d %b %Y %H:%M:%S UTC"
@@ -25,7 +25,7 @@ _DATE = "%a, %d %b %Y %H:%M:%S UTC"
 
 @dataclass(frozen=True)
 class Key:
-    """An OpenPGP key: its GnuPG home, and its public half as apt takes it."""
+    """An OpenPGP key: its GnuPG home, and its public key in a file for apt."""
 
     home: Path
     public: Path
@@ -33,7 +33,7 @@ class Key:
 
 @contextlib.contextmanager
 def key(name: str) -> Iterator[Key]:
-    """A key of its own for the length of a block."""
+    """Make a key for a ``with`` block."""
     home = Path(tempfile.mkdtemp(prefix="kitten-"))  # the sockets in it must have short names
     gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
     try:
@@ -59,7 +59,7 @@ class Archive:
     def package(
         self, name: str, version: str, depends: str = "", *, conflicts: str = "", postinst: str = "", program: str = ""
     ) -> Path:
-        """Put a package into the pool; another version replaces none.
+        """Put a package into the pool; other versions stay there.
 
         :param postinst: shell commands that dpkg runs when it is installed.
         :param program: path of a program that prints name and version, in place of the file /usr/share/NAME/version.
@@ -99,7 +99,7 @@ class Archive:
         signed: bool = True,
         date: datetime | None = None,
     ) -> None:
-        """Write indexes of these packages, and a Release, under each of the names."""
+        """Write indexes of these packages, and a Release, under each name."""
         binary = "".join(f"{self._stanza(path)}\n" for path in packages).encode()
         indexes = {f"main/binary-{self.architecture}/Packages": binary, "main/source/Sources": self._sources().encode()}
         files = {f"{name}.xz": lzma.compress(data) for name, data in indexes.items()}
@@ -132,7 +132,7 @@ class Archive:
             self._sign([self.folder / "dists" / name for name in names], key or self.key)
 
     def _sign(self, suites: Sequence[Path], key: Key) -> None:
-        """Sign the Release of the first, and give all the same: another signature of another second is another file."""
+        """Sign the first Release and copy the signature to all: a signature of another second would be another file."""
         gpg = ["gpg", "--homedir", key.home, "--batch", "--quiet", "--passphrase", "", "--digest-algo", "SHA256"]
         run([*gpg, "--output", suites[0] / "InRelease", "--clearsign", suites[0] / "Release"])
         for suite in suites[1:]:
@@ -145,7 +145,7 @@ class Archive:
         return f"{control}Filename: {where}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
 
     def source(self, name: str, version: str, files: Mapping[str, bytes]) -> None:
-        """Put a source package into the pool, and into the releases that are written from now on."""
+        """Put a source package into the pool and into the releases that are written later."""
         self.sources[f"{name} {version}"] = files
         for file, data in files.items():
             path = self.folder / "pool/main" / file
@@ -157,7 +157,9 @@ class Archive:
         for package, files in self.sources.items():
             name, version = package.split()
             sums = {
-                "Files": "".join(f"\n {hashlib.md5(d).hexdigest()} {len(d)} {f}" for f, d in files.items()),  # noqa: S324
+                "Files": "".join(
+                    f"\n {hashlib.md5(d, usedforsecurity=False).hexdigest()} {len(d)} {f}" for f, d in files.items()
+                ),
                 "Checksums-Sha256": "".join(
                     f"\n {hashlib.sha256(d).hexdigest()} {len(d)} {f}" for f, d in files.items()
                 ),
@@ -169,7 +171,7 @@ class Archive:
 
 @dataclass
 class Debian:
-    """An archive, the mirror that serves it, and a host that uses both."""
+    """An archive, the mirror that serves it, and a host that uses the mirror."""
 
     archive: Archive
     mirror: Mirror
@@ -183,7 +185,7 @@ class Debian:
         self.host.write_text(f'Dir::Etc::parts "/dev/null";\nDir::Etc::main "/dev/null";\n{text}')
 
     def age(self, days: float) -> None:
-        """Let the lists on this host have been fetched some days ago."""
+        """Change the times of this host's lists as if they were downloaded some days ago."""
         for path in (*self.cache.glob("apt/*/*/name-*"), *self.cache.glob("apt/*/*/lists-*/*ed")):
             then = path.stat().st_mtime - days * 24 * 3600
             os.utime(path, (then, then))
@@ -193,27 +195,27 @@ class Debian:
 
 @pytest.fixture(scope="session")
 def archive_keys() -> Iterator[tuple[Key, Key]]:
-    """The key of the archive, and another."""
-    with key("kitten-ci test archive") as ours, key("somebody else") as other:
+    """The key of the archive, and another key."""
+    with key("kitten-ci test archive") as ours, key("another archive") as other:
         yield ours, other
 
 
 @pytest.fixture
 def debian(archive_keys: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
-    """A mirror of a small archive, which this host uses in place of Debian's; it never waits for it."""
+    """A mirror of a small archive, which this host uses in place of Debian's, without waits."""
     archive = Archive(tmp_path / "debian", archive_keys[0])
     archive.folder.mkdir()
     with serving(archive.folder) as mirror:
-        found = Debian(archive, mirror, tmp_path / "kitten-cache", archive_keys[1], tmp_path / "host.conf")
-        found.configure("")
+        debian = Debian(archive, mirror, tmp_path / "kitten-cache", archive_keys[1], tmp_path / "host.conf")
+        debian.configure("")
         for name, value in {
-            "APT_CONFIG": found.host,
-            "KITTEN_CACHE": found.cache,
+            "APT_CONFIG": debian.host,
+            "KITTEN_CACHE": debian.cache,
             "KITTEN_DEBIAN_MIRROR": mirror.url,
             "KITTEN_DEBIAN_KEYRING": archive.key.public,
             "KITTEN_MIRROR_TIMEOUT": 1,
             "KITTEN_MIRROR_WAIT": 0,
         }.items():
             monkeypatch.setenv(name, str(value))
-        monkeypatch.setattr(patience, "waited", 0.0)
-        yield found
+        monkeypatch.setattr(wait_budget, "waited", 0.0)
+        yield debian

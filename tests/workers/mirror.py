@@ -1,4 +1,4 @@
-"""A mirror of Debian that goes wrong as asked: it serves a folder, or stands in front of a real mirror.
+"""A mirror of Debian with chosen faults. It serves a folder, or is a proxy of a real mirror.
 
 By hand, a mirror that has lost the packages of one architecture:
 
@@ -22,12 +22,12 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 PREFIX = "/debian/"
-"""Everything is served below it, as mirrors of Debian do."""
+"""All files are below this path, as on mirrors of Debian."""
 
 Fault = Literal[403, 404, 500, 503, "cut", "changed", "stalled"]
-"""A status to answer; half of the file; a file of the right size with another content; a file that never ends to come."""
+"""An HTTP status; half of the file; a file of the same size with other content; a file whose transfer never ends."""
 Faults = Callable[[str], "Fault | None"]
-"""What goes wrong with a path below PREFIX (``dists/trixie/InRelease``); None: nothing."""
+"""The fault of a path below PREFIX (``dists/trixie/InRelease``); None: the file is served."""
 
 _BLOCK = 1 << 16
 _TIMEOUT = (10.0, 60.0)
@@ -40,7 +40,7 @@ def no_faults(path: str) -> Fault | None:
 
 
 class Mirror(http.server.ThreadingHTTPServer):
-    """Serves ``upstream``, a folder or the address of a real mirror, until the end of a ``serving`` block."""
+    """A server of ``upstream``, a folder or the URL of a real mirror, until the end of a ``serving`` block."""
 
     daemon_threads = True
 
@@ -49,18 +49,18 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.upstream = upstream
         self.faults = faults
         self.talks = False
-        """Whether it prints what it refuses."""
+        """Whether it prints the paths that it refuses."""
         self.asked: list[str] = []
-        """Paths below PREFIX, in the order in which they were asked for."""
+        """Requested paths below PREFIX, in order."""
         self.released = threading.Event()
-        """Ends what is stalled."""
+        """Ends stalled transfers."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}{PREFIX.rstrip('/')}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away in the middle is nothing to report."""
+        """Report errors, but not a client that closed the connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -79,7 +79,7 @@ def serving(upstream: Path | str, faults: Faults = no_faults, port: int = 0) -> 
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # apt asks for several files in one connection
+    protocol_version = "HTTP/1.1"  # apt requests several files over one connection
     server: Mirror
     sessions: ClassVar[threading.local] = threading.local()
 
@@ -125,7 +125,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _from_mirror(self, url: str, fault: Fault | None, body: bool) -> None:
         headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
         try:
-            # Without the variables of this process: what it proxies for may well name this mirror in them.
+            # Without this process's environment: its proxy variables may name this mirror.
             with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
                 self.send_response(answer.status_code)
                 for name in _PASSED_BACK:
@@ -167,7 +167,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.workers.mirror", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--upstream", required=True, metavar="URL|FOLDER", help="what it stands in front of")
+    parser.add_argument("--upstream", required=True, metavar="URL|FOLDER", help="the mirror or folder to serve")
     parser.add_argument(
         "--refuse", action="append", default=[], metavar="REGEX", help="paths that are answered with 404"
     )

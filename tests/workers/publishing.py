@@ -1,4 +1,4 @@
-"""Real packages without compiled code, built once per session by the host's rpmbuild, and builds made of them."""
+"""Real packages without compiled code, built once per session by the host's rpmbuild, and builds of them."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ BuildFactory = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publications follow one another at once; that an index stays for a while is for readers, who are few here."""
+    """Publish without pauses; in production, an index stays for a while for its readers."""
     monkeypatch.setattr(draft, "STEADY", 0.0)
     monkeypatch.setattr(remote, "STEADY", 0.0)
 
 
 @pytest.fixture(scope="session")
 def make_rpms(tmp_path_factory: pytest.TempPathFactory) -> RpmFactory:
-    """(arch, version …) → RPMs and SRPM, each combination built once; the SRPM is the same for every arch."""
+    """A function (arch, version …) → RPMs and SRPM. Each combination is built once, with one SRPM for every arch."""
     return _rpm_factory(tmp_path_factory.getbasetemp() / "rpmbuild")
 
 
-@functools.cache  # once in a session, in however many folders of tests
+@functools.cache  # once in a session, for all folders of tests
 def _rpm_factory(top: Path) -> RpmFactory:
     if shutil.which("rpmbuild") is None:
         pytest.skip("rpmbuild is not installed: apt-get install rpm")
@@ -130,8 +130,8 @@ def _rpm_factory(top: Path) -> RpmFactory:
     ) -> tuple[Path, ...]:
         source_key = (version, release, epoch, source, changelog)
         if (key := (arch, content, *source_key)) not in made:
-            said = {"version": version, "release": release, "epoch": epoch, "changelog": changelog}
-            text = SPEC.format(**said, content=content, summary=source)
+            tags = {"version": version, "release": release, "epoch": epoch, "changelog": changelog}
+            text = SPEC.format(**tags, content=content, summary=source)
             folder = top / hashlib.sha256(repr(key).encode()).hexdigest()[:12]
             folder.mkdir()
             spec = folder / "tiny.spec"
@@ -153,7 +153,7 @@ def _rpm_factory(top: Path) -> RpmFactory:
 
 @pytest.fixture(scope="session")
 def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's folder with one package, tiny, and one signed stage whose rules look at one build each."""
+    """The demo's folder with one package, tiny, and one signed stage; each of its rules checks one build alone."""
     folder = tmp_path_factory.mktemp("config")
     shutil.copytree(CONFIG / "kitten-10", folder / "kitten-10")
     shutil.copytree(CONFIG / "demo", folder / "demo")
@@ -168,11 +168,11 @@ def site_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_tiny_alone(folder: Path, **more: object) -> None:
     """Make tiny the only package of a copy of the demo.
 
-    :param more: keys of its file.
+    :param more: further keys of its file.
     """
     for file in (folder / "packages").iterdir():
         file.unlink()
-    (folder / "groups.yaml").unlink()  # it speaks of the demo's packages
+    (folder / "groups.yaml").unlink()  # it names the demo's packages
     repositories = folder / "repositories.yaml"
     entries = yaml.safe_load(repositories.read_text())
     entries.pop("rules", None)
@@ -184,7 +184,7 @@ def with_tiny_alone(folder: Path, **more: object) -> None:
 
 @pytest.fixture(scope="session")
 def staged_path(site_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the demo's stages: builds go to testing, and from there to kitten."""
+    """The same with the demo's stages: builds are published to testing, then promoted to kitten."""
     folder = tmp_path_factory.mktemp("staged")
     shutil.copytree(site_path.parent, folder / "config")
     shutil.copy(CONFIG / "demo" / "stages.yaml", folder / "config" / "demo")
@@ -203,7 +203,7 @@ def site(site_path: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def key_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signing key, smaller than the distribution's own: it signs in a sixth of the time."""
+    """A signing key, smaller than the distribution's: it signs in a sixth of the time."""
     return _key_home(tmp_path_factory.getbasetemp() / "key" / "gnupg")
 
 
@@ -220,13 +220,13 @@ def _key_home(home: Path) -> Path:
 def state(tmp_path: Path, key_home: Path) -> Path:
     folder = tmp_path / "state"
     (folder / "secrets").mkdir(parents=True)
-    # Without the sockets of an agent that was ended and, on a busy machine, has not yet removed them.
+    # Without the sockets of an agent that has ended: on a busy machine, it may not have removed them yet.
     shutil.copytree(key_home, folder / "secrets" / "gnupg", ignore=shutil.ignore_patterns("S.*"))
     return folder
 
 
 def write_index(repository: Path, packages: Sequence[IndexedPackage], now: int) -> Path:
-    """An index of described packages in a repository folder; its repomd.xml."""
+    """Write an index of described packages into a repository folder; return its repomd.xml."""
     repodata = repository / "repodata"
     repodata.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Catalogue.opened(Path(folder, "catalogue")) as catalogue:
@@ -236,13 +236,13 @@ def write_index(repository: Path, packages: Sequence[IndexedPackage], now: int) 
             catalogue.compress(1)
         content = index.write(repodata, catalogue, "", 1, now)
     repomd = repodata / "repomd.xml"
-    repomd.unlink(missing_ok=True)  # never written into: a snapshot may hold it
+    repomd.unlink(missing_ok=True)  # not overwritten, because a snapshot may have a hard link to it
     repomd.write_bytes(content)
     return repomd
 
 
 def headers(tree: Path, files: Iterable[PublishedFile]) -> dict[str, IndexedPackage]:
-    """File name → header, of published files below a distribution's root."""
+    """Return the headers of published files below a distribution's root, by file name."""
     return {file.name: index.describe(tree / file.repository / file.path, file.path) for file in files}
 
 
@@ -253,7 +253,7 @@ def artifact(path: Path) -> Artifact:
 
 @pytest.fixture
 def make_build(tmp_path: Path, make_rpms: RpmFactory) -> BuildFactory:
-    """(target, arch, version …) → folder of a build that held, with its proofs."""
+    """A function (target, arch, version …) → the folder of a passed build, with its proofs."""
 
     def make(target: str = "aarch64", arch: str = "", commit: str = "c" * 40, **kind: str) -> Path:
         files = make_rpms(arch or target, **kind)

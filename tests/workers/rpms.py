@@ -1,4 +1,4 @@
-"""Real packages, made by the host's gcc and rpmbuild from a spec of a few lines."""
+"""Real packages that the host's gcc and rpmbuild make from a spec of a few lines."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def site() -> Site:
 
 @pytest.fixture(scope="session")
 def target(site: Site) -> Target:
-    """The level that the host's gcc makes code for."""
+    """The target for whose level the host's gcc compiles by default."""
     return site.target("x86_64")
 
 
 def compile_program(
     folder: Path, name: str, flags: Sequence[str], half_flags: Sequence[str] | None = None, link: Sequence[str] = ()
 ) -> Path:
-    """A program of two objects, of which the second may get flags of its own."""
+    """Compile a program of two objects; the second can have other flags."""
     folder.mkdir(parents=True, exist_ok=True)
     objects = []
     for part, text, its_flags in (("main", MAIN, flags), ("half", HALF, flags if half_flags is None else half_flags)):
@@ -82,7 +82,7 @@ BuildRpm = Callable[..., list[Path]]
 
 @pytest.fixture(scope="session")
 def build_rpm(site: Site, target: Target, tmp_path_factory: pytest.TempPathFactory) -> BuildRpm:
-    """rpmbuild: files and debug files in, the package and its debuginfo package out."""
+    """A function that packs files and debug files with rpmbuild; it returns the package and its debuginfo package."""
 
     def build(
         name: str, files: Sequence[Path], debug: Sequence[Path] = (), *,
@@ -100,8 +100,8 @@ def build_rpm(site: Site, target: Target, tmp_path_factory: pytest.TempPathFacto
         )
         (top / "it.spec").write_text(SPEC.format(name=name, head=head, files=top / "files", debug=top / "debug"))
         run(
-            ["rpmbuild", "-bb", "--rcfile", top / "rpmrc", "--target", f"{arch}-redhat-linux", "--define", f"_topdir {top}",
-             "--define", f"_binary_payload {payload}", "--nodeps", top / "it.spec"]
+            ["rpmbuild", "-bb", "--rcfile", top / "rpmrc", "--target", f"{arch}-redhat-linux",
+             "--define", f"_topdir {top}", "--define", f"_binary_payload {payload}", "--nodeps", top / "it.spec"]
         )  # fmt: skip
         return sorted((top / "RPMS").rglob("*.rpm"))
 
@@ -110,7 +110,7 @@ def build_rpm(site: Site, target: Target, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def good_program(target: Target, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A program that carries the flags in both its objects, stripped, and its debug file."""
+    """A stripped program with the target's flags in both objects, and its debug file."""
     folder = tmp_path_factory.mktemp("good")
     program = compile_program(folder, "good", target.flags.compiler)
     return program, split_debug(program, folder / "debug")

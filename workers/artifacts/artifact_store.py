@@ -1,4 +1,4 @@
-"""The artifact store, read: results and files by fsspec URL, each with the checksum that was promised."""
+"""Read the artifact store: results and files by fsspec URL; the checksum of each file is verified."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from workers.results import Artifact, Result, SourceResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 MAX_RESULT = 256 << 20
-"""Bytes of a result file that are read. The proof of a package with ten thousand files has a tenth of this."""
+"""Most bytes of a result file. The proof of a package with ten thousand files has a tenth of this."""
 _Result = TypeVar("_Result", bound=Result)
 
 
 def store(site: Site, state: Path, *, trial: bool = False) -> str:
-    """URL of the site's artifacts.
+    """Return the URL of the site's artifacts.
 
-    :param trial: of those that try-builds made. They are never taken for a build's own, however equal their inputs: the
-        workers they come from run what anybody sends.
+    :param trial: the URL for try builds. Their workers run code that anyone can send, so a try build never replaces a
+        normal build, even with equal inputs.
     """
     url = site.distribution.artifacts.replace("{state}", str(state))
     url = url.rstrip("/") if "://" in url else str(state / url)
@@ -33,19 +33,19 @@ def store(site: Site, state: Path, *, trial: bool = False) -> str:
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL is a path of this host."""
+    """Return whether the URL is a path of this host."""
     return "://" not in url or url.startswith("file://")
 
 
 def local_path(url: str) -> Path:
-    """The path of a local URL."""
+    """Return the path of a local URL."""
     return Path(url.removeprefix("file://")).absolute()
 
 
 def read_result(url: str, kind: type[_Result]) -> _Result | None:
-    """A result file of the store, or None where there is none.
+    """Read a result file of the store; return None if it does not exist.
 
-    :raises CannotRun: when the store cannot be read, or it is no such result.
+    :raises CannotRun: if the store cannot be read, or the file is no result of this kind.
     """
     try:
         if is_local(url):
@@ -68,7 +68,7 @@ def read_result(url: str, kind: type[_Result]) -> _Result | None:
     try:
         return kind.read(text)
     except ValueError as error:
-        raise CannotRun(f"{url}: {error}", "make it again with this version of kitten") from None
+        raise CannotRun(f"{url}: {error}", "run the command that made it again, with this version of kitten") from None
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ class StoredSource:
 
 
 def source_at(url: str, state: Path) -> StoredSource:
-    """Return the source of a folder.
+    """Return the source in a folder.
 
-    :raises CannotRun: when there is no source, or it holds no SRPM.
+    :param url: fsspec URL or path of the folder; a relative path starts at the working folder or the state folder.
+    :raises CannotRun: if the folder has no source, or the source has no SRPM.
     """
     if "://" not in url and not Path(url).is_absolute():
         url = str(Path(url).absolute()) if Path(url, "source.json").is_file() else str(state / url)
@@ -93,17 +94,17 @@ def source_at(url: str, state: Path) -> StoredSource:
     if result is None:
         raise CannotRun(f"there is no source at {url}: no source.json", "give the folder that `kitten source` named")
     if result.outcome != "passed" or result.srpm is None:
-        raise CannotRun(f"the source at {url} holds no SRPM: {result.summary}", "fix it and run kitten source again")
+        raise CannotRun(f"the source at {url} has no SRPM: {result.summary}", "fix it and run kitten source again")
     return StoredSource(url, result, result.srpm)
 
 
 def fetch(folder: str, artifact: Artifact) -> Path:
-    """A file of an artifact folder as a local one: itself where it is local, else from the cache; its checksum holds.
+    """Return the local path of an artifact with a verified checksum; a remote artifact is downloaded to the cache.
 
-    :raises CannotRun: when it is missing or is not what its result file says.
+    :raises CannotRun: if the file is missing, or its checksum differs from its result file.
     """
     if not _PLAIN_NAME.fullmatch(artifact.name):
-        raise CannotRun(f"{folder}: {artifact.name!r} is not a file name")
+        raise CannotRun(f"{folder}: {artifact.name!r} in its result is not a file name", "make it again")
     url = f"{folder}/{artifact.name}"
     if is_local(url):
         path = local_path(url)
@@ -111,27 +112,27 @@ def fetch(folder: str, artifact: Artifact) -> Path:
             raise CannotRun(f"{path} is missing", "make the source again: kitten source")
     else:
         path = cache.entry("fetched", artifact.sha256, lambda at: _download(url, at / artifact.name)) / artifact.name
-    if (found := sha256_of(path)) != artifact.sha256:
+    if (actual := sha256_of(path)) != artifact.sha256:
         raise CannotRun(
-            f"{url} is not what its result says: SHA-256 {found}, expected {artifact.sha256}", "make it again"
+            f"{url} is not what its result says: SHA-256 {actual}, expected {artifact.sha256}", "make it again"
         )
     return path
 
 
 def fetch_url(url: str) -> Path:
-    """An SRPM given by path or URL as a local file.
+    """Return the local path of an SRPM that a user named by path or URL; a remote one is downloaded to the cache.
 
-    :raises CannotRun: when it cannot be had.
+    :raises CannotRun: if it does not exist or cannot be downloaded.
     """
     if is_local(url):
         if not local_path(url).is_file():
-            raise CannotRun(f"there is no file {url}")
+            raise CannotRun(f"there is no file {url}", "give the path or URL of an SRPM")
         return local_path(url)
     name = url.rsplit("/", 1)[-1]
     if not _PLAIN_NAME.fullmatch(name):
-        raise CannotRun(f"{url} names no file")
+        raise CannotRun(f"{url} names no file", "give the URL of an SRPM")
     into = cache.root() / "fetched" / hashlib.sha256(url.encode()).hexdigest()
-    with cache.locked(into.with_name(f".{into.name}.lock")):
+    with cache.hold_lock(into.with_name(f".{into.name}.lock")):
         into.mkdir(parents=True, exist_ok=True)
         _download(url, into / name)
     return into / name
@@ -149,8 +150,11 @@ def _download(url: str, path: Path) -> None:
     partial.replace(path)
 
 
-def described(path: Path, folder: str, digest: str = "") -> Artifact:
-    """A file as it will be in ``folder``."""
+def artifact_of(path: Path, folder: str, sha256: str = "") -> Artifact:
+    """Return the record of a local file as an artifact in ``folder``.
+
+    :param sha256: its checksum, if it is known.
+    """
     return Artifact(
-        name=path.name, url=f"{folder}/{path.name}", sha256=digest or sha256_of(path), size=path.stat().st_size
+        name=path.name, url=f"{folder}/{path.name}", sha256=sha256 or sha256_of(path), size=path.stat().st_size
     )

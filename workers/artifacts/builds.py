@@ -1,7 +1,7 @@
-"""A build as ``kitten build`` left it: build.json and the proofs beside it, and its packages, by fsspec URL.
+"""Read a build that ``kitten build`` made: build.json, the proofs beside it, and its packages, by fsspec URL.
 
-build.json is input from another machine. A file name in it that is a path, or a file that is not what its checksum
-says, is refused here, before anything else looks at it.
+build.json is input from another machine. This module refuses a file name in it that is a path, and a file with another
+checksum, before any other code reads them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from workers.formats import rpm_file
 from workers.results import Artifact, BuildResult, Result, TestResult, VerifyResult
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*\.rpm")
-_OURS = 2
-"""Links of a file that nobody but the build's folder and we have."""
+_OWN_LINKS = 2
+"""Links of a file that only the build's folder and our folder have."""
 _CHECKSUM = re.compile(r"[0-9a-f]{64}")
 _Result = TypeVar("_Result", bound=Result)
 
 
 @dataclass(frozen=True)
 class Build:
-    """One build and what is known of it."""
+    """One build with its results."""
 
     url: str
     result: BuildResult
@@ -40,14 +40,15 @@ class Build:
     def fetch(self, artifact: Artifact, into: Path, *, link: bool = False) -> Path:
         """Bring a package into a folder and return its path.
 
-        :param link: a hard link will do, where the build lies on the same file system and nobody else has a link to the
-            file: the caller never changes it and checks its checksum itself. Else it is copied, and its checksum checked.
-        :raises CannotRun: when the file is missing, not what build.json says, or no package that may be read
+        :param link: make a hard link if the build is on the same file system and no other link to the file exists. Then
+            the caller must not change the file, and verifies the checksum itself. Otherwise the file is copied, and the
+            checksum verified here.
+        :raises CannotRun: if the file is missing, is not what build.json says, or is not a package that we read
             (:mod:`workers.formats.rpm_file`).
         """
         path = into / artifact.name
-        if not (link and self._linked(artifact, path)):
-            self._copied(artifact, path)
+        if not (link and self._link(artifact, path)):
+            self._copy(artifact, path)
         try:
             rpm_file.require_unsigned_package(path)
         except CannotRun:
@@ -55,31 +56,32 @@ class Build:
             raise
         return path
 
-    def _linked(self, artifact: Artifact, path: Path) -> bool:
+    def _link(self, artifact: Artifact, path: Path) -> bool:
+        """Make a hard link; return False if that is not possible or not safe."""
         try:
             os.link(_local(f"{self.url}/{artifact.name}"), path, follow_symlinks=False)
         except OSError:  # remote, or another file system
             return False
         status = path.lstat()
-        # What has one more link could be changed through it, wherever that lies; a symbolic link leads elsewhere.
-        if alone := stat.S_ISREG(status.st_mode) and status.st_nlink == _OURS:
-            return alone
+        # Through a third link, wherever it is, the content could change; a symbolic link points to another file.
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == _OWN_LINKS:
+            return True
         path.unlink()
         return False
 
-    def _copied(self, artifact: Artifact, path: Path) -> None:
+    def _copy(self, artifact: Artifact, path: Path) -> None:
         beside = f"{self.url}/{artifact.name}"
         with self._open(beside, artifact.url) as source:
-            found = write_blocks(blocks_of(source), path)
-        if found != artifact.sha256:
+            actual = write_blocks(blocks_of(source), path)
+        if actual != artifact.sha256:
             path.unlink()
             raise CannotRun(
-                f"{beside} is not what build.json says: SHA-256 {found}, expected {artifact.sha256}",
+                f"{beside} is not what build.json says: SHA-256 {actual}, expected {artifact.sha256}",
                 "the artifact was changed or cut short; build it again",
             )
 
     def _open(self, beside: str, named: str) -> IO[bytes]:
-        """The file beside build.json, or the one that build.json names in the same store: a source package's."""
+        """Open the file beside build.json or, for a source package, the one that build.json names in the same store."""
         import fsspec
 
         for url in dict.fromkeys((beside, named)):
@@ -87,7 +89,7 @@ class Build:
                 continue
             try:
                 if "://" not in url or url.startswith("file://"):
-                    return _plain(_local(url))
+                    return _open_plain(_local(url))
                 stream: IO[bytes] = fsspec.open(url, "rb").open()
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -102,8 +104,8 @@ class Build:
 def open_build(url: str, state: Path) -> Build:
     """Read a build's results.
 
-    :param url: fsspec URL or path of the folder; a relative one lies below the state folder, or the working folder.
-    :raises CannotRun: when there is no build, a result of another version, or a file name in it that is a path.
+    :param url: fsspec URL or path of the folder; a relative path starts at the working folder or the state folder.
+    :raises CannotRun: if the folder has no build, its result has another version, or a file name in it is a path.
     """
     if "://" not in url and not Path(url).is_absolute():
         url = str(Path(url).absolute()) if Path(url, "build.json").is_file() else str(state.absolute() / url)
@@ -122,7 +124,10 @@ def open_build(url: str, state: Path) -> Build:
 
 
 def _require_name(url: str, result: BuildResult) -> None:
-    """See that the name under which a build is told of everywhere is that of its source package."""
+    """Check that the build's NEVR, which all pages and messages show, is that of its source package.
+
+    :raises CannotRun: if it is not.
+    """
     if result.srpm is None:
         return
     try:
@@ -141,15 +146,15 @@ def _local(url: str) -> Path:
 
 
 def _store_of(url: str) -> str:
-    """Protocol and host of a URL; of paths, none."""
-    protocol, there, rest = url.removeprefix("file://").partition("://")
-    return f"{protocol}://{rest.partition('/')[0]}" if there else ""
+    """Return protocol and host of a URL; ``""`` for a path."""
+    protocol, separator, rest = url.removeprefix("file://").partition("://")
+    return f"{protocol}://{rest.partition('/')[0]}" if separator else ""
 
 
-def _plain(path: Path) -> IO[bytes]:
-    """A file, opened; never a link's target, a pipe or a device.
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a plain file to read.
 
-    :raises CannotRun: when it is one of those.
+    :raises CannotRun: if it is a symbolic link, a pipe or a device.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -164,5 +169,5 @@ def _plain(path: Path) -> IO[bytes]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that may not be there."""
+    """Remove a folder with all its content; a missing folder is no error."""
     shutil.rmtree(folder, ignore_errors=True)

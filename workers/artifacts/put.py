@@ -1,11 +1,11 @@
-"""Put into the artifact store: a file or a folder appears whole or not at all, and as it was checked.
+"""Put files and folders into the artifact store. Each appears whole or not at all, and as it was checked.
 
-A store is any fsspec URL. On a local one everything appears by one rename, after it is on the disk: a command that is
-killed, a full disk or a power cut leave what was there before. Elsewhere a folder's document is written last, and a folder
-without it is not there.
+A store is any fsspec URL. In a local store, everything appears by one rename, after it is on the disk: if a command is
+killed, the disk is full or the power fails, the old state stays. In a remote store, a folder's document is written
+last; a folder without its document does not count.
 
-Names of what is being written have the host's name in them: hosts that share a store do not disturb each other. On one
-host the callers of a folder lock its name.
+Unfinished files have the host's name in their names, so hosts that share a store do not disturb each other. On one
+host, callers lock the name of a folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from workers.artifacts.artifact_store import is_local, local_path, read_result
 from workers.base import cache
@@ -24,27 +24,30 @@ from workers.base.errors import CannotRun, no_space
 from workers.base.files import blocks_of, flush, sha256_of, write_blocks
 from workers.results import Artifact, Result
 
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
 _ResultKind = TypeVar("_ResultKind", bound=Result)
 
 
 def put_file(content: Path, folder: str, name: str) -> Artifact:
-    """Put a file into a folder of the store in place of one of that name; return it by the checksum of what was written.
+    """Put a file into a folder of the store and return its record; a file of the same name is replaced.
 
-    A second writer of the same name waits for the first.
+    The checksum is that of the bytes that were written. A second writer of the same name waits for the first.
 
-    :raises CannotRun: when the store refuses.
+    :raises CannotRun: if the store cannot be written.
     """
     try:
         digest = _put_local(content, local_path(folder), name) if is_local(folder) else _upload(content, folder, name)
         return Artifact(name=name, url=f"{folder}/{name}", sha256=digest, size=content.stat().st_size)
     except (OSError, ValueError, ImportError) as error:
-        raise _refused(f"{folder}/{name}", error) from None
+        raise _write_error(f"{folder}/{name}", error) from None
 
 
 def partial_folder(url: str) -> Path:
-    """Return an empty folder to fill and hand to :func:`put_folder`: beside the final one if that is local.
+    """Return an empty folder to fill for :func:`put_folder`; in a local store, it is beside the final one.
 
-    What a killed command of this host left there is gone. Call it with the name locked on this host.
+    What a killed command of this host left there is removed. Lock the name on this host before the call.
     """
     outgoing = cache.root() / "outgoing" / hashlib.sha256(url.encode()).hexdigest()
     partial = _beside(local_path(url), "partial") if is_local(url) else outgoing
@@ -56,14 +59,14 @@ def partial_folder(url: str) -> Path:
 def put_folder(
     partial: Path, url: str, result: _ResultKind, document: str, artifacts: Iterable[Artifact], *, replace: bool = False
 ) -> _ResultKind:
-    """Let a finished folder appear in the store; return the result that the store has from now on.
+    """Put a finished folder into the store; return the result that the store has now.
 
-    If another host was quicker, that is its result, and this folder goes away.
+    If another host was quicker, that is the other host's result, and this folder is removed.
 
     :param document: file name of the result, which is written into the folder.
-    :param artifacts: the files of the folder as the result names them.
-    :param replace: take the place of a folder that is there.
-    :raises CannotRun: when a file is not as the result says, or the store refuses.
+    :param artifacts: the files of the folder, as in the result.
+    :param replace: replace a folder that exists.
+    :raises CannotRun: if a file is not as the result says, or the store cannot be written.
     """
     for artifact in artifacts:
         path = partial / artifact.name
@@ -80,14 +83,14 @@ def put_folder(
             return read_result(f"{url}/{document}", kind) or result
         return result
     except (OSError, ValueError, ImportError) as error:
-        raise _refused(url, error) from None
+        raise _write_error(url, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_local(content: Path, folder: Path, name: str) -> str:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not there")
+        raise FileNotFoundError(f"{folder} does not exist")
     partial = _beside(folder / name, "partial")
     with cache.lock(partial):
         try:
@@ -96,14 +99,14 @@ def _put_local(content: Path, folder: Path, name: str) -> str:
             flush(partial)
             partial.replace(folder / name)
         except BaseException:
-            partial.unlink(missing_ok=True)  # after the rename, one of this name is the next writer's
+            partial.unlink(missing_ok=True)  # within the lock: later, this name is the next writer's
             raise
     flush(folder)
     return digest
 
 
 def _rename(partial: Path, final: Path, document: str, *, replace: bool) -> bool:
-    """Give a folder its final name; return whether it has it now, or another host was quicker."""
+    """Give a folder its final name; return False if another host was quicker."""
     for file in partial.iterdir():
         flush(file)
     flush(partial)
@@ -145,20 +148,20 @@ def _upload_folder(partial: Path, url: str, document: str) -> None:
         _upload_whole(system, file, f"{path}/{file.name}")
 
 
-def _upload_whole(system: Any, file: Path, to: str) -> None:
+def _upload_whole(system: AbstractFileSystem, file: Path, to: str) -> None:
     system.put_file(str(file), to)
     system.invalidate_cache()
     if (size := system.info(to)["size"]) != file.stat().st_size:
         raise OSError(f"the store has {size} bytes of {file.stat().st_size}")
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     import fsspec
 
     system, path = fsspec.core.url_to_fs(url)
     return system, path
 
 
-def _refused(url: str, error: Exception) -> CannotRun:
+def _write_error(url: str, error: Exception) -> CannotRun:
     full = no_space(error) if isinstance(error, OSError) else None
     return full or CannotRun(f"cannot write {url}: {error}", "check the address, its credentials and permissions")

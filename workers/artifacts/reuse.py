@@ -1,10 +1,12 @@
-"""A result that is found again in the artifact store: marked as used, and never one that is leaving.
+"""Use a result of the artifact store again, and mark it as used, so that ``kitten clean`` does not remove it.
 
-``kitten clean`` counts age from the times of files, so a command that finds a result and uses it again makes it young.
-On a local store both agree by a lock on the result file: who finds a result has it young before anybody can take it
-away, or finds nothing and makes it anew. Object stores have no locks and no times to set: there an object beside the
-result tells that it was used, and one round trip remains in which a result may leave that was just found. Its document
-leaves first, so the next command says that there is no build; nobody ever takes a half for the whole.
+``kitten clean`` reads a result's age from the time of its file, so a command that uses a result again renews that time.
+In a local store, both commands lock the result file. The user either renews the time before ``kitten clean`` can remove
+the result, or finds no result and makes it again.
+
+An object store has no locks, and times cannot be set. There, an object beside the result shows the last use. For one
+round trip, ``kitten clean`` can still remove a result that was just found. It removes the document first, so the next
+command reports that there is no build. No command takes half a build for a whole one.
 """
 
 from __future__ import annotations
@@ -22,32 +24,34 @@ from workers.base.errors import CannotRun
 from workers.results import Result
 
 USED = "used"
-"""Object beside a result at object storage: its time tells when the result was last found."""
+"""Name of the object beside a result in an object store; its time is the time of the last use."""
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _Result = TypeVar("_Result", bound=Result)
 
 
-def found_again(url: str, kind: type[_Result]) -> _Result | None:
-    """The result file at a URL, which from now on counts as written this moment; None: it has to be made.
+def reuse_result(url: str, kind: type[_Result]) -> _Result | None:
+    """Read the result at a URL and mark it as used now; return None if it does not exist and must be made.
 
-    :raises CannotRun: when the store cannot be read, or it is no such result.
+    :raises CannotRun: if the store cannot be read, or the file is no result of this kind.
     """
     if artifact_store.is_local(url):
         return artifact_store.read_result(url, kind) if _mark(artifact_store.local_path(url)) else None
     if artifact_store.read_result(url, kind) is None:
         return None
     _mark_beside(url)
-    return artifact_store.read_result(url, kind)  # it may have left before it was marked
+    return artifact_store.read_result(url, kind)  # it may have been removed before it was marked
 
 
 @contextlib.contextmanager
-def unused(document: Path) -> Iterator[bool]:
-    """Whether nobody is about to use a local result; while the block runs, nobody begins to.
+def lock_if_unused(document: Path) -> Iterator[bool]:
+    """Lock a local result for a ``with`` block; yield False if a command is about to use it.
 
-    :raises OSError: when the document cannot be opened for writing.
+    In the block, no command can begin to use it. A missing result counts as unused.
+
+    :raises OSError: if the document cannot be opened for writing.
     """
     try:
-        stream = document.open("rb+")  # NFS gives exclusive locks on nothing less
+        stream = document.open("rb+")  # for an exclusive lock, NFS needs a file that is open for writing
     except FileNotFoundError:
         yield True
         return
@@ -61,20 +65,22 @@ def unused(document: Path) -> Iterator[bool]:
 
 
 def _mark(document: Path) -> bool:
-    """Make a local result young; False: it is not there, or left while we waited for its lock."""
+    """Renew the time of a local result; return False if it does not exist or was removed before we had the lock."""
     try:
         with document.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH)  # shared, and on the document itself (docs/adr/0007-locks.md)
             try:
                 os.utime(stream.fileno())
             except OSError as error:
-                if error.errno not in _READ_ONLY:  # whoever may only read uses what is there, as old as it is
+                if error.errno not in _READ_ONLY:  # a user who may only read uses the result with its old time
                     raise
             return os.path.samestat(os.fstat(stream.fileno()), document.stat())
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise CannotRun(f"cannot mark {document} as used: {error}", "does its file system know locks?") from None
+        raise CannotRun(
+            f"cannot mark {document} as used: {error}", "check its permissions, and that its file system has locks"
+        ) from None
 
 
 def _mark_beside(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What ``kitten verify`` and ``kitten test`` are asked about: package files by path, or a build by its address."""
+"""The packages that ``kitten verify`` and ``kitten test`` work on: package files by path, or a build by URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def options(command: CommandT) -> CommandT:
-    """The options both commands take."""
+    """Add the options that both commands take."""
     for decorate in (
         click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path)),
         options_of_all.json,
@@ -36,21 +36,21 @@ def options(command: CommandT) -> CommandT:
 
 @dataclass(frozen=True)
 class Subject:
-    """The packages a command speaks of."""
+    """The packages that a command works on."""
 
     name: str
     packages: tuple[Path, ...]
     artifacts: tuple[Artifact, ...]
-    """The same packages by checksum, in the same order."""
+    """The records of the same packages, in the same order."""
     build: Build | None = None
 
     def keep(self, name: str, content: Path) -> Artifact:
         """Put a file into the build's folder.
 
-        :raises CannotRun: when the packages are of no build.
+        :raises CannotRun: if the packages do not come from a build.
         """
         if self.build is None:
-            raise CannotRun(f"{name} is stored beside a build alone", "give --build URL instead of PATHs")
+            raise CannotRun(f"{name} can be stored only beside a build", "give --build URL instead of PATHs")
         from workers.artifacts.put import put_file
 
         return put_file(content, self.build.url, name)
@@ -64,10 +64,10 @@ def subject(
     scratch: Path,
     find: Callable[[Sequence[Path]], tuple[Path, ...]] | None = None,
 ) -> Subject:
-    """Find the packages; those of a build are brought to ``scratch`` if they are not on this file system.
+    """Return the packages that the user named; those of a build are brought to ``scratch``.
 
-    :param find: what is taken of the paths, if not the packages only.
-    :raises CannotRun: no package, no build, another target's build, a package that is not what build.json says.
+    :param find: returns the files to use from the paths; by default, :func:`packages_in`.
+    :raises CannotRun: no package, no build, a build of another target, or a package that is not what build.json says.
     """
     if bool(paths) == bool(build_url):
         raise CannotRun("name either packages or a build", "give PATHs, or --build URL")
@@ -78,20 +78,26 @@ def subject(
 
     build = open_build(build_url, state)
     if build.result.target != target.name:
-        raise CannotRun(f"{build.url} was built for {build.result.target}, not {target.name}", "give its own --target")
+        raise CannotRun(
+            f"{build.url} was built for {build.result.target}, not {target.name}",
+            f"give --target {build.result.target}",
+        )
     if not build.result.rpms:
         raise CannotRun(f"{build.url} holds no packages", "build it again")
     scratch.mkdir(parents=True, exist_ok=True)
     packages = tuple(build.fetch(rpm, scratch, link=True) for rpm in build.result.rpms)
-    found = tuple(artifact(path, rpm.url) for path, rpm in zip(packages, build.result.rpms, strict=True))
-    for ours, named in zip(found, build.result.rpms, strict=True):
-        if ours.sha256 != named.sha256:
+    artifacts = tuple(artifact(path, rpm.url) for path, rpm in zip(packages, build.result.rpms, strict=True))
+    for actual, named in zip(artifacts, build.result.rpms, strict=True):
+        if actual.sha256 != named.sha256:
             raise CannotRun(f"{build.url}/{named.name} is not what build.json says", "it was changed; build it again")
-    return Subject(build.result.nevr or build.result.package, packages, found, build)
+    return Subject(build.result.nevr or build.result.package, packages, artifacts, build)
 
 
 def packages_in(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Package files, and those in the folders among the paths."""
+    """Return the package files among the paths and in the folders among them.
+
+    :raises CannotRun: if a path does not exist, no package is there, or two have the same file name.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -108,7 +114,10 @@ def packages_in(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def artifact(path: Path, url: str, name: str = "") -> Artifact:
-    """A file by its checksum."""
+    """Return the record of a local file.
+
+    :param name: its name in the record, if not that of the file.
+    """
     from workers.results import Artifact
 
     return Artifact(name=name or path.name, url=url, sha256=sha256_of(path), size=path.stat().st_size)

@@ -1,1 +1,1 @@
-"""What every worker command stands on: errors, programs that are run, the cache, options. It knows nothing of packages."""
+"""What every worker command uses: errors, subprocesses, the cache, options. It knows nothing about packages."""

@@ -1,9 +1,12 @@
-"""What is slow to make, made once per host: ``$KITTEN_CACHE``, else ``$XDG_CACHE_HOME/kitten-ci``, else ~/.cache/kitten-ci.
+"""The cache: what is slow to make is made once per host.
 
-An entry is named by the hash of what it is made from, appears by one rename, and is never changed afterwards.
+Its folder is ``$KITTEN_CACHE``, else ``$XDG_CACHE_HOME/kitten-ci``, else ``~/.cache/kitten-ci``.
 
-Each process that uses the cache holds a shared lock on its mark, and on that of each entry it asked for, until it ends. Only
-``kitten cache`` (:mod:`workers.base.cached`) asks for these locks alone: what it gets, nobody uses.
+The name of an entry is the hash of its inputs. An entry appears by one rename and never changes after that.
+
+Two sorts of mark files show what is in use: one for the whole cache, one for each entry. A process takes a shared lock
+on the marks of what it uses and keeps it until it ends. ``kitten cache`` (:mod:`workers.base.cache_entries`) takes
+exclusive locks: if it gets one, no process uses that entry.
 """
 
 from __future__ import annotations
@@ -23,27 +26,27 @@ from workers.base import namespace
 from workers.base.errors import CannotRun
 from workers.base.run import run
 
-AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
-"""For :func:`lock`: an exclusive lock, or an error instead of a wait."""
-_SAY_SECONDS = (10.0, 15.0)  # until the first line about an entry that is being made, and between two lines
-_held: dict[Path, IO[str]] = {}
+NO_WAIT = fcntl.LOCK_EX | fcntl.LOCK_NB
+"""Mode of :func:`lock`: an exclusive lock, or an error instead of a wait."""
+_SAY_SECONDS = (10.0, 15.0)  # before the first progress line about an entry, and between two lines
+_marks: dict[Path, IO[str]] = {}  # the marks that this process has locked
 
 
 def root() -> Path:
-    """The cache folder of this user on this host."""
+    """Return the cache folder of this user on this host."""
     if chosen := os.environ.get("KITTEN_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kitten-ci"
 
 
 def lock(path: Path, how: int = fcntl.LOCK_EX) -> IO[str]:
-    """A lock on a file (created if missing) that lasts until the returned file is closed.
+    """Lock a file and return it open; the lock ends when it is closed. A missing file is created.
 
-    ``kitten cache`` may remove file and folder while we wait: then it is the lock on their successors. Why this is no
-    library's lock: docs/adr/0007-locks.md.
+    ``kitten cache`` may remove the file and its folder while we wait. Then both are created again and locked.
+    docs/adr/0007-locks.md says why we use no library for this.
 
     :param how: as ``fcntl.flock`` takes it.
-    :raises BlockingIOError: when another holds it and ``how`` says not to wait.
+    :raises BlockingIOError: if another process holds the lock and ``how`` says not to wait.
     """
     for attempt in range(100):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +69,11 @@ def lock(path: Path, how: int = fcntl.LOCK_EX) -> IO[str]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (created if missing). The kernel drops it when the holder dies."""
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` in a ``with`` block. A missing file is created.
+
+    The kernel drops the lock when the process dies.
+    """
     if path.is_relative_to(root()):
         _use(mark())
     with lock(path):
@@ -75,17 +81,17 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """Folder of the entry ``kind``/``key``; made by ``make(folder)`` if it is not there.
+    """Return the folder of the entry ``kind``/``key``; if it does not exist, ``make(folder)`` fills it first.
 
-    A second caller waits for the first; what a killed one left half made is thrown away. The entry stays until this process
-    ends, whatever ``kitten cache`` is asked to remove.
+    A second caller waits for the first. What a killed caller left unfinished is removed. Until this process ends,
+    ``kitten cache`` does not remove the entry.
     """
     final = root() / kind / key
     _use(mark())
     _use(mark_of(final))
     if final.is_dir():
         return final
-    with locked(root() / kind / f".{key}.lock"):
+    with hold_lock(root() / kind / f".{key}.lock"):
         if final.is_dir():
             return final
         partial = root() / kind / f".{key}.partial"
@@ -96,71 +102,73 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
                 make(partial)
             partial.rename(final)
         except BaseException:
-            remove(partial)  # most of all when it failed because the disk is full
+            remove(partial)  # above all after a full disk
             raise
     return final
 
 
 def remove(folder: Path) -> bool:
-    """Remove a folder, whatever is in it: folders nobody may enter (overlayfs, packages), files of subordinate ids (dnf).
+    """Remove a folder with all its content; return whether it is gone.
 
-    Returns whether it is gone.
+    Works also if a folder inside has no permissions (from overlayfs or packages), or if files belong to subordinate
+    ids (from dnf).
     """
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        with contextlib.suppress(CannotRun):  # it stays; the next sweep tries again
+        with contextlib.suppress(CannotRun):  # the folder stays; the next sweep tries again
             run([*namespace.as_root(), "rm", "-rf", "--", folder], check=False)
     return not folder.exists()
 
 
 def mark() -> Path:
-    """The file whose lock says that the cache is in use."""
+    """Return the file whose lock shows that the cache is in use."""
     return root() / ".in-use"
 
 
 def mark_of(final: Path) -> Path:
-    """The file whose lock says that an entry is in use; its time is that of the last use."""
+    """Return the file whose lock shows that an entry is in use; its modification time is the time of the last use."""
     return final.with_name(f".{final.name}.used")
 
 
-def occupied(*folders: Path) -> int:
-    """Bytes on the disk of all files below some folders, each file once."""
-    seen: dict[tuple[int, int], int] = {}
+def disk_usage(*folders: Path) -> int:
+    """Return the disk space of folders with all files below them, in bytes; a file with several links counts once."""
+    sizes: dict[tuple[int, int], int] = {}
     for folder in folders:
-        for path in (str(folder), *_below(folder)):
+        for path in (str(folder), *_paths_below(folder)):
             with contextlib.suppress(OSError):
-                found = os.lstat(path)
-                seen[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sum(seen.values())
+                status = os.lstat(path)
+                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
 
 
-def _below(folder: Path) -> Iterator[str]:
+def _paths_below(folder: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             yield f"{parent}/{name}"
 
 
 def _use(path: Path) -> None:
-    """Hold a shared lock until this process ends."""
-    if path not in _held:
-        # Where this user cannot lock he cannot remove either: a cache that is shared for reading.
+    """Take a shared lock on a mark and keep it until this process ends."""
+    if path not in _marks:
+        # In a cache that this user may only read, the lock fails; so would a removal.
         with contextlib.suppress(OSError):
             handle = lock(path, fcntl.LOCK_SH)
             os.utime(path)
-            _held[path] = handle
+            _marks[path] = handle
 
 
 @contextlib.contextmanager
 def _progress(name: str, partial: Path) -> Iterator[None]:
-    """Say now and then how large an entry that is being made has become."""
+    """Print a line from time to time while an entry is made: its size so far."""
     ended, begun = threading.Event(), time.monotonic()
 
     def watch() -> None:
         wait, following = _SAY_SECONDS
         while not ended.wait(wait):
             wait = following
-            size, seconds = occupied(partial) / 1e6, time.monotonic() - begun
-            print(f"cache: making {name}: {size:,.0f} MB so far, {seconds:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
+            size, seconds = disk_usage(partial) / 1e6, time.monotonic() - begun
+            line = f"cache: making {name}: {size:,.0f} MB so far, {seconds:.0f} s"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -11,7 +11,7 @@ import click
 from workers.base.errors import CannotRun, CheckFailed
 
 if TYPE_CHECKING:
-    from workers.base.cached import Entry
+    from workers.base.cache_entries import Entry
 
 
 @click.command()
@@ -20,34 +20,39 @@ if TYPE_CHECKING:
 )
 @click.option("--remove-all", is_flag=True, help="Remove the entries of all kinds.")
 @click.option(
-    "--unused-days", metavar="N", type=click.FloatRange(min=0), help="Only entries that nobody used for so many days."
+    "--unused-days", metavar="N", type=click.FloatRange(min=0), help="Only entries that were not used for N days."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def cache(kinds: tuple[str, ...], remove_all: bool, unused_days: float | None, as_json: bool) -> None:
-    """List what this host keeps because it is slow to make, or remove it.
+    """List or remove the entries of this host's cache.
 
-    Without --remove and --remove-all nothing is removed. What is removed is made or fetched again when it is needed. An entry
-    that a command uses stays, and the exit status is 1. The folder is $KITTEN_CACHE, else kitten-ci in $XDG_CACHE_HOME or
-    ~/.cache.
+    Without --remove and --remove-all the command only lists. An entry that was removed is made or fetched again when a
+    command needs it. An entry that a command uses now stays; then the exit status is 1. The folder is $KITTEN_CACHE,
+    else kitten-ci in $XDG_CACHE_HOME or ~/.cache.
 
-    Artifacts and published repositories are not in the cache: `kitten clean` removes those that retention.yaml does not keep.
+    Artifacts and published repositories are not in the cache. `kitten clean` removes those that retention.yaml does not
+    keep.
     """
-    from workers.base import cached
+    from workers.base import cache_entries
 
     if kinds and remove_all:
         raise CannotRun("--remove and --remove-all are given", "give one of them")
-    found = [entry for entry in cached.entries(kinds) if unused_days is None or cached.unused_for(entry, unused_days)]
+    found = [
+        entry
+        for entry in cache_entries.entries(kinds)
+        if unused_days is None or cache_entries.is_unused(entry, unused_days)
+    ]
     if not kinds and not remove_all:
         _json(found) if as_json else _table(found)
         return
-    stays = [(entry, why) for entry in found if (why := cached.remove(entry))]
+    stays = [(entry, why) for entry in found if (why := cache_entries.remove(entry))]
     if not kinds and unused_days is None:
-        cached.tidy()
+        cache_entries.tidy()
     gone = [entry for entry in found if entry not in [stayed for stayed, _ in stays]]
     if as_json:
         _json(gone)
     else:
-        click.echo(f"removed {len(gone)} entries, {_mb(gone)}, from {cached.checked_root()}")
+        click.echo(f"removed {len(gone)} entries, {_mb(gone)}, from {cache_entries.checked_root()}")
     if stays:
         lines = "\n".join(f"  {entry.kind}/{entry.name}: {why}" for entry, why in stays)
         raise CheckFailed(f"{len(stays)} entries stay, {_mb([entry for entry, _ in stays])}:\n{lines}")
@@ -57,10 +62,10 @@ def _json(found: Sequence[Entry]) -> None:
     import json
     from dataclasses import asdict
 
-    from workers.base import cached
+    from workers.base import cache_entries
 
     rows = [{**asdict(entry), "path": str(entry.path)} for entry in found]
-    json.dump({"root": str(cached.checked_root()), "entries": rows}, sys.stdout, indent=1)
+    json.dump({"root": str(cache_entries.checked_root()), "entries": rows}, sys.stdout, indent=1)
     click.echo()
 
 
@@ -71,7 +76,7 @@ def _table(found: Sequence[Entry]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from workers.base import cached
+    from workers.base import cache_entries
 
     table = Table("kind", "entries", "MB", "last used", "", "what it is", box=None)
     for kind in sorted({entry.kind for entry in found}, key=lambda kind: -sum(e.size for e in found if e.kind == kind)):
@@ -81,15 +86,14 @@ def _table(found: Sequence[Entry]) -> None:
         notes = ", ".join([f"{used} in use"] * bool(used) + [f"{left} left by a killed command"] * bool(left))
         size = f"{sum(entry.size for entry in mine) / 1e6:,.1f}"
         row = (escape(kind), str(len(mine)), size, f"{days:.0f} days ago" if days >= 1 else "today", notes)
-        table.add_row(*row, cached.KINDS.get(kind, ""))
+        table.add_row(*row, cache_entries.KINDS.get(kind, ""))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240)  # a log has no width
+        console = Console(width=240)  # in a log, do not wrap lines at 80
     if table.row_count:
         console.print(table)
-    click.echo(
-        f"{cached.checked_root()}: {len(found)} entries, {_mb(found)}; remove them: kitten cache --remove KIND, --remove-all"
-    )
+    total = f"{cache_entries.checked_root()}: {len(found)} entries, {_mb(found)}"
+    click.echo(f"{total}; remove them: kitten cache --remove KIND, --remove-all")
 
 
 def _mb(found: Sequence[Entry]) -> str:

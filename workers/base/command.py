@@ -1,7 +1,8 @@
 """The contract of every command that has ``--json``: it leaves a result file, however it ends.
 
-Steps read that file and the exit status; both must agree. So one function does a command's work, writes the file, prints
-the result and ends as its outcome says. The classes of result files are above this package: it knows what it needs of them.
+Steps read that file and the exit status, and both must agree. So one function does a command's work, writes the file,
+prints the result and ends with the status of its outcome. The classes of result files are in a higher layer; the
+protocol here states what this module needs from them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ResultFile(Protocol):
-    """What a command reports: :class:`workers.results.Result`."""
+    """What this module needs of :class:`workers.results.Result`."""
 
     @property
     def outcome(self) -> str: ...  # noqa: D102
@@ -50,24 +51,24 @@ def conclude(
     known: Mapping[str, object] | None = None,
     show: Callable[[ResultT], None] | None = None,
 ) -> ResultT:
-    """Do a command's work, write its result file, print the result; return a result that passed.
+    """Do a command's work, write its result file, print the result; return the result if it passed.
 
-    :param known: fields of the result that are known before the work, or become known while it is done.
-    :param show: prints what this command shows of a result before its summary.
+    :param known: fields of the result that are known before the work; the work may add to them.
+    :param show: prints details of a result before its summary.
     :raises CheckFailed: the work ran and failed (exit status 1).
-    :raises CannotRun: it could not run (exit status 2). That includes an error that nobody expected: its traceback is
-        printed, for the log.
-    :raises ConfigError: the same, with the site's mistakes.
+    :raises CannotRun: the work could not run (exit status 2). An unexpected error becomes one, too; its traceback is
+        printed for the log.
+    :raises ConfigError: the site's files have mistakes (exit status 2).
     """
     begun = time.monotonic()
     try:
         result = work()
     except Exception as caught:
-        error = _expected(caught)
+        error = _known_error(caught)
         if json_file is not None:
-            early = _early(kind, error, {**(known or {}), "seconds": time.monotonic() - begun})
+            fields = {**(known or {}), "seconds": time.monotonic() - begun}
             try:
-                _write(early, json_file)
+                _write(_result_of_error(kind, error, fields), json_file)
             except CannotRun as unwritten:
                 click.echo(f"kitten: {unwritten}", err=True)
         if error is caught:
@@ -80,14 +81,14 @@ def conclude(
     if result.outcome == "passed":
         click.echo(result.summary)
         return result
-    words = (
+    message = (
         result.summary if not result.cause or result.cause in result.summary else f"{result.summary}\n{result.cause}"
     )
-    raise CheckFailed(words) if result.outcome == "failed" else CannotRun(words)
+    raise CheckFailed(message) if result.outcome == "failed" else CannotRun(message)
 
 
-def _expected(error: Exception) -> Exception:
-    """Return the error as the command line knows it; one that it does not know is printed with its traceback."""
+def _known_error(error: Exception) -> Exception:
+    """Return the error in a class that the command line knows; print the traceback of an unexpected one."""
     if isinstance(error, (CheckFailed, CannotRun, ConfigError, click.ClickException)):
         return error
     if isinstance(error, OSError) and (full := no_space(error)):
@@ -97,11 +98,11 @@ def _expected(error: Exception) -> Exception:
     return CannotRun(f"internal error: {type(error).__name__}: {what}", "report it with the traceback above")
 
 
-def _early(kind: type[ResultT], error: Exception, known: Mapping[str, object]) -> ResultT:
-    """Return the result of a command that ended before it had one; text that is not known yet is empty."""
+def _result_of_error(kind: type[ResultT], error: Exception, known: Mapping[str, object]) -> ResultT:
+    """Return the result of a command that ended with an error; required fields that are not known are empty."""
     what, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
     cause = what.strip() or type(error).__name__
-    words = {
+    ending = {
         "outcome": "failed" if isinstance(error, CheckFailed) else "cannot-run",
         "summary": cause.splitlines()[0].rstrip(":"),
         "cause": cause,
@@ -109,7 +110,7 @@ def _early(kind: type[ResultT], error: Exception, known: Mapping[str, object]) -
     }
     fields: Mapping[str, FieldInfo] = kind.model_fields  # type: ignore[attr-defined]  # pydantic's, of each class
     unknown = {name: "" for name, field in fields.items() if field.is_required()}
-    return kind.model_validate({**unknown, **known, **words})
+    return kind.model_validate({**unknown, **known, **ending})
 
 
 def _write(result: ResultFile, path: Path) -> None:
@@ -117,5 +118,5 @@ def _write(result: ResultFile, path: Path) -> None:
         result.write(path)
     except OSError as error:
         raise no_space(error) or CannotRun(
-            f"cannot write the result file {path}: {error.strerror or error}", "give another one: --json FILE"
+            f"cannot write the result file {path}: {error.strerror or error}", "give another file: --json FILE"
         ) from None

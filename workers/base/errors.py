@@ -1,4 +1,4 @@
-"""The two ways a worker command ends badly, by exit status: 1 it failed, 2 it could not run."""
+"""The errors of worker commands. They set the exit status: 1 if the work failed, 2 if it could not run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import errno
 
 
 class CannotRun(Exception):
-    """Bad input, a missing tool, no network: nothing was found out. One line says what, ``hint`` how to go on.
+    """The work could not run: bad input, a missing tool, no network.
 
-    The command line prints both and exits 2; nobody sees a traceback.
+    ``what`` says in one line what is wrong, ``hint`` what to do. The command line prints both, without a traceback, and
+    exits with 2.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
@@ -21,19 +22,19 @@ class CannotRun(Exception):
 
 
 class CheckFailed(Exception):
-    """The work ran and its answer is no: a compile error, a failed test, a violated rule. Exit 1."""
+    """The work ran and failed: a compile error, a failed test, a broken rule. The exit status is 1."""
 
 
 class MalformedError(Exception):
-    """A package file, its payload or an ELF file in it is not what it says it is. One line."""
+    """A package file, its payload or an ELF file in it breaks its format. The message is one line."""
 
 
 def no_space(error: OSError) -> CannotRun | None:
-    """Return what to say of an error that a full disk or a used-up quota caused; none for any other."""
+    """Return the error to raise if a full disk or an exceeded quota caused an ``OSError``; None for other causes."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    where = error.filename2 or error.filename
+    path = error.filename2 or error.filename
     return CannotRun(
-        f"no space left on the device{f' for {where}' if where else ''}",
+        f"no space left on the device{f' for {path}' if path else ''}",
         "free some room and run the same command again: nothing is half done",
     )

@@ -1,4 +1,4 @@
-"""Files on the disk: their checksums, and writes that outlive a power cut."""
+"""Files on the disk: their checksums, and writes that survive a power failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 _BLOCK = 1 << 20
-"""Bytes that are in memory at a time."""
+"""Bytes that are read into memory at a time."""
 
 
 def sha256_of(path: Path) -> str:
@@ -27,9 +27,9 @@ def blocks_of(stream: IO[bytes]) -> Iterator[bytes]:
 def write_blocks(blocks: Iterable[bytes], to: Path, algorithm: str = "sha256") -> str:
     """Write blocks to a file and return the checksum of what was written.
 
-    The content is read once: what is checked is what was written, even if the source changes meanwhile.
+    The content is read only once, so the checksum is right even if the source changes at the same time.
 
-    :param algorithm: as :mod:`hashlib` names it.
+    :param algorithm: its name in :mod:`hashlib`.
     """
     digest = hashlib.new(algorithm)
     with to.open("wb") as copy:
@@ -40,7 +40,7 @@ def write_blocks(blocks: Iterable[bytes], to: Path, algorithm: str = "sha256") -
 
 
 def flush(path: Path) -> None:
-    """Make a file, or the entries of a folder, outlive a power cut (fsync)."""
+    """Write a file, or the entries of a folder, to the disk (fsync), so that they survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

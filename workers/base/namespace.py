@@ -1,7 +1,7 @@
-"""Work as root over one's own files: a user namespace of Linux, where this process is not root already.
+"""Work as root on this user's own files, in a user namespace of Linux.
 
-Every namespace of the project is made by ``unshare``, ``bwrap`` or ``mmdebstrap``. What kept one of them from it is said
-here, once for all places (`refusal`).
+``unshare``, ``bwrap`` or ``mmdebstrap`` makes each namespace of the project. If one of them fails, :func:`refusal`
+turns its output into the error for the user.
 """
 
 from __future__ import annotations
@@ -23,61 +23,62 @@ _OTHER_IDS = "--map-auto"
 
 @functools.cache
 def as_root() -> tuple[str, ...]:
-    """Words to put before a command that must be root over files of this user; none when this process is root.
+    """Return the command-line prefix that runs a command as root on files of this user; empty if this process is root.
 
-    In the namespace root is this user. Its other users are the subordinate ids that /etc/subuid and /etc/subgid give this
-    user; without them there is only root, and a file cannot be given to anybody else.
+    In the namespace, root is this user. Its other users are the subordinate ids that /etc/subuid and /etc/subgid give
+    this user. Without these ids, the namespace has only root, and no file can have another owner.
 
-    :raises CannotRun: when this host lets this user make no user namespace.
+    :raises CannotRun: if this user cannot make a user namespace on this host.
     """
     if os.geteuid() == 0:
         return ()
     unshare = require("unshare", "util-linux")
     one, every = (unshare, *_ONE_ID), (unshare, *_ONE_ID, _OTHER_IDS)
-    # First the one: where no namespace can be made, unshare 2.38 waits for ever with the other.
+    # Try one id first: if this host allows no namespace, unshare 2.38 with --map-auto never ends.
     done = run([*one, "true"], check=False)
     if done.status != 0:
         raise refusal(done) or CannotRun(f"no user namespace can be made: {done.output.strip() or done.status}")
-    # Tried, not guessed: it needs newuidmap, that setuid works, a range of ids, and util-linux 2.38.
+    # Try --map-auto instead of guessing: it needs newuidmap, setuid that works, a range of ids, util-linux 2.38.
     return every if run([*every, "true"], check=False).status == 0 else one
 
 
-def has_other_ids() -> bool:
-    """Whether a command behind `as_root` can give files to other users than root.
+def has_subordinate_ids() -> bool:
+    """Return whether a command that runs with :func:`as_root` can give files to users other than root.
 
-    :raises CannotRun: as `as_root`.
+    :raises CannotRun: as :func:`as_root`.
     """
-    words = as_root()
-    return not words or _OTHER_IDS in words
+    prefix = as_root()
+    return not prefix or _OTHER_IDS in prefix
 
 
-def need_of_other_ids(what: str) -> CannotRun:
-    """The error of work that needs subordinate ids where this user has none.
+def no_subordinate_ids(what: str) -> CannotRun:
+    """Return the error for work that needs subordinate ids, which this user does not have.
 
-    :param what: what needs them, in words.
+    :param what: what needs them, as the beginning of a sentence.
     """
     return CannotRun(
         f"{what}, and this user has no subordinate ids",
         f"an administrator runs: apt-get install uidmap && usermod --add-subuids 100000-165535 "
-        f"--add-subgids 100000-165535 {_user()}   (other numbers where /etc/subuid has these; docs/how-to/prepare-a-host.md)",
+        f"--add-subgids 100000-165535 {_user()}   (use other numbers if /etc/subuid has these already; "
+        "docs/how-to/prepare-a-host.md)",
     )
 
 
 def refusal(done: Completed) -> CannotRun | None:
-    """What kept a namespace from being made, if that is why the program failed; none for any other failure."""
+    """Return the error if a program failed because no namespace could be made; None for any other failure."""
     first = done.output.splitlines()[0] if done.output else ""
     if done.status == 0 or not first.startswith(_MAKERS):
         return None
     if os.geteuid() != 0 and _restricted_by_apparmor():
         return CannotRun(
-            f"AppArmor on this host (Linux {platform.release()}) lets only listed programs use user namespaces: {first}",
-            "an administrator runs `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or adds an AppArmor profile "
-            "that allows `userns` to unshare, bwrap and mmdebstrap (docs/how-to/prepare-a-host.md)",
+            f"on this host (Linux {platform.release()}), AppArmor lets only listed programs use namespaces: {first}",
+            "an administrator runs `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or adds an AppArmor "
+            "profile that allows `userns` to unshare, bwrap and mmdebstrap (docs/how-to/prepare-a-host.md)",
         )
     return CannotRun(
         f"the sandbox could not be made: {first}",
-        "user namespaces are needed: an administrator runs `sysctl -w user.max_user_namespaces=10000`, and in a container "
-        "allows them (seccomp, AppArmor)",
+        "user namespaces are needed: an administrator runs `sysctl -w user.max_user_namespaces=10000`; in a container, "
+        "seccomp and AppArmor must allow them, too",
     )
 
 

@@ -1,4 +1,4 @@
-"""The options that every worker command takes, and what they name: the site and its state folder."""
+"""The options that all worker commands share, and the site and state folder that they name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 
 def site(command: CommandT) -> CommandT:
-    """Add ``--site``, handed over as ``site_name``."""
+    """Add ``--site``; the command's parameter is ``site_name``."""
     return click.option(
         "--site",
         "site_name",
@@ -30,7 +30,7 @@ def site(command: CommandT) -> CommandT:
 
 
 def state(command: CommandT) -> CommandT:
-    """Add ``--state``, handed over as ``state_folder``."""
+    """Add ``--state``; the command's parameter is ``state_folder``."""
     return click.option(
         "--state",
         "state_folder",
@@ -42,20 +42,20 @@ def state(command: CommandT) -> CommandT:
 
 
 def json(command: CommandT) -> CommandT:
-    """Add ``--json``, handed over as ``json_file``."""
+    """Add ``--json``; the command's parameter is ``json_file``."""
     return click.option(
         "--json",
         "json_file",
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write the result there.",
+        help="Write the result to FILE.",
     )(command)
 
 
-def opened(site_name: str, state_folder: Path | None) -> tuple[Site, Path]:
-    """The site and the absolute path of its state folder.
+def site_and_state(site_name: str, state_folder: Path | None) -> tuple[Site, Path]:
+    """Load a site; return it and the absolute path of its state folder.
 
-    :raises ConfigError: when the site's files do not hold.
+    :raises ConfigError: if the site's files have mistakes.
     """
     from config.loading import load_site
 
@@ -64,9 +64,9 @@ def opened(site_name: str, state_folder: Path | None) -> tuple[Site, Path]:
 
 
 def named_target(site: Site, name: str) -> Target:
-    """The site's target of that name.
+    """Return the site's target with that name.
 
-    :raises CannotRun: with the names there are.
+    :raises CannotRun: if the site has none; the message lists its targets.
     """
     try:
         return site.target(name)
@@ -75,9 +75,9 @@ def named_target(site: Site, name: str) -> Target:
 
 
 def named_package(site: Site, name: str) -> SourcePackage:
-    """The site's package of that name.
+    """Return the site's package with that name.
 
-    :raises CannotRun: with the names there are.
+    :raises CannotRun: if the site has none; the message lists its packages.
     """
     try:
         return site.package(name)

@@ -1,7 +1,8 @@
-"""The one subprocess helper. Nothing a command starts outlives the command, however it ends.
+"""Run programs. No program that a command starts outlives the command, however it ends.
 
-A child leads a process group of its own and asks the kernel to be killed when its parent dies (PR_SET_PDEATHSIG), so that
-``kill -9`` of a worker takes rpmbuild and QEMU along; a time limit or an interruption ends the whole group.
+All programs start here. A child leads its own process group and asks the kernel to kill it when its parent dies
+(PR_SET_PDEATHSIG), so ``kill -9`` of a worker ends rpmbuild and QEMU, too. A time limit or an interruption ends the
+whole group.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import IO
 
 from workers.base.errors import CannotRun
 
-# For ``started``, so that nobody else has a reason to import subprocess.
+# For callers of ``start_program``, so that they need not import subprocess.
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -31,21 +32,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Completed:
-    """What came of one program."""
+    """A program that ran to its end."""
 
     argv: tuple[str, ...]
     status: int
     output: str
-    """Standard output and error together, unless they went to a file."""
+    """Standard output and standard error together."""
 
     @property
     def command_line(self) -> str:
-        """The call as a shell would take it."""
+        """Return the call, quoted for a shell."""
         return shlex.join(self.argv)
 
 
 class CommandFailed(Exception):
-    """A program that should have succeeded did not; the text carries its command line and its last words."""
+    """A program failed or took too long; the message has its command line and the last lines of its output."""
 
     def __init__(self, done: Completed, timeout: float | None = None) -> None:
         how = f"did not end within {timeout:.0f} s" if timeout is not None else f"exited with {done.status}"
@@ -56,9 +57,10 @@ class CommandFailed(Exception):
 
 
 def require(tool: str, package: str) -> str:
-    """Path of a program on PATH.
+    """Return the path of a program on PATH.
 
-    :raises CannotRun: naming the Debian package that brings it.
+    :param package: the Debian package that has it.
+    :raises CannotRun: if it is not installed; the hint names the package.
     """
     path = shutil.which(tool, path=_search_path(os.environ))
     if path is None:
@@ -67,15 +69,16 @@ def require(tool: str, package: str) -> str:
 
 
 def _search_path(environment: Mapping[str, str]) -> str:
-    """PATH with the folders of system tools (dosfstools, e2fsprogs …), which an ordinary user's has not on Debian."""
-    found = environment.get("PATH", os.defpath)
-    return ":".join([found, *(folder for folder in ("/usr/sbin", "/sbin") if folder not in found.split(":"))])
+    """Return PATH with the folders of system tools (dosfstools, e2fsprogs …); on Debian, a user's PATH lacks them."""
+    path = environment.get("PATH", os.defpath)
+    return ":".join([path, *(folder for folder in ("/usr/sbin", "/sbin") if folder not in path.split(":"))])
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel to kill this process when its parent goes (for ``preexec_fn`` and for commands run by a worker).
+    """Ask the kernel to kill this process when its parent ends (for ``preexec_fn``, and for commands of a worker).
 
-    :param parent: its process id. A parent that went before the kernel was asked is told of by no signal: then, end at once.
+    :param parent: the parent's process id. If it ended before this call, the kernel sends no signal; so this process
+        ends itself at once.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
@@ -83,9 +86,9 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def pipe_of(stream: IO[bytes] | None) -> IO[bytes]:
-    """The pipe to or from a program.
+    """Return the pipe to or from a program.
 
-    :raises ValueError: when the program was started without it.
+    :raises ValueError: if the program was started without it.
     """
     if stream is None:
         raise ValueError("the program was started without this pipe; pass stdin=PIPE or stdout=PIPE")
@@ -93,7 +96,7 @@ def pipe_of(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def started(
+def start_program(
     argv: Sequence[str | os.PathLike[str]],
     *,
     cwd: Path | None = None,
@@ -103,7 +106,10 @@ def started(
     stderr: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program for the length of a block; whatever happens in it, the program's whole process group is gone after."""
+    """Start a program for a ``with`` block. After the block, also after an error, its whole process group is ended.
+
+    :raises CannotRun: if the program is not installed.
+    """
     words = [os.fspath(word) for word in argv]
     environment = dict(os.environ if env is None else env)
     environment["PATH"] = _search_path(environment)
@@ -122,7 +128,7 @@ def started(
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():
             raise
-        raise CannotRun(f"{words[0]} is not installed", "make setup installs what this host lacks") from None
+        raise CannotRun(f"{words[0]} is not installed", "run make setup: it installs what is missing") from None
     try:
         yield process
     finally:
@@ -130,13 +136,14 @@ def started(
 
 
 @contextlib.contextmanager
-def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
-    """Run a program that cleans up after this one, ``kill -9`` included: the only kind that outlives its command.
+def run_afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
+    """Run a program after a ``with`` block, even if ``kill -9`` ends this process: only such a cleaner outlives us.
 
-    :param argv: a program that waits for the end of its standard input, then does its work. The end comes with the end
-        of the block, or of this process. It is given ``patience`` seconds.
+    :param argv: a program that waits for the end of its standard input, then does its work. The input ends with the
+        block or with this process.
+    :param patience: seconds that the program may take.
     """
-    ours = subprocess.Popen(
+    cleaner = subprocess.Popen(
         list(argv),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -146,15 +153,15 @@ def afterwards(argv: Sequence[str], patience: float = 5.0) -> Iterator[None]:
     try:
         yield
     finally:
-        pipe_of(ours.stdin).close()
+        pipe_of(cleaner.stdin).close()
         try:
-            ours.wait(patience)
+            cleaner.wait(patience)
         except subprocess.TimeoutExpired:
-            end(ours, patience)
+            end(cleaner, patience)
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
-    """End a program started here and its process group: TERM, at most ``patience`` seconds, KILL."""
+    """End a program of this module and its process group: send TERM, wait up to ``patience`` seconds, send KILL."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,18 +187,18 @@ def run(
 ) -> Completed:
     """Run a program to its end.
 
-    :param log: file that receives its output (appended).
-    :param echo: pass the output on to our own standard output as it comes: progress for a person or a build log.
-    :param timeout: seconds, after which its process group is killed.
-    :raises CommandFailed: on a non-zero exit (unless ``check`` is off) or when the time is up.
-    :raises CannotRun: when the program is not installed.
+    :param log: file to which its output is appended.
+    :param echo: also copy its output to our standard output at once, to show progress to a person or in a build log.
+    :param timeout: seconds after which its process group is killed.
+    :raises CommandFailed: if it exits with another status than 0 (unless ``check`` is off), or takes too long.
+    :raises CannotRun: if the program is not installed.
     """
     words = tuple(os.fspath(word) for word in argv)
     kept: list[bytes] = []
     sink = log.open("ab") if log else None
     expired = threading.Event()
     try:
-        with started(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with start_program(argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
 
             def expire() -> None:
                 expired.set()

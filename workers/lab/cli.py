@@ -67,7 +67,7 @@ def test(
     from workers.results import TestResult
 
     def work() -> TestResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         target = options.named_target(site, target_name)
         names = suite_names or _usual_suites(site, target, build_url, state)
         if not names:
@@ -104,7 +104,7 @@ def guests(names: tuple[str, ...], site_name: str, state_folder: Path | None, js
     from workers.results import GuestsResult
 
     def work() -> GuestsResult:
-        site, _ = options.opened(site_name, state_folder)
+        site, _ = options.site_and_state(site_name, state_folder)
         return prepare([options.named_target(site, name) for name in dict.fromkeys(names)] or site.targets)
 
     def show(result: GuestsResult) -> None:
@@ -132,7 +132,7 @@ def boot(target_name: str, fresh: bool, paths: tuple[Path, ...], site_name: str,
     from workers.lab.machine.launch import LaunchFailedError
     from workers.lab.suites.package_files import unpack_with_needs
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     target = options.named_target(site, target_name)
     base = file_system.base(target)
     with tempfile.TemporaryDirectory(prefix="kitten-boot-") as folder:
@@ -152,7 +152,7 @@ def lab_status(site_name: str, state_folder: Path | None) -> None:
     """Show the guests that run or wait on this host, how each target's guests run, saved guests and last runs."""
     from workers.lab import status
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     status.show(site, state)
 
 

@@ -177,7 +177,7 @@ def _run_folder(state: Path, target: Target) -> Path:
 
     runs = state / "lab"
     folder = runs / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{target.name}-{os.getpid()}"
-    with cache.locked(runs / ".lock"):
+    with cache.hold_lock(runs / ".lock"):
         for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RUNS]:
             shutil.rmtree(old, ignore_errors=True)
         folder.mkdir(parents=True)

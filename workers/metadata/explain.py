@@ -18,11 +18,11 @@ from config.models import Site
 from config.nevra import Nevra
 from config.text import plain_line
 from workers.base.errors import CannotRun
-from workers.base.record import Record
 from workers.metadata import documents, provenance
 from workers.metadata.evidence import evidence_at
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import named_stage, published
+from workers.results import Record
 
 Basis = Literal["statement", "build", "record"]
 

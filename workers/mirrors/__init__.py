@@ -1,1 +1,1 @@
-"""What is published, for others to copy: composes for rsync mirrors, buckets of object storage."""
+"""Copies of a stage for users and mirrors: composes for rsync, buckets of object storage."""

@@ -1,12 +1,12 @@
-"""Composes: immutable whole trees of a stage, which mirrors copy by rsync while packages go on being published.
+"""Composes: complete trees of a stage that never change, so that mirrors can copy them by rsync.
 
-A stage changes under a mirror that copies for an hour; a compose never does. ``composes/ID/10-kitten/`` is made of hard
-links to one publication, so that it costs folders and no content, and holds no symbolic link. ``mirror`` → the newest is
-switched by one rename; rsync resolves it once, when it begins. One tree is made by ``workers.mirrors.compose_tree``; here is
-when one is made, shown and collected.
+A stage may change while a mirror copies it for an hour; a compose does not. ``composes/ID/10-kitten/`` has hard links
+to the files of one publication and no symbolic links, so it needs disk space only for folders. The link ``mirror``
+points to the newest compose and is switched by one rename; rsync resolves it once, at its start. This module decides
+when a compose is made, shown and removed; ``workers.mirrors.compose_tree`` makes one tree.
 
-A folder that is named by an ID is whole: it was renamed to that name when everything in it was on the disk. Names that
-begin with a dot are what a killed run left; the next one removes them.
+A folder whose name is an ID is complete: it got this name after all its content was on the disk. A name that begins
+with a dot is a leftover of a killed command; the next one removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from config.models import Composes, Site
-from workers.base.cache import locked
+from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.mirrors.compose_metadata import Release
@@ -31,11 +31,12 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Made:
-    """What :func:`compose` did."""
+class ComposeRun:
+    """The result of :func:`compose`."""
 
     record: ComposeRecord
     new: bool
+    """Whether this run made the compose."""
     collected: tuple[str, ...]
     """IDs of the composes that were removed."""
 
@@ -49,23 +50,23 @@ def compose(
     images: Path | None = None,
     sign: Callable[[Path], object] | None = None,
     now: float | None = None,
-) -> Made:
-    """Compose what is published, show it to mirrors, and collect composes that no mirror needs.
+) -> ComposeRun:
+    """Compose the current publication, show it to mirrors, and remove composes that no mirror needs.
 
-    Nothing is made when the newest compose shows that publication and those images already. A second runner waits.
+    If the newest compose has this publication and these images already, no other is made. A second command waits.
 
     :param stage: the stage's folder.
-    :param read: the current publication; asked again when a file of it was collected meanwhile.
-    :param images: folder that holds ``isos/``, ``live/`` and ``cloud/``.
+    :param read: returns the current publication; called again if a file of it was removed in the meantime.
+    :param images: folder with ``isos/``, ``live/`` and ``cloud/``.
     :param sign: writes the detached signature of a CHECKSUM file beside it.
-    :raises CannotRun: when a package is missing or not as its index says, or ``mirror`` is none of ours.
+    :raises CannotRun: if a package is missing or not as its index says, or ``mirror`` is not a link to a compose.
     """
     now = time.time() if now is None else now
     folder = stage / "composes"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(stage / ".composes.lock"):
+    with hold_lock(stage / ".composes.lock"):
         _sweep(folder)
-        shown = _shown(stage)
+        shown = _mirror_target(stage)
         records = _records(folder)
         newest = records[-1] if records else None
         for attempt in range(1, _ATTEMPTS + 1):
@@ -75,31 +76,31 @@ def compose(
                 record = newest
                 break
             try:
-                tree = ComposeTree(folder, site, _release(site, records, now), newest)
+                tree = ComposeTree(folder, site, _next_release(site, records, now), newest)
                 record = tree.make(content, images, files, sign)
                 break
             except FileNotFoundError as error:
-                # Collected after the publication was switched: what is current now is there.
+                # The file was removed after a newer publication; the files of that one exist.
                 if attempt == _ATTEMPTS:
                     what = f"snapshot {content.snapshot} lacks {error.filename}"
-                    raise CannotRun(what, "kitten rollback, or publish again") from None
+                    raise CannotRun(what, "run kitten rollback, or publish again") from None
         if shown != record.id:
             _switch(stage, record.id)
         collected = _collect(folder, policy, record.id, now)
-    return Made(record, record is not newest, collected)
+    return ComposeRun(record, record is not newest, collected)
 
 
-def due(stage: Path, policy: Composes, now: float) -> bool:
-    """Whether the newest compose is about as old as the stage's configuration lets it become.
+def is_due(stage: Path, policy: Composes, now: float) -> bool:
+    """Return whether a new compose is due: the newest is at least 0.9 × ``every_minutes`` old.
 
-    Who asks by a clock of ``every_minutes`` asks a moment too early every other time: a tenth less is old enough.
+    With the full time, a caller that runs each ``every_minutes`` would often be a moment too early.
     """
     records = _records(stage / "composes")
     return not records or now - records[-1].made >= policy.every_minutes * 60 * 0.9
 
 
-def _release(site: Site, records: list[ComposeRecord], now: float) -> Release:
-    # Never behind the newest one, even if the clock was set back: the order of IDs is that of the composes.
+def _next_release(site: Site, records: list[ComposeRecord], now: float) -> Release:
+    # Not before the newest compose, even if the clock was set back, so that IDs sort in the order of the composes.
     date = max(datetime.fromtimestamp(now, UTC).strftime("%Y%m%d"), records[-1].date if records else "")
     respin = max((record.respin for record in records if record.date == date), default=-1) + 1
     made = max(int(now), records[-1].made + 1 if records else 0)
@@ -107,22 +108,23 @@ def _release(site: Site, records: list[ComposeRecord], now: float) -> Release:
 
 
 def _records(folder: Path) -> list[ComposeRecord]:
-    """The composes there are, the newest last."""
-    found = (path.read_bytes() for path in folder.glob("[!.]*/compose.json"))
-    return sorted((ComposeRecord.model_validate_json(text) for text in found), key=lambda record: record.order)
+    """Return the records of all composes, the newest last."""
+    texts = (path.read_bytes() for path in folder.glob("[!.]*/compose.json"))
+    return sorted((ComposeRecord.model_validate_json(text) for text in texts), key=lambda record: record.order)
 
 
-def _shown(stage: Path) -> str | None:
+def _mirror_target(stage: Path) -> str | None:
+    """Return the ID of the compose that mirrors see."""
     link = stage / "mirror"
     if link.is_symlink():
         return link.readlink().name
     if link.exists():
-        raise CannotRun(f"{link} is not a link to a compose", "move it away: it was not made by this service")
+        raise CannotRun(f"{link} is not a link to a compose", "move it away: this service did not make it")
     return None
 
 
 def _switch(stage: Path, name: str) -> None:
-    """The one rename that shows mirrors another compose."""
+    """Show mirrors another compose, by one rename."""
     fresh = stage / ".mirror.next"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("composes", name))
@@ -131,17 +133,17 @@ def _switch(stage: Path, name: str) -> None:
 
 
 def _collect(folder: Path, policy: Composes, shown: str, now: float) -> tuple[str, ...]:
-    """Remove composes that are neither among the last ones nor were shown within the last day."""
+    """Remove composes that are not among the last ones and were not shown in the last day; return their IDs."""
     records = _records(folder)
-    gone = []
+    removed = []
     for record, following in pairwise(records):
         old = now - following.made > READABLE and record not in records[-policy.keep :]
         if old and record.id != shown:
             away = folder / f".{record.id}.gone"
-            (folder / record.id).rename(away)  # a folder with an ID is always whole
+            (folder / record.id).rename(away)  # a folder with an ID is always complete
             shutil.rmtree(away)
-            gone.append(record.id)
-    return tuple(gone)
+            removed.append(record.id)
+    return tuple(removed)
 
 
 def _sweep(folder: Path) -> None:
@@ -149,9 +151,9 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(left)
 
 
-def told(made: Made) -> str:
-    """What was done, in a sentence."""
-    record = made.record
+def describe(run: ComposeRun) -> str:
+    """Return a sentence that says what a run did."""
+    record = run.record
     text = f"compose {record.id} of snapshot {record.snapshot}, made {utc(record.made)}"
-    text = f"{text}: mirrors see it" if made.new else f"nothing is new: mirrors see {text}"
-    return f"{text}; collected: {', '.join(made.collected)}" if made.collected else text
+    text = f"{text}: mirrors see it" if run.new else f"nothing is new: mirrors see {text}"
+    return f"{text}; collected: {', '.join(run.collected)}" if run.collected else text

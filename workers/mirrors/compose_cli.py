@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 @options.site
 @options.state
 def compose(stage_name: str, if_due: bool, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
-    """Make an immutable tree of what a stage publishes, for mirrors that copy it by rsync.
+    """Make a tree of a stage that never changes, for mirrors that copy it by rsync.
 
-    STAGE/composes/ID/ holds it, made of hard links: Packages and repodata, metadata of productmd, CHECKSUM files. What
-    lies in STAGE/images/isos, live and cloud is part of it; put an image there by a rename, and never change it. Serve
-    STAGE/mirror/, which links to the newest. A compose that mirrors may still copy stays; `composes` in stages.yaml says
-    how many and how often: the service runs this by the clock. Composing again what is composed changes nothing, and
-    needs no key.
+    The tree is STAGE/composes/ID/. It has hard links to packages and repodata, metadata of productmd, and CHECKSUM
+    files. Images in STAGE/images/isos, live and cloud are part of it; put an image there by a rename, and never change
+    it. Let mirrors copy STAGE/mirror/, a link to the newest compose. A compose that mirrors may still copy stays.
+    `composes` in stages.yaml sets how many stay and how often the service makes one. If nothing new is published, the
+    command changes nothing and needs no key.
     """
     from workers.results import ComposeResult
 
     def work() -> ComposeResult:
-        site, state = options.opened(site_name, state_folder)
-        return _composed(site, state, stage_name, if_due)
+        site, state = options.site_and_state(site_name, state_folder)
+        return _make_compose(site, state, stage_name, if_due)
 
     conclude(ComposeResult, json_file, work, known={"stage": stage_name})
 
 
-def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> ComposeResult:
+def _make_compose(site: Site, state: Path, stage_name: str, if_due: bool) -> ComposeResult:
     import time
     from contextlib import ExitStack
 
@@ -62,14 +62,14 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
         )
     if if_due and snapshots.current() is None:
         return ComposeResult(summary="no compose is due: nothing is published yet", stage=stage.name)
-    if if_due and not work.due(snapshots.root, stage.composes, time.time()):
+    if if_due and not work.is_due(snapshots.root, stage.composes, time.time()):
         summary = f"no compose is due: the newest is younger than {stage.composes.every_minutes} min"
         return ComposeResult(summary=summary, stage=stage.name)
 
     def read() -> Content:
         current = snapshots.current()
         if current is None:
-            raise CannotRun("nothing is published yet", "kitten publish")
+            raise CannotRun("nothing is published yet", "run kitten publish")
         return content_of(current)
 
     read()
@@ -77,20 +77,20 @@ def _composed(site: Site, state: Path, stage_name: str, if_due: bool) -> Compose
     with ExitStack() as stack:
 
         def sign(checksums: Path) -> None:
-            """Sign; the key is opened when there is something to sign, which most times there is not."""
+            """Sign a file; open the key only for the first one, because most runs sign nothing."""
             if not keys:
                 keys.append(stack.enter_context(site_signer(site, state)))
             keys[0].sign_detached(checksums)
 
         images = snapshots.root / "images"
-        made = work.compose(snapshots.root, site, stage.composes, read, images=images, sign=sign)
+        run = work.compose(snapshots.root, site, stage.composes, read, images=images, sign=sign)
     return ComposeResult(
-        summary=work.told(made),
+        summary=work.describe(run),
         seconds=time.monotonic() - begun,
         stage=stage.name,
-        id=made.record.id,
-        snapshot=made.record.snapshot,
-        url=str(snapshots.root / "composes" / made.record.id),
-        new=made.new,
-        collected=made.collected,
+        id=run.record.id,
+        snapshot=run.record.snapshot,
+        url=str(snapshots.root / "composes" / run.record.id),
+        new=run.new,
+        collected=run.collected,
     )

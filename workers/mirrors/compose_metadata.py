@@ -1,7 +1,7 @@
-"""What a compose says of itself: composeinfo, rpms, images and .treeinfo by productmd, and CHECKSUM files.
+"""The metadata of a compose: composeinfo, rpms, images and .treeinfo by productmd, and CHECKSUM files.
 
-Paths in the metadata are relative to the distribution's root (``10-kitten``), in whose ``metadata/`` it lies: there
-``productmd.compose.Compose(FOLDER-OF-THE-COMPOSE)`` finds it.
+It is in ``metadata/`` of the distribution's root (``10-kitten``), where
+``productmd.compose.Compose(FOLDER-OF-THE-COMPOSE)`` finds it. Its paths are relative to that root.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from workers.repository.protocols import IndexedPackage
 
 METADATA = "metadata"
 _INSTALL = ("BaseOS", "AppStream")
-"""Enterprise Linux: the tree an installer is pointed at, and the repository it adds by itself."""
-# Ending → (productmd type, format); installer images are told apart by their names.
+"""The tree that a user gives to the installer of Enterprise Linux, and the repository that the installer adds."""
+# File ending → (productmd type, format). For an .iso file, see _kind.
 _KINDS = {
     ".qcow2": ("qcow2", "qcow2"),
     ".raw.xz": ("raw-xz", "raw.xz"),
@@ -34,7 +34,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Release:
-    """What is composed, and which compose of it this is."""
+    """The distribution's release, and the number of its compose."""
 
     name: str
     short: str
@@ -42,13 +42,13 @@ class Release:
     date: str
     """YYYYMMDD, UTC."""
     respin: int
-    """Which of that day, from 0."""
+    """Number of the compose on that day, from 0."""
     made: int
     """Seconds since 1970."""
 
     @property
     def id(self) -> str:
-        """``kitten-10-20260801.0``: as productmd forms it."""
+        """Return the ID in productmd's form: ``kitten-10-20260801.0``."""
         return f"{self.short}-{self.version}-{self.date}.{self.respin}"
 
 
@@ -69,14 +69,14 @@ class ImageFile:
 def write(
     tree: Path, site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]], images: Iterable[ImageFile]
 ) -> list[Path]:
-    """Write all metadata into a compose's tree; the CHECKSUM files that were written.
+    """Write all metadata into a compose's tree; return the CHECKSUM files.
 
-    :param indexes: repository folder → its packages (createrepo_c), of each repository in the compose.
+    :param indexes: folder → packages (createrepo_c), for each repository of the compose.
     """
     import productmd.common
 
     images = tuple(images)
-    # The arch is Kitten's; its own productmd knows it (a modified package of the distribution).
+    # Only the distribution's modified productmd knows all of our architectures.
     productmd.common.RPM_ARCHES.extend(
         t.rpm_arch for t in site.targets if t.rpm_arch not in productmd.common.RPM_ARCHES
     )
@@ -90,7 +90,7 @@ def write(
     return _checksums(tree, images)
 
 
-def _described(thing: Any, release: Release) -> Any:
+def _with_compose(thing: Any, release: Release) -> Any:
     thing.compose.id, thing.compose.date, thing.compose.respin = release.id, release.date, release.respin
     thing.compose.type = "production"
     return thing
@@ -99,7 +99,7 @@ def _described(thing: Any, release: Release) -> Any:
 def _composeinfo(site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> Any:
     from productmd.composeinfo import ComposeInfo, Variant
 
-    info = _described(ComposeInfo(), release)
+    info = _with_compose(ComposeInfo(), release)
     info.release.name, info.release.short, info.release.version = release.name, release.short, release.version
     info.release.type = "ga"
     layout = site.repositories.layout
@@ -119,19 +119,19 @@ def _composeinfo(site: Site, release: Release, indexes: Mapping[str, list[Indexe
 
 
 def _arches(site: Site, indexes: Mapping[str, list[IndexedPackage]]) -> dict[str, list[str]]:
-    """Repository → the architectures it is in the compose for."""
-    found: dict[str, list[str]] = {}
+    """Return the architectures of each repository in the compose."""
+    arches: dict[str, list[str]] = {}
     for target in site.targets:
         for repository in published_repositories(site, target):
             if site.repositories.layout.packages.format(repository=repository.name, arch=target.rpm_arch) in indexes:
-                found.setdefault(repository.name, []).append(target.rpm_arch)
-    return found
+                arches.setdefault(repository.name, []).append(target.rpm_arch)
+    return arches
 
 
 def _rpms(site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> Any:
     from productmd.rpms import Rpms
 
-    rpms, layout = _described(Rpms(), release), site.repositories.layout
+    rpms, layout = _with_compose(Rpms(), release), site.repositories.layout
     sources: dict[str, tuple[str, IndexedPackage | None]] = {
         PurePosixPath(package.location_href).name: (f"{folder}/{package.location_href}", package)
         for folder, packages in indexes.items()
@@ -143,9 +143,9 @@ def _rpms(site: Site, release: Release, indexes: Mapping[str, list[IndexedPackag
             for template in (layout.packages, layout.debuginfo):
                 folder = template.format(repository=repository, arch=arch)
                 for package in indexes.get(folder, ()):
-                    # A source package that is not in the compose has no known epoch; 0 is what nearly all have.
+                    # The epoch of a source package outside the compose is unknown; nearly all have 0.
                     path, source = sources.get(file := _source_file(package), ("", None))
-                    of = _nevra(source) if source else _unepoched(file)
+                    of = _nevra(source) if source else _source_nevra(file)
                     kind = "debug" if is_debug(package.name) else "binary"
                     rpms.add(repository, arch, _nevra(package), f"{folder}/{package.location_href}", None, kind, of)
                     if source:
@@ -164,7 +164,7 @@ def _source_file(package: IndexedPackage) -> str:
     return package.rpm_sourcerpm
 
 
-def _unepoched(file: str) -> str:
+def _source_nevra(file: str) -> str:
     name, version, release = file.removesuffix(".src.rpm").rsplit("-", 2)
     return f"{name}-0:{version}-{release}.src"
 
@@ -172,7 +172,7 @@ def _unepoched(file: str) -> str:
 def _images(site: Site, release: Release, files: Iterable[ImageFile]) -> Any:
     from productmd.images import Image, Images
 
-    images = _described(Images(), release)
+    images = _with_compose(Images(), release)
     arches = sorted({target.rpm_arch for target in site.targets}, key=len, reverse=True)
     for file in files:
         path = PurePosixPath(file.path)
@@ -181,7 +181,7 @@ def _images(site: Site, release: Release, files: Iterable[ImageFile]) -> Any:
         )
         kind = _kind(path)
         if arch is None or kind is None:
-            continue  # in its CHECKSUM all the same
+            continue  # such a file is only in the CHECKSUM file
         image = Image(images)
         image.path, image.size, image.mtime, image.arch = file.path, file.size, file.mtime // 10**9, arch
         image.type, image.format = kind
@@ -202,7 +202,7 @@ def _kind(path: PurePosixPath) -> tuple[str, str] | None:
 
 
 def _treeinfos(tree: Path, site: Site, release: Release, indexes: Mapping[str, list[IndexedPackage]]) -> None:
-    """.treeinfo of each tree an installer can be pointed at. It names no boot images: there are none in it."""
+    """Write .treeinfo of each tree for installers. It names no boot images, because the trees have none."""
     from productmd.treeinfo import TreeInfo, Variant
 
     template = site.repositories.layout.packages
@@ -228,7 +228,7 @@ def _treeinfos(tree: Path, site: Site, release: Release, indexes: Mapping[str, l
 
 
 def checksum_line(name: str, sha256: str) -> str:
-    """A line of a CHECKSUM file, as ``sha256sum --check`` reads it."""
+    """Return a line of a CHECKSUM file that ``sha256sum --check`` can read."""
     return f"SHA256 ({name}) = {sha256}\n"
 
 

@@ -1,6 +1,6 @@
-"""One compose on the disk: hard links to one publication, and the few files that it has for itself.
+"""One compose on the disk: hard links to the files of one publication, and a few new files.
 
-It is made under a name that begins with a dot and gets its own by one rename, when everything in it is on the disk.
+It is made under a name that begins with a dot. When all its content is on the disk, one rename gives it its name.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import Literal
 from config.models import Site
 from workers.base.errors import CannotRun
 from workers.base.files import flush, sha256_of
-from workers.base.record import Record
 from workers.mirrors import compose_metadata
 from workers.mirrors.compose_metadata import ImageFile, Release
 from workers.repository.protocols import IndexedPackage
 from workers.repository.snapshot import Snapshot
+from workers.results import Record
 
 IMAGES = ("isos", "live", "cloud")
-"""Folders of the layout that hold images."""
+"""Folders of images."""
 
 
 @dataclass(frozen=True)
 class RepositoryView:
-    """One repository at one publication."""
+    """One repository of one publication."""
 
     folder: str
     """Below the distribution's root: ``BaseOS/aarch64/os``."""
     repodata: Path
-    """Folder with its repomd.xml and everything that names."""
+    """Folder with repomd.xml and all files that it names."""
     packages: Path
-    """Folder that the places of its packages are relative to."""
+    """Folder to which the paths of its packages are relative."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is composed: one publication, whose files do not change."""
+    """The content of a compose: one publication, whose files do not change."""
 
     snapshot: int
     repositories: tuple[RepositoryView, ...]
@@ -59,14 +59,14 @@ class ComposeRecord(Record):
 
     @property
     def order(self) -> tuple[str, int]:
-        """Sort key: the later, the greater."""
+        """Return the sort key; a later compose has a greater one."""
         return self.date, self.respin
 
 
 def content_of(snapshot: Snapshot) -> Content:
-    """A snapshot as it is to be composed.
+    """Return a snapshot as the content of a compose.
 
-    :raises CannotRun: when one of its indexes was changed by hand: no mirror is to copy it.
+    :raises CannotRun: if an index was changed by hand, because no mirror must copy it.
     """
     snapshot.require_unchanged()
     views = tuple(
@@ -77,7 +77,7 @@ def content_of(snapshot: Snapshot) -> Content:
 
 
 def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[ImageFile]:
-    """The images there are, by path. One that is the same file as in the last compose is not read again."""
+    """Yield the images, sorted by path. An image that is the same file as in the last compose is not read again."""
     if folder is None:
         return
     known: Mapping[str, ImageFile] = {file.path: file for file in (before.images if before else ())}
@@ -85,9 +85,9 @@ def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[
         for path in sorted((folder / kind).rglob("*")):
             relative = path.relative_to(folder)
             if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in relative.parts):
-                continue  # a name that begins with a dot is still being copied there
+                continue  # a file whose name begins with a dot is not complete yet
             if path.name in ("CHECKSUM", "CHECKSUM.asc"):
-                continue  # written here, of everything that is there
+                continue  # a compose has its own
             stat = path.stat()
             file = known.get(str(relative))
             if file and (file.size, file.mtime, file.inode) == (stat.st_size, stat.st_mtime_ns, stat.st_ino):
@@ -98,11 +98,11 @@ def images_below(folder: Path | None, before: ComposeRecord | None) -> Iterator[
 
 @dataclass(frozen=True)
 class ComposeTree:
-    """One compose being made, in the folder of all composes.
+    """One compose that :meth:`make` adds to the folder of all composes.
 
-    rsync takes a file of the same size and second of modification for the same file. So whatever comes under the same
-    name with other content carries the second of its compose, and no two composes have the same: two publications
-    within a second would else leave mirrors with an index of one and data of the other.
+    rsync takes two files of the same name, size and modification time (in seconds) for the same file. So each file
+    whose content can change under its name gets the time of its compose, and no two composes have the same time.
+    Otherwise, two publications within a second could leave mirrors with the index of one and the data of the other.
     """
 
     folder: Path
@@ -113,12 +113,12 @@ class ComposeTree:
     def make(
         self, content: Content, images: Path | None, files: tuple[ImageFile, ...], sign: Callable[[Path], object] | None
     ) -> ComposeRecord:
-        """The whole compose, under its name when this returns; nothing of it when this raises.
+        """Make the compose and return its record. After an error, nothing of it stays.
 
-        :param images: folder that the paths of ``files`` are below.
+        :param images: folder to which the paths of ``files`` are relative.
         :param sign: writes the detached signature of a CHECKSUM file beside it.
-        :raises CannotRun: when a package is not as its index says.
-        :raises FileNotFoundError: when a file of the publication was collected meanwhile.
+        :raises CannotRun: if a package is not as its index says.
+        :raises FileNotFoundError: if a file of the publication was removed in the meantime.
         """
         release = self.release
         partial = self.folder / f".{release.id}.partial"
@@ -132,7 +132,7 @@ class ComposeTree:
             for checksums in compose_metadata.write(tree, self.site, release, indexes, files):
                 if sign:
                     sign(checksums)
-            for path in _written(tree):
+            for path in _new_files(tree):
                 os.utime(path, (release.made, release.made))
             record = ComposeRecord(
                 id=release.id,
@@ -152,12 +152,12 @@ class ComposeTree:
         return record
 
     def _link_repository(self, view: RepositoryView, into: Path) -> list[IndexedPackage]:
-        """Link the index and all it names; its packages."""
+        """Link the index and all files that it names; return its packages."""
         import createrepo_c
 
         repodata = into / "repodata"
         repodata.mkdir(parents=True)
-        self._bring_index(view, repodata)
+        self._link_index(view, repodata)
         records = {record.type: record for record in createrepo_c.Repomd(str(repodata / "repomd.xml")).records}
         for record in records.values():
             name = PurePosixPath(record.location_href).name
@@ -168,7 +168,8 @@ class ComposeTree:
             href = PurePosixPath(package.location_href)
             if href.is_absolute() or ".." in href.parts:
                 raise CannotRun(
-                    f"the index of {view.folder} names {href}, outside of it", "publish the repository again"
+                    f"the index of {view.folder} names {href}, which is outside the repository",
+                    "publish the repository again",
                 )
             _link(view.packages / href, into / href, made)
             if (size := (into / href).stat().st_size) != package.size_package:
@@ -176,15 +177,15 @@ class ComposeTree:
                 raise CannotRun(what, "it was changed by hand: kitten rollback, or publish a new release")
         return packages
 
-    def _bring_index(self, view: RepositoryView, repodata: Path) -> None:
-        """repomd.xml, and its signature where the stage has one."""
+    def _link_index(self, view: RepositoryView, repodata: Path) -> None:
+        """Bring repomd.xml and, if the stage has one, its signature."""
         for name in ("repomd.xml", "repomd.xml.asc"):
             source = view.repodata / name
             if name == "repomd.xml" or source.exists():
-                self._same_name(source, repodata / name, f"{view.folder}/repodata/{name}")
+                self._link_or_copy(source, repodata / name, f"{view.folder}/repodata/{name}")
 
-    def _same_name(self, source: Path, into: Path, path: str) -> None:
-        """Bring a file whose name does not change with its content."""
+    def _link_or_copy(self, source: Path, into: Path, path: str) -> None:
+        """Bring a file whose content can change under its name: link it if the last compose has the same content."""
         old = self.folder / self.before.id / self.site.repositories.layout.root / path if self.before else None
         if old and old.is_file() and old.read_bytes() == source.read_bytes():
             os.link(old, into)
@@ -209,14 +210,14 @@ def _link(source: Path, to: Path, made: set[Path] | None = None) -> None:
     os.link(source, to)
 
 
-def _written(folder: Path) -> Iterator[Path]:
-    """The files that were written here; what is linked was on the disk before."""
+def _new_files(folder: Path) -> Iterator[Path]:
+    """Yield the files that are not hard links; linked files were on the disk before."""
     for parent, _, files in os.walk(folder):
         yield from (path for name in files if (path := Path(parent, name)).stat().st_nlink == 1)
 
 
 def _flush(folder: Path) -> None:
-    for path in _written(folder):
+    for path in _new_files(folder):
         flush(path)
     for parent, _, _ in os.walk(folder):
         flush(Path(parent))

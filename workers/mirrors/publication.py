@@ -1,4 +1,4 @@
-"""What is pushed to object storage, what the bucket's mark says of it, and what a push did."""
+"""The records of a push to object storage: the publication, the bucket's mark, and the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.record import Record
+from workers.results import Record
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class File:
     local: Path
     sha256: str
     since: int
-    """The publication that brought it, or brought it back. One that the bucket committed already is not looked at."""
+    """The publication that added the file, or added it again. A push skips files of publications in the bucket."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Index:
     repomd: bytes
     """repomd.xml."""
     signature: bytes | None
-    """repomd.xml.asc; None where there is none."""
+    """repomd.xml.asc, if it exists."""
     metadata: Mapping[str, File]
-    """The files it names, by their paths below the URL."""
+    """The files that it names, by their paths below the URL."""
 
     @staticmethod
     def read(repository: str, folder: Path) -> Index:
-        """Read it.
+        """Read the repodata folder of a repository.
 
-        :raises CannotRun: when it cannot be read, or names files that would overwrite those of the index before.
+        :raises CannotRun: if it cannot be read, or names files that would overwrite those of the index before.
         """
         import createrepo_c
 
@@ -51,10 +51,10 @@ class Index:
         metadata = {}
         for record in records:
             name = record.location_href.removeprefix("repodata/")
-            # Only names that change with the content can lie beside those of the index before.
+            # Files of two indexes are in one folder for a while, so their names must change with their content.
             if "/" in name or record.checksum_type != "sha256" or record.checksum not in name:
                 raise CannotRun(
-                    f"{folder}/repomd.xml names {record.location_href!r}, not a name that holds its SHA-256",
+                    f"{folder}/repomd.xml names {record.location_href!r}; its SHA-256 must be part of the name",
                     "write the index with unique names; nothing was pushed",
                 )
             metadata[f"{repository}/repodata/{name}"] = File(folder / name, record.checksum, 0)
@@ -62,73 +62,73 @@ class Index:
 
     @property
     def sha256(self) -> str:
-        """Checksum of repomd.xml."""
+        """Return the checksum of repomd.xml."""
         return hashlib.sha256(self.repomd).hexdigest()
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What one local publication shows to users: all of it, so that any push can follow any other."""
+    """All that one local publication shows to users, so that a push needs no earlier push."""
 
     number: int
     made: str
-    """When: ISO 8601, UTC."""
+    """Time of the publication: ISO 8601, UTC."""
     publisher: str
-    """Who may push there: :func:`workers.mirrors.remote.publisher_of` the stage's folder."""
+    """:func:`workers.mirrors.remote.publisher_of` the stage's folder; no other may push to the bucket."""
     repositories: Mapping[str, Path]
-    """Folder below the URL (``10-kitten/BaseOS/x86_64/os``) → local ``repodata`` folder that no longer changes, in the
-    order they are switched: Source, debug, BaseOS, then what needs them."""
+    """Folder below the URL (``10-kitten/BaseOS/x86_64/os``) → local ``repodata`` folder, which does not change any
+    more. They are in the order of their switches: sources, debuginfo, BaseOS, then repositories that need these."""
     files: Mapping[str, File]
-    """Every file that the indexes name, and whatever lies beside them, by its path below the URL."""
+    """All files that the indexes name and all files beside them, by path below the URL."""
     retired: frozenset[str] = frozenset()
-    """Paths below the URL that were published and are no longer."""
+    """Paths below the URL that were published, and are not in this publication."""
 
     def indexes(self) -> dict[str, Index]:
-        """Each repository's index, in the same order.
+        """Return each repository's index, in the same order.
 
-        :raises CannotRun: when one cannot be read.
+        :raises CannotRun: if one cannot be read.
         """
         return {name: Index.read(name, folder) for name, folder in self.repositories.items()}
 
 
 class Repository(Record):
-    """A repository as the mark knows it."""
+    """A repository in the mark."""
 
     repomd_sha256: str
     metadata: tuple[str, ...]
-    """Paths below the URL of the files its index names."""
+    """Paths below the URL of the files that its index names."""
     since: float = 0.0
-    """When the bucket showed this index, by its publisher's clock (s since 1970)."""
+    """Time since which the bucket shows this index, by the publisher's clock (s since 1970)."""
 
 
 class Claim(Record):
-    """A push that began. It stays when the pusher dies; only the same publisher goes on from it."""
+    """A push that has begun. It stays if the command dies; then only the same publisher can continue."""
 
     publisher: str
     number: int
     token: str
-    """Of this one run."""
+    """Random name of this run."""
     metadata: tuple[str, ...]
-    """Metadata that it, and runs before it that did not end, may have uploaded."""
+    """Metadata that this run, and unfinished runs before it, may have uploaded."""
 
 
 class Mark(Record):
-    """``publication.json``: what the bucket holds for certain, and who is at work."""
+    """``publication.json``: the last complete publication in the bucket, and the push that runs now."""
 
     version: int = 1
     number: int = 0
-    """The last publication that arrived whole."""
+    """The last complete publication."""
     made: str = ""
     publisher: str
     repositories: Mapping[str, Repository] = {}
     retired: Mapping[str, float] = {}
-    """Path that no index names any more → when the bucket's last one forgot it (s since 1970)."""
+    """Path that no index names any more → the time since when (s since 1970)."""
     pushing: Claim | None = None
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did."""
+    """The result of a push."""
 
     number: int
     uploaded: int

@@ -1,4 +1,4 @@
-"""What a stage publishes, brought to its bucket after each publication."""
+"""Push the current publication of a stage to its bucket, after each publication."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workers.repository.snapshot import Snapshots
 def push_current(
     site: Site, stage: Stage, snapshots: Snapshots, *, take_over: bool = False, everything: bool = False
 ) -> Pushed | None:
-    """Bring the stage's bucket to what users of its folder see; None where it has no bucket, or nothing is published.
+    """Push what users of the stage's folder see to its bucket; return None without a bucket or a publication.
 
-    :param take_over: the bucket was filled from another folder, which no longer publishes.
-    :param everything: look at every object, not only at what is new.
-    :raises CannotRun: when the bucket cannot be written, or an index was changed by hand. What is published here stays
-        so, and the next call ends the work.
+    :param take_over: push even if the bucket was filled from another folder, which no longer publishes.
+    :param everything: check every object, not only new ones.
+    :raises CannotRun: if the bucket cannot be written, or an index was changed by hand. The local publication does not
+        change, and the next call finishes the push.
     """
     publication = publication_of(site, snapshots) if stage.bucket else None
     if publication is None:
@@ -29,9 +29,9 @@ def push_current(
 
 
 def publication_of(site: Site, snapshots: Snapshots) -> Publication | None:
-    """What users of a stage's folder see, as it is to lie in a bucket; None before the first publication.
+    """Return what users of a stage's folder see, as a publication for a bucket; None before the first publication.
 
-    :raises CannotRun: when an index was changed by hand: it is not to reach anybody.
+    :raises CannotRun: if an index was changed by hand, because it must not reach users.
     """
     current = snapshots.current()
     if current is None:
@@ -54,7 +54,7 @@ def publication_of(site: Site, snapshots: Snapshots) -> Publication | None:
 
 
 def _order(site: Site, folder: str) -> tuple[int, str]:
-    """Those that others need first: sources and debuginfo, then repositories in the order of repositories.yaml."""
+    """Return the sort key of a repository folder: sources and debuginfo, then the order of repositories.yaml."""
     names = [repository.name for repository in site.repositories.repositories]
     layout = site.repositories.layout
     for target in site.targets:

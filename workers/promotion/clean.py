@@ -105,7 +105,7 @@ def _signed(site: Site) -> tuple[Stage, ...]:
 def _alone(path: Path) -> Iterator[None]:
     """One that removes at a time; a second one says that it waits."""
     try:
-        alone = cache.lock(path, cache.AT_ONCE)
+        alone = cache.lock(path, cache.NO_WAIT)
     except BlockingIOError:
         click.echo("another kitten clean is at work here; waiting for it", err=True)
         alone = cache.lock(path)

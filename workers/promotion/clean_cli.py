@@ -46,7 +46,7 @@ def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str
     from workers.results import CleanResult
 
     if explain is not None:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         for verdict in _matching(work.plan(site, state, time.time()), explain):
             click.echo(f"{verdict.found.path} {'stays' if verdict.stays else 'goes'}: {verdict.why}")
         return
@@ -54,7 +54,7 @@ def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str
 
     def cleaning() -> CleanResult:
         nonlocal verdicts
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         begun = time.monotonic()
         verdicts = work.plan(site, state, time.time()) if dry else work.clean(site, state)
         return _result(verdicts, dry, time.monotonic() - begun)

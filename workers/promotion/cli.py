@@ -40,7 +40,7 @@ def stage(target_name: str, build_url: str, json_file: Path | None, site_name: s
     from workers.results import StageResult
 
     def staged() -> StageResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         return work(site, state, target_name, build_url)
 
     conclude(StageResult, json_file, staged, known={"target": target_name})
@@ -80,7 +80,7 @@ def publish(
     from workers.results import PublishResult
 
     def publication() -> PublishResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         stands = base_rpm or _sandbox_base(site, target_name)
         return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides)
 
@@ -129,7 +129,7 @@ def promote(
     from workers.results import PromoteResult
 
     def promotion() -> PromoteResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         return work(site, state, stage_name, packages, overrides=overrides)
 
     conclude(PromoteResult, json_file, promotion, known={"stage": stage_name})
@@ -148,7 +148,7 @@ def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path
     """
     from workers.promotion.rollback import rollback as work
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     click.echo(work(site, state, to, stage_name=stage_name))
 
 
@@ -161,7 +161,7 @@ def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path
     """Tell which build of each package users of each target see."""
     from workers.repository.state import published as read
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     records = [record for _, record in sorted(read(site, state, stage_name).items())]
     if as_json:
         import json
@@ -195,6 +195,6 @@ def install_check(
     """
     from workers.repository.client import install
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     installed = install(site, state, target_name, packages, stage_name=stage_name)
     click.echo(f"dnf installed {len(installed)} packages for {target_name}: {' '.join(installed)}")

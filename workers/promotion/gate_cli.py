@@ -56,7 +56,7 @@ def gate(
     from workers.results import GateResult
 
     def work() -> GateResult:
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         return ask(
             site,
             state,

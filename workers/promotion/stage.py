@@ -23,7 +23,7 @@ import click
 from config.models import Site, Target
 from config.nevra import Nevra
 from workers.artifacts.builds import Build, open_build, remove_tree
-from workers.base.cache import locked
+from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.repository import index
@@ -57,7 +57,7 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
         refusal = f"{result.nevr}: the build holds no package besides debuginfo"
         return _result(result, target, begun, outcome="failed", summary=refusal, cause=refusal)
     repository = state / _place(site) / target.name
-    with locked(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
+    with hold_lock(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
         names = [nevra_of_file(rpm.name).name for rpm in wanted]
         listed = catalogue.related(number, "", result.package, names)
         if changed := not _already(repository, listed, result.package, wanted):

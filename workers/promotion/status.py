@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.models import Site, Stage
-from workers.base.record import Record
 from workers.promotion.gate.targets import debts, lacking
 from workers.promotion.gate.world import before, situation_of_waiting
 from workers.repository.state import snapshots_of
+from workers.results import Record
 
 
 class Waiting(Record):

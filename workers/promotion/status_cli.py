@@ -27,7 +27,7 @@ def repo_status(as_json: bool, site_name: str, state_folder: Path | None) -> Non
     """
     from workers.promotion.status import status
 
-    found = status(*options.opened(site_name, state_folder))
+    found = status(*options.site_and_state(site_name, state_folder))
     if as_json:
         import json
 

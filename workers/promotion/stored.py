@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from workers.artifacts.reuse import unused
+from workers.artifacts.reuse import lock_if_unused
 from workers.base.errors import CannotRun
 from workers.repository.retention import Found, Kind
 from workers.results import BuildResult, SourceResult
@@ -90,7 +90,7 @@ class Store:
         if any(place.is_symlink() for place in (folder, folder.parent)):
             raise CannotRun(f"{folder} became a symbolic link", "look who put it there")
         with contextlib.ExitStack() as locks:
-            free = [locks.enter_context(unused(folder / document)) for document in _DOCUMENTS]
+            free = [locks.enter_context(lock_if_unused(folder / document)) for document in _DOCUMENTS]
             if not all(free) or self.changed(found.path) > found.changed or not folder.is_dir():
                 return None
             if folder.name.startswith("."):

@@ -226,8 +226,8 @@ class _Root:
             if cannot := namespace.refusal(done):
                 raise cannot
             for package in _NOT_UNPACKED.findall(done.output):
-                if not namespace.has_other_ids() and (owners := self._other_owners(package)):
-                    raise namespace.need_of_other_ids(f"{package} has files of {', '.join(owners)}")
+                if not namespace.has_subordinate_ids() and (owners := self._other_owners(package)):
+                    raise namespace.no_subordinate_ids(f"{package} has files of {', '.join(owners)}")
             words = [line for line in done.output.splitlines() if line.strip()]
             what = f"dnf refused to {verb} {' '.join(packages)} for {self._target.name}"
             raise CheckFailed(f"{what}:\n" + "\n".join(words[-12:]))

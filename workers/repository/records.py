@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from workers.base.record import Record
-from workers.results import OverrideRecord
+from workers.results import OverrideRecord, Record
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.base.cache import locked
+from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.draft import Draft, Groups, Sign
@@ -62,7 +62,7 @@ class Snapshots:
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """One publisher at a time."""
-        return locked(self.root / ".lock")
+        return hold_lock(self.root / ".lock")
 
     def current(self) -> Snapshot | None:
         """What users see; None before the first publication.

@@ -23,7 +23,7 @@ def staged_folder(site: Site, state: Path, target: Target) -> Path:
     copy = cache.root() / "buildroots" / hashlib.sha256(url.encode()).hexdigest()[:16] / target.name
     try:
         system, path = fsspec.core.url_to_fs(f"{url}/{target.name}")
-        with cache.locked(copy.with_name(f".{target.name}.lock")):
+        with cache.hold_lock(copy.with_name(f".{target.name}.lock")):
             for name in system.find(path) if system.exists(path) else []:
                 local = copy / name[len(path) :].lstrip("/")
                 if "/repodata/" in name or not local.exists():

@@ -1,6 +1,6 @@
-"""HTML from the templates in ``templates/``. Nothing of a result becomes markup.
+"""HTML from the templates in ``templates/``. No text of a result becomes markup.
 
-Jinja escapes every value. Before that, what a terminal or a browser obeys in a text is taken out or made visible.
+Before Jinja escapes a value, control characters that a terminal or a browser acts on are removed or made visible.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from config.text import plain_text
 
 
 def render(template: str, **values: object) -> str:
-    """The page of a template.
+    """Return the page of a template.
 
     :param template: name of a file in ``templates/``.
     """
@@ -37,7 +37,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: object) -> object:
-    """A value as it is shown: text without what moves a cursor, and with a mark for each character that nobody sees."""
+    """Return text without control sequences and with a mark for each invisible character; other values unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
-        return value  # markup comes from macros alone: its texts went through this already
+        return value  # markup comes only from macros, and this function has seen its texts already
     return plain_text(value)

@@ -1,7 +1,7 @@
-"""What guests printed and showed as one HTML page, without script: suite by suite each case, with console and pictures.
+"""The report of ``kitten test`` as one HTML page without script: the cases of each suite, with console and pictures.
 
-The page is ``templates/lab.html.j2``. What is here chooses what it shows, and in which order. A picture is shown only under
-an address that the caller gives for its name.
+The page is ``templates/lab.html.j2``. This module chooses what it shows, and in which order. A picture is shown only if
+the caller gives an address for its name.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from workers.results import Case, SuiteResult, TestResult
 from workers.results.html import render
 
 CASES = 2000
-"""Cases of a suite that are shown, those that did not pass first; the result file holds more."""
+"""Most cases of a suite on the page; those that did not pass come first. The result file has all."""
 CHARACTERS = 12_000
-"""Of one output or console; its last ones."""
+"""Most characters of one output or console: its end."""
 CHARACTERS_IN_ALL = 1_000_000
-"""Of the whole page: a browser has to show it."""
+"""Most characters of all outputs together, because a browser must be able to show the page."""
 PICTURES = 100
+"""Most pictures on the page."""
 
 _GRADES = {
     "failed": ("BAD", "failed"),
@@ -28,7 +29,7 @@ _GRADES = {
     "skipped": ("INFO", "skipped"),
     "passed": ("OK", "passed"),
 }
-"""Outcome → grade and word, the worst first."""
+"""Outcome → its grade and the word on the page, the worst first."""
 _ADDRESS = re.compile(r"https?://|data:image/png;base64,")
 
 
@@ -36,12 +37,12 @@ _ADDRESS = re.compile(r"https?://|data:image/png;base64,")
 class _Picture:
     name: str
     address: str
-    """Empty: its name alone is shown."""
+    """Empty: the page shows only the name."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A case, and what it printed and showed."""
+    """A case with its outputs and pictures."""
 
     case: Case
     outputs: Sequence[tuple[str, str]]
@@ -58,11 +59,11 @@ class _Suite:
     cause: str
     rows: Sequence[_Row]
     hidden: int
-    """Cases that the page has no room for."""
+    """Number of cases that the page leaves out."""
 
 
 def page(result: TestResult, pictures: Mapping[str, str]) -> str:
-    """The report of a result.
+    """Return the report of a result.
 
     :param pictures: name of a picture among the suites' logs → address of a PNG.
     """
@@ -73,26 +74,26 @@ def page(result: TestResult, pictures: Mapping[str, str]) -> str:
         heading="failed" if result.outcome != "passed" else "flaky" if result.flaky else "passed",
         grade_of=_GRADES,
         suites=[_suite(suite, room) for suite in result.suites],
-        others=_others(result.suites, room),
+        others=_other_pictures(result.suites, room),
     )
 
 
 @dataclass
 class _Room:
-    """What may still be put on the page."""
+    """The room that is left on the page."""
 
     characters: int
     addresses: Mapping[str, str]
     pictures: int = PICTURES
 
     def text(self, text: str) -> str:
-        """The end of a text, as far as there is room for it."""
+        """Return the end of a text, as much as fits, and count it."""
         kept = text[-min(CHARACTERS, self.characters) :] if self.characters > 0 else ""
         self.characters -= len(kept)
         return kept if kept == text else f"… {len(text) - len(kept):,} characters before are in the logs\n{kept}"
 
     def picture(self, name: str) -> _Picture:
-        """A picture, with its address if it has one and there is room for it."""
+        """Return a picture, with its address if it has one and the page has room for it."""
         address = self.addresses.get(name, "") if self.pictures else ""
         self.pictures -= bool(address)
         return _Picture(name, address)
@@ -109,7 +110,7 @@ def _suite(suite: SuiteResult, room: _Room) -> _Suite:
         numbers or "no case",
     ]
     order = list(_GRADES)
-    cases = sorted(suite.cases, key=lambda case: order.index(case.outcome))  # stable: otherwise as they ran
+    cases = sorted(suite.cases, key=lambda case: order.index(case.outcome))  # stable: same outcome, order of the run
     return _Suite(
         name=suite.suite,
         worst="failed" if suite.outcome != "passed" else "flaky" if count["flaky"] else "passed",
@@ -123,13 +124,13 @@ def _suite(suite: SuiteResult, room: _Room) -> _Suite:
 def _row(case: Case, room: _Room) -> _Row:
     outputs = []
     if case.outcome != "passed":
-        both = (("what it printed", case.detail), ("console meanwhile", case.console))
+        both = (("output", case.detail), ("console during the test", case.console))
         outputs = [(title, room.text(text)) for title, text in both if text.strip()]
     return _Row(case, outputs, [room.picture(name) for name in case.pictures])
 
 
-def _others(suites: Sequence[SuiteResult], room: _Room) -> list[_Picture]:
-    """Pictures that no case names."""
+def _other_pictures(suites: Sequence[SuiteResult], room: _Room) -> list[_Picture]:
+    """Return the pictures that no case names."""
     claimed = {name for suite in suites for case in suite.cases for name in case.pictures}
     names = [log.name for suite in suites for log in suite.logs]
     return [room.picture(name) for name in names if name in room.addresses and name not in claimed]

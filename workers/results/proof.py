@@ -1,4 +1,4 @@
-"""The proof in words: one line for a build's page, and a page of text for people."""
+"""The proof as text: one line for a build's page, and a text with all checks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from config.text import plain_line
 from workers.results import Check, FileProof
 
 NAMED = 5
-"""Functions a line of text names; the result file and the HTML report hold more."""
+"""Most functions of a finding in the text; the result file and the HTML report have more."""
 
 _ORDER = {"BAD": 0, "VERIFY": 1, "INFO": 2, "OK": 3}
 
 
 def findings(checks: Sequence[Check]) -> tuple[Check, ...]:
-    """The checks that did not hold."""
+    """Return the failed checks."""
     return tuple(check for check in checks if check.outcome == "failed")
 
 
 def summary(level: str, files: Sequence[FileProof], checks: Sequence[Check]) -> str:
-    """One line: ``212 functions framed of 212, x86-64-v2 proven, 0 findings``."""
+    """Return the proof in one line: ``212 functions framed of 212, x86-64-v2 proven, 0 findings``."""
     framed = sum(file.framed for file in files)
     wanted = framed + sum(file.unframed + file.excused for file in files)
     found = findings(checks)
@@ -28,7 +28,7 @@ def summary(level: str, files: Sequence[FileProof], checks: Sequence[Check]) -> 
     decoded = any(file.code_bytes for file in files)
     broken_level = any(check.rule == "isa-level" for check in found)
     levels = {file.level for file in files}
-    level = levels.pop() if len(levels) == 1 else level  # firmware alone, say, which has a level of its own
+    level = levels.pop() if len(levels) == 1 else level  # files may all have another level: firmware, for example
     parts = [f"{framed} {'function' if wanted == 1 else 'functions'} framed of {wanted}"] if wanted else []
     if above:
         parts.append(f"{count(above, 'function')} above {level}")
@@ -43,12 +43,12 @@ def summary(level: str, files: Sequence[FileProof], checks: Sequence[Check]) -> 
 
 
 def cause(check: Check) -> str:
-    """A finding in one line."""
+    """Return a finding in one line."""
     return ": ".join(part for part in (check.file, check.rule, check.detail) if part)
 
 
 def text(checks: Sequence[Check]) -> str:
-    """Return the whole proof, a paragraph for each file; files with findings first. A terminal may show it."""
+    """Return the whole proof, safe for a terminal: a paragraph for each file, files with findings first."""
     by_file = sorted(checks, key=lambda check: check.file)
     paragraphs = []
     for file, group in groupby(by_file, key=lambda check: check.file):
@@ -67,11 +67,11 @@ def text(checks: Sequence[Check]) -> str:
 
 
 def line(check: Check) -> str:
-    """A check without its file: rule, reason of a skip, detail."""
+    """Return a check in one line without its file: rule, reason of a skip, detail."""
     reason = f" (skipped: {check.reason})" if check.reason else ""
     return f"{check.rule}{reason}{f': {check.detail}' if check.detail else ''}"
 
 
 def count(number: int, thing: str) -> str:
-    """``1 finding``, ``2 findings``."""
+    """Return a number with its noun: ``1 finding``, ``2 findings``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""The proof as one HTML page, without script: which function of which file breaks what, and the code around it.
+"""The proof as one HTML page without script: the functions that break a rule, with the code around each place.
 
-The page is ``templates/proof.html.j2``. What is here chooses what it shows, and in which order.
+The page is ``templates/proof.html.j2``. This module chooses what it shows, and in which order.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from workers.results.html import render
 from workers.results.proof import findings
 
 SHOWN = 200
-"""Functions a file's finding shows; the result file holds more."""
+"""Most functions of one finding on the page; the result file has more."""
 SHOWN_IN_ALL = 2000
-"""Of all findings: a browser has to show them."""
+"""Most functions of all findings together, because a browser must be able to show the page."""
 
 
 def page(result: VerifyResult) -> str:
-    """The report of a result."""
+    """Return the report of a result."""
     found = sorted(findings(result.checks), key=lambda check: (check.grade, check.file, check.rule))
     others = [check for check in result.checks if check.outcome != "failed"]
     return render(
@@ -30,11 +30,11 @@ def page(result: VerifyResult) -> str:
     )
 
 
-def _with_places(found: Iterable[Check]) -> list[tuple[Check, tuple[Place, ...]]]:
-    """Each finding with the places that there is room for."""
-    room, shown = SHOWN_IN_ALL, []
-    for check in found:
+def _with_places(checks: Iterable[Check]) -> list[tuple[Check, tuple[Place, ...]]]:
+    """Return each finding with as many of its places as the page has room for."""
+    room, pairs = SHOWN_IN_ALL, []
+    for check in checks:
         places = check.places[: min(SHOWN, room)]
         room -= len(places)
-        shown.append((check, places))
-    return shown
+        pairs.append((check, places))
+    return pairs

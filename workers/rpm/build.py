@@ -127,7 +127,7 @@ def _input(order: Order) -> _Input:
         return _Input(buildroot.read_solvable(path), stored.srpm, stored.url, stored.result)
     path = artifact_store.fetch_url(order.srpm)
     package = buildroot.read_solvable(path)
-    return _Input(package, artifact_store.described(path, str(path.parent), package.sha256))
+    return _Input(package, artifact_store.artifact_of(path, str(path.parent), package.sha256))
 
 
 def _package(order: Order, given: _Input) -> SourcePackage:
@@ -202,7 +202,7 @@ def _tests(given: _Input, partial: Path, url: str) -> Artifact | None:
         return None
     path = partial / given.source.tests.name
     shutil.copyfile(artifact_store.fetch(given.folder, given.source.tests), path)
-    return artifact_store.described(path, url)
+    return artifact_store.artifact_of(path, url)
 
 
 def _compress(log: Path) -> Path:

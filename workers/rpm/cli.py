@@ -61,7 +61,7 @@ def _build(
     from workers.repository.staged import staged_folder
     from workers.rpm.build import Order, backend, build
 
-    site, folder = options.opened(site_name, state_folder)
+    site, folder = options.site_and_state(site_name, state_folder)
     target = options.named_target(site, target_name)
     order = Order(site, folder, target, source, srpm, trial)
     return build(order, backend(site, target, staged_folder(site, folder, target)))
@@ -98,15 +98,15 @@ def sandbox(
     if not (shell or base_rpm):
         _make_trees(target_names, json_file, site_name, state_folder)
         return
-    site, _ = options.opened(site_name, state_folder)
+    site, _ = options.site_and_state(site_name, state_folder)
     if base_rpm:
         from workers.sandbox.base_package import sandbox_base
 
         click.echo(sandbox_base(site, options.named_target(site, base_rpm)))
     if shell:
-        from workers.sandbox.shell import enter
+        from workers.sandbox.trees import enter_shell
 
-        raise SystemExit(enter(site, options.named_target(site, shell)))
+        raise SystemExit(enter_shell(site, options.named_target(site, shell)))
 
 
 def _make_trees(target_names: Sequence[str], json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
@@ -114,7 +114,7 @@ def _make_trees(target_names: Sequence[str], json_file: Path | None, site_name: 
     from workers.sandbox.trees import describe, failure, make_trees
 
     def work() -> SandboxResult:
-        site, _ = options.opened(site_name, state_folder)
+        site, _ = options.site_and_state(site_name, state_folder)
         targets = [options.named_target(site, name) for name in dict.fromkeys(target_names)]
         result = make_trees(site, targets or site.targets)
         click.echo(describe(site, result))

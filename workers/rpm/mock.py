@@ -162,7 +162,7 @@ class Mock:
         extension = f"kitten-{hashlib.sha256(f'{self.target.name} {srpm.sha256}'.encode()).hexdigest()[:12]}"
         output = into / "mock.log"
         try:
-            with cache.locked(cache.root() / "locks" / f"mock-{extension}"):
+            with cache.hold_lock(cache.root() / "locks" / f"mock-{extension}"):
                 argv = command_line(_mock(), file, results, extension, srpm.path.absolute())
                 done = run(argv, log=output, echo=True, timeout=minutes * 60 + _SLOW_START, check=False)
                 status = done.status

@@ -1,1 +1,1 @@
-"""The sandbox that builds run in: its tree of Debian packages, its namespaces, and rpm's configuration inside."""
+"""The sandbox of builds: its tree of Debian packages, its namespaces, and rpm's configuration in it."""

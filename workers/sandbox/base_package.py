@@ -1,8 +1,8 @@
-"""``sandbox-base``: the RPM that stands for what the sandbox tree brings, so that rpm and dnf can check dependencies.
+"""``sandbox-base``: an RPM that provides what the sandbox tree has, so that rpm and dnf can check dependencies.
 
-It holds no file. What it provides for a target: the sonames and symbol versions of that architecture's C and C++
-libraries in the tree (read from them), the shell and loader, and ``build.provides`` of the site. The buildroot's rpm
-database has it installed; it is published, so that dnf can install what was linked against the tree.
+It has no files. For a target it provides the sonames and symbol versions of the C and C++ libraries in the tree (read
+from these libraries), the shell, the loader, and the site's ``build.provides``. It is installed in the buildroot's rpm
+database. It is also published, so that dnf can install packages that were linked against the tree.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from workers.sandbox.layer import target_tree
 from workers.sandbox.tree import Tree
 
 RECIPE = 1
-"""Counted up whenever what is made here changes for the same inputs."""
+"""Increase it when this module makes another package from the same inputs."""
 
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6", "libatomic1", "libgomp1")
 
-# What a shell, the loader and the file system provide on Enterprise Linux under the names that packages ask for.
+# What the shell, the loader and basic packages of Enterprise Linux provide, under the names that packages require.
 PROVIDES = (
     *("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash", "/usr/bin/env", "/usr/bin/perl", "/usr/bin/pkg-config"),
     *(
@@ -38,38 +38,37 @@ PROVIDES = (
     ),
     *("libstdc++", "glibc-devel", "libstdc++-devel", "rpm", "rpm-build", "redhat-rpm-config"),
 )
-"""By name and path, on every target; the site's own (``build.provides``) come on top."""
+"""Names and paths that every target provides, besides the site's ``build.provides``."""
 
 
 def sandbox_base(site: Site, target: Target) -> Path:
-    """The target's sandbox-base RPM; made first if it is not there.
+    """Return the target's sandbox-base RPM; make it first if the cache does not have it.
 
-    :raises CannotRun: when the tree cannot be made.
+    :raises CannotRun: if the tree cannot be made.
     """
-    made = target_tree(site, target)
-    return next(
-        cache.entry("sandbox-base", _key(site, target, made), lambda at: _make(site, target, made, at)).glob("*.rpm")
-    )
+    tree = target_tree(site, target)
+    entry = cache.entry("sandbox-base", _key(site, target, tree), lambda folder: _make(site, target, tree, folder))
+    return next(entry.glob("*.rpm"))
 
 
 def database_layer(site: Site, target: Target) -> Path:
-    """A layer to lay over the target's tree: rpm's database with sandbox-base installed. Made first if it is not there."""
-    made, package = target_tree(site, target), sandbox_base(site, target)
+    """Return a layer for the target's tree: rpm's database with sandbox-base. Make it first if the cache lacks it."""
+    tree, package = target_tree(site, target), sandbox_base(site, target)
 
-    def make(at: Path) -> None:
-        database = at / "layer/var/lib/rpm"
+    def make(entry: Path) -> None:
+        database = entry / "layer/var/lib/rpm"
         database.mkdir(parents=True)
         with bubblewrap.scratch() as folder:
             binds = bubblewrap.rpm_configuration(folder, site, target)
             binds |= {database: ("/var/lib/rpm", True), package.parent: ("/mnt", False)}
-            bubblewrap.run_in(made, ["rpm", "-i", "--ignorearch", f"/mnt/{package.name}"], binds=binds, target=target)
+            bubblewrap.run_in(tree, ["rpm", "-i", "--ignorearch", f"/mnt/{package.name}"], binds=binds, target=target)
 
-    return cache.entry("sandbox-database", _key(site, target, made), make) / "layer"
+    return cache.entry("sandbox-database", _key(site, target, tree), make) / "layer"
 
 
-def _key(site: Site, target: Target, made: Tree) -> str:
+def _key(site: Site, target: Target, tree: Tree) -> str:
     inputs = {
-        "tree": made.identity,
+        "tree": tree.identity,
         "recipe": RECIPE,
         "provides": [*PROVIDES, *site.build.provides],
         "macros": flags.macros(site, target),
@@ -78,20 +77,20 @@ def _key(site: Site, target: Target, made: Tree) -> str:
     return identity_of(inputs)[:16]
 
 
-def libraries(made: Tree, debian_arch: str) -> list[str]:
-    """Paths, inside the tree, of the libraries of an architecture that sandbox-base speaks for."""
-    found = set()
+def _libraries(tree: Tree, debian_arch: str) -> list[str]:
+    """Return the paths, in the tree, of an architecture's libraries that sandbox-base provides."""
+    paths = set()
     for name in _LIBRARIES:
         for listing in (f"{name}:{debian_arch}.list", f"{name}-{debian_arch}-cross.list"):
-            path = made.find(f"var/lib/dpkg/info/{listing}")
-            for line in path.read_text().splitlines() if path else []:
-                if re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line) and made.find(line.lstrip("/")):
-                    found.add(line)
-    return sorted(found)
+            file = tree.find(f"var/lib/dpkg/info/{listing}")
+            for line in file.read_text().splitlines() if file else []:
+                if re.search(r"/lib[^/]*/([^/]+/)?(lib|ld)[^/]*\.so\.[\d.]+$", line) and tree.find(line.lstrip("/")):
+                    paths.add(line)
+    return sorted(paths)
 
 
-def specification(provides: list[str], release: str) -> str:
-    """The spec of sandbox-base."""
+def _specification(provides: list[str], release: str) -> str:
+    """Return the spec of sandbox-base."""
     return "\n".join(
         [
             "Name: sandbox-base",
@@ -112,20 +111,23 @@ def specification(provides: list[str], release: str) -> str:
     )
 
 
-def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
-    paths = libraries(made, target.architecture.debian_arch)
+def _make(site: Site, target: Target, tree: Tree, entry: Path) -> None:
+    paths = _libraries(tree, target.architecture.debian_arch)
     if not paths:
-        raise CannotRun(f"the sandbox tree holds no C library of {target.name} ({target.architecture.debian_arch})")
+        raise CannotRun(
+            f"the sandbox tree has no C library of {target.name} ({target.architecture.debian_arch})",
+            f"make the tree again: kitten cache --remove trees; kitten sandbox --target {target.name}",
+        )
     for_each = 'for library; do echo "$library" | /usr/lib/rpm/elfdeps --provides; done'
     with bubblewrap.scratch() as folder:
         binds = bubblewrap.rpm_configuration(folder, site, target)
         sonames = bubblewrap.run_in(
-            made, ["sh", "-ec", for_each, "sh", *paths], binds=binds, target=target
+            tree, ["sh", "-ec", for_each, "sh", *paths], binds=binds, target=target
         ).output.splitlines()
         build = folder / "builddir"
         build.mkdir()
-        release = f"1.{_key(site, target, made)[:8]}"
-        (build / "base.spec").write_text(specification([*sonames, *PROVIDES, *site.build.provides], release))
+        release = f"1.{_key(site, target, tree)[:8]}"
+        (build / "base.spec").write_text(_specification([*sonames, *PROVIDES, *site.build.provides], release))
         argv = [
             "rpmbuild",
             "-bb",
@@ -136,6 +138,6 @@ def _make(site: Site, target: Target, made: Tree, at: Path) -> None:
             "debug_package %{nil}",
         ]
         argv += ["--define", "_enable_debug_packages 0", "base.spec"]
-        bubblewrap.run_in(made, argv, binds={**binds, build: ("/builddir", True)}, target=target)
+        bubblewrap.run_in(tree, argv, binds={**binds, build: ("/builddir", True)}, target=target)
         package = next(build.glob("RPMS/*/sandbox-base-*.rpm"))
-        (at / package.name).write_bytes(package.read_bytes())
+        (entry / package.name).write_bytes(package.read_bytes())

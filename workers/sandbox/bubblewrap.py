@@ -1,8 +1,8 @@
-"""Running in the sandbox tree: bubblewrap, no network, nothing of the host in sight, nothing left behind.
+"""Run programs in the sandbox tree with bubblewrap: without network, without access to the host's files.
 
-Programs of a foreign target run unmodified, through an emulator that the kernel knows in this sandbox alone
+Programs of a foreign target run unmodified in an emulator. The kernel knows the emulator only in this sandbox
 (binfmt_misc of a user namespace, Linux 6.7 and later; https://docs.kernel.org/admin-guide/binfmt-misc.html). All mounts
-belong to namespaces that end with the last process in them, so there is nothing to unmount, whatever happens.
+belong to namespaces that end with their last process, so nothing has to be unmounted.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from workers.sandbox import flags
 from workers.sandbox.tree import Tree, base_tree, is_foreign
 
 Binds = Mapping[Path, tuple[str, bool]]
-"""Host path → path inside, and whether it may be written."""
+"""Path on the host → path in the sandbox, and whether it is writable."""
 
 _ENTER = Path(__file__).with_name("enter.sh")
-_REFUSED = 125  # enter.sh's own exit status
+_REFUSED = 125  # exit status of enter.sh if it could not prepare the sandbox
 
 
 @dataclass(frozen=True)
 class Layers:
-    """A writable view of a tree: read-only folders, topmost first, and the scratch folder that takes what is written."""
+    """A writable view of a tree: its read-only folders, topmost first, and the folders of overlayfs for changes."""
 
     lower: tuple[Path, ...]
     upper: Path
@@ -39,53 +39,59 @@ class Layers:
 
     @property
     def options(self) -> str:
-        """Options of overlayfs that mount it."""
-        return f"{_lower_option(self.lower)},upperdir={_named(self.upper)},workdir={_named(self.work)}"
+        """Return the mount options for overlayfs."""
+        return f"{_lower_option(self.lower)},upperdir={_overlay_path(self.upper)},workdir={_overlay_path(self.work)}"
 
 
 def _lower_option(lower: Sequence[Path]) -> str:
-    """Options of overlayfs in a user namespace (https://docs.kernel.org/filesystems/overlayfs.html)."""
-    return f"userxattr,lowerdir={':'.join(_named(path) for path in lower)}"
+    """Return mount options of a read-only overlay in a user namespace.
+
+    Source: https://docs.kernel.org/filesystems/overlayfs.html
+    """
+    return f"userxattr,lowerdir={':'.join(_overlay_path(path) for path in lower)}"
 
 
-def _named(path: Path) -> str:
+def _overlay_path(path: Path) -> str:
     if any(character in str(path) for character in ",:\\"):
-        raise CannotRun(f"overlayfs takes no comma, colon or backslash in {path}", "choose another KITTEN_CACHE")
+        raise CannotRun(f"overlayfs allows no comma, colon or backslash in {path}", "choose another KITTEN_CACHE")
     return str(path)
 
 
 def layers(scratch: Path, *lower: Path) -> Layers:
-    """A writable view of folders, topmost first, whose changes go below ``scratch``."""
-    made = Layers(lower, scratch / "upper", scratch / "work", scratch / "merged")
-    for path in (made.upper, made.work, made.merged):
+    """Return a writable view of folders, topmost first; ``scratch`` receives the changes."""
+    view = Layers(lower, scratch / "upper", scratch / "work", scratch / "merged")
+    for path in (view.upper, view.work, view.merged):
         path.mkdir(parents=True)
-    return made
+    return view
 
 
 def binfmt_handler(configuration: str, interpreter: Path) -> str:
-    """A line of binfmt.d(5) for an emulator at ``interpreter``, kept open (F) so that it is found from every namespace."""
+    """Return the binfmt.d(5) line of a configuration, with the emulator ``interpreter``.
+
+    The flag F makes the kernel open the emulator at once, so that every namespace finds it.
+    """
     line = next(line for line in configuration.splitlines() if line.startswith(":"))
     fields = line.split(":")
     return ":".join([*fields[:6], str(interpreter), "".join(sorted({*fields[7], "F"}))])
 
 
 def environment(target: Target | None) -> dict[str, str]:
-    """Every variable a program in the sandbox sees."""
-    found = {
+    """Return all environment variables of a program in the sandbox."""
+    variables = {
         "HOME": "/builddir",
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PKG_CONFIG": "/usr/bin/pkg-config",
-        # What BuildRequires bring, never what the tree holds for itself; -L/usr/lib64 is no news to any linker here.
+        # Only libraries from BuildRequires, never those of the tree. Every linker here searches /usr/lib64 already.
         "PKG_CONFIG_LIBDIR": "/usr/lib64/pkgconfig:/usr/share/pkgconfig",
         "PKG_CONFIG_SYSTEM_LIBRARY_PATH": "/usr/lib64",
     }
     if target is not None and is_foreign(target):
-        found["QEMU_LD_PREFIX"] = f"/usr/{target.architecture.triplet}"
+        variables["QEMU_LD_PREFIX"] = f"/usr/{target.architecture.triplet}"
         if target.toolchain.user_emulator_cpu:
-            found["QEMU_CPU"] = target.toolchain.user_emulator_cpu
-    return found
+            variables["QEMU_CPU"] = target.toolchain.user_emulator_cpu
+    return variables
 
 
 def command(
@@ -98,7 +104,7 @@ def command(
     handler: str = "",
     overlay: str = "",
 ) -> list[str]:
-    """The whole command line that runs ``argv`` in the sandbox over ``root``."""
+    """Return the command line that runs ``argv`` in the sandbox with ``root`` as its root folder."""
     line = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private"]
     line += [str(_ENTER), handler, overlay, str(root)]
     line += ["bwrap", "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
@@ -112,35 +118,37 @@ def command(
     return [*line, "--chdir", "/builddir", "--", *argv]
 
 
-def prepared(
-    made: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
+def tree_command(
+    tree: Tree, argv: Sequence[str], binds: Binds, target: Target | None, over: Layers | None = None
 ) -> list[str]:
-    """The command line that runs a program over the tree, or over layers that end with it.
+    """Return the command line that runs a program in a tree, or in a writable view of it.
 
-    :param target: whose programs run, through an emulator if they are foreign; none: the host's own alone.
-    :raises CannotRun: without bubblewrap, or without an emulator for a foreign target.
+    :param target: the target whose programs can run, in an emulator if they are foreign; None: only the host's.
+    :param over: the writable view; without it, the tree is read-only.
+    :raises CannotRun: if bubblewrap, or the emulator of a foreign target, is missing.
     """
     require("bwrap", "bubblewrap")
     handler = ""
     if target is not None and is_foreign(target):
         emulator = target.toolchain.user_emulator or target.architecture.user_emulator
-        configuration, program = made.find(f"usr/lib/binfmt.d/{emulator}.conf"), made.find(f"usr/bin/{emulator}")
+        configuration, program = tree.find(f"usr/lib/binfmt.d/{emulator}.conf"), tree.find(f"usr/bin/{emulator}")
         if configuration is None or program is None:
             raise CannotRun(
                 f"{target.name} names the emulator {emulator}, which Debian's qemu-user does not have",
-                f"toolchain.user_emulator of the target in targets.yaml is one of: ls {made.base / 'usr/lib/binfmt.d'}",
+                "set toolchain.user_emulator of the target in targets.yaml to an emulator in "
+                f"{tree.base / 'usr/lib/binfmt.d'}",
             )
         handler = binfmt_handler(configuration.read_text(), program)
     if over:
         root, overlay = over.merged, over.options
     else:
-        # In the command's own mount namespace, over the topmost folder: no empty folder is needed for it, and none is left.
-        root, overlay = made.lower[0], _lower_option(made.lower) if len(made.lower) > 1 else ""
+        # The overlay is mounted on the topmost folder, in the command's own mount namespace: it needs no empty folder.
+        root, overlay = tree.lower[0], _lower_option(tree.lower) if len(tree.lower) > 1 else ""
     return command(root, argv, binds, target, writable=over is not None, handler=handler, overlay=overlay)
 
 
 def run_in(
-    made: Tree,
+    tree: Tree,
     argv: Sequence[str],
     *,
     binds: Binds,
@@ -151,12 +159,12 @@ def run_in(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program over the tree, or over layers that end with it.
+    """Run a program in a tree, or in a writable view of it. For the parameters see :func:`tree_command`.
 
-    :raises CommandFailed: as ``workers.base.run.run``.
-    :raises CannotRun: when this host cannot make the sandbox; says what is missing.
+    :raises CommandFailed: as :func:`workers.base.run.run`.
+    :raises CannotRun: if this host cannot make the sandbox; the hint says what is missing.
     """
-    line = prepared(made, argv, binds, target, over)
+    line = tree_command(tree, argv, binds, target, over)
     done = run(line, log=log, echo=echo, timeout=timeout, check=False)
     if done.status != 0 and (cannot := _refusal(done)):
         raise cannot
@@ -166,17 +174,18 @@ def run_in(
 
 
 def _refusal(done: Completed) -> CannotRun | None:
-    """What kept the sandbox from being made, if that is why the program failed."""
+    """Return the error if a program failed because the sandbox could not be made; None for any other failure."""
     if done.status == _REFUSED:
         last = done.output.splitlines()[-1:]
         if last == ["kitten-sandbox: binfmt"]:
             return CannotRun(
                 f"programs of other architectures cannot run in a sandbox on Linux {platform.release()}",
-                "that needs Linux 6.7 or later with binfmt_misc (modprobe binfmt_misc); or build on a native worker",
+                "use Linux 6.7 or later with binfmt_misc (modprobe binfmt_misc), or build on a native worker",
             )
         if last == ["kitten-sandbox: register"]:
             return CannotRun(
-                "the kernel refused the emulator of this target", "is the sandbox tree on a noexec or network mount?"
+                "the kernel refused the emulator of this target",
+                "put the cache (KITTEN_CACHE) on a local file system without noexec",
             )
         if last == ["kitten-sandbox: overlay"]:
             return CannotRun(
@@ -197,23 +206,23 @@ def run_in_base(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Run a program in the base of the site's trees, read-only but for ``binds``: what needs no compiler of a target.
+    """Run a program that needs no compiler of a target, in the base of the site's trees. Only ``binds`` are writable.
 
-    :param target: whose rpm macros the program sees; none: the site's alone.
-    :raises CommandFailed: on a non-zero exit (unless ``check`` is off) or when ``timeout`` seconds are over.
-    :raises CannotRun: when the tree or the sandbox cannot be made on this host.
+    :param target: the target whose rpm macros the program sees; None: only the site's macros.
+    :raises CommandFailed: if it exits with another status than 0 (unless ``check`` is off) or takes too long.
+    :raises CannotRun: if the tree or the sandbox cannot be made on this host.
     """
-    made = base_tree(site)
+    tree = base_tree(site)
     with scratch() as folder:
         configured = {**rpm_configuration(folder, site, target), **(binds or {})}
         if not any(inside == "/builddir" for inside, _ in configured.values()):
             (folder / "builddir").mkdir()
             configured[folder / "builddir"] = ("/builddir", True)
-        return run_in(made, argv, binds=configured, target=None, log=log, echo=echo, timeout=timeout, check=check)
+        return run_in(tree, argv, binds=configured, target=None, log=log, echo=echo, timeout=timeout, check=check)
 
 
 def rpm_configuration(folder: Path, site: Site, target: Target | None) -> dict[Path, tuple[str, bool]]:
-    """Write rpm's configuration for the target to ``folder``; where it goes in the sandbox."""
+    """Write rpm's configuration for the target to ``folder``; return the binds that put it into the sandbox."""
     (folder / "rpmrc").write_text(flags.rpmrc(site, target))
     (folder / "macros").write_text(flags.macros(site, target))
     return {folder / "rpmrc": ("/etc/rpmrc", False), folder / "macros": ("/etc/rpm/macros", False)}
@@ -221,15 +230,15 @@ def rpm_configuration(folder: Path, site: Site, target: Target | None) -> dict[P
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on a real file system for the length of a block. What a killed holder left is removed by the next one."""
+    """Make a folder on a real file system for a ``with`` block. It also removes the folders of killed commands."""
     home = cache.root() / "scratch"
     home.mkdir(parents=True, exist_ok=True)
     name = secrets.token_hex(8)
     folder, lock = home / name, home / f"{name}.lock"
     with contextlib.ExitStack() as held:
-        with cache.locked(home / "sweep"):  # so that nobody sweeps a lock that is made and not yet held
+        with cache.hold_lock(home / "sweep"):  # so that no other process removes a new lock file before it is locked
             for other in home.glob("*.lock"):
-                with contextlib.suppress(OSError), cache.lock(other, cache.AT_ONCE):
+                with contextlib.suppress(OSError), cache.lock(other, cache.NO_WAIT):
                     if cache.remove(other.with_suffix("")):
                         other.unlink()
             held.enter_context(cache.lock(lock))

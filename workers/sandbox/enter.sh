@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a command with mounts and an emulator that nobody else on the host sees, and that end with it.
-# Called in fresh user and mount namespaces (unshare --user --map-root-user --mount).
+# Run a command with mounts and an emulator that no other process on the host sees; both end with the command.
+# Called in new user and mount namespaces (unshare --user --map-root-user --mount).
 #
 # usage: enter.sh HANDLER OVERLAY FOLDER COMMAND…
 #   HANDLER  a line for binfmt_misc's register file, or empty
@@ -17,7 +17,7 @@ shift 3
 
 if [ -n "$handler" ]; then
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc 2>/dev/null || refuse binfmt
-    # In one write, as the kernel wants it; printf %s leaves the \x of the magic numbers to the kernel.
+    # The kernel wants the line in one write; printf %s leaves the \x of the magic numbers for the kernel.
     printf %s "$handler" 2>/dev/null >/proc/sys/fs/binfmt_misc/register || refuse register
 fi
 if [ -n "$overlay" ]; then

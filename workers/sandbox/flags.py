@@ -1,7 +1,7 @@
-"""Site and target → what rpm is told: an rpmrc (compiler flags) and a macros file. Pure: text in, text out.
+"""rpm's configuration for a site and a target: an rpmrc (compiler flags) and a macros file, as text.
 
-Both are what /etc holds in the sandbox, and what mock is given. ``optflags`` goes to the rpmrc, because rpm overwrites the
-macro of that name from there (rpm 4.20, ``rpmrc.c``).
+In the sandbox, both are in /etc; mock gets the same. ``optflags`` is in the rpmrc, because rpm overwrites the macro of
+that name from there (rpm 4.20, ``rpmrc.c``).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _SHELL_VARIABLES = """\
   CHOST="${CHOST:-%{_host}}" ; export CHOST
 """
 
-# On the host's own architecture, what BuildRequires bring lies outside the loader's path, lest the tools of the tree load
-# it. Only what the spec itself runs sees it. (A foreign loader finds it by itself: see workers.sandbox.tree.)
+# On the host's own architecture, libraries from BuildRequires are outside the loader's path, so that the tools of the
+# tree do not load them. Only programs that the spec runs use them. (A foreign loader finds them: see the layer module.)
 _LOADER_PATH = "".join(
     f"%__spec_{phase}_pre %{{___build_pre}} \\\n  LD_LIBRARY_PATH=/usr/lib64 ; export LD_LIBRARY_PATH \\\n%{{nil}}\n"
     for phase in ("conf", "build", "check")
@@ -66,14 +66,14 @@ _LOADER_PATH = "".join(
 
 
 def rpmrc(site: Site, target: Target | None) -> str:
-    """What /etc/rpmrc holds: the target's compiler flags after the distribution's."""
+    """Return the content of /etc/rpmrc: the distribution's compiler flags and the target's; empty without a target."""
     if target is None:
         return ""
     return f"optflags: {target.rpm_arch} {' '.join((*site.build.optflags, *target.flags.compiler))}\n"
 
 
 def macros(site: Site, target: Target | None) -> str:
-    """What /etc/rpm/macros holds; without a target, what a spec needs to be parsed and packed."""
+    """Return the content of /etc/rpm/macros; without a target, only what rpm needs to parse a spec and pack an SRPM."""
     build = site.build
     lines = [f"%dist {build.dist}", f"%vendor {build.vendor}", f"%packager {build.vendor}"]
     lines += [f"%bugurl {build.bugurl}"] if build.bugurl else []

@@ -1,7 +1,7 @@
 """The tree of a target: the base and, for a foreign target, a layer over it with its cross compilers and C library.
 
-A layer is what dpkg wrote when it installed these packages in the base's own sandbox: dpkg's scripts, triggers and database
-are the real ones. Targets of one triplet share it. No other target's build sees it.
+A layer has the files that dpkg wrote when it installed these packages in a sandbox over the base, so dpkg's scripts,
+triggers and database are real. Targets of one triplet share a layer. No build of another target sees it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from workers.sandbox.tree import (
     say,
 )
 
-# What apt and dpkg print if the base has packages that those of a layer cannot stand beside.
-_UNFIT = re.compile(
+# Messages of apt and dpkg if packages of the base and of the layer cannot be installed together.
+_BASE_TOO_OLD = re.compile(
     r"need to be removed|held broken packages|unmet dependencies|pkgProblemResolver|dependency problems"
 )
 
 
 def cross_packages(target: Target) -> tuple[str, ...]:
-    """Debian packages of a foreign target's layer; none of a native target's, which needs no layer."""
+    """Return the Debian packages of a foreign target's layer; empty for a native target, which needs no layer."""
     if not is_foreign(target):
         return ()
     triplet, arch = target.architecture.debian_triplet, target.architecture.debian_arch
@@ -46,19 +46,22 @@ def cross_packages(target: Target) -> tuple[str, ...]:
 
 
 def target_tree(site: Site, target: Target) -> Tree:
-    """The sandbox tree of a target; what is missing of it is made first.
+    """Return the sandbox tree of a target; make its missing parts first.
 
-    :raises CannotRun: when the base or the target's layer cannot be made.
+    :raises CannotRun: if the base or the target's layer cannot be made.
     """
     base = base_tree(site)
     if not is_foreign(target):
         return base
-    made = cache.entry("trees", layer_key(site, target, base), lambda partial: _make(site, target, base, partial))
-    return Tree((made / "root", *base.lower), (made / "identity").read_text().strip())
+    entry = cache.entry("trees", layer_key(site, target, base), lambda partial: _make(site, target, base, partial))
+    return Tree((entry / "root", *base.lower), (entry / "identity").read_text().strip())
 
 
 def layer_key(site: Site, target: Target, base: Tree) -> str:
-    """Name of a target's layer in the cache: another base needs another layer, because dpkg's database is part of it."""
+    """Return the name of a target's layer in the cache.
+
+    Another base needs another layer, because dpkg's database is part of the layer.
+    """
     packages = cross_packages(target)
     return identity_of({"suite": site.build.suite, "base": base.identity, "packages": packages, "recipe": RECIPE})[:16]
 
@@ -81,30 +84,28 @@ def _make(site: Site, target: Target, base: Tree, partial: Path) -> None:
             over=over,
         )
     except CannotRun as error:
-        raise CannotRun(
-            f"the {what} could not be made: {error.what}", _way_out(error.what, base, error.hint)
-        ) from error
+        raise CannotRun(f"the {what} could not be made: {error.what}", _hint(error.what, base, error.hint)) from error
     except CommandFailed as error:
         lines = error.done.output.splitlines()
-        # dpkg names the package in one line and the reason in the next one, indented.
+        # dpkg prints the package in one line and the reason, indented, in the next.
         first = next((i for i, line in enumerate(lines) if line.startswith("dpkg: error")), len(lines) - 1)
         raise CannotRun(
             f"the {what} could not be made: {' '.join(line.strip() for line in lines[first : first + 2])}",
-            _way_out(error.done.output, base, "the package is broken in the archive: wait for its next version"),
+            _hint(error.done.output, base, "the package is broken in the archive: wait for its next version"),
         ) from error
     over.upper.rename(partial / "root")
     for folder in (debs, partial / "overlay"):
         cache.remove(folder)
-    _link(partial / "root", target.architecture.triplet)
+    _link_lib64(partial / "root", target.architecture.triplet)
     packages = tuple(line for line in installed_packages(partial / "root") if line not in set(below))
     finish(partial, packages, *below)
     say(f"{what}: made in {time.monotonic() - began:.0f} s")
 
 
-def _way_out(output: str, base: Tree, otherwise: str) -> str:
+def _hint(output: str, base: Tree, otherwise: str) -> str:
     if "No space left on device" in output:
         return f"free some room in {cache.root()}"
-    if _UNFIT.search(output):
+    if _BASE_TOO_OLD.search(output):
         return (
             f"the base does not fit the archive any more; while no build runs: rm -r {base.base.parent}; kitten sandbox"
         )
@@ -112,19 +113,19 @@ def _way_out(output: str, base: Tree, otherwise: str) -> str:
 
 
 def _fetch(lists: AptRoot, target: Target, base: Tree, debs: Path) -> None:
-    """Fetch what the base lacks of the target's packages to ``debs``.
+    """Download the target's packages that the base does not have to ``debs``.
 
-    If the archive has moved on since the base was made, newer versions of some of the base's packages may be among them
-    (binutils and its cross versions share a library of exactly one version). They go into this layer alone: the base, and
-    with it the identity of every other target, stays as it is.
+    If the archive has changed since the base was made, newer versions of packages of the base may be among them
+    (binutils and its cross versions share a library of exactly one version). They go only into this layer. The base,
+    and so the identity of every other target, does not change.
 
-    :raises MirrorDisagrees: when the lists do not fit the base, or name what the mirror does not serve.
+    :raises MirrorDisagrees: if the lists do not fit the base, or the mirror does not serve a package that they name.
     """
     cache.remove(debs)
     try:
         wanted = lists.closure(list(cross_packages(target)), base.base / "var/lib/dpkg/status")
     except CannotRun as error:
-        # Lists from before the base was made may name older packages than it has, which cannot be installed beside it.
+        # Lists older than the base may name older packages, which cannot be installed beside those of the base.
         raise MirrorDisagrees(error.what, error.hint, passing=False) from None
     newer = sorted({line.split()[0] for line in listed_packages(base.base)} & set(wanted))
     if newer:
@@ -132,10 +133,10 @@ def _fetch(lists: AptRoot, target: Target, base: Tree, debs: Path) -> None:
     lists.download(wanted, debs)
 
 
-def _link(root: Path, triplet: str) -> None:
-    """Make one folder, /usr/lib64, the place of libraries that BuildRequires bring.
+def _link_lib64(root: Path, triplet: str) -> None:
+    """Link the triplet's library folder to /usr/lib64, where BuildRequires install their libraries.
 
-    Cross gcc looks there for libraries, and so does the emulated loader, which takes it for /lib/TRIPLET (QEMU_LD_PREFIX).
+    The cross gcc searches that folder, and so does the emulated loader, which sees it as /lib/TRIPLET (QEMU_LD_PREFIX).
     """
     link = root / "usr" / triplet / "lib" / triplet
     if not link.is_symlink():

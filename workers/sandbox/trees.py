@@ -1,4 +1,7 @@
-"""All trees of a site, as ``kitten sandbox`` makes and shows them: one target's failure leaves the others usable."""
+"""The work of ``kitten sandbox``: make the trees of a site, list them, run a shell in one.
+
+If the tree of one target cannot be made, the others stay usable.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,23 @@ from pathlib import Path
 
 from config.models import Site, Target
 from workers.base.errors import CannotRun
+from workers.base.run import start_program
 from workers.results import SandboxResult, TargetTree
+from workers.sandbox import base_package, bubblewrap
 from workers.sandbox.layer import target_tree
 from workers.sandbox.tree import base_tree, listed_packages
 
 
 def make_trees(site: Site, targets: Sequence[Target]) -> SandboxResult:
-    """The trees of these targets; those that are not there are made first.
+    """Make the missing trees of these targets; return a result with all of them.
 
-    :raises CannotRun: when the base cannot be made, on which every target's tree stands.
+    :raises CannotRun: if the base, which all trees need, cannot be made.
     """
     began = time.monotonic()
     base = base_tree(site)
-    made = tuple(_made(site, target) for target in targets)
-    failed = [tree for tree in made if tree.outcome != "passed"]
-    usable = ", ".join(tree.target for tree in made if tree.outcome == "passed") or "none"
+    trees = tuple(_make_tree(site, target) for target in targets)
+    failed = [tree for tree in trees if tree.outcome != "passed"]
+    usable = ", ".join(tree.target for tree in trees if tree.outcome == "passed") or "none"
     missing = f"; none for {', '.join(tree.target for tree in failed)}" if failed else ""
     return SandboxResult(
         outcome="cannot-run" if failed else "passed",
@@ -33,20 +38,20 @@ def make_trees(site: Site, targets: Sequence[Target]) -> SandboxResult:
         path=str(base.base),
         packages=len(listed_packages(base.base)),
         size=_size(base.base),
-        targets=made,
+        targets=trees,
     )
 
 
-def _made(site: Site, target: Target) -> TargetTree:
+def _make_tree(site: Site, target: Target) -> TargetTree:
     try:
-        made = target_tree(site, target)
+        tree = target_tree(site, target)
     except (CannotRun, OSError) as error:
         what, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
         return TargetTree(target=target.name, outcome="cannot-run", cause=what, hint=hint)
-    layers = made.lower[:-1]
+    layers = tree.lower[:-1]
     return TargetTree(
         target=target.name,
-        identity=made.identity,
+        identity=tree.identity,
         path=str(layers[0]) if layers else "",
         packages=sum(len(listed_packages(layer)) for layer in layers),
         size=sum(_size(layer) for layer in layers),
@@ -54,11 +59,11 @@ def _made(site: Site, target: Target) -> TargetTree:
 
 
 def describe(site: Site, result: SandboxResult) -> str:
-    """The trees in words, a line each."""
+    """Return a text that lists the trees, one line each."""
     days = (time.time() - Path(result.path).with_name("packages").stat().st_mtime) / 86400
-    wide = max(len(name) for name in ("base", *(tree.target for tree in result.targets)))
+    width = max(len(name) for name in ("base", *(tree.target for tree in result.targets)))
     lines = [
-        f"{'base':{wide}}  {result.base[:12]}  {result.packages:4} packages of Debian {site.build.suite}, "
+        f"{'base':{width}}  {result.base[:12]}  {result.packages:4} packages of Debian {site.build.suite}, "
         f"{_megabytes(result.size)}, made {days:.1f} days ago: {result.path}"
     ]
     for tree in result.targets:
@@ -67,13 +72,13 @@ def describe(site: Site, result: SandboxResult) -> str:
         elif tree.path:
             what = f"{tree.identity[:12]}  {tree.packages:4} packages more, {_megabytes(tree.size)}: {tree.path}"
         else:
-            what = f"{tree.identity[:12]}  the base alone"
-        lines.append(f"{tree.target:{wide}}  {what}")
+            what = f"{tree.identity[:12]}  only the base"
+        lines.append(f"{tree.target:{width}}  {what}")
     return "\n".join(lines)
 
 
 def failure(result: SandboxResult) -> CannotRun:
-    """What could not be made and why, target by target."""
+    """Return the error that lists the trees that could not be made, with the reason of each."""
     failed = [tree for tree in result.targets if tree.outcome != "passed"]
     lines = [result.summary]
     for tree in failed:
@@ -82,10 +87,24 @@ def failure(result: SandboxResult) -> CannotRun:
     return CannotRun("\n".join(lines), f"the other targets can be built; make these again: kitten sandbox {again}")
 
 
+def enter_shell(site: Site, target: Target) -> int:
+    """Run a shell over the target's buildroot at the terminal, writable until it ends; return its exit status."""
+    tree = target_tree(site, target)
+    with bubblewrap.scratch() as folder:
+        over = bubblewrap.layers(folder, base_package.database_layer(site, target), *tree.lower)
+        builddir = folder / "builddir"
+        builddir.mkdir()
+        binds = {**bubblewrap.rpm_configuration(folder, site, target), builddir: ("/builddir", True)}
+        with start_program(
+            bubblewrap.tree_command(tree, ["/bin/bash", "-i"], binds, target, over), stdin=None
+        ) as process:
+            return process.wait()
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
 def _size(root: Path) -> int:
-    """Bytes of the files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())

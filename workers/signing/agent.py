@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, started
+from workers.base.run import PIPE, CommandFailed, Completed, pipe_of, require, run, start_program
 
 _LOOKS, _LOOK_SECONDS = 25, 0.2  # how often and for how long to wait for the end of an agent
 _SOCKET_PATH_LIMIT = 106  # sun_path of unix(7) has 108 bytes; libassuan leaves room for two zero bytes

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import afterwards
+from workers.base.run import run_afterwards
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def home_in_memory() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="kitten-key-", dir=_tmpfs()))
     # After a kill, the agent still runs for a moment and may write again.
     clean = 'read -r nothing; while [ -d "$1" ]; do rm -rf -- "$1"; sleep 3; done'
-    with afterwards(["sh", "-c", clean, "sh", str(home)], patience=10):
+    with run_afterwards(["sh", "-c", clean, "sh", str(home)], patience=10):
         try:
             yield home
         finally:

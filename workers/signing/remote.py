@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workers.base.errors import CannotRun
-from workers.base.run import STDOUT, die_with_parent, run, started
+from workers.base.run import STDOUT, die_with_parent, run, start_program
 from workers.signing.agent import gpg
 
 

@@ -38,7 +38,7 @@ def token_key(module: Path, pin_file: Path, owner: str | None, site_name: str, s
     from config.models import Secret, Signing
     from workers.signing.backends import new_token_key
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     library, pin = module.absolute(), pin_file.absolute()
     signing = Signing(backend="pkcs11", module=str(library), passphrase=Secret(file=str(pin)))
     fingerprint, public = new_token_key(signing, state, owner or f"{site.distribution.title} (packages and indexes)")

@@ -49,7 +49,7 @@ def source(
 
     def work() -> SourceResult:
         began = time.monotonic()
-        site, folder = options.opened(site_name, state_folder)
+        site, folder = options.site_and_state(site_name, state_folder)
         package = options.named_package(site, package_name)
         url = repository or distgit.address(site, package.name, folder)
         commit = distgit.find(url, (branch,) if branch else site.sources.branches, revision)
@@ -87,7 +87,7 @@ def init(given: tuple[str, Path | None], packages: tuple[str, ...], empty: bool)
     """
     from workers.sources import demo
 
-    site, state = options.opened(*given)
+    site, state = options.site_and_state(*given)
     names = {options.named_package(site, name).name for name in packages} or {package.name for package in site.packages}
     content = demo.content_folder(_site_folder(given[0]))
     if empty:

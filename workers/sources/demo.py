@@ -47,7 +47,7 @@ def ensure_empty_repositories(site: Site, state: Path, content: Path, names: Col
     """Make the missing repositories without a commit, so that a poller can read them before the first push."""
     for folder in _folders(content, names):
         repository = repository_of(site, state, folder.name)
-        with cache.locked(repository.with_suffix(".lock")):
+        with cache.hold_lock(repository.with_suffix(".lock")):
             _ensure(site, repository)
 
 
@@ -85,7 +85,7 @@ def push(site: Site, state: Path, package: str, folder: Path, message: str, bran
         raise CannotRun(f"the folder {folder} does not exist", "give the folder with the spec and the sources file")
     only_spec(folder)
     ref = f"refs/heads/{checked_branch(branch or site.sources.branches[0])}"
-    with cache.locked(repository.with_suffix(".lock")):
+    with cache.hold_lock(repository.with_suffix(".lock")):
         parent = first_line(["rev-parse", "--verify", "--quiet", ref], repository)
         tree = _tree_of(repository, folder)
         if parent and first_line(["rev-parse", f"{parent}^{{tree}}"], repository) == tree:
@@ -109,7 +109,7 @@ def _ensure(site: Site, repository: Path) -> None:
 def _import(site: Site, state: Path, folder: Path) -> Pushed:
     package, repository = folder.name, repository_of(site, state, folder.name)
     ref = f"refs/heads/{site.sources.branches[-1]}"
-    with cache.locked(repository.with_suffix(".lock")):
+    with cache.hold_lock(repository.with_suffix(".lock")):
         _ensure(site, repository)
         head = first_line(["rev-parse", "--verify", "--quiet", ref], repository)
         imported = first_line(["rev-parse", "--verify", "--quiet", f"{_IMPORTED}^{{tree}}"], repository)

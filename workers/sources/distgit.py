@@ -167,7 +167,7 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
     """Return the contents of blobs by name, from one ``git cat-file --batch``."""
     found: dict[str, bytes] = {}
     argv = ["git", f"--git-dir={mirror}", "cat-file", "--batch", "--buffer"]
-    with started(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
+    with start_program(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) as process:
         questions, answers = pipe_of(process.stdin), pipe_of(process.stdout)
         questions.write("".join(f"{name}\n" for name in names).encode())
         questions.close()

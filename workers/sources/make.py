@@ -141,7 +141,7 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
     shutil.move(source.path, package)  # the store may be another file system than the cache
     tests = None
     if srpm.pack_tests(tree.folder, partial / "tests.tar", seconds):
-        tests = artifact_store.described(partial / "tests.tar", url)
+        tests = artifact_store.artifact_of(partial / "tests.tar", url)
     result = SourceResult(
         summary=f"{source.nevr} from {request.commit.branch} {request.commit.commit[:12]}",
         package=request.package.name,

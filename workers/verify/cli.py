@@ -105,7 +105,7 @@ def _verify(
     from workers.verify.parallel import cores
     from workers.verify.prove import Request, prove
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     target = options.named_target(site, target_name)
     known_answers.check()
     exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()

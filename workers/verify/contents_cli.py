@@ -62,7 +62,7 @@ def contents(
     def work() -> ContentsResult:
         begun = time.monotonic()
         read: tuple[str, ...] = ()
-        site, state = options.opened(site_name, state_folder)
+        site, state = options.site_and_state(site_name, state_folder)
         target = options.named_target(site, target_name)
         if hardware_list is not None:
             if repositories or not paths:

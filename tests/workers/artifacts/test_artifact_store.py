@@ -1,4 +1,4 @@
-"""Artifacts come from any fsspec URL, with the checksum that was promised."""
+"""Artifacts are read from any fsspec URL, and their checksums are verified."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def source(folder: Path, data: bytes = b"rpm") -> SourceResult:
     folder.mkdir(parents=True)
     (folder / "a-1-1.src.rpm").write_bytes(data)
-    srpm = artifact_store.described(folder / "a-1-1.src.rpm", str(folder))
+    srpm = artifact_store.artifact_of(folder / "a-1-1.src.rpm", str(folder))
     result = SourceResult(summary="", package="a", branch="b", commit="c", srpm=srpm)
     result.write(folder / "source.json")
     return result
 
 
-def test_a_source_is_found_below_the_state_folder(tmp_path: Path) -> None:
+def test_a_source_is_found_in_the_state_folder(tmp_path: Path) -> None:
     made = source(tmp_path / "artifacts/sources/a/k")
     found = artifact_store.source_at("artifacts/sources/a/k", tmp_path)
     assert (found.url, found.result, found.srpm) == (str(tmp_path / "artifacts/sources/a/k"), made, made.srpm)
     assert artifact_store.fetch(found.url, found.srpm).read_bytes() == b"rpm"
 
 
-def test_a_remote_source_is_copied_once_and_checked() -> None:
+def test_a_remote_source_is_downloaded_once_and_verified() -> None:
     with fsspec.open("memory://sources/a/a-1-1.src.rpm", "wb") as stream:
         stream.write(b"rpm")
     promised = Artifact(name="a-1-1.src.rpm", url="", sha256=hashlib.sha256(b"rpm").hexdigest(), size=3)
@@ -58,6 +58,6 @@ def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["nowhere", "memory://nowhere"])
-def test_no_source_is_one_clear_line(tmp_path: Path, where: str) -> None:
+def test_a_missing_source_is_reported_in_one_line(tmp_path: Path, where: str) -> None:
     with pytest.raises(CannotRun, match="there is no source at"):
         artifact_store.source_at(where, tmp_path)

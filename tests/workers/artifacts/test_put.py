@@ -1,4 +1,4 @@
-"""Files and folders appear in the store whole or not at all, whatever happens to the command that puts them there."""
+"""Files and folders appear in the store whole or not at all, whatever happens to the command that writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from workers.artifacts import put
-from workers.artifacts.artifact_store import described, read_result
+from workers.artifacts.artifact_store import artifact_of, read_result
 from workers.base.errors import CannotRun
 from workers.results import Artifact, BuildResult
 
@@ -29,7 +29,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["local", "remote"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of a build's folder that is not there yet."""
+    """URL of a build's folder that does not exist yet."""
     if request.param == "local":
         yield str(tmp_path / "builds/x86_64/i")
         return
@@ -40,7 +40,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def names(url: str) -> list[str]:
-    """What is in a folder of the store."""
+    """Names of the files in a folder of the store."""
     system, path = fsspec.core.url_to_fs(url)
     return sorted(entry.rpartition("/")[2] for entry in system.ls(path, detail=False)) if system.exists(path) else []
 
@@ -51,10 +51,10 @@ def content(url: str) -> bytes:
 
 
 def filled(url: str, text: str) -> tuple[Path, BuildResult]:
-    """A folder that is ready to be put, and its result."""
+    """A folder that is ready for put_folder, and its result."""
     partial = put.partial_folder(url)
     (partial / "a.rpm").write_text(text)
-    rpm = described(partial / "a.rpm", url)
+    rpm = artifact_of(partial / "a.rpm", url)
     return partial, BuildResult(summary=text, target="x86_64", package="a", nevr="a-1-1", url=url, rpms=(rpm,))
 
 
@@ -76,7 +76,7 @@ def test_a_folder_appears_whole(url: str) -> None:
     assert names(url.rpartition("/")[0]) == ["i"]
 
 
-def test_a_finished_folder_replaces_a_former_one(url: str) -> None:
+def test_a_finished_folder_replaces_an_earlier_one(url: str) -> None:
     for text in ("one", "two"):
         put_build(url, text, replace=True)
         assert names(url) == ["a.rpm", DOCUMENT]
@@ -84,14 +84,14 @@ def test_a_finished_folder_replaces_a_former_one(url: str) -> None:
     assert names(url.rpartition("/")[0]) == ["i"]
 
 
-def test_who_comes_second_gets_the_result_that_is_there(url: str) -> None:
+def test_the_second_writer_gets_the_result_of_the_first(url: str) -> None:
     first = put_build(url, "one")
     assert put_build(url, "two") == first
     assert content(f"{url}/a.rpm") == b"one"
     assert names(url.rpartition("/")[0]) == ["i"]
 
 
-def test_a_folder_without_its_document_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_without_its_document_does_not_count(tmp_path: Path) -> None:
     url = str(tmp_path / "builds/x86_64/i")
     Path(url).mkdir(parents=True)
     (Path(url) / "half.rpm").write_text("")
@@ -99,7 +99,7 @@ def test_a_folder_without_its_document_is_not_there(tmp_path: Path) -> None:
     assert names(url) == ["a.rpm", DOCUMENT]
 
 
-def test_a_remote_folder_has_its_document_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_remote_folder_the_document_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
     sent = []
@@ -123,7 +123,7 @@ def test_a_file_that_is_not_as_the_result_says_is_refused(url: str, change: str)
     assert names(url) == []
 
 
-def test_a_store_that_keeps_half_of_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_stored_half_of_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
     def half(self: MemoryFileSystem, file: str, to: str, **_: object) -> None:
@@ -138,7 +138,7 @@ def test_a_store_that_keeps_half_of_a_file_is_refused(monkeypatch: pytest.Monkey
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def test_a_file_is_replaced_and_described_as_it_was_written(url: str, tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_its_record_is_of_the_written_bytes(url: str, tmp_path: Path) -> None:
     put_build(url, "one")
     for text in (b"first", b"second"):
         (tmp_path / "verify.json").write_bytes(text)
@@ -150,9 +150,9 @@ def test_a_file_is_replaced_and_described_as_it_was_written(url: str, tmp_path: 
         assert names(url) == ["a.rpm", DOCUMENT, "verify.json"]
 
 
-def test_a_folder_that_went_away_is_not_made_again(tmp_path: Path) -> None:
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "verify.json").write_text("{}")
-    with pytest.raises(CannotRun, match="is not there"):
+    with pytest.raises(CannotRun, match="does not exist"):
         put.put_file(tmp_path / "verify.json", str(tmp_path / "gone"), "verify.json")
     assert not (tmp_path / "gone").exists()
 
@@ -165,9 +165,7 @@ def full(*_: object) -> None:
 
 
 @pytest.mark.parametrize("where", ["write_blocks", "flush"])
-def test_a_full_disk_leaves_the_file_that_was_there(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_file(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "build"
     folder.mkdir()
     (folder / "verify.json").write_text("before")
@@ -180,9 +178,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
 
 
 @pytest.mark.parametrize("replace", [True, False])
-def test_a_full_disk_leaves_the_folder_that_was_there(
-    replace: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_folder(replace: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = str(tmp_path / "builds/x86_64/i")
     if replace:
         put_build(url, "one")
@@ -194,8 +190,8 @@ def test_a_full_disk_leaves_the_folder_that_was_there(
     assert names(str(Path(url).parent)) == (["i"] if replace else [])
 
 
-def _killed_while_putting(url: str, file: str) -> None:
-    """Put a file or a folder, and die by SIGKILL in the middle: after the content, before its name."""
+def _die_in_put(url: str, file: str) -> None:
+    """Put a file or a folder, and die by SIGKILL after the content is written, before the rename."""
     put.flush = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     if file:
         put.put_file(Path(file), url, "verify.json")
@@ -204,13 +200,13 @@ def _killed_while_putting(url: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_killed_command_leaves_what_was_there_and_the_next_one_succeeds(what: str, tmp_path: Path) -> None:
+def test_a_killed_command_leaves_the_old_content_and_the_next_one_succeeds(what: str, tmp_path: Path) -> None:
     url = str(tmp_path / "builds/x86_64/i")
     before = put_build(url, "before")
     new = tmp_path / "new"
     new.write_text("after")
     process = multiprocessing.get_context("fork").Process(
-        target=_killed_while_putting, args=(url, str(new) if what == "file" else "")
+        target=_die_in_put, args=(url, str(new) if what == "file" else "")
     )
     process.start()
     process.join()

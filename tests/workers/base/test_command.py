@@ -29,7 +29,7 @@ COMMANDS = commands()
 
 
 def words_for(command: click.Command) -> list[str]:
-    """A value for each option that must be given."""
+    """A value for each required option."""
     needed = [parameter for parameter in command.params if parameter.required and isinstance(parameter, click.Option)]
     return [word for option in needed for word in (option.opts[0], "x")]
 
@@ -54,7 +54,7 @@ class AnyResult(Result):
     model_config = ConfigDict(extra="ignore")
 
 
-def test_all_commands_that_steps_run_are_looked_at() -> None:
+def test_all_commands_that_steps_run_are_tested() -> None:
     assert set(COMMANDS) >= {"source", "build", "verify", "test", "stage", "publish", "promote", "clean", "compose"}
 
 
@@ -84,7 +84,7 @@ def test_a_command_that_cannot_run_exits_2_with_a_result_file(
     ids=["failed", "cannot-run", "full disk", "bug", "system"],
 )
 @pytest.mark.parametrize("name", COMMANDS)
-def test_whatever_ends_a_command_is_in_its_result_file(
+def test_each_error_of_a_command_is_in_its_result_file(
     name: str,
     error: Exception,
     status: int,
@@ -109,7 +109,7 @@ def test_whatever_ends_a_command_is_in_its_result_file(
         assert f"kitten: {cause}" in printed.splitlines()
 
 
-def test_a_result_file_that_cannot_be_written_is_said_and_hides_no_other_error(
+def test_a_result_file_that_cannot_be_written_is_reported_and_hides_no_other_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

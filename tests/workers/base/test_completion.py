@@ -45,7 +45,7 @@ def test_other_shells_get_a_script_that_asks_kitten(shell):
     assert "gate" not in answer
 
 
-def test_each_command_is_offered():
+def test_completion_offers_each_command():
     offered = kitten(COMP_WORDS="kitten ", COMP_CWORD="1", _KITTEN_COMPLETE="bash_complete").stdout.splitlines()
     listed = [
         line.split()[0] for line in kitten("--help").stdout.partition("Commands:")[2].splitlines() if line[2:3] > " "

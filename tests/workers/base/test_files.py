@@ -1,4 +1,4 @@
-"""Checksums of files, and copies whose checksum is of what was written."""
+"""Checksums of files, and of copies while they are written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_copy_has_the_bytes_and_the_checksum_of_its_source(tmp_path: Path, alg
     assert (tmp_path / "copy").read_bytes() == content
 
 
-def test_a_source_that_breaks_off_is_an_error_and_no_checksum(tmp_path: Path) -> None:
+def test_a_source_that_ends_early_is_an_error(tmp_path: Path) -> None:
     def broken() -> Iterator[bytes]:
         yield b"half"
         raise ConnectionResetError
@@ -49,7 +49,7 @@ def test_a_source_that_breaks_off_is_an_error_and_no_checksum(tmp_path: Path) ->
 
 
 def _digests_of_files(source: str) -> list[str]:
-    """Calls that compute a file's checksum by hand: ``file_digest(…)``, ``sha256(path.read_bytes())``."""
+    """Calls that compute a file's checksum: ``file_digest(…)``, ``sha256(path.read_bytes())``."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):

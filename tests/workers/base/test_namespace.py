@@ -1,4 +1,4 @@
-"""Root over one's own files, and the one line where a host makes no namespace. Outputs are recorded: see each."""
+"""Root on this user's own files, and the error of a host that allows no namespace. The outputs are real, see each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from workers.base.run import Completed, run
 
 
 @pytest.fixture(autouse=True)
-def anew() -> Iterator[None]:
-    """What a host can do is asked once for a process."""
+def empty_cache() -> Iterator[None]:
+    """A process asks only once what its host allows; here, each test asks."""
     namespace.as_root.cache_clear()
     yield
     namespace.as_root.cache_clear()
@@ -27,7 +27,7 @@ def anew() -> Iterator[None]:
 
 @pytest.fixture
 def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an ordinary user, whoever runs the tests: root may make a namespace as well."""
+    """Act as an ordinary user even if root runs the tests."""
     monkeypatch.setattr(namespace.os, "geteuid", lambda: 1000)
 
 
@@ -43,7 +43,7 @@ OF_APPARMOR = (
 
 @pytest.mark.usefixtures("ordinary")
 @pytest.mark.parametrize("line", OF_APPARMOR)
-def test_apparmors_restriction_is_one_line_with_both_ways_out(
+def test_apparmors_restriction_is_one_line_with_two_hints(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "restricted").write_text("1\n")
@@ -86,26 +86,26 @@ def test_a_command_is_root_over_the_files_of_this_user(tmp_path: Path) -> None:
     assert file.stat().st_uid == os.geteuid()
 
 
-def test_files_are_given_away_where_this_user_has_other_ids(tmp_path: Path) -> None:
+def test_files_can_have_other_owners_if_this_user_has_subordinate_ids(tmp_path: Path) -> None:
     script = f"mkdir -m 0700 {tmp_path}/folder && chown 8:12 {tmp_path}/folder"
     done = run([*namespace.as_root(), "sh", "-ec", script], check=False)
-    assert (done.status == 0) == namespace.has_other_ids(), done.output
+    assert (done.status == 0) == namespace.has_subordinate_ids(), done.output
     run([*namespace.as_root(), "rm", "-rf", tmp_path / "folder"])
     assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.usefixtures("ordinary")
-def test_without_newuidmap_there_is_root_and_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_newuidmap_root_is_the_only_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("unshare", "true", "sh", "chown", "touch"):
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not namespace.has_other_ids()
+    assert not namespace.has_subordinate_ids()
     done = run([*namespace.as_root(), "sh", "-c", f"touch {tmp_path}/file; chown 8:12 {tmp_path}/file"], check=False)
     assert "Invalid argument" in done.output
 
 
-def test_a_host_without_namespaces_is_one_line() -> None:
-    """A limit of none, in a user namespace of its own: as an administrator sets it, without harm to this host."""
+def test_a_host_without_namespaces_is_reported_in_one_line() -> None:
+    """The limit is 0, as an administrator can set it, but only in a new user namespace, without harm to this host."""
     script = (
         "echo 0 >/proc/sys/user/max_user_namespaces && exec "
         f"{sys.executable} -c 'from workers.base import namespace as n; n.os.geteuid = lambda: 1000; n.as_root()'"
@@ -117,8 +117,8 @@ def test_a_host_without_namespaces_is_one_line() -> None:
     assert "sysctl -w user.max_user_namespaces" in last[1]
 
 
-def test_without_other_ids_the_administrators_command_is_shown() -> None:
-    error = namespace.need_of_other_ids("mail-1-1.noarch has files of mail")
+def test_without_subordinate_ids_the_administrators_command_is_shown() -> None:
+    error = namespace.no_subordinate_ids("mail-1-1.noarch has files of mail")
     assert isinstance(error, CannotRun)
     assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " in error.hint
 

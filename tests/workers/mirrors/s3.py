@@ -1,4 +1,4 @@
-"""A real S3 server (moto's) in a process of its own, and a proxy before it that counts, refuses, cuts and kills."""
+"""A real S3 server (moto) in another process, and a proxy in front of it that counts, refuses, cuts and kills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: c
 
 @contextlib.contextmanager
 def server() -> Iterator[int]:
-    """An S3 server on a port of this host."""
+    """Run an S3 server on a port of this host."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,8 +41,8 @@ def server() -> Iterator[int]:
 
 
 def request(port: int, method: str, path: str, content: bytes | None = None) -> bytes | None:
-    """One plain request; None where the answer is 404."""
-    headers = {"Content-Type": "application/json"}  # what urllib would say instead is taken for a form
+    """Send one plain request; return the answer, or None if the status is 404."""
+    headers = {"Content-Type": "application/json"}  # the server takes urllib's default type for a form
     asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", content, headers, method=method)
     try:
         with urllib.request.urlopen(asked) as answer:  # noqa: S310
@@ -54,7 +54,7 @@ def request(port: int, method: str, path: str, content: bytes | None = None) -> 
 
 
 def fresh_bucket(port: int, name: str) -> None:
-    """Forget everything; then an empty bucket whose objects anybody may read."""
+    """Reset the server and make an empty bucket whose objects anyone can read."""
     everybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{name}/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
     request(port, "POST", "/moto-api/reset", b"")
@@ -63,7 +63,7 @@ def fresh_bucket(port: int, name: str) -> None:
 
 
 class Proxy:
-    """What lies between a client and the server. ``act(number, path)`` says what becomes of each request."""
+    """A proxy between a client and the server. ``act(number, path)`` returns what to do with each request."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -99,9 +99,9 @@ class Proxy:
                             what = self.act(len(self.paths), self.paths[-1])
                         if what == "drop":
                             return
-                        if what == "deaf":  # it reaches the server, and its answer nobody
+                        if what == "deaf":  # the server gets the request, but no client gets the answer
                             deaf.set()
-                        if what == "torn":  # the answer breaks off after two bytes of its body
+                        if what == "torn":  # the answer ends after two bytes of its body
                             torn.set()
                         if what == "busy":
                             client.sendall(_BUSY)
@@ -131,7 +131,7 @@ class Proxy:
 
 
 def killed_at(proxy: Proxy, step: int, action: Callable[[], object]) -> bool:
-    """Run an action in a child that is killed when its request of that number arrives; False when it ended before.
+    """Run an action in a child that is killed when its request of that number arrives; return False if it ended before.
 
     Of the odd steps the request still reaches the server; of the even ones it does not.
     """

@@ -1,4 +1,4 @@
-"""``kitten bucket`` against a real S3 server: what is said, and with which exit status."""
+"""``kitten bucket`` with a real S3 server: its output and exit status."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pushed(site_path: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kitten(pushed: Path, state: Path) -> Kitten:
-    """(words) → what ``kitten bucket`` says and how it ends."""
+    """A function (words) → the result of ``kitten bucket``."""
 
     def call(*words: str, at: Path | None = None) -> Result:
         return CliRunner().invoke(bucket, [*words, "--site", str(pushed), "--state", str(at or state)])
@@ -57,7 +57,7 @@ def kitten(pushed: Path, state: Path) -> Kitten:
 
 @pytest.fixture
 def there(port: int, proxy: s3.Proxy, pushed: Path, state: Path, make_build: BuildFactory) -> Path:
-    """The same site, with a package published and pushed."""
+    """The same site after a package was published and pushed."""
     publish(load_site(str(pushed)), state, "aarch64", str(make_build()))
     return pushed
 
@@ -74,7 +74,7 @@ def cannot(result: Result) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("more", [(), ("--content",)])
-def test_what_was_pushed_is_found_whole(there: Path, kitten: Kitten, more: tuple[str, ...]) -> None:
+def test_a_pushed_publication_passes_verify(there: Path, kitten: Kitten, more: tuple[str, ...]) -> None:
     done = kitten("verify", *more)
     assert done.exception is None, done
     assert done.stdout.startswith(f"{URL} is publication 1: ")
@@ -82,12 +82,11 @@ def test_what_was_pushed_is_found_whole(there: Path, kitten: Kitten, more: tuple
     assert int(done.stdout.split()[4]) > 20
 
 
-def test_an_index_edited_by_hand_is_found_and_brought_back(there: Path, port: int, kitten: Kitten) -> None:
+def test_an_index_edited_by_hand_is_found_and_restored(there: Path, port: int, kitten: Kitten) -> None:
     before = content(port, INDEX)
     assert before is not None
     Bucket(URL).put(INDEX, before.replace(b"<revision>", b"<revision>1"), "application/xml")
-    told = findings(kitten("verify"))
-    assert told == [f"{URL}/{INDEX} is not what was published → kitten bucket push --everything"]
+    assert findings(kitten("verify")) == [f"{URL}/{INDEX} is not what was published → kitten bucket push --everything"]
     assert kitten("push").stdout == f"{URL}: publication 1 is there already; 0 objects deleted\n", (
         "it looks at the mark"
     )
@@ -96,17 +95,17 @@ def test_an_index_edited_by_hand_is_found_and_brought_back(there: Path, port: in
     assert kitten("verify").exception is None
 
 
-def test_what_is_missing_changed_or_strange_is_found_and_mended(there: Path, port: int, kitten: Kitten) -> None:
-    there_already = Bucket(URL)
-    key = "RPM-GPG-KEY-demo"
-    there_already.delete([PACKAGE, f"{INDEX}.asc"])
+def test_missing_changed_and_foreign_objects_are_found_and_fixed(there: Path, port: int, kitten: Kitten) -> None:
+    bucket_of_stage = Bucket(URL)
+    key, evil = "RPM-GPG-KEY-demo", "10-kitten/BaseOS/aarch64/os/Packages/e/evil.rpm"
+    bucket_of_stage.delete([PACKAGE, f"{INDEX}.asc"])
     boto3.client("s3").put_object(
         Bucket="stage", Key=f"p/{key}", Body=b"another key"
-    )  # by other means: no checksum is noted
-    there_already.put("10-kitten/BaseOS/aarch64/os/Packages/e/evil.rpm", b"x", "application/x-rpm")
+    )  # by another tool: no checksum is noted
+    bucket_of_stage.put(evil, b"x", "application/x-rpm")
     push = "kitten bucket push --everything"
     assert findings(kitten("verify")) == [
-        f"{URL}/10-kitten/BaseOS/aarch64/os/Packages/e/evil.rpm is named by no index → {push} sees that it is removed",
+        f"{URL}/{evil} is named by no index → {push} removes it after a day",
         f"{URL}/{PACKAGE} is missing → {push}",
         f"{URL}/{INDEX}.asc is missing → {push}",
         f"{URL}/{key} is not what was published → {push}",
@@ -126,7 +125,7 @@ def test_other_content_under_the_noted_checksum_is_found_by_content(there: Path,
     ]
 
 
-def test_an_empty_bucket_one_that_is_behind_and_a_push_that_was_cut_off_are_told_of(
+def test_an_empty_bucket_an_old_one_and_an_interrupted_push_are_reported(
     there: Path, port: int, proxy: s3.Proxy, state: Path, make_build: BuildFactory, kitten: Kitten
 ) -> None:
     proxy.act = lambda number, path: "drop" if path.split("?")[0].endswith("tiny-libs-2-1.el10.aarch64.rpm") else "pass"
@@ -141,7 +140,9 @@ def test_an_empty_bucket_one_that_is_behind_and_a_push_that_was_cut_off_are_told
     assert kitten("push").stdout.startswith(f"{URL}: publication 2: ")
     assert kitten("verify").exception is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.promotion.publish.push_current", lambda *words, **keys: None)  # the bucket was not there
+        patch.setattr(
+            "workers.promotion.publish.push_current", lambda *words, **keys: None
+        )  # as if the bucket did not exist
         publish(load_site(str(there)), state, "aarch64", str(make_build(version="3")))
     assert findings(kitten("verify")) == [f"{URL} shows publication 2, users of the folder see 3 → kitten bucket push"]
     s3.fresh_bucket(port, "stage")
@@ -152,23 +153,23 @@ def test_an_empty_bucket_one_that_is_behind_and_a_push_that_was_cut_off_are_told
     assert kitten("verify", "--content").exception is None
 
 
-def test_a_bucket_that_another_publisher_holds_is_taken_over_when_that_is_confirmed(
+def test_a_bucket_of_another_publisher_is_taken_over_with_yes(
     there: Path, port: int, proxy: s3.Proxy, state: Path, tmp_path: Path, make_build: BuildFactory, kitten: Kitten
 ) -> None:
     ours = (state / "published/.publisher").read_text().strip()
     other = tmp_path / "other"
     shutil.copytree(state, other, symlinks=True)
     (other / "published/.publisher").unlink()  # a restored backup on another host is another publisher
-    told = findings(kitten("verify", at=other))
+    found = findings(kitten("verify", at=other))
     theirs = (other / "published/.publisher").read_text().strip()
-    host = told[0].split("@")[1].split(",")[0]
-    assert told == [
+    host = found[0].split("@")[1].split(",")[0]
+    assert found == [
         f"{URL} belongs to the publisher {ours}@{host}, this one is {theirs}@{host}; it shows publication 1 "
-        "→ if that one is gone for good: kitten bucket take-over"
+        "→ if that publisher no longer exists: kitten bucket take-over"
     ]
     assert cannot(kitten("push", at=other)) == (
         f"{URL} belongs to the publisher {ours}@{host}; this one is {theirs}@{host}",
-        "if that one is gone for good: kitten bucket take-over",
+        "if that publisher no longer exists: kitten bucket take-over",
     )
     asked = kitten("take-over", at=other)
     assert asked.stdout == (
@@ -184,22 +185,22 @@ def test_a_bucket_that_another_publisher_holds_is_taken_over_when_that_is_confir
         publish(site, state, "aarch64", str(make_build(version="3")))
 
 
-def test_what_cannot_be_looked_at_is_one_line(
+def test_a_bucket_that_cannot_be_verified_is_reported_in_one_line(
     site_path: Path, pushed: Path, port: int, proxy: s3.Proxy, state: Path, kitten: Kitten
 ) -> None:
     for words in (("verify",), ("push",)):
         assert cannot(kitten(*words)) == (
             "nothing is published to kitten here yet",
-            "kitten publish; it pushes by itself",
+            "run kitten publish: it also pushes",
         )
     assert cannot(kitten("take-over"))[0] == "nothing is published to kitten here yet"
     without = CliRunner().invoke(bucket, ["verify", "--site", str(site_path), "--state", str(state)])
-    assert cannot(without) == ("stage kitten has no bucket", "bucket: s3://BUCKET/PREFIX in stages.yaml")
+    assert cannot(without) == ("stage kitten has no bucket", "add bucket: s3://BUCKET/PREFIX to it in stages.yaml")
     unsigned = CliRunner().invoke(bucket, ["push", "--stage", "staged", "--site", str(pushed), "--state", str(state)])
     assert cannot(unsigned)[0] == "stage staged is not a signed one"
 
 
-def test_help_teaches() -> None:
+def test_help_explains_each_command() -> None:
     for words in ((), ("verify",), ("push",), ("take-over",)):
         done = CliRunner().invoke(bucket, [*words, "--help"])
         assert done.exit_code == 0

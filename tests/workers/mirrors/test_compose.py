@@ -1,4 +1,4 @@
-"""Composes: whole, immutable, switched by one rename, and copied by real rsync while others are made."""
+"""Composes are complete, never change, are switched by one rename, and rsync copies them while others are made."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ def stage(site: Site, state: Path, make_build: BuildFactory) -> Path:
     return state / "published"
 
 
-def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.Made:
+def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.ComposeRun:
     def read() -> Content:
         current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
         assert current is not None
         return content_of(current)
 
-    return work.compose(stage, site, POLICY, read, now=now, **{"images": stage / "images", **more})  # type: ignore[arg-type]
+    more = {"images": stage / "images", **more}
+    return work.compose(stage, site, POLICY, read, now=now, **more)  # type: ignore[arg-type]
 
 
 def whole(root: Path) -> dict[str, set[str]]:
-    """Repository → its packages; fails unless everything an index names is there, byte for byte, and no link is."""
+    """Return each repository's packages; check that all files of the indexes exist unchanged, and no link does."""
     import createrepo_c
 
     assert not [path for path in root.rglob("*") if path.is_symlink()]
@@ -67,7 +68,9 @@ def whole(root: Path) -> dict[str, set[str]]:
 
 def test_a_compose_is_the_publication_without_links(site: Site, stage: Path) -> None:
     made = compose(site, stage)
-    assert work.told(made) == "compose kitten-10-20270115.0 of snapshot 1, made 2027-01-15T08:00:00Z: mirrors see it"
+    assert (
+        work.describe(made) == "compose kitten-10-20270115.0 of snapshot 1, made 2027-01-15T08:00:00Z: mirrors see it"
+    )
     assert (stage / "mirror").readlink() == Path("composes/kitten-10-20270115.0")
     found = whole(stage / "mirror" / "10-kitten")
     assert found["BaseOS/aarch64/os"] == {"tiny-libs-1-1.el10.aarch64.rpm"}
@@ -81,11 +84,11 @@ def test_composing_again_changes_nothing(site: Site, stage: Path) -> None:
     compose(site, stage)
     again = compose(site, stage, NOON + 60)
     assert not again.new
-    assert work.told(again).startswith("nothing is new: mirrors see compose kitten-10-20270115.0 of snapshot 1")
+    assert work.describe(again).startswith("nothing is new: mirrors see compose kitten-10-20270115.0 of snapshot 1")
     assert [path.name for path in (stage / "composes").iterdir()] == ["kitten-10-20270115.0"]
 
 
-def test_metadata_is_what_productmd_reads(site: Site, stage: Path) -> None:
+def test_productmd_reads_the_metadata(site: Site, stage: Path) -> None:
     from productmd.compose import Compose
     from productmd.treeinfo import TreeInfo
 
@@ -136,14 +139,14 @@ def test_a_new_image_alone_makes_a_compose(site: Site, stage: Path) -> None:
 
 
 def test_composes_stay_while_a_mirror_may_copy_them(site: Site, stage: Path) -> None:
-    def another(now: float) -> work.Made:
+    def another(now: float) -> work.ComposeRun:
         image = stage / "images" / "live" / f"{now}.iso"
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(b"live")
         return compose(site, stage, now)
 
     ids = [another(NOON + minute * 60).record.id for minute in range(4)]
-    assert len(list((stage / "composes").iterdir())) == 4  # more than are to be kept, but shown within the last day
+    assert len(list((stage / "composes").iterdir())) == 4  # more than keep, but they were shown in the last day
     made = another(NOON + DAY + 150)
     # The third was replaced 24 h before, less 30 s; the fourth is among the last two.
     assert made.collected == tuple(ids[:2])
@@ -168,7 +171,7 @@ def test_a_package_that_was_changed_by_hand_is_refused(site: Site, stage: Path) 
     assert not (stage / "mirror").exists()
 
 
-def test_a_publication_that_is_collected_meanwhile_is_read_again(site: Site, stage: Path) -> None:
+def test_a_publication_that_is_removed_in_the_meantime_is_read_again(site: Site, stage: Path) -> None:
     current = snapshots_of(site, stage.parent, site.stage("kitten")).current()
     assert current is not None
     good = content_of(current)
@@ -180,7 +183,7 @@ def test_a_publication_that_is_collected_meanwhile_is_read_again(site: Site, sta
         work.compose(stage, site, POLICY, lambda: gone, now=NOON)
 
 
-def test_a_mirror_folder_of_somebody_else_is_left_alone(site: Site, stage: Path) -> None:
+def test_a_mirror_folder_that_is_no_link_is_not_changed(site: Site, stage: Path) -> None:
     (stage / "mirror").mkdir()
     with pytest.raises(CannotRun, match="mirror is not a link to a compose"):
         compose(site, stage)
@@ -193,7 +196,7 @@ def test_killed_at_any_step_mirrors_see_the_old_or_the_new(site: Site, stage: Pa
     while killed_at(step, lambda: compose(site, stage, NOON + 60)):
         assert (stage / "mirror").readlink().name in {"kitten-10-20270115.0", "kitten-10-20270115.1"}
         whole(stage / "mirror" / "10-kitten")
-        if (stage / "composes" / "kitten-10-20270115.1").exists():  # the rest is to begin before it
+        if (stage / "composes" / "kitten-10-20270115.1").exists():  # the next run must begin before it
             compose(site, stage, NOON + 60)
             assert (stage / "mirror").readlink().name == "kitten-10-20270115.1"
             shutil.rmtree(stage / "composes" / "kitten-10-20270115.1")
@@ -211,7 +214,7 @@ def test_killed_at_any_step_mirrors_see_the_old_or_the_new(site: Site, stage: Pa
 def _switch_composes(site: Site, stage: Path, stop: object) -> None:
     number = 0
     while not stop.is_set():  # type: ignore[attr-defined]
-        # What is published alternates by a new image and the two snapshots' indexes.
+        # The content changes by a new image, and between the indexes of the two snapshots.
         live = stage / "images" / "live"
         live.mkdir(parents=True, exist_ok=True)
         for old in live.glob("*"):
@@ -219,12 +222,13 @@ def _switch_composes(site: Site, stage: Path, stop: object) -> None:
         (live / f"{number}.iso").write_bytes(b"live")
         snapshots = snapshots_of(site, stage.parent, site.stage("kitten"))
         content = content_of(snapshots.get(1 + number % 2))
-        work.compose(stage, site, POLICY, lambda c=content: c, images=stage / "images", now=NOON + number)  # type: ignore[misc]
+        images = stage / "images"
+        work.compose(stage, site, POLICY, lambda c=content: c, images=images, now=NOON + number)  # type: ignore[misc]
         number += 1
         stop.wait(0.05)  # type: ignore[attr-defined]
 
 
-def test_every_mirror_that_rsync_finishes_is_whole(
+def test_every_copy_that_rsync_finishes_is_complete(
     site: Site, stage: Path, make_build: BuildFactory, tmp_path: Path
 ) -> None:
     if shutil.which("rsync") is None:
@@ -259,7 +263,7 @@ def test_every_mirror_that_rsync_finishes_is_whole(
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
 
 
-def test_by_hand(site_path: Path, stage: Path) -> None:
+def test_the_command_makes_a_compose(site_path: Path, stage: Path) -> None:
     from click.testing import CliRunner
 
     from workers.mirrors.compose_cli import compose as command
@@ -275,7 +279,7 @@ def test_by_hand(site_path: Path, stage: Path) -> None:
     assert (stage / "mirror/10-kitten/metadata/CHECKSUM.asc").is_file()
 
 
-def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
+def test_if_no_compose_is_due_the_command_passes_and_needs_no_key(
     site_path: Path, site: Site, state: Path, make_build: BuildFactory
 ) -> None:
     from click.testing import CliRunner
@@ -287,9 +291,9 @@ def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
     def run(*words: str) -> ComposeResult:
         where = ["--site", str(site_path), "--state", str(state), "--json", str(result)]
         done = CliRunner().invoke(command, [*where, *words])
-        told = ComposeResult.read(result.read_text())
-        assert (done.exit_code, done.output) == (0, f"{told.summary}\n")
-        return told
+        written = ComposeResult.read(result.read_text())
+        assert (done.exit_code, done.output) == (0, f"{written.summary}\n")
+        return written
 
     assert run("--if-due").summary == "no compose is due: nothing is published yet"
     publish(site, state, "aarch64", str(make_build()))
@@ -297,7 +301,7 @@ def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
     assert (first.new, first.stage, first.snapshot, first.collected) == (True, "kitten", 1, ())
     assert first.url == str(state / "published" / "composes" / first.id)
     assert Path(first.url, "compose.json").is_file()
-    shutil.rmtree(state / "secrets")  # where a key would be made anew
+    shutil.rmtree(state / "secrets")  # a missing key would be made again there
     again = run()
     assert (again.new, again.id) == (False, first.id)
     assert again.summary.startswith("nothing is new: mirrors see compose kitten-10-")
@@ -307,7 +311,7 @@ def test_by_the_clock_nothing_to_do_is_no_failure_and_needs_no_key(
     assert waits.summary == "no compose is due: the newest is younger than 60 min"
 
 
-def test_what_cannot_be_composed_is_in_the_result_file_too(site_path: Path, state: Path) -> None:
+def test_an_error_is_in_the_result_file_too(site_path: Path, state: Path) -> None:
     from click.testing import CliRunner
 
     from workers.mirrors.compose_cli import compose as command
@@ -315,17 +319,17 @@ def test_what_cannot_be_composed_is_in_the_result_file_too(site_path: Path, stat
     words = ["--site", str(site_path), "--state", str(state), "--json", str(state / "result.json")]
     done = CliRunner().invoke(command, words)
     assert isinstance(done.exception, CannotRun)
-    told = ComposeResult.read((state / "result.json").read_text())
-    assert (told.outcome, told.cause) == ("cannot-run", "nothing is published yet")
+    written = ComposeResult.read((state / "result.json").read_text())
+    assert (written.outcome, written.cause) == ("cannot-run", "nothing is published yet")
 
 
-def test_a_clock_that_ticks_a_moment_early_makes_its_compose(site: Site, stage: Path) -> None:
+def test_a_run_a_moment_before_the_full_time_makes_its_compose(site: Site, stage: Path) -> None:
     compose(site, stage)
-    assert not work.due(stage, POLICY, NOON + 50 * 60)
-    assert work.due(stage, POLICY, NOON + 60 * 60 - 5)
+    assert not work.is_due(stage, POLICY, NOON + 50 * 60)
+    assert work.is_due(stage, POLICY, NOON + 60 * 60 - 5)
 
 
-def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> None:
+def test_a_stage_without_composes_is_refused(site_path: Path, stage: Path) -> None:
     from click.testing import CliRunner
 
     from workers.mirrors.compose_cli import compose as command
@@ -335,7 +339,7 @@ def test_by_hand_on_a_stage_that_makes_none(site_path: Path, stage: Path) -> Non
     assert done.exception.what == "stage staged is not a signed one"
 
 
-def test_disk_full_leaves_the_old_compose(
+def test_a_full_disk_leaves_the_old_compose(
     site: Site, stage: Path, make_build: BuildFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compose(site, stage)

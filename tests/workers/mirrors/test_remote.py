@@ -1,4 +1,4 @@
-"""A publication pushed to a real S3 server: whole at every moment, whatever is killed, cut, refused or somebody else's."""
+"""Pushes to a real S3 server: each repository is complete at every moment, also after kills, cuts and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.workers.publishing import BuildFactory, RpmFactory, write_index
 from workers.base import namespace
 from workers.base.errors import CannotRun
 from workers.mirrors.bucket import Bucket
-from workers.mirrors.mark import MarkOf
+from workers.mirrors.mark import BucketMark
 from workers.mirrors.publication import File, Publication
 from workers.mirrors.remote import publisher_of, push
 from workers.promotion.publish import publish
@@ -46,11 +46,11 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def proxy(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[s3.Proxy]:
-    """The way to the server, with an empty bucket there."""
+    """A proxy to the server, which has an empty bucket."""
     from botocore.loaders import create_loader
 
     s3.fresh_bucket(port, "stage")
-    # Each push makes a client, which reads botocore's models anew: two thirds of the time of a walk over every request.
+    # Each push makes a client, which reads botocore's models again. Without this cache, that is two thirds of the time.
     monkeypatch.setattr("botocore.session.create_loader", functools.cache(create_loader))
     between = s3.Proxy(port)
     for name, value in {
@@ -68,7 +68,7 @@ def proxy(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def make(tmp_path: Path, make_rpms: RpmFactory, key_home: Path) -> Make:
-    """(number, version …) → a signed publication of two repositories with a package of that version in each."""
+    """A function (number, version …) → a signed publication of two repositories, each with one package."""
 
     def publication(
         number: int, version: str, publisher: str = "ours@here", retired: tuple[str, ...] = ()
@@ -101,9 +101,11 @@ def content(port: int, name: str) -> bytes | None:
     return s3.request(port, "GET", f"/stage/p/{name}")
 
 
-def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
-    """Checksum of the index users of a repository see, after everything a client reads of it was found whole; "unsigned"
-    where the signature beside it is another index's."""
+def shown_index(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | None:
+    """Return the checksum of the index that users see, after all files that a client reads of it were checked.
+
+    It is "unsigned" if the signature is that of another index.
+    """
     repomd = content(port, f"{repository}/repodata/repomd.xml")
     if repomd is None:
         return None
@@ -114,8 +116,8 @@ def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | N
     (folder / "repodata/repomd.xml.asc").write_bytes(content(port, f"{repository}/repodata/repomd.xml.asc") or b"")
     words = ["gpg", "--homedir", str(key_home), "--batch", "--no-autostart", "--status-fd", "1", "--verify"]
     files = [str(folder / "repodata" / name) for name in ("repomd.xml.asc", "repomd.xml")]
-    said = subprocess.run([*words, *files], capture_output=True, text=True, check=False).stdout
-    assert "GOODSIG" in said or "BADSIG" in said, said
+    output = subprocess.run([*words, *files], capture_output=True, text=True, check=False).stdout
+    assert "GOODSIG" in output or "BADSIG" in output, output
     for name in index.data_files(folder):
         if name.startswith("repomd.xml"):
             continue
@@ -127,7 +129,7 @@ def shown(port: int, tmp_path: Path, key_home: Path, repository: str) -> str | N
         data = content(port, f"{repository}/{package.location_href}")
         assert data is not None, f"{package.location_href} is named and missing"
         assert hashlib.sha256(data).hexdigest() == package.pkgId
-    return "unsigned" if "BADSIG" in said else hashlib.sha256(repomd).hexdigest()
+    return "unsigned" if "BADSIG" in output else hashlib.sha256(repomd).hexdigest()
 
 
 def expected(publication: Publication, repository: str) -> str:
@@ -146,10 +148,12 @@ def failed(work: Callable[[], object]) -> CannotRun | None:
     return None
 
 
-def test_push_then_nothing_to_do(port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path) -> None:
+def test_a_second_push_has_nothing_to_do(
+    port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
+) -> None:
     one = make(1, "1")
     assert go(one).startswith("publication 1: 8 objects (")
-    assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(one, r) for r in (BASE, APPS)]
+    assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(one, r) for r in (BASE, APPS)]
     mark = json.loads(content(port, "publication.json") or b"")
     assert (mark["number"], mark["publisher"], mark["pushing"]) == (1, "ours@here", None)
     assert mark["repositories"][BASE]["repomd_sha256"] == expected(one, BASE)
@@ -168,7 +172,7 @@ def test_packages_come_first_and_providers_are_switched_first(proxy: s3.Proxy, m
     assert packages < metadata < switches[0] < switches[1] < last["publication.json"]
 
 
-def test_headers_of_what_is_served(port: int, proxy: s3.Proxy, make: Make) -> None:
+def test_objects_have_content_type_and_cache_headers(port: int, proxy: s3.Proxy, make: Make) -> None:
     import urllib.request
 
     go(make(1, "1"))
@@ -192,11 +196,13 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
         s3.fresh_bucket(port, "stage")
         go(one)
         ended = not s3.killed_at(proxy, steps, lambda: go(two))
-        seen = {repository: shown(port, tmp_path, key_home, repository) for repository in (BASE, APPS)}
+        seen = {repository: shown_index(port, tmp_path, key_home, repository) for repository in (BASE, APPS)}
         assert all(seen[r] in (expected(one, r), expected(two, r), "unsigned") for r in seen)
         between += list(seen.values()).count("unsigned")
         go(two)
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [expected(two, r) for r in (BASE, APPS)]
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+            expected(two, r) for r in (BASE, APPS)
+        ]
         assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
         if ended:
             break
@@ -206,10 +212,10 @@ def test_killed_at_every_request_each_repository_is_old_or_new(
 
 
 @pytest.mark.parametrize("lost", ["drop", "deaf"], ids=["the request is lost", "its answer is lost"])
-def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_ends_the_work(
+def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_finishes(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path, lost: str
 ) -> None:
-    """From its n-th request on, nothing more of a push arrives."""
+    """From its n-th request on, no request of a push arrives."""
     one, two = make(1, "1"), make(2, "2")
     old, new = ([expected(p, r) for r in (BASE, APPS)] for p in (one, two))
     states, end = [], 0
@@ -223,11 +229,11 @@ def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_
         end, proxy.act = len(proxy.paths) + step, act
         failure = failed(lambda: go(two, attempts=1))
         proxy.act = lambda number, path: "pass"
-        seen = [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)]
+        seen = [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)]
         assert all(s in (o, n, "unsigned") for s, o, n in zip(seen, old, new, strict=True))
         states.append(seen)
         go(two)
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == new
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == new
         if failure is None:
             break
         assert failure.what.startswith("cannot reach s3://stage/p: ")
@@ -239,7 +245,7 @@ def test_a_lost_connection_at_every_request_leaves_old_or_new_and_the_next_push_
 
 
 @pytest.mark.parametrize("refused", ["repomd.xml", "repomd.xml.asc"])
-def test_a_switch_of_which_one_half_is_refused_is_taken_back(
+def test_a_switch_is_undone_if_the_server_refuses_one_half(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path, refused: str
 ) -> None:
     one, two = make(1, "1"), make(2, "2")
@@ -256,15 +262,15 @@ def test_a_switch_of_which_one_half_is_refused_is_taken_back(
     with pytest.raises(CannotRun, match="s3://stage/p"):
         go(two)
     assert len(asked) > 3
-    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(one, BASE)
     go(two)
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
 
 
-def test_an_answer_that_is_lost_once_is_no_failure(
+def test_an_answer_that_is_lost_once_is_no_error(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
-    """The client library asks again; of the mark, which was written, the server says then that it is another one."""
+    """The client library sends the request again; the server then refuses the mark, which was written already."""
     go(make(1, "1"))
     two, asked = make(2, "2"), []
 
@@ -277,39 +283,39 @@ def test_an_answer_that_is_lost_once_is_no_failure(
     proxy.act = act
     assert go(two).startswith("publication 2: ")
     assert len(asked) >= 7
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
     assert json.loads(content(port, "publication.json") or b"")["pushing"] is None
 
 
-def test_two_publishers_in_processes_of_their_own_one_of_whom_wins(
+def test_of_two_publishers_in_two_processes_one_wins(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     both = {"ours@here": make(1, "1"), "theirs@there": make(1, "2", publisher="theirs@there")}
     context = get_context("fork")
 
-    def work(publication: Publication, told: Path) -> None:
+    def work(publication: Publication, report: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KITTEN_CACHE", str(told.parent / f"cache-{publication.publisher}"))  # another host's locks
+            patch.setenv("KITTEN_CACHE", str(report.parent / f"cache-{publication.publisher}"))  # another host's locks
             failure = failed(lambda: go(publication))
-        told.write_text(failure.what if failure else "pushed")
+        report.write_text(failure.what if failure else "pushed")
 
     for round_ in range(5):
         s3.fresh_bucket(port, "stage")
-        told = {who: tmp_path / f"{round_}-{who}" for who in both}
-        workers = [context.Process(target=work, args=(both[who], told[who])) for who in both]
+        reports = {who: tmp_path / f"{round_}-{who}" for who in both}
+        workers = [context.Process(target=work, args=(both[who], reports[who])) for who in both]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        words = {who: path.read_text() for who, path in told.items()}
-        (winner,) = (who for who, word in words.items() if word == "pushed")
+        messages = {who: path.read_text() for who, path in reports.items()}
+        (winner,) = (who for who, message in messages.items() if message == "pushed")
         (loser,) = both.keys() - {winner}
         assert re.fullmatch(
             rf"s3://stage/p (belongs to the publisher {winner}; this one is {loser}"
-            rf"|is being published to by {winner} at this moment)",
-            words[loser],
+            rf"|is changed by {winner} at this moment)",
+            messages[loser],
         )
-        assert [shown(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
+        assert [shown_index(port, tmp_path, key_home, r) for r in (BASE, APPS)] == [
             expected(both[winner], r) for r in (BASE, APPS)
         ]
 
@@ -326,17 +332,17 @@ def test_two_pushes_of_one_publisher_wait_for_each_other(proxy: s3.Proxy, make: 
     assert go(two) == "publication 2 is there already; 0 objects deleted"
 
 
-def test_connection_cut_after_some_bytes(
+def test_a_push_survives_a_connection_cut_after_some_bytes(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     go(make(1, "1"))
     proxy.cut_after = 9000
     go(two := make(2, "2"))  # the client library tries again
     assert proxy.cut_after == -1
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
 
 
-def test_a_busy_server_is_asked_again_and_a_dead_one_told_of(
+def test_a_busy_server_is_asked_again_and_a_dead_one_reported(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     one, two = make(1, "1"), make(2, "2")
@@ -346,8 +352,8 @@ def test_a_busy_server_is_asked_again_and_a_dead_one_told_of(
     with pytest.raises(CannotRun, match=r"cannot reach s3://stage/p: ") as caught:
         go(two)
     assert "\n" not in caught.value.what
-    assert shown(port, tmp_path, key_home, BASE) == expected(two, BASE)
-    assert shown(port, tmp_path, key_home, APPS) == expected(one, APPS)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(two, BASE)
+    assert shown_index(port, tmp_path, key_home, APPS) == expected(one, APPS)
 
 
 def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.Proxy, make: Make) -> None:
@@ -361,25 +367,25 @@ def test_another_publisher_is_refused_and_changes_nothing(port: int, proxy: s3.P
     assert go(make(3, "3", publisher="theirs@there"), take_over=True).startswith("publication 3: ")
 
 
-def test_two_publishers_at_the_same_moment(port: int, proxy: s3.Proxy, make: Make) -> None:
+def test_two_publishers_at_the_same_time(port: int, proxy: s3.Proxy, make: Make) -> None:
     ours, theirs = make(1, "1"), make(7, "2", publisher="theirs@there")
     raced = []
-    original = MarkOf.require_ours
+    original = BucketMark.require_ours
 
-    def late(self: MarkOf, shown: Mapping[str, str]) -> None:
+    def late(self: BucketMark, shown: Mapping[str, str]) -> None:
         original(self, shown)
         if not raced:
             raced.append(0)
             go(theirs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MarkOf, "require_ours", late)
-        with pytest.raises(CannotRun, match=r"is being published to by theirs@there at this moment"):
+        patch.setattr(BucketMark, "require_ours", late)
+        with pytest.raises(CannotRun, match=r"is changed by theirs@there at this moment"):
             go(ours)
     assert json.loads(content(port, "publication.json") or b"")["number"] == 7
 
 
-def test_older_publication_and_another_history_are_refused(proxy: s3.Proxy, make: Make) -> None:
+def test_an_older_publication_and_another_history_are_refused(proxy: s3.Proxy, make: Make) -> None:
     go(make(2, "2"))
     with pytest.raises(CannotRun, match="has seen publication 2; this one is 1"):
         go(make(1, "1"))
@@ -387,7 +393,7 @@ def test_older_publication_and_another_history_are_refused(proxy: s3.Proxy, make
         go(make(2, "3"))
 
 
-def test_what_no_index_names_stays_for_its_time(port: int, proxy: s3.Proxy, make: Make) -> None:
+def test_files_that_no_index_names_stay_for_their_time(port: int, proxy: s3.Proxy, make: Make) -> None:
     one = make(1, "1")
     go(one, now=lambda: 1000.0)
     old = [*one.files, *(f"{BASE}/repodata/{f.name}" for f in one.repositories[BASE].iterdir() if "-primary" in f.name)]
@@ -400,7 +406,7 @@ def test_what_no_index_names_stays_for_its_time(port: int, proxy: s3.Proxy, make
     assert all(content(port, name) is not None for name in two.files)
 
 
-def test_verify_brings_back_what_is_missing_and_collects_strays(
+def test_verify_restores_missing_files_and_removes_strays(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     one = make(1, "1")
@@ -410,13 +416,13 @@ def test_verify_brings_back_what_is_missing_and_collects_strays(
     bucket.put(f"{BASE}/Packages/t/stray.rpm", b"x", "application/x-rpm")
     bucket.put("index.html", b"not ours", "text/html")
     assert go(one, now=lambda: 2000.0, verify=True).startswith("publication 1: 1 objects (")
-    assert shown(port, tmp_path, key_home, BASE) == expected(one, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(one, BASE)
     assert go(one, now=lambda: 99_000.0) == "publication 1 is there already; 1 objects deleted"
     assert content(port, f"{BASE}/Packages/t/stray.rpm") is None
     assert content(port, "index.html") == b"not ours"
 
 
-def test_rollback_keeps_what_it_names_again(
+def test_a_rollback_keeps_the_files_that_it_names_again(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path, key_home: Path
 ) -> None:
     one, two = make(1, "1"), make(2, "2", retired=tuple(make(9, "1").files))
@@ -425,11 +431,11 @@ def test_rollback_keeps_what_it_names_again(
     back = make(3, "1", retired=tuple(two.files))
     go(back, now=lambda: 99_000.0)
     go(back, now=lambda: 999_000.0)
-    assert shown(port, tmp_path, key_home, BASE) == expected(back, BASE)
+    assert shown_index(port, tmp_path, key_home, BASE) == expected(back, BASE)
     assert [name for name in two.files if content(port, name) is not None] == []
 
 
-def test_package_changed_on_the_disk_never_reaches_users(
+def test_a_package_changed_on_the_disk_never_reaches_users(
     port: int, proxy: s3.Proxy, make: Make, tmp_path: Path
 ) -> None:
     one = make(1, "1")
@@ -441,7 +447,7 @@ def test_package_changed_on_the_disk_never_reaches_users(
     assert content(port, f"{BASE}/repodata/repomd.xml") is None
 
 
-def test_large_file_goes_in_parts_and_keeps_its_checksum(port: int, proxy: s3.Proxy, tmp_path: Path) -> None:
+def test_a_large_file_is_uploaded_in_parts_with_its_checksum(port: int, proxy: s3.Proxy, tmp_path: Path) -> None:
     path = tmp_path / "large.rpm"
     path.write_bytes(bytes(range(256)) * (40 << 12))  # 40 MiB: three parts
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -451,7 +457,7 @@ def test_large_file_goes_in_parts_and_keeps_its_checksum(port: int, proxy: s3.Pr
     assert hashlib.sha256(content(port, "large.rpm") or b"").hexdigest() == sha256
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(proxy: s3.Proxy) -> None:
+def test_a_request_whose_answer_ends_early_is_repeated(proxy: s3.Proxy) -> None:
     bucket, words = Bucket("s3://stage/p", attempts=2), b"content " * 100
     bucket.put("x", words, "text/plain")
     torn: list[str] = []
@@ -472,7 +478,9 @@ def test_an_answer_that_breaks_off_is_asked_for_again(proxy: s3.Proxy) -> None:
         bucket.read("x")
 
 
-def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bucket_network_and_credentials_are_reported(
+    proxy: s3.Proxy, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = make(1, "1")
     with pytest.raises(CannotRun, match="there is no bucket nowhere for s3://nowhere/p"):
         push(one, "s3://nowhere/p", attempts=1)
@@ -490,7 +498,7 @@ def test_no_bucket_no_network_no_credentials(proxy: s3.Proxy, make: Make, monkey
         push(one, "s3://stage/p", attempts=1)
 
 
-def test_publisher_is_the_folder_on_this_host(tmp_path: Path) -> None:
+def test_the_publisher_is_a_folder_on_one_host(tmp_path: Path) -> None:
     first = publisher_of(tmp_path)
     assert publisher_of(tmp_path) == first
     other = tmp_path / "other"

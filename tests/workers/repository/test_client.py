@@ -195,7 +195,7 @@ def test_dnf_needs_no_more_than_a_namespace_of_one_user(
 def test_a_package_with_files_of_other_owners_is_installed_and_nothing_of_it_stays(
     site: Site, others: tuple[dict[str, Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not namespace.has_other_ids():
+    if not namespace.has_subordinate_ids():
         pytest.skip("needs-subordinate-ids: usermod --add-subuids")
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
     check_life(site.target("x86_64"), ["others-1-1.noarch", "others-users-1-1.noarch"], {}, *others)

@@ -1,4 +1,4 @@
-"""The report of guests as a page: what a person sees first, and that nothing a worker sends becomes markup."""
+"""The HTML report of ``kitten test``: what it shows first, and that no text of a worker becomes markup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHERE = "http://ci/plugins/kitten/artifacts/"
 
 
 class Parsed(html.parser.HTMLParser):
-    """Tags with their attributes, the text, and whether what was opened was closed."""
+    """A parsed page: tags with their attributes, the text, and the tags that were not closed."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ def artifact(name: str) -> Artifact:
 def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "passed", **more: object) -> TestResult:
     suite = SuiteResult.model_validate(
         {
-            "suite": "spice", "outcome": outcome, "summary": "spice said", "cases": cases, "cpu": "Nehalem", "seconds": 12.34,
-            "accelerator": "tcg", "kernel": "6.12", "logs": tuple(map(artifact, logs)),
+            "suite": "spice", "outcome": outcome, "summary": "spice", "cases": cases, "cpu": "Nehalem",
+            "seconds": 12.34, "accelerator": "tcg", "kernel": "6.12", "logs": tuple(map(artifact, logs)),
         }
     )  # fmt: skip
     return TestResult.model_validate(
@@ -60,18 +60,18 @@ def result(*cases: Case, logs: tuple[str, ...] = (), outcome: str = "passed", **
 PASS = Case(name="ticket", outcome="passed", seconds=1.5)
 FAIL = Case(name="picture", outcome="failed", reason="it is black", detail="pixel 7", console="Oops", seconds=0.25)
 FLAKY = Case(name="agent", outcome="flaky", reason="no answer", console="slow")
-SKIP = Case(name="qxl", outcome="skipped", reason="there is none", code="no-device")
+SKIP = Case(name="qxl", outcome="skipped", reason="this machine has no QXL", code="no-device")
 
 
-def test_the_page_tells_where_it_ran_and_how_long_and_what_came_of_it():
+def test_the_page_shows_machine_duration_counts_and_reasons():
     text = Parsed(page(result(PASS, FAIL, FLAKY, SKIP, outcome="failed", cause="picture: it is black"), {})).text
     assert "Nehalem (tcg), kernel 6.12, 12.3 s, 1 failed, 1 FLAKY, 1 skipped, 1 passed" in text
     assert "picture: it is black" in text
-    assert "no-device there is none" in text
+    assert "no-device this machine has no QXL" in text
     assert "1.50" in text
 
 
-def test_what_failed_comes_first_and_open_with_its_output_and_console():
+def test_failed_cases_come_first_with_open_output_and_console():
     shown = page(result(PASS, SKIP, FLAKY, FAIL, outcome="failed"), {})
     assert shown.index(">picture<") < shown.index(">agent<") < shown.index(">qxl<") < shown.index(">ticket<")
     opened = [attributes for attributes in Parsed(shown).all("details") if "open" in attributes]
@@ -88,7 +88,7 @@ def test_a_flaky_case_is_in_the_heading_and_not_green(cases, outcome, word):
     assert f">{word}</span>" in heading
 
 
-def test_a_picture_stands_with_its_case_and_one_of_no_case_at_the_end():
+def test_a_picture_is_beside_its_case_or_without_a_case_at_the_end():
     cases = (PASS.model_copy(update={"pictures": ("spice-a.png",)}), SKIP)
     where = {name: WHERE + name for name in ("spice-a.png", "spice-b.png")}
     shown = page(result(*cases, logs=("spice-a.png", "spice-b.png", "spice-console.log")), where)
@@ -97,7 +97,7 @@ def test_a_picture_stands_with_its_case_and_one_of_no_case_at_the_end():
     assert "spice-console.log" not in shown
 
 
-def test_a_picture_without_an_address_is_named_and_not_shown():
+def test_of_a_picture_without_an_address_only_the_name_is_shown():
     shown = page(result(PASS.model_copy(update={"pictures": ("spice-a.png",)})), {})
     assert Parsed(shown).all("img") == []
     assert "spice-a.png" in shown
@@ -106,7 +106,7 @@ def test_a_picture_without_an_address_is_named_and_not_shown():
 @pytest.mark.parametrize(
     "address", ["javascript:alert(1)", "data:text/html;base64,x", "data:image/svg+xml,x", "//evil", "/x"]
 )
-def test_an_address_that_is_no_picture_s_is_not_used(address):
+def test_only_the_address_of_a_picture_is_used(address):
     shown = page(
         result(PASS.model_copy(update={"pictures": ("a.png",)}), logs=("a.png", "b.png")),
         {"a.png": address, "b.png": address},
@@ -115,7 +115,7 @@ def test_an_address_that_is_no_picture_s_is_not_used(address):
     assert address not in shown
 
 
-def test_nothing_of_a_result_becomes_markup():
+def test_no_text_of_a_result_becomes_markup():
     case = Case(
         name=EVIL, outcome="failed", reason=EVIL, code=EVIL, detail=EVIL, console=EVIL, pictures=(EVIL, "a.png")
     )
@@ -133,7 +133,7 @@ def test_nothing_of_a_result_becomes_markup():
 
 
 @pytest.mark.parametrize(
-    ("said", "seen"),
+    ("console", "shown"),
     [
         ("\x1b[31mred\x1b[0m\r\n", "red\n"),
         ("\x1b]0;title\x07words", "words"),
@@ -143,12 +143,12 @@ def test_nothing_of_a_result_becomes_markup():
         ("tab\tstays", "tab\tstays"),
     ],
 )
-def test_what_a_terminal_obeys_is_gone_and_what_nobody_sees_is_marked(said, seen):
-    assert f"<pre>{seen}</pre>" in page(result(FAIL.model_copy(update={"console": said})), {})
+def test_control_sequences_are_removed_and_invisible_characters_marked(console, shown):
+    assert f"<pre>{shown}</pre>" in page(result(FAIL.model_copy(update={"console": console})), {})
 
 
 @given(st.text(max_size=200))
-def test_any_text_stays_text(text):
+def test_arbitrary_text_stays_text(text):
     shown = Parsed(page(result(Case(name=text, outcome="failed", console=text, detail=text, code=text)), {}))
     assert shown.open == []
     assert {tag for tag, _ in shown.tags} <= {
@@ -156,7 +156,7 @@ def test_any_text_stays_text(text):
     }
 
 
-def test_a_page_has_an_end():
+def test_the_size_of_a_page_is_bounded():
     loud = [
         Case(name=f"c{n}", outcome="failed", console="x" * 2 * CHARACTERS, pictures=("a.png",))
         for n in range(CASES + 7)

@@ -67,7 +67,7 @@ def test_a_result_of_version_1_is_read_as_one_of_version_2(kind, old):
     text = json.dumps({"version": 1, "summary": "held", **old})
     read = kind.read(text)
     assert read.version == 2
-    assert read.summary == "held", "words of people stay as they are"
+    assert read.summary == "held", "free text does not change"
     assert kind.read(read.model_dump_json()) == read
     outcomes = set(_outcomes(json.loads(read.model_dump_json())))
     assert outcomes <= {"passed", "failed", "flaky", "skipped", "refused", "cannot-run"}
@@ -75,7 +75,7 @@ def test_a_result_of_version_1_is_read_as_one_of_version_2(kind, old):
     assert json.loads(text).get("targets", [{}])[0].get("way_out", "") in read.model_dump_json()
 
 
-def test_each_outcome_of_a_case_and_a_check_is_kept():
+def test_each_outcome_of_version_1_has_its_word_in_version_2():
     checks = VerifyResult.read(json.dumps({"version": 1, "summary": "", **OLD[1][1]})).checks
     assert [check.outcome for check in checks] == ["passed", "failed", "skipped"]
     cases = TestResult.read(json.dumps({"version": 1, "summary": "", **OLD[2][1]})).cases
@@ -85,7 +85,7 @@ def test_each_outcome_of_a_case_and_a_check_is_kept():
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None])
-def test_no_other_version_is_read(version):
+def test_other_versions_are_refused(version):
     with pytest.raises(ValueError, match="version 2"):
         Result.read(json.dumps({"version": version, "command": "build", "summary": "", "outcome": "held"}))
 
@@ -98,13 +98,13 @@ def test_a_word_of_version_1_in_a_file_of_version_2_is_refused():
 @pytest.mark.parametrize(
     "text", ["", "[]", "[" * 100_000, "1", '{"version": 1}', '{"version": 1, "outcome": ["held"]}']
 )
-def test_what_is_no_result_is_refused_in_one_line(text):
+def test_a_text_that_is_no_result_is_refused_in_one_line(text):
     with pytest.raises(ValueError, match="not a result of Result, version 2") as caught:
         Result.read(text)
     assert "\n" not in str(caught.value)
 
 
-def test_artifacts_of_an_old_result_are_kept():
+def test_artifacts_of_a_result_of_version_1_are_read():
     artifact = Artifact(name="a.rpm", url="file:///a.rpm", sha256="0" * 64, size=1)
     old = {"version": 1, "summary": "", **OLD[0][1], "rpms": [artifact.model_dump()]}
     assert BuildResult.read(json.dumps(old)).rpms == (artifact,)

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of builds have too."""
+"""Fixtures that these tests share with the tests of builds."""
 
 from tests.workers.rpm.conftest import make_srpm, site
 

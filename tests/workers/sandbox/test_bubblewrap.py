@@ -1,4 +1,4 @@
-"""The sandbox: its command line, what it says where a host cannot make one, and that nothing stays behind."""
+"""The sandbox: its command line, the errors on hosts that cannot make one, and that no leftovers stay."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from workers.sandbox import bubblewrap
 from workers.sandbox.tree import Tree
 
 
-def test_an_emulators_handler_opens_the_trees_own_file_once() -> None:
+def test_the_binfmt_line_names_the_emulator_of_the_tree() -> None:
     line = r":qemu-s390x:M::\x7fELF\x02:\xff\xff:/usr/libexec/qemu-binfmt/s390x-binfmt-P:OCP"
     handler = bubblewrap.binfmt_handler(f"# comment\n{line}\n", Path("/tree/usr/bin/qemu-s390x"))
     assert handler == r":qemu-s390x:M::\x7fELF\x02:\xff\xff:/tree/usr/bin/qemu-s390x:CFOP"
 
 
-def test_a_foreign_target_is_emulated_on_its_own_cpu(site: Site) -> None:
+def test_a_foreign_target_is_emulated_with_its_own_cpu(site: Site) -> None:
     seen = bubblewrap.environment(site.target("ppc64le"))
     assert seen["QEMU_LD_PREFIX"] == "/usr/powerpc64le-linux-gnu"
     assert seen["QEMU_CPU"] == "power9"
     assert not any(name.startswith("QEMU") for name in bubblewrap.environment(None))
 
 
-def test_the_network_and_other_processes_are_out_of_sight() -> None:
+def test_the_sandbox_has_no_network_and_sees_no_other_processes() -> None:
     line = bubblewrap.command(Path("/tree"), ["true"], {}, None)
     assert {"--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent", "--clearenv"} <= {
         *line
@@ -36,7 +36,7 @@ def test_the_network_and_other_processes_are_out_of_sight() -> None:
     assert line[line.index("--ro-bind") + 1 :][:2] == ["/tree", "/"]
 
 
-def test_a_folder_overlayfs_cannot_name_is_refused() -> None:
+def test_a_path_with_a_character_of_overlayfs_options_is_refused() -> None:
     with pytest.raises(CannotRun, match="no comma, colon or backslash"):
         _ = bubblewrap.Layers((Path("/tree"),), Path("/a:b/upper"), Path("/a:b/work"), Path("/a:b/merged")).options
 
@@ -46,30 +46,30 @@ def test_an_emulator_that_qemu_does_not_have_is_named(site: Site, tmp_path: Path
     toolchain = target.toolchain.model_copy(update={"user_emulator": "qemu-vax"})
     other = target.model_copy(update={"toolchain": toolchain})
     with pytest.raises(CannotRun, match="s390x names the emulator qemu-vax"):
-        bubblewrap.prepared(Tree((tmp_path,), ""), ["true"], {}, other)
+        bubblewrap.tree_command(Tree((tmp_path,), ""), ["true"], {}, other)
 
 
 @pytest.mark.parametrize(
-    ("status", "output", "said"),
+    ("status", "output", "hint"),
     [
-        (125, "kitten-sandbox: binfmt", "needs Linux 6.7 or later"),
+        (125, "kitten-sandbox: binfmt", "use Linux 6.7 or later"),
         (125, "kitten-sandbox: overlay", "local file system"),
         (125, "kitten-sandbox: register", "noexec"),
         (1, "unshare: unshare failed: No space left on device", "user namespaces are needed"),
     ],
 )
-def test_a_host_that_cannot_make_a_sandbox_is_told_why(status: int, output: str, said: str) -> None:
+def test_a_host_that_cannot_make_a_sandbox_gets_an_error_with_the_reason(status: int, output: str, hint: str) -> None:
     refusal = bubblewrap._refusal(Completed(("unshare",), status, output + "\n"))
     assert refusal is not None
-    assert said in refusal.hint
+    assert hint in refusal.hint
 
 
-def test_a_program_that_merely_fails_is_no_fault_of_the_host() -> None:
+def test_a_program_that_fails_in_the_sandbox_is_no_error_of_the_host() -> None:
     assert bubblewrap._refusal(Completed(("unshare",), 1, "make: *** Error 1\n")) is None
     assert bubblewrap._refusal(Completed(("unshare",), 125, "env: cannot run\n")) is None
 
 
-def test_scratch_of_a_dead_holder_is_swept_and_that_of_a_living_one_is_not(
+def test_the_scratch_folder_of_a_dead_process_is_removed_and_that_of_a_living_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
@@ -85,7 +85,7 @@ def test_scratch_of_a_dead_holder_is_swept_and_that_of_a_living_one_is_not(
     assert sorted(path.name for path in home.iterdir()) == ["alive", "alive.lock", "sweep"]
 
 
-def test_scratch_goes_with_folders_nobody_may_enter_and_files_of_other_owners(
+def test_a_scratch_folder_is_removed_with_closed_folders_and_files_of_other_owners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
@@ -93,7 +93,7 @@ def test_scratch_goes_with_folders_nobody_may_enter_and_files_of_other_owners(
         (mine / "work").mkdir()
         (mine / "work/file").touch()
         (mine / "work").chmod(0)
-        if namespace.has_other_ids():
+        if namespace.has_subordinate_ids():
             script = (
                 f"mkdir -m 0700 {mine}/of-another && touch {mine}/of-another/file && chown -R 8:12 {mine}/of-another"
             )
@@ -113,7 +113,7 @@ def test_the_base_is_read_only_and_the_hosts_environment_does_not_leak(
 
 
 @pytest.mark.sandbox
-def test_when_the_time_is_up_everything_inside_is_gone(site: Site, tmp_path: Path) -> None:
+def test_after_a_timeout_no_process_of_the_sandbox_runs(site: Site, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     argv = ["sh", "-c", "(setsid sleep 987654 &) ; sleep 987654"]
     with pytest.raises(CommandFailed) as caught:

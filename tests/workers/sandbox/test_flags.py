@@ -1,4 +1,4 @@
-"""Every flag of a target reaches rpm, for each distribution and target there is."""
+"""Every flag of a target reaches rpm, for each site and target."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def macro(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize(("site", "target"), CASES)
-def test_the_rpmrc_carries_the_distributions_flags_then_the_targets(site: Site, target: Target) -> None:
+def test_the_rpmrc_has_the_distributions_flags_then_the_targets(site: Site, target: Target) -> None:
     words = flags.rpmrc(site, target).split()
     assert words[:2] == ["optflags:", target.rpm_arch]
     assert words[2:] == [*site.build.optflags, *target.flags.isa, *target.flags.frame_pointers]
 
 
 @pytest.mark.parametrize(("site", "target"), CASES)
-def test_the_macros_carry_the_linkers_flags_and_the_targets_tools(site: Site, target: Target) -> None:
+def test_the_macros_have_the_linkers_flags_and_the_targets_tools(site: Site, target: Target) -> None:
     text = flags.macros(site, target)
     assert macro(text, "build_ldflags").split() == list(site.build.ldflags)
     assert macro(text, "_host") == target.architecture.triplet
@@ -68,6 +68,6 @@ def test_a_sites_own_macros_win_over_ours() -> None:
     assert macro(flags.macros(site, site.targets[0]), "_binary_payload") == "w9.xzdio"
 
 
-def test_without_a_target_there_is_what_a_spec_needs_to_be_packed() -> None:
+def test_without_a_target_the_configuration_is_enough_to_pack_an_srpm() -> None:
     assert flags.rpmrc(SITES[0], None) == ""
     assert "%__cc" not in flags.macros(SITES[0], None).replace("%{__cc}", "")

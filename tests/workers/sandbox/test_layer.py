@@ -1,4 +1,4 @@
-"""Layers: what one target's packages do changes nothing for the others. Real apt, dpkg and overlayfs over the real base."""
+"""Layers: packages of one target do not affect the others. With real apt, dpkg, overlayfs and the real base."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NewCache = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def base() -> Path:
-    """The user's own base, made first if it is not there."""
+    """The user's own base; made first if it does not exist."""
     return base_tree(load_site("demo")).base.parent
 
 
 @pytest.fixture
 def new_cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewCache:
-    """Change to a cache of a name, in which only the base of the trees is the user's."""
+    """Change to a named cache that shares only the base of the trees with the user's cache."""
 
     def change(name: str) -> Path:
         folder = tmp_path / name
@@ -51,7 +51,7 @@ def new_cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ne
 
 @dataclass
 class Archive:
-    """An archive of small packages in place of the cross packages; nothing added is visible before ``publish``."""
+    """An archive of small packages in place of the cross packages; ``publish`` makes added ones visible."""
 
     debian: Debian
     packages: dict[str, Path] = field(default_factory=dict)
@@ -100,13 +100,11 @@ def kitten_sandbox(*arguments: str) -> Completed:
 
 
 def entries() -> set[str]:
-    """Whole entries of the cache's trees, and what is left of half made ones."""
+    """Names of the entries of the cache's trees, with leftovers of unfinished ones."""
     return {path.name for path in (cache.root() / "trees").iterdir() if path.suffix not in (".lock", ".used")}
 
 
-def test_what_another_targets_packages_do_does_not_change_a_tree(
-    site: Site, archive: Archive, new_cache: NewCache
-) -> None:
+def test_packages_of_another_target_do_not_change_a_tree(site: Site, archive: Archive, new_cache: NewCache) -> None:
     before = {target.name: target_tree(site, target).identity for target in site.targets}
     change(archive, site, compiler(site, "s390x"), "101")
     new_cache("later")
@@ -139,7 +137,7 @@ def test_targets_of_one_triplet_share_a_layer_and_native_ones_need_none(site: Si
     assert len(entries()) == 2, "the base and one layer"
 
 
-def test_libraries_that_buildrequires_bring_have_one_place_on_every_target(site: Site, archive: Archive) -> None:
+def test_libraries_of_buildrequires_are_in_one_folder_on_every_target(site: Site, archive: Archive) -> None:
     target = site.target("ppc64le")
     triplet = target.architecture.triplet
     argv = ["readlink", "-f", f"/usr/{triplet}/lib/{triplet}"]
@@ -183,7 +181,7 @@ def test_a_script_that_fails_is_named_with_its_package(site: Site, archive: Arch
     assert entries() == {base_key(site)}
 
 
-def test_a_runner_that_is_killed_leaves_nothing_half_made(site: Site, archive: Archive) -> None:
+def test_a_killed_command_leaves_no_unfinished_layer(site: Site, archive: Archive) -> None:
     name = compiler(site, "s390x")
     change(archive, site, name, postinst="touch /usr/reached\nsleep 987655")
     argv = kitten("sandbox", "--site", "demo", "--target", "s390x")
@@ -193,7 +191,7 @@ def test_a_runner_that_is_killed_leaves_nothing_half_made(site: Site, archive: A
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
     while [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"987655" in _read(path)]:
-        time.sleep(0.05)  # the kernel ends them; a sleep that stays makes the test run into its time limit
+        time.sleep(0.05)  # the kernel ends them; if one stays, the test runs into its time limit
     assert not [name for name in entries() if not name.startswith(".") and name != base_key(site)]
     archive.deb(name).unlink()
     change(archive, site, name, "101")
@@ -209,7 +207,7 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def test_newer_packages_of_an_archive_that_moved_on_stay_in_the_layer(site: Site, archive: Archive) -> None:
+def test_newer_packages_of_a_changed_archive_are_only_in_the_layer(site: Site, archive: Archive) -> None:
     archive.add("unzip", "99", program="/usr/bin/unzip")
     change(archive, site, compiler(site, "s390x"), depends="unzip (= 99)")
     made, other = (target_tree(site, site.target(name)) for name in ("s390x", "aarch64"))
@@ -224,14 +222,14 @@ def test_newer_packages_of_an_archive_that_moved_on_stay_in_the_layer(site: Site
     assert made.find("usr/bin/funzip") is None, "a file of the base's unzip that the newer one lacks"
 
 
-def test_a_layer_takes_no_package_of_the_base_away(site: Site, archive: Archive) -> None:
+def test_a_layer_removes_no_package_of_the_base(site: Site, archive: Archive) -> None:
     change(archive, site, compiler(site, "s390x"), conflicts="rpm")
     with pytest.raises(CannotRun, match=r"layer of s390x could not be made: .*[Rr]emove") as caught:
         target_tree(site, site.target("s390x"))
     assert "the base does not fit the archive any more" in caught.value.hint
 
 
-def test_a_mirror_that_contradicts_itself_is_asked_for_the_releases_other_name(
+def test_with_an_inconsistent_mirror_the_releases_other_name_is_used(
     site: Site, archive: Archive, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite, name = site.build.suite, compiler(site, "s390x")

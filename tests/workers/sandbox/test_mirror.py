@@ -1,4 +1,4 @@
-"""The mirror of the tests in front of another one, as it is started by hand."""
+"""The tests' mirror in front of another mirror, started by hand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import requests
 
 from tests.workers.debian import Debian
 from tests.workers.mirror import serving
-from workers.base.run import PIPE, started
+from workers.base.run import PIPE, start_program
 
 
-def test_it_passes_on_what_it_does_not_refuse(debian: Debian):
+def test_it_serves_the_other_mirrors_files_except_those_it_refuses(debian: Debian):
     debian.archive.package("big", "1")
     debian.archive.package("other", "1")
     words = ["--upstream", debian.mirror.url, "--refuse", r"/pool/.*other_.*\.deb$"]
     argv = [sys.executable, "-m", "tests.workers.mirror", *words]
-    with started(argv, cwd=Path(__file__).parents[3], stdout=PIPE) as process:
+    with start_program(argv, cwd=Path(__file__).parents[3], stdout=PIPE) as process:
         assert process.stdout is not None
         name, url = process.stdout.readline().decode().strip().split("=")
         assert name == "export KITTEN_DEBIAN_MIRROR"
@@ -27,7 +27,7 @@ def test_it_passes_on_what_it_does_not_refuse(debian: Debian):
         assert requests.get(f"{url}/pool/main/nothing.deb", timeout=60).status_code == 404
 
 
-def test_paths_do_not_leave_the_archive(debian: Debian, tmp_path: Path):
+def test_a_path_outside_the_archive_is_not_served(debian: Debian, tmp_path: Path):
     (tmp_path / "secret").write_text("secret")
     with requests.Session() as session, serving(debian.archive.folder) as mirror:
         request = requests.Request("GET", mirror.url).prepare()

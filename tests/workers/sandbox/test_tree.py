@@ -1,4 +1,4 @@
-"""The packages of base and layers follow from the targets alone."""
+"""Only the targets decide which packages base and layers have."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def site() -> Site:
     return load_site("demo")
 
 
-def test_a_foreign_target_brings_its_compilers_and_c_library_and_a_native_one_nothing(site: Site) -> None:
+def test_a_foreign_target_adds_its_compilers_and_c_library_and_a_native_one_nothing(site: Site) -> None:
     for target in site.targets:
         packages = {f"{tool}-{target.architecture.debian_triplet}" for tool in ("gcc", "g++", "binutils")}
         packages.add(f"libc6-dev-{target.architecture.debian_arch}-cross")
         assert set(layer.cross_packages(target)) == (packages if tree.is_foreign(target) else set())
 
 
-def test_a_target_of_a_further_architecture_leaves_what_is_made_as_it_is(site: Site) -> None:
+def test_a_target_of_a_new_architecture_does_not_change_existing_trees(site: Site) -> None:
     wider, further = site, next(target for target in reversed(site.targets) if tree.is_foreign(target))
     site = wider.model_copy(update={"targets": tuple(target for target in wider.targets if target != further)})
     triplet = further.architecture.debian_triplet

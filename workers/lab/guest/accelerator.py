@@ -45,7 +45,7 @@ def choose(target: Target, parts: GuestParts, base: Path) -> Accelerator:
     if reason := obstacle(target):
         return Accelerator("tcg", reason)
     answer = answer_file(target.machine_arch)
-    with cache.locked(answer.with_name(f".{answer.name}.lock")):
+    with cache.hold_lock(answer.with_name(f".{answer.name}.lock")):
         if not answer.exists():
             temporary = answer.with_suffix(".partial")
             temporary.write_text(json.dumps(asdict(_probe(target, parts, base))))

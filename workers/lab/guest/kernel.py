@@ -19,7 +19,7 @@ from config.identity import identity_of
 from config.models import Target
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, pipe_of, require, started
+from workers.base.run import PIPE, pipe_of, require, start_program
 from workers.sandbox.apt import AptRoot, with_lists
 
 SUITE = "trixie"
@@ -249,7 +249,7 @@ def deb_files(deb: Path) -> Iterator[File]:
     """Yield the regular files of a Debian package as a stream. Read a file's content before you take the next file."""
     require("dpkg-deb", "dpkg")
     with (
-        started(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process,
+        start_program(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE) as process,
         tarfile.open(fileobj=pipe_of(process.stdout), mode="r|") as archive,
     ):
         for member in archive:

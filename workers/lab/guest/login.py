@@ -31,7 +31,7 @@ from config.identity import identity_of
 from config.models import Target
 from workers.base import cache
 from workers.base.errors import CannotRun
-from workers.base.run import require, run, started
+from workers.base.run import require, run, start_program
 from workers.lab.guest import debian
 from workers.lab.guest.kernel import SUITE
 from workers.lab.machine.launch import LaunchFailedError

@@ -9,7 +9,7 @@ from config.models import Target
 from workers.base.errors import CannotRun
 from workers.lab.guest import file_system
 from workers.lab.machine.launch import LaunchFailedError
-from workers.results import GuestOf, GuestsResult
+from workers.results import GuestsResult, TargetGuest
 
 
 def prepare(targets: Iterable[Target]) -> GuestsResult:

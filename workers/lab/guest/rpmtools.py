@@ -17,7 +17,7 @@ from config.identity import identity_of
 from config.models import Site, Target
 from workers.base import cache, namespace
 from workers.base.errors import CannotRun
-from workers.base.run import PIPE, CommandFailed, pipe_of, require, run, started
+from workers.base.run import PIPE, CommandFailed, pipe_of, require, run, start_program
 from workers.formats.cpio import Archive
 from workers.lab.guest import debian, file_system
 from workers.lab.guest.kernel import PROGRAMS, SUITE, GuestParts, guest_parts
@@ -184,7 +184,10 @@ def _library_provides(parts: GuestParts) -> tuple[str, ...]:
         names = "".join(f"{library}\n" for library in parts.libraries)
         listing = folder / "libraries"
         listing.write_text(names)
-        with listing.open("rb") as source, started([generator, "--provides"], stdin=source, stdout=PIPE) as process:
+        with (
+            listing.open("rb") as source,
+            start_program([generator, "--provides"], stdin=source, stdout=PIPE) as process,
+        ):
             (folder / "provides").write_bytes(pipe_of(process.stdout).read())
 
     folder = cache.entry("guest-provides", f"{parts.folder.name}-{_FORMAT}", make)

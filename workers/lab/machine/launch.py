@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from config import architectures
-from workers.base.run import require, started
+from workers.base.run import require, start_program
 from workers.lab.machine import console, leases, tap
 from workers.lab.machine.command_line import Boot, arguments
 from workers.lab.machine.qmp import Qmp, QmpError
@@ -226,7 +226,7 @@ def launch_guest(boot: Boot, logs: Path | None = None, name: str = "guest") -> I
         descriptors = [*(end.fileno() for end in theirs), *boot.inherited]
         guest = None
         try:
-            with started(argv, stdout=errors, stderr=errors, pass_fds=descriptors) as process:
+            with start_program(argv, stdout=errors, stderr=errors, pass_fds=descriptors) as process:
                 for end in theirs:
                     end.close()  # only QEMU has it open now, so its end closes the socket
                 guest = Guest(talk, process.pid, ours, kept)

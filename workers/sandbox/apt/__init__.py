@@ -1,11 +1,11 @@
-"""Debian packages of any architecture and suite through the host's own apt: its mirror, keyring and proxy.
+"""Debian packages of any architecture and suite, by the host's apt with its mirror, keyring and proxy.
 
-A private root holds its own lists, so that no foreign architecture and no other suite is ever added to the host.
+A private root has its own lists, so the host's apt never gets a foreign architecture or another suite.
 """
 
+from workers.sandbox.apt.fallback import private_root, wait_budget, with_lists
 from workers.sandbox.apt.host import keyring, mirror, mirror_of, paragraphs
 from workers.sandbox.apt.root import AptRoot, MirrorDisagrees, contradiction
-from workers.sandbox.apt.ways_out import patience, private_root, with_lists
 
 __all__ = [
     "AptRoot",
@@ -15,7 +15,7 @@ __all__ = [
     "mirror",
     "mirror_of",
     "paragraphs",
-    "patience",
     "private_root",
+    "wait_budget",
     "with_lists",
 ]

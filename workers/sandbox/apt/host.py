@@ -1,4 +1,4 @@
-"""What the host's apt knows: the mirror and the archive keys; and the format of Debian's control files."""
+"""Mirror and archive keys of the host's apt; a parser of Debian's control files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.base.run import require, run
 
 
 def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
-    """The paragraphs of a Debian control file (Packages, Sources, apt's index targets); continuation lines are kept."""
+    """Yield the paragraphs of a Debian control file (Packages, Sources, index targets) with continuation lines."""
     for block in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
         last = ""
@@ -27,7 +27,7 @@ def paragraphs(text: str) -> Iterator[Mapping[str, str]]:
 
 
 def mirror_of(index_targets: str) -> str | None:
-    """The Debian mirror in the output of ``apt-get indextargets``: the first main archive whose origin is Debian."""
+    """Return the Debian mirror in the output of ``apt-get indextargets``: its first main archive of origin Debian."""
     for target in paragraphs(index_targets):
         main_archive = target.get("Label", "Debian") == "Debian" and target.get("Component") == "main"
         if target.get("Origin") == "Debian" and main_archive:
@@ -36,9 +36,9 @@ def mirror_of(index_targets: str) -> str | None:
 
 
 def mirror() -> str:
-    """The mirror to use: ``$KITTEN_DEBIAN_MIRROR``, else the one the host's apt uses, else mmdebstrap's own (on Ubuntu).
+    """Return the mirror: ``$KITTEN_DEBIAN_MIRROR``, else that of the host's apt, else mmdebstrap's default (on Ubuntu).
 
-    :raises CannotRun: on a host without apt, or if none of them names a mirror.
+    :raises CannotRun: if the host has no apt, or none of the three names a mirror.
     """
     if chosen := os.environ.get("KITTEN_DEBIAN_MIRROR"):
         return chosen.rstrip("/")
@@ -51,7 +51,7 @@ def mirror() -> str:
 
 
 def keyring() -> Path:
-    """The keys that sign the archive: ``$KITTEN_DEBIAN_KEYRING``, else Debian's archive keys on this host.
+    """Return the file of the archive's keys: ``$KITTEN_DEBIAN_KEYRING``, else Debian's archive keys on this host.
 
     :raises CannotRun: if the file does not exist, or the keys are not installed.
     """
@@ -69,9 +69,9 @@ def keyring() -> Path:
 
 
 def whole_number(variable: str, default: int) -> int:
-    """A whole number of an environment variable.
+    """Return the whole number in an environment variable, or a default if it is not set.
 
-    :raises CannotRun: if it is anything else.
+    :raises CannotRun: if the variable is no whole number.
     """
     text = os.environ.get(variable) or str(default)
     if text.isdecimal():

@@ -1,7 +1,7 @@
-"""The signed lists of a suite for one architecture, as the mirror served them at several times and under several names.
+"""The signed lists of a suite for one architecture, as the mirror served them at several times under several names.
 
-Each set of lists is a private root, named by the hash of its signed Release. It appears by one rename and does not change
-afterwards, so a runner that reads one is never disturbed by another that fetches the next.
+Each set of lists is a private root. Its name is the hash of its signed Release. It appears by one rename and never
+changes, so a command that reads one set is not disturbed by another that downloads the next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workers.sandbox.apt.host import keyring, mirror, paragraphs, whole_number
 from workers.sandbox.apt.root import AptRoot, MirrorDisagrees
 
 STALE_DAYS = 14
-"""Lists serve that many days beyond their Valid-Until, or, if they have none, after the mirror last confirmed them."""
+"""Days for which old lists may be used after their Valid-Until or, without that, after the mirror last had them."""
 
 _DAY = 24 * 3600
 _KEPT = 3  # sets of lists, besides those in use
@@ -44,19 +44,19 @@ class Lists:
         self.architecture = architecture
         self.mirror = mirror()
         self._sources = sources
-        # A mirror with its keys has lists of its own, so that two runners with different ones do not meet.
+        # Each pair of mirror and keys has its own lists, so commands with different ones do not disturb each other.
         place = hashlib.sha256(f"{self.mirror}\n{keyring()}".encode()).hexdigest()[:8]
         self.folder = cache.root() / "apt" / f"{suite}-{architecture}{'-sources' if sources else ''}" / place
         self._preferred = self.folder / "preferred"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The suite's own name, then those that may be other names of its release."""
+        """Return the suite's name, then those that may be other names of its release."""
         _, dash, part = self.suite.partition("-")  # trixie-security: stable-security
         return tuple(dict.fromkeys((self.suite, *(f"{alias}{dash}{part}" for alias in _ALIASES))))
 
     def usual(self) -> AptRoot | None:
-        """The lists that served last, or else those of the suite's own name, if they are not older than a day."""
+        """Return the lists that worked last, else those of the suite's own name; None if they are older than a day."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             chosen = json.loads(self._preferred.read_text())
             if 0 < float(chosen["until"]) - time.time() <= _DAY and (root := self._root(str(chosen["lists"]))):
@@ -64,31 +64,31 @@ class Lists:
         return self._confirmed(self.suite, time.time() - _DAY)
 
     def prefer(self, root: AptRoot, seconds: float = _DAY) -> None:
-        """Make ``root`` the usual lists for a while."""
+        """Make ``root`` the usual lists for some seconds."""
         _replace(self._preferred, json.dumps({"lists": root.folder.name, "until": time.time() + seconds}))
 
-    def updated(self, name: str, since: float) -> AptRoot:
-        """The lists that the mirror serves under a name now, or at any time since ``since``.
+    def update(self, name: str, since: float) -> AptRoot:
+        """Return the lists that the mirror has under a name; those it had at ``since`` or later are new enough.
 
-        :raises MirrorDisagrees: if they are not whole, or are of another release.
-        :raises CannotRun: no network, no valid signature.
+        :raises MirrorDisagrees: if the lists are not complete, or are of another release.
+        :raises CannotRun: if the network or a valid signature is missing.
         """
-        with cache.locked(self.folder / ".lock"):
+        with cache.hold_lock(self.folder / ".lock"):
             if root := self._confirmed(name, since):
                 return root
             self._sweep()
             new = Path(tempfile.mkdtemp(prefix="new-", dir=self.folder))
             try:
-                return self._fetched(name, AptRoot(new, self.suite, self.architecture))
+                return self._fetch(name, AptRoot(new, self.suite, self.architecture))
             finally:
                 shutil.rmtree(new, ignore_errors=True)
 
-    def kept(self) -> Iterator[AptRoot]:
-        """All lists that this host still has, the latest confirmed first."""
+    def newest_first(self) -> Iterator[AptRoot]:
+        """Yield all lists that this host has, the latest confirmed first."""
         roots = [root for path in self.folder.glob("lists-*") if (root := self._root(path.name))]
-        yield from sorted(roots, key=confirmed, reverse=True)
+        yield from sorted(roots, key=confirmed_at, reverse=True)
 
-    def _fetched(self, name: str, root: AptRoot) -> AptRoot:
+    def _fetch(self, name: str, root: AptRoot) -> AptRoot:
         root.furnish(name, sources=self._sources)
         self._update(root, *_RELEASE_ONLY)
         self._check_release(root)
@@ -99,7 +99,7 @@ class Lists:
             self._check_indexes(root)
             final = self._final(root)  # the mirror may have changed in between
         if not final.folder.is_dir():
-            for path in root.folder.glob("*.bin"):  # apt's caches of the lists name the folder they were made in
+            for path in root.folder.glob("*.bin"):  # apt's caches have the name of the folder they were made in
                 path.unlink()
             root.furnish(name, sources=self._sources, final=final.folder)
             (root.folder / "confirmed").touch()
@@ -109,16 +109,16 @@ class Lists:
         return final
 
     def _update(self, root: AptRoot, *options: str) -> None:
-        # Names move from one release to the next; whether this one fits is checked here, not by apt.
-        words = ("update", "--error-on=any", "--allow-releaseinfo-change")
-        root.apt("apt-get", *words, *options, timeout=_UPDATE_TIMEOUT)
+        # A name such as "stable" moves from one release to the next. We check the release, not apt.
+        arguments = ("update", "--error-on=any", "--allow-releaseinfo-change")
+        root.apt("apt-get", *arguments, *options, timeout=_UPDATE_TIMEOUT)
 
     def _final(self, root: AptRoot) -> AptRoot:
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in _release_files(root))).hexdigest()
         return AptRoot(self.folder / f"lists-{digest[:16]}", self.suite, self.architecture)
 
     def _check_release(self, root: AptRoot) -> None:
-        """Compare the suite with the signed Release, which apt has verified: a name may be that of another release."""
+        """Check that the Release, whose signature apt has verified, is of our suite: a name may be of another one."""
         fields = release(root)
         names = [fields[key] for key in ("Codename", "Suite") if key in fields]
         if self.suite not in names:
@@ -138,7 +138,7 @@ class Lists:
         return AptRoot(path, self.suite, self.architecture)
 
     def _confirmed(self, name: str, since: float) -> AptRoot | None:
-        """The lists that the mirror served under a name, if that was after ``since``."""
+        """Return the lists that the mirror had under a name, if that was at ``since`` or later."""
         file = self.folder / f"name-{name}"
         with contextlib.suppress(FileNotFoundError):
             if since <= file.stat().st_mtime <= time.time() + 60:
@@ -146,21 +146,21 @@ class Lists:
         return None
 
     def _sweep(self) -> None:
-        """Remove what a killed runner left, and the oldest lists; nobody works with the same lists for a day."""
+        """Remove leftovers of killed commands and the oldest lists; no command works with the same lists for a day."""
         for path in self.folder.glob("new-*"):
             shutil.rmtree(path, ignore_errors=True)
-        for root in [*self.kept()][_KEPT:]:
-            if time.time() - max(confirmed(root), _time(root.folder / "used")) > _DAY:
+        for root in [*self.newest_first()][_KEPT:]:
+            if time.time() - max(confirmed_at(root), _time(root.folder / "used")) > _DAY:
                 shutil.rmtree(root.folder, ignore_errors=True)
 
 
-def confirmed(root: AptRoot) -> float:
-    """When the mirror served these lists last, in seconds since the epoch."""
+def confirmed_at(root: AptRoot) -> float:
+    """Return when the mirror last had these lists, in seconds since 1970."""
     return _time(root.folder / "confirmed")
 
 
 def release(root: AptRoot) -> Mapping[str, str]:
-    """The fields of the lists' Release, whose signature apt has verified."""
+    """Return the fields of the lists' Release, whose signature apt has verified."""
     for path in _release_files(root):
         text = path.read_text(errors="replace")
         if text.startswith("-----BEGIN PGP SIGNED MESSAGE-----"):
@@ -170,19 +170,19 @@ def release(root: AptRoot) -> Mapping[str, str]:
 
 
 def last_day(root: AptRoot) -> datetime:
-    """The end of the time in which kept lists serve: see ``STALE_DAYS``; $KITTEN_MIRROR_STALE_DAYS overrides it."""
+    """Return the time until which old lists may be used (``STALE_DAYS``); $KITTEN_MIRROR_STALE_DAYS overrides it."""
     days = whole_number("KITTEN_MIRROR_STALE_DAYS", STALE_DAYS)
-    since = valid_until(root) or datetime.fromtimestamp(confirmed(root), UTC)
+    since = valid_until(root) or datetime.fromtimestamp(confirmed_at(root), UTC)
     return datetime.fromtimestamp(since.timestamp() + days * _DAY, UTC)
 
 
 def valid_until(root: AptRoot) -> datetime | None:
-    """Valid-Until of the lists; Debian's main suites have none, testing and the security suites have one."""
+    """Return Valid-Until of the lists, if any: testing and the security suites have it, Debian's main suites do not."""
     try:
-        found = parsedate_to_datetime(release(root)["Valid-Until"])
+        until = parsedate_to_datetime(release(root)["Valid-Until"])
     except (KeyError, ValueError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return until if until.tzinfo else until.replace(tzinfo=UTC)
 
 
 def _release_files(root: AptRoot) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What is taken from the host: which mirror, which keys, which limits."""
+"""Settings from the host: mirror, keys and limits."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_host_of_another_distribution_names_no_debian_mirror():
     assert apt.mirror_of("") is None
 
 
-def test_an_environment_variable_decides(monkeypatch: pytest.MonkeyPatch):
+def test_an_environment_variable_overrides_the_hosts_mirror(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", "http://here.example.org/debian/")
     assert apt.mirror() == "http://here.example.org/debian"
 
@@ -50,7 +50,9 @@ def test_a_keyring_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch,
         apt.keyring()
 
 
-def test_an_unreachable_mirror_is_one_line_with_apt_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unreachable_mirror_is_reported_in_one_line_with_apts_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path))
     monkeypatch.setenv("KITTEN_DEBIAN_MIRROR", f"file://{tmp_path}/nowhere")
     with pytest.raises(CannotRun, match=r"apt-get update.*trixie, s390x.*nowhere"):

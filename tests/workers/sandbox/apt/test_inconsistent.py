@@ -1,4 +1,4 @@
-"""A mirror whose index and files contradict each other: which way out is taken. Real apt, a real server, real signatures."""
+"""Fallbacks for a mirror whose index and files contradict each other. With real apt, a real server, real signatures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from workers.sandbox import apt
 
 
 def fetched(*packages: str, suite: str = "trixie") -> list[str]:
-    """The names of the files that came."""
+    """Names of the files that were downloaded."""
     with tempfile.TemporaryDirectory() as folder:
         files = apt.with_lists(suite, ARCHITECTURE, lambda root: root.download([*packages], Path(folder)))
         return [path.name.removesuffix(f"_{ARCHITECTURE}.deb") for path in files]
 
 
 def on(part: str, fault: Fault) -> Faults:
-    """That fault on all paths with that part."""
+    """A fault on all paths that contain ``part``."""
     return lambda path: fault if part in path else None
 
 
 def two_versions(debian: Debian) -> None:
-    """The new version is in trixie; the old one is in what the mirror serves as stable, and still in the pool."""
+    """The new version is in trixie. The old one is in the mirror's stable, and still in the pool."""
     old, new = debian.archive.package("tool", "1"), debian.archive.package("tool", "2")
     debian.archive.release("trixie", packages=[new])
     debian.archive.release("stable", packages=[old])
@@ -47,7 +47,7 @@ def test_a_consistent_mirror_is_asked_for_lists_once_a_day(debian: Debian):
 
 
 @pytest.mark.parametrize("fault", [404, 503, "cut", "changed"])
-def test_what_the_pool_lacks_comes_by_the_lists_of_another_name(
+def test_if_the_pool_lacks_a_file_the_lists_of_another_name_are_used(
     debian: Debian, capsys: pytest.CaptureFixture[str], fault: Fault
 ):
     two_versions(debian)
@@ -79,7 +79,7 @@ STALE_BY_HASH: Faults = lambda path: (  # noqa: E731 - one of several in a table
     ],
     ids=["stale-by-hash", "no-index", "half-written-index", "wrong-checksum", "half-written-release", "503"],
 )
-def test_an_index_that_is_not_whole_is_read_under_another_name(
+def test_an_incomplete_index_is_read_under_another_name(
     debian: Debian, capsys: pytest.CaptureFixture[str], faults: Faults, reason: str
 ):
     two_versions(debian)
@@ -91,7 +91,7 @@ def test_an_index_that_is_not_whole_is_read_under_another_name(
     assert apt.private_root("trixie", ARCHITECTURE).name == "stable"
 
 
-def test_lists_of_this_morning_are_fetched_again_when_the_mirror_has_moved_on(debian: Debian):
+def test_lists_of_today_are_downloaded_again_if_the_mirror_has_changed(debian: Debian):
     old = debian.archive.package("tool", "1")
     debian.archive.release("trixie", packages=[old])
     assert fetched("tool") == ["tool_1"]
@@ -100,7 +100,7 @@ def test_lists_of_this_morning_are_fetched_again_when_the_mirror_has_moved_on(de
     assert fetched("tool") == ["tool_2"]
 
 
-def test_what_an_attempt_left_is_not_among_the_files(debian: Debian, tmp_path: Path):
+def test_leftovers_of_an_attempt_are_not_among_the_files(debian: Debian, tmp_path: Path):
     one, two = debian.archive.package("one", "2"), debian.archive.package("two", "2")
     debian.archive.release("trixie", packages=[one, two])
     debian.archive.release("stable", packages=[debian.archive.package("one", "1"), debian.archive.package("two", "1")])
@@ -120,7 +120,7 @@ def test_the_lists_of_security_suites_have_other_names_too(debian: Debian):
 # ------------------------------------------------------------------------------------------------- older lists
 
 
-def test_kept_lists_serve_when_no_name_does(debian: Debian, capsys: pytest.CaptureFixture[str]):
+def test_older_lists_are_used_if_no_name_works(debian: Debian, capsys: pytest.CaptureFixture[str]):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     fetched("tool")
     debian.age(days=3)
@@ -130,7 +130,7 @@ def test_kept_lists_serve_when_no_name_does(debian: Debian, capsys: pytest.Captu
     assert "using the kept lists of " in capsys.readouterr().out
 
 
-def test_kept_lists_serve_when_the_mirror_is_out_of_reach(
+def test_older_lists_are_used_if_the_mirror_cannot_be_reached(
     debian: Debian, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
@@ -141,7 +141,7 @@ def test_kept_lists_serve_when_the_mirror_is_out_of_reach(
     assert "using the kept lists of " in capsys.readouterr().out
 
 
-def test_kept_lists_without_an_end_serve_for_two_weeks(debian: Debian, monkeypatch: pytest.MonkeyPatch):
+def test_lists_without_valid_until_are_used_for_two_weeks(debian: Debian, monkeypatch: pytest.MonkeyPatch):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     fetched("tool")
     debian.age(days=15)
@@ -153,10 +153,10 @@ def test_kept_lists_without_an_end_serve_for_two_weeks(debian: Debian, monkeypat
 
 
 @pytest.mark.parametrize(("expired", "serves"), [(3, True), (15, False)])
-def test_kept_lists_serve_some_days_beyond_their_end(
+def test_lists_are_used_some_days_beyond_their_valid_until(
     debian: Debian, capsys: pytest.CaptureFixture[str], expired: float, serves: bool
 ):
-    debian.configure('Acquire::Check-Valid-Until "false";')  # so they came here while they were valid
+    debian.configure('Acquire::Check-Valid-Until "false";')  # as if they were downloaded while they were valid
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")], valid_days=-expired)
     fetched("tool")
     debian.age(days=expired)
@@ -171,7 +171,7 @@ def test_kept_lists_serve_some_days_beyond_their_end(
             fetched("tool")
 
 
-def test_an_expired_release_is_not_fetched_and_not_waited_for(
+def test_an_expired_release_is_an_error_without_a_wait(
     debian: Debian, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "600")
@@ -181,7 +181,7 @@ def test_an_expired_release_is_not_fetched_and_not_waited_for(
     assert "next attempt" not in capsys.readouterr().out
 
 
-# ------------------------------------------------------------------------------------------------- never
+# ------------------------------------------------------------------------------------------------- refused lists
 
 
 def test_another_release_under_another_name_is_refused(debian: Debian):
@@ -194,7 +194,7 @@ def test_another_release_under_another_name_is_refused(debian: Debian):
     assert asked_for == {"dists/stable/InRelease", "pool/main/tool_2_s390x.deb"}
 
 
-def test_another_release_under_the_suite_s_own_name_is_refused(debian: Debian):
+def test_another_release_under_the_suites_own_name_is_refused(debian: Debian):
     debian.archive.release("trixie", codename="forky", packages=[debian.archive.package("tool", "3")])
     with pytest.raises(CannotRun, match="the release signed there is forky"):
         fetched("tool")
@@ -240,10 +240,10 @@ def test_another_name_without_a_valid_signature_is_refused(debian: Debian):
     assert "pool/main/tool_1_s390x.deb" not in debian.mirror.asked
 
 
-# ------------------------------------------------------------------------------------------------- the end
+# ------------------------------------------------------------------------------------------------- errors
 
 
-def test_the_end_is_one_line_with_mirror_suite_and_architecture(debian: Debian):
+def test_the_error_is_one_line_with_mirror_suite_and_architecture(debian: Debian):
     debian.archive.release("trixie", "stable", packages=[debian.archive.package("tool", "1")])
     debian.mirror.faults = on("pool", 404)
     with pytest.raises(CannotRun) as caught:
@@ -255,20 +255,20 @@ def test_the_end_is_one_line_with_mirror_suite_and_architecture(debian: Debian):
     assert "KITTEN_DEBIAN_MIRROR=URL" in caught.value.hint
 
 
-def test_an_unknown_package_is_apt_s_words_at_once(debian: Debian):
+def test_an_unknown_package_is_reported_at_once_with_apts_message(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     with pytest.raises(CannotRun, match="Unable to locate package tol"):
         fetched("tol")
     assert not [path for path in debian.mirror.asked if "stable" in path]
 
 
-def test_a_mirror_without_the_architecture_says_so(debian: Debian):
+def test_a_mirror_without_the_architecture_is_an_error(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     with pytest.raises(CannotRun, match=r"has no lists of trixie for riscv64"):
         apt.private_root("trixie", "riscv64")
 
 
-def test_a_mirror_that_stalls_comes_to_an_end(debian: Debian):
+def test_a_mirror_that_stalls_ends_in_an_error(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     debian.mirror.faults = on("pool", "stalled")
     with pytest.raises(CannotRun, match=r"apt-get download tool .*Connection timed out"):

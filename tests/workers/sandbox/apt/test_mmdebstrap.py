@@ -1,4 +1,4 @@
-"""mmdebstrap with the lists of a private root: it fetches packages only, and a 404 is found in its output."""
+"""mmdebstrap with the lists of a private root: it downloads only packages, and a 404 in its output is recognized."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.sandbox import apt
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mmdebstrap's mode that needs no name spaces is for root")
-def test_what_the_pool_lacks_comes_by_the_lists_of_another_name(
+def test_if_the_pool_lacks_a_file_the_lists_of_another_name_are_used(
     debian: Debian, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     architecture = run(["dpkg", "--print-architecture"]).output.strip()

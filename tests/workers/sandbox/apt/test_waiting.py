@@ -1,4 +1,4 @@
-"""Time with an inconsistent mirror: bounded waits, runners that are killed, and runners side by side."""
+"""Waits for an inconsistent mirror are bounded; commands that are killed or run at the same time do no harm."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.workers.debian import ARCHITECTURE, Debian
 from tests.workers.mirror import Fault, no_faults
 from tests.workers.sandbox.apt.test_inconsistent import fetched, on
 from workers.base.errors import CannotRun
-from workers.base.run import started
+from workers.base.run import start_program
 from workers.sandbox import apt
 
 RUNNER = f"from workers.sandbox import apt; apt.private_root('trixie', '{ARCHITECTURE}')"
 
 
-def test_a_wait_helps_when_the_pool_catches_up(
+def test_after_a_wait_the_files_that_the_pool_has_now_are_used(
     debian: Debian, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
@@ -54,15 +54,15 @@ def test_all_waits_of_a_command_are_bounded_together(debian: Debian, monkeypatch
 
 def test_pauses_grow_up_to_the_bound(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("KITTEN_MIRROR_WAIT", raising=False)
-    pauses = [apt.patience.pause(number) for number in range(5)]
+    pauses = [apt.wait_budget.pause(number) for number in range(5)]
     assert pauses == sorted(set(pauses))
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "20")
-    assert apt.patience.pause(3) == 20
+    assert apt.wait_budget.pause(3) == 20
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "0")
-    assert apt.patience.pause(0) == 0
+    assert apt.wait_budget.pause(0) == 0
 
 
-def test_a_bound_that_is_no_number_is_named(debian: Debian, monkeypatch: pytest.MonkeyPatch):
+def test_a_bound_that_is_no_number_is_an_error(debian: Debian, monkeypatch: pytest.MonkeyPatch):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     debian.mirror.faults = on("pool", 404)
     monkeypatch.setenv("KITTEN_MIRROR_WAIT", "long")
@@ -70,7 +70,7 @@ def test_a_bound_that_is_no_number_is_named(debian: Debian, monkeypatch: pytest.
         fetched("tool")
 
 
-def test_a_runner_killed_in_the_middle_of_an_update_leaves_nothing(debian: Debian, monkeypatch: pytest.MonkeyPatch):
+def test_a_command_killed_during_an_update_leaves_nothing(debian: Debian, monkeypatch: pytest.MonkeyPatch):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     monkeypatch.setenv("KITTEN_MIRROR_TIMEOUT", "60")
     asked = threading.Event()
@@ -82,7 +82,7 @@ def test_a_runner_killed_in_the_middle_of_an_update_leaves_nothing(debian: Debia
         return "stalled"
 
     debian.mirror.faults = stalled
-    with started([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[4]) as runner:
+    with start_program([sys.executable, "-c", RUNNER], cwd=Path(__file__).parents[4]) as runner:
         assert asked.wait(60)
         runner.send_signal(signal.SIGKILL)
         runner.wait()
@@ -92,7 +92,7 @@ def test_a_runner_killed_in_the_middle_of_an_update_leaves_nothing(debian: Debia
     assert not list(debian.cache.glob("apt/*/*/new-*"))
 
 
-def test_runners_side_by_side_fetch_the_lists_once(debian: Debian):
+def test_commands_at_the_same_time_download_the_lists_once(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "1")])
     with ThreadPoolExecutor(4) as runners:
         found = list(runners.map(lambda _: fetched("tool"), range(4)))
@@ -100,7 +100,7 @@ def test_runners_side_by_side_fetch_the_lists_once(debian: Debian):
     assert len([path for path in debian.mirror.asked if "by-hash" in path]) == 1
 
 
-def test_lists_in_use_stay_while_another_runner_fetches_newer_ones(debian: Debian):
+def test_lists_in_use_stay_while_another_command_downloads_newer_ones(debian: Debian):
     debian.archive.release("trixie", packages=[debian.archive.package("tool", "0")])
     before = apt.private_root("trixie", ARCHITECTURE)
     for version in range(1, 7):
@@ -112,7 +112,7 @@ def test_lists_in_use_stay_while_another_runner_fetches_newer_ones(debian: Debia
     assert before.show("tool")["Version"] == "0"
 
 
-def test_old_lists_that_nobody_uses_are_removed(debian: Debian):
+def test_old_lists_that_no_command_uses_are_removed(debian: Debian):
     for version in range(6):
         debian.archive.release("trixie", packages=[debian.archive.package("tool", str(version))])
         apt.private_root("trixie", ARCHITECTURE)

@@ -1,4 +1,4 @@
-"""The cache's locks, and its removal: what a command uses stays, what a killed one left goes."""
+"""Locks and removal of cache entries: what a command uses stays, leftovers of killed commands are removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from workers.base import cached
+from workers.base import cache_entries
 from workers.base.cache_cli import cache as command
 from workers.base.errors import CannotRun, CheckFailed
 
@@ -35,14 +35,14 @@ def script(body: str) -> list[str]:
     return [sys.executable, "-c", head + make + textwrap.dedent(body)]
 
 
-def made(kind: str = "trees", key: str = "abc") -> None:
-    """Another process makes an entry and ends."""
+def make_entry(kind: str = "trees", key: str = "abc") -> None:
+    """Make an entry in another process, which then ends."""
     subprocess.run(script(f"cache.entry({kind!r}, {key!r}, make)"), check=True, cwd=CHECKOUT)
 
 
 @contextmanager
 def living(body: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that does something and lives on."""
+    """Run another process that does something and then stays alive."""
     words = script(textwrap.dedent(body) + "\nprint('ready', flush=True)\nsys.stdin.read()")
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
         assert process.stdout is not None
@@ -56,11 +56,11 @@ def run(*words: str) -> Result:
 
 
 def names(*kinds: str) -> list[str]:
-    return [f"{entry.kind}/{entry.name}" for entry in cached.entries(kinds)]
+    return [f"{entry.kind}/{entry.name}" for entry in cache_entries.entries(kinds)]
 
 
-def test_what_another_process_uses_stays_and_it_is_named(root: Path) -> None:
-    made(key="free")
+def test_an_entry_in_use_stays_and_its_process_is_named(root: Path) -> None:
+    make_entry(key="free")
     with living("cache.entry('trees', 'used', make)") as process:
         done = run("--remove-all")
         assert isinstance(done.exception, CheckFailed)
@@ -80,23 +80,23 @@ def test_an_entry_that_is_being_made_stays() -> None:
     cache.entry('trees', 'abc', slow)
     """
     with living(body) as process:
-        (entry,) = cached.entries()
+        (entry,) = cache_entries.entries()
         assert (entry.name, entry.user, entry.leftover) == (".abc.partial", f"process {process.pid}", False)
-        assert cached.remove(entry) == f"in use by process {process.pid}"
+        assert cache_entries.remove(entry) == f"in use by process {process.pid}"
         assert entry.path.is_dir()
-    (entry,) = cached.entries()
+    (entry,) = cache_entries.entries()
     assert (entry.user, entry.leftover) == ("", True)
 
 
-def test_what_a_killed_maker_left_goes_and_the_whole_entry_beside_it_stays(root: Path) -> None:
-    made()
+def test_a_leftover_is_removed_and_the_complete_entry_beside_it_stays(root: Path) -> None:
+    make_entry()
     (root / "trees" / ".abc.partial").mkdir()
-    (leftover,) = [entry for entry in cached.entries() if entry.leftover]
-    assert cached.remove(leftover) == ""
+    (leftover,) = [entry for entry in cache_entries.entries() if entry.leftover]
+    assert cache_entries.remove(leftover) == ""
     assert names() == ["trees/abc"]
 
 
-def test_lists_without_a_lock_of_their_own_stay_while_any_command_uses_the_cache(root: Path) -> None:
+def test_entries_without_locks_stay_while_any_command_uses_the_cache(root: Path) -> None:
     (root / "apt" / "trixie-arm64").mkdir(parents=True)
     with living("cache.entry('trees', 'abc', make)"):
         assert isinstance(run("--remove", "apt").exception, CheckFailed)
@@ -104,10 +104,13 @@ def test_lists_without_a_lock_of_their_own_stay_while_any_command_uses_the_cache
     assert names() == ["trees/abc"]
 
 
-def test_a_build_folder_of_a_killed_build_goes_and_that_of_a_living_one_stays(root: Path) -> None:
-    with living(
-        "home = cache.root() / 'scratch'\n(home / 'alive').mkdir(parents=True)\nkept = cache.lock(home / 'alive.lock')\n"
-    ):
+def test_the_folder_of_a_killed_build_is_removed_and_that_of_a_living_one_stays(root: Path) -> None:
+    body = """
+    home = cache.root() / 'scratch'
+    (home / 'alive').mkdir(parents=True)
+    kept = cache.lock(home / 'alive.lock')
+    """
+    with living(body):
         (root / "scratch" / "dead" / "work").mkdir(parents=True)
         (root / "scratch" / "dead.lock").touch()
         assert isinstance(run("--remove", "scratch").exception, CheckFailed)
@@ -116,23 +119,23 @@ def test_a_build_folder_of_a_killed_build_goes_and_that_of_a_living_one_stays(ro
 
 
 def test_removal_killed_in_the_middle_is_finished_by_the_next(root: Path) -> None:
-    made()
+    make_entry()
     body = """
-    from workers.base import cached
-    cached.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
-    cached.remove(cached.entries()[0])
+    from workers.base import cache_entries
+    cache_entries.remove_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    cache_entries.remove(cache_entries.entries()[0])
     """
     assert subprocess.run(script(body), check=False, cwd=CHECKOUT).returncode == -signal.SIGKILL
-    (entry,) = cached.entries()
+    (entry,) = cache_entries.entries()
     assert entry.leftover
-    made()
+    make_entry()
     assert (root / "trees" / "abc" / "file").exists()
     assert run("--remove", "trees").exit_code == 0
     assert names() == []
 
 
-def test_who_waits_for_a_lock_that_is_removed_gets_that_of_the_same_name(root: Path) -> None:
-    """Two removers and two makers at once, over and over: nobody ever sees an entry vanish that it was given."""
+def test_a_process_that_waits_for_a_removed_lock_gets_the_new_one_of_that_name(root: Path) -> None:
+    """Two removers and two makers run at the same time, many times; no maker loses an entry that it uses."""
     maker = """
     for _ in range(150):
         os.environ['KITTEN_CACHE'], pid = os.environ['KITTEN_CACHE'], os.fork()
@@ -144,11 +147,11 @@ def test_who_waits_for_a_lock_that_is_removed_gets_that_of_the_same_name(root: P
             sys.exit('the entry vanished in use')
     """
     remover = """
-    from workers.base import cached
+    from workers.base import cache_entries
     while not Path(sys.argv[1]).exists():
-        for found in cached.entries():
-            cached.remove(found)
-        cached.tidy()
+        for found in cache_entries.entries():
+            cache_entries.remove(found)
+        cache_entries.tidy()
     """
     stop = root.parent / "stop"
     removers = [subprocess.Popen([*script(remover), str(stop)], cwd=CHECKOUT) for _ in range(2)]
@@ -163,25 +166,25 @@ def test_who_waits_for_a_lock_that_is_removed_gets_that_of_the_same_name(root: P
             process.wait()
 
 
-def test_only_what_was_not_used_for_so_long_goes(root: Path) -> None:
-    made(key="old")
-    made(key="new")
+def test_with_unused_days_only_older_entries_are_removed(root: Path) -> None:
+    make_entry(key="old")
+    make_entry(key="new")
     os.utime(root / "trees" / ".old.used", (0, 0))
     assert run("--remove", "trees", "--unused-days", "30").exit_code == 0
     assert names() == ["trees/new"]
 
 
-def test_use_makes_an_entry_young_again(root: Path) -> None:
-    made()
+def test_use_renews_the_time_of_an_entry(root: Path) -> None:
+    make_entry()
     os.utime(root / "trees" / ".abc.used", (0, 0))
-    made()
-    (entry,) = cached.entries()
-    assert not cached.unused_for(entry, 1)
+    make_entry()
+    (entry,) = cache_entries.entries()
+    assert not cache_entries.is_unused(entry, 1)
 
 
-def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tmp_path: Path) -> None:
+def test_an_ordinary_user_removes_folders_without_permissions(root: Path, tmp_path: Path) -> None:
     body = """
-    from workers.base import cached
+    from workers.base import cache_entries
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
     for name in ('work/work', 'upper/a/b'):
@@ -189,7 +192,7 @@ def test_folders_that_nobody_may_enter_go_as_an_ordinary_user_too(root: Path, tm
         (Path(sys.argv[1]) / name / 'file').touch()
     for name in ('work/work', 'upper/a/b', 'upper/a', 'upper'):
         (Path(sys.argv[1]) / name).chmod(0)
-    print(cached.remove_folder(Path(sys.argv[1])), end='')
+    print(cache_entries.remove_folder(Path(sys.argv[1])), end='')
     """
     place = Path("/tmp") / f"kitten-test-{os.getpid()}"
     try:
@@ -210,7 +213,7 @@ def test_a_link_in_the_cache_is_not_followed(root: Path, tmp_path: Path) -> None
     assert (precious / "apt").is_dir()
 
 
-def test_folders_that_are_not_of_the_cache_are_neither_shown_nor_removed(root: Path) -> None:
+def test_folders_that_the_cache_did_not_make_are_neither_listed_nor_removed(root: Path) -> None:
     (root / "documents" / "letters").mkdir(parents=True)
     assert names() == []
     assert run("--remove-all").exit_code == 0
@@ -218,20 +221,20 @@ def test_folders_that_are_not_of_the_cache_are_neither_shown_nor_removed(root: P
 
 
 @pytest.mark.parametrize("place", ["/", str(CHECKOUT.parent), str(CHECKOUT)])
-def test_a_folder_that_holds_the_checkout_is_no_cache(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_the_checkout_in_it_is_no_cache(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITTEN_CACHE", place)
     with pytest.raises(CannotRun, match="cannot be a cache"):
-        cached.entries()
+        cache_entries.entries()
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
-    done = run("--remove", "treees")
+    done = run("--remove", "houses")
     assert isinstance(done.exception, CannotRun)
     assert "choose from: trees, " in str(done.exception)
 
 
 def test_json_names_the_folder_and_each_entry(root: Path) -> None:
-    made()
+    make_entry()
     found = json.loads(run("--json").stdout)
     assert found["root"] == str(root)
     (entry,) = found["entries"]
@@ -239,7 +242,7 @@ def test_json_names_the_folder_and_each_entry(root: Path) -> None:
     assert entry["size"] >= 5000
 
 
-def test_an_entry_that_takes_long_says_how_large_it_is(root: Path) -> None:
+def test_while_a_slow_entry_is_made_its_size_is_printed(root: Path) -> None:
     body = """
     cache._SAY_SECONDS = (0.05, 0.05)
     def slow(folder):

@@ -1,4 +1,4 @@
-"""What to do while a mirror is inconsistent: other names of the release, older lists, a bounded wait, a clear end."""
+"""Work in spite of an inconsistent mirror: by other names of the release, older lists, a bounded wait, or an error."""
 
 from __future__ import annotations
 
@@ -13,78 +13,78 @@ from workers.sandbox.apt.lists import Lists, last_day, release, valid_until
 from workers.sandbox.apt.root import AptRoot, MirrorDisagrees
 
 WAIT_SECONDS = 480
-"""How long one command waits for mirrors in total, if $KITTEN_MIRROR_WAIT does not say otherwise."""
+"""Seconds that one command waits for mirrors in total; $KITTEN_MIRROR_WAIT overrides it."""
 
-_FIRST_PAUSE = 15.0  # seconds; each is twice as long as the one before
+_FIRST_PAUSE = 15.0  # seconds; each further pause is twice as long
 _LONGEST_PAUSE = 240.0
-_OLDER_SECONDS = 3600.0  # after that the mirror is asked again, though older lists served
+_OLDER_SECONDS = 3600.0  # after older lists worked, commands use them for so long before they ask the mirror again
 
 _T = TypeVar("_T")
 
 
-class Patience:
-    """The waiting of one command: bounded in total, however many of its targets meet the same mirror."""
+class WaitBudget:
+    """The time that one command may wait for mirrors, for all its targets together."""
 
     def __init__(self) -> None:
         self.waited = 0.0
 
     def pause(self, number: int) -> float:
-        """Seconds to wait before the next attempt; 0: the time is used up."""
+        """Return the seconds to wait before the next attempt; 0 if no time is left."""
         left = whole_number("KITTEN_MIRROR_WAIT", WAIT_SECONDS) - self.waited
         return max(0.0, min(_FIRST_PAUSE * 2.0**number, _LONGEST_PAUSE, left))
 
     def wait(self, seconds: float) -> None:
-        """Wait, and count it."""
+        """Wait and count the seconds."""
         time.sleep(seconds)
         self.waited += seconds
 
 
-patience = Patience()
+wait_budget = WaitBudget()
 
 
 def private_root(suite: str, architecture: str, *, sources: bool = False) -> AptRoot:
-    """The private root of a suite and architecture, its lists not older than a day if the mirror has whole ones.
+    """Return the private root of a suite and architecture; its lists are at most a day old if the mirror is complete.
 
-    For questions to the lists alone. To fetch what they name, use ``with_lists``.
+    Use it only to read the lists. To download packages that they name, use :func:`with_lists`.
 
-    :param sources: with the lists of source packages as well (``apt-get source --download-only``).
-    :raises CannotRun: no apt, no keys, no network, no lists that can be trusted.
+    :param sources: also get the lists of source packages (``apt-get source --download-only``).
+    :raises CannotRun: if apt, its keys, the network or lists with a valid signature are missing.
     """
     return with_lists(suite, architecture, lambda root: root, sources=sources)
 
 
 def with_lists(suite: str, architecture: str, work: Callable[[AptRoot], _T], *, sources: bool = False) -> _T:
-    """Do work with a private root whose lists and packages agree; repeat it with other lists while they do not.
+    """Do work with a private root; if its lists and the mirror's packages disagree, do it again with other lists.
 
-    :param work: asks and fetches all that must be of the same lists. It raises ``MirrorDisagrees``, as ``AptRoot`` does and
-        ``contradiction`` finds in another program's output, and is then called again: it must cope with what it left.
-    :raises CannotRun: what ``work`` raises; no apt, no keys, no network; or a mirror that stays inconsistent.
+    :param work: reads and downloads everything that must come from the same lists. If it raises ``MirrorDisagrees`` (as
+        ``AptRoot`` does, and as ``contradiction`` returns for another program's output), it is called again. So it must
+        accept its own leftovers.
+    :raises CannotRun: any other error of ``work``; apt, keys or network are missing; the mirror stays inconsistent.
     """
     lists = Lists(suite, architecture, sources=sources)
     number = 0
     while True:
         attempt = _Attempt(lists, first=number == 0)
         for root in attempt.roots():
-            (root.folder / "used").touch()  # nobody removes it for a day
+            (root.folder / "used").touch()  # no command removes it for a day
             try:
                 result = work(root)
             except CannotRun as error:
-                attempt.failed(root, error)
+                attempt.note_failure(root, error)
                 continue
-            attempt.succeeded(root)
+            attempt.note_success(root)
             return result
-        pause = patience.pause(number) if attempt.worth_a_wait else 0
+        pause = wait_budget.pause(number) if attempt.worth_a_wait else 0
         if not pause:
             raise attempt.error()
-        _say(
-            f"{lists.mirror} is inconsistent for {suite}, {architecture}: {attempt.first_reason}; next attempt in {pause:.0f} s"
-        )
-        patience.wait(pause)
+        problem = f"{lists.mirror} is inconsistent for {suite}, {architecture}: {attempt.first_reason}"
+        _say(f"{problem}; next attempt in {pause:.0f} s")
+        wait_budget.wait(pause)
         number += 1
 
 
 class _Attempt:
-    """One walk through all lists with which the work may succeed, and why each did not serve."""
+    """One pass through all lists with which the work may succeed, and the reason why each one failed."""
 
     def __init__(self, lists: Lists, *, first: bool) -> None:
         self._lists = lists
@@ -95,16 +95,16 @@ class _Attempt:
 
     @property
     def first_reason(self) -> str:
-        """Why the first lists did not serve, in words."""
+        """Return why the work failed with the first lists."""
         return self._errors[0][1].what
 
     @property
     def worth_a_wait(self) -> bool:
-        """Whether the mirror may be consistent in some minutes."""
+        """Return whether the mirror may be consistent in some minutes."""
         return any(isinstance(error, MirrorDisagrees) and error.passing for _, error in self._errors)
 
     def roots(self) -> Iterator[AptRoot]:
-        """Private roots to do the work with, the best first; each is asked for only if the work failed with those before."""
+        """Yield private roots for the work, the best first; the caller takes the next one if the work failed."""
         seen = set()
         if self._ask_usual and (usual := self._lists.usual()):
             seen.add(usual)
@@ -112,11 +112,11 @@ class _Attempt:
         for name in self._lists.names:
             how = "" if name == self._lists.suite else f"as {name}: "
             try:
-                root = self._lists.updated(name, self._began)
+                root = self._lists.update(name, self._began)
             except CannotRun as error:
                 self._errors.append((how, error))
                 if not isinstance(error, MirrorDisagrees) and not how:
-                    break  # out of reach, or not signed with a known key: other names are not better
+                    break  # no network, or no known key: other names would fail, too
                 continue
             if root in seen:
                 if how:
@@ -126,36 +126,36 @@ class _Attempt:
             if how:
                 _say(f"{self._subject}: {self.first_reason}; using the lists that the mirror serves as {name}")
             yield root
-        for root in self._lists.kept():
+        for root in self._lists.newest_first():
             if root not in seen and self._may_serve(root):
                 self._older.add(root)
-                _say(f"{self._subject}: {self.first_reason}; using {_described(root)}")
+                _say(f"{self._subject}: {self.first_reason}; using {_description(root)}")
                 yield root
 
-    def failed(self, root: AptRoot, error: CannotRun) -> None:
+    def note_failure(self, root: AptRoot, error: CannotRun) -> None:
         """Note why the work failed.
 
-        :raises CannotRun: the error itself, if no mirror that contradicts itself is the cause.
+        :raises CannotRun: the error itself, if an inconsistent mirror is not the cause.
         """
         if not self._errors and not isinstance(error, MirrorDisagrees):
             raise error
-        how = _described(root) if root in self._older else "" if root.name == self._lists.suite else f"as {root.name}"
+        how = _description(root) if root in self._older else "" if root.name == self._lists.suite else f"as {root.name}"
         self._errors.append((f"{how}: " if how else "", error))
 
-    def succeeded(self, root: AptRoot) -> None:
-        """Remember the lists that served, if they are not those that the next command uses anyway."""
+    def note_success(self, root: AptRoot) -> None:
+        """Remember the lists that worked, unless the next command uses them anyway."""
         if root in self._older:
             self._lists.prefer(root, _OLDER_SECONDS)
         elif self._errors and root != self._lists.usual():
             self._lists.prefer(root)
 
     def error(self) -> CannotRun:
-        """What to report at the end."""
+        """Return the error to report after the last attempt."""
         first = self._errors[0][1]
         if not isinstance(first, MirrorDisagrees):
             return first
         reasons = "; ".join(dict.fromkeys(f"{how}{error.what}" for how, error in self._errors))
-        waited = f"; waited {patience.waited:.0f} s" if patience.waited else ""
+        waited = f"; waited {wait_budget.waited:.0f} s" if wait_budget.waited else ""
         return CannotRun(
             f"the mirror {self._lists.mirror} is inconsistent for {self._subject}: {reasons}{waited}",
             "run the same command again later, or use another mirror: export KITTEN_DEBIAN_MIRROR=URL",
@@ -168,17 +168,19 @@ class _Attempt:
     def _may_serve(self, root: AptRoot) -> bool:
         if datetime.now(UTC) <= (last := last_day(root)):
             return True
-        self._errors.append((f"{_described(root)}: ", MirrorDisagrees(f"too old since {last:%Y-%m-%d}", passing=False)))
+        self._errors.append(
+            (f"{_description(root)}: ", MirrorDisagrees(f"too old since {last:%Y-%m-%d}", passing=False))
+        )
         return False
 
 
-def _described(root: AptRoot) -> str:
-    """Lists that this host kept, in words: of when they are, and how long past their time."""
-    words = f"the kept lists of {release(root).get('Date', 'an unknown date')}"
+def _description(root: AptRoot) -> str:
+    """Return a text that names lists of this host by their date, with the days after their Valid-Until."""
+    text = f"the kept lists of {release(root).get('Date', 'an unknown date')}"
     until = valid_until(root)
     if until and (late := datetime.now(UTC) - until).total_seconds() > 0:
-        words += f", {late.days} days beyond their Valid-Until"
-    return words
+        text += f", {late.days} days beyond their Valid-Until"
+    return text
 
 
 def _say(text: str) -> None:

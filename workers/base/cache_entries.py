@@ -1,10 +1,11 @@
-"""What the cache holds, who uses it, and its removal: the work of ``kitten cache`` and of ``make clean``.
+"""The entries of the cache, their users, and their removal: the work of ``kitten cache`` and of ``make clean``.
 
-Nothing here needs more than Python: `make clean` runs it without the Python environment.
+This module needs only Python's standard library, because ``make clean`` runs without the Python environment.
 
-Two sorts of entries. Those of :func:`workers.base.cache.entry` have locks of their own: each goes or stays by itself. All else
-(apt's lists, mirrors of dist-git, remembered facts …) goes only when no command at all uses the cache. An entry is renamed
-under its lock and removed afterwards: killed in between, it is found as a leftover the next time.
+There are two sorts of entries. An entry of :func:`workers.base.cache.entry` has its own locks and can be removed while
+others are in use. All other entries (apt's lists, mirrors of dist-git, remembered facts …) are removed only if no
+command uses the cache. Removal first renames an entry under its lock. If the command is killed before the end, the next
+one finds a leftover and removes it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ KINDS = {
     "trees": "the sandbox trees that builds run in",
     "sandbox-base": "the package that stands for a tree",
     "sandbox-database": "a tree's rpm database",
-    "scratch": "folders of builds that run, or were killed",
+    "scratch": "folders of builds that run or were killed",
     "buildroots": "copies of buildroot repositories",
     "fetched": "artifacts from other hosts",
     "outgoing": "artifacts on their way to other hosts",
     "lookaside": "tarballs of sources",
     "dist-git": "mirrors of dist-git repositories",
     "apt": "apt's lists for guests and trees",
-    "facts": "what was observed in files, to be recalled by verify",
+    "facts": "what verify observed in files",
     "guests": "kernels and programs of guests",
     "guest-modules": "further kernel modules of guests",
     "guest-programs": "programs compiled for guests",
@@ -45,24 +46,24 @@ KINDS = {
     "guest-emulators": "emulators for guests in guests",
     "guest-perf": "profilers for guests",
     "initramfs": "archives that guests boot",
-    "login": "userlands to log in to",
+    "login": "file systems of guests to log in to",
     "saved": "saved guests: memory and state",
     "images": "cloud images",
     "uefi": "firmware and boot loaders",
     "kvm": "whether KVM works on this host",
-    "leases": "who has guests on this host",
-    "locks": "who builds what at this moment",
+    "leases": "commands that have guests on this host",
+    "locks": "builds that run now",
     "bench": "packages of the benchmarks",
 }
 _PLAIN = frozenset({"buildroots", "fetched", "outgoing", "dist-git", "apt", "facts", "kvm", "leases", "locks"})
-"""Kinds without locks of their own."""
+"""Kinds whose entries have no locks."""
 _SCRATCH = "scratch"
 _LEFTOVER = re.compile(r"\.(?P<key>.+)\.(?:partial|gone-[0-9a-f]{8})")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in the cache that stays or goes as a whole."""
+    """One entry of the cache; it is removed as a whole."""
 
     kind: str
     name: str
@@ -70,31 +71,31 @@ class Entry:
     size: int
     """Bytes on the disk."""
     used: float
-    """When it was used last, seconds since 1970; of a kind without locks, when it changed last."""
+    """Time of the last use, seconds since 1970; for a kind without locks, time of the last change."""
     user: str = ""
-    """Who uses it at this moment; empty: nobody."""
+    """The process that uses it now: ``process N``; empty if none."""
     leftover: bool = False
-    """What a killed command left."""
+    """Whether a killed command left it."""
 
 
 def entries(kinds: Sequence[str] = ()) -> list[Entry]:
-    """All entries of some kinds, or of all.
+    """Return all entries of the given kinds; without kinds, of all.
 
-    :raises CannotRun: when no kind has that name.
+    :raises CannotRun: if a kind does not exist.
     """
     root = checked_root()
-    there = sorted(path.name for path in root.iterdir() if _is_folder(path)) if root.is_dir() else []
-    if unknown := [kind for kind in kinds if kind not in KINDS and kind not in there]:
+    present = sorted(path.name for path in root.iterdir() if _is_folder(path)) if root.is_dir() else []
+    if unknown := [kind for kind in kinds if kind not in KINDS and kind not in present]:
         raise CannotRun(
             f"the cache has no kind {', '.join(unknown)}",
-            f"choose from: {', '.join({**KINDS, **dict.fromkeys(there)})}",
+            f"choose from: {', '.join({**KINDS, **dict.fromkeys(present)})}",
         )
-    busy = _holder(cache.mark())
-    return [found for kind in there if not kinds or kind in kinds for found in _of_kind(root / kind, busy)]
+    user = _holder(cache.mark())
+    return [found for kind in present if not kinds or kind in kinds for found in _of_kind(root / kind, user)]
 
 
 def remove(found: Entry) -> str:
-    """Remove an entry; why it stays, or nothing when it is gone."""
+    """Remove an entry; return the reason if it stays, else ``""``."""
     root = checked_root()
     with contextlib.ExitStack() as held:
         left = _LEFTOVER.fullmatch(found.path.name)
@@ -103,14 +104,14 @@ def remove(found: Entry) -> str:
         if found.kind in _PLAIN:
             wanted = [cache.mark()]
         elif found.kind == _SCRATCH:
-            # A build makes its lock and takes it while it holds this one.
+            # A build has "sweep" locked while it creates and takes the lock of its folder.
             held.enter_context(cache.lock(root / _SCRATCH / "sweep"))
             wanted = [found.path.with_name(f"{found.name}.lock")]
         else:
             wanted = [making] if left else [making, cache.mark_of(found.path)]
         for path in wanted:
             try:
-                held.enter_context(cache.lock(path, cache.AT_ONCE))
+                held.enter_context(cache.lock(path, cache.NO_WAIT))
             except BlockingIOError:
                 return f"in use by {_holder(path) or 'a command that runs'}"
             except OSError as error:
@@ -124,20 +125,20 @@ def remove(found: Entry) -> str:
             return f"{found.path}: {error.strerror}"
         if found.kind not in _PLAIN and not (left and found.path.with_name(name).exists()):
             for path in wanted:
-                path.unlink(missing_ok=True)  # who waits for it sees that it is another file (workers.base.cache.lock)
+                path.unlink(missing_ok=True)  # a process that waits for it notices (workers.base.cache.lock)
     return remove_folder(gone)
 
 
 def tidy() -> None:
-    """Remove lock files that nobody holds and folders that are empty; nothing while a command uses the cache."""
+    """Remove free lock files and empty folders; remove nothing while a command uses the cache."""
     root = checked_root()
     if not root.is_dir():
         return
-    with contextlib.suppress(OSError), cache.lock(cache.mark(), cache.AT_ONCE):
+    with contextlib.suppress(OSError), cache.lock(cache.mark(), cache.NO_WAIT):
         for kind in filter(_is_folder, sorted(root.iterdir())):
             for path in list(kind.iterdir()):
                 if not _is_folder(path) and (_is_lock(path) or kind.name in ("locks", "leases")):
-                    with contextlib.suppress(OSError), cache.lock(path, cache.AT_ONCE):
+                    with contextlib.suppress(OSError), cache.lock(path, cache.NO_WAIT):
                         path.unlink()
             with contextlib.suppress(OSError):
                 kind.rmdir()
@@ -147,9 +148,9 @@ def tidy() -> None:
 
 
 def remove_folder(folder: Path) -> str:
-    """Remove a file or a folder, whatever modes are in it; why something stays, or nothing.
+    """Remove a file or a folder, also without permissions inside; return the reason if something stays, else ``""``.
 
-    What belongs to this user's subordinate ids (a tree that was half made in a user namespace) is removed from such a namespace.
+    Files of this user's subordinate ids (an unfinished tree of a user namespace) are removed in a user namespace.
     """
     if not folder.is_dir() or folder.is_symlink():
         with contextlib.suppress(FileNotFoundError):
@@ -163,37 +164,37 @@ def remove_folder(folder: Path) -> str:
 
 
 def checked_root() -> Path:
-    """The cache folder.
+    """Return the cache folder.
 
-    :raises CannotRun: when it is a folder that surely holds something else.
+    :raises CannotRun: if the folder contains the home folder or this checkout: it is no cache.
     """
     root = cache.root()
     for other in (Path.home().resolve(), Path(__file__).resolve().parents[1]):
         if other.is_relative_to(root.resolve()):
             raise CannotRun(
-                f"{root} cannot be a cache of ours: {other} is in it", "set KITTEN_CACHE to a folder of its own"
+                f"{root} cannot be a cache: {other} is in it", "set KITTEN_CACHE to a folder for the cache alone"
             )
     return root
 
 
-def _of_kind(folder: Path, busy: str) -> Iterator[Entry]:
+def _of_kind(folder: Path, cache_user: str) -> Iterator[Entry]:
     paths: list[Path] = []
     with contextlib.suppress(FileNotFoundError):
         paths = sorted(folder.iterdir())
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
-            if found := _entry(path, busy):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if found := _entry(path, cache_user):
                 yield found
 
 
-def _entry(path: Path, busy: str) -> Entry | None:
-    """What a file or folder of a kind is; none for locks, and for what is not the cache's."""
+def _entry(path: Path, cache_user: str) -> Entry | None:
+    """Return the entry of a file or folder; None for locks and for files that the cache did not make."""
     folder, kind, left = path.parent, path.parent.name, _LEFTOVER.fullmatch(path.name)
     used, user = path.lstat().st_mtime, ""
     if kind in _PLAIN:
         if kind in ("leases", "locks") or _is_lock(path):
             return None
-        used, user = _newest(path), busy
+        used, user = _last_change(path), cache_user
     elif not _is_folder(path):
         return None
     elif kind == _SCRATCH:
@@ -207,13 +208,13 @@ def _entry(path: Path, busy: str) -> Entry | None:
     else:
         return None
     leftover = not user and (kind == _SCRATCH or left is not None)
-    return Entry(kind, path.name, path, cache.occupied(path), used, user, leftover)
+    return Entry(kind, path.name, path, cache.disk_usage(path), used, user, leftover)
 
 
-def _newest(path: Path) -> float:
-    """When a file or folder changed last; of a folder also one level down, where its files are replaced."""
+def _last_change(path: Path) -> float:
+    """Return when a file or folder changed last; in a folder, the files directly in it count, too."""
     inside = list(path.iterdir()) if _is_folder(path) else []
-    return max(one.lstat().st_mtime for one in (path, *inside))
+    return max(item.lstat().st_mtime for item in (path, *inside))
 
 
 def _is_folder(path: Path) -> bool:
@@ -225,11 +226,11 @@ def _is_lock(path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, shared or not: ``process N``; nothing when it is free."""
+    """Return the process that has a file locked, shared or not: ``process N``; ``""`` if the lock is free."""
     try:
         with path.open("r") as handle:
             try:
-                fcntl.flock(handle, cache.AT_ONCE)  # not cache.lock: it would create the file
+                fcntl.flock(handle, cache.NO_WAIT)  # not cache.lock: it would create the file
             except BlockingIOError:
                 inode = os.fstat(handle.fileno()).st_ino
             else:
@@ -243,6 +244,6 @@ def _holder(path: Path) -> str:
     return "a command that runs"
 
 
-def unused_for(found: Entry, days: float) -> bool:
-    """Whether nobody used an entry for so many days; what a killed command left counts as unused."""
+def is_unused(found: Entry, days: float) -> bool:
+    """Return whether an entry was not used for so many days; a leftover counts as unused."""
     return found.leftover or time.time() - found.used >= days * 86400
