@@ -34,6 +34,6 @@ def explain(
     from workers.metadata.explain import explain as work
     from workers.metadata.explain_text import explanation_text
 
-    site, state = options.opened(site_name, state_folder)
+    site, state = options.site_and_state(site_name, state_folder)
     explanation = work(site, state, name, target=target_name, stage=stage_name)
     click.echo(explanation.model_dump_json(indent=1) if as_json else explanation_text(explanation))

@@ -95,8 +95,8 @@ def build(order: Order, backend: Backend) -> BuildResult:
         }
     )
     url = f"{artifact_store.store(order.site, order.state, trial=trial)}/builds/{order.target.name}/{name}"
-    with cache.locked(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
-        stored = reuse.found_again(f"{url}/build.json", BuildResult)
+    with cache.hold_lock(cache.root() / "locks" / f"{'try' if trial else 'build'}-{order.target.name}-{name}"):
+        stored = reuse.reuse_result(f"{url}/build.json", BuildResult)
         if stored is not None:
             return stored.model_copy(update={"reused": True, "seconds": time.monotonic() - began})
         return _build_and_store(order, backend, given, configured, plan, known, url, began)
@@ -167,12 +167,12 @@ def _build_and_store(
         for path in output.rpms:
             path.unlink()
         partial = partial.rename(partial_folder(url))
-    logs = tuple(artifact_store.described(_compress(partial / path.name), url) for path in output.logs)
+    logs = tuple(artifact_store.artifact_of(_compress(partial / path.name), url) for path in output.logs)
     known = known.model_copy(update={"url": url, "logs": logs, "buildroot": known.buildroot or output.buildroot})
     if cause:
         result = _result(known, began, outcome="failed", summary=f"{given.nevr}: {cause}", cause=cause)
     else:
-        rpms = tuple(artifact_store.described(path, url) for path in output.rpms)
+        rpms = tuple(artifact_store.artifact_of(path, url) for path in output.rpms)
         count = "1 RPM" if len(rpms) == 1 else f"{len(rpms)} RPMs"
         summary = f"{given.nevr}: {count}, {time.monotonic() - began:.0f} s"
         result = _result(known, began, summary=summary, rpms=rpms, tests=_tests(given, partial, url))

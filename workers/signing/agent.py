@@ -49,7 +49,7 @@ def agent(home: Path) -> Iterator[Path]:
     # The agent checks every few seconds whether this program still runs, and ends if it does not.
     argv += ["--daemon", "--", "sh", "-c", "echo ready; exec sleep infinity"]
     # The agent's messages go to a file: in one pipe, a message and "ready" could be in one line.
-    with tempfile.TemporaryFile() as messages, started(argv, stdout=PIPE, stderr=messages) as process:
+    with tempfile.TemporaryFile() as messages, start_program(argv, stdout=PIPE, stderr=messages) as process:
         if pipe_of(process.stdout).readline() != b"ready\n":
             messages.seek(0)
             lines = messages.read().decode(errors="replace").strip().splitlines()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.models import Secret, Signing
-from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.base.run import require
@@ -42,7 +41,7 @@ def kept_home(home: Path, owner: str, *, make: bool = True) -> Iterator[tuple[Pa
     require("gpg", "gnupg")
     if not make and not home.is_dir():
         raise CannotRun(f"the GnuPG home {home} does not exist", "restore it from a backup, or see signing.yaml")
-    with locked(home.with_name(f".{home.name}.lock")):
+    with hold_lock(home.with_name(f".{home.name}.lock")):
         if make:
             _make_key(home, owner)
         if home.stat().st_mode & 0o077:

@@ -61,7 +61,7 @@ def sign(remote: Remote, file: Path, signature: Path) -> None:
 def _run_program(argv: list[str], timeout: float, log: Path) -> str:
     """Run the program; return how it failed, or an empty text."""
     # Its output goes to a file: a daemon that it starts may keep a pipe open for a long time.
-    with log.open("wb") as output, started(argv, stdout=output, stderr=STDOUT) as process:
+    with log.open("wb") as output, start_program(argv, stdout=output, stderr=STDOUT) as process:
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -109,7 +109,7 @@ def push(given: tuple[str, Path | None], package: str, folder: Path, message: st
     """Commit the content of a folder on top of PACKAGE's branch."""
     from workers.sources import demo
 
-    site, state = options.opened(*given)
+    site, state = options.site_and_state(*given)
     pushed = demo.push(site, state, options.named_package(site, package).name, folder, message, branch)
     note = "" if pushed.new else " (nothing to commit)"
     click.echo(f"{pushed.package}: {pushed.repository} {pushed.commit[:12]}{note}")

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from config.models import Site
 from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
-from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe_of, require, run, started
+from workers.base.run import DEVNULL, PIPE, CommandFailed, pipe_of, require, run, start_program
 from workers.sources.git import checked_branch, checked_revision, checked_url, create, failure_line, first_line, git
 
 LARGEST = 256 * 1024 * 1024
@@ -60,7 +60,7 @@ def find(url: str, branches: tuple[str, ...], revision: str | None = None) -> Co
     for branch in branches:
         checked_branch(branch)
     mirror = cache.root() / "dist-git" / f"{hashlib.sha256(url.encode()).hexdigest()}.git"
-    with cache.locked(mirror.with_suffix(".lock")):
+    with cache.hold_lock(mirror.with_suffix(".lock")):
         # A commit does not change: if the mirror has it on its branch, no fetch is needed.
         known = revision is not None and _on_a_branch(mirror, branches, checked_revision(revision))
         if not known:

@@ -65,7 +65,7 @@ def source_of(request: Request) -> SourceResult:
         result = _stored_result(url)
         reused = result is not None
         if result is None:
-            with cache.locked(lock):
+            with cache.hold_lock(lock):
                 result = _stored_result(url)  # another process may have made it in the meantime
                 reused = result is not None
                 if result is None:
@@ -123,7 +123,7 @@ def _tarballs(folder: Path) -> tuple[lookaside.Tarball, ...]:
 
 
 def _stored_result(url: str) -> SourceResult | None:
-    return reuse.found_again(f"{url}/{_DOCUMENT}", SourceResult)
+    return reuse.reuse_result(f"{url}/{_DOCUMENT}", SourceResult)
 
 
 def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceResult:
@@ -148,7 +148,7 @@ def _make(request: Request, tree: _WorkTree, scratch: Path, url: str) -> SourceR
         branch=request.commit.branch,
         commit=request.commit.commit,
         nevr=source.nevr,
-        srpm=artifact_store.described(package, url),
+        srpm=artifact_store.artifact_of(package, url),
         tests=tests,
         build_requires=source.build_requires,
         binaries=source.binaries,

@@ -172,7 +172,7 @@ def session(entry: Login, seconds: float) -> Iterator[None]:
     # every second.
     alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1000000"]
     master = [*client, *alive, "-oProxyUseFdpass=yes", f"-oProxyCommand={connect}", "-MN", f"root@{HOST}"]
-    with tempfile.TemporaryFile() as output, started(master, stdout=output, stderr=output) as process:
+    with tempfile.TemporaryFile() as output, start_program(master, stdout=output, stderr=output) as process:
         until = time.monotonic() + seconds
         while not Path(entry.options["ControlPath"]).exists():
             if process.poll() is not None or time.monotonic() > until:

@@ -32,16 +32,16 @@ def prepare(targets: Iterable[Target]) -> GuestsResult:
     )
 
 
-def _prepare_target(target: Target) -> GuestOf:
+def _prepare_target(target: Target) -> TargetGuest:
     try:
         base = file_system.base(target)
     except (CannotRun, LaunchFailedError) as error:
         cause, hint = (error.what, error.hint) if isinstance(error, CannotRun) else (str(error), "")
-        record = GuestOf(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
+        record = TargetGuest(target=target.name, outcome="cannot-run", cause=cause.splitlines()[0], hint=hint)
         _print(f"no guest of {record.target}: {record.cause}")
         return record
     chosen = base.accelerator
-    record = GuestOf(
+    record = TargetGuest(
         target=target.name,
         outcome="passed",
         kernel=base.parts.release,

@@ -18,7 +18,7 @@ from config.models import Image
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.base.files import sha256_of
-from workers.base.run import STDOUT, require, started
+from workers.base.run import STDOUT, require, start_program
 from workers.lab.machine.launch import anonymous_file
 
 _PAUSES_SECONDS = (1.0, 5.0, 20.0, 60.0)  # after the first, second … attempt in a row that received nothing
@@ -83,7 +83,7 @@ def overlay(image: Path) -> int:
             f"/proc/self/fd/{descriptor}",
         ]
         with os.fdopen(errors, "w+b") as output:
-            with started(argv, stdout=output, stderr=STDOUT, pass_fds=(descriptor,)) as process:
+            with start_program(argv, stdout=output, stderr=STDOUT, pass_fds=(descriptor,)) as process:
                 status = process.wait()
             output.seek(0)
             if status != 0:

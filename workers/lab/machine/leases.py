@@ -94,7 +94,7 @@ def current() -> tuple[Lease, ...]:
     folder = _folder()
     if not folder.is_dir():
         return ()
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         return tuple(lease for _, lease in _live_leases(folder))
 
 
@@ -104,7 +104,7 @@ def _folder() -> Path:
 
 def _enqueue(folder: Path, request: Lease) -> tuple[int, str]:
     """Put a request at the end of the line. Return its descriptor, which holds the lock, and its file name."""
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         name = f"{time.time_ns():020d}-{os.getpid()}"
         descriptor = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the record itself: others read it (docs/adr/0007-locks.md)
@@ -114,7 +114,7 @@ def _enqueue(folder: Path, request: Lease) -> tuple[int, str]:
 
 def _try_to_grant(folder: Path, descriptor: int, name: str, request: Lease, limit: Capacity) -> bool:
     """Grant a request if it is the first in line and the host has room. Return whether it was granted."""
-    with cache.locked(folder / ".lock"):
+    with cache.hold_lock(folder / ".lock"):
         leases = _live_leases(folder)
         waiting = [other for other, lease in leases if not lease.held]
         granted = [lease for _, lease in leases if lease.held]

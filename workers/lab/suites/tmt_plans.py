@@ -14,7 +14,7 @@ import fmf
 
 from config.models import Site, Target
 from workers.base import namespace
-from workers.base.run import STDOUT, Completed, require, started
+from workers.base.run import STDOUT, Completed, require, start_program
 from workers.lab.guest import login
 from workers.lab.guest.file_system import Base
 from workers.lab.guest.login import Login
@@ -115,7 +115,7 @@ def _run_tmt(argv: Sequence[str], log: Path, running: Guest, until: float) -> st
 
     :returns: why the run is not complete; empty if it is, even if tests failed.
     """
-    with log.open("wb") as sink, started(argv, stdout=sink, stderr=STDOUT) as process:
+    with log.open("wb") as sink, start_program(argv, stdout=sink, stderr=STDOUT) as process:
         while process.poll() is None:
             if running.talk.ending:
                 return f"the guest ended during the run ({running.talk.ending})"
