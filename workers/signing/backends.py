@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.models import Secret, Signing
+from workers.base.cache import hold_lock
 from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.base.run import require
