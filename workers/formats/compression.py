@@ -87,7 +87,7 @@ def decompressed_section(data: memoryview, kind: int, size: int, name: str) -> b
     try:
         if kind == 1:  # its buffer grows with the output; zstd gets a buffer of the size that its frame states
             unpacker = zlib.decompressobj()
-            content = unpacker.decompress(data, size or 1)
+            content = unpacker.decompress(data, size + 1)  # one byte more shows that it is longer
         elif kind == 2:
             import zstandard
 
