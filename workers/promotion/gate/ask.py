@@ -10,7 +10,7 @@ from config.models import Site
 from workers.base import options
 from workers.base.errors import CannotRun
 from workers.promotion.gate import sets
-from workers.promotion.gate.evaluate import DEAR, evaluate, rules_of
+from workers.promotion.gate.evaluate import EXPENSIVE, evaluate, rules_of
 from workers.promotion.gate.override import NONE, Overrides, override, require_allowed
 from workers.promotion.gate.situation import Situation
 from workers.promotion.gate.targets import debts
@@ -81,7 +81,7 @@ def answer(
     require_allowed(situation.site, situation.stage, overrides)
     every = rules_of(situation.stage)
     verdicts: tuple[RuleVerdict, ...] = ()
-    for names in [every] if thorough else [_cheap(every), *([name] for name in DEAR if name in every)]:
+    for names in [every] if thorough else [_cheap(every), *([name] for name in EXPENSIVE if name in every)]:
         if refused_of(verdicts, overrides.rules):
             break
         verdicts += evaluate(situation, names)
@@ -108,7 +108,7 @@ def stopped_by_records(situation: Situation, overrides: Overrides = NONE) -> boo
 
 
 def _cheap(rules: Iterable[str]) -> list[str]:
-    return [name for name in rules if name not in DEAR]
+    return [name for name in rules if name not in EXPENSIVE]
 
 
 def refused_of(verdicts: Iterable[RuleVerdict], but: Collection[str] = ()) -> list[RuleVerdict]:
