@@ -19,7 +19,7 @@ from workers.artifacts import artifact_store
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.promotion.stage import staged_packages
-from workers.promotion.stored import Store
+from workers.promotion.store import Store
 from workers.repository.records import PublishedRecord
 from workers.repository.retention import Found, Needed, Verdict, judge
 from workers.repository.snapshot import Snapshots

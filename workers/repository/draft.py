@@ -22,7 +22,7 @@ from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.shown import READABLE, Snapshot, SnapshotRecord, seconds, utc
+from workers.repository.snapshot_record import READABLE, Snapshot, SnapshotRecord, seconds, utc
 from workers.repository.tables import File
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from workers.base.cache import locked
 from workers.base.errors import CannotRun
 from workers.repository.catalogue import Catalogue
 from workers.repository.draft import Draft, Groups, Sign
-from workers.repository.shown import READABLE, Snapshot, SnapshotRecord, seconds, utc
+from workers.repository.snapshot_record import READABLE, Snapshot, SnapshotRecord, seconds, utc
 
 if TYPE_CHECKING:
     from config.models import Retention

@@ -20,7 +20,7 @@ from workers.promotion import clean as work
 from workers.promotion.clean_cli import clean as command
 from workers.promotion.publish import publish as publish_build
 from workers.promotion.stage import stage as stage_build
-from workers.promotion.stored import Store
+from workers.promotion.store import Store
 from workers.repository.records import PublishedRecord
 from workers.repository.retention import Found, Needed, judge, keep_snapshots
 from workers.repository.snapshot import Snapshots
