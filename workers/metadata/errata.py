@@ -1,7 +1,7 @@
 """Errata: what ``dnf updateinfo`` tells users of an update, read from the changelog entries that are new in it.
 
 Pure: the new entries, the packages → an :class:`Erratum`; ``workers.metadata.changelog`` says which entries are new,
-``workers.repository.updateinfo`` writes it.
+``workers.repository.index`` writes it.
 
 A changelog is written by many hands, upstream's among them. Its text is cut to what XML 1.0 can carry and to a bounded
 length, and only identifiers of a fixed form become references.

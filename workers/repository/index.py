@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -153,9 +153,13 @@ def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, by
     for kind, content in catalogue.extras(repository).items():
         yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), compressed(content)
     if errata := catalogue.errata(repository):
-        from workers.repository.updateinfo import updateinfo
-
         yield "updateinfo", "updateinfo.xml", compressed(updateinfo(errata))
+
+
+def updateinfo(chunks: Iterable[str]) -> bytes:
+    """updateinfo.xml of ``<update>`` elements, which are written as the catalogue has them."""
+    body = "".join(chunk if chunk.endswith("\n") else f"{chunk}\n" for chunk in chunks)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<updates>\n{body}</updates>\n'.encode()
 
 
 def _framed(kind: str, frames: Sequence[Frame]) -> bytes:

@@ -58,7 +58,7 @@ def _build(
 ) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("what to build is not clear", "give --source (a folder that kitten source made) or --srpm")
-    from workers.repository.staged import staged_folder
+    from workers.repository.buildroot import staged_folder
     from workers.rpm.build import Order, backend, build
 
     site, folder = options.opened(site_name, state_folder)

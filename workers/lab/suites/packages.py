@@ -27,7 +27,7 @@ from workers.lab.machine import console
 from workers.lab.machine.launch import Talk
 from workers.lab.suites import Report, Request
 from workers.lab.testfiles import tests_folder
-from workers.repository.buildroot import Solvable, read_repository, read_solvable, solvable_of
+from workers.repository.buildroot import Solvable, read_repository, read_solvable, solvable_of, staged_folder
 from workers.results import Case
 
 
@@ -222,8 +222,6 @@ def _solvables(headers: Mapping[Path, RpmHeader]) -> tuple[Solvable, ...]:
 
 
 def _staged(request: Request) -> tuple[Solvable, ...]:
-    from workers.repository.staged import staged_folder
-
     found = read_repository(staged_folder(request.site, request.state, request.target))
     return tuple(package for package in found if not is_debug(package.name) and package.arch != "src")
 
@@ -394,8 +392,6 @@ def laid_out(
 
     :raises CannotRun: another target's package, a damaged one, a library nobody brings.
     """
-    from workers.repository.staged import staged_folder
-
     wanted = _solvables(_headers(target, packages) | _headers(target, extra))
     available = [
         package for package in read_repository(staged_folder(site, state, target)) if not is_debug(package.name)

@@ -29,7 +29,7 @@ from workers.lab.machine.command_line import Boot, Drive, kernel_command_line
 from workers.lab.machine.launch import Talk, anonymous, launched
 from workers.lab.suites import Report, Request
 from workers.lab.uefi import images, parts, signing, variables
-from workers.repository.staged import staged_folder
+from workers.repository.buildroot import staged_folder
 from workers.results import Case
 
 LOADED = "GRUB-CFG-LOADED"
