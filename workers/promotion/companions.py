@@ -55,7 +55,7 @@ class Companions:
         for file in old.documents if old else ():
             if (file.repository, file.path) not in fresh:
                 draft.remove(file.repository, file.path)
-        tell_update(self.site, draft, target, record, headers, old)
+        set_update(self.site, draft, target, record, headers, old)
         return record.model_copy(update={"documents": tuple(placed)})
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
@@ -87,7 +87,7 @@ class Companions:
         ]
 
 
-def tell_update(
+def set_update(
     site: Site,
     draft: Draft,
     target: Target,
@@ -103,7 +103,7 @@ def tell_update(
     repositories = {file.repository for file in record.files if is_installed(file.name)}
     for file in old.files if old else ():
         if is_installed(file.name) and file.repository not in repositories:
-            draft.tell(file.repository, record.package, None)
+            draft.set_erratum(file.repository, record.package, None)
     binaries = [file for file in record.files if is_installed(file.name)]
     if not binaries:
         return
@@ -113,7 +113,7 @@ def tell_update(
     before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
     kept = draft.document(before.repository, before.path) if before else None
     if old is not None and kept is not None and kept.metadata is not None:
-        entries = newer(changelog(index.recalled(kept.metadata)), entries, old.evr)
+        entries = newer(changelog(index.package_of(kept.metadata)), entries, old.evr)
     elif old is None:
         entries = entries[:1]
     source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)
@@ -132,7 +132,7 @@ def tell_update(
             contact=site.build.bugurl,
             collection=f"{repository.replace('/', '-')}-{target.name}",
         )
-        draft.tell(repository, record.package, to_xml(told))
+        draft.set_erratum(repository, record.package, to_xml(told))
 
 
 def _file(repository: str, path: str, source: Path) -> File:

@@ -27,7 +27,7 @@ Fetch = Callable[[Artifact, Path], Path]
 
 
 class Pool:
-    """The signed packages of one key; use it inside :func:`opened`."""
+    """The signed packages of one key; use it inside :meth:`open`."""
 
     def __init__(self, folder: Path, signer: Signer) -> None:
         self._folder, self._signer, self.work = folder / signer.fingerprint, signer, folder / WORK
@@ -86,7 +86,7 @@ class Pool:
             remove_tree(folder / unsigned_sha256)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Pool]:
+    def open(self) -> Iterator[Pool]:
         """Use the pool for one publication; copies that were not signed are gone after it."""
         remove_tree(self.work)
         try:

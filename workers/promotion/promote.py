@@ -19,7 +19,7 @@ from workers.base import options
 from workers.base.errors import CannotRun
 from workers.metadata.comps import groups_of
 from workers.mirrors.pushing import push_current
-from workers.promotion.companions import tell_update
+from workers.promotion.companions import set_update
 from workers.promotion.gate.ask import answer, refused_of, stopped_by_records, together
 from workers.promotion.gate.evaluate import rules_of
 from workers.promotion.gate.override import NONE, Overrides, overrides_of
@@ -182,7 +182,7 @@ class _Promotion:
         targets = {p.target.name for p in passed.passing}
         what = f"{_listed(names)} on {len(targets)} {'target' if len(targets) == 1 else 'targets'}"
         folders = tuple(sorted({f for p in passed.passing for f in repositories_of(self._site, p.target)}))
-        with site_signer(self._site, self._state) as key, Catalogue.opened(source.catalogue) as catalogue:
+        with site_signer(self._site, self._state) as key, Catalogue.open(source.catalogue) as catalogue:
             key.export(self._snapshots.root / f"RPM-GPG-KEY-{self._site.distribution.name}")
             with self._snapshots.draft(folders) as draft:
                 take = _Taking(self._site, draft, source, catalogue, dict(passed.published))
@@ -233,9 +233,9 @@ class _Taking:
         record = self._take(passing.waiting, held).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
         headers = {
-            file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)
+            file.name: index.package_of(metadata) for file in record.files if (metadata := self._known(file).metadata)
         }
-        tell_update(self._site, self._draft, passing.target, record, headers, old)
+        set_update(self._site, self._draft, passing.target, record, headers, old)
         self._note(record)
 
     def bases(self, targets: Collection[str]) -> None:
@@ -255,13 +255,13 @@ class _Taking:
         return record.model_copy(update={**now, "passed": passed, "overrides": ()})
 
     def _known(self, file: PublishedFile) -> File:
-        known = self._catalogue.known(file.repository, file.path)
+        known = self._catalogue.file_at(file.repository, file.path)
         if known is None or known.sha256 != file.sha256:
             raise CannotRun(f"nothing is known of {file.name} in {self._tree}", "publish its build there again")
         return known
 
     def _note(self, record: PublishedRecord) -> None:
-        self._draft.note(record)
+        self._draft.set_record(record)
         self.published[record.package, record.target] = record
 
 

@@ -111,7 +111,7 @@ class _Publication:
         """Sign, draft, switch; the record of the first unit."""
         site, snapshots, current = self._site, self._snapshots, self._current
         records = []
-        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).opened() as pool:
+        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).open() as pool:
             for unit in units:
                 pool.bring(list(unit.files.values()), unit.fetch)
             pool.sign()
@@ -126,7 +126,7 @@ class _Publication:
                         record = self._let_through(record, asked)
                         old = published.get(unit.target.name)
                         record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
-                    draft.note(record)
+                    draft.set_record(record)
                     records.append(record)
                 draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site))
             snapshots.prune(site.retention, pool.forget)

@@ -59,7 +59,7 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
     repository = state / _place(site) / target.name
     with locked(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
         names = [nevra_of_file(rpm.name).name for rpm in wanted]
-        listed = catalogue.related(number, "", result.package, names)
+        listed = catalogue.related_files(number, "", result.package, names)
         if changed := not _already(repository, listed, result.package, wanted):
             _replace(repository, catalogue, number + 1, listed, build, wanted, target)
         _clear(repository, catalogue, number + int(changed))
@@ -129,7 +129,7 @@ def _opened(repository: Path) -> Iterator[tuple[Catalogue, int]]:
     if not (number := index.number(repository)):
         path.unlink(missing_ok=True)  # of an index that is gone, or was written by something else
     made = path.is_file()
-    with Catalogue.opened(path) as catalogue:
+    with Catalogue.open(path) as catalogue:
         if made:
             for _, place in catalogue.recover(number):
                 remove_tree((repository / place).parent)
@@ -137,7 +137,7 @@ def _opened(repository: Path) -> Iterator[tuple[Catalogue, int]]:
             number = number or 1
             with catalogue.writing():
                 for package in packages:
-                    catalogue.add(number, index.kept("", package))
+                    catalogue.add(number, index.catalogue_entry("", package))
                 catalogue.compress(number)
         yield catalogue, number
 
@@ -170,7 +170,7 @@ def _replace(
         for file in listed:
             catalogue.retire(number, "", file.path, now)
         for package in fresh:
-            catalogue.add(number, index.kept("", package))
+            catalogue.add(number, index.catalogue_entry("", package))
         catalogue.compress(number)
     for artifact in wanted:
         _place_package(repository, artifact)

@@ -55,7 +55,7 @@ def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, pu
         path = build.fetch(artifact, into)
         described = index.describe(path, artifact.name)
         check(described, artifact, target)
-        index.kept("", described)
+        index.catalogue_entry("", described)
         return path
 
     artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
@@ -122,7 +122,7 @@ def add(
     files = []
     for place_, artifact in sorted(unit.files.items()):
         package = signed[artifact.name]
-        file = index.kept(place_.repository, package.header, artifact.sha256)
+        file = index.catalogue_entry(place_.repository, package.header, artifact.sha256)
         draft.add(file, package.path)
         files.append(
             PublishedFile(

@@ -43,7 +43,7 @@ class Catalogue:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, path: Path) -> Iterator[Catalogue]:
+    def open(cls, path: Path) -> Iterator[Catalogue]:
         """Use a catalogue and close it; what was not committed is taken back."""
         catalogue = cls(path)
         try:
@@ -82,7 +82,7 @@ class Catalogue:
         found = self._files(f"repository = ? AND path = ? AND {valid(at)}", (repository, path))
         return next(iter(found), None)
 
-    def related(self, at: int, repository: str, source: str, names: Sequence[str]) -> list[File]:
+    def related_files(self, at: int, repository: str, source: str, names: Sequence[str]) -> list[File]:
         """The packages of a repository that were made from a source package, or have one of some names."""
         rows, marks = "SELECT rowid FROM files WHERE repository = ?", ",".join("?" * len(names))
         either = (
@@ -91,7 +91,7 @@ class Catalogue:
         condition = f"rowid IN ({either}) AND {valid(at)} ORDER BY path"
         return self._files(condition, (repository, source, repository, *names))
 
-    def listed(self, at: int, repository: str) -> list[tuple[str, str, int]]:
+    def files(self, at: int, repository: str) -> list[tuple[str, str, int]]:
         """Path and checksum of every file of a repository in a snapshot, and the snapshot that brought it."""
         rows = self._db.execute(
             f"SELECT path, sha256, since FROM files WHERE repository = ? AND {valid(at)}",  # noqa: S608 - ours
@@ -112,12 +112,12 @@ class Catalogue:
             found += rows.fetchall()
         return found
 
-    def retired(self, at: int) -> list[tuple[str, str]]:
+    def retired_files(self, at: int) -> list[tuple[str, str]]:
         """Repository and path of what was published once, is kept, and no index of a snapshot names."""
         rows = self._db.execute("SELECT repository, path FROM files WHERE until <= ?", (at,))
         return list(dict.fromkeys(rows.fetchall()))
 
-    def known(self, repository: str, path: str) -> File | None:
+    def file_at(self, repository: str, path: str) -> File | None:
         """What lies at a place, whether an index names it or no longer does."""
         return next(iter(self._files("repository = ? AND path = ?", (repository, path))), None)
 
@@ -161,7 +161,7 @@ class Catalogue:
                 retired = ", retired = NULL" if table == "files" else ""
                 self._db.execute(f"UPDATE {table} SET until = NULL{retired} WHERE until > ?", (current,))  # noqa: S608
             self._db.execute("DELETE FROM arrivals WHERE since > ?", (current,))
-        return [place for place in dict.fromkeys(unseen) if self.known(*place) is None]
+        return [place for place in dict.fromkeys(unseen) if self.file_at(*place) is None]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -175,7 +175,7 @@ class Catalogue:
             raise
         self._db.execute("COMMIT")
 
-    def note(self, number: int, package: str, target: str, record: str) -> None:
+    def set_record(self, number: int, package: str, target: str, record: str) -> None:
         """Put a record in place of the one there is."""
         self._db.execute(
             "UPDATE published SET until = ? WHERE package = ? AND target = ? AND until IS NULL",
@@ -183,7 +183,7 @@ class Catalogue:
         )
         self._insert("published", number, (package, target, record))
 
-    def arrived(self, number: int, package: str, target: str, nevr: str, evr: str, came: str) -> None:
+    def add_arrival(self, number: int, package: str, target: str, nevr: str, evr: str, came: str) -> None:
         """Remember that a version came. That outlives every snapshot: how long a target is behind is counted from it."""
         values = (package, target, number, nevr, evr, came)
         self._db.execute("INSERT INTO arrivals (package, target, since, nevr, evr, came) VALUES (?,?,?,?,?,?)", values)

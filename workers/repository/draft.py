@@ -68,7 +68,7 @@ class Draft:
 
         :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
         """
-        known = self._catalogue.known(file.repository, file.path)
+        known = self._catalogue.file_at(file.repository, file.path)
         if known and known.sha256 != file.sha256 and (self.tree / file.repository / file.path).exists():
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
@@ -76,17 +76,17 @@ class Draft:
 
     def document(self, repository: str, path: str) -> File | None:
         """What was published at a place before, and still lies there: a document that comes back stays as it was."""
-        return self._catalogue.known(repository, path) if (self.tree / repository / path).is_file() else None
+        return self._catalogue.file_at(repository, path) if (self.tree / repository / path).is_file() else None
 
     def remove(self, repository: str, path: str) -> None:
         """Take a file out of a repository; it stays readable for a while."""
         self._gone.append((repository, path))
 
-    def note(self, record: PublishedRecord) -> None:
+    def set_record(self, record: PublishedRecord) -> None:
         """Note which build a package of the tree is from."""
         self._records.append(record)
 
-    def tell(self, repository: str, package: str, erratum: str | None) -> None:
+    def set_erratum(self, repository: str, package: str, erratum: str | None) -> None:
         """Set what users of a repository are told of a package's update (an ``<update>`` element), or take it away."""
         self._errata[repository, package] = erratum
 
@@ -150,8 +150,8 @@ class Draft:
             for (repository, package), erratum in self._errata.items():
                 catalogue.set_erratum(number, repository, package, erratum)
             for record in self._records:
-                catalogue.note(number, record.package, record.target, record.model_dump_json())
-                catalogue.arrived(number, record.package, record.target, record.nevr, record.evr, record.published)
+                catalogue.set_record(number, record.package, record.target, record.model_dump_json())
+                catalogue.add_arrival(number, record.package, record.target, record.nevr, record.evr, record.published)
             catalogue.compress(number)
             if groups is not None and not self._restored:
                 for repository in changed:

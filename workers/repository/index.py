@@ -63,7 +63,7 @@ def describe(rpm: Path, href: str) -> IndexedPackage:
     return package
 
 
-def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
+def catalogue_entry(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
     """A described package as the catalogue keeps it.
 
     :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
@@ -84,7 +84,7 @@ def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") ->
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
-def recalled(metadata: Metadata) -> IndexedPackage:
+def package_of(metadata: Metadata) -> IndexedPackage:
     """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
     import createrepo_c as c
 

@@ -126,7 +126,7 @@ def source_of(element: bytes) -> str:
     return unescape(named[1].decode()) if named else ""
 
 
-def replaced(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
+def replace_packages(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
     """The repositories after the binary packages of source packages gave way to others.
 
     :param fresh: source package → ``<package>`` elements of what comes.

@@ -55,7 +55,7 @@ class Snapshots:
         from workers.repository.records import Arrival
 
         found: dict[tuple[str, str], tuple[Arrival, ...]] = {}
-        with Catalogue.opened(self.catalogue) as catalogue:
+        with Catalogue.open(self.catalogue) as catalogue:
             for name, target, nevr, evr, came in catalogue.arrivals(current.record.number, package):
                 found[name, target] = (*found.get((name, target), ()), Arrival(name, nevr, evr, came))
         return found
@@ -110,7 +110,7 @@ class Snapshots:
         for stale in (self.root / ".snapshots").glob("*"):
             if stale.name.startswith(".") or (stale.name.isdigit() and int(stale.name) >= number):
                 shutil.rmtree(stale) if stale.is_dir() and not stale.is_symlink() else stale.unlink()
-        with Catalogue.opened(self.catalogue) as catalogue:
+        with Catalogue.open(self.catalogue) as catalogue:
             for repository, path in catalogue.recover(number - 1):
                 (self.root / self.top / repository / path).unlink(missing_ok=True)
             yield Draft(self.root, self.top, catalogue, current, repositories)
@@ -132,7 +132,7 @@ class Snapshots:
             gone = self.root / ".snapshots" / f".{number:04}.gone"
             self._folder(number).rename(gone)
             shutil.rmtree(gone)
-        with Catalogue.opened(self.catalogue) as catalogue:
+        with Catalogue.open(self.catalogue) as catalogue:
             gone_packages = []
             for repository, path, unsigned in catalogue.prune(min(kept), time.time() - READABLE):
                 (self.root / self.top / repository / path).unlink(missing_ok=True)

@@ -87,7 +87,7 @@ class Snapshot:
     def _records(self, package: str | None) -> Iterator[PublishedRecord]:
         from workers.repository.records import PublishedRecord
 
-        with Catalogue.opened(self._catalogue) as catalogue:
+        with Catalogue.open(self._catalogue) as catalogue:
             found = catalogue.published(self.record.number, package)
         return map(PublishedRecord.model_validate_json, found)
 

@@ -67,7 +67,7 @@ def publish(state: Path, folder: Path, build: str = "") -> None:
     words = {"package": "tiny", "target": "x86_64", "nevr": "tiny-1-1", "evr": "0:1-1", "published": "", "files": ()}
     record = PublishedRecord(identity=folder.name, build=build or str(folder), snapshot=1, **words)  # type: ignore[arg-type]
     with Snapshots(state / "published", "10-kitten").draft(()) as draft:
-        draft.note(record)
+        draft.set_record(record)
         draft.finish("a build", lambda _repomd: None)
 
 

@@ -12,7 +12,7 @@ import zstandard
 from tests.workers.repository.synthetic import element, primary
 from workers.base.errors import CannotRun
 from workers.promotion.gate.closure import Closure, closure
-from workers.repository.primary import Repositories, elements, replaced, repositories_below
+from workers.repository.primary import Repositories, elements, replace_packages, repositories_below
 
 GTK = element("spice-gtk-0.42-1", requires=["libspice.so.5"])
 SPICE = element("spice-0.14-1", provides=["libspice.so.5"])
@@ -253,7 +253,7 @@ def test_an_element_that_is_no_xml_is_reported_in_one_line() -> None:
 
 def test_what_comes_takes_the_place_of_what_its_source_package_had() -> None:
     plugins = element("spice-plugins-0.14-1", source="spice")
-    after = replaced(Repositories((GTK, SPICE, plugins)), {"spice": (NEWER,)})
+    after = replace_packages(Repositories((GTK, SPICE, plugins)), {"spice": (NEWER,)})
     assert after.packages == (GTK, NEWER)
 
 

@@ -434,7 +434,7 @@ def flip(rpm: Path, target: Target, told: Path) -> None:
             rpm_file.look(rpm)
             described = index.describe(rpm, rpm.name)
             check_header(described, rpm.name, target)
-            index.kept("", described)
+            index.catalogue_entry("", described)
         except CannotRun as error:
             if "\n" in error.what or not error.hint:
                 told.write_text(f"not one line: {error!r}")

@@ -136,6 +136,6 @@ def test_what_a_header_claims_is_read(tmp_path: Path) -> None:
     assert claims[0] == Claim("is called", "evil")
     assert Claim("obsoletes", "glibc", "LE", ("1", "3", "4")) in claims
     assert Claim("provides", "glibc") in claims
-    kept = index.kept("BaseOS", described).metadata
+    kept = index.catalogue_entry("BaseOS", described).metadata
     assert kept is not None
-    assert claims_of(index.recalled(kept)) == claims, "the catalogue tells the same"
+    assert claims_of(index.package_of(kept)) == claims, "the catalogue tells the same"

@@ -28,7 +28,7 @@ def file(number: int, repository: str = REPOSITORY) -> File:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     """Of one snapshot with two full groups of packages and a third that has room."""
-    with Catalogue.opened(tmp_path / "catalogue") as opened:
+    with Catalogue.open(tmp_path / "catalogue") as opened:
         with opened.writing():
             for number in range(2 * GROUP_PACKAGES + 3):
                 opened.add(1, file(number))
@@ -118,21 +118,21 @@ def widely(database: sqlite3.Connection, statement: str) -> list[str]:
 def test_no_question_of_a_publication_reads_a_whole_table(catalogue: Catalogue) -> None:
     with asked(catalogue) as statements:
         catalogue.recover(1)
-        catalogue.known(REPOSITORY, file(1).path)
+        catalogue.file_at(REPOSITORY, file(1).path)
         catalogue.file(1, REPOSITORY, file(1).path)
         catalogue.published(1, "thing0001")
-        catalogue.related(1, REPOSITORY, "thing0001", ["thing0002", "thing0003"])
+        catalogue.related_files(1, REPOSITORY, "thing0001", ["thing0002", "thing0003"])
         with catalogue.writing():
             catalogue.retire(2, REPOSITORY, file(1).path, 0)
             catalogue.add(2, file(500))
-            catalogue.note(2, "thing0500", "aarch64", "{}")
+            catalogue.set_record(2, "thing0500", "aarch64", "{}")
             catalogue.set_erratum(2, REPOSITORY, "thing0500", "<update/>")
             catalogue.set_extra(2, REPOSITORY, "group", b"<comps/>")
             catalogue.compress(2)
         with catalogue.writing():
             assert catalogue.restore(3, 1, 0) == {REPOSITORY}
             catalogue.compress(3)
-        catalogue.retired(3)
+        catalogue.retired_files(3)
         list(catalogue.prune(3, 1))
         catalogue.holds(file(1).path, file(1).unsigned_sha256)
     plans = {s: widely(catalogue._db, s) for s in statements if s.startswith(("SELECT", "UPDATE", "DELETE"))}

@@ -68,9 +68,9 @@ def test_the_catalogue_tells_the_changelog_of_the_file(make_rpms: RpmFactory) ->
     )
     rpm = next(rpm for rpm in make_rpms("aarch64", changelog=said) if rpm.name.startswith("tiny-libs-1"))
     package = index.describe(rpm, rpm.name)
-    metadata = index.kept("", package).metadata
+    metadata = index.catalogue_entry("", package).metadata
     assert metadata is not None
-    recalled = changelog(index.recalled(metadata))
+    recalled = changelog(index.package_of(metadata))
     assert recalled == changelog(package)
     assert [entry.text for entry in recalled] == ["- <b> & more", "- First"]
 

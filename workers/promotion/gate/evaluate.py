@@ -12,7 +12,7 @@ from workers.promotion.gate.culprits import bisect_failing, culprits, hint, name
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Passing, Situation
 from workers.promotion.gate.targets import Refused
-from workers.repository.primary import Repositories, names, replaced
+from workers.repository.primary import Repositories, names, replace_packages
 from workers.results import RuleVerdict
 
 Rule = Callable[[Situation, GateRule], Iterable[Refused]]
@@ -124,7 +124,7 @@ def _provides(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # no
 def closure_of(situation: Situation, target: Target, passing: Iterable[Passing]) -> tuple[Repositories, Closure]:
     """What users of a target have now, and what builds would break there."""
     before = situation.world.before(target)
-    after = replaced(before, {each.package.name: situation.world.elements(each) for each in passing})
+    after = replace_packages(before, {each.package.name: situation.world.elements(each) for each in passing})
     return before, closure(before, after, target.rpm_arch)
 
 

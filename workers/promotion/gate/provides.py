@@ -116,13 +116,13 @@ def against_repositories(
         return ()
     names = {claim.name for claims in new.values() for claim in claims}
     at, repositories = current.record.number, repositories_of(site, target)
-    with Catalogue.opened(catalogue) as rows:
+    with Catalogue.open(catalogue) as rows:
         owners = {name: Owner(source, evr) for name, source, evr in rows.owners(at, repositories, sorted(names))}
         if all(owner.source == package.name for owner in owners.values()):
             return ()
         there = current.published_of(package.name).get(target.name)
         files = [rows.file(at, file.repository, file.path) for file in there.files] if there else []
-    before = [claim for file in files if file and file.metadata for claim in claims_of(index.recalled(file.metadata))]
+    before = [claim for file in files if file and file.metadata for claim in claims_of(index.package_of(file.metadata))]
     return judge(package, new, owners, frozenset((claim.verb, claim.name) for claim in before))
 
 

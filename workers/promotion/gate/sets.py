@@ -71,7 +71,7 @@ def extend(asked: Sequence[str], waiting: Mapping[str, Waiting], before: Reposit
 
 
 def _closure(names: Iterable[str], waiting: Mapping[str, Waiting], before: Repositories, arch: str) -> Closure:
-    after = primary.replaced(before, {name: waiting[name].elements for name in names})
+    after = primary.replace_packages(before, {name: waiting[name].elements for name in names})
     return closure(before, after, arch)
 
 

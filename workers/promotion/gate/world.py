@@ -86,7 +86,7 @@ class StageWorld:
         """What a package claims, as the catalogue of the stage before has it."""
         files = [file for file in record.files if not file.name.endswith(".src.rpm")]
         described = zip(files, self._metadata(files), strict=True)
-        return {file.name: provides.claims_of(index.recalled(metadata)) for file, metadata in described}
+        return {file.name: provides.claims_of(index.package_of(metadata)) for file, metadata in described}
 
     def _metadata(self, files: Iterable[PublishedFile]) -> list[Metadata]:
         """What the catalogue of the stage before has of files.
@@ -94,9 +94,9 @@ class StageWorld:
         :raises CannotRun: when it has nothing of one.
         """
         previous, found = self._stage_before(), []
-        with Catalogue.opened(previous.catalogue) as catalogue:
+        with Catalogue.open(previous.catalogue) as catalogue:
             for file in files:
-                known = catalogue.known(file.repository, file.path)
+                known = catalogue.file_at(file.repository, file.path)
                 if known is None or known.metadata is None:
                     raise CannotRun(f"nothing is known of {file.name} in {previous.root}", "publish it there again")
                 found.append(known.metadata)
