@@ -230,7 +230,7 @@ def write_index(repository: Path, packages: Sequence[IndexedPackage], now: int) 
     repodata = repository / "repodata"
     repodata.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Catalogue.open(Path(folder, "catalogue")) as catalogue:
-        with catalogue.writing():
+        with catalogue.transaction():
             for package in packages:
                 catalogue.add(1, index.catalogue_entry("", package))
             catalogue.compress(1)

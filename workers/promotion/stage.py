@@ -135,7 +135,7 @@ def _opened(repository: Path) -> Iterator[tuple[Catalogue, int]]:
                 remove_tree((repository / place).parent)
         elif packages := index.load(repository):
             number = number or 1
-            with catalogue.writing():
+            with catalogue.transaction():
                 for package in packages:
                     catalogue.add(number, index.catalogue_entry("", package))
                 catalogue.compress(number)
@@ -166,7 +166,7 @@ def _replace(
             if new.name == old.name and nevra_of(new).evr_key < Nevra.parse(nevra).evr_key:
                 click.echo(f"warning: {new.nevra()} is older than what was staged, {nevra}", err=True)
     now = int(time.time())
-    with catalogue.writing():
+    with catalogue.transaction():
         for file in listed:
             catalogue.retire(number, "", file.path, now)
         for package in fresh:

@@ -1,6 +1,6 @@
-"""BuildRequires of an SRPM → the packages to install in its buildroot, resolved with libsolv.
+"""Resolve the BuildRequires of an SRPM to the packages of its buildroot, with libsolv.
 
-Installed already: sandbox-base. Available: the target's ``staged`` repository. Pure but for reading these files.
+sandbox-base is installed already. The target's ``staged`` repository has the packages that can be installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.repository.protocols import IndexedPackage, MetadataDependency, Poo
 
 @dataclass(frozen=True)
 class Solvable:
-    """An RPM as resolving sees it."""
+    """An RPM with everything that the resolver needs."""
 
     name: str
     evr: str
@@ -44,9 +44,9 @@ class Solvable:
 
 
 def staged_folder(site: Site, state: Path, target: Target) -> Path:
-    """The target's buildroot repository; a remote one is copied to the cache first.
+    """The folder of the repository from which a target's builds install; a remote one is copied to the cache first.
 
-    :raises CannotRun: when a remote one cannot be read.
+    :raises CannotRun: if a remote repository cannot be read.
     """
     url = site.stage_for("buildroot").url
     if "://" not in url:
@@ -70,23 +70,23 @@ def staged_folder(site: Site, state: Path, target: Target) -> Path:
 
 
 def read_solvable(path: Path) -> Solvable:
-    """Read an RPM's header (and checksum).
+    """Read a package's header and checksum.
 
-    :raises CannotRun: when the file is no RPM.
+    :raises CannotRun: if the file is no RPM package.
     """
     return solvable_of(path, header_of(path))
 
 
 def solvable_of(path: Path, header: RpmHeader) -> Solvable:
-    """A package as resolving sees it, of a header that was read.
+    """Return the solvable for a package whose header was read.
 
-    :raises CannotRun: when the header has text that libsolv does not take.
+    :raises CannotRun: if the header has text that is not UTF-8, which libsolv does not accept.
     """
     dependencies = (*header.provides, *header.requires, *header.conflicts, *header.obsoletes)
     try:
         "".join((str(header.nevra), header.source, *map(str, dependencies), *header.files)).encode()
     except UnicodeEncodeError:
-        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "correct its spec") from None
+        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "fix its spec") from None
     return Solvable(
         header.name,
         header.nevra.evr,
@@ -104,9 +104,9 @@ def solvable_of(path: Path, header: RpmHeader) -> Solvable:
 
 
 def read_repository(folder: Path) -> list[Solvable]:
-    """The packages of a repository: of its index, or of the folder where there is no index yet.
+    """The packages of a repository, from its index; from the folder if it has no index yet.
 
-    :raises CannotRun: when the index cannot be read.
+    :raises CannotRun: if the index cannot be read.
     """
     if not (folder / "repodata/repomd.xml").is_file():
         return [read_solvable(path) for path in sorted(folder.glob("*.rpm"))]
@@ -114,7 +114,7 @@ def read_repository(folder: Path) -> list[Solvable]:
 
     try:
         reader = createrepo_c.RepositoryReader.from_path(str(folder))
-        return [_package(found, folder / found.location_href) for found in reader.iter_packages(warningcb=None)]
+        return [_package(each, folder / each.location_href) for each in reader.iter_packages(warningcb=None)]
     except Exception as error:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
@@ -147,12 +147,12 @@ def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
 def resolve(
     what: str, requires: Sequence[Dependency], base: Solvable, staged: Sequence[Solvable], arch: str
 ) -> list[Solvable]:
-    """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
+    """The staged packages to install so that every dependency of ``requires`` is met, sorted by name.
 
-    :param what: whose dependencies these are, for the message.
-    :param base: what is installed already.
+    :param what: the source package with these dependencies, for the message.
+    :param base: the package that is installed already.
     :param arch: RPM architecture of the target.
-    :raises CheckFailed: in words a person understands, when there is no such set.
+    :raises CheckFailed: if no such set exists, with the reason.
     """
     import solv
 
@@ -177,7 +177,7 @@ def resolve(
 
 
 def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
-    """Add a package to a repository of libsolv's pool; its number there."""
+    """Add a package to a repository of libsolv's pool, and return its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
     solvable.add_provides(dep(pool, Dependency(package.name, "EQ", package.evr)))
@@ -196,7 +196,7 @@ def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
 
 
 def dep(pool: Pool, dependency: Dependency) -> PoolDependency:
-    """A dependency as libsolv's pool knows it."""
+    """The dependency of libsolv's pool for one of a header."""
     import solv
 
     if dependency.name.startswith("("):
