@@ -1,9 +1,9 @@
-"""The content of each snapshot of a set of repositories, in SQLite: the cost of a publication depends on its changes only.
+"""Store the content of each snapshot in SQLite: the cost of a publication depends on its changes only.
 
 A publication writes rows of the next number (:mod:`workers.repository.tables`) and commits them before users see it.
-Readers ask for the number that they see. A publication that was killed before the switch leaves rows of a number that no
-reader sees; :meth:`Catalogue.recover` removes them. The metadata of packages is stored as the XML of the index, and a
-second time compressed, group by group (:mod:`workers.repository.frames`).
+Readers ask for the number that they see. A publication that was killed before the switch leaves rows of a number that
+no reader sees; :meth:`Catalogue.recover` removes them. The metadata of packages is stored as the XML of the index, and
+a second time compressed, group by group (:mod:`workers.repository.frames`).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Catalogue:
     def arrivals(self, up_to: int, package: str | None = None) -> list[tuple[str, str, str, str, str]]:
         """Every version that came up to a snapshot, oldest first: package, target, NEVR, EVR and time (ISO 8601)."""
         which, names = ("AND package = ?", (package,)) if package else ("", ())
-        query = f"SELECT package, target, nevr, evr, came FROM arrivals WHERE since <= ? {which} ORDER BY since"  # noqa: S608
+        columns = "package, target, nevr, evr, came"
+        query = f"SELECT {columns} FROM arrivals WHERE since <= ? {which} ORDER BY since"  # noqa: S608 - ours
         return self._db.execute(query, (up_to, *names)).fetchall()
 
     def file(self, at: int, repository: str, path: str) -> File | None:
@@ -99,7 +100,7 @@ class Catalogue:
         return rows.fetchall()
 
     def owners(self, at: int, repositories: Sequence[str], names: Sequence[str]) -> list[tuple[str, str, str]]:
-        """Name, source package and ``[epoch:]version-release`` of the binary packages with these names in a snapshot."""
+        """Name, source package and ``[epoch:]version-release`` of a snapshot's binary packages with these names."""
         found = []
         places = ",".join("?" * len(repositories))
         for name in names:  # one by one: SQLite limits the number of values in a statement
@@ -243,7 +244,8 @@ class Catalogue:
                 places = self._db.execute(f"{select} {newer} UNION {select} {older}").fetchall()
                 different |= {repository for repository, _ in places}
                 self.frames.touch((repository, group) for repository, group in places if group is not None)
-            back = self._db.execute(f"SELECT {', '.join(COLUMNS[table])} FROM {table} WHERE {older}").fetchall()  # noqa: S608
+            columns = ", ".join(COLUMNS[table])
+            back = self._db.execute(f"SELECT {columns} FROM {table} WHERE {older}").fetchall()  # noqa: S608 - ours
             retired = f", retired = {now!r}" if table == "files" else ""
             self._db.execute(f"UPDATE {table} SET until = {number:d}{retired} WHERE {newer}")  # noqa: S608 - ours
             for row in back:

@@ -1,6 +1,7 @@
 """Run dnf as a user does, with published repositories: into an empty root, with both signature checks on.
 
-dnf and ``rpm --root`` must run as root: if this process does not, they run in a user namespace (`workers.base.namespace`).
+dnf and ``rpm --root`` must run as root: if this process does not, they run in a user namespace
+(`workers.base.namespace`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def install(
     Scriptlets do not run: on a foreign architecture, no program can run them.
 
     :param packages: the packages to install; by default all published ones except debuginfo.
-    :raises CannotRun: if dnf is missing, nothing is published for the target, or this user cannot be root in a namespace.
+    :raises CannotRun: if dnf is missing, nothing is published for the target, or this user cannot be root in a
+        namespace.
     :raises CheckFailed: if dnf refuses, with its last lines.
     """
     require("dnf", "dnf")

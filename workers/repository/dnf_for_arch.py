@@ -1,7 +1,7 @@
 """Run dnf with one more architecture: ``dnf_for_arch.py ARCH dnf-arguments…``.
 
-dnf outside AlmaLinux does not know x86_64_v2 and refuses ``--forcearch x86_64_v2``. A file alone, because the host's Python
-runs it as a script: only that Python has dnf's modules.
+dnf outside AlmaLinux does not know x86_64_v2 and refuses ``--forcearch x86_64_v2``. A file alone, because the host's
+Python runs it as a script: only that Python has dnf's modules.
 """
 
 import sys

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from workers.repository.records import PublishedRecord
 
 STEADY = 2.0
-"""Seconds an index stays before users see the next one of its repository. If a switch comes between the read of repomd.xml
-and of its signature, a client reads both again. It fails only if another switch comes during that, at most four requests
-later. So a client whose requests take less than half a second never fails, however fast publications follow each other."""
+"""Seconds an index stays before users see the next one of its repository. If a switch comes between the read of
+repomd.xml and of its signature, a client reads both again. It fails only if another switch comes during that, at most
+four requests later. So a client whose requests take less than half a second never fails, however fast publications
+follow each other."""
 
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
@@ -75,7 +76,7 @@ class Draft:
             self._sources.setdefault((file.repository, file.path), (file, source))
 
     def document(self, repository: str, path: str) -> File | None:
-        """The document that was published at a place before and still exists; if it is published again, it stays as it is."""
+        """The document that was published at a place before and still exists; it is published again as it is."""
         return self._catalogue.file_at(repository, path) if (self.tree / repository / path).is_file() else None
 
     def remove(self, repository: str, path: str) -> None:

@@ -1,8 +1,8 @@
 """The metadata of packages in groups: each group is one compressed frame of every data file of an index.
 
 zstd reads concatenated frames as one stream (RFC 8878, section 3). So an index is a sequence of frames, and a change
-compresses only the groups that it touches. A new package goes to a group that changes anyway, or else to the newest group;
-the order of packages in an index has no meaning.
+compresses only the groups that it touches. A new package goes to a group that changes anyway, or else to the newest
+group; the order of packages in an index has no meaning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Read the repodata of one repository folder, and write it from the metadata in the catalogue.
 
 The names of data files contain their checksum, and repomd.xml, which names them, is written last: a reader sees the old
-index or the new one. Data files are sequences of the catalogue's zstd frames: dnf 4, libsolv and createrepo_c read them as
-one stream.
+index or the new one. Data files are sequences of the catalogue's zstd frames: dnf 4, libsolv and createrepo_c read them
+as one stream.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _ROOTS = {
 def describe(rpm: Path, href: str) -> IndexedPackage:
     """The metadata of one package file; ``pkgId`` is the SHA-256 of its content.
 
-    createrepo_c reads the header, not our own reader, because createrepo_c also writes the index. So the checks before a
-    package is signed see the metadata with which clients resolve.
+    createrepo_c reads the header, not our own reader, because createrepo_c also writes the index. So the checks before
+    a package is signed see the metadata with which clients resolve.
 
     :param href: place of the package, relative to its repository.
     :raises CannotRun: if it is no RPM package.
@@ -123,9 +123,9 @@ def number(repository: Path) -> int:
 
 
 def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now: int) -> bytes:
-    """Write and flush the data files of a repository's next index into a folder, and return the content of its repomd.xml.
+    """Write and flush the data files of a repository's next index, and return the content of its repomd.xml.
 
-    :param folder: files that it has already stay; equal content has an equal name.
+    :param folder: folder for the data files; files that it has already stay; equal content has an equal name.
     :param number: number of the snapshot, for repomd.xml.
     :param now: seconds since 1970, for revision and time stamps: clients ignore an index older than the one they have.
     """

@@ -55,8 +55,8 @@ def place(
 def published_in(site: Site, target: Target, records: Iterable[PublishedRecord]) -> dict[str, str]:
     """Binary package → name of the repository in which users of a target have it.
 
-    :param records: the records of one package, of any targets. The record of another target counts if this target has no
-        record, so that a package is in the same repository on all targets.
+    :param records: the records of one package, of any targets. The record of another target counts if this target has
+        no record, so that a package is in the same repository on all targets.
     """
     layout = site.repositories.layout
     there = {repository.name for repository in published_repositories(site, target)}

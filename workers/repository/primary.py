@@ -1,7 +1,8 @@
 """Read a repository's primary metadata as XML elements, one for each package, and load them into libsolv.
 
-Two publications are compared element by element, as bytes, so no package that both have is parsed twice. If two elements
-of one package differ in their spelling, one package goes and one comes: this costs time, but the answer is the same.
+Two publications are compared element by element, as bytes, so no package that both have is parsed twice. If two
+elements of one package differ in their spelling, one package goes and one comes: this costs time, but the answer is the
+same.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 MetadataDependency = tuple[str, str | None, str | None, str | None, str | None, bool]
-"""A dependency in createrepo_c: name, EQ, LT, GT, LE or GE, epoch, version, release, and whether it is a pre-requirement."""
+"""A dependency in createrepo_c: name, EQ, LT, GT, LE or GE, epoch, version, release, whether it is a prerequisite."""
 MetadataFile = tuple[str | None, str, str, str]
 """A file in createrepo_c: ``dir``, ``ghost`` or nothing, folder with a slash at its end, name, digest."""
 

@@ -25,8 +25,7 @@ class Found:
     """Below the store: ``builds/x86_64/IDENTITY``."""
     kind: Kind
     changed: float
-    """Time when a file in it was last written (s since 1970). Proofs are added after the build, and reuse of a build counts
-    as a write."""
+    """Time of the last write to a file in it (s since 1970). Proofs are written after the build; reuse counts as a write."""
     size: int
     """Bytes."""
     package: str = ""

@@ -1,13 +1,13 @@
 """Numbered snapshots of all repositories of a stage; one rename shows users another snapshot.
 
 ``10-kitten/`` has the packages; a package never moves. A repository's ``repodata`` there is a symbolic link through
-``.snapshots/current``, which is a link to the snapshot that users see: ``.snapshots/NNNN/`` has the ``repodata`` of every
-repository in that publication. So one rename of ``current`` switches all repositories at once, and the cost of a
+``.snapshots/current``, which is a link to the snapshot that users see: ``.snapshots/NNNN/`` has the ``repodata`` of
+every repository in that publication. So one rename of ``current`` switches all repositories at once, and the cost of a
 publication depends on its changes only. No file below a snapshot changes after the snapshot appears. The catalogue
 (:mod:`workers.repository.catalogue`) has the packages of each snapshot.
 
-Anyone who changes something holds :meth:`Snapshots.lock`. A publication that is killed may leave a draft, a snapshot that
-users never saw, and packages that no index names; the next draft removes them.
+Anyone who changes something holds :meth:`Snapshots.lock`. A publication that is killed may leave a draft, a snapshot
+that users never saw, and packages that no index names; the next draft removes them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Snapshots:
         return self.root / ".snapshots" / f"{number:04}"
 
     def prune(self, policy: Retention, forget: Callable[[str], None] = lambda _unsigned: None) -> None:
-        """Remove the snapshots that a policy does not keep, and the packages that only they had and nobody reads any more.
+        """Remove snapshots that a policy does not keep, and packages that only they had and no client reads any more.
 
         :param forget: called for each package that no repository has any more, with its checksum before signing.
         """

@@ -38,7 +38,7 @@ class SnapshotRecord:
     repositories: Sequence[str]
     """Every repository folder below the distribution's root."""
     retired: Mapping[str, float]
-    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It is kept for a while."""
+    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970)."""
     indexes: Mapping[str, str] = field(default_factory=dict)
     """Repository → SHA-256 of its repomd.xml, which shows a change by hand."""
     shown: Mapping[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a taken-over worker may hand over: each is refused in one line that names the file, before anything is signed."""
+"""Files that a compromised worker may send: each is refused in one line with its name, before anything is signed."""
 
 from __future__ import annotations
 

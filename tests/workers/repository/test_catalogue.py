@@ -1,4 +1,4 @@
-"""The catalogue: what a publication asks of it, and what it compresses, grows with the change and not with the repository."""
+"""The catalogue: the cost of queries and compression grows with the change, not with the repository."""
 
 from __future__ import annotations
 

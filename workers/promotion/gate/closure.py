@@ -1,11 +1,12 @@
 """Find the packages that could be installed before a publication and cannot be installed after it.
 
-libsolv, dnf's solver, decides. Packages with a need that nothing provides, and the packages that break with them, follow
-from the needs alone (``needs``). One solve asks for all the others at once, weakly: everything that it installs together
-is sound, and in a sound distribution that is everything. Each package that it leaves out gets a solve alone, and the
-packages that break with it get none. A second look at the broken packages, in the state before, shows which were broken
-already: only new breakage counts against a publication. A package that comes with it and cannot be installed is always
-new breakage. Weak dependencies (Recommends, Supplements) break nothing. Conflicts between files are not visible here.
+libsolv, dnf's solver, decides. Packages with a need that nothing provides, and the packages that break with them,
+follow from the needs alone (``needs``). One solve asks for all the others at once, weakly: everything that it installs
+together is sound, and in a sound distribution that is everything. Each package that it leaves out gets a solve alone,
+and the packages that break with it get none. A second look at the broken packages, in the state before, shows which
+were broken already: only new breakage counts against a publication. A package that comes with it and cannot be
+installed is always new breakage. Weak dependencies (Recommends, Supplements) break nothing. Conflicts between files are
+not visible here.
 """
 
 from __future__ import annotations

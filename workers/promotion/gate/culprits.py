@@ -97,7 +97,8 @@ def bisect_failing(every: Sequence[Unit], message: str, check: Callable[[Unit], 
     """Find units that make an expensive check of all of them fail: at least one, each build with its message.
 
     The check passes for the first units up to some unit, and fails with it: that unit fails, alone or together with an
-    earlier one. log2(n) checks find it, and one more checks the others without it. After 4·log2(n) checks the search ends.
+    earlier one. log2(n) checks find it, and one more checks the others without it. After 4·log2(n) checks the search
+    ends.
 
     :param message: of the check of all units.
     :param check: returns the message of a failure; "" if the check passes.

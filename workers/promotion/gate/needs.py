@@ -1,4 +1,4 @@
-"""Packages that break with others: each needs a package that cannot be installed, and no other package provides the need.
+"""Find the packages that break with others: nothing but broken packages provides one of their needs.
 
 This follows from the needs alone, without a solve. It never reports a sound package: libsolv would take each step too.
 It does not find everything, because only libsolv judges rich dependencies and packages that exclude each other.
@@ -104,7 +104,7 @@ class Needs:
         self._break({number: Reason(lacking=tuple(needs)) for number, needs in sorted(lacking.items())})
 
     def exclude(self, number: int, core: tuple[Cause, ...]) -> None:
-        """Mark a package that a solve found broken, and the packages that cannot be installed without the same rules."""
+        """Mark a package that a solve found broken, and the packages that the same rules break."""
         self._break({number: Reason(core=core)})
         for cause in core:
             if (pair := excluding(cause)) is not None:

@@ -1,8 +1,8 @@
 """Packages that need each other are promoted as one set: which packages join, and why.
 
 A set begins with the packages that the user names. If it makes a package uninstallable, a build that waits in the
-previous stage joins: one that provides what is missing, or a new build of the broken package. This goes on until nothing
-breaks or no further build helps. A build that joined and did not help in the end stays out.
+previous stage joins: one that provides what is missing, or a new build of the broken package. This goes on until
+nothing breaks or no further build helps. A build that joined and did not help in the end stays out.
 """
 
 from __future__ import annotations
