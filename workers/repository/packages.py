@@ -60,7 +60,7 @@ def check(package: IndexedPackage, artifact: Artifact, target: Target) -> Nevra:
     """
     if package.pkgId != artifact.sha256:
         raise CannotRun(
-            f"{artifact.name} differs from build.json: SHA-256 {package.pkgId}, expected {artifact.sha256}",
+            f"{artifact.name} is not what build.json says: SHA-256 {package.pkgId}, expected {artifact.sha256}",
             "the artifact was changed or cut short; build it again",
         )
     return check_header(package, artifact.name, target)

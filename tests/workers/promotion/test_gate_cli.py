@@ -78,7 +78,7 @@ def test_dnf_is_one_of_the_rules(lone: Path, state: Path, make_build: BuildFacto
     assert "dnf refused to upgrade tiny-doc-2-1.el10.noarch tiny-libs-2-1.el10.x86_64_v2" in result.cause
 
 
-def test_a_refusal_names_rule_build_target_and_way_out(
+def test_a_refusal_names_rule_build_target_and_hint(
     staged_path: Path, staged: Site, state: Path, make_build: BuildFactory
 ) -> None:
     build = make_build()
@@ -104,7 +104,7 @@ def test_a_refusal_names_rule_build_target_and_way_out(
         (("tiny",), "nothing of tiny waits in testing for kitten"),
         (("tinny",), "unknown package 'tinny'"),
         (("--target", "vax"), "unknown target 'vax'"),
-        (("--build", "x"), "a build is asked about by itself, on its target"),
+        (("--build", "x"), "a build is checked alone, on its target"),
         (("--stage", "testing"), "no signed stage comes before testing"),
         (("--stage", "staged"), "stage staged is not a signed one"),
         (("--stage", "none"), "unknown stage 'none'"),

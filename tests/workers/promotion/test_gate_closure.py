@@ -236,7 +236,7 @@ def test_metadata_is_read_plain_from_gzip_and_from_several_zstandard_frames(tmp_
         ("primary.xml.zst", b"no zstd", "is no readable metadata"),
         ("primary.xml.gz", gzip.compress(primary([SPICE]), mtime=0)[:40], "is no readable metadata"),
         ("primary.xml", primary([SPICE])[:-30], "the metadata is cut short"),
-        ("primary.xml", primary([SPICE]).replace(b"</name>", b"</name><!-- x -->"), "holds comments or CDATA"),
+        ("primary.xml", primary([SPICE]).replace(b"</name>", b"</name><!-- x -->"), "has comments or CDATA"),
     ],
 )
 def test_unreadable_metadata_is_reported_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -105,7 +105,7 @@ def bring(six: Site, state: Path, make_noarch: Callable[..., tuple[Path, Path]])
 
 
 def built(state: Path, target: str, name: str, rpm: Path, srpm: Path) -> Path:
-    """The folder of a build that held, with its proofs."""
+    """The folder of a build that passed, with its proofs."""
     identity = hashlib.sha256(repr((target, rpm)).encode()).hexdigest()
     folder = state / "artifacts/builds" / target / identity
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,7 @@ def test_one_that_dnf_refuses_does_not_hold_up_the_others(
         return real(world, target, passing)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StageWorld, "dnf", counted)
-    # A file that two packages have with other content: no metadata tells of it, only dnf's test of the transaction.
+    # A file that two packages have with other content: no metadata shows it, only dnf's test of the transaction.
     kinds = {"base": {"files": ["/usr/bin/same"]}, "app": {"requires": ["lib"]}, "plugin": {"files": ["/usr/bin/same"]}}
     for name in NAMES:
         build = built(state, TARGETS[0], name, *make_noarch(name, "1", **kinds.get(name, {})))
