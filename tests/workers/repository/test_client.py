@@ -57,8 +57,8 @@ def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_
         install(site, state, "aarch64", ["tiny-libs"])
     first, *words = str(refusal.value).splitlines()
     assert first == (
-        f"{state}/published/.snapshots/0001/BaseOS/aarch64/os/repodata/repomd.xml was changed by hand: it is not what "
-        "publication 1 wrote → kitten rollback --to 1 writes it again"
+        f"{state}/published/.snapshots/0001/BaseOS/aarch64/os/repodata/repomd.xml was changed by hand: "
+        "publication 1 wrote another one → kitten rollback --to 1 writes it again"
     )
     assert words[0] == "dnf refused to install tiny-libs for aarch64:"
     assert re.search(r"GPG verification|Bad (PGP|GPG) signature", "\n".join(words))
