@@ -206,8 +206,8 @@ def _filled(root: Path, packages: list[Path]) -> None:
         for rpm in packages:
             name = rpm.stem
             xml = f"<update><id>{name}</id><description>{'Why it is worth an update. ' * 20}</description></update>\n"
-            draft.tell(REPOSITORY, name, xml)
-            draft.note(
+            draft.set_erratum(REPOSITORY, name, xml)
+            draft.set_record(
                 PublishedRecord(
                     package=name,
                     target="bench",

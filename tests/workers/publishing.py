@@ -229,10 +229,10 @@ def write_index(repository: Path, packages: Sequence[IndexedPackage], now: int) 
     """Write an index of described packages into a repository folder; return its repomd.xml."""
     repodata = repository / "repodata"
     repodata.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Catalogue.opened(Path(folder, "catalogue")) as catalogue:
-        with catalogue.writing():
+    with tempfile.TemporaryDirectory() as folder, Catalogue.open(Path(folder, "catalogue")) as catalogue:
+        with catalogue.transaction():
             for package in packages:
-                catalogue.add(1, index.kept("", package))
+                catalogue.add(1, index.catalogue_entry("", package))
             catalogue.compress(1)
         content = index.write(repodata, catalogue, "", 1, now)
     repomd = repodata / "repomd.xml"

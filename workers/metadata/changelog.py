@@ -39,7 +39,7 @@ class Entry:
 def changelog(package: IndexedPackage) -> tuple[Entry, ...]:
     """Return the entries of a package that ``createrepo_c`` read, newest first.
 
-    :param package: from :func:`workers.repository.index.describe` or :func:`workers.repository.index.recalled`.
+    :param package: from :func:`workers.repository.index.describe` or :func:`workers.repository.index.package_of`.
     """
     entries: Sequence[tuple[str, int, str]] = package.changelogs
     # In a package file the oldest entry is first; in an index it may not be. createrepo_c moves entries of one day a

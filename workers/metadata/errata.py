@@ -1,7 +1,7 @@
 """Errata: what ``dnf updateinfo`` shows about an update, made from the new changelog entries.
 
 Pure: new entries and packages → an :class:`Erratum`. ``workers.metadata.changelog`` finds the new entries,
-``workers.repository.updateinfo`` writes updateinfo.xml.
+``workers.repository.index`` writes updateinfo.xml.
 
 Many people write a changelog. Its text is reduced to characters that XML 1.0 allows and to a limited length, and only
 identifiers of a fixed form become references.

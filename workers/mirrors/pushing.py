@@ -40,12 +40,12 @@ def publication_of(site: Site, snapshots: Snapshots) -> Publication | None:
     number, top = current.record.number, snapshots.top
     files: dict[str, File] = {}
     repositories: dict[str, Path] = {}
-    with Catalogue.opened(snapshots.catalogue) as catalogue:
+    with Catalogue.open(snapshots.catalogue) as catalogue:
         for repository in sorted(current.record.repositories, key=lambda folder: _order(site, folder)):
             repositories[f"{top}/{repository}"] = current.folder / repository / "repodata"
-            for path, checksum, since in catalogue.listed(number, repository):
+            for path, checksum, since in catalogue.files(number, repository):
                 files[f"{top}/{repository}/{path}"] = File(current.tree / repository / path, checksum, since)
-        retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired(number))
+        retired = frozenset(f"{top}/{repository}/{path}" for repository, path in catalogue.retired_files(number))
     key = snapshots.root / f"RPM-GPG-KEY-{site.distribution.name}"
     files[key.name] = File(key, sha256_of(key), number)
     return Publication(

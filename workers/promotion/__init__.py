@@ -1,1 +1,1 @@
-"""From a build to users: stages, the gate between them, publishing, going back, cleaning."""
+"""Bring a build to users: stages, the gate between them, publication, rollback, cleaning."""

@@ -1,8 +1,8 @@
-"""Remove from the artifact store what ``retention.yaml`` gives no reason to keep.
+"""Remove the folders from the artifact store that ``retention.yaml`` does not keep.
 
-Decided anew under the publishers' locks, so that no publication takes up a build while it leaves; what goes is only
-renamed there, and emptied afterwards. A command that finds a build or source again and uses it is heard
-(:mod:`workers.artifacts.reuse`). A run that is killed leaves hidden folders, which the next one removes.
+The decision is made again under the publishers' locks, so that no publication takes a build that is being removed.
+Under the locks, folders are only renamed; they are emptied later. A build or source that another command uses stays
+(:mod:`workers.artifacts.reuse`). A run that is killed leaves hidden folders, which the next run removes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.artifacts import artifact_store
 from workers.base import cache
 from workers.base.errors import CannotRun
 from workers.promotion.stage import staged_packages
-from workers.promotion.stored import Store
+from workers.promotion.store import Store
 from workers.repository.records import PublishedRecord
 from workers.repository.retention import Found, Needed, Verdict, judge
 from workers.repository.snapshot import Snapshots
@@ -27,18 +27,18 @@ from workers.repository.state import snapshots_of
 
 
 def plan(site: Site, state: Path, now: float) -> tuple[Verdict, ...]:
-    """What would go and what would stay, with the reason of each.
+    """The verdict on each folder of the artifact store, with its reason.
 
-    :raises CannotRun: when the store, or what the stages have, cannot be read: then nothing is known to be needless.
+    :raises CannotRun: if the store or a stage cannot be read: then any folder may be needed.
     """
     store = Store(artifact_store.store(site, state))
     return judge(site.retention, list(store.found()), needed(site, state), now, root=store.url)
 
 
 def needed(site: Site, state: Path) -> Needed:
-    """The builds that any kept snapshot of a signed stage shows packages of, and what is staged.
+    """The builds with packages in a kept snapshot of a signed stage, and the staged packages.
 
-    :raises CannotRun: when it cannot be read.
+    :raises CannotRun: if a stage cannot be read.
     """
     records: list[PublishedRecord] = []
     for stage in _signed(site):
@@ -47,12 +47,12 @@ def needed(site: Site, state: Path) -> Needed:
             for number in snapshots.numbers():
                 records += snapshots.get(number).published().values()
         except (CannotRun, OSError, ValueError) as error:
-            what = f"cannot tell what stage {stage.name} shows: {str(error).splitlines()[0]}"
-            raise CannotRun(what, "mend it first; nothing was removed") from None
+            what = f"cannot read stage {stage.name}: {str(error).splitlines()[0]}"
+            raise CannotRun(what, "fix it first; nothing was removed") from None
     try:
         staged = staged_packages(site, state)
     except OSError as error:
-        raise CannotRun(f"cannot tell what is staged: {error}", "mend it first; nothing was removed") from None
+        raise CannotRun(f"cannot read the staged packages: {error}", "fix it first; nothing was removed") from None
     return Needed(
         frozenset(record.build.rstrip("/") for record in records if record.build),
         frozenset(record.identity for record in records if record.identity),
@@ -61,34 +61,34 @@ def needed(site: Site, state: Path) -> Needed:
 
 
 def clean(site: Site, state: Path, *, clock: Callable[[], float] = time.time) -> tuple[Verdict, ...]:
-    """Remove what may go. The verdict on each folder as it was carried out: what does not stay is gone.
+    """Remove the folders that may go, and return the verdict on each folder: one that does not stay is gone.
 
-    :raises CannotRun: as :func:`plan`, or when something cannot be removed; run again, it goes on.
+    :raises CannotRun: as :func:`plan`, or if a folder cannot be removed; the next run goes on.
     """
     store = Store(artifact_store.store(site, state))
-    with _alone(state / ".clean.lock"):
-        found = list(store.found())  # minutes in a large store: no publication waits for that
+    with _only_cleaner(state / ".clean.lock"):
+        found = list(store.found())  # takes minutes in a large store: no publication waits for it
         ended: list[Verdict] = []
         aside: list[tuple[Found, str]] = []
         try:
-            with _unchanged(site, state):
+            with _publishers_locked(site, state):
                 for verdict in judge(site.retention, found, needed(site, state), clock(), root=store.url):
                     hidden = None if verdict.stays else store.aside(verdict.found)
                     if hidden is not None:
                         aside.append((verdict.found, hidden))
                     spared = not verdict.stays and hidden is None
-                    again = "used again while it was looked at"
+                    again = "used again during this run"
                     ended.append(Verdict(verdict.found, True, again) if spared else verdict)
             for folder, hidden in aside:
                 store.remove(hidden, folder)
         except OSError as error:
-            raise CannotRun(f"cannot remove: {error}", "mend that and run it again; it goes on") from None
+            raise CannotRun(f"cannot remove: {error}", "fix the cause and run it again; it goes on") from None
     return tuple(ended)
 
 
 @contextlib.contextmanager
-def _unchanged(site: Site, state: Path) -> Iterator[None]:
-    """No publication or promotion to any signed stage meanwhile."""
+def _publishers_locked(site: Site, state: Path) -> Iterator[None]:
+    """Lock all signed stages against publications and promotions."""
     with contextlib.ExitStack() as locks:
         for stage in _signed(site):
             snapshots: Snapshots = snapshots_of(site, state, stage)
@@ -102,12 +102,12 @@ def _signed(site: Site) -> tuple[Stage, ...]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One that removes at a time; a second one says that it waits."""
+def _only_cleaner(path: Path) -> Iterator[None]:
+    """Lock out other cleaners; print a line if this one has to wait."""
     try:
         alone = cache.lock(path, cache.NO_WAIT)
     except BlockingIOError:
-        click.echo("another kitten clean is at work here; waiting for it", err=True)
+        click.echo("another kitten clean runs here; waiting for it", err=True)
         alone = cache.lock(path)
     with alone:
         yield

@@ -1,4 +1,4 @@
-"""``kitten clean``."""
+"""The command ``kitten clean``."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--dry-run/--yes", "dry", default=True, help="Only tell what would go, or remove it.  [default: --dry-run]"
-)
-@click.option("--explain", metavar="PATH", help="Tell why a folder stays or goes: a path, a URL or the end of one.")
+@click.option("--dry-run/--yes", "dry", default=True, help="List what would go, or remove it.  [default: --dry-run]")
+@click.option("--explain", metavar="PATH", help="Show why a folder stays or goes: a path, a URL or the end of one.")
 @options.json
 @options.site
 @options.state
 def clean(dry: bool, explain: str | None, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
-    """Tell which builds and sources nobody needs any more, and why; with --yes, remove them.
+    """List the builds and sources that are not needed any more, and why; with --yes, remove them.
 
     \b
-    retention.yaml of the site says how long what stays. Whatever its age says, a folder stays while
-      - a kept snapshot of any signed stage shows packages of it (keep_published)
-      - the buildroot of a target holds packages of it
-      - it is so young that a running or waiting build may read it: made, proven or found again of late
+    retention.yaml of the site says how long a folder stays. At any age, a folder stays while
+      - a kept snapshot of a signed stage has packages of it (keep_published)
+      - the buildroot of a target has packages of it
+      - it is so young that a running or waiting build may read it: recently made, proven or reused
       - it is one of the newest builds of its package on its target
-      - it is a source that a build which stays was made from
-    What is not understood stays, too.
+      - it is the source of a build that stays
+    An unknown folder stays, too.
 
-    A publication waits while folders are put out of sight, a matter of a moment, and never loses one it reads; nor does
-    a build that finds one again. Killed, it leaves nothing half removed; run it again. The service runs it each night.
+    A publication waits for a moment while folders are hidden. Neither a publication nor a build loses a folder that it
+    reads. After a kill, nothing is half removed; run it again. The service runs it each night.
     """  # noqa: D301 - click's own mark for lines that stay as they are
     import time
 
@@ -93,9 +91,9 @@ def _result(verdicts: Sequence[Verdict], dry: bool, seconds: float) -> CleanResu
 
 
 def _matching(verdicts: Iterable[Verdict], path: str) -> list[Verdict]:
-    """The folders that a person may mean by a path.
+    """The folders that match a path from the command line.
 
-    :raises CannotRun: when there is none.
+    :raises CannotRun: if no folder matches.
     """
     asked = path.rstrip("/")
     found = [
@@ -104,7 +102,7 @@ def _matching(verdicts: Iterable[Verdict], path: str) -> list[Verdict]:
         if asked and (asked == v.found.path or asked.endswith(f"/{v.found.path}") or v.found.path.endswith(asked))
     ]
     if not found:
-        raise CannotRun(f"the artifact store holds no folder {path}", "kitten clean lists what would go")
+        raise CannotRun(f"the artifact store has no folder {path}", "kitten clean lists what would go")
     return found
 
 

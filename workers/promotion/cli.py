@@ -1,4 +1,4 @@
-"""``kitten stage``, ``publish``, ``promote``, ``published``, ``rollback`` and ``install-check``."""
+"""The commands ``kitten stage``, ``publish``, ``promote``, ``published``, ``rollback`` and ``install-check``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workers.promotion.gate.override import Overrides
     from workers.results import PublishResult
 
-_target = click.option("--target", "target_name", required=True, help="One of targets.yaml.")
+_target = click.option("--target", "target_name", required=True, help="A target of targets.yaml.")
 _build = click.option(
     "--build", "build_url", required=True, help="Folder that `kitten build` made: a path or fsspec URL."
 )
@@ -33,27 +33,27 @@ _build = click.option(
 def stage(target_name: str, build_url: str, json_file: Path | None, site_name: str, state_folder: Path | None) -> None:
     """Put a build into the buildroot repository of its target.
 
-    It replaces what was staged of the same package; debuginfo packages are left out. Staging a build again changes
+    It replaces the staged packages of the same source package, without debuginfo. Staging a build again changes
     nothing.
     """
     from workers.promotion.stage import stage as work
     from workers.results import StageResult
 
-    def staged() -> StageResult:
+    def stage_build() -> StageResult:
         site, state = options.site_and_state(site_name, state_folder)
         return work(site, state, target_name, build_url)
 
-    conclude(StageResult, json_file, staged, known={"target": target_name})
+    conclude(StageResult, json_file, stage_build, known={"target": target_name})
 
 
 @click.command()
 @_target
 @_build
-@click.option("--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the first of them]")
+@click.option("--stage", "stage_name", default="", help="A signed stage of stages.yaml.  [default: the first]")
 @click.option(
     "--base-rpm",
     type=click.Path(path_type=Path),
-    help="The package that stands for the base system.  [default: the sandbox's, where the site has a repository for it]",
+    help="The package for the base system.  [default: that of the sandbox, if the site has a repository for it]",
 )
 @overridable
 @options.json
@@ -69,26 +69,27 @@ def publish(
     site_name: str,
     state_folder: Path | None,
 ) -> None:
-    """Gate, sign and publish a build.
+    """Check a build at the gate, sign it and publish it.
 
-    The build is held against the gate of the stage (see kitten gate). What passes is signed with the distribution's
-    key, which is made on first use, and shown to users by one rename. Publishing a build again changes nothing.
+    The gate of the stage checks the build (see kitten gate). If it passes, its packages are signed with the
+    distribution's key, which is made on first use, and one rename shows them to users. Publishing a build again changes
+    nothing.
 
-    From the first signed stage, kitten promote lets packages pass to the next.
+    kitten promote moves packages from the first signed stage to the next.
     """
     from workers.promotion.publish import publish as work
     from workers.results import PublishResult
 
     def publication() -> PublishResult:
         site, state = options.site_and_state(site_name, state_folder)
-        stands = base_rpm or _sandbox_base(site, target_name)
-        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=stands, overrides=overrides)
+        base = base_rpm or _sandbox_base(site, target_name)
+        return work(site, state, target_name, build_url, stage_name=stage_name, base_rpm=base, overrides=overrides)
 
     conclude(PublishResult, json_file, publication, known={"target": target_name})
 
 
 def _sandbox_base(site: Site, target_name: str) -> Path | None:
-    """The package that stands for the base system, where the site publishes it."""
+    """The package for the base system; None if the site has no repository for it."""
     from workers.repository.placement import BASE
     from workers.sandbox.base_package import sandbox_base
 
@@ -112,18 +113,18 @@ def promote(
     site_name: str,
     state_folder: Path | None,
 ) -> None:
-    """Let packages pass from the signed stage before to a stage, when its gate over all targets passes.
+    """Move packages from the previous signed stage to a stage, if they pass its gate over all targets.
 
-    PACKAGES go as one set, with what they need to come along, by one switch; without any, all that waits and may. What
-    waits for a target that has not brought it yet is told, and is no failure. Nothing is signed again: users get the
-    files that were tested.
+    PACKAGES are moved as one set, with the packages that they need, by one switch; without PACKAGES, everything that
+    waits and passes. A package that waits for a target is listed, and is no failure. Nothing is signed again: users get
+    the files that were tested.
 
     \b
-      kitten promote                     everything that may
-      kitten promote spice spice-gtk     these together, or neither
+      kitten promote                     everything that passes
+      kitten promote spice spice-gtk     both together, or neither
       kitten promote spice --override same-newest --reason "s390x has no SPICE" --as release
 
-    Exit status: 0 passed, there already, or waiting; 1 refused (rule, build, target and way out are told).
+    Exit status: 0 passed, there already, or waiting; 1 refused (with rule, build, target and hint).
     """  # noqa: D301 - click's mark for lines that stay as they are
     from workers.promotion.promote import promote as work
     from workers.results import PromoteResult
@@ -143,8 +144,8 @@ def promote(
 def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path | None) -> None:
     """Switch a stage's repositories back to an earlier snapshot.
 
-    That is a publication like any other: it gets a number, and can be rolled back. With the rule not-taken-back in its
-    gate, what was taken back does not come again by itself.
+    This is a publication like any other: it gets a number, and can be rolled back. If the gate has the rule
+    not-taken-back, the removed versions do not come back without an override.
     """
     from workers.promotion.rollback import rollback as work
 
@@ -158,7 +159,7 @@ def rollback(stage_name: str, to: int | None, site_name: str, state_folder: Path
 @options.site
 @options.state
 def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path | None) -> None:
-    """Tell which build of each package users of each target see."""
+    """List the build of each package that users of each target see."""
     from workers.repository.state import published as read
 
     site, state = options.site_and_state(site_name, state_folder)
@@ -189,9 +190,9 @@ def published(stage_name: str, as_json: bool, site_name: str, state_folder: Path
 def install_check(
     target_name: str, stage_name: str, packages: tuple[str, ...], site_name: str, state_folder: Path | None
 ) -> None:
-    """Install published packages with dnf into an empty root, both signature checks on.
+    """Install published packages with dnf into an empty root, with both signature checks on.
 
-    Without PACKAGES: everything published for the target except debuginfo. The root is removed afterwards.
+    Without PACKAGES: everything published for the target, except debuginfo. The root is removed at the end.
     """
     from workers.repository.client import install
 

@@ -1,4 +1,4 @@
-"""The options by which somebody lets a package pass a rule of a gate."""
+"""The options with which a user overrides a rule of a gate."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ if TYPE_CHECKING:
 
 
 def overridable(command: Callable[..., object]) -> Callable[..., object]:
-    """Add ``--override``, ``--reason`` and ``--as``, handed over as ``overrides``."""
+    """Add the options ``--override``, ``--reason`` and ``--as``, passed on as ``overrides``."""
 
     @functools.wraps(command)
     def wrapped(*, rules: tuple[str, ...], reason: str, user: str, **others: object) -> object:
-        return command(overrides=_given(rules, reason, user), **others)
+        return command(overrides=_overrides(rules, reason, user), **others)
 
     for option in (
         click.option(
-            "--as", "user", default="", metavar="USER", help="Who overrides: one whose role may override-gate."
+            "--as", "user", default="", metavar="USER", help="The user who overrides; the role must have override-gate."
         ),
-        click.option("--reason", default="", metavar="TEXT", help="Why, in at least 10 characters; it is kept."),
+        click.option(
+            "--reason", default="", metavar="TEXT", help="Why, in at least 10 characters; stored with the packages."
+        ),
         click.option(
             "--override",
             "rules",
             metavar="RULE",
             multiple=True,
-            help="Let what this rule refuses pass; may be given again.",
+            help="Let builds pass that this rule refuses; may be repeated.",
         ),
     ):
         wrapped = option(wrapped)
     return wrapped
 
 
-def _given(rules: tuple[str, ...], reason: str, user: str) -> Overrides:
-    """What the options say.
+def _overrides(rules: tuple[str, ...], reason: str, user: str) -> Overrides:
+    """The overrides from the options.
 
-    :raises CannotRun: when a reason or a user is given for no rule.
+    :raises CannotRun: if a reason or a user is given without a rule.
     """
     from workers.promotion.gate.override import Overrides
 

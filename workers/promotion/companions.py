@@ -1,4 +1,4 @@
-"""What goes along with a published package: the signed documents beside it, and what its update is called by clients."""
+"""Write what accompanies a published package: the signed documents beside it, and its erratum."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from workers.signing.sign import Signer
 
 @dataclass(frozen=True)
 class Companions:
-    """Makes them, for one publication."""
+    """The documents and errata of one publication."""
 
     site: Site
     key: Signer
     work: Path
-    """A folder for files on their way; on the repositories' file system, emptied by the caller."""
+    """A folder for temporary files on the file system of the repositories; the caller empties it."""
 
     def add(
         self,
@@ -42,24 +42,24 @@ class Companions:
         signed: Mapping[str, Signed],
         old: PublishedRecord | None,
     ) -> PublishedRecord:
-        """Put a package's documents into a draft, and say what its update is; the record with the documents.
+        """Add a package's documents and its erratum to a draft, and return the record with the documents.
 
-        :param signed: of :func:`workers.promotion.unit.read`.
-        :param old: what the target has of the package so far.
-        :raises CannotRun: when the evidence is not the record's.
+        :param signed: the result of :func:`workers.promotion.unit.read`.
+        :param old: the target's record of the package so far.
+        :raises CannotRun: if the evidence belongs to another record.
         """
         headers = {name: package.header for name, package in signed.items()}
-        made = documents(self.site, target, package, record, evidence_at(record.build), headers)
-        placed = [file for name, content in made.items() for file in self._place(draft, record, name, content)]
+        contents = documents(self.site, target, package, record, evidence_at(record.build), headers)
+        placed = [file for name, content in contents.items() for file in self._place(draft, record, name, content)]
         fresh = {(file.repository, file.path) for file in placed}
         for file in old.documents if old else ():
             if (file.repository, file.path) not in fresh:
                 draft.remove(file.repository, file.path)
-        tell_update(self.site, draft, target, record, headers, old)
+        set_update(self.site, draft, target, record, headers, old)
         return record.model_copy(update={"documents": tuple(placed)})
 
     def _place(self, draft: Draft, record: PublishedRecord, name: str, content: bytes) -> list[PublishedFile]:
-        """A document and its signature; those that were published before stay as they were."""
+        """Add a document and its signature; if they were published before, they stay as they are."""
         place = document_place(record, name)
         signature = f"{place.path}.asc"
         there = [draft.document(place.repository, path) for path in (place.path, signature)]
@@ -87,7 +87,7 @@ class Companions:
         ]
 
 
-def tell_update(
+def set_update(
     site: Site,
     draft: Draft,
     target: Target,
@@ -95,15 +95,15 @@ def tell_update(
     headers: Mapping[str, IndexedPackage],
     old: PublishedRecord | None,
 ) -> None:
-    """Say what a package's update is to those who have the old version.
+    """Set the erratum of a package: what its update changes for users of the old version.
 
     :param headers: file name → signed package.
-    :param old: what the target has of the package so far.
+    :param old: the target's record of the package so far.
     """
     repositories = {file.repository for file in record.files if is_installed(file.name)}
     for file in old.files if old else ():
         if is_installed(file.name) and file.repository not in repositories:
-            draft.tell(file.repository, record.package, None)
+            draft.set_erratum(file.repository, record.package, None)
     binaries = [file for file in record.files if is_installed(file.name)]
     if not binaries:
         return
@@ -113,13 +113,13 @@ def tell_update(
     before = next((f for f in old.files if nevra_of_file(f.name).name == first.name), None) if old else None
     kept = draft.document(before.repository, before.path) if before else None
     if old is not None and kept is not None and kept.metadata is not None:
-        entries = newer_entries(changelog(index.recalled(kept.metadata)), entries, old.evr)
+        entries = newer_entries(changelog(index.package_of(kept.metadata)), entries, old.evr)
     elif old is None:
         entries = entries[:1]
     source = next((file for file in record.files if file.name.endswith(".src.rpm")), None)
     for repository in sorted(repositories):
         files = [file for file in binaries if file.repository == repository]
-        told = erratum(
+        update = erratum(
             f"{site.distribution.name}-{datetime.fromtimestamp(draft.now, UTC):%Y}:{record.nevr}",
             record.package,
             record.evr,
@@ -132,7 +132,7 @@ def tell_update(
             contact=site.build.bugurl,
             collection=f"{repository.replace('/', '-')}-{target.name}",
         )
-        draft.tell(repository, record.package, to_xml(told))
+        draft.set_erratum(repository, record.package, to_xml(update))
 
 
 def _file(repository: str, path: str, source: Path) -> File:

@@ -1,4 +1,4 @@
-"""``kitten gate``."""
+"""The command ``kitten gate``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("packages", nargs=-1)
 @command.stage
-@click.option("--target", "target_name", help="Of the build: one of targets.yaml.")
-@click.option("--build", "build_url", help="Folder that `kitten build` made: ask about this build alone.")
+@click.option("--target", "target_name", help="The target of the build, one of targets.yaml.")
+@click.option("--build", "build_url", help="Folder that `kitten build` made: check only this build.")
 @overridable
 @options.json
 @options.site
@@ -38,19 +38,18 @@ def gate(
     site_name: str,
     state_folder: Path | None,
 ) -> None:
-    """Tell what each rule of a stage's gate says, changing nothing.
+    """Show the verdict of each rule of a stage's gate; change nothing.
 
-    PACKAGES are those that wait in the stage before (default: all that wait, as one set); what they need to come along
-    is found and told. With --target and --build a build is asked about before it is anywhere.
+    PACKAGES are packages that wait in the previous stage (default: all that wait, as one set); packages that they need
+    join the set, each with its reason. With --target and --build, a build is checked before it is published.
 
     \b
-      kitten gate                            may what is in testing go to users?
-      kitten gate spice                      may spice, and what has to go with it?
+      kitten gate                            may everything in testing go to users?
+      kitten gate spice                      may spice, and which packages must go with it?
       kitten gate --stage testing --target s390x --build artifacts/builds/s390x/1f…
       kitten gate spice --override same-newest --reason "s390x has no SPICE" --as release
 
-    Exit status: 0 all may pass, 1 something is refused (rule, build, target and way out are told), 2 the question could
-    not be asked.
+    Exit status: 0 all may pass, 1 something is refused (with rule, build, target and hint), 2 the gate could not run.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from workers.promotion.gate.ask import ask
     from workers.results import GateResult
@@ -70,20 +69,20 @@ def gate(
     def show(result: GateResult) -> None:
         _print(result)
         if result.outcome == "failed":
-            raise CheckFailed(result.summary)  # all that is refused is printed above
+            raise CheckFailed(result.summary)  # every refusal is printed above
 
     conclude(GateResult, json_file, work, known={"stage": stage_name}, show=show)
 
 
 def _print(result: GateResult) -> None:
-    """The verdicts as a table, then what is refused in full: a table cuts long sentences into columns."""
+    """Print the verdicts as a table, then the refusals in full, because a table breaks long sentences."""
     from rich.table import Table
 
     terminal = console()
     colours = {"passed": "green", "refused": "red", "overridden": "yellow"}
-    table = Table("rule", "package", "target", "says", box=None)
-    said = dict.fromkeys((v.rule, v.nevr, v.target, v.outcome) for v in result.verdicts)
-    for rule, nevr, target, outcome in said:
+    table = Table("rule", "package", "target", "verdict", box=None)
+    rows = dict.fromkeys((v.rule, v.nevr, v.target, v.outcome) for v in result.verdicts)
+    for rule, nevr, target, outcome in rows:
         table.add_row(rule, nevr, target, f"[{colours[outcome]}]{outcome}[/]")
     terminal.print(table)
     for verdict in (v for v in result.verdicts if v.outcome != "passed"):

@@ -1,8 +1,8 @@
-"""Signed packages, each kept under the checksum it had before: what was signed once is never signed again.
+"""Store signed packages under the checksum that they had before signing: no package is signed twice.
 
-So the source package of five targets is one file, a package that comes back after a rollback is the one users knew,
-and a publication that was killed after signing goes on from there. A pool serves one key, and keeps what its earlier
-ones signed; an entry that no snapshot has any more is removed.
+So the source package of five targets is one file, a package that comes back after a rollback is the file that users
+had, and a publication that was killed after signing goes on from there. A pool belongs to one key, and also has the
+packages that earlier keys signed. An entry that no snapshot has any more is removed.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from workers.results import Artifact
 from workers.signing.sign import Signer, verify_packages
 
 WORK = ".work"
-"""Folder of a pool for what is on its way."""
+"""Folder of a pool for temporary files."""
 
 Fetch = Callable[[Artifact, Path], Path]
-"""Bring an unsigned package into a folder, checked against its artifact."""
+"""Copy an unsigned package into a folder, and check it against its artifact."""
 
 
 class Pool:
-    """The signed packages of one key; use it inside :func:`opened`."""
+    """The signed packages of one key; use the pool inside :meth:`open`."""
 
     def __init__(self, folder: Path, signer: Signer) -> None:
         self._folder, self._signer, self.work = folder / signer.fingerprint, signer, folder / WORK
-        # What an earlier key signed stays as it is: users have it under its name.
+        # Packages that an earlier key signed stay as they are: users have files with these names.
         self._folders = (self._folder, *(folder / fingerprint for fingerprint in signer.earlier))
         self._unsigned: dict[Path, Path] = {}
         self._verified: set[Path] = set()
 
     def bring(self, artifacts: Sequence[Artifact], fetch: Fetch) -> dict[str, Path]:
-        """File name → package: the signed one where there is one, else a copy that :meth:`sign` will sign.
+        """File name → package: the signed one if the pool has it, else a copy that :meth:`sign` will sign.
 
-        :raises CannotRun: whatever ``fetch`` raises.
+        :raises CannotRun: if ``fetch`` raises it.
         """
         found = {}
         places = {
@@ -56,21 +56,21 @@ class Pool:
         return found
 
     def _verify(self, entries: set[Path]) -> None:
-        """See that what is kept as signed is: on a disk, things change. What is not is forgotten, and signed anew."""
+        """Verify the signatures of entries, since files on a disk can change; remove an entry that fails."""
         for entry in sorted(entries - self._verified):
             try:
                 verify_packages([entry], self._signer.public_key)
             except CannotRun:
                 what = f"{entry.name} among the signed packages is not signed by the distribution's key"
-                click.echo(f"warning: {what}; it is signed anew", err=True)
+                click.echo(f"warning: {what}; it is signed again", err=True)
                 remove_tree(entry.parent)
             else:
                 self._verified.add(entry)
 
     def sign(self) -> None:
-        """Sign and verify what was brought unsigned, in one call. What did not verify never enters the pool.
+        """Sign and verify all unsigned copies in one call. A package that fails verification never enters the pool.
 
-        :raises CannotRun: when signing fails.
+        :raises CannotRun: if signing fails.
         """
         self._signer.sign_packages(list(self._unsigned.values()))
         for signed, copy in self._unsigned.items():
@@ -81,13 +81,13 @@ class Pool:
         self._unsigned.clear()
 
     def forget(self, unsigned_sha256: str) -> None:
-        """Remove a package that no snapshot has any more."""
+        """Remove the package of a checksum; no snapshot has it any more."""
         for folder in self._folders:
             remove_tree(folder / unsigned_sha256)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Pool]:
-        """Use the pool for one publication; copies that were not signed are gone after it."""
+    def open(self) -> Iterator[Pool]:
+        """Use the pool for one publication; at the end, copies that were not signed are removed."""
         remove_tree(self.work)
         try:
             yield self

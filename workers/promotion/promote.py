@@ -1,11 +1,11 @@
-"""Let packages pass from a signed stage to the next one: those that belong together at once, on all targets, or not at all.
+"""Move packages from a signed stage to the next one: a set passes at once on all targets, or not at all.
 
-What passes is taken as it is: the signed files are linked (copied to another file system), what the index says of them is
-taken from the catalogue, and nothing is read or signed again but the indexes. So what users get is what was tested.
+Packages pass as they are: the signed files are linked (copied to another file system), and their index entries come
+from the catalogue. Nothing is read or signed again except the indexes. So users get the files that were tested.
 
-A package that a required target has not brought yet waits; that is no failure. What may lag never holds the others up:
-where only such a target is refused, the others pass without it. After a package has passed, others that waited for it
-get their turn.
+A package waits while a required target does not have it yet; that is no failure. A target that may lag never blocks the
+others: if the gate refuses only such a target, the others pass without it. After a package has passed, the gate looks
+at the packages that waited for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.base import options
 from workers.base.errors import CannotRun
 from workers.metadata.comps import groups_of
 from workers.mirrors.pushing import push_current
-from workers.promotion.companions import tell_update
+from workers.promotion.companions import set_update
 from workers.promotion.gate.ask import answer, refused_of, stopped_by_records, together
 from workers.promotion.gate.evaluate import rules_of
 from workers.promotion.gate.override import NONE, Overrides, overrides_of
@@ -46,29 +46,29 @@ def promote(
     *,
     overrides: Overrides = NONE,
 ) -> PromoteResult:
-    """Let packages pass as one set, with what they need to come along; without any, all that waits and may.
+    """Move packages as one set, with the packages that they need; without names, everything that passes.
 
-    :param overrides: rules that the set may break. They hold for no package that gets its turn afterwards.
-    :raises CannotRun: when an override is not allowed, there is no such stage or package, or signing failed. Nothing of
-        the set is published then.
+    :param overrides: rules that the set may break; they do not count for packages that pass afterwards.
+    :raises CannotRun: if an override is not allowed, the stage or a package does not exist, or signing fails. Nothing
+        of the set is published then.
     """
     begun = time.monotonic()
     stage = named_stage(site, stage_name)
     for name in packages:
         options.named_package(site, name)
     if overrides.rules and not packages:
-        raise CannotRun("an override is for packages, not for whatever waits", "name the packages")
+        raise CannotRun("an override needs packages, not everything that waits", "name the packages")
     snapshots = snapshots_of(site, state, stage)
     with snapshots.lock():
         promotion = _Promotion(site, state, stage, snapshots)
-        result = promotion.of_set(packages, overrides) if packages else promotion.of_whatever_may()
+        result = promotion.of_set(packages, overrides) if packages else promotion.of_all()
     if result.snapshot:
         push_current(site, stage, snapshots)
     return result.model_copy(update={"seconds": time.monotonic() - begun})
 
 
 class _Promotion:
-    """One call, under the stage's lock."""
+    """One call of :func:`promote`, under the stage's lock."""
 
     def __init__(self, site: Site, state: Path, stage: Stage, snapshots: Snapshots) -> None:
         self._site, self._state, self._stage, self._snapshots = site, state, stage, snapshots
@@ -76,22 +76,22 @@ class _Promotion:
         self._situation = situation_of_waiting(site, state, stage)
 
     def of_set(self, packages: Sequence[str], overrides: Overrides) -> PromoteResult:
-        """What was asked for, together or not at all; then whatever may."""
+        """Move the named packages together or not at all, then everything else that passes."""
         whole = self._situation.level()
         alone = whole.only(packages)
         if not alone.passing:
-            return self._had(packages)
-        # Most calls find that another target is still to come: who would have to join is not looked for then.
+            return self._already_there(packages)
+        # Most calls find that another target is still missing: then the search for packages that join is skipped.
         joined = () if stopped_by_records(alone, overrides) else together(whole, packages)
         asked = whole.only({*packages, *(each.package for each in joined)})
-        passed, answers = self._sifted(asked, overrides, together=True)
+        passed, answers = self._sift(asked, overrides, together=True)
         refused = [verdict for each in answers[-1:] for verdict in refused_of(each.verdicts)]
         if not passed.passing:
             waits = _waits(asked) if all(v.rule in WAITING for v in refused) else ()
             return self._result(packages, waits, () if waits else refused)
-        result = self._shown(packages, passed, answers[-1])
+        result = self._publish(packages, passed, answers[-1])
         self._situation = situation_of_waiting(self._site, self._state, self._stage)
-        followed = self.of_whatever_may()
+        followed = self.of_all()
         left = tuple(verdict for each in answers[:-1] for verdict in refused_of(each.verdicts))
         behind = {verdict.target: verdict.rule for verdict in reversed(left)}
         more = [f"{target} stays behind: {rule}" for target, rule in behind.items()]
@@ -106,21 +106,21 @@ class _Promotion:
         }
         return result.model_copy(update=news)
 
-    def of_whatever_may(self) -> PromoteResult:
-        """The largest set that the gate lets pass, found by leaving out what it refuses."""
+    def of_all(self) -> PromoteResult:
+        """Move the largest set that passes the gate; the builds that it refuses are left out."""
         whole = self._situation.level()
-        passed, answers = self._sifted(whole, NONE, together=False)
+        passed, answers = self._sift(whole, NONE, together=False)
         refused = [v for each in answers for v in refused_of(each.verdicts) if v.rule not in WAITING]
         if not passed.passing:
             return self._result((), _waits(whole), refused)
-        result = self._shown((), passed, answers[-1])
+        result = self._publish((), passed, answers[-1])
         rest = whole.only({p.package.name for p in whole.passing} - {p.package.name for p in passed.passing})
         return result.model_copy(update={"refused": tuple(refused), "waits": _waits(rest)})
 
-    def _sifted(
+    def _sift(
         self, situation: Situation, overrides: Overrides, *, together: bool
     ) -> tuple[Situation, list[GateResult]]:
-        """What of a situation the gate lets pass, and its answers on the way.
+        """The part of a situation that passes the gate, and the answers of the gate.
 
         :param together: all packages or none.
         """
@@ -137,52 +137,55 @@ class _Promotion:
             situation = situation.without(gone)
         return situation, answers
 
-    def _had(self, packages: Sequence[str]) -> PromoteResult:
-        """What the stage has of packages of which nothing waits."""
+    def _already_there(self, packages: Sequence[str]) -> PromoteResult:
+        """The result for packages of which nothing waits, but which the stage has."""
         records = [record for name in packages for record in self._records(name)]
         if missing := [name for name in packages if name not in {record.package for record in records}]:
             raise CannotRun(
                 f"nothing of {', '.join(missing)} waits in {self._previous.name} for {self._stage.name}",
                 f"kitten publish --stage {self._previous.name} puts a build there",
             )
-        said = f"{_listed({r.nevr for r in records})} {'is' if len(packages) == 1 else 'are'} in {self._stage.name} already"
-        return PromoteResult(summary=said, stage=self._stage.name, packages=tuple(packages), has=_told(records))
+        verb = "is" if len(packages) == 1 else "are"
+        summary = f"{_listed({r.nevr for r in records})} {verb} in {self._stage.name} already"
+        return PromoteResult(summary=summary, stage=self._stage.name, packages=tuple(packages), has=_promoted(records))
 
     def _records(self, package: str) -> Iterable[PublishedRecord]:
-        """What the stage has of a package."""
+        """The stage's records of a package."""
         current = self._snapshots.current()
         return current.published_of(package).values() if current else ()
 
     def _result(self, asked: Sequence[str], waits: Sequence[str], refused: Sequence[RuleVerdict]) -> PromoteResult:
-        """Nothing passed."""
+        """The result if nothing passed."""
         previous = self._previous.name
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        said = f"nothing waits in {previous} for {self._stage.name}"
+        summary = f"nothing waits in {previous} for {self._stage.name}"
         if refused:
-            said = f"{_listed({v.nevr for v in refused})} in {previous}, not in {self._stage.name}: {refused[0]}{more}"
+            summary = (
+                f"{_listed({v.nevr for v in refused})} in {previous}, not in {self._stage.name}: {refused[0]}{more}"
+            )
         elif waits:
-            said = f"in {previous}, and {self._stage.name} waits: {'; '.join(waits)}"
+            summary = f"in {previous}, and {self._stage.name} waits: {'; '.join(waits)}"
         return PromoteResult(
             outcome="failed" if refused else "passed",
-            summary=said,
+            summary=summary,
             cause="\n".join(map(str, refused)),
             stage=self._stage.name,
             packages=tuple(asked),
             waits=tuple(waits),
             refused=tuple(refused),
-            has=_told(record for name in asked for record in self._records(name)),
+            has=_promoted(record for name in asked for record in self._records(name)),
         )
 
     # ---------------------------------------------------------------------------------------------------- publishing
 
-    def _shown(self, asked: Sequence[str], passed: Situation, result: GateResult) -> PromoteResult:
-        """Publish what passed, by one switch."""
+    def _publish(self, asked: Sequence[str], passed: Situation, result: GateResult) -> PromoteResult:
+        """Publish the packages that passed, by one switch."""
         source = snapshots_of(self._site, self._state, self._previous)
         names = {p.nevr for p in passed.passing}
         targets = {p.target.name for p in passed.passing}
         what = f"{_listed(names)} on {len(targets)} {'target' if len(targets) == 1 else 'targets'}"
         folders = tuple(sorted({f for p in passed.passing for f in repositories_of(self._site, p.target)}))
-        with site_signer(self._site, self._state) as key, Catalogue.opened(source.catalogue) as catalogue:
+        with site_signer(self._site, self._state) as key, Catalogue.open(source.catalogue) as catalogue:
             key.export(self._snapshots.root / f"RPM-GPG-KEY-{self._site.distribution.name}")
             with self._snapshots.draft(folders) as draft:
                 take = _Taking(self._site, draft, source, catalogue, dict(passed.published))
@@ -192,8 +195,8 @@ class _Promotion:
                 draft.finish(what, key.sign_detached, groups=groups_of(self._site))
         self._snapshots.prune(self._site.retention)
         now = take.published
-        promoted = _told(now[passing.key] for passing in passed.passing)
-        has = _told(record for _, record in sorted(now.items()) if record.package in {p.package for p in promoted})
+        promoted = _promoted(now[passing.key] for passing in passed.passing)
+        has = _promoted(record for _, record in sorted(now.items()) if record.package in {p.package for p in promoted})
         by = f", by override of {', '.join(o.rule for o in result.overrides)}" if result.overrides else ""
         return PromoteResult(
             summary=f"{what} in {self._stage.name}, snapshot {draft.number}{by}",
@@ -207,7 +210,7 @@ class _Promotion:
 
 
 class _Taking:
-    """Records and files on their way from a stage to a draft of the next one."""
+    """Copies records and files of a stage to a draft of the next one."""
 
     def __init__(
         self,
@@ -217,9 +220,9 @@ class _Taking:
         catalogue: Catalogue,
         published: dict[Key, PublishedRecord],
     ) -> None:
-        """Begin.
+        """Begin with the records of the next stage.
 
-        :param published: what the stage has; kept up with what is taken.
+        :param published: its records; updated with each package that is taken.
         """
         self._site, self._draft, self._catalogue, self.published = site, draft, catalogue, published
         self._tree = source.root / source.top
@@ -227,23 +230,23 @@ class _Taking:
         self._bases = now.published_of(BASE) if now else {}
 
     def passing(self, passing: Passing, rules: Sequence[str], result: GateResult) -> None:
-        """Take a package on one target."""
+        """Take the build of a package on one target."""
         overrides = overrides_of(result, passing)
-        held = tuple(rule for rule in rules if rule not in {override.rule for override in overrides})
-        record = self._take(passing.waiting, held).model_copy(update={"overrides": overrides})
+        passed = tuple(rule for rule in rules if rule not in {override.rule for override in overrides})
+        record = self._take(passing.waiting, passed).model_copy(update={"overrides": overrides})
         old = self.published.get(passing.key)
         headers = {
-            file.name: index.recalled(metadata) for file in record.files if (metadata := self._known(file).metadata)
+            file.name: index.package_of(metadata) for file in record.files if (metadata := self._known(file).metadata)
         }
-        tell_update(self._site, self._draft, passing.target, record, headers, old)
-        self._note(record)
+        set_update(self._site, self._draft, passing.target, record, headers, old)
+        self._set_record(record)
 
     def bases(self, targets: Collection[str]) -> None:
-        """Take the packages that stand for the base system, where the site has them and they are news."""
+        """Take the packages for the base system, if the site has them and their version is new."""
         for target in sorted(targets):
             record, old = self._bases.get(target), self.published.get((BASE, target))
             if record is not None and (old is None or old.nevr != record.nevr):
-                self._note(self._take(record, ()))
+                self._set_record(self._take(record, ()))
 
     def _take(self, record: PublishedRecord, passed: tuple[str, ...]) -> PublishedRecord:
         for file in (*record.files, *record.documents):
@@ -255,22 +258,22 @@ class _Taking:
         return record.model_copy(update={**now, "passed": passed, "overrides": ()})
 
     def _known(self, file: PublishedFile) -> File:
-        known = self._catalogue.known(file.repository, file.path)
+        known = self._catalogue.file_at(file.repository, file.path)
         if known is None or known.sha256 != file.sha256:
-            raise CannotRun(f"nothing is known of {file.name} in {self._tree}", "publish its build there again")
+            raise CannotRun(f"the catalogue of {self._tree} has no {file.name}", "publish its build there again")
         return known
 
-    def _note(self, record: PublishedRecord) -> None:
-        self._draft.note(record)
+    def _set_record(self, record: PublishedRecord) -> None:
+        self._draft.set_record(record)
         self.published[record.package, record.target] = record
 
 
-def _told(records: Iterable[PublishedRecord]) -> tuple[Promoted, ...]:
+def _promoted(records: Iterable[PublishedRecord]) -> tuple[Promoted, ...]:
     return tuple(Promoted(package=r.package, target=r.target, nevr=r.nevr, commit=r.commit) for r in records)
 
 
 def _waits(situation: Situation) -> tuple[str, ...]:
-    """What waits for which targets, in words."""
+    """Sentences: which package waits for which targets."""
     waits: dict[str, dict[str, None]] = {}
     for passing in situation.passing:
         waits.setdefault(passing.nevr, {}).update(dict.fromkeys(lacking(situation, passing)))

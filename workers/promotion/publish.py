@@ -1,12 +1,13 @@
-"""Gate a build, sign it, and show it to users by one rename. Runs on the publishing worker alone.
+"""Check a build at the gate, sign it, and show it to users by one rename. Only the publishing worker runs this.
 
-In order: the gate over its proofs; its packages, checked against build.json; the gate against what is published;
-signatures; a snapshot drafted beside the current one; the switch. Whatever fails or is killed before the switch
-leaves users' view as it was, and the next call begins again with what is already signed.
+The order: the gate; the packages, checked against build.json; the signatures; a draft of a snapshot beside the current
+one; the switch. If a call fails or is killed before the switch, users see what they saw before, and the next call uses
+the packages that are signed already.
 
-A build whose files are published already changes nothing. The same commit built again under the same NEVRA, with other
-content (its buildroot moved on), is not published: a file that users have is never replaced. That is no failure of the
-build: it holds, and its summary says what is published instead. Another commit under a published NEVRA is refused.
+A build whose files are published already changes nothing. If the same commit was built again under the same NEVRA with
+other content (its buildroot changed), the new build is not published, because a file that users have is never replaced.
+This is no failure: the build passed, and the summary names the published build. Another commit under a published NEVRA
+is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from workers.results import Artifact, GateResult, Promoted, PublishResult, RuleV
 from workers.signing.sign import site_signer
 
 POOL = ".signed"
-"""Folder of a stage that keeps its signed packages."""
+"""Folder of a stage with its signed packages."""
 
 
 def publish(
@@ -54,11 +55,11 @@ def publish(
     base_rpm: Path | None = None,
     overrides: Overrides = NONE,
 ) -> PublishResult:
-    """Publish a build on a target, or say why not (outcome ``not-held``).
+    """Publish a build on a target, or return why the gate refuses it (outcome ``failed``).
 
     :param stage_name: by default the stage with the role ``signing``.
-    :param base_rpm: the package that stands for the base system, for sites with a repository for it.
-    :raises CannotRun: when input is missing or is not what it says, an override is not allowed, or signing failed.
+    :param base_rpm: the package for the base system, for sites with a repository for it.
+    :raises CannotRun: if input is missing or does not match its checksum, an override is not allowed, or signing fails.
         Nothing is published then.
     """
     begun = time.monotonic()
@@ -66,7 +67,7 @@ def publish(
     snapshots = snapshots_of(site, state, stage)
     base = base_unit(site, options.named_target(site, target_name), base_rpm) if base_rpm else None
     with snapshots.lock():
-        # Under the lock: what the gate looks at stays as it is up to the switch.
+        # Under the lock, nothing that the gate reads changes before the switch.
         situation = situation_of_build(site, state, stage, target_name, build_url)
         result = _Publication(site, state, snapshots, situation, base).result(overrides)
     if result.outcome == "passed":
@@ -75,7 +76,7 @@ def publish(
 
 
 class _Publication:
-    """One call, under the stage's lock."""
+    """One call of :func:`publish`, under the stage's lock."""
 
     def __init__(self, site: Site, state: Path, snapshots: Snapshots, situation: Situation, base: Unit | None) -> None:
         self._site, self._state, self._snapshots, self._situation, self._base = site, state, snapshots, situation, base
@@ -84,18 +85,18 @@ class _Publication:
         self._published = {target: record for (_, target), record in situation.published.items()}
 
     def result(self, overrides: Overrides) -> PublishResult:
-        """Publish it, or say why not."""
+        """Publish the build, or return why the gate refuses it."""
         passing, stage = self._passing, self._situation.stage
-        said = _Answer(self._snapshots, stage, passing.target, passing.build, self._published)
+        results = _Results(self._snapshots, stage, passing.target, passing.build, self._published)
         old = self._published.get(passing.target.name)
-        asked = answer(self._situation, overrides, thorough=False)
-        refused = refused_of(asked.verdicts)
+        gate = answer(self._situation, overrides, thorough=False)
+        refused = refused_of(gate.verdicts)
         same_commit = old is not None and old.nevr == passing.nevr and old.commit == passing.build.result.commit != ""
         if old and same_commit and {verdict.rule for verdict in refused} == {"no-replaced-file"}:
-            return said.unchanged(old, _instead(old, passing))
+            return results.unchanged(old, _published_instead(old, passing))
         if refused:
-            return said.refused(refused)
-        remove_tree(self._snapshots.root / POOL / WORK)  # of a call that was killed after its switch
+            return results.refused(refused)
+        remove_tree(self._snapshots.root / POOL / WORK)  # left by a call that was killed after its switch
         there = published_in(self._site, passing.target, self._published.values())
         for move in moves(self._site.repositories, passing.package, passing.target.name, there):
             click.echo(move)
@@ -104,14 +105,14 @@ class _Publication:
         known = self._current.record.repositories if self._current else ()
         missing = set(repositories_of(self._site, passing.target)) - set(known)
         if old and old.unsigned == unit.unsigned and not base and not missing:
-            return said.unchanged(old, f"{old.nevr} is already published on {passing.target.name}")
-        return said.published(self._switch([unit, *([base] if base else [])], asked))
+            return results.unchanged(old, f"{old.nevr} is already published on {passing.target.name}")
+        return results.published(self._switch([unit, *([base] if base else [])], gate))
 
-    def _switch(self, units: list[Unit], asked: GateResult) -> PublishedRecord:
-        """Sign, draft, switch; the record of the first unit."""
+    def _switch(self, units: list[Unit], gate: GateResult) -> PublishedRecord:
+        """Sign the units, draft a snapshot, switch to it, and return the record of the first unit."""
         site, snapshots, current = self._site, self._snapshots, self._current
         records = []
-        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).opened() as pool:
+        with site_signer(site, self._state) as key, Pool(snapshots.root / POOL, key).open() as pool:
             for unit in units:
                 pool.bring(list(unit.files.values()), unit.fetch)
             pool.sign()
@@ -123,41 +124,41 @@ class _Publication:
                     published = current.published_of(unit.package) if current else {}
                     record = add(draft, unit, files, published)
                     if unit.package != BASE:
-                        record = self._let_through(record, asked)
+                        record = self._with_gate(record, gate)
                         old = published.get(unit.target.name)
                         record = companions.add(draft, unit.target, site.package(unit.package), record, files, old)
-                    draft.note(record)
+                    draft.set_record(record)
                     records.append(record)
                 draft.finish(f"{units[0].nevr} on {units[0].target.name}", key.sign_detached, groups=groups_of(site))
             snapshots.prune(site.retention, pool.forget)
         return records[0]
 
-    def _let_through(self, record: PublishedRecord, asked: GateResult) -> PublishedRecord:
-        """The record with what the gate said.
+    def _with_gate(self, record: PublishedRecord, gate: GateResult) -> PublishedRecord:
+        """The record with the rules that it passed and the overrides.
 
-        :raises CannotRun: when the gate was told another version: its source package was exchanged meanwhile.
+        :raises CannotRun: if its source package changed after the gate read its version.
         """
         if record.evr != self._passing.evr:
             raise CannotRun(
-                f"the source package of {record.nevr} is of version {record.evr}, and was of {self._passing.evr} at the gate",
+                f"the source package of {record.nevr} has version {record.evr}; the gate read {self._passing.evr}",
                 "the artifact was changed; build it again",
             )
-        overrides = overrides_of(asked, self._passing)
-        let_pass = {override.rule for override in overrides}
-        passed = tuple(rule for rule in rules_of(self._situation.stage) if rule not in let_pass)
+        overrides = overrides_of(gate, self._passing)
+        overridden = {override.rule for override in overrides}
+        passed = tuple(rule for rule in rules_of(self._situation.stage) if rule not in overridden)
         return record.model_copy(update={"passed": passed, "overrides": overrides})
 
 
 def _is_news(base: Unit, current: Snapshot | None) -> bool:
-    """Whether the base package is to be published.
+    """Return whether the package for the base system must be published.
 
-    It is made from the sandbox tree, not from a commit: under a published NEVRA, the published one stays.
+    It is made from the sandbox tree, not from a commit: if its NEVRA is published, the published package stays.
     """
     old = current.published_of(base.package).get(base.target.name) if current else None
     return old is None or old.nevr != base.nevr
 
 
-def _instead(old: PublishedRecord, passing: Passing) -> str:
+def _published_instead(old: PublishedRecord, passing: Passing) -> str:
     changed = other_content(passing.unsigned, old.unsigned)
     count = f"{len(changed)} of {len(passing.unsigned)} packages differ"
     return (
@@ -166,8 +167,8 @@ def _instead(old: PublishedRecord, passing: Passing) -> str:
     )
 
 
-class _Answer:
-    """The result file's common part."""
+class _Results:
+    """The possible results of one publication, with their common fields."""
 
     def __init__(
         self,
@@ -184,23 +185,23 @@ class _Answer:
         self._flaky = build.test.flaky if build.test else ()
 
     def refused(self, refusals: Iterable[RuleVerdict]) -> PublishResult:
-        """Nothing was published: the first reason in the summary, all of them as the cause."""
+        """The result if nothing is published: the first refusal in the summary, all of them in the cause."""
         lines = [f"{refusal.rule}: {refusal.what} → {refusal.hint}" for refusal in refusals]
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         summary = f"{self._nevr} is not published on {self._target.name}: {lines[0]}{more}"
         return self._result(outcome="failed", summary=summary, cause="\n".join(lines))
 
     def unchanged(self, record: PublishedRecord, summary: str) -> PublishResult:
-        """Nothing was to be done."""
-        return self._shown(record, summary, unchanged=True)
+        """The result if there is nothing to do."""
+        return self._with_record(record, summary, unchanged=True)
 
     def published(self, record: PublishedRecord) -> PublishResult:
-        """Users see it."""
+        """The result if users see the build now."""
         count = len(record.files)
         summary = f"{record.nevr}: {count} packages published on {self._target.name}, snapshot {record.snapshot}"
-        return self._shown(record, summary)
+        return self._with_record(record, summary)
 
-    def _shown(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
+    def _with_record(self, record: PublishedRecord, summary: str, **fields: object) -> PublishResult:
         packages, documents = (
             tuple(
                 Artifact(name=f.name, url=str(self._root / f.repository / f.path), sha256=f.sha256, size=f.size)

@@ -1,4 +1,4 @@
-"""Switch what users see back to an earlier snapshot: itself a publication, with a number of its own."""
+"""Roll users back to an earlier snapshot: the rollback is itself a publication with a new number."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from workers.signing.sign import site_signer
 
 
 def rollback(site: Site, state: Path, to: int | None = None, *, stage_name: str = "") -> str:
-    """Publish the content of an earlier snapshot again; a line that says so.
+    """Publish the content of an earlier snapshot again, and return a line about it.
 
-    An index that was changed by hand is written anew, also where the content stays.
+    An index that was changed by hand is written again, even if the content is the same.
 
-    :param to: its number; by default the one before the content that users see now, so that two calls go back two
-        steps.
-    :raises CannotRun: when it is not kept, or nothing was published yet.
+    :param to: number of the snapshot; by default the one before the content that users see now, so that two calls go
+        back two steps.
+    :raises CannotRun: if the snapshot is not kept, or nothing was published yet.
     """
     stage = named_stage(site, stage_name)
     snapshots = snapshots_of(site, state, stage)
     with snapshots.lock():
         current = snapshots.current()
         if current is None:
-            raise CannotRun("nothing was published yet", "kitten publish")
+            raise CannotRun("nothing was published yet", "publish a build first: kitten publish")
         content = current.record.content_of
         wanted = snapshots.get(content - 1 if to is None else to)
         of = wanted.record.content_of

@@ -1,13 +1,14 @@
-"""Put a build's packages into its target's buildroot repository, ``staged/TARGET``: what the next builds see.
+"""Put a build's packages into its target's buildroot repository, ``staged/TARGET``, from which the next builds install.
 
-Two readers' guarantees, without a lock on their side:
+Readers need no lock, and have two guarantees:
 
-- The index is whole: repomd.xml is replaced by one rename, and what it names is there before (``workers.repository.index``).
-- What an index names stays the same for :data:`READABLE` after it was replaced. Packages lie in folders named by their
+- The index is complete: one rename replaces repomd.xml, after the files that it names (``workers.repository.index``).
+- The files of an index stay the same for :data:`READABLE` after it was replaced. Packages are in folders named by their
   content (``packages/<SHA-256>/NAME.rpm``), so that a rebuild under the same NEVRA is another file.
 
-repomd.xml tells the number of the index; the catalogue beside it holds what each number has, so that a call costs its
-change. A call that is killed leaves at most rows and files of a number nobody sees; the next one takes them back.
+repomd.xml has the number of the index, and the catalogue beside it has the content of each number: the cost of a call
+depends on its changes only. A call that is killed leaves at most rows and files of a number that no reader sees; the
+next call removes them.
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ from workers.repository.tables import File
 from workers.results import Artifact, BuildResult, StageResult
 
 INCOMING = ".incoming"
-"""Folder in a repository for what is not in place yet; a killed call leaves it, the next one removes it."""
+"""Folder in a repository for files that are not in place yet; a killed call leaves it, the next call removes it."""
 READABLE = 3600.0
-"""Seconds a replaced index and its packages stay readable: longer than a build takes from resolving to installing."""
+"""Seconds a replaced index and its packages stay readable: longer than a build takes from resolve to installation."""
 
 
 def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageResult:
     """Stage a build. The same build again changes nothing.
 
-    The newest build staged wins, an older version too: a buildroot follows what was asked for (a line says so).
+    The build that was staged last wins, even with an older version: a buildroot has what the user staged (with a
+    warning).
 
-    :raises CannotRun: when there is no such build, it is another target's, or a package is not what build.json says.
+    :raises CannotRun: if the build does not exist or is for another target, or a package differs from build.json.
     """
     begun = time.monotonic()
     target = _target(site, target_name)
@@ -54,13 +56,13 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
         return _result(result, target, begun, outcome="failed", summary=refusal, cause=refusal)
     wanted = tuple(rpm for rpm in result.rpms if not is_debug_file(rpm.name))
     if not wanted:
-        refusal = f"{result.nevr}: the build holds no package besides debuginfo"
+        refusal = f"{result.nevr}: the build has no package besides debuginfo"
         return _result(result, target, begun, outcome="failed", summary=refusal, cause=refusal)
     repository = state / _place(site) / target.name
-    with hold_lock(repository.with_name(f".{target.name}.lock")), _opened(repository) as (catalogue, number):
+    with hold_lock(repository.with_name(f".{target.name}.lock")), _open_catalogue(repository) as (catalogue, number):
         names = [nevra_of_file(rpm.name).name for rpm in wanted]
-        listed = catalogue.related(number, "", result.package, names)
-        if changed := not _already(repository, listed, result.package, wanted):
+        listed = catalogue.related_files(number, "", result.package, names)
+        if changed := not _is_staged(repository, listed, result.package, wanted):
             _replace(repository, catalogue, number + 1, listed, build, wanted, target)
         _clear(repository, catalogue, number + int(changed))
     verb = "staged for" if changed else "already staged for"
@@ -69,9 +71,9 @@ def stage(site: Site, state: Path, target_name: str, build_url: str) -> StageRes
 
 
 def staged_packages(site: Site, state: Path) -> frozenset[str]:
-    """SHA-256 of each package that lies in a buildroot's repository, what was replaced of late included.
+    """SHA-256 of each package in the buildroot repositories, with recently replaced ones.
 
-    :raises OSError: when a repository cannot be read.
+    :raises OSError: if a repository cannot be read.
     """
     url = site.stage_for("buildroot").url
     found: set[str] = set()
@@ -98,9 +100,9 @@ def _place(site: Site) -> str:
 
 def _refusal(result: BuildResult, target: Target) -> str:
     if result.outcome != "passed":
-        return f"{result.nevr}: the build did not hold: {result.cause or result.summary}"
+        return f"{result.nevr}: the build failed: {result.cause or result.summary}"
     if result.trial:
-        return f"{result.nevr} is a try-build: commit the change to dist-git, and that is built and staged"
+        return f"{result.nevr} is a try build: commit the change to dist-git, then the commit is built and staged"
     if result.target != target.name:
         return f"{result.nevr} was built for {result.target}, not for {target.name}"
     return ""
@@ -119,30 +121,30 @@ def _result(build: BuildResult, target: Target, begun: float, **fields: object) 
 
 
 @contextlib.contextmanager
-def _opened(repository: Path) -> Iterator[tuple[Catalogue, int]]:
+def _open_catalogue(repository: Path) -> Iterator[tuple[Catalogue, int]]:
     """The repository's catalogue, and the number of the index that readers see.
 
-    Where there is none for that index, it is made from it.
+    If the index has no catalogue, one is made from it.
     """
     path = repository / ".catalogue.sqlite"
     repository.mkdir(parents=True, exist_ok=True)
     if not (number := index.number(repository)):
-        path.unlink(missing_ok=True)  # of an index that is gone, or was written by something else
-    made = path.is_file()
-    with Catalogue.opened(path) as catalogue:
-        if made:
+        path.unlink(missing_ok=True)  # it belongs to an index that is gone, or that another program wrote
+    exists = path.is_file()
+    with Catalogue.open(path) as catalogue:
+        if exists:
             for _, place in catalogue.recover(number):
                 remove_tree((repository / place).parent)
         elif packages := index.load(repository):
             number = number or 1
-            with catalogue.writing():
+            with catalogue.transaction():
                 for package in packages:
-                    catalogue.add(number, index.kept("", package))
+                    catalogue.add(number, index.catalogue_entry("", package))
                 catalogue.compress(number)
         yield catalogue, number
 
 
-def _already(repository: Path, listed: Iterable[File], package: str, wanted: Iterable[Artifact]) -> bool:
+def _is_staged(repository: Path, listed: Iterable[File], package: str, wanted: Iterable[Artifact]) -> bool:
     ours = [file for file in listed if file.metadata and file.metadata.source == package]
     there = all((repository / file.path).is_file() for file in ours)
     return there and {file.sha256 for file in ours} == {rpm.sha256 for rpm in wanted}
@@ -161,16 +163,16 @@ def _replace(
     for old in (file.metadata for file in listed if file.metadata):
         nevra = f"{old.name}-{old.evr}.{old.arch}"
         if old.source != build.result.package:
-            click.echo(f"{nevra} of {old.source} gives way to the one of {build.result.package}")
+            click.echo(f"{nevra} of {old.source} is replaced by the one of {build.result.package}")
         for new in fresh:
             if new.name == old.name and nevra_of(new).evr_key < Nevra.parse(nevra).evr_key:
-                click.echo(f"warning: {new.nevra()} is older than what was staged, {nevra}", err=True)
+                click.echo(f"warning: {new.nevra()} is older than the staged {nevra}", err=True)
     now = int(time.time())
-    with catalogue.writing():
+    with catalogue.transaction():
         for file in listed:
             catalogue.retire(number, "", file.path, now)
         for package in fresh:
-            catalogue.add(number, index.kept("", package))
+            catalogue.add(number, index.catalogue_entry("", package))
         catalogue.compress(number)
     for artifact in wanted:
         _place_package(repository, artifact)
@@ -178,7 +180,7 @@ def _replace(
     repodata.mkdir(exist_ok=True)
     for name in index.data_files(repository):
         if (repodata / name).exists():
-            os.utime(repodata / name)  # its time to stay begins now
+            os.utime(repodata / name)  # its time to stay readable begins now
     content = index.write(repodata, catalogue, "", number, now)
     flush(repodata)
     fresh_index = repository / INCOMING / "repomd.xml"
@@ -190,7 +192,7 @@ def _replace(
 
 
 def _described(repository: Path, build: Build, artifact: Artifact, target: Target) -> IndexedPackage:
-    """Bring a package here, if it is not, and hold it against what the build and its header say."""
+    """Fetch a package if it is not here, and check it against build.json, its header and the target."""
     href = f"packages/{artifact.sha256}/{artifact.name}"
     path = repository / href
     if not path.is_file():
@@ -214,7 +216,7 @@ def _place_package(repository: Path, artifact: Artifact) -> None:
 
 
 def _clear(repository: Path, catalogue: Catalogue, number: int) -> None:
-    """Remove what no index names and nobody can still be reading, and what a killed call left half made."""
+    """Remove files that no index names and no reader uses any more, and unfinished files of a killed call."""
     remove_tree(repository / INCOMING)
     long_ago = time.time() - READABLE
     for _, place, _ in catalogue.prune(number, long_ago):

@@ -1,4 +1,4 @@
-"""What each signed stage shows, what waits before it, and what slow targets owe: for ``kitten repo-status``."""
+"""Collect the status of each signed stage: its snapshot, what waits for it, and what slow targets owe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from workers.results import Record
 
 
 class Waiting(Record):
-    """A package in the stage before that this one does not have."""
+    """A package in the previous stage that this stage does not have."""
 
     package: str
     nevr: str
     targets: tuple[str, ...]
-    """Where it waits."""
+    """Targets on which it waits."""
     lacks: tuple[str, ...]
     """Required targets that have not brought it."""
 
@@ -30,24 +30,24 @@ class StageStatus(Record):
     description: str
     url: str
     snapshot: int = 0
-    """0: nothing was published yet."""
+    """0 if nothing was published yet."""
     made: str = ""
-    """When: ISO 8601, UTC."""
+    """Time of the newest publication: ISO 8601, UTC."""
     what: str = ""
-    """What the newest publication changed, in words."""
+    """A phrase: what the newest publication changed."""
     kept: tuple[int, ...] = ()
-    """Numbers of the snapshots one can go back to."""
+    """Numbers of the snapshots that can be restored."""
     packages: Mapping[str, int] = {}
-    """Target → source packages."""
+    """Target → number of source packages."""
     waiting: tuple[Waiting, ...] = ()
     owed: tuple[str, ...] = ()
-    """What targets that may lag owe, in words."""
+    """Sentences: what targets that may lag owe."""
 
 
 def status(site: Site, state: Path) -> tuple[StageStatus, ...]:
-    """Every signed stage, in the order packages pass them.
+    """The status of every signed stage, in the order in which packages pass them.
 
-    :raises CannotRun: when a stage cannot be read.
+    :raises CannotRun: if a stage cannot be read.
     """
     return tuple(_status(site, state, stage) for stage in site.signed_stages)
 

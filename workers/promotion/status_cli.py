@@ -1,4 +1,4 @@
-"""``kitten repo-status``."""
+"""The command ``kitten repo-status``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("repo-status")
-@click.option("--json", "as_json", is_flag=True, help="Print it as a JSON list.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as a JSON list.")
 @options.site
 @options.state
 def repo_status(as_json: bool, site_name: str, state_folder: Path | None) -> None:
-    """Tell what each signed stage shows, what waits before it and for whom, and what slow targets owe.
+    """Show each signed stage: its snapshot, the packages that wait for it and for a target, and what slow targets owe.
 
-    Reads only. What the gate would say of what waits: kitten gate.
+    This changes nothing. kitten gate shows what the gate says about the packages that wait.
     """
     from workers.promotion.status import status
 
@@ -41,7 +41,7 @@ def _print(stages: Sequence[StageStatus]) -> None:
 
     terminal = console()
     targets = list(dict.fromkeys(target for each in stages for target in each.packages))
-    table = Table("stage", "snapshot", "made", "newest change", "one can go back to", *targets, box=None)
+    table = Table("stage", "snapshot", "made", "newest change", "can go back to", *targets, box=None)
     for each in stages:
         kept = f"{each.kept[0]} to {each.kept[-1]}" if len(each.kept) > 1 else "nothing"
         counts = [str(each.packages.get(target, 0)) for target in targets]
@@ -49,7 +49,7 @@ def _print(stages: Sequence[StageStatus]) -> None:
     terminal.print(table)
     for each in stages:
         for wait in each.waiting:
-            gate = f"is on every required target; what the gate says: kitten gate {wait.package}"
+            gate = f"is on every required target; see kitten gate {wait.package}"
             why = f"waits for {', '.join(wait.lacks)}" if wait.lacks else gate
             click.echo(f"before {each.stage}: {wait.nevr} on {', '.join(wait.targets)}: {why}")
         for line in each.owed:

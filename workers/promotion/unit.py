@@ -1,4 +1,4 @@
-"""What is published together: a package on one target, with the place of each of its files."""
+"""The unit of a publication: a package on one target, with the place of each of its files."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Unit:
 
     @property
     def unsigned(self) -> dict[str, str]:
-        """File name → checksum as built."""
+        """File name → checksum before signing."""
         return {artifact.name: artifact.sha256 for artifact in self.files.values()}
 
 
 def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, published: Mapping[str, str]) -> Unit:
-    """A build's packages and its source package, those of unpublished repositories left out.
+    """The unit of a build: its packages and its source package, without those of unpublished repositories.
 
-    What its ``fetch`` brings was held against build.json and the target: nothing else is ever signed.
+    Its ``fetch`` checks each file against build.json and the target: no other file is ever signed.
 
     :param published: binary package → repository in which users have it.
-    :raises CannotRun: when nothing is left, or a repository does not exist.
+    :raises CannotRun: if no file is left, or a repository does not exist.
     """
     result = build.result
 
@@ -55,7 +55,7 @@ def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, pu
         path = build.fetch(artifact, into)
         described = index.describe(path, artifact.name)
         check(described, artifact, target)
-        index.kept("", described)
+        index.catalogue_entry("", described)
         return path
 
     artifacts = (*result.rpms, *((result.srpm,) if result.srpm else ()))
@@ -63,18 +63,19 @@ def unit_of(site: Site, package: SourcePackage, target: Target, build: Build, pu
     files = {where: artifact for where, artifact in placed if where is not None}
     if not files:
         raise CannotRun(
-            f"all of {package.name} belongs to repositories that are not published", "`kitten stage` is its end"
+            f"all packages of {package.name} belong to repositories that are not published",
+            "use `kitten stage` alone for it",
         )
     return Unit(target, package.name, result.nevr, result.commit, result.identity, build.url, files, fetch)
 
 
 def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
-    """The package that stands for the base system.
+    """The unit of the package for the base system.
 
-    :raises CannotRun: when there is no such file, it is no RPM, or the site has no repository for it.
+    :raises CannotRun: if the file does not exist or is no RPM package, or the site has no repository for it.
     """
     if not rpm.is_file():
-        raise CannotRun(f"there is no {rpm}", f"kitten sandbox --base-rpm {target.name}")
+        raise CannotRun(f"there is no {rpm}", f"make it: kitten sandbox --base-rpm {target.name}")
     if BASE not in (repository.name for repository in site.repositories.repositories):
         raise CannotRun(f"{rpm.name} has no place: the site has no repository {BASE}", "leave out --base-rpm")
     nevra, checksum = header_of(rpm).nevra, sha256_of(rpm)
@@ -90,17 +91,17 @@ def base_unit(site: Site, target: Target, rpm: Path) -> Unit:
 
 @dataclass(frozen=True)
 class Signed:
-    """A package as users will have it, read once for all that ask of it."""
+    """A signed package with its header, which is read once."""
 
     path: Path
     header: IndexedPackage
-    """As createrepo_c reads it: with the checksum of the file, and its place in its repository."""
+    """As createrepo_c reads it, with the checksum of the file and its place in the repository."""
 
 
 def read(unit: Unit, signed: Mapping[str, Path]) -> dict[str, Signed]:
-    """A unit's signed packages by file name, each held against its name and the target.
+    """File name → signed package of a unit, each checked against its name and the target.
 
-    :raises CannotRun: when a file is not the package its name says, or not for the target.
+    :raises CannotRun: if the header of a file does not match its name or the target.
     """
     found = {}
     for place_, artifact in unit.files.items():
@@ -113,16 +114,16 @@ def read(unit: Unit, signed: Mapping[str, Path]) -> dict[str, Signed]:
 def add(
     draft: Draft, unit: Unit, signed: Mapping[str, Signed], published: Mapping[str, PublishedRecord]
 ) -> PublishedRecord:
-    """Put a unit's files into a draft in place of what its target has of the package; the record to note there.
+    """Add a unit's files to a draft, remove the ones that they replace, and return the record for the draft.
 
-    :param signed: of :func:`read`.
-    :param published: target → what is published of the package.
-    :raises CannotRun: when another file has, or lately had, one of its names.
+    :param signed: the result of :func:`read`.
+    :param published: target → the published record of the package.
+    :raises CannotRun: if another file has, or recently had, one of its names.
     """
     files = []
     for place_, artifact in sorted(unit.files.items()):
         package = signed[artifact.name]
-        file = index.kept(place_.repository, package.header, artifact.sha256)
+        file = index.catalogue_entry(place_.repository, package.header, artifact.sha256)
         draft.add(file, package.path)
         files.append(
             PublishedFile(
@@ -138,7 +139,7 @@ def add(
         package=unit.package,
         target=unit.target.name,
         nevr=unit.nevr,
-        evr=nevra_of(signed[_telling(signed)].header).evr,
+        evr=nevra_of(signed[_version_file(signed)].header).evr,
         commit=unit.commit,
         identity=unit.identity,
         build=unit.build,
@@ -152,19 +153,19 @@ def add(
 
 
 def places_given_up(record: PublishedRecord, published: Mapping[str, PublishedRecord]) -> list[Place]:
-    """Where files lie that no target has any more once a record takes its target's place.
+    """Places of files that no target has any more after a record replaces its target's old one.
 
-    A source package stays while another target is still at its version.
+    A source package stays while another target has its version.
 
-    :param published: target → what is published of the package so far.
+    :param published: target → the published record of the package so far.
     """
     old = published.get(record.target)
     others = (place for name, each in published.items() if name != record.target for place in _places(each))
     return sorted(_places(old) - {*others, *_places(record)}) if old else []
 
 
-def _telling(names: Iterable[str]) -> str:
-    """The file of a unit that tells its version: the source package, or the only one."""
+def _version_file(names: Iterable[str]) -> str:
+    """The file with the version of a unit: the source package, or the only file."""
     first, *others = names
     return next((name for name in (first, *others) if name.endswith(".src.rpm")), first)
 

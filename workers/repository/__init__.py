@@ -1,1 +1,1 @@
-"""What is published: the catalogue, indexes, snapshots and records, and how clients and buildroots read them."""
+"""Published repositories: catalogue, indexes, snapshots and records, and how clients and buildroots read them."""

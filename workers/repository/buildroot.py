@@ -1,14 +1,17 @@
-"""BuildRequires of an SRPM → the packages to install in its buildroot, resolved with libsolv.
+"""Resolve the BuildRequires of an SRPM to the packages of its buildroot, with libsolv.
 
-Installed already: sandbox-base. Available: the target's ``staged`` repository. Pure but for reading these files.
+sandbox-base is installed already. The target's ``staged`` repository has the packages that can be installed.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.models import Site, Target
+from workers.base import cache
 from workers.base.errors import CannotRun, CheckFailed
 from workers.base.files import sha256_of
 from workers.formats.rpm_file import header_of
@@ -18,7 +21,7 @@ from workers.repository.protocols import IndexedPackage, MetadataDependency, Poo
 
 @dataclass(frozen=True)
 class Solvable:
-    """An RPM as resolving sees it."""
+    """An RPM with everything that the resolver needs."""
 
     name: str
     evr: str
@@ -40,24 +43,50 @@ class Solvable:
         return f"{self.name}-{self.evr}.{self.arch}"
 
 
-def read_solvable(path: Path) -> Solvable:
-    """Read an RPM's header (and checksum).
+def staged_folder(site: Site, state: Path, target: Target) -> Path:
+    """The folder of the repository from which a target's builds install; a remote one is copied to the cache first.
 
-    :raises CannotRun: when the file is no RPM.
+    :raises CannotRun: if a remote repository cannot be read.
+    """
+    url = site.stage_for("buildroot").url
+    if "://" not in url:
+        return (state / url).absolute() / target.name
+    import fsspec
+
+    copy = cache.root() / "buildroots" / hashlib.sha256(url.encode()).hexdigest()[:16] / target.name
+    try:
+        system, path = fsspec.core.url_to_fs(f"{url}/{target.name}")
+        with cache.hold_lock(copy.with_name(f".{target.name}.lock")):
+            for name in system.find(path) if system.exists(path) else []:
+                local = copy / name[len(path) :].lstrip("/")
+                if "/repodata/" in name or not local.exists():
+                    local.parent.mkdir(parents=True, exist_ok=True)
+                    system.get_file(name, str(local))
+    except (OSError, ValueError, ImportError) as error:
+        raise CannotRun(
+            f"cannot read {url}/{target.name}: {error}", "check stages.yaml, the network, the credentials"
+        ) from None
+    return copy
+
+
+def read_solvable(path: Path) -> Solvable:
+    """Read a package's header and checksum.
+
+    :raises CannotRun: if the file is no RPM package.
     """
     return solvable_of(path, header_of(path))
 
 
 def solvable_of(path: Path, header: RpmHeader) -> Solvable:
-    """A package as resolving sees it, of a header that was read.
+    """Return the solvable for a package whose header was read.
 
-    :raises CannotRun: when the header has text that libsolv does not take.
+    :raises CannotRun: if the header has text that is not UTF-8, which libsolv does not accept.
     """
     dependencies = (*header.provides, *header.requires, *header.conflicts, *header.obsoletes)
     try:
         "".join((str(header.nevra), header.source, *map(str, dependencies), *header.files)).encode()
     except UnicodeEncodeError:
-        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "correct its spec") from None
+        raise CannotRun(f"the header of {path.name} has text that is not UTF-8", "fix its spec") from None
     return Solvable(
         header.name,
         header.nevra.evr,
@@ -75,9 +104,9 @@ def solvable_of(path: Path, header: RpmHeader) -> Solvable:
 
 
 def read_repository(folder: Path) -> list[Solvable]:
-    """The packages of a repository: of its index, or of the folder where there is no index yet.
+    """The packages of a repository, from its index; from the folder if it has no index yet.
 
-    :raises CannotRun: when the index cannot be read.
+    :raises CannotRun: if the index cannot be read.
     """
     if not (folder / "repodata/repomd.xml").is_file():
         return [read_solvable(path) for path in sorted(folder.glob("*.rpm"))]
@@ -85,7 +114,7 @@ def read_repository(folder: Path) -> list[Solvable]:
 
     try:
         reader = createrepo_c.RepositoryReader.from_path(str(folder))
-        return [_package(found, folder / found.location_href) for found in reader.iter_packages(warningcb=None)]
+        return [_package(each, folder / each.location_href) for each in reader.iter_packages(warningcb=None)]
     except Exception as error:
         raise CannotRun(f"the index of {folder} cannot be read: {error}", "stage a package again") from None
 
@@ -118,12 +147,12 @@ def _evr(epoch: str | None, version: str | None, release: str | None) -> str:
 def resolve(
     what: str, requires: Sequence[Dependency], base: Solvable, staged: Sequence[Solvable], arch: str
 ) -> list[Solvable]:
-    """The staged packages to install so that every dependency of ``requires`` holds, sorted by name.
+    """The staged packages to install so that every dependency of ``requires`` is met, sorted by name.
 
-    :param what: whose dependencies these are, for the message.
-    :param base: what is installed already.
+    :param what: the source package with these dependencies, for the message.
+    :param base: the package that is installed already.
     :param arch: RPM architecture of the target.
-    :raises CheckFailed: in words a person understands, when there is no such set.
+    :raises CheckFailed: if no such set exists, with the reason.
     """
     import solv
 
@@ -148,7 +177,7 @@ def resolve(
 
 
 def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
-    """Add a package to a repository of libsolv's pool; its number there."""
+    """Add a package to a repository of libsolv's pool, and return its number there."""
     solvable = repository.add_solvable()
     solvable.name, solvable.evr, solvable.arch = package.name, package.evr, package.arch
     solvable.add_provides(dep(pool, Dependency(package.name, "EQ", package.evr)))
@@ -167,7 +196,7 @@ def add(pool: Pool, repository: PoolRepository, package: Solvable) -> int:
 
 
 def dep(pool: Pool, dependency: Dependency) -> PoolDependency:
-    """A dependency as libsolv's pool knows it."""
+    """The dependency of libsolv's pool for one of a header."""
     import solv
 
     if dependency.name.startswith("("):

@@ -1,6 +1,7 @@
-"""dnf as a user runs it, against what is published: into an empty root, both signature checks on.
+"""Run dnf as a user does, with published repositories: into an empty root, with both signature checks on.
 
-dnf and ``rpm --root`` must be root: where this process is not, they are in a user namespace (`workers.base.namespace`).
+dnf and ``rpm --root`` must run as root: if this process does not, they run in a user namespace
+(`workers.base.namespace`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from workers.repository.snapshot import Snapshots
 from workers.repository.state import named_stage, snapshots_of
 from workers.sandbox.bubblewrap import scratch
 
-_PYTHON = "/usr/bin/python3"  # the one that has dnf; ours lives in an environment of its own
-_NOT_UNPACKED = re.compile(r"Error (?:unpacking|in cpio payload of) rpm package (\S+)")  # in a line with others
+_PYTHON = "/usr/bin/python3"  # the host's Python has dnf's modules; our virtual environment does not
+_NOT_UNPACKED = re.compile(r"Error (?:unpacking|in cpio payload of) rpm package (\S+)")  # within a longer line
 
 
 def install(
@@ -32,11 +33,12 @@ def install(
 ) -> tuple[str, ...]:
     """Install packages of a target with dnf and return the NEVRAs in the root, sorted.
 
-    Scriptlets are not run: on a foreign architecture nothing could run them.
+    Scriptlets do not run: on a foreign architecture, no program can run them.
 
-    :param packages: what to install; by default everything published but debuginfo.
-    :raises CannotRun: when dnf is missing, nothing is published for the target, or this user cannot be root in a namespace.
-    :raises CheckFailed: when dnf refuses, with its last words.
+    :param packages: the packages to install; by default all published ones except debuginfo.
+    :raises CannotRun: if dnf is missing, nothing is published for the target, or this user cannot be root in a
+        namespace.
+    :raises CheckFailed: if dnf refuses, with its last lines.
     """
     require("dnf", "dnf")
     try:
@@ -49,13 +51,13 @@ def install(
         try:
             return _install(folder, site, target, snapshots.root, wanted)
         except CheckFailed as refusal:
-            if why := _changed(snapshots):
+            if why := _change_by_hand(snapshots):
                 raise CheckFailed(f"{why}\n{refusal}") from None
             raise
 
 
-def _changed(snapshots: Snapshots) -> str:
-    """What was changed by hand, in a line, if that is why dnf refuses."""
+def _change_by_hand(snapshots: Snapshots) -> str:
+    """One line about an index that was changed by hand, because dnf refuses it; "" if none was."""
     try:
         if (current := snapshots.current()) is not None:
             current.require_unchanged()
@@ -100,7 +102,7 @@ class Source:
 
     folder: Path
     only: tuple[str, ...] = ()
-    """Names of the packages it may take there; all where there is none."""
+    """Names of the packages that it may take; empty: all."""
 
 
 def check_life(
@@ -110,17 +112,18 @@ def check_life(
     after: Mapping[str, Path],
     key: Path,
 ) -> tuple[str, ...]:
-    """Install, upgrade and remove packages with dnf in one empty root, both signature checks on; what was upgraded.
+    """Install, upgrade and remove packages with dnf in one empty root, with both signature checks on.
 
-    What ``before`` has of them is installed first, as users have it; then the new ones, in its place or beside it; then
-    they are removed. Scriptlets are not run: on a foreign architecture nothing could run them.
+    First the old versions in ``before`` are installed, as users have them; then the new packages, as upgrades or beside
+    them; then all are removed. Scriptlets do not run: on a foreign architecture, no program can run them.
 
-    :param packages: the new ones, ``name-version-release.arch`` each.
-    :param before: name → signed repository folder, as users have them configured.
-    :param after: name → signed repository folder that the new packages, and nothing else, are taken from.
-    :param key: the public key that packages and indexes are signed with.
-    :raises CannotRun: when dnf is missing, or this user cannot be root in a namespace.
-    :raises CheckFailed: when dnf refuses, or does something else, with its last words.
+    :param packages: the new packages, each as ``name-version-release.arch``.
+    :param before: name → signed repository folder that users have.
+    :param after: name → signed repository folder of the new packages; no others are taken from it.
+    :param key: the public key of packages and indexes.
+    :returns: NEVRAs of the old versions that were installed.
+    :raises CannotRun: if dnf is missing, or this user cannot be root in a namespace.
+    :raises CheckFailed: if dnf refuses or does something else, with its last lines.
     """
     from config.nevra import Nevra
 
@@ -137,7 +140,7 @@ def check_life(
             {name: Source(place) for name, place in before.items()}
             | {f"{name}-new": Source(place, names) for name, place in after.items()}
         )
-        # `install` of an older version would be a downgrade, which no user asks for: what is there is upgraded.
+        # `install` of an older version would be a downgrade, which users do not do: installed packages are upgraded.
         known = {Nevra.parse(nevra).name for nevra in was}
         for verb, asked in (
             ("upgrade", [p for p in packages if Nevra.parse(p).name in known]),
@@ -147,7 +150,7 @@ def check_life(
                 root.dnf(verb, asked)
         there = {_without_epoch(nevra) for nevra in root.installed()}
         if missing := sorted(set(packages) - there):
-            raise CheckFailed(f"dnf left {', '.join(missing)} out for {target.name}: something newer is there")
+            raise CheckFailed(f"dnf left out {', '.join(missing)} for {target.name}: a newer version is there")
         root.dnf("remove", names)
         if left := sorted(n for n in root.installed() if Nevra.parse(n).name in names):
             raise CheckFailed(f"dnf left {', '.join(left)} behind when it removed packages for {target.name}")
@@ -167,17 +170,17 @@ def _names_in(repositories: Iterable[Path]) -> set[str]:
 
 
 def _url(path: Path) -> str:
-    """A path as dnf reads it where it takes several, apart by spaces."""
+    """The URL of a path: dnf splits options with several values at spaces."""
     return path.absolute().as_uri()
 
 
 class _Root:
-    """An empty root for a target's packages, and dnf for it."""
+    """An empty root for a target's packages, and dnf's configuration for it."""
 
     def __init__(self, folder: Path, target: Target, key: Path) -> None:
         self._folder, self._target, self._key = folder, target, key
         self._root, self._repositories = folder / "root", folder / "repositories"
-        # Debian's rpm keeps its database in the user's home; packages are for systems that keep it here.
+        # Debian's rpm has its database in the user's home; the packages are for systems that have it here.
         (folder / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n", encoding="utf-8")
         (folder / "dnf.conf").write_text("[main]\n", encoding="utf-8")
         (folder / "log").mkdir()
@@ -185,7 +188,7 @@ class _Root:
         self._environment = {**os.environ, "HOME": str(folder), "LC_ALL": "C.UTF-8"}
 
     def show(self, sources: Mapping[str, Source]) -> None:
-        """Let dnf see these repositories and no others."""
+        """Configure these repositories for dnf, and no others."""
         shutil.rmtree(self._repositories, ignore_errors=True)
         self._repositories.mkdir()
         self._sources = tuple(sources.values())
@@ -198,10 +201,10 @@ class _Root:
             )
 
     def dnf(self, verb: str, packages: Sequence[str]) -> None:
-        """Let dnf do it.
+        """Run dnf with a command and packages.
 
-        :raises CheckFailed: when it refuses, with its last words.
-        :raises CannotRun: when this user cannot be root in a namespace, or not as far as the packages' files ask for.
+        :raises CheckFailed: if dnf refuses, with its last lines.
+        :raises CannotRun: if this user cannot be root in a namespace, or cannot give the packages' files their owners.
         """
         options = {
             "reposdir": self._repositories.name,  # in the working folder: dnf splits a path at spaces
@@ -217,7 +220,7 @@ class _Root:
         }
         arch = self._target.rpm_arch
         command: list[str | Path] = [*namespace.as_root(), _PYTHON, Path(__file__).with_name("dnf_for_arch.py"), arch]
-        # dnf wants a release version, and finds none in an empty root; no repository of ours has it in its address.
+        # dnf expects a release version and finds none in an empty root; our repositories do not have it in their URLs.
         command += ["--assumeyes", "--noplugins", "--forcearch", arch, "--releasever", "0"]
         command += ["--config", self._folder / "dnf.conf", "--installroot", self._root]
         command += [f"--setopt={name}={value}" for name, value in options.items()]
@@ -233,19 +236,19 @@ class _Root:
             raise CheckFailed(f"{what}:\n" + "\n".join(words[-12:]))
 
     def _other_owners(self, package: str) -> list[str]:
-        """The users and groups other than root that a package of the repositories has files of, sorted."""
+        """The owners of a package's files, users and groups, except root; sorted."""
         from config.nevra import Nevra
 
         name = Nevra.parse(package).file
         found: set[str] = set()
         for source in self._sources:
             for file in source.folder.rglob(name):
-                with contextlib.suppress(MalformedError):  # which is why dnf does not unpack it
+                with contextlib.suppress(MalformedError):  # dnf does not unpack it for the same reason
                     found |= read_header(file).owners
         return sorted(found - {"root"})
 
     def installed(self) -> tuple[str, ...]:
-        """NEVRAs in the root, sorted, as its rpm database has them: no package file is read here."""
+        """The NEVRAs in the root's rpm database, sorted; no package file is read."""
         query: list[str | Path] = [
             *namespace.as_root(),
             "rpm",

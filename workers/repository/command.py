@@ -1,4 +1,4 @@
-"""What the commands about repositories have in common: the stage, tables."""
+"""The option ``--stage`` and the console of the commands about repositories; promotion and mirrors share them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 
 def stage(command: CommandT) -> CommandT:
-    """Add ``--stage``, handed over as ``stage_name``: empty for the last."""
+    """Add the option ``--stage``, passed on as ``stage_name``: empty for the last stage."""
     return click.option(
-        "--stage", "stage_name", default="", help="A signed one of stages.yaml.  [default: the last, what users have]"
+        "--stage",
+        "stage_name",
+        default="",
+        help="A signed stage of stages.yaml.  [default: the last, which users have]",
     )(command)
 
 
 def console() -> Console:
-    """Where tables go; wide enough in a log, which has no width, that none is folded."""
+    """The console for tables; in a log, which has no width, it is wide enough for every table."""
     from rich.console import Console
 
     terminal = Console()

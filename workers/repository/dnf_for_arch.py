@@ -1,6 +1,7 @@
-"""dnf with one more architecture: run as a script by the host's own Python, which has dnf's modules.
+"""Run dnf with one more architecture: ``dnf_for_arch.py ARCH dnf-arguments…``.
 
-``dnf_for_arch.py ARCH dnf-arguments…``. dnf outside AlmaLinux knows no x86_64_v2 and refuses ``--forcearch`` of it.
+dnf outside AlmaLinux does not know x86_64_v2 and refuses ``--forcearch x86_64_v2``. A file alone, because the host's
+Python runs it as a script: only that Python has dnf's modules.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""A publication that nobody sees yet: what changes is written beside what users see, and shown by one rename.
+"""Write a publication beside the snapshot that users see, then show it by one rename.
 
-In order: rows of the next number in the catalogue, packages at their places, the indexes that change in a folder of
-their own, everything flushed, the switch.
+The order: rows of the next number in the catalogue, packages at their places, the changed indexes in a new folder, a
+flush of everything, the switch.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from workers.base.errors import CannotRun
 from workers.base.files import flush
 from workers.repository import index
 from workers.repository.catalogue import Catalogue
-from workers.repository.shown import READABLE, Snapshot, SnapshotRecord, seconds, utc
+from workers.repository.snapshot_record import READABLE, Snapshot, SnapshotRecord, seconds, utc
 from workers.repository.tables import File
 
 if TYPE_CHECKING:
     from workers.repository.records import PublishedRecord
 
 STEADY = 2.0
-"""Seconds an index stays before the next of its repository is shown. A reader who meets a switch between repomd.xml and
-its signature reads both once more, and is refused only if another switch falls into that: four requests later at most.
-So readers to whom one takes half a second are never refused, however fast publications follow one another."""
+"""Seconds an index stays before users see the next one of its repository. If a switch comes between the read of
+repomd.xml and of its signature, a client reads both again. It fails only if another switch comes during that, at most
+four requests later. So a client whose requests take less than half a second never fails, however fast publications
+follow each other."""
 
 Sign = Callable[[Path], object]
 """Write the detached signature of a file beside it."""
 Groups = Callable[[str, set[str]], bytes | None]
-"""Repository, names of its packages → its comps.xml, or none."""
+"""Return the comps.xml of a repository with packages of these names, or None."""
 
 
 class Draft:
@@ -45,11 +46,11 @@ class Draft:
     def __init__(
         self, root: Path, top: str, catalogue: Catalogue, current: Snapshot | None, repositories: tuple[str, ...]
     ) -> None:
-        """Begin it on top of the current snapshot; see :meth:`workers.repository.snapshot.Snapshots.draft`."""
+        """Begin a draft on top of the current snapshot; see :meth:`workers.repository.snapshot.Snapshots.draft`."""
         self.number = current.record.number + 1 if current else 1
         self.current = current
         self.tree = root / top
-        # rsync takes files of one size and one second for the same: no two publications share a second.
+        # rsync treats files of the same size and second as equal: no two publications share a second.
         self.now = max(int(time.time()), seconds(current.record.made) + 1 if current else 0)
         self.repositories = tuple(sorted({*(current.record.repositories if current else ()), *repositories}))
         self._catalogue = catalogue
@@ -64,43 +65,43 @@ class Draft:
         self._indexes = dict(current.record.indexes) if current else {}
 
     def add(self, file: File, source: Path) -> None:
-        """Put a file into a repository.
+        """Add a file to a repository.
 
-        :raises CannotRun: when another file has, or lately had, that name there: clients may still hold an index of it.
+        :raises CannotRun: if another file has, or recently had, that name there: clients may still use its index.
         """
-        known = self._catalogue.known(file.repository, file.path)
+        known = self._catalogue.file_at(file.repository, file.path)
         if known and known.sha256 != file.sha256 and (self.tree / file.repository / file.path).exists():
             raise CannotRun(f"{Path(file.path).name} was published before with other content", "raise its Release")
         if known is None or self._catalogue.file(self.number - 1, file.repository, file.path) is None:
             self._sources.setdefault((file.repository, file.path), (file, source))
 
     def document(self, repository: str, path: str) -> File | None:
-        """What was published at a place before, and still lies there: a document that comes back stays as it was."""
-        return self._catalogue.known(repository, path) if (self.tree / repository / path).is_file() else None
+        """The document that was published at a place before and still exists; it is published again as it is."""
+        return self._catalogue.file_at(repository, path) if (self.tree / repository / path).is_file() else None
 
     def remove(self, repository: str, path: str) -> None:
-        """Take a file out of a repository; it stays readable for a while."""
+        """Remove a file from a repository's index; it stays readable for a while."""
         self._gone.append((repository, path))
 
-    def note(self, record: PublishedRecord) -> None:
-        """Note which build a package of the tree is from."""
+    def set_record(self, record: PublishedRecord) -> None:
+        """Set the record of a package: the build it comes from."""
         self._records.append(record)
 
-    def tell(self, repository: str, package: str, erratum: str | None) -> None:
-        """Set what users of a repository are told of a package's update (an ``<update>`` element), or take it away."""
+    def set_erratum(self, repository: str, package: str, erratum: str | None) -> None:
+        """Set the erratum (an ``<update>`` element) of a package in a repository, or remove it."""
         self._errata[repository, package] = erratum
 
     def restore(self, to: Snapshot) -> None:
-        """Take the content of an earlier snapshot in place of the current one."""
+        """Use the content of an earlier snapshot instead of the current one."""
         self._restored = to
 
     def finish(self, what: str, sign: Sign, *, content_of: int | None = None, groups: Groups | None = None) -> None:
-        """Show it to users.
+        """Write the snapshot and show it to users.
 
-        :param sign: called with each repomd.xml that is written anew.
-        :param groups: repository, names of its packages → its comps.xml, or none; asked of each that changes.
+        :param sign: called for each new repomd.xml.
+        :param groups: called for each repository that changes.
         """
-        changed = self._write_rows(groups) | self._mended()
+        changed = self._write_rows(groups) | self._changed_by_hand()
         self._place_files()
         self._write_indexes(changed, sign)
         at = self._due()
@@ -121,26 +122,26 @@ class Draft:
         self._switch()
 
     def _due(self) -> float:
-        """When to switch: not before each index that changes was there for :data:`STEADY` (s since 1970)."""
+        """Time of the switch (s since 1970): each index that changes stays for at least :data:`STEADY`."""
         now, shown = time.time(), self.current.record.shown if self.current else {}
         due = max((shown.get(repository, 0.0) for repository in self._fresh), default=0.0) + STEADY
-        return min(max(now, due), now + STEADY)  # whatever a clock says that was set
+        return min(max(now, due), now + STEADY)  # in case somebody set the clock
 
-    def _mended(self) -> set[str]:
-        """Repositories whose index somebody changed: it is written anew, from the catalogue."""
+    def _changed_by_hand(self) -> set[str]:
+        """Repositories whose index somebody changed; it will be written again, from the catalogue."""
         if self.current is None:
             return set()
-        mended = set(self.current.changed_by_hand())
-        for repository in sorted(mended):
-            click.echo(f"warning: {self.current.index(repository)} was changed by hand; it is written anew", err=True)
-        return mended
+        changed = set(self.current.changed_by_hand())
+        for repository in sorted(changed):
+            click.echo(f"warning: {self.current.index(repository)} was changed by hand; it is written again", err=True)
+        return changed
 
     def _write_rows(self, groups: Groups | None) -> set[str]:
-        """The catalogue's part; the repositories whose index changes."""
+        """Write the rows of the catalogue, and return the repositories whose index changes."""
         catalogue, number = self._catalogue, self.number
         changed = {file.repository for file, _ in self._sources.values()} | {repository for repository, _ in self._gone}
         changed |= {repository for repository, _ in self._errata}
-        with catalogue.writing():
+        with catalogue.transaction():
             if self._restored:
                 changed |= catalogue.restore(number, self._restored.record.content_of, self.now)
             for repository, path in self._gone:
@@ -150,8 +151,8 @@ class Draft:
             for (repository, package), erratum in self._errata.items():
                 catalogue.set_erratum(number, repository, package, erratum)
             for record in self._records:
-                catalogue.note(number, record.package, record.target, record.model_dump_json())
-                catalogue.arrived(number, record.package, record.target, record.nevr, record.evr, record.published)
+                catalogue.set_record(number, record.package, record.target, record.model_dump_json())
+                catalogue.add_arrival(number, record.package, record.target, record.nevr, record.evr, record.published)
             catalogue.compress(number)
             if groups is not None and not self._restored:
                 for repository in changed:
@@ -213,7 +214,7 @@ class Draft:
                 self._retired.setdefault(f"{repository}/{file.name}", self.now)
 
     def _switch(self) -> None:
-        """Show users what is finished: the one rename."""
+        """Show users the finished snapshot, by one rename."""
         for path in (self._folder, *(p for p in self._folder.rglob("*") if p.is_dir())):
             flush(path)
         folder = self._snapshots / f"{self.number:04}"
@@ -231,7 +232,7 @@ class Draft:
 
 
 def _link(source: Path, place: Path) -> None:
-    """A hard link, or a copy where that is another file system; whole in either case. What is there already stays."""
+    """Make a hard link, or a complete copy on another file system. An existing file stays."""
     try:
         os.link(source, place)
     except FileExistsError:

@@ -1,8 +1,8 @@
-"""The metadata of packages in groups, each kept as one compressed frame of every data file of an index.
+"""The metadata of packages in groups: each group is one compressed frame of every data file of an index.
 
-zstd and its readers take concatenated frames for one stream (RFC 8878, 3), so that an index is its frames one after
-another, and a change compresses the groups it touches and no other. New packages fall into groups that change anyway,
-else into the newest; the order of packages in an index means nothing.
+zstd reads concatenated frames as one stream (RFC 8878, section 3). So an index is a sequence of frames, and a change
+compresses only the groups that it touches. A new package goes to a group that changes anyway, or else to the newest
+group; the order of packages in an index has no meaning.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from workers.repository.tables import KINDS, Frame, insert
 
 GROUP_PACKAGES = 96
 GROUP_XML = 512 * 1024
-"""A group takes no more packages when it has so many, or so many characters of XML."""
+"""A group is full when it has this many packages, or this many characters of XML."""
 LEVEL = 6  # of zstd: a group takes 1 ms; 9 saves 3 % of bytes for twice the time
 
 
 def compressed(data: bytes) -> bytes:
-    """A frame of its own."""
+    """One zstd frame with the data."""
     import zstandard
 
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 
 
 class Frames:
-    """The groups of a catalogue, as its next snapshot has them."""
+    """The groups of a catalogue in its next snapshot."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._touched: set[tuple[str, int]] = set()
         self._open: dict[str, dict[int, tuple[int, int]]] = {}
-        """Repository → group with room → packages, and characters of XML in it."""
+        """Repository → group with room → its packages and characters of XML."""
 
     def read(self, repository: str, kind: str) -> list[Frame]:
         """The frames of a data file, in order."""
@@ -43,11 +43,11 @@ class Frames:
         return [Frame(*row) for row in rows]
 
     def touch(self, groups: Iterable[tuple[str, int]]) -> None:
-        """Say that groups (repository, number) change."""
+        """Mark groups (repository, number) as changed."""
         self._touched.update(groups)
 
     def room(self, repository: str, size: int) -> int:
-        """A group for one package more: one that changes anyway, the newest, or a new one.
+        """The group for one more package: one that changes anyway, the newest, or a new one.
 
         :param size: characters of its XML.
         """
@@ -68,9 +68,9 @@ class Frames:
         return group
 
     def compress(self, number: int) -> None:
-        """Make the frames of the groups that changed anew, for the snapshot of a number."""
+        """Compress the changed groups again, for the snapshot of a number."""
         for repository, group in sorted(self._touched):
-            # The plus keeps SQLite from reading the whole repository in the order of its paths.
+            # Without the plus, SQLite reads the whole repository in the order of its paths.
             rows = self._db.execute(
                 "SELECT primary_xml, filelists_xml, other_xml FROM files "
                 "WHERE repository = ? AND grp = ? AND until IS NULL ORDER BY +path",
@@ -92,7 +92,7 @@ class Frames:
         return int(last or 0)
 
     def _filled(self, repository: str, group: int) -> tuple[int, int]:
-        """Packages of a group, and characters of their XML."""
+        """Number of a group's packages, and of the characters of their XML."""
         count, taken = self._db.execute(
             "SELECT count(*), total(length(primary_xml) + length(filelists_xml) + length(other_xml)) "
             "FROM files WHERE repository = ? AND grp = ? AND until IS NULL",

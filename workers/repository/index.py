@@ -1,15 +1,15 @@
-"""repodata of one repository folder: read it, and write it anew from kept metadata.
+"""Read the repodata of one repository folder, and write it from the metadata in the catalogue.
 
-Data files carry their checksum in their name and repomd.xml, which names them, is written last, so that a reader sees
-the old index or the new one. They are zstd streams of the catalogue's frames, one after another: dnf 4, libsolv and
-createrepo_c read them as one.
+The names of data files contain their checksum, and repomd.xml, which names them, is written last: a reader sees the old
+index or the new one. Data files are sequences of the catalogue's zstd frames: dnf 4, libsolv and createrepo_c read them
+as one stream.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,14 +23,14 @@ from workers.repository.packages import nevra_of, source_of
 from workers.repository.protocols import IndexedPackage
 from workers.repository.tables import KINDS, File, Frame, Metadata
 
-_BLOCK = 1 << 20  # bytes read at a time: threads that take turns more often wait for each other
+_BLOCK = 1 << 20  # bytes of one read: with smaller ones, threads wait for each other more often
 _NUMBER = "kitten-snapshot-"
-_SAID = (
+_FIELDS = (
     *("name", "epoch", "version", "release", "arch", "rpm_sourcerpm", "rpm_license", "rpm_vendor", "rpm_packager"),
     *("rpm_group", "rpm_buildhost", "summary", "description", "url", "files", "changelogs"),
     *("provides", "obsoletes", "requires", "conflicts", "recommends", "suggests", "supplements", "enhances"),
 )
-"""What is read of a described package somewhere."""
+"""The fields of a package's metadata that this project reads."""
 _NOT_XML = re.compile(f"[{NOT_XML}]")
 _COMMON, _RPM = "http://linux.duke.edu/metadata/common", "http://linux.duke.edu/metadata/rpm"
 _ROOTS = {
@@ -41,33 +41,32 @@ _ROOTS = {
 
 
 def describe(rpm: Path, href: str) -> IndexedPackage:
-    """Metadata of one package file; ``pkgId`` is the SHA-256 of its content.
+    """The metadata of one package file; ``pkgId`` is the SHA-256 of its content.
 
-    createrepo_c reads the header itself, besides our own reader: the bytes of an index are what it writes of what it read.
-    So what is checked before a package is signed is this, which clients resolve with.
+    createrepo_c reads the header, not our own reader, because createrepo_c also writes the index. So the checks before
+    a package is signed see the metadata with which clients resolve.
 
-    :param href: where the package lies, relative to its repository.
-    :raises CannotRun: when it is no RPM package.
+    :param href: place of the package, relative to its repository.
+    :raises CannotRun: if it is no RPM package.
     """
     import createrepo_c
 
     try:
         package: IndexedPackage = createrepo_c.package_from_rpm(str(rpm), location_href=href, changelog_limit=10)
-        for said in _SAID:  # text is decoded when it is asked for
-            getattr(package, said)
+        for field in _FIELDS:  # createrepo_c decodes a text when it is read
+            getattr(package, field)
     except UnicodeDecodeError:
-        raise CannotRun(f"the header of {rpm.name} holds text that is not UTF-8", "mend its spec") from None
+        raise CannotRun(f"the header of {rpm.name} has text that is not UTF-8", "fix its spec") from None
     except (createrepo_c.CreaterepoCError, OSError, ValueError) as error:
         words = " ".join(str(error).split())
         raise CannotRun(f"{rpm.name} is not a readable RPM package: {words}", "build it again") from None
     return package
 
 
-def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
-    """A described package as the catalogue keeps it.
+def catalogue_entry(repository: str, package: IndexedPackage, unsigned_sha256: str = "") -> File:
+    """The catalogue's entry for a package.
 
-    :raises CannotRun: when its header holds text that no index can carry: with it, nobody could read any package of the
-        repository.
+    :raises CannotRun: if its header has text that no XML can contain: clients could not read the whole index.
     """
     import createrepo_c as c
 
@@ -77,15 +76,15 @@ def kept(repository: str, package: IndexedPackage, unsigned_sha256: str = "") ->
     except (c.CreaterepoCError, ValueError) as error:
         raise CannotRun(f"{file} cannot be put into an index: {error}", "build it again") from None
     if any(_NOT_XML.search(text) for text in xml):
-        raise CannotRun(f"the header of {file} holds control characters", "mend its spec, then build it again")
+        raise CannotRun(f"the header of {file} has control characters", "fix its spec, then build it again")
     nevra = nevra_of(package)
     metadata = Metadata(package.name, nevra.evr, package.arch, source_of(package), xml)
     path, size = package.location_href, package.size_package
     return File(repository, path, package.pkgId, size, unsigned_sha256 or package.pkgId, metadata)
 
 
-def recalled(metadata: Metadata) -> IndexedPackage:
-    """A package as the catalogue keeps it, without its files: what :func:`describe` reads from the file, changelog included."""
+def package_of(metadata: Metadata) -> IndexedPackage:
+    """The package of a catalogue entry, as :func:`describe` returns it, with its changelog but without its files."""
     import createrepo_c as c
 
     package: IndexedPackage = c.Package()
@@ -95,7 +94,7 @@ def recalled(metadata: Metadata) -> IndexedPackage:
 
 
 def load(repository: Path) -> list[IndexedPackage]:
-    """The packages a repository folder's index names; none when it has no index yet."""
+    """The packages in the index of a repository folder; none if it has no index yet."""
     import createrepo_c
 
     if not (repository / "repodata" / "repomd.xml").is_file():
@@ -104,7 +103,7 @@ def load(repository: Path) -> list[IndexedPackage]:
 
 
 def data_files(repository: Path) -> set[str]:
-    """Names in ``repodata/`` that repomd.xml speaks of, itself and its signature included."""
+    """Names of the files in ``repodata/`` that repomd.xml lists, with repomd.xml and its signature."""
     import createrepo_c
 
     repomd = repository / "repodata" / "repomd.xml"
@@ -115,7 +114,7 @@ def data_files(repository: Path) -> set[str]:
 
 
 def number(repository: Path) -> int:
-    """The number that an index was written with; 0 where it has none."""
+    """The snapshot number in an index; 0 if it has none."""
     import createrepo_c
 
     repomd = repository / "repodata" / "repomd.xml"
@@ -124,10 +123,10 @@ def number(repository: Path) -> int:
 
 
 def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now: int) -> bytes:
-    """Write the data files of a repository's next index into a folder, flushed; the repomd.xml that names them.
+    """Write and flush the data files of a repository's next index, and return the content of its repomd.xml.
 
-    :param folder: what is there already stays; equal content has an equal name.
-    :param number: of the snapshot, which repomd.xml then tells.
+    :param folder: folder for the data files; files that it has already stay; equal content has an equal name.
+    :param number: number of the snapshot, for repomd.xml.
     :param now: seconds since 1970, for revision and time stamps: clients ignore an index older than the one they have.
     """
     import createrepo_c
@@ -135,7 +134,7 @@ def write(folder: Path, catalogue: Catalogue, repository: str, number: int, now:
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(now))
     repomd.add_repo_tag(f"{_NUMBER}{number}")
-    # Most of the time goes into checksums, which other threads make while the next file is read.
+    # Checksums take most of the time; other threads compute them while this one reads the next file.
     with ThreadPoolExecutor(len(KINDS)) as pool:
         written = [
             (kind, pool.submit(_data, folder, name, content)) for kind, name, content in _files(catalogue, repository)
@@ -153,9 +152,13 @@ def _files(catalogue: Catalogue, repository: str) -> Iterator[tuple[str, str, by
     for kind, content in catalogue.extras(repository).items():
         yield kind, {"group": "comps.xml"}.get(kind, f"{kind}.xml"), compressed(content)
     if errata := catalogue.errata(repository):
-        from workers.repository.updateinfo import updateinfo
-
         yield "updateinfo", "updateinfo.xml", compressed(updateinfo(errata))
+
+
+def updateinfo(chunks: Iterable[str]) -> bytes:
+    """updateinfo.xml of ``<update>`` elements, which are written as the catalogue has them."""
+    body = "".join(chunk if chunk.endswith("\n") else f"{chunk}\n" for chunk in chunks)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<updates>\n{body}</updates>\n'.encode()
 
 
 def _framed(kind: str, frames: Sequence[Frame]) -> bytes:
@@ -187,7 +190,7 @@ def _data(folder: Path, name: str, content: bytes) -> _Data:
     checksum = sha256(content).hexdigest()
     path = folder / f"{checksum}-{name}.zst"
     if not path.is_file():
-        # By a rename: under its name it is whole, or a call after a kill would take half of it for all.
+        # A rename, so that a file with this name is complete even after a kill.
         partial = folder / f".{name}.partial"
         with partial.open("wb") as file:
             file.write(content)

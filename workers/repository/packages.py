@@ -1,4 +1,4 @@
-"""What a package says of itself, held against what its build says of it."""
+"""Check a package's header against its file name, build.json and its target."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def is_debug_file(name: str) -> bool:
-    """Whether a package of that file name has debug data or sources alone."""
+    """Return whether a package of that file name has only debug data or debug sources."""
     return is_debug(nevra_of_file(name).name)
 
 
 def is_installed(name: str) -> bool:
-    """Whether users install a package of that file name: neither a source package nor debuginfo."""
+    """Return whether users install a package of that file name: neither a source package nor debuginfo."""
     return not name.endswith(".src.rpm") and not is_debug_file(name)
 
 
 def nevra_of_file(name: str) -> Nevra:
-    """NEVRA of a file name that build.json gives.
+    """The NEVRA of a file name in build.json.
 
-    :raises CannotRun: when it is not of the form name-version-release.arch.rpm.
+    :raises CannotRun: if its form is not name-version-release.arch.rpm.
     """
     try:
         return Nevra.from_file(name)
@@ -36,27 +36,27 @@ def nevra_of_file(name: str) -> Nevra:
 
 
 def nevra_of(package: IndexedPackage) -> Nevra:
-    """NEVRA in a package's header; ``src`` is the architecture of a source package."""
+    """The NEVRA in a package's header; the architecture of a source package is ``src``."""
     return Nevra(package.name, int(package.epoch or 0), package.version, package.release, package.arch)
 
 
 def source_of(package: IndexedPackage) -> str:
-    """Name of the source package a binary package was made from; its own where it does not say.
+    """Name of the source package that a binary package was made from; if its header has none, its own name.
 
-    :raises CannotRun: when what it says is no source package.
+    :raises CannotRun: if the header names something else than a source package.
     """
     source: str | None = package.rpm_sourcerpm
     try:
         return Nevra.from_file(source).name if source else str(package.name)
     except ValueError:
-        what = f"{package.name} says it was made from {ascii(source)[:200]}, which is no source package"
+        what = f"the header of {package.name} names {ascii(source)[:200]} as its source package, which is none"
         raise CannotRun(what, "build it again") from None
 
 
 def check(package: IndexedPackage, artifact: Artifact, target: Target) -> Nevra:
-    """Hold a package against build.json and the target; its NEVRA if all agree.
+    """Check a package against build.json and the target, and return its NEVRA.
 
-    :raises CannotRun: when its checksum, its file name or its architecture is another one.
+    :raises CannotRun: if its checksum, file name or architecture differs.
     """
     if package.pkgId != artifact.sha256:
         raise CannotRun(
@@ -67,23 +67,23 @@ def check(package: IndexedPackage, artifact: Artifact, target: Target) -> Nevra:
 
 
 def check_header(package: IndexedPackage, file: str, target: Target) -> Nevra:
-    """Hold a package's header against its file name and the target; its NEVRA if all agree.
+    """Check a package's header against its file name and the target, and return its NEVRA.
 
-    :raises CannotRun: when they differ, or a path in it leads elsewhere.
+    :raises CannotRun: if they differ, or a path in the header leads outside its folder.
     """
     source = file.endswith(".src.rpm")
-    # The header of a source package carries the architecture it was made on: only its file name says "src".
+    # The header of a source package has the architecture of the host that made it: only its file name has "src".
     nevra = nevra_of(package)
     if source:
         nevra = Nevra(nevra.name, nevra.epoch, nevra.version, nevra.release, "src")
     if nevra.file != file:
         raise CannotRun(
-            f"{file} holds another package: {nevra}", "build it again; a file name must be the package's NEVRA"
+            f"{file} has another package: {nevra}", "build it again; a file name must be the package's NEVRA"
         )
     require_paths(file, [f"{folder}{name}" for _, folder, name, *_ in package.files], source=source)
     if not source and nevra.arch not in (target.rpm_arch, "noarch"):
         raise CannotRun(
-            f"{file} is of architecture {nevra.arch}, and target {target.name} takes {target.rpm_arch} and noarch",
-            "give the build of this target",
+            f"{file} has architecture {nevra.arch}; target {target.name} expects {target.rpm_arch} or noarch",
+            "pass the build of this target",
         )
     return nevra

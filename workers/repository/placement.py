@@ -1,4 +1,4 @@
-"""Where each file of a package lies below the distribution's root. Pure: configuration in, paths out."""
+"""Compute the place of each file of a package below the distribution's root, from the configuration alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.repository.packages import nevra_of_file
 from workers.repository.records import PublishedRecord
 
 BASE = "sandbox-base"
-"""Repository of the one package that stands for the base system, where a site has it; its record is named so too."""
+"""Repository with the one package that represents the base system, if a site has it; its record has this name too."""
 
 
 @dataclass(frozen=True, order=True)
@@ -29,19 +29,19 @@ class Place:
 def place(
     site: Site, package: SourcePackage, target: Target, file: str, published: Mapping[str, str] | None = None
 ) -> Place | None:
-    """Place one file of a package; None where its repository is not published (``devel``).
+    """The place of one file of a package; None if its repository is not published (``devel``).
 
-    A source package lies where a binary package of its name does, debuginfo with the binary package it belongs to.
+    A source package goes to the repository of a binary package with its name, debuginfo to that of its binary package.
 
     :param published: binary package → repository in which users of the target have it (:func:`published_in`).
-    :raises CannotRun: when nothing places it, or the repository does not exist, or not for this target.
+    :raises CannotRun: if no rule places it, or the repository does not exist, at all or for this target.
     """
     nevra = nevra_of_file(file)
     binary = package.name if nevra.arch == "src" else nevra.name
     decision = decide(site.repositories, package, binary, target.name, published)
     if decision is None:
         raise CannotRun(
-            f"nothing says to which repository {binary} of {package.name} belongs on {target.name}",
+            f"no rule names the repository of {binary} of {package.name} on {target.name}",
             f"add {hint(package.name, binary)}",
         )
     repository = _repository(site, decision.repository, package, target)
@@ -53,10 +53,10 @@ def place(
 
 
 def published_in(site: Site, target: Target, records: Iterable[PublishedRecord]) -> dict[str, str]:
-    """Binary package → name of the repository in which users of a target have it, from what is published of a package.
+    """Binary package → name of the repository in which users of a target have it.
 
-    :param records: the package's, of any targets. What another target has counts where this one has nothing, so that a
-        package lies in the same repository everywhere.
+    :param records: the records of one package, of any targets. The record of another target counts if this target has
+        no record, so that a package is in the same repository on all targets.
     """
     layout = site.repositories.layout
     there = {repository.name for repository in published_repositories(site, target)}
@@ -75,12 +75,12 @@ def published_in(site: Site, target: Target, records: Iterable[PublishedRecord])
 
 
 def place_in(repository: str, file: str) -> Place:
-    """A file's place in a repository folder: by its first letter, as mirrors can serve long listings only slowly."""
+    """The place of a file in a repository folder, by its first letter: mirrors serve long listings slowly."""
     return Place(repository, f"Packages/{file[0].lower()}/{file}")
 
 
 def repositories_of(site: Site, target: Target) -> tuple[str, ...]:
-    """Every folder a target's users may have configured, debuginfo and source companions included."""
+    """Every folder that a target's users may configure, with those for debuginfo and sources."""
     layout = site.repositories.layout
     return tuple(
         sorted(
@@ -92,7 +92,7 @@ def repositories_of(site: Site, target: Target) -> tuple[str, ...]:
 
 
 def published_repositories(site: Site, target: Target) -> tuple[Repository, ...]:
-    """The repositories users of a target can have."""
+    """The published repositories of a target."""
     return tuple(r for r in site.repositories.repositories if r.published and _exists_for(r, target))
 
 
@@ -104,7 +104,7 @@ def _repository(site: Site, name: str, package: SourcePackage, target: Target) -
             raise CannotRun(
                 f"repository {name} does not exist for target {target.name}", f"see packages/{package.name}.yaml"
             )
-    raise CannotRun(f"{package.name} belongs to repository {name}, which there is not", "see repositories.yaml")
+    raise CannotRun(f"{package.name} belongs to repository {name}, which does not exist", "see repositories.yaml")
 
 
 def _exists_for(repository: Repository, target: Target) -> bool:

@@ -1,7 +1,8 @@
-"""A repository's primary metadata as its packages' XML elements: what two publications share is never parsed twice.
+"""Read a repository's primary metadata as XML elements, one for each package, and load them into libsolv.
 
-The elements are compared as bytes. The same package spelt in two ways is one that goes and one that comes, which costs
-time and changes no answer.
+Two publications are compared element by element, as bytes, so no package that both have is parsed twice. If two
+elements of one package differ in their spelling, one package goes and one comes: this costs time, but the answer is the
+same.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ _NAME = re.compile(rb"<name>([^<]*)</name>")
 
 @dataclass(frozen=True)
 class Repositories:
-    """What dnf would see of a target: the packages of all its repositories together."""
+    """The packages of all repositories of a target, as dnf sees them."""
 
     packages: tuple[bytes, ...]
     """``<package>`` elements of primary.xml."""
     filelists: tuple[bytes | Path, ...] = ()
-    """filelists.xml of the repositories: read only where a package needs a file that primary.xml does not name."""
+    """filelists.xml of the repositories; read only if a package needs a file that primary.xml does not name."""
 
 
 def plain(source: bytes | Path) -> bytes:
-    """A metadata file's uncompressed content: of bytes that are XML, or of a file ``.xml``, ``.xml.gz``, ``.xml.zst``.
+    """The uncompressed content of metadata: XML as bytes, or a file ``.xml``, ``.xml.gz`` or ``.xml.zst``.
 
-    Several frames in one file, as an index that grows by appending has, are read to the end.
+    If a file has several zstd frames, all of them are read.
 
-    :raises CannotRun: when it cannot be read, or is larger than :data:`MOST`.
+    :raises CannotRun: if the file cannot be read, or its content is larger than :data:`MOST`.
     """
     if isinstance(source, bytes):
         return source
@@ -66,21 +67,24 @@ def plain(source: bytes | Path) -> bytes:
                 stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
             content: bytes = stream.read(MOST + 1)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise CannotRun(f"{source} is no readable metadata: {error}", "write the repository's index anew") from None
+        raise CannotRun(f"{source} is no readable metadata: {error}", "write the repository's index again") from None
     if len(content) > MOST:
-        raise CannotRun(f"{source} holds more than {MOST:,} bytes", "that is no repository's metadata; write it anew")
+        raise CannotRun(
+            f"{source} has more than {MOST:,} bytes, which no metadata has", "write the repository's index again"
+        )
     return content
 
 
 def elements(source: bytes | Path) -> tuple[bytes, ...]:
     """The ``<package>`` elements of a primary.xml.
 
-    :raises CannotRun: when it cannot be read, or is not of the form that createrepo_c writes.
+    :raises CannotRun: if it cannot be read, or does not have the form that createrepo_c writes.
     """
     content = plain(source)
     if any(word in content for word in _HIDING):
         raise CannotRun(
-            "the metadata holds comments or CDATA sections, which createrepo_c never writes", "write it anew"
+            "the metadata has comments or CDATA sections, which createrepo_c never writes",
+            "write the repository's index again with createrepo_c",
         )
     *parts, rest = content.split(b"</package>")  # a regular expression takes three times as long
     starts = [_START.search(part) for part in parts]
@@ -88,14 +92,14 @@ def elements(source: bytes | Path) -> tuple[bytes, ...]:
         part[start.start() :] + b"</package>" for part, start in zip(parts, starts, strict=True) if start is not None
     )
     if len(found) != len(parts) or _START.search(rest) or not rest.rstrip().endswith(b"</metadata>"):
-        raise CannotRun("the metadata is cut short", "write the repository's index anew")
+        raise CannotRun("the metadata is cut short", "write the repository's index again")
     return found
 
 
 def repositories_below(folders: Iterable[Path]) -> Repositories:
-    """What repository folders hold, as their repomd.xml names it.
+    """The packages of repository folders, as their indexes list them; a folder without an index has none.
 
-    :raises CannotRun: when a folder's index cannot be read.
+    :raises CannotRun: if a folder's index cannot be read.
     """
     import createrepo_c
 
@@ -117,7 +121,7 @@ def repositories_below(folders: Iterable[Path]) -> Repositories:
 
 
 def source_of(element: bytes) -> str:
-    """Name of the source package that an element's package was made from; its own where it does not say."""
+    """Name of the source package that an element's package was made from; if the element has none, its own name."""
     found = _SOURCE.search(element)
     file = unescape(found[1].decode()) if found else ""
     if file:
@@ -126,31 +130,34 @@ def source_of(element: bytes) -> str:
     return unescape(named[1].decode()) if named else ""
 
 
-def replaced(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
-    """The repositories after the binary packages of source packages gave way to others.
+def replace_packages(before: Repositories, fresh: Mapping[str, Iterable[bytes]]) -> Repositories:
+    """The repositories after new binary packages replace all those of their source packages.
 
-    :param fresh: source package → ``<package>`` elements of what comes.
+    :param fresh: source package → ``<package>`` elements of its new binary packages.
     """
     staying = (element for element in before.packages if source_of(element) not in fresh)
     return Repositories((*staying, *(element for each in fresh.values() for element in each)), before.filelists)
 
 
 def load(pool: Pool, name: str, packages: Iterable[bytes]) -> PoolRepository:
-    """A repository of libsolv's pool with these packages.
+    """Add a repository with these packages to libsolv's pool.
 
-    :raises CannotRun: when an element is not XML.
+    :raises CannotRun: if an element is not XML.
     """
     listed = tuple(packages)
     repository = pool.add_repo(name)
     if listed:
         content = _HEAD % len(listed) + b"\n".join(listed) + b"\n</metadata>\n"
         if not _feed(content, lambda stream: repository.add_rpmmd(stream, None)) or repository.nsolvables < len(listed):
-            raise CannotRun(f"the metadata of what is {name} is no XML that libsolv reads", "write the index anew")
+            raise CannotRun(
+                f"the metadata of the packages {name} is no XML that libsolv reads",
+                "write the repository's index again",
+            )
     return repository
 
 
 def add_filelists(repository: PoolRepository, files: Iterable[bytes | Path]) -> None:
-    """Let the packages of a repository have all their files, not only those that primary.xml names."""
+    """Add all files of the packages to a repository; primary.xml names only some."""
     import solv
 
     for source in files:
@@ -159,7 +166,7 @@ def add_filelists(repository: PoolRepository, files: Iterable[bytes | Path]) -> 
 
 
 def _feed(content: bytes, read: Callable[[object], bool]) -> bool:
-    """Hand bytes to a reader of libsolv, which takes file handles only and no zstd."""
+    """Give bytes to a reader of libsolv, which accepts only file handles, and no zstd."""
     import solv
 
     handle = os.memfd_create("metadata")

@@ -1,6 +1,6 @@
-"""What this project uses of createrepo_c and libsolv, as types: neither library has types of its own.
+"""Types for the parts of createrepo_c and libsolv that this project uses; neither library has types.
 
-Their objects fit these protocols as they are. Methods that need no word of explanation are attributes here.
+The libraries' objects match these protocols. A method that needs no explanation is an attribute here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 MetadataDependency = tuple[str, str | None, str | None, str | None, str | None, bool]
-"""createrepo_c's: name, EQ, LT, GT, LE or GE, epoch, version, release, and whether it is needed before installing."""
+"""A dependency in createrepo_c: name, EQ, LT, GT, LE or GE, epoch, version, release, whether it is a prerequisite."""
 MetadataFile = tuple[str | None, str, str, str]
-"""createrepo_c's: ``dir``, ``ghost`` or nothing, folder with a slash at its end, name, digest."""
+"""A file in createrepo_c: ``dir``, ``ghost`` or nothing, folder with a slash at its end, name, digest."""
 
 
 class IndexedPackage(Protocol):
-    """``createrepo_c.Package``: a package as an index lists it."""
+    """``createrepo_c.Package``: a package in an index."""
 
     name: str
     epoch: str | None
@@ -47,7 +47,7 @@ class IndexedPackage(Protocol):
 
 
 class PoolDependency(Protocol):
-    """``solv.Dep``: a dependency that a pool knows. ``str`` of it is as a spec has it."""
+    """``solv.Dep``: a dependency of a pool. ``str`` returns it in the form of a spec."""
 
     id: int
     Rel: Callable[[int, PoolDependency], PoolDependency]
@@ -55,7 +55,7 @@ class PoolDependency(Protocol):
 
 
 class PoolSolvable(Protocol):
-    """``solv.XSolvable``: a package in a pool. To compare it with None by ``==`` ends the process."""
+    """``solv.XSolvable``: a package in a pool. A comparison with None by ``==`` crashes the process."""
 
     id: int
     name: str
@@ -67,16 +67,16 @@ class PoolSolvable(Protocol):
     add_obsoletes: Callable[[PoolDependency], object]
 
     def lookup_str(self, key: int) -> str | None:
-        """A text of it, as ``solv.SOLVABLE_SOURCENAME``."""
+        """The text of a key, for example ``solv.SOLVABLE_SOURCENAME``."""
         ...
 
     def lookup_deparray(self, key: int, marker: int = -1) -> Sequence[PoolDependency]:
-        """Its dependencies of a kind, as ``solv.SOLVABLE_REQUIRES``."""
+        """The dependencies of a key, for example ``solv.SOLVABLE_REQUIRES``."""
         ...
 
 
 class PoolRepository(Protocol):
-    """``solv.Repo``: packages of a pool with one origin."""
+    """``solv.Repo``: a repository in a pool."""
 
     nsolvables: int
     solvables: Sequence[PoolSolvable]
@@ -97,25 +97,25 @@ class ProblemRule(Protocol):
 
 
 class RuleSet(Protocol):
-    """``solv.XRule``."""
+    """``solv.XRule``: a rule of a problem."""
 
     allinfos: Callable[[], Sequence[ProblemRule]]
 
 
 class Problem(Protocol):
-    """``solv.Problem``; ``str`` of it is what dnf shows."""
+    """``solv.Problem``; ``str`` returns the text that dnf shows."""
 
     findallproblemrules: Callable[[], Sequence[RuleSet]]
 
 
 class Transaction(Protocol):
-    """``solv.Transaction``."""
+    """``solv.Transaction``: the packages that a solve installs."""
 
     newsolvables: Callable[[], Sequence[PoolSolvable]]
 
 
 class PoolSolver(Protocol):
-    """``solv.Solver``."""
+    """``solv.Solver``: resolves jobs in a pool."""
 
     set_flag: Callable[[int, int], object]
     solve: Callable[[Sequence[object]], Sequence[Problem]]
@@ -129,7 +129,7 @@ class Pool(Protocol):
     solvables: Sequence[PoolSolvable]
     Dep: Callable[[str], PoolDependency]
     Job: Callable[[int, int], object]
-    """What to do (``solv.Job.SOLVER_INSTALL`` …) with a solvable or dependency of that number."""
+    """An action (``solv.Job.SOLVER_INSTALL`` …) for the solvable or dependency of a number."""
     Solver: Callable[[], PoolSolver]
     setarch: Callable[[str], object]
     add_repo: Callable[[str], PoolRepository]

@@ -1,6 +1,6 @@
-"""What a publication leaves behind for those that ask later: where each published file came from.
+"""The records of publications: the build and the commit that each published file comes from.
 
-The records lie in the stage's catalogue, each valid for the snapshots that show it.
+The records are stored in the stage's catalogue; each is valid for the snapshots that have its package.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from workers.results import OverrideRecord, Record
 
 @dataclass(frozen=True)
 class Arrival:
-    """A version that came to a stage on a target, and may have gone since."""
+    """A version that came to a stage on a target, and may be gone."""
 
     package: str
     nevr: str
     evr: str
     """``epoch:version-release`` of the source package."""
     published: str
-    """When: ISO 8601, UTC."""
+    """Time of the publication: ISO 8601, UTC."""
 
 
 class PublishedFile(Record):
@@ -33,15 +33,15 @@ class PublishedFile(Record):
     path: str
     """Place in that folder: ``Packages/b/bzip2-1.0.8-1.el10.aarch64.rpm``."""
     unsigned_sha256: str
-    """Checksum of the package as it was built: what the proofs speak of; of a document, its own."""
+    """Checksum of the package before it was signed, as the proofs name it; a document has only one checksum."""
     sha256: str
-    """Checksum of the package as it is published, signature included."""
+    """Checksum of the published file, with its signature."""
     size: int
-    """Bytes, as published."""
+    """Bytes of the published file."""
 
 
 class PublishedRecord(Record):
-    """Which build of a package users of a target see."""
+    """The build of a package that users of a target see."""
 
     version: Literal[1] = 1
     package: str
@@ -54,18 +54,18 @@ class PublishedRecord(Record):
     build: str = ""
     """fsspec URL of the build's folder."""
     snapshot: int
-    """The publication that brought it."""
+    """Number of the publication that brought it."""
     published: str
-    """When: ISO 8601, UTC."""
+    """Time of the publication: ISO 8601, UTC."""
     files: tuple[PublishedFile, ...]
     documents: tuple[PublishedFile, ...] = ()
-    """What lies beside them: the statement of provenance and the bill of materials, each with its signature."""
+    """The statement of provenance and the bill of materials beside the files, each with its signature."""
     passed: tuple[str, ...] = ()
-    """Rules of the stage's gate that held for it, by name."""
+    """Names of the rules of the stage's gate that it passed."""
     overrides: tuple[OverrideRecord, ...] = ()
-    """Rules that somebody let it pass, with who and why."""
+    """Rules that a user overrode for it, with the user's name and reason."""
 
     @property
     def unsigned(self) -> Mapping[str, str]:
-        """File name → checksum as built."""
+        """File name → checksum before signing."""
         return {file.name: file.unsigned_sha256 for file in self.files}

@@ -1,6 +1,6 @@
-"""What may go and what must stay, decided from what was found: no file is touched here, and every answer has its reason.
+"""Decide which folders and snapshots may go and which stay, each with a reason. No file is touched here.
 
-The policy is ``retention.yaml`` (:class:`config.models.Retention`). Whatever is not understood stays.
+The policy is ``retention.yaml`` (:class:`config.models.Retention`). An unknown folder stays.
 """
 
 from __future__ import annotations
@@ -25,41 +25,40 @@ class Found:
     """Below the store: ``builds/x86_64/IDENTITY``."""
     kind: Kind
     changed: float
-    """When a file in it was last written (s since 1970): proofs are added after the build, and a build that is found again
-    counts as written then."""
+    """Time of the last write to a file in it (s since 1970). Proofs are written after the build; reuse counts as a write."""
     size: int
     """Bytes."""
     package: str = ""
     target: str = ""
     nevr: str = ""
     srpm: str = ""
-    """SHA-256 of the source package it was made from, or holds."""
+    """SHA-256 of the source package that a build was made from, or that a source has."""
     rpms: frozenset[str] = frozenset()
     """SHA-256 of each package that a build made."""
     odd: str = ""
-    """Why it is not understood."""
+    """Why it is unknown; empty if it is not."""
 
     @property
     def name(self) -> str:
-        """The folder's own name: of a build, its identity."""
+        """The folder's name, which is a build's identity."""
         return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What the stages have."""
+    """The builds and packages that the stages have."""
 
     builds: frozenset[str] = frozenset()
-    """URLs of the folders of builds that a kept snapshot of any signed stage shows packages of."""
+    """URLs of the folders of builds with packages in a kept snapshot of a signed stage."""
     identities: frozenset[str] = frozenset()
-    """They count as well: a state folder that was moved is named by its old place."""
+    """Identities of the same builds: after a state folder was moved, the URLs have its old place."""
     staged: frozenset[str] = frozenset()
     """SHA-256 of the packages in the buildroots' repositories."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a folder, and why."""
+    """Whether a folder stays, and why."""
 
     found: Found
     stays: bool
@@ -69,10 +68,10 @@ class Verdict:
 def judge(
     policy: Retention, found: Sequence[Found], needed: Needed, now: float, *, root: str = ""
 ) -> tuple[Verdict, ...]:
-    """A verdict on each folder, in the order given.
+    """The verdict on each folder, in the order of ``found``.
 
     :param now: seconds since 1970.
-    :param root: URL or path of the store, as the URLs of published builds begin.
+    :param root: URL or path of the store, with which the URLs of published builds begin.
     """
     ranks = _ranks(found)
     first = {f.path: _verdict(policy, f, needed, now, root, ranks) for f in found if f.kind != "source"}
@@ -81,7 +80,7 @@ def judge(
 
 
 def _ranks(found: Iterable[Found]) -> Mapping[str, int]:
-    """Path of a build → its place among those of the package on the target, 1 for the newest."""
+    """Path of a build → its rank among the builds of its package on its target; the newest has rank 1."""
     groups: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for one in found:
         if one.kind == "build":
@@ -94,7 +93,7 @@ def _verdict(
     policy: Retention, found: Found, needed: Needed, now: float, root: str, ranks: Mapping[str, int]
 ) -> Verdict:
     if found.odd or found.kind == "unknown":
-        return Verdict(found, True, found.odd or "not one of our folders")
+        return Verdict(found, True, found.odd or "not a folder that kitten made")
     if young := _young(policy, found, now):
         return young
     match found.kind:
@@ -103,7 +102,7 @@ def _verdict(
             if policy.keep_published and named:
                 return Verdict(found, True, "published: a kept snapshot names it")
             if found.rpms & needed.staged:
-                return Verdict(found, True, f"staged: the buildroot of {found.target} holds packages of it")
+                return Verdict(found, True, f"staged: the buildroot of {found.target} has packages of it")
             place, kept = ranks[found.path], policy.builds_per_package
             if place <= kept:
                 return Verdict(found, True, f"number {place} of the {kept} newest of {found.package} on {found.target}")
@@ -114,7 +113,7 @@ def _verdict(
             return _aged(found, now, policy.failed_days, "failed_days")
         case "try-build":
             return _aged(found, now, policy.try_days, "try_days")
-    return Verdict(found, False, "left by a run that was killed: it holds no result")
+    return Verdict(found, False, "left by a run that was killed: it has no result")
 
 
 def _of_source(policy: Retention, found: Found, built: set[str], now: float) -> Verdict:
@@ -130,7 +129,7 @@ def _of_source(policy: Retention, found: Found, built: set[str], now: float) -> 
 def _young(policy: Retention, found: Found, now: float) -> Verdict | None:
     if now - found.changed >= policy.minimum_age_hours * HOUR:
         return None
-    return Verdict(found, True, f"younger than {policy.minimum_age_hours} h: a build that runs or waits may read it")
+    return Verdict(found, True, f"younger than {policy.minimum_age_hours} h: a running or waiting build may read it")
 
 
 def _aged(found: Found, now: float, days: int, key: str) -> Verdict:
@@ -140,9 +139,9 @@ def _aged(found: Found, now: float, days: int, key: str) -> Verdict:
 
 
 def keep_snapshots(policy: Retention, snapshots: Mapping[int, float], now: float) -> frozenset[int]:
-    """Numbers of the snapshots that stay: the newest, and of the last days the last one of each (UTC).
+    """Numbers of the snapshots that stay: the newest ones, and the last one of each of the last days (UTC).
 
-    :param snapshots: number → when it was made (s since 1970).
+    :param snapshots: number → time when it was made (s since 1970).
     """
     newest = sorted(snapshots)[-policy.snapshots :]
     daily: dict[object, int] = {}

@@ -1,7 +1,7 @@
-"""The tables of a catalogue (:mod:`workers.repository.catalogue`), and what a row of them is.
+"""The tables of a catalogue (:mod:`workers.repository.catalogue`), and the types of their rows.
 
-Every row is valid from the snapshot that brought it up to the one that took it away, [since, until). What a
-publication asks is answered by an index that names its own rows: no question of it reads a whole table.
+Every row is valid from the snapshot that brought it to the one that removed it: [since, until). Every query of a
+publication uses an index of SQLite; none reads a whole table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = ("primary", "filelists", "other")
-"""The data files of an index that speak of packages."""
+"""The data files of an index with a part for each package."""
 
 VERSION = 2
 NAMES = ("published", "files", "frames", "extras", "errata")
@@ -23,7 +23,7 @@ COLUMNS = {
     "extras": ("repository", "kind", "data"),
     "errata": ("repository", "package", "xml"),
 }
-"""What a writer says of a row, besides ``since``."""
+"""The columns that a writer gives, besides ``since``."""
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS published (package TEXT, target TEXT, since INTEGER, until INTEGER, record TEXT);
@@ -55,30 +55,30 @@ PRAGMA user_version = {VERSION};
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an index says of a package."""
+    """The metadata of a package in an index."""
 
     name: str
     evr: str
     """``[epoch:]version-release``."""
     arch: str
     source: str
-    """Name of the source package it was made from; of a source package, its own."""
+    """Name of the source package it was made from; a source package has its own name here."""
     xml: tuple[str, str, str]
-    """What stands in each of :data:`KINDS`."""
+    """Its part of each of :data:`KINDS`."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a repository; a package has metadata, a document that lies beside one has none."""
+    """A file of a repository; a package has metadata, a document beside a package has none."""
 
     repository: str
-    """Folder below the distribution's root; empty where there is one repository only."""
+    """Folder below the distribution's root; empty in a catalogue of one repository."""
     path: str
     """Place in that folder."""
     sha256: str
     size: int
     unsigned_sha256: str = ""
-    """Of a package before it was signed."""
+    """SHA-256 of a package before it was signed."""
     metadata: Metadata | None = None
 
 
@@ -91,11 +91,11 @@ class Frame:
 
 
 def valid(at: int) -> str:
-    """The condition of rows that a snapshot has."""
+    """The SQL condition for the rows of a snapshot."""
     return f"since <= {at:d} AND (until IS NULL OR until > {at:d})"
 
 
 def insert(table: str) -> str:
-    """The statement that adds a row: ``since``, then :data:`COLUMNS`."""
+    """The SQL statement that adds a row: ``since``, then :data:`COLUMNS`."""
     columns = ("since", *COLUMNS[table])
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({','.join('?' * len(columns))})"  # noqa: S608 - ours

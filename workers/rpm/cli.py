@@ -58,7 +58,7 @@ def _build(
 ) -> BuildResult:
     if bool(source) == bool(srpm):
         raise CannotRun("give either --source or --srpm", "--source is a folder that kitten source made")
-    from workers.repository.staged import staged_folder
+    from workers.repository.buildroot import staged_folder
     from workers.rpm.build import Order, backend, build
 
     site, folder = options.site_and_state(site_name, state_folder)

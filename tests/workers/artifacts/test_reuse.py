@@ -16,7 +16,7 @@ import pytest
 from workers.artifacts import reuse
 from workers.artifacts.reuse import reuse_result
 from workers.base.errors import CannotRun
-from workers.promotion.stored import Store
+from workers.promotion.store import Store
 from workers.repository.retention import Found
 from workers.results import BuildResult, SourceResult
 

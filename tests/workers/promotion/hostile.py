@@ -1,4 +1,4 @@
-"""What a worker that was taken over may leave: packages of rpmbuild under any name, bytes changed in real ones."""
+"""Files that a compromised worker may leave: packages of rpmbuild under any name, changed bytes in real ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rpms_of(folder: Path, name: str, head: str = "", *, version: str = "1", arch
 def result_folder(
     folder: Path, package: str, files: Sequence[Path], target: str = "aarch64", commit: str = "c"
 ) -> Path:
-    """A build's folder with proofs that hold, of packages that lie anywhere; it has copies of them."""
+    """A build's folder with copies of packages from anywhere, and with proofs that passed."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         (folder / file.name).write_bytes(file.read_bytes())

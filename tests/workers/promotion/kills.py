@@ -32,7 +32,7 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
     if child == 0:
         os.setsid()
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
-        _tell_of_sql()
+        _audit_sql()
         sys.addaudithook(_killer(step))
         try:
             action()
@@ -47,18 +47,18 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
     return False
 
 
-def _tell_of_sql() -> None:
+def _audit_sql() -> None:
     """SQLite's own effects raise no audit event; each statement that changes something stands for them."""
     connect = sqlite3.connect
 
-    def told(*arguments: object, **more: object) -> sqlite3.Connection:
+    def connect_with_trace(*arguments: object, **more: object) -> sqlite3.Connection:
         connection = connect(*arguments, **more)  # type: ignore[call-overload]
         connection.set_trace_callback(
             lambda statement: None if statement.startswith(("SELECT", "PRAGMA")) else sys.audit("kitten.sql")
         )
         return connection  # type: ignore[no-any-return]
 
-    sqlite3.connect = told  # type: ignore[assignment]
+    sqlite3.connect = connect_with_trace  # type: ignore[assignment]
 
 
 def _killer(step: int) -> Callable[[str, tuple[object, ...]], None]:

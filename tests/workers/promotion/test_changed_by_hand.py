@@ -1,4 +1,4 @@
-"""A repomd.xml that somebody edited: each who meets it says so in one line, with the way out. (dnf: test_client.py.)"""
+"""A repomd.xml that somebody edited: each command reports it in one line, with a hint. (dnf: test_client.py.)"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def edited(state: Path, number: int, repository: str) -> Path:
 
 
 @pytest.mark.parametrize("repository", ["BaseOS/aarch64/os", "sandbox-base/aarch64/os"])
-def test_the_next_publication_says_so_and_writes_it_anew(
+def test_the_next_publication_reports_it_and_writes_it_again(
     site: Site, state: Path, make_build: BuildFactory, capsys: pytest.CaptureFixture[str], repository: str
 ) -> None:
     """Whether the publication changes that repository or not."""
@@ -35,7 +35,7 @@ def test_the_next_publication_says_so_and_writes_it_anew(
     path = edited(state, 1, repository)
     capsys.readouterr()
     publish(site, state, "aarch64", str(make_build(version="2")))
-    assert capsys.readouterr().err == f"warning: {path} was changed by hand; it is written anew\n"
+    assert capsys.readouterr().err == f"warning: {path} was changed by hand; it is written again\n"
     current = snapshots_of(site, state, named_stage(site, "kitten")).current()
     assert current is not None
     assert current.changed_by_hand() == []
@@ -43,7 +43,7 @@ def test_the_next_publication_says_so_and_writes_it_anew(
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
-def test_a_rollback_to_the_same_content_mends_it_and_to_unchanged_ones_nothing_happens(
+def test_a_rollback_to_the_same_content_repairs_it_and_unchanged_ones_stay(
     site: Site, state: Path, make_build: BuildFactory
 ) -> None:
     publish(site, state, "aarch64", str(make_build()))
@@ -64,11 +64,11 @@ def test_it_never_reaches_a_bucket_or_a_compose(site: Site, state: Path, make_bu
     for work in (lambda: push_current(site, stage, snapshots), lambda: content_of(current)):
         with pytest.raises(CannotRun) as caught:
             work()
-        assert caught.value.what == f"{path} was changed by hand: it is not what publication 1 wrote"
-        assert caught.value.hint == "kitten rollback --to 1 writes it anew"
+        assert caught.value.what == f"{path} was changed by hand: publication 1 wrote another one"
+        assert caught.value.hint == "kitten rollback --to 1 writes it again"
 
 
-def test_one_that_is_gone_is_written_anew_too(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_one_that_is_gone_is_written_again_too(site: Site, state: Path, make_build: BuildFactory) -> None:
     publish(site, state, "aarch64", str(make_build()))
     (state / INDEX.format(number=1, repository="BaseOS/aarch64/os")).unlink()
     publish(site, state, "x86_64", str(make_build("x86_64")))

@@ -20,7 +20,7 @@ from workers.promotion import clean as work
 from workers.promotion.clean_cli import clean as command
 from workers.promotion.publish import publish as publish_build
 from workers.promotion.stage import stage as stage_build
-from workers.promotion.stored import Store
+from workers.promotion.store import Store
 from workers.repository.records import PublishedRecord
 from workers.repository.retention import Found, Needed, judge, keep_snapshots
 from workers.repository.snapshot import Snapshots
@@ -67,7 +67,7 @@ def publish(state: Path, folder: Path, build: str = "") -> None:
     words = {"package": "tiny", "target": "x86_64", "nevr": "tiny-1-1", "evr": "0:1-1", "published": "", "files": ()}
     record = PublishedRecord(identity=folder.name, build=build or str(folder), snapshot=1, **words)  # type: ignore[arg-type]
     with Snapshots(state / "published", "10-kitten").draft(()) as draft:
-        draft.note(record)
+        draft.set_record(record)
         draft.finish("a build", lambda _repomd: None)
 
 
@@ -88,7 +88,7 @@ def test_every_folder_has_its_reason(site: Site, tmp_path: Path, put: Put) -> No
     put("try/builds", "9", 15), put("try/sources", "a", 13)
     put("sources", "b", 99), put("sources", "c", 99, srpm="6" * 64), put("sources", "d", 13, srpm="7" * 64)
     assert reasons(site, tmp_path) == {
-        "666": (True, "younger than 24 h: a build that runs or waits may read it"),
+        "666": (True, "younger than 24 h: a running or waiting build may read it"),
         "111": (True, "number 2 of the 3 newest of tiny on x86_64"),
         "222": (True, "number 3 of the 3 newest of tiny on x86_64"),
         "333": (False, "3 newer builds of tiny on x86_64, neither published nor staged"),
@@ -162,7 +162,7 @@ def test_what_is_staged_stays_though_newer_builds_failed_to_get_there(
     for days, folder in enumerate(reversed(folders), 90):
         aged(folder, days)
     verdicts = {v.found.nevr: (v.stays, v.why) for v in work.plan(site, state, NOW)}
-    assert verdicts["tiny-1-1.el10"] == (True, "staged: the buildroot of aarch64 holds packages of it")
+    assert verdicts["tiny-1-1.el10"] == (True, "staged: the buildroot of aarch64 has packages of it")
     assert verdicts["tiny-2-1.el10"][0] is False
     stage_build(site, state, "aarch64", str(folders[2]))
     for path in (state / "staged/aarch64/packages").iterdir():
@@ -171,17 +171,17 @@ def test_what_is_staged_stays_though_newer_builds_failed_to_get_there(
     assert reasons(site, state)[folders[0].name[:3]][0] is False
 
 
-def test_nothing_goes_where_it_cannot_be_told_what_is_staged(site: Site, tmp_path: Path, put: Put) -> None:
+def test_nothing_goes_if_the_staged_packages_cannot_be_read(site: Site, tmp_path: Path, put: Put) -> None:
     folder = put("failed", "1", 99)
     (tmp_path / "staged/x86_64").mkdir(parents=True)
     (tmp_path / "staged/x86_64/packages").symlink_to(tmp_path / "staged/x86_64/packages")
-    with pytest.raises(CannotRun, match="cannot tell what is staged: ") as caught:
+    with pytest.raises(CannotRun, match="cannot read the staged packages: ") as caught:
         work.clean(site, tmp_path, clock=lambda: NOW)
-    assert caught.value.hint == "mend it first; nothing was removed"
+    assert caught.value.hint == "fix it first; nothing was removed"
     assert folder.is_dir()
 
 
-def test_published_build_goes_where_the_policy_says_so() -> None:
+def test_published_build_goes_if_the_policy_says_so() -> None:
     found = [Found(f"builds/t/{i}", "build", NOW - i * DAY, 1, "tiny", "t") for i in range(2, 6)]
     policy = Retention(keep_published=False, builds_per_package=1)
     verdicts = judge(policy, found, Needed(identities=frozenset("5")), NOW)
@@ -200,7 +200,7 @@ def test_what_cannot_be_understood_stays(site: Site, tmp_path: Path, put: Put) -
     assert found["111"][0]
     assert found["111"][1].startswith("its build.json cannot be understood: not a result of BuildResult, version 2: ")
     assert found["of-"] == (True, "not a name that kitten gives")
-    assert found["333"] == (True, "no folder of ours: a link or a file")
+    assert found["333"] == (True, "not a folder that kitten made: a link or a file")
     assert gone(site, tmp_path) == ["2" * 64]
     assert (outside / "x.rpm").is_file()
 
@@ -230,17 +230,17 @@ def test_a_folder_that_came_to_life_again_stays(
 
     monkeypatch.setattr(work, "needed", late)
     (verdict,) = work.clean(site, tmp_path, clock=lambda: NOW)
-    assert (verdict.stays, verdict.why) == (True, "used again while it was looked at")
+    assert (verdict.stays, verdict.why) == (True, "used again during this run")
     assert folder.is_dir()
 
 
-def test_nothing_goes_where_a_record_cannot_be_read(site: Site, tmp_path: Path, put: Put) -> None:
+def test_nothing_goes_if_a_record_cannot_be_read(site: Site, tmp_path: Path, put: Put) -> None:
     folder = put("failed", "1", 99)
     publish(tmp_path, folder)
     (tmp_path / "published/.catalogue.sqlite").write_text("{")
-    with pytest.raises(CannotRun, match="cannot tell what stage kitten shows: ") as caught:
+    with pytest.raises(CannotRun, match="cannot read stage kitten: ") as caught:
         work.clean(site, tmp_path, clock=lambda: NOW)
-    assert caught.value.hint == "mend it first; nothing was removed"
+    assert caught.value.hint == "fix it first; nothing was removed"
     assert folder.is_dir()
 
 
@@ -274,13 +274,15 @@ def test_store_behind_a_url(tmp_path: Path, put: Put) -> None:
     assert list(store.found()) == []
 
 
-def test_command_tells_and_with_yes_does(site_path: Path, tmp_path: Path, put: Put) -> None:
+def test_command_lists_and_with_yes_removes(site_path: Path, tmp_path: Path, put: Put) -> None:
     folder = put("failed", "1", 9999)
     words = ["--site", str(site_path), "--state", str(tmp_path)]
-    told = CliRunner().invoke(command, words)
-    assert told.exit_code == 0, told.output
-    assert "over failed_days: 14" in told.output
-    assert told.output.splitlines()[-1].endswith(" would go, 0 folders (0.0 MB) stay; remove them: kitten clean --yes")
+    output = CliRunner().invoke(command, words)
+    assert output.exit_code == 0, output.output
+    assert "over failed_days: 14" in output.output
+    assert output.output.splitlines()[-1].endswith(
+        " would go, 0 folders (0.0 MB) stay; remove them: kitten clean --yes"
+    )
     assert folder.is_dir()
     why = CliRunner().invoke(command, [*words, "--explain", str(folder)])
     assert why.output.startswith(f"failed/x86_64/{folder.name} goes: ")
@@ -291,7 +293,7 @@ def test_command_tells_and_with_yes_does(site_path: Path, tmp_path: Path, put: P
     assert CliRunner().invoke(command, [*words, "--yes"]).output == "nothing to remove; 0 folders (0.0 MB) stay\n"
     nothing = CliRunner().invoke(command, [*words, "--explain", "/nowhere"])
     assert isinstance(nothing.exception, CannotRun)
-    assert nothing.exception.what == "the artifact store holds no folder /nowhere"
+    assert nothing.exception.what == "the artifact store has no folder /nowhere"
 
 
 def test_result_file_names_what_went_and_how_much(site_path: Path, tmp_path: Path, put: Put) -> None:
@@ -300,27 +302,29 @@ def test_result_file_names_what_went_and_how_much(site_path: Path, tmp_path: Pat
     words = ["--site", str(site_path), "--state", str(tmp_path), "--json", str(result)]
     for more, dry in (((), True), (("--yes",), False)):
         assert CliRunner().invoke(command, [*words, *more]).exit_code == 0
-        told = CleanResult.read(result.read_text())
-        (one,) = told.folders
-        assert (told.dry, one.path, one.kind, one.what) == (
+        output = CleanResult.read(result.read_text())
+        (one,) = output.folders
+        assert (output.dry, one.path, one.kind, one.what) == (
             dry,
             f"failed/x86_64/{folder.name}",
             "failed build",
             "tiny-1-1",
         )
         assert one.why.endswith("over failed_days: 14")
-        assert told.size == one.size > 1000
-        assert (told.staying, told.staying_size > 1000) == (1, True)
-        assert told.summary.startswith("1 folder (0.0 MB) would go" if dry else "removed 1 folder (0.0 MB); 1 folder ")
+        assert output.size == one.size > 1000
+        assert (output.staying, output.staying_size > 1000) == (1, True)
+        assert output.summary.startswith(
+            "1 folder (0.0 MB) would go" if dry else "removed 1 folder (0.0 MB); 1 folder "
+        )
     (tmp_path / "published" / ".snapshots").mkdir(parents=True)
     (tmp_path / "published" / ".snapshots" / "current").symlink_to("0007")
     (tmp_path / "published" / ".snapshots" / "0007").mkdir()
     (tmp_path / "published" / ".snapshots" / "0007" / "snapshot.json").write_text("{")
     failed = CliRunner().invoke(command, [*words, "--yes"])
     assert isinstance(failed.exception, CannotRun)
-    told = CleanResult.read(result.read_text())
-    assert (told.outcome, told.dry, told.folders) == ("cannot-run", False, ())
-    assert told.cause.startswith("cannot tell what stage kitten shows: ")
+    output = CleanResult.read(result.read_text())
+    assert (output.outcome, output.dry, output.folders) == ("cannot-run", False, ())
+    assert output.cause.startswith("cannot read stage kitten: ")
 
 
 def test_snapshots_that_stay() -> None:

@@ -54,8 +54,8 @@ def test_a_refusal_exits_1_and_its_result_file_says_why(
     assert done.stderr.startswith(
         "tiny-1-1.el10 is not published on aarch64: tested: there is no test.json → kitten test"
     )
-    told = PublishResult.read(result.read_text())
-    assert (told.outcome, told.cause.split(":")[0]) == ("failed", "tested")
+    answer = PublishResult.read(result.read_text())
+    assert (answer.outcome, answer.cause.split(":")[0]) == ("failed", "tested")
 
 
 def test_what_cannot_run_exits_2_with_a_line_and_a_way_on(site_path: Path, state: Path) -> None:
@@ -74,6 +74,6 @@ def test_what_cannot_run_exits_2_with_a_line_and_a_way_on(site_path: Path, state
 def test_what_cannot_run_leaves_a_result_file_too(site_path: Path, state: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     kitten(site_path, state, "publish", "--target", "aarch64", "--build", "nowhere", "--json", str(result))
-    told = PublishResult.read(result.read_text())
-    assert (told.outcome, told.target) == ("cannot-run", "aarch64")
-    assert told.summary.startswith("there is no build at ")
+    answer = PublishResult.read(result.read_text())
+    assert (answer.outcome, answer.target) == ("cannot-run", "aarch64")
+    assert answer.summary.startswith("there is no build at ")

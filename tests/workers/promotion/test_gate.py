@@ -57,12 +57,12 @@ def test_a_stage_that_requires_no_proof_asks_for_none(site: Site) -> None:
 @pytest.mark.parametrize(
     ("make", "refusal"),
     [
-        (lambda: build(outcome="failed", cause="cc: error"), "built: the build did not hold: cc: error → "),
-        (lambda: build(target="s390x"), "built: the build is for s390x, not for aarch64 → give this target's build"),
-        (lambda: build(trial=True), "built: tiny-1-1.el10 is a try-build → commit the change to dist-git"),
+        (lambda: build(outcome="failed", cause="cc: error"), "built: the build failed: cc: error → "),
+        (lambda: build(target="s390x"), "built: the build is for s390x, not for aarch64 → pass a build for aarch64"),
+        (lambda: build(trial=True), "built: tiny-1-1.el10 is a try build → commit the change to dist-git"),
         (lambda: build(rpms=()), "built: the build made no package → kitten build --target aarch64"),
         (lambda: build(srpm=None), "built: the build does not name its source package → "),
-        (lambda: build(identity=""), "built: the build carries no identity: its inputs are unknown → "),
+        (lambda: build(identity=""), "built: the build has no identity: its inputs are unknown → "),
         (lambda: build(rpms=(LIBS, LIBS)), f"built: the build names {LIBS.name} more than once → "),
     ],
 )
@@ -81,19 +81,19 @@ SKIPPED = Check(rule="frame-pointers", file="usr/share/tiny", outcome="skipped",
         (lambda: None, "verified: there is no verify.json → kitten verify --target aarch64 --build /builds/i"),
         (
             lambda: verify(outcome="failed", cause="no frame pointer"),
-            "verified: the proof did not hold: no frame pointer → ",
+            "verified: the proof failed: no frame pointer → ",
         ),
         (lambda: verify(target="s390x"), "verified: the proof is for s390x, not for aarch64 → kitten verify"),
         (lambda: verify(checks=()), "verified: nothing was checked → kitten verify"),
         (lambda: verify(checks=(SKIPPED,)), "verified: nothing was checked → kitten verify"),
         (
             lambda: verify(checks=(*verify().checks, VIOLATED)),
-            "verified: frame-pointers is violated in usr/lib64/libtiny.so, yet the proof says it held → ",
+            "verified: frame-pointers is violated in usr/lib64/libtiny.so, but the proof says it passed → ",
         ),
-        (lambda: verify(checked=(LIBS,)), f"verified: the proof says nothing of {DOC.name} → kitten verify"),
+        (lambda: verify(checked=(LIBS,)), f"verified: the proof does not cover {DOC.name} → kitten verify"),
         (
             lambda: verify(checked=(LIBS, DOC.model_copy(update={"sha256": "9" * 64}))),
-            f"verified: the proof speaks of other content of {DOC.name} → kitten verify",
+            f"verified: the proof is for other content of {DOC.name} → kitten verify",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_proof_that_proves_too_little_is_stopped(
     ("make", "refusal"),
     [
         (lambda: None, "tested: there is no test.json → kitten test --target aarch64 --build /builds/i"),
-        (lambda: report(outcome="failed", cause="panic"), "tested: the test did not hold: panic → "),
+        (lambda: report(outcome="failed", cause="panic"), "tested: the test failed: panic → "),
         (lambda: report(target="s390x"), "tested: the test ran for s390x, not for aarch64 → kitten test"),
         (lambda: report(suites=()), "tested: nothing was tested → kitten test"),
         (lambda: report(suites=(suite(),)), "tested: suite packages tested nothing → kitten test"),
@@ -118,16 +118,16 @@ def test_a_proof_that_proves_too_little_is_stopped(
         ),
         (
             lambda: report(suites=(suite("passed", "failed"),)),
-            "tested: packages: runs 2 failed, yet the report says it held → ",
+            "tested: packages: runs 2 failed, but the report says it passed → ",
         ),
         (
             lambda: report(suites=(suite("passed", held=False),)),
-            "tested: suite packages did not hold, yet the report says it held → ",
+            "tested: suite packages failed, but the report says it passed → ",
         ),
-        (lambda: report(checked=(DOC,)), f"tested: the proof says nothing of {LIBS.name} → kitten test"),
+        (lambda: report(checked=(DOC,)), f"tested: the proof does not cover {LIBS.name} → kitten test"),
     ],
 )
-def test_a_report_that_tells_too_little_is_stopped(
+def test_a_report_that_proves_too_little_is_stopped(
     site: Site, make: Callable[[], TestResult | None], refusal: str
 ) -> None:
     (found,) = words(site, build(), verify(), make())
@@ -140,7 +140,7 @@ def test_what_is_flaky_is_no_failure_and_has_a_name(site: Site) -> None:
     assert flaky.flaky == ("packages: runs 1", "spice: runs 1")
 
 
-def test_every_refusal_is_told(site: Site) -> None:
+def test_every_refusal_is_reported(site: Site) -> None:
     assert len(words(site, build(identity="", srpm=None), None, None)) == 4
 
 
@@ -158,7 +158,9 @@ def test_packages_the_entry_names_and_their_debuginfo_pass() -> None:
 def test_a_package_the_entry_does_not_name_is_stopped() -> None:
     stray = LIBS.model_copy(update={"name": "glibc-9-9.aarch64.rpm"})
     (refusal,) = against_package(PACKAGE, (LIBS, stray))
-    assert str(refusal) == "placement: tiny is not said to make glibc → add it to packages/tiny.yaml"
+    assert (
+        str(refusal) == "placement: packages/tiny.yaml does not list glibc → add it there, or remove it from the spec"
+    )
 
 
 def published(
@@ -200,8 +202,8 @@ def test_an_equal_or_newer_version_passes(evr: str) -> None:
 def test_an_older_version_is_stopped(evr: str) -> None:
     (refusal,) = against_published(candidate(evr), published(), ())
     assert str(refusal) == (
-        f"no-downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → kitten rollback goes back; else raise its "
-        "version, or --override no-downgrade"
+        f"no-downgrade: tiny-{evr} is older than the published tiny-1-1.el10 → raise its version, go back with "
+        "kitten rollback, or --override no-downgrade"
     )
 
 
@@ -211,8 +213,8 @@ def test_what_was_taken_back_does_not_come_again() -> None:
     assert list(not_taken_back(candidate("1-1.el10"), published(), came)) == [], "it is there"
     (refusal,) = not_taken_back(candidate("2-1.el10"), published(), came)
     assert str(refusal) == (
-        "not-taken-back: tiny-2-1.el10 was published before and was taken back; tiny-1-1.el10 took its place → mend it and "
-        "raise its Release, or --override not-taken-back"
+        "not-taken-back: tiny-2-1.el10 was published before and was rolled back; now the stage has tiny-1-1.el10 → fix "
+        "it and raise its Release, or --override not-taken-back"
     )
 
 
@@ -227,4 +229,4 @@ def test_another_target_may_have_other_binaries_but_not_another_source() -> None
     new = Candidate("tiny", "tiny-1-1.el10", "1-1.el10", {LIBS.name: "1" * 64, SOURCE.name: "3" * 64})
     assert against_published(new, None, [published("s390x", checksum="8" * 64)]) == ()
     (refusal,) = against_published(new, None, [published("s390x", checksum="8" * 64, name=SOURCE.name)])
-    assert str(refusal) == f"one-source: {SOURCE.name} is published with other content by s390x → raise its Release"
+    assert str(refusal) == f"one-source: {SOURCE.name} is published with other content on s390x → raise its Release"

@@ -78,7 +78,7 @@ def test_dnf_is_one_of_the_rules(lone: Path, state: Path, make_build: BuildFacto
     assert "dnf refused to upgrade tiny-doc-2-1.el10.noarch tiny-libs-2-1.el10.x86_64_v2" in result.cause
 
 
-def test_a_refusal_names_rule_build_target_and_way_out(
+def test_a_refusal_names_rule_build_target_and_hint(
     staged_path: Path, staged: Site, state: Path, make_build: BuildFactory
 ) -> None:
     build = make_build()
@@ -104,7 +104,7 @@ def test_a_refusal_names_rule_build_target_and_way_out(
         (("tiny",), "nothing of tiny waits in testing for kitten"),
         (("tinny",), "unknown package 'tinny'"),
         (("--target", "vax"), "unknown target 'vax'"),
-        (("--build", "x"), "a build is asked about by itself, on its target"),
+        (("--build", "x"), "a build is checked alone, on its target"),
         (("--stage", "testing"), "no signed stage comes before testing"),
         (("--stage", "staged"), "stage staged is not a signed one"),
         (("--stage", "none"), "unknown stage 'none'"),
@@ -132,5 +132,5 @@ def test_a_signed_package_has_the_content_it_was_built_with(
 
 def test_a_file_that_is_no_package_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.rpm").write_bytes(b"no package")
-    with pytest.raises(CannotRun, match=r"a\.rpm is not a readable RPM package: it does not begin with an RPM lead"):
+    with pytest.raises(CannotRun, match=r"a\.rpm is not a readable RPM package: it does not begin as one"):
         content_of(tmp_path / "a.rpm")

@@ -1,11 +1,10 @@
-"""What a publication makes uninstallable, each shape of it with the sentence it is told in."""
+"""What a publication makes uninstallable: each kind of breakage, with its sentence."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zstandard
@@ -13,19 +12,19 @@ import zstandard
 from tests.workers.repository.synthetic import element, primary
 from workers.base.errors import CannotRun
 from workers.promotion.gate.closure import Closure, closure
-from workers.repository.primary import Repositories, elements, replaced, repositories_below
+from workers.repository.primary import Repositories, elements, replace_packages, repositories_below
 
 GTK = element("spice-gtk-0.42-1", requires=["libspice.so.5"])
 SPICE = element("spice-0.14-1", provides=["libspice.so.5"])
 NEWER = element("spice-0.15-1", provides=["libspice.so.6"])
 
 
-def compared(staying: list[bytes], gone: list[bytes], fresh: list[bytes], arch: str = "x86_64", **more: Any) -> Closure:
-    return closure(Repositories((*staying, *gone)), Repositories((*staying, *fresh)), arch, **more)
+def compared(staying: list[bytes], gone: list[bytes], fresh: list[bytes], arch: str = "x86_64") -> Closure:
+    return closure(Repositories((*staying, *gone)), Repositories((*staying, *fresh)), arch)
 
 
 def words(staying: list[bytes], gone: list[bytes], fresh: list[bytes], arch: str = "x86_64") -> list[str]:
-    return [broken.words for broken in compared(staying, gone, fresh, arch).broken]
+    return [each.words for each in compared(staying, gone, fresh, arch).breakages]
 
 
 def test_what_stays_whole_is_not_refused() -> None:
@@ -45,9 +44,8 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [SPICE],
         [NEWER],
         [
-            "spice-gtk 0.42-1 needs libspice.so.5, which only spice 0.14-1 has; spice 0.15-1 replaces it",
-            "virt-viewer 11-1 needs spice-gtk >= 0.40; "
-            "spice-gtk 0.42-1 needs libspice.so.5, which only spice 0.14-1 has; spice 0.15-1 replaces it",
+            "spice-gtk 0.42-1 needs libspice.so.5, which only spice 0.14-1 has; spice 0.15-1 replaces it; "
+            "this breaks virt-viewer 11-1",
         ],
     ),
     "a need of one version": (
@@ -87,19 +85,25 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("app-1-1", requires=["engine", "theme"]), element("engine-1-1")],
         [element("theme-1-1")],
         [element("theme-2-1", conflicts=["engine < 2"])],
-        ["app 1-1 needs theme; app 1-1 needs engine; theme 2-1 conflicts with engine < 2, which is engine 1-1"],
+        [
+            "app 1-1 needs theme; app 1-1 needs engine; theme 2-1 conflicts with engine < 2, which is engine 1-1; "
+            "this breaks app 1-1"
+        ],
     ),
     "two packages that exclude each other": (
         [element("app-1-1", requires=["one", "other"])],
         [element("one-1-1"), element("other-1-1")],
         [element("one-2-1", conflicts=["other"]), element("other-2-1", conflicts=["one"])],
-        ["app 1-1 needs one; app 1-1 needs other; one 2-1 conflicts with other; other 2-1 conflicts with one"],
+        [
+            "app 1-1 needs other; app 1-1 needs one; one 2-1 conflicts with other; other 2-1 conflicts with one; "
+            "this breaks app 1-1"
+        ],
     ),
     "an obsoleted package": (
         [element("app-1-1", requires=["new", "old"]), element("old-1-1")],
         [element("new-1-1")],
         [element("new-2-1", obsoletes=["old < 2"])],
-        ["app 1-1 needs new; app 1-1 needs old; new 2-1 obsoletes old < 2, which is old 1-1"],
+        ["app 1-1 needs new; app 1-1 needs old; new 2-1 obsoletes old < 2, which is old 1-1; this breaks app 1-1"],
     ),
     "a package that obsoletes another and lacks what it had": (
         [element("app-1-1", requires=["oldlib.so.1"])],
@@ -120,7 +124,7 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("app-1-1", requires=["(helper if engine)", "engine"])],
         [element("engine-1-1"), element("helper-1-1")],
         [element("engine-2-1")],
-        ["app 1-1 needs engine; app 1-1 needs (helper if engine), which cannot be met"],
+        ["app 1-1 needs (helper if engine), which cannot be met; this breaks app 1-1"],
     ),
     "another architecture": (
         [element("app-1-1", requires=["lib"])],
@@ -141,27 +145,27 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("lib-1-1")],
         [],
         [element("fresh-1-1", requires=["lib"], conflicts=["lib"])],
-        ["fresh 1-1 needs lib; fresh 1-1 conflicts with lib"],
+        ["fresh 1-1 needs lib; fresh 1-1 conflicts with lib; this breaks fresh 1-1"],
     ),
     "two versions of one package that are both needed": (
         [element("app-1-1", requires=["lib = 1-1", "tool"]), element("lib-1-1")],
         [element("tool-1-1")],
         [element("tool-2-1", requires=["lib = 2-1"]), element("lib-2-1")],
         [
-            "app 1-1 needs tool; tool 2-1 needs lib = 2-1; app 1-1 needs lib = 1-1; "
-            "lib 1-1 and lib 2-1 cannot be installed together"
+            "tool 2-1 needs lib = 2-1; app 1-1 needs lib = 1-1; lib 1-1 and lib 2-1 cannot be installed together; "
+            "this breaks app 1-1"
         ],
     ),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_breaks_is_told_with_the_chain_that_leads_there(shape: str) -> None:
+def test_what_breaks_is_reported_with_its_cause(shape: str) -> None:
     staying, gone, fresh, expected = SHAPES[shape]
     assert words(staying, gone, fresh) == expected
 
 
-def test_the_part_of_the_broken_package_is_told_for_programs_too() -> None:
+def test_the_part_of_the_broken_package_is_data_for_programs_too() -> None:
     (broken,) = compared([GTK], [SPICE], [NEWER]).broken
     assert (broken.package, broken.name, broken.source) == ("spice-gtk-0.42-1.x86_64", "spice-gtk", "spice-gtk")
     assert broken.needs == ("libspice.so.5",)
@@ -185,12 +189,7 @@ def test_what_was_broken_before_is_listed_and_not_refused() -> None:
     orphan = element("orphan-1-1", requires=["never.so.1"])
     found = compared([orphan, GTK], [SPICE], [element("spice-0.14-2", provides=["libspice.so.5"])])
     assert found.broken == ()
-    assert [broken.words for broken in found.broken_before] == ["orphan 1-1 needs never.so.1, which nothing has"]
-
-
-def test_what_is_mended_is_told_when_asked_for() -> None:
-    found = compared([GTK], [NEWER], [SPICE], mended=True)
-    assert (found.broken, found.mended) == ((), ("spice-gtk-0.42-1.x86_64",))
+    assert found.broken_before == ("orphan-1-1.x86_64",)
 
 
 def test_x86_64_v2_takes_its_own_packages_and_no_others() -> None:
@@ -216,8 +215,8 @@ def test_a_file_that_primary_metadata_does_not_name_is_looked_up_in_the_file_lis
     app, lib = element("app-1-1", requires=["/usr/share/lib/data"]), element("lib-1-1")
     listed = (filelists(lib, "lib", "/usr/share/lib/data"),)
     assert closure(Repositories((lib,), listed), Repositories((app, lib), listed), "x86_64").broken == ()
-    (broken,) = closure(Repositories((app, lib), listed), Repositories((app,)), "x86_64").broken
-    assert broken.words == "app 1-1 needs /usr/share/lib/data, which only lib 1-1 has; nothing replaces it"
+    (found,) = closure(Repositories((app, lib), listed), Repositories((app,)), "x86_64").breakages
+    assert found.words == "app 1-1 needs /usr/share/lib/data, which only lib 1-1 has; nothing replaces it"
 
 
 def test_metadata_is_read_plain_from_gzip_and_from_several_zstandard_frames(tmp_path: Path) -> None:
@@ -237,16 +236,16 @@ def test_metadata_is_read_plain_from_gzip_and_from_several_zstandard_frames(tmp_
         ("primary.xml.zst", b"no zstd", "is no readable metadata"),
         ("primary.xml.gz", gzip.compress(primary([SPICE]), mtime=0)[:40], "is no readable metadata"),
         ("primary.xml", primary([SPICE])[:-30], "the metadata is cut short"),
-        ("primary.xml", primary([SPICE]).replace(b"</name>", b"</name><!-- x -->"), "holds comments or CDATA"),
+        ("primary.xml", primary([SPICE]).replace(b"</name>", b"</name><!-- x -->"), "has comments or CDATA"),
     ],
 )
-def test_metadata_that_is_none_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_unreadable_metadata_is_reported_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CannotRun, match=message):
         elements(tmp_path / name)
 
 
-def test_an_element_that_is_no_xml_is_one_line() -> None:
+def test_an_element_that_is_no_xml_is_reported_in_one_line() -> None:
     broken = SPICE.replace(b"<name>", b"<name><")
     with pytest.raises(CannotRun, match="no XML that libsolv reads"):
         closure(Repositories(()), Repositories((broken,)), "x86_64")
@@ -254,7 +253,7 @@ def test_an_element_that_is_no_xml_is_one_line() -> None:
 
 def test_what_comes_takes_the_place_of_what_its_source_package_had() -> None:
     plugins = element("spice-plugins-0.14-1", source="spice")
-    after = replaced(Repositories((GTK, SPICE, plugins)), {"spice": (NEWER,)})
+    after = replace_packages(Repositories((GTK, SPICE, plugins)), {"spice": (NEWER,)})
     assert after.packages == (GTK, NEWER)
 
 

@@ -1,4 +1,4 @@
-"""Who of several is to blame, and what it costs to find out."""
+"""Which of several builds cause a refusal, and how many checks it takes to find them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from config.models import Site, SourcePackage, Targets
 from tests.workers.promotion.test_gate_targets import MadeUp, asked, passing, record, refused
 from tests.workers.repository.synthetic import element
-from workers.promotion.gate.culprits import Unit, guilty, units
+from workers.promotion.gate.culprits import Unit, bisect_failing, units
 from workers.promotion.gate.situation import Passing, Situation
 from workers.repository.primary import Repositories
 
 
 def named(site: Site, *names: str) -> list[Passing]:
-    """Builds of packages that lie in a signed stage."""
+    """Builds of packages in a signed stage."""
     return [
         passing(
             site, "x86_64", package=SourcePackage(name=name, targets=Targets(("x86_64",))), record=record("x86_64", "2")
@@ -37,8 +37,8 @@ LIB2 = element("lib-2-1", provides=["lib.so.2"])
 @pytest.mark.parametrize(
     ("there", "brings", "blamed"),
     [
-        pytest.param([LIB, APP], {"lib": LIB2, "top": element("top-1-1", requires=["app"])}, {"lib"}, id="takes away"),
-        pytest.param([LIB], {"lib": LIB2, "app": APP}, {"lib"}, id="takes away what comes needs"),
+        pytest.param([LIB, APP], {"lib": LIB2, "top": element("top-1-1", requires=["app"])}, {"lib"}, id="removes"),
+        pytest.param([LIB], {"lib": LIB2, "app": APP}, {"lib"}, id="removes what comes needs"),
         pytest.param(
             [LIB], {"app": element("app-2-1", requires=["never"]), "top": element("top-1-1", requires=["app"])},
             {"app"}, id="lacks it itself",
@@ -51,7 +51,7 @@ LIB2 = element("lib-2-1", provides=["lib.so.2"])
         pytest.param(
             [element("user-1-1", requires=["(pack if base)", "base"]), element("base-1-1"), element("pack-1-1")],
             {"pack": element("other-1-1", source="pack"), "top": element("top-1-1")},
-            {"pack"}, id="takes away what a condition asks for",
+            {"pack"}, id="removes what a condition asks for",
         ),
     ],
 )  # fmt: skip
@@ -63,18 +63,18 @@ def test_the_one_that_takes_away_or_lacks_or_excludes_is_to_blame(
     assert {each.split(": ")[1].split("-")[0] for each in words} == blamed
 
 
-def test_the_way_out_names_all_that_is_to_be_rebuilt(site: Site) -> None:
+def test_the_hint_names_what_to_rebuild_and_the_command_that_shows_more(site: Site) -> None:
     apps = [element(f"app{n}-1-1", source=f"app{n}", requires=["lib.so.1"]) for n in range(6)]
     for count, way in (
-        (2, "rebuild app0 and app1 and let all go together: kitten gate lib app0 app1"),
-        (6, "rebuild app0, app1, app2 and 3 more and let all go together: kitten gate lib app0 app1 app2 …"),
+        (2, "rebuild app0 and app1, then: kitten gate lib"),
+        (6, "rebuild app0, app1, app2 and 3 more, then: kitten gate lib"),
     ):
         world = MadeUp(Repositories((LIB, *apps[:count])), {"lib": (LIB2,)})
         (words,) = refused(situation(site, named(site, "lib"), world))
         assert words.split(" → ")[1] == way
     world = MadeUp(Repositories(()), {"app": (APP,)})
     (words,) = refused(situation(site, named(site, "app"), world))
-    assert words.split(" → ")[1] == "mend app, or let what it needs go with it: kitten gate app …"
+    assert words.split(" → ")[1] == "fix app, or publish what it needs, then: kitten gate app"
 
 
 def test_what_only_comes_together_is_one_unit(site: Site) -> None:
@@ -93,19 +93,19 @@ def test_what_only_comes_together_is_one_unit(site: Site) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 100])
 @pytest.mark.parametrize("place", [0, 0.4, 1])
-def test_one_guilty_among_many_is_found_by_few_questions(site: Site, count: int, place: float) -> None:
+def test_one_failing_build_among_many_is_found_by_few_checks(site: Site, count: int, place: float) -> None:
     every = [(each,) for each in named(site, *(f"p{n:03}" for n in range(count)))]
     bad = every[round(place * (count - 1))]
-    questions: list[Unit] = []
+    checks: list[Unit] = []
 
     def refuses(some: Unit) -> str:
-        questions.append(some)
+        checks.append(some)
         return "no" if bad[0] in some else ""
 
-    ((found, said),) = guilty(every, "none of them", refuses)
+    ((found, message),) = bisect_failing(every, "all fail", refuses)
     assert found is bad[0]
-    assert said == ("no" if any(bad[0] in some for some in questions) else "none of them")
-    assert len(questions) <= math.ceil(math.log2(count)) + 1
+    assert message == ("no" if any(bad[0] in some for some in checks) else "all fail")
+    assert len(checks) <= math.ceil(math.log2(count)) + 1
 
 
 def test_two_that_fail_only_together_cost_one_of_them(site: Site) -> None:
@@ -114,20 +114,22 @@ def test_two_that_fail_only_together_cost_one_of_them(site: Site) -> None:
     def refuses(some: Unit) -> str:
         return "b and f" if {"b", "f"} <= {each.package.name for each in some} else ""
 
-    assert [(each.package.name, said) for each, said in guilty(every, "no", refuses)] == [("f", "b and f")]
+    assert [(each.package.name, message) for each, message in bisect_failing(every, "no", refuses)] == [
+        ("f", "b and f")
+    ]
 
 
-def test_several_guilty_are_found_as_far_as_questions_go(site: Site) -> None:
+def test_several_failing_builds_are_found_as_far_as_the_checks_go(site: Site) -> None:
     every = [(each,) for each in named(site, *(f"p{n:02}" for n in range(64)))]
     bad = {f"p{n:02}" for n in range(0, 64, 2)}
-    questions: list[Unit] = []
+    checks: list[Unit] = []
 
     def refuses(some: Unit) -> str:
-        questions.append(some)
+        checks.append(some)
         return "no" if bad & {each.package.name for each in some} else ""
 
-    found = {each.package.name for each, _ in guilty(every, "no", refuses)}
+    found = {each.package.name for each, _ in bisect_failing(every, "no", refuses)}
     assert found
     assert found <= bad
-    assert len(questions) <= 4 * 7 + 7
-    assert {p.package.name for p, _ in guilty(every[:6], "no", refuses)} == {"p00", "p02", "p04"}
+    assert len(checks) <= 4 * 7 + 7
+    assert {p.package.name for p, _ in bisect_failing(every[:6], "no", refuses)} == {"p00", "p02", "p04"}

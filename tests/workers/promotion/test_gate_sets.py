@@ -1,4 +1,4 @@
-"""Packages that need each other go as one set, each with a reason."""
+"""Packages that need each other are one set, each with a reason."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def test_a_package_that_breaks_nothing_goes_alone() -> None:
     assert (found.packages, found.joined, found.closure.broken) == (("spice",), (), ())
 
 
-def test_the_broken_package_made_anew_joins() -> None:
+def test_a_new_build_of_the_broken_package_joins() -> None:
     found = extended(["spice"], [SPICE, GTK], NEWER, REBUILT, element("unrelated-2-1"))
     assert (found.packages, found.closure.broken) == (("spice", "spice-gtk"), ())
     assert [each.why for each in found.joined] == [
-        "spice-gtk-0.42-2 joins: it takes the place of spice-gtk-0.42-1.x86_64, which breaks (spice-gtk 0.42-1 needs "
+        "spice-gtk-0.42-2 joins: it replaces spice-gtk-0.42-1.x86_64, which breaks (spice-gtk 0.42-1 needs "
         "libspice.so.5, which only spice 0.14-1 has; spice 0.15-1 replaces it)"
     ]
 
@@ -53,7 +53,7 @@ def test_what_is_missing_joins_until_nothing_is() -> None:
 def test_a_version_that_is_too_old_does_not_join() -> None:
     found = extended(["app"], [], element("app-2-1", requires=["lib >= 2"]), element("lib-1.9-1"))
     assert (found.packages, found.joined) == (("app",), ())
-    assert [broken.words for broken in found.closure.broken] == ["app 2-1 needs lib >= 2, which nothing has"]
+    assert [each.words for each in found.closure.breakages] == ["app 2-1 needs lib >= 2, which nothing has"]
 
 
 def test_what_would_not_help_stays_out() -> None:

@@ -134,7 +134,7 @@ def test_a_target_that_may_lag_stops_nobody(site: Site) -> None:
 def test_targets_that_would_end_with_different_versions_are_stopped(site: Site) -> None:
     one, there = [passing(site, "x86_64")], [record("x86_64"), record("aarch64")]
     assert refused(asked(site, "same-newest", one, there)) == [
-        "same-newest: tiny-2-1.el10 on x86_64 (/builds/x86_64): aarch64 would stay at tiny-1-1.el10 while others have "
+        "same-newest: tiny-2-1.el10 on x86_64 (/builds/x86_64): aarch64 would stay at tiny-1-1.el10; others have "
         "tiny-2-1.el10 → let tiny-2-1.el10 pass on aarch64 as well, or give it lag_days in targets.yaml"
     ]
     assert refused(asked(site, "same-newest", [*one, passing(site, "aarch64")], there)) == []
@@ -183,8 +183,8 @@ def test_noarch_packages_of_one_content_pass_though_their_headers_differ(site: S
 def test_noarch_packages_of_other_content_are_stopped(site: Site) -> None:
     differing = MadeUp(contents={("tiny", "x86_64"): "a", ("tiny", "aarch64"): "b"})
     words = (
-        "noarch-parity: tiny-2-1.el10 on aarch64 (/builds/aarch64): tiny-doc-2-1.el10.noarch.rpm of aarch64 has other "
-        "content than that of x86_64 → make it the same wherever it is built, or a package of its architecture"
+        "noarch-parity: tiny-2-1.el10 on aarch64 (/builds/aarch64): tiny-doc-2-1.el10.noarch.rpm has other content "
+        "on aarch64 than on x86_64 → make it the same on every target, or remove BuildArch: noarch"
     )
     both = [passing(site, "x86_64"), passing(site, "aarch64", doc="9" * 64)]
     assert refused(asked(site, "noarch-parity", both, world=differing)) == [words]
@@ -216,7 +216,7 @@ def test_placement_and_versions_are_rules_of_a_stage_as_well(site: Site) -> None
     assert refused(asked(site, "placement", [passing(site, "x86_64")])) == []
     stray = passing(site, "x86_64", package=PACKAGE.model_copy(update={"binaries": ("tiny-libs",)}))
     (words,) = refused(asked(site, "placement", [stray]))
-    assert words.endswith("tiny is not said to make tiny-doc → add it to packages/tiny.yaml")
+    assert words.endswith("packages/tiny.yaml does not list tiny-doc → add it there, or remove it from the spec")
     assert refused(asked(site, "no-downgrade", [passing(site, "x86_64")], [record("x86_64")])) == []
     (words,) = refused(asked(site, "no-downgrade", [passing(site, "x86_64")], [record("x86_64", "3")]))
     assert "tiny-2-1.el10 is older than the published tiny-3-1.el10" in words
@@ -237,8 +237,8 @@ def test_what_makes_another_package_uninstallable_is_stopped(site: Site) -> None
     one = [passing(site, "x86_64")]
     assert refused(asked(site, "installable", one, world=MadeUp(there, good))) == []
     assert refused(asked(site, "installable", one, world=MadeUp(there, bad))) == [
-        "installable: tiny-2-1.el10 on x86_64 (/builds/x86_64): on x86_64 app 1-1 needs libtiny.so.1, which only tiny-libs "
-        "1-1.el10 has; tiny-libs 2-1.el10 replaces it → rebuild app and let both go together: kitten gate tiny app"
+        "installable: tiny-2-1.el10 on x86_64 (/builds/x86_64): app 1-1 needs libtiny.so.1, which only tiny-libs "
+        "1-1.el10 has; tiny-libs 2-1.el10 replaces it → rebuild app, then: kitten gate tiny"
     ]
 
 
@@ -251,13 +251,13 @@ def test_a_name_of_another_source_package_is_stopped(site: Site) -> None:
     ]
 
 
-def test_dnf_has_the_last_word_on_what_lies_in_a_signed_stage(site: Site) -> None:
+def test_dnf_decides_about_what_is_in_a_signed_stage(site: Site) -> None:
     signed = [passing(site, "x86_64", record=record("x86_64", "2"))]
     assert refused(asked(site, "dnf", signed)) == []
     (words,) = refused(asked(site, "dnf", signed, world=MadeUp(dnf_says="dnf refused to install tiny-libs")))
     assert words.endswith("dnf refused to install tiny-libs → try it: kitten install-check --target x86_64")
     (words,) = refused(asked(site, "dnf", [passing(site, "x86_64")]))
-    assert "lies in no signed repository of x86_64 yet" in words
+    assert "is in no signed repository of x86_64 yet" in words
 
 
 REASON = "s390x has no builder this week"
@@ -284,13 +284,13 @@ def test_an_override_of_what_refused_nothing_leaves_no_record(site: Site) -> Non
     [
         (
             Overrides(("same-newest",), REASON, "contributor"),
-            "contributor may not override the gate\n  → those may: admin, release",
+            "contributor may not override the gate\n  → users who may: admin, release",
         ),
         (Overrides(("same-newest",), REASON, ""), "nobody may not override the gate"),
         (Overrides(("same-newest",), "because  ", "release"), "the reason 'because' is too short"),
-        (Overrides(("built",), REASON, "admin"), "nobody overrides the rule built"),
-        (Overrides(("provides",), REASON, "admin"), "nobody overrides the rule provides"),
-        (Overrides(("no-replaced-file",), REASON, "admin"), "nobody overrides the rule no-replaced-file"),
+        (Overrides(("built",), REASON, "admin"), "the rule built cannot be overridden"),
+        (Overrides(("provides",), REASON, "admin"), "the rule provides cannot be overridden"),
+        (Overrides(("no-replaced-file",), REASON, "admin"), "the rule no-replaced-file cannot be overridden"),
         (
             Overrides(("lags",), REASON, "admin"),
             "the gate of kitten has no rule lags\n  → its rules: built, same-newest",

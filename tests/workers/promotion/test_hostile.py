@@ -1,4 +1,4 @@
-"""What a taken-over worker may hand over: each is refused in one line that names the file, before anything is signed."""
+"""Files that a compromised worker may send: each is refused in one line with its name, before anything is signed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rpm(good: list[Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> Callable[..., tuple[str, str]]:
-    """(RPM) → what staging and publishing it both say, and the way out. Nothing is staged, signed or published."""
+    """(RPM) → the message and hint of both staging and publishing it. Nothing is staged, signed or published."""
 
     def refuse(rpm: Path | None, folder: Path | None = None) -> tuple[str, str]:
         if folder is None:
@@ -97,8 +97,8 @@ def test_what_the_hostile_cases_are_made_of_is_published(
 def test_a_foreign_architecture(refused: Refused, tmp_path: Path) -> None:
     rpm = hostile.rpms_of(tmp_path / "s390x", "odd", arch="s390x")[0]
     assert refused(rpm) == (
-        "odd-1-1.el10.s390x.rpm is of architecture s390x, and target aarch64 takes aarch64 and noarch",
-        "give the build of this target",
+        "odd-1-1.el10.s390x.rpm has architecture s390x; target aarch64 expects aarch64 or noarch",
+        "pass the build of this target",
     )
 
 
@@ -112,7 +112,7 @@ def test_another_name_than_the_header_says(refused: Refused, rpm: Path, name: st
     else:
         answer = refused(rpm.rename(rpm.with_name(name)))
     assert answer == (
-        f"{name} holds another package: odd-1-1.el10.aarch64",
+        f"{name} has another package: odd-1-1.el10.aarch64",
         "build it again; a file name must be the package's NEVRA",
     )
 
@@ -135,18 +135,18 @@ def test_a_path_that_leads_elsewhere_or_that_no_index_can_carry(
     shown = ascii(path.decode() + "file")
     assert refused(hostile.edited(rpm, b"/usr/share/odd/", path)) == (
         f"{NAME} has a file {shown}, {why}",
-        "fix %files in its spec, then build it again",
+        "mend %files in its spec, then build it again",
     )
 
 
-def test_a_source_package_whose_files_lie_in_folders(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> None:
+def test_a_source_package_whose_files_are_in_folders(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> None:
     source = Path(shutil.copy(good[1], tmp_path))
     hostile.edited(source, b"odd.spec\0", b"../.spec\0")
     build = hostile.result_folder(tmp_path / "build", "odd", [good[0], source])
     with pytest.raises(CannotRun) as caught:
         publish(odd, state, "aarch64", str(build))
     assert caught.value.what == (
-        "odd-1-1.el10.src.rpm has a file '../.spec', but files of a source package have no folders"
+        "odd-1-1.el10.src.rpm has a file '../.spec', and a source package holds plain files, without folders"
     )
     assert not seen(state)
 
@@ -154,7 +154,7 @@ def test_a_source_package_whose_files_lie_in_folders(odd: Site, state: Path, tmp
 def test_a_source_package_that_is_none(refused: Refused, rpm: Path) -> None:
     hostile.edited(rpm, b"odd-1-1.el10.src.rpm", b"odd.1.1.el10.src/../")
     assert refused(rpm) == (
-        "odd says it was made from 'odd.1.1.el10.src/../', which is no source package",
+        "the header of odd names 'odd.1.1.el10.src/../' as its source package, which is none",
         "build it again",
     )
 
@@ -184,13 +184,13 @@ FORGED = ["an unknown key", "our key over other content", "a signature of anothe
 @pytest.mark.parametrize("signed", FORGED, indirect=True)
 def test_a_build_that_carries_a_signature(refused: Refused, signed: Path) -> None:
     assert refused(signed) == (
-        f"{NAME} is already signed, but workers that build have no key",
-        "give the package as it was built; the publishing worker signs it",
+        f"{NAME} carries a signature already, and no worker that builds holds a key",
+        "give the package as it was built: the publishing worker signs it",
     )
 
 
 @pytest.mark.parametrize("signed", FORGED[:3], indirect=True)
-def test_a_forged_signature_among_the_signed_packages_is_found_and_signed_anew(
+def test_a_forged_signature_among_the_signed_packages_is_found_and_signed_again(
     odd: Site, state: Path, tmp_path: Path, good: list[Path], signed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was signed once is kept and used again: after a kill, and for the next target's source package."""
@@ -202,7 +202,7 @@ def test_a_forged_signature_among_the_signed_packages_is_found_and_signed_anew(
     result = publish(odd, state, "aarch64", str(build))
     assert result.outcome == "passed"
     assert capsys.readouterr().err == (
-        f"warning: {NAME} among the signed packages is not signed by the distribution's key; it is signed anew\n"
+        f"warning: {NAME} among the signed packages is not signed by the distribution's key; it is signed again\n"
     )
     (published,) = (Path(package.url) for package in result.packages if package.name == NAME)
     from workers.signing.sign import verify_packages
@@ -330,19 +330,19 @@ def test_a_result_file_that_is_none(
     [
         (
             {"data": 0xFFFFFFFF},
-            f"{UNREADABLE}: its header claims {COUNT} entries and 4095 MiB; the limits are 65535 and 64 MiB",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"data": 0x0FFFFFFF},
-            f"{UNREADABLE}: its header claims {COUNT} entries and 255 MiB; the limits are 65535 and 64 MiB",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"entries": 1 << 30},
-            f"{UNREADABLE}: its header claims 1073741824 entries and 0 MiB; the limits are 65535 and 64 MiB",
+            f"{UNREADABLE}: its header claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read",
         ),
         (
             {"data": 0xFFFFFFFF, "signature": True},
-            f"{UNREADABLE}: its signature header claims 7 entries and 4095 MiB; the limits are 65535 and 64 MiB",
+            f"{UNREADABLE}: its signature header claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
         ),
     ],
 )
@@ -354,7 +354,7 @@ def test_a_header_that_claims_more_than_the_file_has(refused: Refused, rpm: Path
     end = hostile.header_at(rpm.read_bytes()) + 16 + 16 * COUNT + (60 << 20)
     size = rpm.stat().st_size
     hostile.claiming(rpm, data=60 << 20)
-    assert refused(rpm)[0] == f"{UNREADABLE}: it is cut: its header ends after {end} bytes, the file after {size}"
+    assert refused(rpm)[0] == f"{UNREADABLE}: it is cut short: its header ends after {end} bytes, the file after {size}"
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -372,8 +372,8 @@ def peak_of(work: Callable[[], object]) -> int:
             os._exit(0)
     os.waitpid(child, 0)
     os.close(writing)
-    with os.fdopen(reading) as told:
-        return int(told.read()) << 10
+    with os.fdopen(reading) as pipe:
+        return int(pipe.read()) << 10
 
 
 def _kib(status: str, name: str) -> int:
@@ -397,7 +397,7 @@ def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> N
     assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
     assert (
         refused(rpm)[0]
-        == f"{UNREADABLE}: its header claims {COUNT} entries and 300 MiB; the limits are 65535 and 64 MiB"
+        == f"{UNREADABLE}: its header claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
     )
 
 
@@ -410,17 +410,17 @@ def test_no_byte_of_lead_signature_and_header_leads_to_a_traceback_or_memory(
     odd: Site, rpm: Path, tmp_path: Path
 ) -> None:
     """Bytes are changed at random, one to eight of them; the answer is a package or one line. KITTEN_FLIPS for more."""
-    process = get_context("fork").Process(target=flip, args=(rpm, odd.target("aarch64"), tmp_path / "told"))
+    process = get_context("fork").Process(target=flip, args=(rpm, odd.target("aarch64"), tmp_path / "answer"))
     process.start()
     process.join()
-    assert process.exitcode == 0, (tmp_path / "told").read_text()
-    accepted, refusals = map(int, (tmp_path / "told").read_text().split())
+    assert process.exitcode == 0, (tmp_path / "answer").read_text()
+    accepted, refusals = map(int, (tmp_path / "answer").read_text().split())
     assert accepted > FLIPS / 100
     assert refusals > FLIPS / 100
     assert accepted + refusals == FLIPS
 
 
-def flip(rpm: Path, target: Target, told: Path) -> None:
+def flip(rpm: Path, target: Target, answer: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))  # what asks for gigabytes fails
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # librpm speaks of what it finds
     content, chance = rpm.read_bytes(), random.Random(10)  # noqa: S311
@@ -434,17 +434,17 @@ def flip(rpm: Path, target: Target, told: Path) -> None:
             rpm_file.require_unsigned_package(rpm)
             described = index.describe(rpm, rpm.name)
             check_header(described, rpm.name, target)
-            index.kept("", described)
+            index.catalogue_entry("", described)
         except CannotRun as error:
             if "\n" in error.what or not error.hint:
-                told.write_text(f"not one line: {error!r}")
+                answer.write_text(f"not one line: {error!r}")
                 os._exit(1)
             counts[1] += 1
         except BaseException as error:
-            told.write_text(f"{type(error).__name__}: {error}")
-            rpm.rename(told.with_name("kept.rpm"))
+            answer.write_text(f"{type(error).__name__}: {error}")
+            rpm.rename(answer.with_name("kept.rpm"))
             os._exit(1)
         else:
             counts[0] += 1
-    told.write_text(f"{counts[0]} {counts[1]}")
+    answer.write_text(f"{counts[0]} {counts[1]}")
     os._exit(0)

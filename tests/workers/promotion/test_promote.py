@@ -61,19 +61,19 @@ def lagging(site: Site, target: str, days: int = 3) -> Site:
 def test_what_is_proven_on_all_targets_reaches_users_at_once(
     three: Site, state: Path, make_build: BuildFactory
 ) -> None:
-    said = []
+    results = []
     for target in TARGETS:
         assert publish(three, state, target, str(make_build(target))).outcome == "passed"
-        said.append(promote(three, state, packages=["tiny"]))
-    assert [(r.outcome, r.snapshot, len(r.promoted)) for r in said] == [
+        results.append(promote(three, state, packages=["tiny"]))
+    assert [(r.outcome, r.snapshot, len(r.promoted)) for r in results] == [
         ("passed", 0, 0),
         ("passed", 0, 0),
         ("passed", 1, 3),
     ]
-    assert said[0].summary == "in testing, and kitten waits: tiny-1-1.el10 waits for s390x and x86_64_v2"
-    assert said[1].waits == ("tiny-1-1.el10 waits for x86_64_v2",)
-    assert said[2].summary == "tiny-1-1.el10 on 3 targets in kitten, snapshot 1"
-    assert {(p.package, p.target, p.nevr, p.commit) for p in said[2].promoted} == {
+    assert results[0].summary == "in testing, and kitten waits: tiny-1-1.el10 waits for s390x and x86_64_v2"
+    assert results[1].waits == ("tiny-1-1.el10 waits for x86_64_v2",)
+    assert results[2].summary == "tiny-1-1.el10 on 3 targets in kitten, snapshot 1"
+    assert {(p.package, p.target, p.nevr, p.commit) for p in results[2].promoted} == {
         ("tiny", target, "tiny-1-1.el10", "c" * 40) for target in TARGETS
     }
     shown = {name: files for name, files in seen(state).items() if files}
@@ -121,8 +121,8 @@ def test_an_upgrade_takes_the_old_version_out_on_all_targets(
     assert {file for files in seen(state).values() for file in files if "-1-1.el10" in file} == set()
     repomd = state / "published/10-kitten/BaseOS/s390x/os/repodata/repomd.xml"
     (update,) = re.findall(r'href="(repodata/[^"]*updateinfo[^"]*)"', repomd.read_text())
-    with zstandard.open(repomd.parents[1] / update, "rt") as told:
-        assert "demo-" in (text := told.read())
+    with zstandard.open(repomd.parents[1] / update, "rt") as update_file:
+        assert "demo-" in (text := update_file.read())
         assert "tiny-2-1.el10" in text
 
 
@@ -158,7 +158,7 @@ def test_a_target_that_may_lag_and_is_refused_stays_behind(three: Site, state: P
     assert (result.outcome, {p.target for p in result.promoted}) == ("passed", {"aarch64", "s390x"})
     assert result.summary.endswith("in kitten, snapshot 1; x86_64_v2 stays behind: built")
     refused = next(verdict.what for verdict in result.refused if verdict.rule == "built")
-    assert refused.startswith("the build did not hold: there is no build at ")
+    assert refused.startswith("the build failed: there is no build at ")
 
 
 def test_a_refusal_names_rule_build_target_and_way_out(three: Site, state: Path, make_build: BuildFactory) -> None:
@@ -178,7 +178,7 @@ def test_an_override_is_recorded_with_what_it_let_pass(three: Site, state: Path,
     for target in ("aarch64", "x86_64_v2"):
         publish(three, state, target, str(make_build(target)))
     given = Overrides(("required-targets",), "s390x follows tomorrow", "release")
-    with pytest.raises(CannotRun, match="an override is for packages, not for whatever waits"):
+    with pytest.raises(CannotRun, match="an override needs packages, not everything that waits"):
         promote(three, state, overrides=given)
     result = promote(three, state, packages=["tiny"], overrides=given)
     assert result.summary == "tiny-1-1.el10 on 2 targets in kitten, snapshot 1, by override of required-targets"
@@ -280,7 +280,7 @@ def test_arrivals_are_remembered_beyond_the_snapshots_that_show_them(
     assert snapshots.arrivals("other") == {}
 
 
-def test_the_status_tells_what_waits_for_whom_and_what_is_owed(
+def test_the_status_shows_what_waits_for_which_target_and_what_is_owed(
     three: Site, folder: Path, state: Path, make_build: BuildFactory
 ) -> None:
     assert [each.snapshot for each in status(three, state)] == [0, 0]
@@ -300,5 +300,7 @@ def test_the_status_tells_what_waits_for_whom_and_what_is_owed(
     assert done.exit_code == 0, done.output
     first = next(line for line in done.output.splitlines() if line.split()[:1] == ["kitten"])
     assert "tiny-1-1.el10 on 2 targets" in first
-    told = json.loads(CliRunner().invoke(repo_status, ["--json", "--site", str(folder), "--state", str(state)]).output)
-    assert [(each["stage"], each["snapshot"]) for each in told] == [("testing", 2), ("kitten", 1)]
+    stages = json.loads(
+        CliRunner().invoke(repo_status, ["--json", "--site", str(folder), "--state", str(state)]).output
+    )
+    assert [(each["stage"], each["snapshot"]) for each in stages] == [("testing", 2), ("kitten", 1)]

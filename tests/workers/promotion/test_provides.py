@@ -19,13 +19,13 @@ EVIL = SourcePackage(name="evil", binaries=("evil",), repository="BaseOS")
 GLIBC = {"glibc": Owner("glibc", "0:2.39-10.el10")}
 
 
-def said(claim: Claim, package: SourcePackage = EVIL, known: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
+def refusals(claim: Claim, package: SourcePackage = EVIL, known: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
     return [str(refusal) for refusal in judge(package, {"evil-1-1.x86_64.rpm": [claim]}, GLIBC, known)]
 
 
 @pytest.mark.parametrize("verb", ["is called", "provides", "obsoletes"])
 def test_a_name_of_another_source_package_is_refused_and_the_way_out_named(verb: str) -> None:
-    assert said(Claim(verb, "glibc")) == [
+    assert refusals(Claim(verb, "glibc")) == [
         f"provides: evil-1-1.x86_64.rpm {verb} glibc, which users have from glibc "
         "→ take it out of the spec, or add it to replaces: in packages/evil.yaml"
     ]
@@ -33,11 +33,11 @@ def test_a_name_of_another_source_package_is_refused_and_the_way_out_named(verb:
 
 def test_what_somebody_decided_what_is_known_and_what_nobody_has_passes() -> None:
     claim = Claim("provides", "glibc")
-    assert said(claim, EVIL.model_copy(update={"replaces": ("glibc",)})) == []
-    assert said(claim, known=frozenset({("provides", "glibc")})) == []
-    assert said(claim, known=frozenset({("obsoletes", "glibc")})) != []
-    assert said(claim, EVIL.model_copy(update={"name": "glibc"})) == [], "its own"
-    assert said(Claim("provides", "webserver")) == said(Claim("provides", "config(glibc)")) == []
+    assert refusals(claim, EVIL.model_copy(update={"replaces": ("glibc",)})) == []
+    assert refusals(claim, known=frozenset({("provides", "glibc")})) == []
+    assert refusals(claim, known=frozenset({("obsoletes", "glibc")})) != []
+    assert refusals(claim, EVIL.model_copy(update={"name": "glibc"})) == [], "its own"
+    assert refusals(Claim("provides", "webserver")) == refusals(Claim("provides", "config(glibc)")) == []
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_what_somebody_decided_what_is_known_and_what_nobody_has_passes() -> Non
 def test_an_obsoletes_with_a_version_speaks_of_versions_as_rpm_compares_them(
     flag: str, version: tuple[str, str, str], hits: bool
 ) -> None:
-    assert bool(said(Claim("obsoletes", "glibc", flag, version))) is hits
+    assert bool(refusals(Claim("obsoletes", "glibc", flag, version))) is hits
 
 
 def test_provides_minds_no_version() -> None:
-    assert said(Claim("provides", "glibc", "EQ", ("0", "1", "")))
+    assert refusals(Claim("provides", "glibc", "EQ", ("0", "1", "")))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_publication_that_would_push_glibc_off_is_refused(
 
 
 def test_what_came_to_testing_is_held_against_what_users_have(with_glibc: Site, state: Path, tmp_path: Path) -> None:
-    """Of packages in a stage, the catalogue tells what they claim."""
+    """Of packages in a stage, the catalogue has their claims."""
     first, kitten = with_glibc.stages
     testing = kitten.model_copy(update={"name": "testing", "url": "testing", "gate": ()})
     site = with_glibc.model_copy(update={"stages": (first, testing, kitten)})
@@ -136,6 +136,6 @@ def test_what_a_header_claims_is_read(tmp_path: Path) -> None:
     assert claims[0] == Claim("is called", "evil")
     assert Claim("obsoletes", "glibc", "LE", ("1", "3", "4")) in claims
     assert Claim("provides", "glibc") in claims
-    kept = index.kept("BaseOS", described).metadata
+    kept = index.catalogue_entry("BaseOS", described).metadata
     assert kept is not None
-    assert claims_of(index.recalled(kept)) == claims, "the catalogue tells the same"
+    assert claims_of(index.package_of(kept)) == claims, "the catalogue has the same"

@@ -42,7 +42,7 @@ def seen(state: Path) -> dict[str, set[str]]:
 
 
 def versions(state: Path, site: Site) -> dict[str, str]:
-    """Target → what its users see of tiny. Fails unless indexes and records tell the same."""
+    """Target → what its users see of tiny. Fails unless indexes and records agree."""
     records = published(site, state)
     recorded: dict[str, set[str]] = {}
     for record in records.values():
@@ -179,7 +179,7 @@ def test_another_source_package_under_the_same_name_is_refused(
     publish(site, state, "aarch64", str(make_build()))
     result = publish(site, state, "x86_64", str(make_build("x86_64", source="changed")))
     assert result.outcome == "failed"
-    assert result.cause.startswith("one-source: tiny-1-1.el10.src.rpm is published with other content by aarch64")
+    assert result.cause.startswith("one-source: tiny-1-1.el10.src.rpm is published with other content on aarch64")
     assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
 
 
@@ -257,7 +257,7 @@ def test_a_changed_package_is_refused(site: Site, state: Path, make_build: Build
 
 
 def test_a_package_of_another_architecture_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
-    with pytest.raises(CannotRun, match="is of architecture s390x"):
+    with pytest.raises(CannotRun, match="has architecture s390x"):
         publish(site, state, "aarch64", str(make_build("aarch64", arch="s390x")))
     assert not seen(state)
 
@@ -286,21 +286,21 @@ def test_each_signed_package_is_read_once(
     result = publish(site, state, "aarch64", str(make_build(version="2")))
     signed = [rpm.name for rpm in read if pool_of(state) in rpm.parents and ".work" not in rpm.parts]
     assert sorted(signed) == sorted(package.name for package in result.packages)
-    assert not [rpm for rpm in read if "-1-1." in rpm.name], "what users have is told by the catalogue"
+    assert not [rpm for rpm in read if "-1-1." in rpm.name], "the catalogue has what users have"
 
 
 def pool_of(state: Path) -> Path:
     return state / "published" / ".signed"
 
 
-def test_an_erratum_tells_what_is_new_in_the_changelog(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_an_erratum_has_the_new_entries_of_the_changelog(site: Site, state: Path, make_build: BuildFactory) -> None:
     first = "* Mon Nov 23 2026 A <a@example.org> - 1-1\n- The beginning"
     second = f"* Tue Nov 24 2026 A <a@example.org> - 2-1\n- Fix CVE-2026-12345\n\n{first}"
     publish(site, state, "aarch64", str(make_build(changelog=first)))
     publish(site, state, "aarch64", str(make_build(version="2", changelog=second)))
-    (told,) = errata_of(state / "published/10-kitten/BaseOS/aarch64/os")
-    assert (told.type, told.title) == ("security", "tiny-2-1.el10: security update")
-    assert told.description == "2026-11-24, 2-1:\n- Fix CVE-2026-12345"
+    (erratum,) = errata_of(state / "published/10-kitten/BaseOS/aarch64/os")
+    assert (erratum.type, erratum.title) == ("security", "tiny-2-1.el10: security update")
+    assert erratum.description == "2026-11-24, 2-1:\n- Fix CVE-2026-12345"
 
 
 def errata_of(repository: Path) -> list[Any]:
@@ -310,7 +310,7 @@ def errata_of(repository: Path) -> list[Any]:
     return list(createrepo_c.UpdateInfo(str(repository / "repodata" / data)).updates)
 
 
-def test_a_package_that_moves_to_another_repository_is_said_in_words(
+def test_a_package_that_moves_to_another_repository_is_reported(
     site: Site, state: Path, make_build: BuildFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(site, state, "aarch64", str(make_build()))
@@ -541,16 +541,16 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_published(
     assert versions(state, site) == {"aarch64": "tiny-2-1.el10"}
 
 
-def test_records_tell_where_a_package_came_from(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_records_show_where_a_package_came_from(site: Site, state: Path, make_build: BuildFactory) -> None:
     build = make_build()
     publish(site, state, "aarch64", str(build))
     record = published(site, state)["tiny", "aarch64"]
-    told = json.loads((build / "build.json").read_text())
+    build_json = json.loads((build / "build.json").read_text())
     assert (record.nevr, record.commit, record.identity, record.build, record.snapshot) == (
         "tiny-1-1.el10",
-        told["commit"],
-        told["identity"],
+        build_json["commit"],
+        build_json["identity"],
         str(build),
         1,
     )
-    assert record.unsigned == {a["name"]: a["sha256"] for a in [*told["rpms"], told["srpm"]]}
+    assert record.unsigned == {a["name"]: a["sha256"] for a in [*build_json["rpms"], build_json["srpm"]]}

@@ -20,7 +20,7 @@ from workers.repository import index
 
 
 def staged(state: Path, target: str = "aarch64") -> dict[str, Path]:
-    """NEVRA → file, as the index tells it; every file is what the index says."""
+    """NEVRA → file, from the index; every file has the checksum of the index."""
     repository = state / "staged" / target
     found = {}
     for package in index.load(repository):
@@ -105,7 +105,7 @@ def test_an_older_version_is_staged_with_a_warning(
 ) -> None:
     stage(site, state, "aarch64", str(make_build(version="2")))
     stage(site, state, "aarch64", str(make_build()))
-    assert "tiny-libs-0:1-1.el10.aarch64 is older than what was staged, tiny-libs-2-1" in capsys.readouterr().err
+    assert "tiny-libs-0:1-1.el10.aarch64 is older than the staged tiny-libs-2-1" in capsys.readouterr().err
     assert "tiny-libs-0:1-1.el10.aarch64" in staged(state)
 
 
@@ -124,9 +124,9 @@ def alter(build: Path, **changes: object) -> str:
     return str(build)
 
 
-def test_a_build_that_did_not_hold_is_not_staged(site: Site, state: Path, make_build: BuildFactory) -> None:
+def test_a_failed_build_is_not_staged(site: Site, state: Path, make_build: BuildFactory) -> None:
     result = stage(site, state, "aarch64", alter(make_build(), outcome="failed", cause="cc: error"))
-    assert (result.outcome, result.cause) == ("failed", "tiny-1-1.el10: the build did not hold: cc: error")
+    assert (result.outcome, result.cause) == ("failed", "tiny-1-1.el10: the build failed: cc: error")
     assert not staged(state)
 
 
@@ -136,7 +136,7 @@ def test_a_build_for_another_target_is_not_staged(site: Site, state: Path, make_
 
 
 def test_a_package_of_a_foreign_architecture_is_refused(site: Site, state: Path, make_build: BuildFactory) -> None:
-    with pytest.raises(CannotRun, match=r"tiny-libs-1-1.el10.s390x.rpm is of architecture s390x"):
+    with pytest.raises(CannotRun, match=r"tiny-libs-1-1.el10.s390x.rpm has architecture s390x"):
         stage(site, state, "aarch64", str(make_build(target="aarch64", arch="s390x")))
     assert not staged(state)
 
@@ -156,7 +156,7 @@ def test_a_package_under_another_name_is_refused(site: Site, state: Path, make_b
     build = make_build()
     file = next(build.glob("tiny-libs-1*.rpm")).rename(build / "glibc-9-9.aarch64.rpm")
     url = alter(build, rpms=[artifact(file).model_dump()])
-    with pytest.raises(CannotRun, match=r"glibc-9-9.aarch64.rpm holds another package: tiny-libs-1-1.el10.aarch64"):
+    with pytest.raises(CannotRun, match=r"glibc-9-9.aarch64.rpm has another package: tiny-libs-1-1.el10.aarch64"):
         stage(site, state, "aarch64", url)
 
 
@@ -242,5 +242,5 @@ def test_a_try_build_is_not_staged(site: Site, state: Path, make_build: BuildFac
     document.write_text(json.dumps(json.loads(document.read_text()) | {"trial": True}))
     result = stage(site, state, "aarch64", str(folder))
     assert result.outcome == "failed"
-    assert "is a try-build" in result.cause
+    assert "is a try build" in result.cause
     assert not (state / "staged" / "aarch64" / "repodata").exists()

@@ -1,4 +1,4 @@
-"""Repositories that never were: primary.xml as createrepo_c writes it, of packages given in a line each."""
+"""Synthetic repositories: primary.xml as createrepo_c writes it, from one line for each package."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def element(
         if (listed := tuple(words))
     )
     listed_files = "".join(f"<file>{escape(file)}</file>" for file in files)
-    said = f"{nevr}{arch}{deps}{listed_files}"
+    content = f"{nevr}{arch}{deps}{listed_files}"
     file = f"{name}-{version}-{release}.{arch}.rpm"
     return (
         f'<package type="rpm"><name>{name}</name><arch>{arch}</arch>'
         f'<version epoch="{epoch}" ver="{version}" rel="{release}"/>'
-        f'<checksum type="sha256" pkgid="YES">{hashlib.sha256(said.encode()).hexdigest()}</checksum>'
+        f'<checksum type="sha256" pkgid="YES">{hashlib.sha256(content.encode()).hexdigest()}</checksum>'
         f"<summary>{name}</summary><description>The package {name}, of no use to anybody, described in a sentence of "
         f"the length that descriptions have.</description><packager>builder</packager>"
         f'<url>https://{name}.example.org/</url><time file="1760000000" build="1760000000"/>'

@@ -1,4 +1,4 @@
-"""The catalogue: what a publication asks of it, and what it compresses, grows with the change and not with the repository."""
+"""The catalogue: the cost of queries and compression grows with the change, not with the repository."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def file(number: int, repository: str = REPOSITORY) -> File:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     """Of one snapshot with two full groups of packages and a third that has room."""
-    with Catalogue.opened(tmp_path / "catalogue") as opened:
-        with opened.writing():
+    with Catalogue.open(tmp_path / "catalogue") as opened:
+        with opened.transaction():
             for number in range(2 * GROUP_PACKAGES + 3):
                 opened.add(1, file(number))
             opened.compress(1)
@@ -52,7 +52,7 @@ def test_frames_hold_each_package_once(catalogue: Catalogue) -> None:
 
 def test_a_package_more_compresses_the_newest_group_alone(catalogue: Catalogue) -> None:
     before = content(catalogue, "primary")
-    with catalogue.writing():
+    with catalogue.transaction():
         catalogue.add(2, file(500))
         catalogue.compress(2)
     after = content(catalogue, "primary")
@@ -61,7 +61,7 @@ def test_a_package_more_compresses_the_newest_group_alone(catalogue: Catalogue) 
 
 def test_what_is_new_takes_the_room_of_what_left(catalogue: Catalogue) -> None:
     before = content(catalogue, "other")
-    with catalogue.writing():
+    with catalogue.transaction():
         catalogue.retire(2, REPOSITORY, file(0).path, 0)
         catalogue.add(2, file(500))
         catalogue.compress(2)
@@ -70,7 +70,7 @@ def test_what_is_new_takes_the_room_of_what_left(catalogue: Catalogue) -> None:
 
 
 def test_a_group_that_is_full_is_followed_by_a_new_one(catalogue: Catalogue) -> None:
-    with catalogue.writing():
+    with catalogue.transaction():
         for number in range(500, 500 + GROUP_PACKAGES):
             catalogue.add(2, file(number))
         catalogue.compress(2)
@@ -78,7 +78,7 @@ def test_a_group_that_is_full_is_followed_by_a_new_one(catalogue: Catalogue) -> 
 
 
 def test_a_group_that_nothing_is_left_of_has_no_frame(catalogue: Catalogue) -> None:
-    with catalogue.writing():
+    with catalogue.transaction():
         for number in range(GROUP_PACKAGES):
             catalogue.retire(2, REPOSITORY, file(number).path, 0)
         catalogue.compress(2)
@@ -87,13 +87,13 @@ def test_a_group_that_nothing_is_left_of_has_no_frame(catalogue: Catalogue) -> N
 
 def test_a_signed_copy_is_held_as_long_as_a_repository_has_the_package(catalogue: Catalogue) -> None:
     known = file(7)
-    assert catalogue.holds(known.path, known.unsigned_sha256)
-    assert not catalogue.holds(known.path, known.sha256)
-    with catalogue.writing():
+    assert catalogue.has_signed(known.path, known.unsigned_sha256)
+    assert not catalogue.has_signed(known.path, known.sha256)
+    with catalogue.transaction():
         catalogue.add(2, file(7, "AppStream/aarch64/os"))
         catalogue.retire(2, REPOSITORY, known.path, 0)
     assert list(catalogue.prune(2, 1)) == [(REPOSITORY, known.path, known.unsigned_sha256)]
-    assert catalogue.holds(known.path, known.unsigned_sha256)
+    assert catalogue.has_signed(known.path, known.unsigned_sha256)
 
 
 @contextmanager
@@ -118,23 +118,23 @@ def widely(database: sqlite3.Connection, statement: str) -> list[str]:
 def test_no_question_of_a_publication_reads_a_whole_table(catalogue: Catalogue) -> None:
     with asked(catalogue) as statements:
         catalogue.recover(1)
-        catalogue.known(REPOSITORY, file(1).path)
+        catalogue.file_at(REPOSITORY, file(1).path)
         catalogue.file(1, REPOSITORY, file(1).path)
         catalogue.published(1, "thing0001")
-        catalogue.related(1, REPOSITORY, "thing0001", ["thing0002", "thing0003"])
-        with catalogue.writing():
+        catalogue.related_files(1, REPOSITORY, "thing0001", ["thing0002", "thing0003"])
+        with catalogue.transaction():
             catalogue.retire(2, REPOSITORY, file(1).path, 0)
             catalogue.add(2, file(500))
-            catalogue.note(2, "thing0500", "aarch64", "{}")
+            catalogue.set_record(2, "thing0500", "aarch64", "{}")
             catalogue.set_erratum(2, REPOSITORY, "thing0500", "<update/>")
             catalogue.set_extra(2, REPOSITORY, "group", b"<comps/>")
             catalogue.compress(2)
-        with catalogue.writing():
+        with catalogue.transaction():
             assert catalogue.restore(3, 1, 0) == {REPOSITORY}
             catalogue.compress(3)
-        catalogue.retired(3)
+        catalogue.retired_files(3)
         list(catalogue.prune(3, 1))
-        catalogue.holds(file(1).path, file(1).unsigned_sha256)
+        catalogue.has_signed(file(1).path, file(1).unsigned_sha256)
     plans = {s: widely(catalogue._db, s) for s in statements if s.startswith(("SELECT", "UPDATE", "DELETE"))}
     assert len(plans) > 40
     assert {statement: found for statement, found in plans.items() if found} == {}
@@ -150,12 +150,12 @@ def test_names_are_read_from_an_index_alone(catalogue: Catalogue) -> None:
 
 def test_a_rollback_gives_the_groups_back(catalogue: Catalogue) -> None:
     before = content(catalogue, "primary")
-    with catalogue.writing():
+    with catalogue.transaction():
         catalogue.retire(2, REPOSITORY, file(0).path, 0)
         catalogue.add(2, file(500))
         catalogue.compress(2)
     assert content(catalogue, "primary") != before
-    with catalogue.writing():
+    with catalogue.transaction():
         catalogue.restore(3, 1, 0)
         catalogue.compress(3)
     assert content(catalogue, "primary") == before

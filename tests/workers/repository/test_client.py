@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write a file anew; it may be a hard link."""
+    """Write a new file; the old one may be a hard link."""
     file.unlink()
     file.write_bytes(content)
 
@@ -47,7 +47,7 @@ def test_dnf_refuses_a_package_changed_by_one_byte(site: Site, state: Path, make
         install(site, state, "aarch64", ["tiny-libs"])
 
 
-def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_mends_it(
+def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_repairs_it(
     site: Site, state: Path, make_build: BuildFactory
 ) -> None:
     publish(site, state, "aarch64", str(make_build()))
@@ -57,8 +57,8 @@ def test_dnf_refuses_an_index_edited_by_hand_and_a_rollback_to_the_same_content_
         install(site, state, "aarch64", ["tiny-libs"])
     first, *words = str(refusal.value).splitlines()
     assert first == (
-        f"{state}/published/.snapshots/0001/BaseOS/aarch64/os/repodata/repomd.xml was changed by hand: it is not what "
-        "publication 1 wrote → kitten rollback --to 1 writes it anew"
+        f"{state}/published/.snapshots/0001/BaseOS/aarch64/os/repodata/repomd.xml was changed by hand: "
+        "publication 1 wrote another one → kitten rollback --to 1 writes it again"
     )
     assert words[0] == "dnf refused to install tiny-libs for aarch64:"
     assert re.search(r"GPG verification|Bad (PGP|GPG) signature", "\n".join(words))
@@ -124,7 +124,7 @@ def test_an_older_version_is_no_upgrade(lax: Site, state: Path, make_build: Buil
     before, after = (signed_folders(state, stage, "aarch64") for stage in ("published", "testing"))
     packages = ["tiny-libs-1-1.el10.aarch64"]
     with pytest.raises(
-        CheckFailed, match=r"dnf left tiny-libs-1-1.el10.aarch64 out for aarch64: something newer is there"
+        CheckFailed, match=r"dnf left out tiny-libs-1-1.el10.aarch64 for aarch64: a newer version is there"
     ):
         check_life(lax.target("aarch64"), packages, before, after, state / "published/RPM-GPG-KEY-demo")
 
@@ -202,7 +202,7 @@ def test_a_package_with_files_of_other_owners_is_installed_and_nothing_of_it_sta
     assert [path.name for path in (cache.root() / "scratch").iterdir()] == ["sweep"]
 
 
-def test_a_package_that_needs_more_users_than_there_are_is_one_line_with_the_way_out(
+def test_a_package_that_needs_more_users_than_there_are_is_one_line_with_a_hint(
     site: Site, others: tuple[dict[str, Path], Path], one_id: None
 ) -> None:
     with pytest.raises(

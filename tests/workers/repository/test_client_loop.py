@@ -136,7 +136,7 @@ def test_a_client_in_a_loop_is_never_refused_while_versions_are_published(
     rounds = rounds_while(work, lambda: follow("upgrade", "tiny-libs"))
     follow("upgrade", "tiny-libs")
     with capsys.disabled():
-        print(  # noqa: T201 - what was tried, for whoever runs it with many
+        print(  # noqa: T201 - the rounds, for a user who runs it with many
             f"\n{request.node.callspec.id}: {PUBLICATIONS} publications, {rounds} rounds of dnf in their time, "
             f"{len(set(versions))} versions seen"
         )

@@ -15,7 +15,7 @@ from workers.repository import index
 
 
 @pytest.mark.parametrize("packages", [0, 3])
-def test_repomd_tells_checksums_and_sizes_of_its_files(make_rpms: RpmFactory, tmp_path: Path, packages: int) -> None:
+def test_repomd_has_checksums_and_sizes_of_its_files(make_rpms: RpmFactory, tmp_path: Path, packages: int) -> None:
     import createrepo_c
 
     rpms = make_rpms("aarch64")[:packages]
@@ -37,7 +37,7 @@ def test_repomd_tells_checksums_and_sizes_of_its_files(make_rpms: RpmFactory, tm
     }
 
 
-def test_a_file_that_is_larger_than_what_is_read_at_a_time_is_told_whole(
+def test_a_file_larger_than_one_read_has_the_checksum_of_the_whole(
     make_rpms: RpmFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages = [index.describe(rpm, rpm.name) for rpm in make_rpms("aarch64")]
@@ -62,15 +62,15 @@ def test_a_data_file_has_its_name_once_it_is_whole(
     assert {path.name for path in (tmp_path / "repodata").iterdir()} == index.data_files(tmp_path) - {"repomd.xml.asc"}
 
 
-def test_the_catalogue_tells_the_changelog_of_the_file(make_rpms: RpmFactory) -> None:
-    said = (
+def test_the_catalogue_has_the_changelog_of_the_file(make_rpms: RpmFactory) -> None:
+    entries = (
         "* Tue Nov 24 2026 A <a@example.org> - 2-1\n- <b> & more\n\n* Mon Nov 23 2026 A <a@example.org> - 1-1\n- First"
     )
-    rpm = next(rpm for rpm in make_rpms("aarch64", changelog=said) if rpm.name.startswith("tiny-libs-1"))
+    rpm = next(rpm for rpm in make_rpms("aarch64", changelog=entries) if rpm.name.startswith("tiny-libs-1"))
     package = index.describe(rpm, rpm.name)
-    metadata = index.kept("", package).metadata
+    metadata = index.catalogue_entry("", package).metadata
     assert metadata is not None
-    recalled = changelog(index.recalled(metadata))
+    recalled = changelog(index.package_of(metadata))
     assert recalled == changelog(package)
     assert [entry.text for entry in recalled] == ["- <b> & more", "- First"]
 

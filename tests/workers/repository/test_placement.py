@@ -1,4 +1,4 @@
-"""Where files of a package lie, what is published included; and what nothing places."""
+"""The place of each file of a package, also if users have it already; and packages that no rule places."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_a_package_stays_where_users_have_it(site: Site) -> None:
     assert debug.repository == "AppStream/debug/aarch64"
 
 
-def test_what_nothing_places_is_refused_with_a_way_out(site: Site) -> None:
+def test_what_nothing_places_is_refused_with_a_hint(site: Site) -> None:
     with pytest.raises(CannotRun) as error:
         place(homeless(site), site.package("tiny"), site.target("aarch64"), LIBS)
     assert str(error.value) == (
-        "nothing says to which repository tiny-libs of tiny belongs on aarch64\n"
+        "no rule names the repository of tiny-libs of tiny on aarch64\n"
         "  → add placement: {tiny-libs: REPOSITORY} in packages/tiny.yaml, or a rule for it in repositories.yaml"
     )
 
 
-def test_a_spec_is_held_against_the_rules_before_it_is_built(site: Site) -> None:
+def test_a_spec_is_checked_against_the_rules_before_it_is_built(site: Site) -> None:
     tiny = SourcePackage.model_validate({"name": "tiny", "placement": {"tiny": "BaseOS", "tiny-libs": "BaseOS"}})
     check_placement(homeless(site), tiny, "tiny.spec", ["tiny-libs"])
     check_placement(site, tiny, "tiny.spec", ["tiny-new"])

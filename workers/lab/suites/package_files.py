@@ -82,7 +82,7 @@ def unpack_with_needs(
 
     :raises CannotRun: if a package is damaged or for another target, or no package provides what one needs.
     """
-    from workers.repository.staged import staged_folder
+    from workers.repository.buildroot import staged_folder
 
     wanted = solvables(headers_for_guest(target, packages) | headers_for_guest(target, extra))
     available = [

@@ -157,7 +157,7 @@ class Preparation:
 
 
 def _staged(request: Request) -> tuple[Solvable, ...]:
-    from workers.repository.staged import staged_folder
+    from workers.repository.buildroot import staged_folder
 
     packages = read_repository(staged_folder(request.site, request.state, request.target))
     return tuple(package for package in packages if not is_debug(package.name) and package.arch != "src")

@@ -24,7 +24,7 @@ from workers.lab.suites import Report, Request
 from workers.lab.suites.secure_boot_trials import Trial, TrialSetup, signature_cases, signer_names, trials
 from workers.lab.suites.secure_boot_verdicts import SCRIPT, SCRIPT_NAME, is_decided, report_cases, verdict
 from workers.lab.uefi import parts, signing, variables
-from workers.repository.staged import staged_folder
+from workers.repository.buildroot import staged_folder
 from workers.results import Case
 
 _FIRMWARE_SECONDS = 30.0  # until the firmware, the shim or the loader prints a message; on an idle machine with KVM

@@ -1,6 +1,6 @@
-"""What must hold for a build to get to a stage: rules as data of stages.yaml, their answers in words.
+"""The gate in front of a stage: stages.yaml lists its rules, and each refusal has a sentence and a hint.
 
-``proofs`` looks at one build, ``versions`` at what is there already, ``targets`` at all targets together, ``closure`` at
-what could be installed, ``client`` (``workers.repository.client``) at what dnf does. ``evaluate`` holds a stage's rules against
-a ``situation``; nothing in here changes anything.
+``proofs`` reads the proofs of one build, ``versions`` the versions that the stage has, ``targets`` all targets
+together, ``closure`` what can be installed, and ``workers.repository.client`` what dnf does. ``evaluate`` applies a
+stage's rules to a ``situation``. Nothing here changes anything.
 """

@@ -1,4 +1,4 @@
-"""Ask a stage's gate, changing nothing: what each rule says, what would have to come along, what is owed."""
+"""Ask a stage's gate without changing anything: verdicts, packages that must join, and what slow targets owe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.models import Site
 from workers.base import options
 from workers.base.errors import CannotRun
 from workers.promotion.gate import sets
-from workers.promotion.gate.evaluate import DEAR, evaluate, rules_of
+from workers.promotion.gate.evaluate import EXPENSIVE, evaluate, rules_of
 from workers.promotion.gate.override import NONE, Overrides, override, require_allowed
 from workers.promotion.gate.situation import Situation
 from workers.promotion.gate.targets import debts
@@ -29,21 +29,21 @@ def ask(
     packages: Sequence[str] = (),
     overrides: Overrides = NONE,
 ) -> GateResult:
-    """Ask about a build, or about packages that wait in the stage before (by default all of them).
+    """Ask about a build, or about packages that wait in the previous stage (by default all of them).
 
-    :raises CannotRun: when there is nothing to ask about, or an override is not allowed.
+    :raises CannotRun: if nothing waits, the arguments contradict each other, or an override is not allowed.
     """
     begun = time.monotonic()
     stage = named_stage(site, stage_name)
     joined: tuple[sets.Joined, ...] = ()
     if build_url is not None:
         if target_name is None or packages:
-            raise CannotRun("a build is asked about by itself, on its target", "--target T --build URL, no packages")
+            raise CannotRun("a build is checked alone, on its target", "give --target T --build URL, and no packages")
         situation = situation_of_build(site, state, stage, target_name, build_url)
     else:
         if target_name is not None:
             options.named_target(site, target_name)
-            raise CannotRun("what waits is asked about on all targets", "leave out --target, or add --build URL")
+            raise CannotRun("packages that wait are checked on all targets", "leave out --target, or add --build URL")
         for name in packages:
             options.named_package(site, name)
         situation = situation_of_waiting(site, state, stage).level()
@@ -62,7 +62,7 @@ def _require_waiting(situation: Situation, asked: Sequence[str]) -> None:
         of = f" of {', '.join(missing)}" if missing else ""
         raise CannotRun(
             f"nothing{of} waits in {previous.name} for {stage.name}",
-            f"kitten publish --stage {previous.name}, or see kitten repo-status",
+            f"publish a build there (kitten publish --stage {previous.name}); kitten repo-status lists what waits",
         )
 
 
@@ -75,13 +75,13 @@ def answer(
 ) -> GateResult:
     """The gate's answer to a situation.
 
-    :param thorough: ask every rule; else none that is dear once another one has refused.
-    :raises CannotRun: when an override is not allowed.
+    :param thorough: apply every rule; if False, the expensive ones only while no other rule refuses.
+    :raises CannotRun: if an override is not allowed.
     """
     require_allowed(situation.site, situation.stage, overrides)
     every = rules_of(situation.stage)
     verdicts: tuple[RuleVerdict, ...] = ()
-    for names in [every] if thorough else [_cheap(every), *([name] for name in DEAR if name in every)]:
+    for names in [every] if thorough else [_cheap(every), *([name] for name in EXPENSIVE if name in every)]:
         if refused_of(verdicts, overrides.rules):
             break
         verdicts += evaluate(situation, names)
@@ -101,18 +101,18 @@ def answer(
 
 
 def stopped_by_records(situation: Situation, overrides: Overrides = NONE) -> bool:
-    """Whether a rule that only looks at records stops a build of a required target, whatever may join."""
+    """Return whether a rule over records alone refuses a build of a required target, whatever packages join."""
     required = {passing.key for passing in situation.passing if passing.target.required}
     verdicts = evaluate(situation, _cheap(rules_of(situation.stage)))
     return any((verdict.package, verdict.target) in required for verdict in refused_of(verdicts, overrides.rules))
 
 
 def _cheap(rules: Iterable[str]) -> list[str]:
-    return [name for name in rules if name not in DEAR]
+    return [name for name in rules if name not in EXPENSIVE]
 
 
 def refused_of(verdicts: Iterable[RuleVerdict], but: Collection[str] = ()) -> list[RuleVerdict]:
-    """The refusals among verdicts, those of some rules left out."""
+    """The refusals among verdicts, without those of some rules."""
     return [verdict for verdict in verdicts if verdict.outcome == "refused" and verdict.rule not in but]
 
 
@@ -126,9 +126,9 @@ def _summary(situation: Situation, refused: Sequence[RuleVerdict], overridden: i
 
 
 def together(situation: Situation, asked: Sequence[str]) -> tuple[sets.Joined, ...]:
-    """What has to come along on any target; on all of them until no target asks for more.
+    """The packages that must join on any target; the search goes on until no target needs another one.
 
-    :param situation: with all that waits.
+    :param situation: with everything that waits.
     """
     if situation.stage.rule("installable") is None:
         return ()

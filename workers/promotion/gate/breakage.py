@@ -1,108 +1,93 @@
-"""Broken packages by what breaks them: one sentence for each cause, however many packages fall with it."""
+"""Broken packages grouped by cause: one sentence for each cause, however many packages it breaks."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workers.promotion.gate.broken import Breakage, Broken, State, source_of
-from workers.promotion.gate.explain import ends_of, explain, few, foreign_words, holders, lack, named
+from workers.promotion.gate.broken import Breakage, Broken, State, broken_of
+from workers.promotion.gate.explain import ends_of, exclusion, few, holders, missing, named, wrong_architecture
 from workers.promotion.gate.needs import Cause, Needs
 from workers.repository.protocols import PoolDependency, PoolSolvable
 
 CAUSES = 8
-"""Causes that one package is told under, of those that break others; those that break it itself are all told."""
+"""Causes under which a package is listed, of those that break other packages; all that break it directly are listed."""
 
 
 @dataclass
 class _Group:
-    """What one cause breaks, as it is found."""
+    """One cause, and the numbers of the solvables that it breaks."""
 
+    causes: Sequence[Cause]
+    """The rules, as the first package showed them."""
     needs: dict[int, PoolDependency] = field(default_factory=dict)
-    """Number of a dependency → itself, of those that nothing provides."""
+    """Number of a dependency that nothing provides → itself."""
+    lacking: set[int] = field(default_factory=set)
+    """Solvables with such a dependency."""
     roots: set[str] = field(default_factory=set)
-    itself: dict[int, Sequence[Cause]] = field(default_factory=dict)
-    """What it breaks by itself, each with the chain that leads to the cause."""
+    itself: set[int] = field(default_factory=set)
+    """What it breaks directly."""
     depending: set[int] = field(default_factory=set)
     """What it breaks, directly or not."""
 
 
 def breakages(state: State, found: Needs, news: Mapping[int, Broken]) -> tuple[Breakage, ...]:
-    """What is newly broken, by cause, what breaks most first; with the state before enabled in the pool.
+    """What is newly broken, by cause, the largest number of packages first; with the state before enabled in the pool.
 
-    :param news: number of a solvable → what is told of it alone.
+    :param news: number of a solvable that was not broken before → its record.
     """
-    groups = _groups(state, found)
-    told: list[Breakage] = []
-    for group in groups.values():
-        itself = sorted(group.itself.keys() & news.keys(), key=lambda n: news[n].package)
-        depending = sorted((group.depending & news.keys()) - group.itself.keys(), key=lambda n: news[n].package)
-        if itself or depending:
-            told.append(_breakage(state, group, itself, depending, news))
-    # Several causes are told in the same words where only what was broken before stands between, and where packages differ
-    # in their architecture alone.
     merged: dict[str, Breakage] = {}
-    for each in told:
-        merged[each.words] = _together(merged[each.words], each) if each.words in merged else each
+    for group in _groups(state, found):
+        itself = sorted(group.itself & news.keys(), key=lambda n: news[n].package)
+        depending = sorted((group.depending & news.keys()) - group.itself, key=lambda n: news[n].package)
+        if itself or depending:
+            broken = tuple(news[number] for number in (*itself, *depending))
+            words = _sentence(state, group, itself, depending)
+            each = Breakage(words, broken, len(itself), tuple(sorted(group.roots)))
+            # Causes have the same sentence if their packages differ only in architecture.
+            merged[words] = _union(merged[words], each) if words in merged else each
     return tuple(sorted(merged.values(), key=lambda b: (-len(b.broken), b.words)))
 
 
-def strange(state: State, solvables: Iterable[PoolSolvable]) -> tuple[Breakage, ...]:
-    """Packages that come and are of architectures that no system of the target takes."""
+def wrong_architectures(state: State, solvables: Iterable[PoolSolvable]) -> tuple[Breakage, ...]:
+    """Packages that come and that no system of the target accepts, by architecture."""
     by_arch: dict[str, list[PoolSolvable]] = {}
     for solvable in sorted(solvables, key=str):
         by_arch.setdefault(solvable.arch, []).append(solvable)
     found = []
     for listed in by_arch.values():
-        broken = tuple(Broken(str(s), s.name, source_of(s), foreign_words([s], state.arch)) for s in listed)
+        broken = tuple(map(broken_of, listed))
         roots = tuple(sorted({each.name for each in broken}))
-        found.append(Breakage(foreign_words(listed, state.arch), broken, len(broken), roots))
+        found.append(Breakage(wrong_architecture(listed, state.arch), broken, len(broken), roots))
     return tuple(found)
 
 
-def _together(one: Breakage, other: Breakage) -> Breakage:
-    """Two causes told in the same words, as one."""
-    itself = {*one.broken[: one.itself], *other.broken[: other.itself]}
+def _sentence(state: State, group: _Group, itself: Sequence[int], depending: Sequence[int]) -> str:
+    """The cause, then one package that breaks by it and the number of the others."""
+    if group.needs:
+        subjects = [state.pool.id2solvable(number) for number in itself or sorted(group.lacking)]
+        words, others = missing(state, subjects, list(group.needs.values())), depending
+    else:
+        words, others = exclusion(state, group.causes), [*itself, *depending]
+    if not others:
+        return words
+    return f"{words}; this breaks {few((named(state.pool.id2solvable(number)) for number in others), shown=1)}"
+
+
+def _union(one: Breakage, other: Breakage) -> Breakage:
+    itself = {*one.broken[: one.direct], *other.broken[: other.direct]}
     depending = {*one.broken, *other.broken} - itself
     broken = (*sorted(itself, key=lambda b: b.package), *sorted(depending, key=lambda b: b.package))
     return Breakage(one.words, broken, len(itself), tuple(sorted({*one.roots, *other.roots})))
 
 
-def _breakage(
-    state: State, group: _Group, itself: Sequence[int], depending: Sequence[int], news: Mapping[int, Broken]
-) -> Breakage:
-    first = (itself or depending)[0]
-    if group.needs and itself:
-        subjects = [state.pool.id2solvable(number) for number in itself]
-        words = lack(state, subjects, group.needs.values())
-    else:
-        words = [_alone(state, first, group).words if itself else news[first].words]
-        if others := _named(state, (*itself, *(() if itself else depending))[1:]):
-            words.append(f"so it is with {few(others)}")
-    if itself and depending:
-        who = _named(state, depending)
-        what = state.pool.id2solvable(first).name if len(itself) == 1 else "these packages"
-        words.append(f"{few(who)} {'depends' if len(who) == 1 else 'depend'} on {what}")
-    broken = tuple(news[number] for number in (*itself, *depending))
-    return Breakage("; ".join(words), broken, len(itself), tuple(sorted(group.roots)))
-
-
-def _alone(state: State, number: int, group: _Group) -> Broken:
-    """A package, as if this were the only cause."""
-    return explain(state, state.pool.id2solvable(number), group.itself[number])
-
-
-def _named(state: State, numbers: Iterable[int]) -> list[str]:
-    return [named(state.pool.id2solvable(number)) for number in numbers]
-
-
-def _groups(state: State, found: Needs) -> Mapping[Hashable, _Group]:
+def _groups(state: State, found: Needs) -> Iterable[_Group]:
     groups: dict[Hashable, _Group] = {}
     under: dict[int, tuple[Hashable, ...]] = {}
     for number, reason in found.reasons.items():
         own = () if reason.lost else found.own(number) or ((),)
-        mine = dict.fromkeys(key for causes in own for key in _of_itself(state, number, causes, groups))
-        # What fell before is known; of circles, what falls later tells of the same cause.
+        mine = dict.fromkeys(key for causes in own for key in _direct(state, number, causes, groups))
+        # What broke before is known; in a circle of needs, what breaks later has the same cause.
         for need in found.lost(number):
             for provider in found.providers[need]:
                 for key in under.get(provider, ()):
@@ -111,13 +96,11 @@ def _groups(state: State, found: Needs) -> Mapping[Hashable, _Group]:
         for key in mine:
             groups[key].depending.add(number)
         under[number] = tuple(mine)
-    return groups
+    return groups.values()
 
 
-def _of_itself(
-    state: State, number: int, causes: Sequence[Cause], groups: dict[Hashable, _Group]
-) -> Iterable[Hashable]:
-    """What breaks a package not because another one is broken: needs that the same packages had are one cause."""
+def _direct(state: State, number: int, causes: Sequence[Cause], groups: dict[Hashable, _Group]) -> Iterable[Hashable]:
+    """Keys of the causes that break a package directly; needs that the same packages had are one cause."""
     import solv
 
     ends = ends_of(causes)
@@ -125,16 +108,17 @@ def _of_itself(
         for end in ends:
             had = holders(state, end.need)
             key: Hashable = ("had", *had) if had else ("never", end.need.id)
-            group = groups.setdefault(key, _Group())
+            group = groups.setdefault(key, _Group(causes))
+            group.needs.setdefault(end.need.id, end.need)
+            group.lacking.add(end.solvable.id)
             if end.solvable.id == number:
-                group.itself[number] = causes
-                group.needs.setdefault(end.need.id, end.need)
+                group.itself.add(number)
             group.roots |= _names(state, had or (end.solvable.id,))
             yield key
         return
     key = ("rules", frozenset(map(_parts, ends or causes))) if causes else ("unknown", number)
-    group = groups.setdefault(key, _Group())
-    group.itself[number] = causes
+    group = groups.setdefault(key, _Group(causes))
+    group.itself.add(number)
     for cause in ends or causes:
         group.roots |= {str(s.name) for s in cause.solvables}
         if not ends and cause.dependency is not None:
@@ -143,7 +127,7 @@ def _of_itself(
 
 
 def _parts(cause: Cause) -> Hashable:
-    """The same for the rule and its mirror image: of two packages that exclude each other there is one for each."""
+    """What a rule and its mirror image share: if two packages exclude each other, each of them has a rule."""
     import solv
 
     pair = frozenset(s.id for s in cause.solvables)

@@ -1,10 +1,11 @@
-"""What a publication breaks, as the modules that find it and tell it hand it to each other."""
+"""What a publication breaks: the records that the modules of the search and of the explanation share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from workers.promotion.gate.needs import Cause
 from workers.repository.protocols import Pool, PoolSolvable
 
 
@@ -17,10 +18,8 @@ class Broken:
     name: str
     source: str
     """Name of its source package."""
-    words: str
-    """Why, with the chain that leads there."""
     needs: tuple[str, ...] = ()
-    """Dependencies that nothing provides."""
+    """Dependencies that nothing provides, its own and those of packages that it needs."""
     involved: tuple[str, ...] = ()
     """Names of the binary packages that take part in it."""
 
@@ -30,13 +29,13 @@ class Breakage:
     """One cause, with all that it breaks."""
 
     words: str
-    """What the matter is, the first packages that it breaks, and how many more."""
+    """The cause, and the number of packages that break by it."""
     broken: tuple[Broken, ...]
-    """Those that it breaks itself first, then those that depend on them. One may be in several breakages."""
-    itself: int
-    """How many of them it breaks itself."""
+    """Those that it breaks directly, then those that depend on them. One package may be in several breakages."""
+    direct: int
+    """Number of packages that it breaks directly."""
     roots: tuple[str, ...]
-    """Names of the binary packages at the end of the chain: who had what is missing, or who excludes whom."""
+    """Names of the binary packages at the end of the chain: those that had what is missing, or that exclude another."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,17 @@ class State:
     arch: str
     holders: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Number of a dependency → numbers of the solvables that had it before; each is looked up once."""
-    fates: dict[tuple[int, ...], str] = field(default_factory=dict)
-    """Numbers of solvables that had something → what became of them, in words."""
 
 
-def source_of(solvable: PoolSolvable) -> str:
-    """Name of a solvable's source package."""
+def broken_of(solvable: PoolSolvable, causes: Sequence[Cause] = ()) -> Broken:
+    """A broken package, with what libsolv's rules say about it."""
     import solv
 
-    return str(solvable.lookup_str(solv.SOLVABLE_SOURCENAME) or solvable.name)
+    nothing = solv.Solver.SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP
+    return Broken(
+        package=str(solvable),
+        name=str(solvable.name),
+        source=str(solvable.lookup_str(solv.SOLVABLE_SOURCENAME) or solvable.name),
+        needs=tuple(sorted({str(cause.need) for cause in causes if cause.kind == nothing})),
+        involved=tuple(sorted({str(s.name) for cause in causes for s in cause.solvables})),
+    )

@@ -1,4 +1,4 @@
-"""Who of those that pass together is to blame: the others are not to wait for them."""
+"""Find the builds of a set that cause a refusal, so that the others need not wait for them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def names_by_source(packages: Iterable[bytes]) -> dict[str, set[str]]:
 
 
 def culprits(passing: Sequence[Passing], changed: Sequence[set[str]], breakage: Breakage) -> tuple[Passing, ...]:
-    """The builds that a cause is to be laid to.
+    """The builds that are refused for a cause.
 
-    Those that take away what is missing, or bring one of what excludes each other; else those that bring what breaks; else
-    all that take part. What only depends on a broken package is not to blame: without the culprit it may pass.
+    They remove what is missing, or bring a package that excludes another one. If no build does: those that bring what
+    breaks; else all that take part. A build that only depends on a broken package may pass without the culprit.
 
     :param changed: for each build, names of the binary packages that it brings or takes away.
     """
-    itself = {broken.name for broken in breakage.broken[: breakage.itself]}
+    itself = {broken.name for broken in breakage.broken[: breakage.direct]}
     involved = {name for broken in breakage.broken for name in (*broken.involved, broken.name)}
     for names in (set(breakage.roots), itself, involved):
         found = tuple(each for each, mine in zip(passing, changed, strict=True) if mine & names)
@@ -41,19 +41,16 @@ def culprits(passing: Sequence[Passing], changed: Sequence[set[str]], breakage: 
 
 
 def hint(culprit: Passing, breakage: Breakage) -> str:
-    """What to do about a cause."""
+    """What to do about a cause, and the command that shows more."""
     name = culprit.package.name
-    sources = sorted({b.source for b in breakage.broken[: breakage.itself] or breakage.broken} - {name})
+    sources = {b.source for b in breakage.broken[: breakage.direct] or breakage.broken} - {name}
     if not sources:
-        return f"mend {name}, or let what it needs go with it: kitten gate {name} …"
-    together = "both" if len(sources) == 1 else "all"
-    more = " …" if len(sources) > 4 else ""
-    command = " ".join(["kitten gate", name, *sources[: 3 if more else 4]])
-    return f"rebuild {few(sources)} and let {together} go together: {command}{more}"
+        return f"fix {name}, or publish what it needs, then: kitten gate {name}"
+    return f"rebuild {few(sources)}, then: kitten gate {name}"
 
 
 def units(situation: Situation, passing: Sequence[Passing], before: Repositories, arch: str) -> tuple[Unit, ...]:
-    """Builds of one target, those together of which one needs what only the other brings."""
+    """The builds of one target in groups: two are together if one needs what only the other brings."""
     import solv
 
     if len(passing) < 2:
@@ -86,7 +83,7 @@ def units(situation: Situation, passing: Sequence[Passing], before: Repositories
 
 
 def _only_among(pool: Pool, number: int, owner: Mapping[int, int]) -> Iterable[set[int]]:
-    """For each need of a package that only what comes provides: who brings it."""
+    """For each need of a package that only new packages provide: positions of the builds that bring it."""
     import solv
 
     for marker in (-1, 1):
@@ -96,32 +93,32 @@ def _only_among(pool: Pool, number: int, owner: Mapping[int, int]) -> Iterable[s
                 yield {owner[provider] for provider in providers}
 
 
-def guilty(every: Sequence[Unit], words: str, refused: Callable[[Unit], str]) -> list[tuple[Passing, str]]:
-    """Find those of many by which a dear question to all of them fails: at least one unit, with what was said of it.
+def bisect_failing(every: Sequence[Unit], message: str, check: Callable[[Unit], str]) -> list[tuple[Passing, str]]:
+    """Find units that make an expensive check of all of them fail: at least one, each build with its message.
 
-    The first ones hold up to some unit, and fail with it: that unit is to blame, alone or together with one before it. It
-    is found by log2(n) questions; one more asks whether the others hold without it. After 4·log2(n) questions no further
-    one is looked for.
+    The check passes for the first units up to some unit, and fails with it: that unit fails, alone or together with an
+    earlier one. log2(n) checks find it, and one more checks the others without it. After 4·log2(n) checks the search
+    ends.
 
-    :param words: what was said against all of them.
-    :param refused: what is said against some; nothing if they hold.
+    :param message: of the check of all units.
+    :param check: returns the message of a failure; "" if the check passes.
     """
-    rest, said, asked = list(every), words, 0
+    rest, checks = list(every), 0
     found: list[tuple[Passing, str]] = []
-    while rest and said:
-        holds, fails = 0, len(rest)
-        while fails - holds > 1:
-            middle = (holds + fails) // 2
-            asked += 1
-            if answer := refused(_builds(rest[:middle])):
-                fails, said = middle, answer
+    while rest and message:
+        passes, fails = 0, len(rest)
+        while fails - passes > 1:
+            middle = (passes + fails) // 2
+            checks += 1
+            if answer := check(_builds(rest[:middle])):
+                fails, message = middle, answer
             else:
-                holds = middle
-        found += [(each, said) for each in rest.pop(fails - 1)]
-        if not rest or asked >= 4 * len(every).bit_length():
+                passes = middle
+        found += [(each, message) for each in rest.pop(fails - 1)]
+        if not rest or checks >= 4 * len(every).bit_length():
             break
-        asked += 1
-        said = refused(_builds(rest))
+        checks += 1
+        message = check(_builds(rest))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A stage's rules, held against a situation: for each rule and build whether it held, and if not why and what to do."""
+"""Check a situation against a stage's rules: for each rule and build, passed or refused, why, and what to do."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ from functools import partial
 from config.models import GateRule, Stage, Target
 from workers.promotion.gate import proofs, targets, versions
 from workers.promotion.gate.closure import Closure, closure
-from workers.promotion.gate.culprits import culprits, guilty, hint, names_by_source, units
+from workers.promotion.gate.culprits import bisect_failing, culprits, hint, names_by_source, units
 from workers.promotion.gate.refusal import Refusal
 from workers.promotion.gate.situation import Passing, Situation
 from workers.promotion.gate.targets import Refused
-from workers.repository.primary import Repositories, names, replaced
+from workers.repository.primary import Repositories, names, replace_packages
 from workers.results import RuleVerdict
 
 Rule = Callable[[Situation, GateRule], Iterable[Refused]]
 
-
-DEAR = ("provides", "installable", "dnf")
+EXPENSIVE = ("provides", "installable", "dnf")
 """Rules that cost more than a look at records."""
 
 
 def rules_of(stage: Stage) -> tuple[str, ...]:
-    """Names of the rules that hold at a stage, in the order of stages.yaml; ``built`` comes first everywhere."""
+    """Names of a stage's rules, in the order of stages.yaml; ``built`` comes first at every stage."""
     return tuple(dict.fromkeys(("built", *(entry.rule for entry in stage.gate))))
 
 
 def evaluate(situation: Situation, names: Collection[str] | None = None) -> tuple[RuleVerdict, ...]:
-    """Each rule of the stage's gate on each build that wants to pass, in the order of stages.yaml.
+    """The verdict of each rule of the stage's gate on each build, in the order of stages.yaml.
 
-    :param names: the rules to ask; by default all of the stage's.
+    ``built`` comes first, even if the stage does not name it: the other proofs mean nothing for an incomplete build.
 
-    ``built`` comes first and holds everywhere, whether or not the stage names it: of a build that is not whole the
-    other proofs say nothing.
+    :param names: the rules to apply; by default all of the stage.
     """
     entries = {entry.rule: entry for entry in (GateRule(rule="built"), *situation.stage.gate)}
     verdicts: list[RuleVerdict] = []
@@ -74,7 +72,7 @@ def _proof(name: str) -> Rule:
             build = passing.build
             suites = entry.suites or situation.site.suites_of(passing.target, passing.package)
             found = proofs.judge(build.result, build.verify, build.test, passing.target, (name,), suites)
-            # What is not whole is told by its own rule, once.
+            # An incomplete build is reported once, by the rule `built`.
             yield from ((passing, refusal) for refusal in found if refusal.rule == name)
 
     return rule
@@ -124,9 +122,9 @@ def _provides(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # no
 
 
 def closure_of(situation: Situation, target: Target, passing: Iterable[Passing]) -> tuple[Repositories, Closure]:
-    """What users of a target have now, and what builds would do to it."""
+    """What users of a target have now, and what builds would break there."""
     before = situation.world.before(target)
-    after = replaced(before, {each.package.name: situation.world.elements(each) for each in passing})
+    after = replace_packages(before, {each.package.name: situation.world.elements(each) for each in passing})
     return before, closure(before, after, target.rpm_arch)
 
 
@@ -140,7 +138,7 @@ def _installable(situation: Situation, entry: GateRule) -> Iterable[Refused]:  #
         changed = [{*names(situation.world.elements(p)), *goes.get(p.package.name, ())} for p in passing]
         for breakage in found.breakages:
             for culprit in culprits(passing, changed, breakage):
-                yield culprit, Refusal("installable", f"on {target.name} {breakage.words}", hint(culprit, breakage))
+                yield culprit, Refusal("installable", breakage.words, hint(culprit, breakage))
 
 
 def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: ARG001 - a rule's signature
@@ -149,12 +147,12 @@ def _dnf(situation: Situation, entry: GateRule) -> Iterable[Refused]:  # noqa: A
         unsigned = [p for p in passing if p.record is None]
         signing = situation.site.stage_for("signing").name
         for each in unsigned:
-            words = f"{each.nevr} lies in no signed repository of {target.name} yet, so dnf cannot take it"
+            words = f"{each.nevr} is in no signed repository of {target.name} yet, so dnf cannot install it"
             yield each, Refusal("dnf", words, f"kitten publish --stage {signing} --target {target.name} first")
         if not unsigned and (words := situation.world.dnf(target, passing)):
             together = units(situation, passing, situation.world.before(target), target.rpm_arch)
-            for each, said in guilty(together, words, partial(situation.world.dnf, target)):
-                yield each, Refusal("dnf", said, f"try it: kitten install-check --target {target.name}")
+            for each, message in bisect_failing(together, words, partial(situation.world.dnf, target)):
+                yield each, Refusal("dnf", message, f"try it: kitten install-check --target {target.name}")
 
 
 RULES: Mapping[str, Rule] = {
@@ -174,4 +172,4 @@ RULES: Mapping[str, Rule] = {
     "installable": _installable,
     "dnf": _dnf,
 }
-"""Rule's name in stages.yaml → what it looks at."""
+"""Name of a rule in stages.yaml → the function that yields its refusals."""

@@ -1,7 +1,7 @@
-"""Which packages fall with others: what needs one that cannot be installed, and has no other to turn to, cannot either.
+"""Find the packages that break with others: nothing but broken packages provides one of their needs.
 
-This is told from the needs alone, without a solve. It never accuses a sound package: each step is one that libsolv would
-take too. It does not find everything, since rich dependencies and what excludes what are libsolv's to judge.
+This follows from the needs alone, without a solve. It never reports a sound package: libsolv would take each step too.
+It does not find everything, because only libsolv judges rich dependencies and packages that exclude each other.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from workers.repository.protocols import Pool, PoolDependency, PoolSolvable
 
 @dataclass(frozen=True, eq=False)
 class Cause:
-    """One of libsolv's rules that together cannot be met. Its solvables end a process that compares them with None."""
+    """One of libsolv's rules that cannot be met together.
+
+    It has no ``==``: Python crashes if it compares one of libsolv's solvables with None.
+    """
 
     kind: int
     solvable: PoolSolvable
     other: PoolSolvable | None
     dependency: PoolDependency | None
     providers: tuple[int, ...] = ()
-    """Numbers of the solvables that provide the dependency at that moment; where packages are left out, whom they lead to."""
-    leaves_out: bool = False
-    """Whether packages are left out of a long chain."""
+    """Numbers of the solvables that provide the dependency at that moment."""
 
     @property
     def need(self) -> PoolDependency:
@@ -38,18 +39,18 @@ class Cause:
 
     @property
     def solvables(self) -> tuple[PoolSolvable, ...]:
-        """The packages that it is about, one or two of them."""
+        """The one or two packages that the rule is about."""
         return (self.solvable,) if self.other is None else (self.solvable, self.other)
 
 
 _BRANCHING = 8
-"""Packages told of on the way to a cause before only one of several alternatives is followed."""
+"""Packages on the way to a cause; after them, :meth:`Needs.causes` follows one of several alternatives."""
 
 _LENGTH = 12
-"""Packages told of on the way to a cause before those in between are left out."""
+"""Packages on the way to a cause; after them, :meth:`Needs.causes` goes directly to the end of the chain."""
 
 Chains = Mapping[int, tuple[int, int]]
-"""Number of a solvable → (dependency, the only one that meets it): ends at what all of them cannot do without."""
+"""Number of a solvable → (dependency, the only solvable that meets it). All chains end at one solvable."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,15 @@ class Reason:
     lacking: tuple[int, ...] = ()
     """Dependencies that nothing provides."""
     lost: tuple[int, ...] = ()
-    """Dependencies that only packages provide that cannot be installed: the first that was found."""
+    """The first dependency whose providers all cannot be installed."""
     core: tuple[Cause, ...] = ()
-    """Rules that exclude it, by a solve."""
+    """Rules that exclude it, found by a solve."""
     chains: tuple[Chains, ...] = ()
-    """Where the rules were found for another package: the needs that lead from this one to what they speak of."""
+    """If the rules were found for another package: the needs that lead from this one to the packages in the rules."""
 
 
 class Needs:
-    """The needs of the packages that are enabled in a pool, and those packages that are known to be broken."""
+    """The needs of the packages that are enabled in a pool, and the packages that are known to be broken."""
 
     def __init__(
         self, pool: Pool, requires: Mapping[int, Sequence[int]], dependencies: Mapping[int, PoolDependency]
@@ -93,42 +94,42 @@ class Needs:
                 self._offers.setdefault(number, []).append(need)
         self._left = {need: len(numbers) for need, numbers in self.providers.items()}
         self.reasons: dict[int, Reason] = {}
-        """Number of each broken solvable → why, in the order in which they fall."""
+        """Number of each broken solvable → why it is broken, in the order of discovery."""
         self._roots: dict[int, int] = {}
-        """Number of each broken solvable → the one that it fell with, at the end of the chain."""
+        """Number of each broken solvable → the solvable at the end of its chain."""
         lacking: dict[int, list[int]] = {}
         for need in (need for need, left in self._left.items() if not left):
             for number in self._users[need]:
                 lacking.setdefault(number, []).append(need)
-        self._fall({number: Reason(lacking=tuple(needs)) for number, needs in sorted(lacking.items())})
+        self._break({number: Reason(lacking=tuple(needs)) for number, needs in sorted(lacking.items())})
 
     def exclude(self, number: int, core: tuple[Cause, ...]) -> None:
-        """A solve has found a package broken: so is what cannot do without it, or without what excludes each other."""
-        self._fall({number: Reason(core=core)})
+        """Mark a package that a solve found broken, and the packages that the same rules break."""
+        self._break({number: Reason(core=core)})
         for cause in core:
             if (pair := excluding(cause)) is not None:
                 chains = tuple(self._forcing(end) for end in pair)
                 both = set(chains[0]).intersection(*chains[1:]) - self.reasons.keys()
-                self._fall({fallen: Reason(core=(cause,), chains=chains) for fallen in sorted(both)})
+                self._break({broken: Reason(core=(cause,), chains=chains) for broken in sorted(both)})
 
-    def _fall(self, reasons: Mapping[int, Reason]) -> None:
+    def _break(self, reasons: Mapping[int, Reason]) -> None:
         queue = deque(number for number in reasons if number not in self.reasons)
         self.reasons |= {number: reasons[number] for number in queue}
         self._roots |= {number: number for number in queue}
         while queue:
-            fallen = queue.popleft()
-            for need in self._offers.get(fallen, ()):
+            broken = queue.popleft()
+            for need in self._offers.get(broken, ()):
                 self._left[need] -= 1
                 if self._left[need]:
                     continue
                 for user in self._users[need]:
                     if user not in self.reasons:
                         self.reasons[user] = Reason(lost=(need,))
-                        self._roots[user] = self._roots[fallen]
+                        self._roots[user] = self._roots[broken]
                         queue.append(user)
 
     def _forcing(self, goal: int) -> Chains:
-        """What cannot be installed without a package, each with its first step there; the package itself as well."""
+        """The packages that cannot be installed without a package, each with its first step there; with the package."""
         chains, queue = {goal: (0, goal)}, deque([goal])
         while queue:
             here = queue.popleft()
@@ -142,7 +143,7 @@ class Needs:
         return chains
 
     def order(self, numbers: Iterable[int]) -> list[int]:
-        """Solvables in an order in which what is needed comes before what needs it, where there are no circles."""
+        """The solvables in an order: a provider before its users, unless they need each other in a circle."""
         among, done, found = set(numbers), set[int](), list[int]()
         for first in sorted(among):
             stack = [(first, False)]
@@ -158,16 +159,16 @@ class Needs:
         return found
 
     def lost(self, number: int) -> tuple[int, ...]:
-        """All needs of a broken package that only broken packages provide."""
+        """The needs of a broken package that only broken packages provide."""
         needs = self._requires.get(number, ())
         return tuple(need for need in needs if self.providers.get(need) and not self._left[need])
 
-    def besides(self, number: int, core: tuple[Cause, ...]) -> None:
-        """A package that lacks something would not be installable if it had it: by these rules."""
+    def add_rules(self, number: int, core: tuple[Cause, ...]) -> None:
+        """Add the rules that break a package even if it had what it lacks."""
         self.reasons[number] = replace(self.reasons[number], core=core)
 
     def own(self, number: int) -> tuple[tuple[Cause, ...], ...]:
-        """The causes, each by itself, that a package is broken by though what it needs may be sound."""
+        """The separate causes that break a package directly, even if all that it needs is sound."""
         import solv
 
         reason, me = self.reasons[number], self._pool.id2solvable(number)
@@ -179,19 +180,20 @@ class Needs:
         return tuple(filter(None, (lacking, rules)))
 
     def causes(self, number: int) -> tuple[Cause, ...]:
-        """Why a package is broken, as the rules that libsolv would give: of alternatives the first two, while few are told."""
+        """Why a package is broken, as the rules that libsolv would give.
+
+        Near the package, of several alternatives the first two are followed.
+        """
         found: list[Cause] = []
         queue, seen = deque([number]), {number}
-        while queue:  # what a package fell with fell before it: this ends
+        while queue:  # this ends: what a package broke with, broke before it
             here = queue.popleft()
             found += [cause for causes in self.own(here) for cause in causes]
             for need in self.reasons[here].lost:
                 following = [n for n in self.providers[need] if n not in seen][: 2 if len(seen) < _BRANCHING else 1]
-                step = self._need(here, need)
-                if len(seen) >= _LENGTH and (root := self._roots[here]) not in following:
-                    step = replace(step, providers=(root,), leaves_out=True)
-                    following = [root] if root not in seen else []
-                found.append(step)
+                if len(seen) >= _LENGTH:
+                    following = [self._roots[here]] if self._roots[here] not in seen else []
+                found.append(self._need(here, need))
                 queue.extend(following)
                 seen.update(following)
         return tuple(found)
@@ -210,17 +212,17 @@ class Needs:
 
 
 def is_rich(dependency: PoolDependency) -> bool:
-    """Whether a dependency is a rich one, ``(a if b)``."""
+    """Return whether a dependency is a rich one, for example ``(a if b)``."""
     return str(dependency).startswith("(")
 
 
 def is_conditional(dependency: PoolDependency) -> bool:
-    """Whether more than one provider decides: of ``(a or b)`` and ``(a with b)`` any provider will do."""
+    """Return whether more than one provider decides; one provider meets ``(a or b)`` and ``(a with b)``."""
     return is_rich(dependency) and any(word in str(dependency) for word in (" and ", " if ", " unless ", " else "))
 
 
 def excluding(cause: Cause) -> tuple[int, ...] | None:
-    """Solvables that a rule keeps from being installed together, one or two of them; None of other rules."""
+    """The one or two solvables that a rule keeps from being installed together; None for other rules."""
     import solv
 
     kinds = solv.Solver

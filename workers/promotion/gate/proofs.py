@@ -1,6 +1,6 @@
-"""Rules over the proofs of one build: pure functions over results, their answers in words.
+"""Rules over the proofs of one build: pure functions over results.
 
-Each refusal names its rule, what was found, and the way out. A stage's gate says which of them hold there.
+Each refusal has its rule, the finding and a hint. stages.yaml lists the rules of each stage.
 """
 
 from __future__ import annotations
@@ -21,36 +21,38 @@ def judge(
     requires: Sequence[str],
     suites: Sequence[str] = (),
 ) -> tuple[Refusal, ...]:
-    """Hold a build's proofs against what a stage requires; nothing is refused when the answer is empty.
+    """Check a build's proofs against the rules of a stage, and return the refusals.
 
-    :param requires: of ``built``, ``verified`` and ``tested``, those that the stage's gate names.
-    :param suites: suites that must be among those that held.
+    :param requires: the rules of the stage's gate among ``built``, ``verified`` and ``tested``.
+    :param suites: suites that must have passed.
     """
     rules: Mapping[str, Callable[[], Iterable[Refusal]]] = {
         "built": lambda: _built(build, target),
         "verified": lambda: _verified(build, verify, target),
         "tested": lambda: _tested(build, test, target, suites),
     }
-    # A build that is not whole is refused everywhere: without it there is nothing the other proofs could speak of.
+    # Every stage refuses an incomplete build: the other proofs mean nothing for it.
     return tuple(refusal for rule in dict.fromkeys(("built", *requires)) for refusal in rules[rule]())
 
 
 def _built(build: BuildResult, target: Target) -> Iterable[Refusal]:
     again = f"kitten build --target {target.name}"
     if build.outcome != "passed":
-        yield Refusal("built", f"the build did not hold: {build.cause or build.summary}", f"mend it, then {again}")
+        yield Refusal("built", f"the build failed: {build.cause or build.summary}", f"fix it, then {again}")
     if build.trial:
         yield Refusal(
-            "built", f"{build.nevr} is a try-build", "commit the change to dist-git: that builds it for users"
+            "built", f"{build.nevr} is a try build", "commit the change to dist-git: then it is built for users"
         )
     if build.target != target.name:
-        yield Refusal("built", f"the build is for {build.target}, not for {target.name}", "give this target's build")
+        yield Refusal(
+            "built", f"the build is for {build.target}, not for {target.name}", f"pass a build for {target.name}"
+        )
     if not build.rpms:
         yield Refusal("built", "the build made no package", again)
     if build.srpm is None:
         yield Refusal("built", "the build does not name its source package", again)
     if not build.identity:
-        yield Refusal("built", "the build carries no identity: its inputs are unknown", again)
+        yield Refusal("built", "the build has no identity: its inputs are unknown", again)
     names = [rpm.name for rpm in build.rpms]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Refusal("built", f"the build names {name} more than once", again)
@@ -62,12 +64,12 @@ def _verified(build: BuildResult, verify: VerifyResult | None, target: Target) -
         yield Refusal("verified", "there is no verify.json", again)
         return
     if verify.outcome != "passed":
-        yield Refusal("verified", f"the proof did not hold: {verify.cause or verify.summary}", "mend the package")
+        yield Refusal("verified", f"the proof failed: {verify.cause or verify.summary}", "fix the package")
     if verify.target != target.name:
         yield Refusal("verified", f"the proof is for {verify.target}, not for {target.name}", again)
     for check in verify.checks:
         if check.outcome == "failed" and verify.outcome == "passed":
-            yield Refusal("verified", f"{check.rule} is violated in {check.file}, yet the proof says it held", again)
+            yield Refusal("verified", f"{check.rule} is violated in {check.file}, but the proof says it passed", again)
     if not any(check.outcome == "passed" for check in verify.checks):
         yield Refusal("verified", "nothing was checked", again)
     yield from _covers("verified", build.rpms, verify.checked, again)
@@ -79,15 +81,15 @@ def _tested(build: BuildResult, test: TestResult | None, target: Target, suites:
         yield Refusal("tested", "there is no test.json", again)
         return
     if test.outcome != "passed":
-        yield Refusal("tested", f"the test did not hold: {test.cause or test.summary}", "mend the package or its test")
+        yield Refusal("tested", f"the test failed: {test.cause or test.summary}", "fix the package or its test")
     if test.target != target.name:
         yield Refusal("tested", f"the test ran for {test.target}, not for {target.name}", again)
     for case in test.cases:
         if case.outcome == "failed" and test.outcome == "passed":
-            yield Refusal("tested", f"{case.name} failed, yet the report says it held", again)
+            yield Refusal("tested", f"{case.name} failed, but the report says it passed", again)
     for suite in test.suites:
         if suite.outcome != "passed" and test.outcome == "passed":
-            yield Refusal("tested", f"suite {suite.suite} did not hold, yet the report says it held", again)
+            yield Refusal("tested", f"suite {suite.suite} failed, but the report says it passed", again)
         if not any(case.outcome in ("passed", "flaky") for case in suite.cases):
             yield Refusal("tested", f"suite {suite.suite} tested nothing", again)
     if not test.suites:
@@ -101,17 +103,21 @@ def _tested(build: BuildResult, test: TestResult | None, target: Target, suites:
 
 def _covers(rule: str, rpms: Sequence[Artifact], checked: Sequence[Artifact], again: str) -> Iterable[Refusal]:
     proven = {(artifact.name, artifact.sha256) for artifact in checked}
-    spoken_of = {artifact.name for artifact in checked}
+    named = {artifact.name for artifact in checked}
     for rpm in rpms:
         if (rpm.name, rpm.sha256) not in proven:
-            how = "speaks of other content of" if rpm.name in spoken_of else "says nothing of"
-            yield Refusal(rule, f"the proof {how} {rpm.name}", again)
+            what = "is for other content of" if rpm.name in named else "does not cover"
+            yield Refusal(rule, f"the proof {what} {rpm.name}", again)
 
 
 def against_package(package: SourcePackage, rpms: Iterable[Artifact]) -> tuple[Refusal, ...]:
-    """Refuse binary packages that the package's entry does not name: nobody decided where they belong."""
+    """Refuse binary packages that the package's entry does not list: they have no repository."""
     strays = package.strays([nevra_of_file(rpm.name).name for rpm in rpms])
     return tuple(
-        Refusal("placement", f"{package.name} is not said to make {stray}", f"add it to packages/{package.name}.yaml")
+        Refusal(
+            "placement",
+            f"packages/{package.name}.yaml does not list {stray}",
+            "add it there, or remove it from the spec",
+        )
         for stray in strays
     )

@@ -1,4 +1,4 @@
-"""What a gate says of a build that does not pass."""
+"""The refusal of a build by a rule of the gate: a module alone, because every module with rules imports it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a build does not pass."""
+    """Why a build does not pass, and what to do."""
 
     rule: str
     what: str

@@ -1,8 +1,8 @@
-"""Packages that need each other go as one set: what has to come along, and why.
+"""Packages that need each other are promoted as one set: which packages join, and why.
 
-A set begins with what was asked for. Where it would make something uninstallable, a build that waits in the stage before
-joins if it has what is missing, or if it is the broken package made anew; until nothing breaks or nothing helps. A build
-that joined and did not help in the end stays out.
+A set begins with the packages that the user names. If it makes a package uninstallable, a build that waits in the
+previous stage joins: one that provides what is missing, or a new build of the broken package. This goes on until
+nothing breaks or no further build helps. A build that joined and did not help in the end stays out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.promotion.gate.broken import Broken
 from workers.promotion.gate.closure import Closure, closure
 from workers.repository import primary
 from workers.repository.primary import Repositories
@@ -19,7 +18,7 @@ from workers.repository.protocols import Pool, PoolDependency
 
 @dataclass(frozen=True)
 class Waiting:
-    """A source package that waits in the stage before, as it is on one target."""
+    """A source package that waits in the previous stage, as it is on one target."""
 
     package: str
     nevr: str
@@ -29,7 +28,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Joined:
-    """A package that came along, and why."""
+    """A package that joined the set, and why."""
 
     package: str
     why: str
@@ -37,18 +36,18 @@ class Joined:
 
 @dataclass(frozen=True)
 class PackageSet:
-    """The packages that go together on a target."""
+    """The packages that are promoted together on a target."""
 
     packages: tuple[str, ...]
     joined: tuple[Joined, ...]
     closure: Closure
-    """Of the whole set; what it still breaks, no waiting build mends."""
+    """Of the whole set; no waiting build repairs what it still breaks."""
 
 
 def extend(asked: Sequence[str], waiting: Mapping[str, Waiting], before: Repositories, arch: str) -> PackageSet:
-    """The smallest set we find that holds what was asked for and breaks nothing, by adding what helps.
+    """The smallest set found that has the named packages and breaks nothing, by adding builds that help.
 
-    :param asked: source packages; those that do not wait on this target change nothing here.
+    :param asked: the named source packages; those that do not wait on this target change nothing here.
     :param waiting: source package → what waits of it on this target.
     :param before: what users of the target have at the stage.
     """
@@ -56,7 +55,7 @@ def extend(asked: Sequence[str], waiting: Mapping[str, Waiting], before: Reposit
     first = found = _closure(chosen, waiting, before, arch)
     joined: list[Joined] = []
     while found.broken:
-        helping = _helping(found.broken, [w for name, w in waiting.items() if name not in chosen], arch)
+        helping = _helping(found, [w for name, w in waiting.items() if name not in chosen], arch)
         if not helping:
             break
         joined += helping
@@ -72,38 +71,33 @@ def extend(asked: Sequence[str], waiting: Mapping[str, Waiting], before: Reposit
 
 
 def _closure(names: Iterable[str], waiting: Mapping[str, Waiting], before: Repositories, arch: str) -> Closure:
-    after = primary.replaced(before, {name: waiting[name].elements for name in names})
+    after = primary.replace_packages(before, {name: waiting[name].elements for name in names})
     return closure(before, after, arch)
 
 
-def _helping(broken: Sequence[Broken], candidates: Sequence[Waiting], arch: str) -> list[Joined]:
-    """The candidates that have something to do with what is broken, each once, with the first reason."""
-    makes = {
-        binary: waiting for waiting in candidates for binary in primary.names(waiting.elements)
-    }  # a binary package is made by one source package
-    has = _providers({need for each in broken for need in each.needs}, candidates, arch)
+def _helping(closure: Closure, candidates: Sequence[Waiting], arch: str) -> list[Joined]:
+    """The candidates that may repair what is broken, each once, with the first reason."""
+    # A binary package is made by one source package.
+    makes = {binary: waiting for waiting in candidates for binary in primary.names(waiting.elements)}
+    has = _providers({need for each in closure.broken for need in each.needs}, candidates, arch)
+    cause = {broken.package: each.words for each in reversed(closure.breakages) for broken in each.broken}
     found: dict[str, Joined] = {}
-    for each in broken:
-        providers = [w for need in each.needs for w in has.get(need, ())]
-        anew = makes.get(each.name)
-        if providers:
-            for need in each.needs:
-                for provider in has.get(need, ()):
-                    why = f"{provider.nevr} joins: it has {need}, which {each.package} needs"
-                    found.setdefault(provider.package, Joined(provider.package, why))
-        elif anew is not None:
-            why = f"{anew.nevr} joins: it takes the place of {each.package}, which breaks ({each.words})"
-            found.setdefault(anew.package, Joined(anew.package, why))
-        else:
-            for name in each.involved:
-                if (other := makes.get(name)) is not None:
-                    why = f"{other.nevr} joins: it takes the place of {name}, by which {each.package} breaks ({each.words})"
-                    found.setdefault(other.package, Joined(other.package, why))
+    for each in closure.broken:
+        reasons = [(w, f"it has {need}, which {each.package} needs") for need in each.needs for w in has[need]]
+        if not reasons and (rebuilt := makes.get(each.name)) is not None:
+            reasons = [(rebuilt, f"it replaces {each.package}, which breaks ({cause[each.package]})")]
+        if not reasons:
+            involved = ((makes[name], name) for name in each.involved if name in makes)
+            reasons = [
+                (w, f"it replaces {name}, which breaks {each.package} ({cause[each.package]})") for w, name in involved
+            ]
+        for waiting, why in reasons:
+            found.setdefault(waiting.package, Joined(waiting.package, f"{waiting.nevr} joins: {why}"))
     return list(found.values())
 
 
 def _providers(needs: Iterable[str], candidates: Sequence[Waiting], arch: str) -> dict[str, list[Waiting]]:
-    """Dependency → the candidates that have it, as libsolv reads it: versions, rich dependencies and files included."""
+    """Dependency → the candidates that provide it, as libsolv reads versions, rich dependencies and files."""
     import solv
 
     pool: Pool = solv.Pool()
@@ -126,7 +120,7 @@ def _providers(needs: Iterable[str], candidates: Sequence[Waiting], arch: str) -
 
 
 def dependency(pool: Pool, text: str) -> PoolDependency:
-    """A dependency as libsolv prints it, in a pool: ``name``, ``name >= evr`` or ``(a or b)``."""
+    """The dependency of a pool for what libsolv prints: ``name``, ``name >= evr`` or ``(a or b)``."""
     import solv
 
     if text.startswith("("):
@@ -141,7 +135,7 @@ def dependency(pool: Pool, text: str) -> PoolDependency:
 def _without_idle(
     asked: Sequence[str], joined: list[Joined], found: Closure, judge: Callable[[Sequence[str]], Closure]
 ) -> tuple[list[Joined], Closure]:
-    """Leave out, the last first, what the set does without."""
+    """Leave out the packages that the set does not need; the last one that joined is tried first."""
     for each in reversed(joined.copy()):
         fewer = [other for other in joined if other is not each]
         without = judge([*asked, *(other.package for other in fewer)])

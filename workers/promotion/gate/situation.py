@@ -1,7 +1,7 @@
-"""What a gate is asked about: builds that want to get to a stage, what is there, and how to look closer.
+"""The input of a gate: the builds that want to pass to a stage, and what the stage has.
 
-Everything the rules know is in here, as records; what costs more than a record is behind :class:`World`, asked for only
-by a rule that needs it. So the rules can be held against a stage of any kind, or against one made up.
+The rules read records here. Data that costs more than a record comes from :class:`World`, only for the rules that need
+it. So the rules can be applied to a stage of any kind, and to one that a test makes up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Passing:
-    """A build that wants to get to a stage."""
+    """A build that wants to pass to a stage."""
 
     package: SourcePackage
     target: Target
@@ -32,16 +32,16 @@ class Passing:
     evr: str
     """``[epoch:]version-release`` of its source package."""
     record: PublishedRecord | None = None
-    """What the signed stage it comes from has of it; None of a build that comes by itself."""
+    """Its record in the previous signed stage; None for a build that comes from no stage."""
 
     @property
     def waiting(self) -> PublishedRecord:
-        """What the stage before has of it.
+        """Its record in the previous signed stage.
 
-        :raises ValueError: of a build that comes by itself.
+        :raises ValueError: if it comes from no stage.
         """
         if self.record is None:
-            raise ValueError(f"{self.nevr} comes from a build, and from no stage")
+            raise ValueError(f"{self.nevr} comes from a build, not from a stage")
         return self.record
 
     @property
@@ -56,33 +56,33 @@ class Passing:
 
     @property
     def unsigned(self) -> Mapping[str, str]:
-        """File name → checksum as built."""
+        """File name → checksum before signing."""
         result = self.build.result
         return {a.name: a.sha256 for a in (*result.rpms, *((result.srpm,) if result.srpm else ()))}
 
     @property
     def candidate(self) -> Candidate:
-        """What the rules over versions look at."""
+        """The data for the rules over versions."""
         return Candidate(self.package.name, self.nevr, self.evr, self.unsigned)
 
 
 class World(Protocol):
-    """What is behind the records."""
+    """Access to repositories, packages and dnf, for rules that need more than records."""
 
     def before(self, target: Target) -> Repositories:
-        """What users of a target have at the stage, debuginfo and sources left out."""
+        """The packages that users of a target have at the stage, without debuginfo and sources."""
 
     def elements(self, passing: Passing) -> tuple[bytes, ...]:
-        """``<package>`` elements of primary.xml of what a build brings there, debuginfo and sources left out."""
+        """``<package>`` elements of primary.xml for a build, without debuginfo and sources."""
 
     def content(self, package: str, target: str, file: str) -> str:
-        """Digest of what a package file installs, asks for and runs: of a build that passes, or of what is at the stage."""
+        """Digest of what a package file installs, requires and runs; the file is in a build or at the stage."""
 
     def takeovers(self, passing: Passing) -> tuple[Refusal, ...]:
-        """Names of other source packages that a build would newly claim, each refused by the rule ``provides``."""
+        """Refusals of the rule ``provides``: names of other source packages that a build would newly claim."""
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
-        """Let dnf install, upgrade and remove what passes; its last words where it refuses, else nothing."""
+        """Let dnf install, upgrade and remove the builds, and return its last lines if it refuses, else ""."""
 
 
 @dataclass(frozen=True)
@@ -94,37 +94,37 @@ class Situation:
     passing: tuple[Passing, ...]
     world: World
     published: Mapping[Key, PublishedRecord] = field(default_factory=dict)
-    """What is at the stage."""
+    """The records at the stage."""
     history: Mapping[Key, tuple[Arrival, ...]] = field(default_factory=dict)
-    """Every version that ever came there, the oldest first."""
+    """Every version that ever came to the stage, oldest first."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def where(self, holds: Callable[[Passing], bool]) -> Situation:
-        """The same question about those builds for which something holds."""
-        return replace(self, passing=tuple(p for p in self.passing if holds(p)))
+    def filter(self, condition: Callable[[Passing], bool]) -> Situation:
+        """The same question about the builds for which a condition is true."""
+        return replace(self, passing=tuple(p for p in self.passing if condition(p)))
 
     def without(self, keys: Collection[Key]) -> Situation:
         """The same question without some builds."""
-        return self.where(lambda p: p.key not in keys)
+        return self.filter(lambda p: p.key not in keys)
 
     def only(self, packages: Collection[str]) -> Situation:
         """The same question about some of the packages."""
-        return self.where(lambda p: p.package.name in packages)
+        return self.filter(lambda p: p.package.name in packages)
 
     def level(self) -> Situation:
-        """The same question without builds of targets that may lag where they are not what required targets bring."""
+        """The same question without builds of targets that may lag, if required targets bring another version."""
         brings: dict[str, set[str]] = {}
         for passing in self.passing:
             if passing.target.required:
                 brings.setdefault(passing.package.name, set()).add(passing.nevr)
-        return self.where(lambda p: p.target.required or p.nevr in brings.get(p.package.name, {p.nevr}))
+        return self.filter(lambda p: p.target.required or p.nevr in brings.get(p.package.name, {p.nevr}))
 
     def of_target(self, target: Target) -> tuple[Passing, ...]:
-        """What passes on a target."""
+        """The builds of a target."""
         return tuple(p for p in self.passing if p.target.name == target.name)
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """Targets on which something passes, in the site's order."""
+        """Targets with a build, in the site's order."""
         named = {p.target.name for p in self.passing}
         return tuple(target for target in self.site.targets if target.name in named)

@@ -1,7 +1,7 @@
-"""Rules over all targets together: a fast one goes on, a slow one catches up, and users of none see a mixture.
+"""Rules over all targets together: a fast target goes on, a slow target catches up, and users never see a mixture.
 
-A required target holds the others back at once. One with ``required: false`` and ``lag_days`` may be behind for that
-long; how far each is behind is its debt, which :func:`debts` tells for people too.
+The others wait for a required target. A target with ``required: false`` may be behind for ``lag_days`` days. How far a
+target is behind is its debt; :func:`debts` lists the debts for users, too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from workers.repository.records import Arrival, PublishedRecord
 
 Refused = tuple[Passing, Refusal]
 
-
 WAITING = ("required-targets", "same-newest")
-"""Rules whose refusal says that something is still to come, not that something is wrong."""
+"""Rules whose refusal means that a target is still missing, not that something is wrong."""
 
 
 def required_targets(situation: Situation) -> Iterable[Refused]:
-    """Every required target that the package is built for brings the same NEVR, or has it."""
+    """Refuse a build unless every required target of its package brings the same NEVR or has it."""
     for passing in situation.passing:
         for target, has in lacking(situation, passing).items():
             yield (
@@ -39,7 +38,7 @@ def required_targets(situation: Situation) -> Iterable[Refused]:
 
 
 def lacking(situation: Situation, passing: Passing) -> Mapping[str, str]:
-    """Required target that neither brings a build's NEVR nor has it → what it has, in words."""
+    """Required target that neither brings a build's NEVR nor has it → a phrase about what it has."""
     found = {}
     brings = {p.target.name: p.nevr for p in situation.passing if p.package.name == passing.package.name}
     for target in (t for t in situation.site.targets_of(passing.package) if t.required):
@@ -51,7 +50,7 @@ def lacking(situation: Situation, passing: Passing) -> Mapping[str, str]:
 
 
 def same_newest(situation: Situation) -> Iterable[Refused]:
-    """All targets that have the package end with the same version, but those that may lag."""
+    """Refuse builds unless all targets with the package have the same version afterwards, except those that may lag."""
     for package in _packages(situation):
         after = {key: (r.nevr, r.evr) for key, r in situation.published.items() if key[0] == package.name}
         ours = [p for p in situation.passing if p.package.name == package.name]
@@ -69,7 +68,7 @@ def same_newest(situation: Situation) -> Iterable[Refused]:
                     passing,
                     Refusal(
                         "same-newest",
-                        f"{target.name} would stay at {after[package.name, target.name][0]} while others have {newest[0]}",
+                        f"{target.name} would stay at {after[package.name, target.name][0]}; others have {newest[0]}",
                         f"let {newest[0]} pass on {target.name} as well, or give it lag_days in targets.yaml",
                     ),
                 )
@@ -82,17 +81,17 @@ class Debt:
     package: str
     target: str
     has: str
-    """NEVR; empty: it never had one."""
+    """NEVR; empty if it never had one."""
     newest: str
-    """NEVR that required targets have."""
+    """Newest NEVR of the required targets."""
     since: datetime
     days: int
-    """Whole days since a version newer than what it has first came to a required target."""
+    """Whole days since the first version newer than its own came to a required target."""
     allowed: int | None
 
     @property
     def overdue(self) -> bool:
-        """Whether it is behind for longer than it may be."""
+        """Return whether it is behind for longer than it may be."""
         return self.allowed is not None and self.days > self.allowed
 
     def __str__(self) -> str:
@@ -102,7 +101,7 @@ class Debt:
 
 
 def debts(situation: Situation, package: SourcePackage) -> tuple[Debt, ...]:
-    """What targets that are not required owe of a package at the stage."""
+    """The debts of the targets that are not required, for a package at the stage."""
     targets = situation.site.targets_of(package)
     required = [r for t in targets if t.required and (r := situation.published.get((package.name, t.name)))]
     if not required:
@@ -114,7 +113,7 @@ def debts(situation: Situation, package: SourcePackage) -> tuple[Debt, ...]:
         has = situation.published.get((package.name, target.name))
         if has and _age(has) >= _age(newest):
             continue
-        # What came and was taken back is not owed.
+        # A version that came and was rolled back is not owed.
         since = min(_time(r) for r in seen if _age(r) <= _age(newest) and (has is None or _age(r) > _age(has)))
         days = max(0, (situation.now - since).days)
         found.append(
@@ -124,7 +123,7 @@ def debts(situation: Situation, package: SourcePackage) -> tuple[Debt, ...]:
 
 
 def lag(situation: Situation) -> Iterable[Refused]:
-    """No newer version of a package while a target is behind for longer than its ``lag_days``, unless it catches up."""
+    """Refuse newer versions of a package while a target is behind for more than ``lag_days``, unless it catches up."""
     for package in _packages(situation):
         ours = {p.target.name: p for p in situation.passing if p.package.name == package.name}
         newest = max((r for k, r in situation.published.items() if k[0] == package.name), key=_age, default=None)
@@ -147,9 +146,9 @@ def lag(situation: Situation) -> Iterable[Refused]:
 
 
 def noarch_parity(situation: Situation) -> Iterable[Refused]:
-    """A package of no architecture is the same on all targets: as a file, or in all that it installs, asks for and runs.
+    """Refuse a noarch package that differs between targets, as a file and in what it installs, requires and runs.
 
-    Headers also tell of the build (OPTFLAGS, its host), which differs between targets.
+    The headers differ between targets, because they also describe the build (OPTFLAGS, build host).
     """
     others: dict[str, list[tuple[Key, str]]] = {}
     replaced = {p.key for p in situation.passing}
@@ -168,8 +167,8 @@ def noarch_parity(situation: Situation) -> Iterable[Refused]:
                         passing,
                         Refusal(
                             "noarch-parity",
-                            f"{name} of {mine[1]} has other content than that of {key[1]}",
-                            "make it the same wherever it is built, or a package of its architecture",
+                            f"{name} has other content on {mine[1]} than on {key[1]}",
+                            "make it the same on every target, or remove BuildArch: noarch",
                         ),
                     )
                     break

@@ -1,4 +1,4 @@
-"""Rules over what is at a stage already: a version never goes back, and a name never changes its content."""
+"""Rules over the versions at a stage: a version never goes back, and a file name never changes its content."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from workers.repository.records import Arrival, PublishedRecord
 
 @dataclass(frozen=True)
 class Candidate:
-    """A package about to be published on a target."""
+    """A package that wants to pass on a target."""
 
     package: str
     nevr: str
     evr: str
     """``epoch:version-release`` of its source package."""
     unsigned: Mapping[str, str]
-    """File name → checksum as built."""
+    """File name → checksum before signing."""
 
 
 def age(package: str, evr: str) -> tuple[int, tuple[Segment, ...], tuple[Segment, ...]]:
-    """Sort key of a version, as rpm orders versions."""
+    """The sort key of a version, in rpm's order."""
     return Nevra.parse(f"{package}-{evr}.src").evr_key
 
 
 def not_taken_back(new: Candidate, old: PublishedRecord | None, came: Iterable[Arrival]) -> Iterable[Refusal]:
-    """not-taken-back: the version was not there before and gone since, by a rollback as a rule."""
+    """Rule not-taken-back: refuse a version that was at the stage before and was removed, usually by a rollback."""
     if (old is None or old.nevr != new.nevr) and new.nevr in {arrival.nevr for arrival in came}:
-        now = f"{old.nevr} took its place" if old else "nothing took its place"
-        words = f"{new.nevr} was published before and was taken back; {now}"
-        yield Refusal("not-taken-back", words, "mend it and raise its Release, or --override not-taken-back")
+        now = f"the stage has {old.nevr}" if old else "the stage has none"
+        words = f"{new.nevr} was published before and was rolled back; now {now}"
+        yield Refusal("not-taken-back", words, "fix it and raise its Release, or --override not-taken-back")
 
 
 def not_older(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
-    """no-downgrade: the version is not older than what the target has."""
+    """Rule no-downgrade: refuse a version older than that of the target."""
     if old is not None and age(new.package, new.evr) < age(old.package, old.evr):
         yield Refusal(
             "no-downgrade",
             f"{new.nevr} is older than the published {old.nevr}",
-            "kitten rollback goes back; else raise its version, or --override no-downgrade",
+            "raise its version, go back with kitten rollback, or --override no-downgrade",
         )
 
 
 def not_replaced(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusal]:
-    """no-replaced-file: no file comes with other content under the same name."""
+    """Rule no-replaced-file: refuse a file with other content under a published name."""
     if old is None:
         return
     for name in other_content(new.unsigned, old.unsigned):
@@ -55,15 +55,15 @@ def not_replaced(new: Candidate, old: PublishedRecord | None) -> Iterable[Refusa
 
 
 def same_source(new: Candidate, others: Iterable[PublishedRecord]) -> Iterable[Refusal]:
-    """one-source: the source package is the one other targets have under that name."""
+    """Rule one-source: refuse a source package that differs from the one of the same name on other targets."""
     for other in others:
         for name in other_content(new.unsigned, other.unsigned):
             if name.endswith(".src.rpm"):
                 yield Refusal(
-                    "one-source", f"{name} is published with other content by {other.target}", "raise its Release"
+                    "one-source", f"{name} is published with other content on {other.target}", "raise its Release"
                 )
 
 
 def other_content(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
-    """Names that both have, with different checksums."""
+    """The names in both, if their checksums differ; sorted."""
     return sorted(name for name in new if old.get(name, new[name]) != new[name])

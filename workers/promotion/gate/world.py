@@ -1,4 +1,4 @@
-"""What a gate looks at, read from stages in folders: what is there, and what wants to get to the next one."""
+"""Read the input of a gate from stages in folders: what a stage has, and which builds want to pass to it."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ from workers.results import BuildResult
 
 @dataclass(frozen=True)
 class StageWorld:
-    """What is behind the records, where stages and builds are folders (builds by any fsspec URL)."""
+    """The :class:`World` for stages in folders, and for builds at any fsspec URL."""
 
     site: Site
     stage: Snapshots
     published: Mapping[Key, PublishedRecord]
-    """What is at the stage."""
+    """The records at the stage."""
     passing: Mapping[Key, Passing]
     previous: Snapshots | None = None
-    """The signed stage before, from which dnf takes what passes."""
+    """The previous signed stage, from which dnf takes the new packages."""
     _before: dict[str, Repositories] = field(default_factory=dict)
     _elements: dict[Key, tuple[bytes, ...]] = field(default_factory=dict)
 
     def before(self, target: Target) -> Repositories:
-        """What users of a target have at the stage; read once."""
+        """The packages that users of a target have at the stage; read once."""
         if target.name not in self._before:
             self._before[target.name] = repositories_below(self._here(target).values())
         return self._before[target.name]
 
     def elements(self, passing: Passing) -> tuple[bytes, ...]:
-        """What a build brings there; read once."""
+        """``<package>`` elements of a build; read once."""
         if passing.key not in self._elements:
             if passing.record:
-                kept = self._metadata(file for file in passing.record.files if is_installed(file.name))
-                described = tuple(metadata.xml[0].encode().strip() for metadata in kept)
+                metadata = self._metadata(file for file in passing.record.files if is_installed(file.name))
+                described = tuple(each.xml[0].encode().strip() for each in metadata)
             else:
                 described = elements_of(self.site, passing)
             self._elements[passing.key] = described
         return self._elements[passing.key]
 
     def content(self, package: str, target: str, file: str) -> str:
-        """Digest of what a package file installs, asks for and runs."""
+        """Digest of what a package file installs, requires and runs."""
         key, passing = (package, target), self.passing.get((package, target))
         if passing is not None and passing.record is None:
             artifact = next(a for a in passing.build.result.rpms if a.name == file)
@@ -69,41 +69,41 @@ class StageWorld:
         record, snapshots = self.published.get(key), self.stage
         if passing is not None and passing.record is not None and self.previous is not None:
             record, snapshots = passing.record, self.previous
-        there = next((f for f in record.files if f.name == file), None) if record else None
-        if there is None:  # of a repository that is not published
+        published = next((f for f in record.files if f.name == file), None) if record else None
+        if published is None:  # its repository is not published
             return ""
-        return content_of(snapshots.root / snapshots.top / there.repository / there.path)
+        return content_of(snapshots.root / snapshots.top / published.repository / published.path)
 
     def takeovers(self, passing: Passing) -> tuple[Refusal, ...]:
-        """What it would newly claim of what users have from other source packages."""
+        """Refusals for names that users have from other source packages, and that it would newly claim."""
         current = self.stage.current()
-        claims = self._claims_kept(passing.record) if passing.record else claims_of_build(self.site, passing)
+        claims = self._catalogue_claims(passing.record) if passing.record else claims_of_build(self.site, passing)
         return provides.against_repositories(
             self.site, passing.target, passing.package, claims, current, self.stage.catalogue
         )
 
-    def _claims_kept(self, record: PublishedRecord) -> dict[str, tuple[provides.Claim, ...]]:
-        """What a package claims, as the catalogue of the stage before has it."""
+    def _catalogue_claims(self, record: PublishedRecord) -> dict[str, tuple[provides.Claim, ...]]:
+        """The claims of a package, from the catalogue of the previous stage."""
         files = [file for file in record.files if not file.name.endswith(".src.rpm")]
         described = zip(files, self._metadata(files), strict=True)
-        return {file.name: provides.claims_of(index.recalled(metadata)) for file, metadata in described}
+        return {file.name: provides.claims_of(index.package_of(metadata)) for file, metadata in described}
 
     def _metadata(self, files: Iterable[PublishedFile]) -> list[Metadata]:
-        """What the catalogue of the stage before has of files.
+        """The metadata of files, from the catalogue of the previous stage.
 
-        :raises CannotRun: when it has nothing of one.
+        :raises CannotRun: if it does not have one of them.
         """
         previous, found = self._stage_before(), []
-        with Catalogue.opened(previous.catalogue) as catalogue:
+        with Catalogue.open(previous.catalogue) as catalogue:
             for file in files:
-                known = catalogue.known(file.repository, file.path)
+                known = catalogue.file_at(file.repository, file.path)
                 if known is None or known.metadata is None:
-                    raise CannotRun(f"nothing is known of {file.name} in {previous.root}", "publish it there again")
+                    raise CannotRun(f"the catalogue of {previous.root} has no {file.name}", "publish it there again")
                 found.append(known.metadata)
         return found
 
     def dnf(self, target: Target, passing: Sequence[Passing]) -> str:
-        """What dnf says against it."""
+        """The message with which dnf refuses the builds; "" if it accepts them."""
         from workers.repository.client import check_life
 
         previous = self._stage_before()
@@ -120,21 +120,23 @@ class StageWorld:
         return ""
 
     def _stage_before(self) -> Snapshots:
-        """The signed stage before.
+        """The previous signed stage.
 
-        :raises CannotRun: when none is.
+        :raises CannotRun: if this is the first.
         """
         if self.previous is None:
-            raise CannotRun(f"no signed stage comes before {self.stage.root}", "dnf is no rule for it; see stages.yaml")
+            raise CannotRun(
+                f"no signed stage comes before {self.stage.root}", "remove the rule dnf from its gate in stages.yaml"
+            )
         return self.previous
 
     def _here(self, target: Target) -> dict[str, Path]:
-        """Repository → its folder, as users have it; what stands for the base system goes along and is asked nothing."""
+        """Repository → its folder, as users have it; with the package for the base system, which no rule checks."""
         base = self._folders(self.previous, target).get(BASE) if self.previous else None
         return self._folders(self.stage, target) | ({BASE: base} if base else {})
 
     def _folders(self, snapshots: Snapshots, target: Target) -> dict[str, Path]:
-        """Repository → its folder, of those that are there."""
+        """Repository → its folder, if it exists."""
         layout, root = self.site.repositories.layout, snapshots.root / snapshots.top
         folders = {
             r.name: root / layout.packages.format(repository=r.name, arch=target.rpm_arch)
@@ -144,9 +146,9 @@ class StageWorld:
 
 
 def elements_of(site: Site, passing: Passing) -> tuple[bytes, ...]:
-    """``<package>`` elements of what a build brings to published repositories, debuginfo and sources left out.
+    """``<package>`` elements of a build's packages in published repositories, without debuginfo and sources.
 
-    :raises CannotRun: when a package is missing or is none.
+    :raises CannotRun: if a package is missing or is no RPM package.
     """
     import createrepo_c
 
@@ -155,31 +157,31 @@ def elements_of(site: Site, passing: Passing) -> tuple[bytes, ...]:
 
 
 def claims_of_build(site: Site, passing: Passing) -> dict[str, tuple[provides.Claim, ...]]:
-    """What each package claims that a build brings to published repositories, debuginfo included.
+    """File name → claims, for a build's packages in published repositories, with debuginfo.
 
-    :raises CannotRun: when a package is missing or is none.
+    :raises CannotRun: if a package is missing or is no RPM package.
     """
     return {name: provides.claims_of(package) for name, package in _described(site, passing)}
 
 
 def _described(site: Site, passing: Passing) -> Iterator[tuple[str, IndexedPackage]]:
-    """File name and metadata of each binary package that a build brings to published repositories.
+    """Yield file name and metadata of each binary package of a build in published repositories.
 
-    :raises CannotRun: when one is missing, is no package, or is not what build.json says.
+    :raises CannotRun: if one is missing, is no RPM package, or differs from build.json.
     """
     with tempfile.TemporaryDirectory(prefix="kitten-gate-") as folder:
         for rpm in passing.build.result.rpms:
             where = place(site, passing.package, passing.target, rpm.name)
             if where is not None:
                 package = index.describe(passing.build.fetch(rpm, Path(folder), link=True), where.path)
-                check(package, rpm, passing.target)  # what is looked at is what will be signed
+                check(package, rpm, passing.target)  # the package that the rules see is the one that will be signed
                 yield rpm.name, package
 
 
 def content_of(rpm: Path) -> str:
-    """Digest of what a package installs, asks for and runs.
+    """Digest of what a package installs, requires and runs.
 
-    :raises CannotRun: when the file is no package.
+    :raises CannotRun: if the file is no RPM package.
     """
     from workers.base.errors import MalformedError
     from workers.formats.rpm_header import content_digest
@@ -191,7 +193,7 @@ def content_of(rpm: Path) -> str:
 
 
 def before(site: Site, stage: Stage) -> Stage | None:
-    """The signed stage before a stage, from which it takes packages; None where it takes builds."""
+    """The previous signed stage, from which a stage takes packages; None for the first, which takes builds."""
     previous: Stage | None = None
     for each in site.stages:
         if each.name == stage.name:
@@ -201,9 +203,9 @@ def before(site: Site, stage: Stage) -> Stage | None:
 
 
 def stage_before(site: Site, stage: Stage) -> Stage:
-    """The signed stage before a stage.
+    """The previous signed stage.
 
-    :raises CannotRun: when a stage takes builds.
+    :raises CannotRun: for the first stage, which takes builds.
     """
     if (previous := before(site, stage)) is None:
         raise CannotRun(f"no signed stage comes before {stage.name}", "ask about a build: --target T --build URL")
@@ -211,9 +213,9 @@ def stage_before(site: Site, stage: Stage) -> Stage:
 
 
 def situation_of_build(site: Site, state: Path, stage: Stage, target_name: str, build_url: str) -> Situation:
-    """A question about a build given by its folder; of what is at the stage, that package's part is known.
+    """The situation of one build, given by its folder, with the stage's records of its package.
 
-    :raises CannotRun: when it is not there, or the site has no such target or package.
+    :raises CannotRun: if the build does not exist, or the site has no such target or package.
     """
     target, build = options.named_target(site, target_name), open_build(build_url, state)
     passing = Passing(options.named_package(site, build.result.package), target, build, _evr(build))
@@ -228,9 +230,9 @@ def _of_package(current: Snapshot | None, package: str) -> Mapping[str, Publishe
 
 
 def situation_of_waiting(site: Site, state: Path, stage: Stage) -> Situation:
-    """A question about all that waits in the stage before; packages that the site no longer has are out.
+    """The situation of everything that waits in the previous stage, without packages that the site no longer has.
 
-    :raises CannotRun: when no signed stage comes before.
+    :raises CannotRun: for the first signed stage.
     """
     snapshots, previous = snapshots_of(site, state, stage), stage_before(site, stage)
     known = {package.name: package for package in site.packages}
@@ -243,19 +245,19 @@ def situation_of_waiting(site: Site, state: Path, stage: Stage) -> Situation:
         if package in known and target in targets and record.build
         if (package, target) not in there or there[package, target].unsigned != record.unsigned
     ]
-    # Required targets first: where two differ, the one that may lag is to blame.
+    # Required targets come first: if two differ, the rules refuse the one that may lag.
     passing.sort(key=lambda p: (p.package.name, not p.target.required, p.target.name))
     return _situation(site, state, stage, snapshots, passing, there)
 
 
 def _build_of(record: PublishedRecord, state: Path) -> Build:
-    """A record's build with its proofs; where it is gone, one that no gate lets pass, so that others are not held up."""
+    """A record's build with its proofs; if it is gone, a build that no gate accepts, so that the others can pass."""
     try:
         return open_build(record.build, state)
     except CannotRun as error:
         known = {"target": record.target, "package": record.package, "nevr": record.nevr, "identity": record.identity}
-        said = {"outcome": "cannot-run", "summary": error.what, "cause": error.what, "url": record.build}
-        return Build(record.build, BuildResult.model_validate({**known, **said}), None, None)
+        gone = {"outcome": "cannot-run", "summary": error.what, "cause": error.what, "url": record.build}
+        return Build(record.build, BuildResult.model_validate({**known, **gone}), None, None)
 
 
 def _situation(
@@ -274,7 +276,7 @@ def _situation(
 
 
 def _evr(build: Build) -> str:
-    """The version of the source package from its header: file names carry no epoch."""
+    """The version of the source package from its header, because file names have no epoch."""
     source = build.result.srpm
     if source is None:  # the rule `built` refuses it
         return build.result.nevr.removeprefix(f"{build.result.package}-")

@@ -1,6 +1,6 @@
-"""What a snapshot is: the record of one publication, and what it shows.
+"""One snapshot: the record of a publication, its indexes, and the packages that it has.
 
-No file below a snapshot changes after it appeared (:mod:`workers.repository.snapshot`).
+No file below a snapshot changes after the snapshot appears (:mod:`workers.repository.snapshot`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workers.repository.records import PublishedRecord
 
 READABLE = 24 * 3600.0
-"""Seconds a file stays readable after the index forgot it. Mirrors synchronise every 3 hours."""
+"""Seconds a file stays readable after no index names it any more. Mirrors synchronise every 3 hours."""
 
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -30,19 +30,19 @@ class SnapshotRecord:
 
     number: int
     made: str
-    """When: ISO 8601, UTC."""
+    """Time of the publication: ISO 8601, UTC."""
     what: str
-    """In words: what this publication changed."""
+    """A phrase: what this publication changed."""
     content_of: int
-    """The number whose content this is: its own, or the one a rollback went back to."""
+    """Number of the snapshot with this content: its own number, or the one that a rollback restored."""
     repositories: Sequence[str]
     """Every repository folder below the distribution's root."""
     retired: Mapping[str, float]
-    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970). It stays for a while."""
+    """Data file (``REPOSITORY/NAME``) that no index names any more → when it left (s since 1970)."""
     indexes: Mapping[str, str] = field(default_factory=dict)
-    """Repository → SHA-256 of its repomd.xml, by which a change by hand is found."""
+    """Repository → SHA-256 of its repomd.xml, which shows a change by hand."""
     shown: Mapping[str, float] = field(default_factory=dict)
-    """Repository → since when users see this index of it (s since 1970)."""
+    """Repository → time from which users see this index of it (s since 1970)."""
     version: int = 1
 
 
@@ -51,57 +51,55 @@ class Snapshot:
     """One publication."""
 
     folder: Path
-    """Holds the ``repodata`` folders: ``BaseOS/aarch64/os/repodata``."""
+    """Folder with the ``repodata`` folders: ``BaseOS/aarch64/os/repodata``."""
     tree: Path
-    """The distribution's root, as users see it now; the packages of every kept snapshot are there."""
+    """The distribution's root as users see it now, with the packages of every kept snapshot."""
     record: SnapshotRecord
     _catalogue: Path
 
     def changed_by_hand(self) -> list[str]:
-        """Repositories whose repomd.xml is not the one that was published: an index that no client accepts."""
+        """Repositories whose repomd.xml is not the published one: clients do not accept such an index."""
         return [name for name, checksum in self.record.indexes.items() if _checksum(self.index(name)) != checksum]
 
     def require_unchanged(self) -> None:
-        """Refuse to go on with an index that is not the one that was published.
+        """Check that every index is the published one.
 
-        :raises CannotRun: naming the first that is not.
+        :raises CannotRun: for the first index that is not.
         """
         for repository in self.changed_by_hand():
-            what = (
-                f"{self.index(repository)} was changed by hand: it is not what publication {self.record.number} wrote"
-            )
-            raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it anew")
+            what = f"{self.index(repository)} was changed by hand: publication {self.record.number} wrote another one"
+            raise CannotRun(what, f"kitten rollback --to {self.record.number} writes it again")
 
     def index(self, repository: str) -> Path:
         """A repository's repomd.xml."""
         return self.folder / repository / "repodata" / "repomd.xml"
 
     def published(self) -> dict[tuple[str, str], PublishedRecord]:
-        """(package, target) → what is published of it."""
+        """(package, target) → its record."""
         return {(record.package, record.target): record for record in self._records(None)}
 
     def published_of(self, package: str) -> dict[str, PublishedRecord]:
-        """Target → what is published of a package there."""
+        """Target → the record of a package there."""
         return {record.target: record for record in self._records(package)}
 
     def _records(self, package: str | None) -> Iterator[PublishedRecord]:
         from workers.repository.records import PublishedRecord
 
-        with Catalogue.opened(self._catalogue) as catalogue:
+        with Catalogue.open(self._catalogue) as catalogue:
             found = catalogue.published(self.record.number, package)
         return map(PublishedRecord.model_validate_json, found)
 
 
 def _checksum(path: Path) -> str:
-    """SHA-256 of a file; "" if there is none."""
+    """SHA-256 of a file; "" if it does not exist."""
     return sha256_of(path) if path.is_file() else ""
 
 
 def utc(time: float) -> str:
-    """ISO 8601 of a time in seconds since 1970."""
+    """The ISO 8601 text of a time in seconds since 1970."""
     return datetime.fromtimestamp(time, UTC).strftime(_ISO)
 
 
 def seconds(text: str) -> int:
-    """The reverse."""
+    """Seconds since 1970 of an ISO 8601 text."""
     return int(datetime.fromisoformat(text).timestamp())

@@ -1,8 +1,8 @@
-"""The artifact store as ``kitten clean`` sees it: what lies there, and how a folder leaves it.
+"""List the folders of the artifact store for ``kitten clean``, and remove them.
 
-A local folder leaves by a rename to a hidden name and is then emptied, so that a kill leaves no half of a build under
-a build's name; at object storage its document goes first, for a folder without one is no build. Symbolic links are
-never followed: what lies behind one is not ours.
+A local folder is renamed to a hidden name and then emptied, so that a kill leaves no half of a build under a build's
+name. In object storage, its document goes first, because a folder without one is no build. Symbolic links are never
+followed: their targets do not belong to the store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers.results import BuildResult, SourceResult
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")
 _IDENTITY = re.compile(r"[0-9a-f]{32,64}")
 _LEFT = re.compile(r"\.[0-9a-f]{32,64}\.(?:(?:[A-Za-z0-9-]+\.)?(?:partial|old)|old\.[0-9]+|[0-9]+|gone)")
-"""As ``workers.artifacts.put`` and this module name what they put aside, and as they did before."""
+"""Hidden names that ``workers.artifacts.put`` and this module give to folders, now and in earlier versions."""
 _GROUPS: tuple[tuple[str, Kind, str], ...] = (
     ("builds", "build", "build.json"),
     ("failed", "failed build", "build.json"),
@@ -35,16 +35,16 @@ _GROUPS: tuple[tuple[str, Kind, str], ...] = (
 )
 _DOCUMENTS = ("build.json", "source.json")
 _LARGEST = 64 << 20
-"""Bytes of a result file that is still read."""
+"""Most bytes of a result file that is read."""
 
 
 class Store:
-    """A store by its fsspec URL, or path."""
+    """The artifact store at an fsspec URL or path."""
 
     def __init__(self, url: str) -> None:
         """Find the file system of the URL.
 
-        :raises CannotRun: when there is none for it.
+        :raises CannotRun: if no file system supports it.
         """
         import fsspec
 
@@ -55,9 +55,9 @@ class Store:
         self.url, self.is_local = url, "://" not in url or url.startswith("file://")
 
     def found(self) -> Iterator[Found]:
-        """Every folder that a build or source has, or left, in the store.
+        """Yield every folder of a build or source in the store, and what killed runs left.
 
-        :raises CannotRun: when the store cannot be read.
+        :raises CannotRun: if the store cannot be read.
         """
         try:
             if self.is_local and Path(self.root).is_symlink():
@@ -73,22 +73,22 @@ class Store:
             raise CannotRun(f"cannot read {self.url}: {error}", "check the address and its credentials") from None
 
     def changed(self, path: str) -> float:
-        """When a folder was last written to; 0 when it is gone."""
+        """Time of the last write to a folder (s since 1970); 0 if it is gone."""
         return max((_time(entry) for entry in self._list(path)), default=0.0)
 
     def aside(self, found: Found) -> str | None:
-        """Take a folder out of sight and return its name then, which is for :meth:`remove`.
+        """Hide a folder and return its hidden name, for :meth:`remove`.
 
-        None: it stays. Somebody uses it, or wrote to it after it was looked at.
+        None means that it stays: another process uses it, or wrote to it since the search.
 
-        :raises OSError: when it cannot be renamed.
-        :raises CannotRun: when a link came in its place.
+        :raises OSError: if it cannot be renamed.
+        :raises CannotRun: if a link took its place.
         """
         if not self.is_local:
             return self._aside_elsewhere(found)
         folder = Path(self.root, found.path)
         if any(place.is_symlink() for place in (folder, folder.parent)):
-            raise CannotRun(f"{folder} became a symbolic link", "look who put it there")
+            raise CannotRun(f"{folder} became a symbolic link", "find out who made it, and remove it")
         with contextlib.ExitStack() as locks:
             free = [locks.enter_context(lock_if_unused(folder / document)) for document in _DOCUMENTS]
             if not all(free) or self.changed(found.path) > found.changed or not folder.is_dir():
@@ -99,7 +99,7 @@ class Store:
             shutil.rmtree(gone, ignore_errors=True)
             folder.rename(gone)
             hidden = str(gone.relative_to(self.root))
-            if self.changed(hidden) > found.changed:  # a build came to its end in that moment, and took the name
+            if self.changed(hidden) > found.changed:  # a build ended at that moment and wrote to it
                 gone.rename(folder)
                 return None
             return hidden
@@ -113,24 +113,24 @@ class Store:
         return found.path
 
     def remove(self, path: str, found: Found) -> None:
-        """Empty and remove what was put aside; what somebody makes anew there meanwhile, at object storage, stays.
+        """Empty and remove a hidden folder; a folder that another process wrote again in object storage stays.
 
-        :raises OSError: when it cannot be removed.
+        :raises OSError: if it cannot be removed.
         """
         if self.is_local:
-            with contextlib.suppress(FileNotFoundError):  # the next maker of it removes what lies in its way as well
+            with contextlib.suppress(FileNotFoundError):  # a build of the same identity may remove it first
                 shutil.rmtree(Path(self.root, path))
         elif self.changed(path) <= found.changed:
             self._files.rm(f"{self.root}/{path}", recursive=True)
 
     def _one(self, path: str, entry: Mapping[str, Any], kind: Kind, document: str) -> Found:
         if entry["type"] != "directory" or entry.get("islink"):
-            return Found(path, "unknown", 0, 0, odd="no folder of ours: a link or a file")
+            return Found(path, "unknown", 0, 0, odd="not a folder that kitten made: a link or a file")
         files = list(self._list(path))
         changed = max((_time(file) for file in (*files, entry)), default=0.0) if files else _time(entry)
         size = sum(int(file.get("size") or 0) for file in files if file["type"] == "file")
         if changed <= 0:
-            return Found(path, "unknown", 0, size, odd="this store does not tell how old it is")
+            return Found(path, "unknown", 0, size, odd="this store does not show its age")
         if _LEFT.fullmatch(_last(entry)):
             return Found(path, "leftover", changed, size)
         if self._plain(entry) is None or not _IDENTITY.fullmatch(_last(entry)):
@@ -146,7 +146,7 @@ class Store:
         result: BuildResult | SourceResult
         try:
             if int(entry.get("size") or 0) > _LARGEST or entry.get("islink"):
-                raise ValueError("no plain file of a sensible size")
+                raise ValueError("it is a link, or larger than expected")
             text = self._files.cat_file(f"{self.root}/{path}/{document}").decode()
             result = (SourceResult if document == "source.json" else BuildResult).read(text)
         except ValueError as error:
@@ -165,7 +165,7 @@ class Store:
         return replace(known, target=result.target, rpms=frozenset(rpm.sha256 for rpm in result.rpms))
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        """A folder's entries by name; none where there is no folder, or a link in its place."""
+        """A folder's entries, sorted by name; none if the folder does not exist or is a link."""
         place = f"{self.root}/{path}"
         if self.is_local and any(p.is_symlink() for p in (Path(place), Path(place).parent)):
             return []
@@ -186,7 +186,7 @@ def _last(entry: Mapping[str, Any]) -> str:
 
 
 def _time(entry: Mapping[str, Any]) -> float:
-    """Last change in seconds since 1970. File systems of fsspec name it differently; directories of S3 have none."""
+    """Time of the last change (s since 1970). fsspec's file systems name it differently; S3 folders have none."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
         if isinstance(value := entry.get(key), datetime):
             return value.timestamp()
