@@ -22,7 +22,7 @@ NAME = "build-queue"
 
 
 @dataclass
-class TargetBook:
+class TargetQueue:
     """What is known of one target."""
 
     requests: dict[int, Request] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class TargetBook:
 
 
 class BuildQueue(BuildbotService):
-    """Keeps the books and pokes the builders whose requests may have become startable."""
+    """Keeps the queues and pokes the builders whose requests may have become startable."""
 
     name = NAME
 
@@ -49,7 +49,7 @@ class BuildQueue(BuildbotService):
         self.last_builder = last
         self.providers = {target.name: providers(site, target.name) for target in site.targets}
         self.source_builder = source
-        self.books: dict[str, TargetBook] = {target.name: TargetBook() for target in site.targets}
+        self.queues: dict[str, TargetQueue] = {target.name: TargetQueue() for target in site.targets}
         self.in_source: dict[int, str] = {}
         self.lock = DeferredLock()
         self.builders: dict[int, str] = {}
@@ -73,42 +73,42 @@ class BuildQueue(BuildbotService):
 
     # ------------------------------------------------------------------------------------------------ questions
 
-    def settled(self) -> Deferred[None]:
-        """Fires when every message heard so far is in the books."""
+    def catch_up(self) -> Deferred[None]:
+        """Fires when every message heard so far is in the queues."""
         return self.lock.run(lambda: None)
 
-    def reason(self, target: str, number: int) -> str | None:
+    def reason_of(self, target: str, number: int) -> str | None:
         """Why a request of a target's builder waits for other packages, if it does."""
-        book = self.books[target]
-        if (request := book.requests.get(number)) is None:
+        queue = self.queues[target]
+        if (request := queue.requests.get(number)) is None:
             return None
-        return reason_to_wait(request, target, set(self.in_source.values()), list(book.requests.values()), book.history)
+        return reason_to_wait(request, target, set(self.in_source.values()), list(queue.requests.values()), queue.history)
 
     def urgency(self, target: str, number: int) -> int:
         """How many other packages wait for a request of a target's builder."""
-        book = self.books[target]
-        request = book.requests.get(number)
-        return dependents(request.package, book.requests.values()) if request else 0
+        queue = self.queues[target]
+        request = queue.requests.get(number)
+        return dependents(request.package, queue.requests.values()) if request else 0
 
-    def most_urgent(self, target: str) -> int:
+    def highest_urgency(self, target: str) -> int:
         """The urgency of the most urgent request of a target that may start; -1 where none may."""
         startable = [
-            n for n in self.books[target].requests.keys() - self.books[target].running if not self.reason(target, n)
+            n for n in self.queues[target].requests.keys() - self.queues[target].running if not self.reason_of(target, n)
         ]
         return max((self.urgency(target, number) for number in startable), default=-1)
 
-    def waits(self) -> list[dict[str, Any]]:
+    def waiting_requests(self) -> list[dict[str, Any]]:
         """Every request that has not started, with the reason, oldest first."""
         found = [
             {
                 "buildrequestid": number,
                 "target": target,
                 "package": request.package,
-                "reason": self.reason(target, number) or "waits for a free worker",
+                "reason": self.reason_of(target, number) or "waits for a free worker",
             }
-            for target, book in self.books.items()
-            for number, request in book.requests.items()
-            if number not in book.running
+            for target, queue in self.queues.items()
+            for number, request in queue.requests.items()
+            if number not in queue.running
         ]
         return sorted(found, key=lambda row: row["buildrequestid"])
 
@@ -121,19 +121,19 @@ class BuildQueue(BuildbotService):
         return self._locked(self._note, key[-1], message)
 
     async def _load(self) -> None:
-        for name in (self.source_builder, *self.books):
+        for name in (self.source_builder, *self.queues):
             self.builders[await self.master.data.updates.findBuilderId(name)] = name
         self.in_source.clear()
-        for book in self.books.values():
-            book.requests.clear()
-            book.running.clear()
+        for queue in self.queues.values():
+            queue.requests.clear()
+            queue.running.clear()
         for row in await self.master.data.get(("buildrequests",), filters=[Filter("complete", "eq", [False])]):
             await self._note("new", row)
             if row["claimed"]:
                 await self._note("claimed", row)
         for builder, package, built in await self.master.db.pool.do(self._read_history):
-            if (name := self.builders.get(builder, "")) in self.books:
-                self.books[name].history[package] = built
+            if (name := self.builders.get(builder, "")) in self.queues:
+                self.queues[name].history[package] = built
 
     def _read_history(self, connection: Any) -> list[tuple[int, str, bool]]:
         """One row for each builder and package that ever finished (the data API would need a query for each build)."""
@@ -155,8 +155,8 @@ class BuildQueue(BuildbotService):
             return
         if event == "new":
             await self._open(name, number, message["buildsetid"])
-        elif event in ("claimed", "unclaimed") and name in self.books:
-            (self.books[name].running.add if event == "claimed" else self.books[name].running.discard)(number)
+        elif event in ("claimed", "unclaimed") and name in self.queues:
+            (self.queues[name].running.add if event == "claimed" else self.queues[name].running.discard)(number)
         elif event == "complete":
             self._close(name, number, message["results"])
 
@@ -167,21 +167,21 @@ class BuildQueue(BuildbotService):
             self.in_source[number] = package
             return
         required = needs(package, properties.get("build_requires", ([], ""))[0], self.providers[name])
-        self.books[name].requests[number] = Request(number, package, required)
+        self.queues[name].requests[number] = Request(number, package, required)
 
     def _close(self, name: str, number: int, results: int) -> None:
         if name == self.source_builder:
             self.in_source.pop(number, None)
-            waiting = [target for target, book in self.books.items() if book.requests.keys() - book.running]
+            waiting = [target for target, queue in self.queues.items() if queue.requests.keys() - queue.running]
         else:
-            book = self.books[name]
-            book.running.discard(number)
-            request = book.requests.pop(number, None)
+            queue = self.queues[name]
+            queue.running.discard(number)
+            request = queue.requests.pop(number, None)
             if request and results in (SUCCESS, WARNINGS):
-                book.history[request.package] = True
+                queue.history[request.package] = True
             elif request and results in (FAILURE, EXCEPTION):
-                book.history.setdefault(request.package, False)
-            waiting = [name] if book.requests.keys() - book.running else []
+                queue.history.setdefault(request.package, False)
+            waiting = [name] if queue.requests.keys() - queue.running else []
         for target in waiting:
             self.master.botmaster.maybeStartBuildsForBuilder(target)
 
@@ -192,8 +192,8 @@ async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: A
     build_queue = builder.master.service_manager.namedServices.get(NAME)
     if build_queue is None or not build_queue.running:
         return False  # the master is still starting; the build queue asks again when it is ready
-    await build_queue.settled()
-    return build_queue.reason(builder.name, request.id) is None
+    await build_queue.catch_up()
+    return build_queue.reason_of(builder.name, request.id) is None
 
 
 @async_to_deferred
@@ -202,12 +202,12 @@ async def next_request(builder: Any, requests: list[Any]) -> Any:
     build_queue = builder.master.service_manager.namedServices.get(NAME)
     if build_queue is None or not build_queue.running:
         return requests[0]
-    await build_queue.settled()
+    await build_queue.catch_up()
     return min(requests, key=lambda request: (-build_queue.urgency(builder.name, request.id), request.id))
 
 
 @async_to_deferred
-async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
+async def sort_by_urgency(master: Any, builders: list[Any]) -> list[Any]:
     """``prioritizeBuilders``: targets whose next build others wait for come first, then the oldest request.
 
     Workers that serve several targets so never end with a chain of dependent builds and nothing beside it.
@@ -215,9 +215,9 @@ async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
     build_queue = master.service_manager.namedServices.get(NAME)
     urgency: dict[str, float] = {}
     if build_queue is not None and build_queue.running:
-        await build_queue.settled()
-        urgency = {name: build_queue.most_urgent(name) for name in build_queue.books}
-        urgency[build_queue.source_builder] = sum(len(book.requests) for book in build_queue.books.values()) + 1
+        await build_queue.catch_up()
+        urgency = {name: build_queue.highest_urgency(name) for name in build_queue.queues}
+        urgency[build_queue.source_builder] = sum(len(queue.requests) for queue in build_queue.queues.values()) + 1
         urgency[
             build_queue.last_builder
         ] = -0.5  # after 0, a build nobody waits for; before -1, a target that cannot start one

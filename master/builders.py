@@ -17,7 +17,7 @@ from master import housekeeping, lab
 from master.build_queue import may_start, next_request
 from master.builds import factory
 from master.pools import has_try_workers, worker_names
-from master.runs import possible
+from master.runs import runnable_suites
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
@@ -31,12 +31,12 @@ PUBLISHING = util.MasterLock("publishing")
 OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
 
 
-def to_target(target: str) -> str:
+def target_scheduler_name(target: str) -> str:
     """Name of the scheduler through which ``source`` starts a target's builder."""
     return f"to-{target}"
 
 
-def to_try(target: str) -> str:
+def try_scheduler_name(target: str) -> str:
     """Name of the scheduler through which ``try`` starts a target's try-builder."""
     return f"to-{try_builder(target)}"
 
@@ -44,12 +44,12 @@ def to_try(target: str) -> str:
 TO_PROMOTE = "to-promote"
 
 
-def skipped(results: int, step: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
+def is_skipped(results: int, step: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
     """Whether a step did nothing, and need not be shown."""
     return bool(results == SKIPPED)
 
 
-def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
+def _step_options(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
     return {
         "installation": installation,
         "state_folder": util.Property("state_folder"),
@@ -58,13 +58,13 @@ def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str,
     }
 
 
-def _told_for_suites(installation: Installation, seconds: Iterable[float]) -> dict[str, Any]:
+def _suite_step_options(installation: Installation, seconds: Iterable[float]) -> dict[str, Any]:
     """The same for a step of suites: each knows its own limit, and under emulation says nothing for long.
 
     :param seconds: the most that suites may take, for each choice of them that the step may have to run.
     """
     limit = OTHER_MINUTES * 60 + max(seconds, default=0.0)  # guests are made from what is fetched first
-    return _told(installation) | {"time_limit": limit, "silence_limit": limit}
+    return _step_options(installation) | {"time_limit": limit, "silence_limit": limit}
 
 
 def source_factory(
@@ -79,7 +79,7 @@ def source_factory(
     targets = {package.name: [target.name for target in site.targets_of(package)] for package in site.packages}
     return factory(
         [
-            SourceStep(arguments=arguments, **_told(installation)),
+            SourceStep(arguments=arguments, **_step_options(installation)),
             HandToTargets(schedulers=schedulers, targets=targets),
         ]
     )
@@ -93,12 +93,12 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
     # A proof that no stage asks for is not made.
     asked = {proof for stage in site.stages for proof in stage.requires}
     arguments = ["build", *here, "--source", util.Property("source_url"), *(["--trial"] if trial else [])]
-    steps: list[Any] = [BuildRpmsStep(arguments=arguments, **_told(installation, minutes))]
+    steps: list[Any] = [BuildRpmsStep(arguments=arguments, **_step_options(installation, minutes))]
     if "verified" in asked:
-        steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
+        steps.append(VerifyStep(arguments=["verify", *here, *built], **_step_options(installation)))
     if "tested" in asked:
         suites = {p.name: site.suites_of(target, p) for p in site.packages if target in site.targets_of(p)}
-        told = _told_for_suites(installation, (site.longest(target, chosen) for chosen in suites.values()))
+        told = _suite_step_options(installation, (site.longest(target, chosen) for chosen in suites.values()))
         steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **told))
     return steps
 
@@ -106,7 +106,7 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
 def target_factory(site: Site, target: Target, installation: Installation) -> BuildFactory:
     """Everything a target does with a source package. What fails its proof or its tests is never staged."""
     stage = ["stage", "--target", target.name, "--build", util.Property("build_url")]
-    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
+    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_step_options(installation))]
     if site.signed_stages:
         steps.append(HandToPromote(scheduler=TO_PROMOTE))
     return factory(steps)
@@ -114,13 +114,13 @@ def target_factory(site: Site, target: Target, installation: Installation) -> Bu
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
     """From the stage where packages are signed to that of users, each time through the gate."""
-    told = _told(installation)
+    told = _step_options(installation)
     steps: list[Any] = []
     for stage in site.signed_stages:
         to_users = stage == site.stage_for("users")
         if stage == site.stage_for("signing"):
             words = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-            more = {"arguments": [*words, "--stage", stage.name], "doStepIf": has_a_build, "hideStepIf": skipped}
+            more = {"arguments": [*words, "--stage", stage.name], "doStepIf": has_a_build, "hideStepIf": is_skipped}
             steps.append(PublishStep(to_users=to_users, **more, **told))
         else:
             words = ["promote", "--stage", stage.name]
@@ -128,15 +128,15 @@ def promote_factory(site: Site, installation: Installation) -> BuildFactory:
     return factory(steps)
 
 
-def takes_from_a_stage(site: Site) -> bool:
+def promotes_between_stages(site: Site) -> bool:
     """Whether users get packages from a signed stage before, not from builds."""
     return len(site.signed_stages) > 1
 
 
 def lab_factory(site: Site, installation: Installation) -> BuildFactory:
     """Suites of a target, without a package."""
-    suites = possible(site)
-    told = _told_for_suites(installation, (site.longest(site.target(name), chosen) for name, chosen in suites.items()))
+    suites = runnable_suites(site)
+    told = _suite_step_options(installation, (site.longest(site.target(name), chosen) for name, chosen in suites.items()))
     arguments = ["test", "--target", util.Property("target")]
     return factory([TargetTestStep(arguments=arguments, suites=suites, **told)])
 
@@ -159,7 +159,7 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             site,
             SOURCE,
             worker_names(site, "source"),
-            source_factory(site, installation, {target.name: to_target(target.name) for target in site.targets}),
+            source_factory(site, installation, {target.name: target_scheduler_name(target.name) for target in site.targets}),
             tags=["source", "production"],
             description="dist-git commit → source package, once for all targets",
         ),
@@ -188,7 +188,7 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
         ),
     ]
     made += _housekeeping(site, installation)
-    if possible(site):
+    if runnable_suites(site):
         made.append(
             _builder(
                 site,
@@ -208,9 +208,9 @@ def _housekeeping(site: Site, installation: Installation) -> list[util.BuilderCo
     more: dict[str, Any] = {
         "tags": ["housekeeping", "production"],
         "locks": [housekeeping.HOUSEKEEPING.access("exclusive")],
-        "collapseRequests": housekeeping.same_request,
+        "collapseRequests": housekeeping.is_duplicate_request,
     }
-    workers, told = worker_names(site, "publish"), _told(installation)
+    workers, told = worker_names(site, "publish"), _step_options(installation)
     made = [
         _builder(
             site,
@@ -221,7 +221,7 @@ def _housekeeping(site: Site, installation: Installation) -> list[util.BuilderCo
             **more,
         )
     ]
-    if housekeeping.composed(site):
+    if housekeeping.composed_stages(site):
         made.append(
             _builder(
                 site,
@@ -237,7 +237,7 @@ def _housekeeping(site: Site, installation: Installation) -> list[util.BuilderCo
 
 def try_builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
     """Try-builds: the same proof, on workers that hold no key and can write to no repository."""
-    schedulers = {target.name: to_try(target.name) for target in site.targets}
+    schedulers = {target.name: try_scheduler_name(target.name) for target in site.targets}
     return [
         _builder(
             site,

@@ -47,7 +47,7 @@ def _fail(words: str) -> SystemExit:
     return SystemExit(2)
 
 
-def _guarded(action: Callable[[], Any]) -> Any:
+def _exit_on_service_error(action: Callable[[], Any]) -> Any:
     from master.errors import ServiceError
 
     try:
@@ -68,7 +68,7 @@ def _guarded(action: Callable[[], Any]) -> Any:
 def up(site: str, state: Path | None, port: int | None) -> None:
     """Start the service: master and workers, restarted when they die. Running already is fine."""
     service = _service(site, state)
-    ports = _guarded(lambda: service.start(click.echo, port))
+    ports = _exit_on_service_error(lambda: service.start(click.echo, port))
     click.echo(f"web UI: {ports.url}\nstate:  {service.state}\nlogs:   {service.state / 'logs'}")
 
 
@@ -77,7 +77,7 @@ def up(site: str, state: Path | None, port: int | None) -> None:
 def down(site: str, state: Path | None) -> None:
     """Stop everything the service started. What was building starts again at the next `kitten up`."""
     service = _service(site, state)
-    _guarded(lambda: service.stop(click.echo))
+    _exit_on_service_error(lambda: service.stop(click.echo))
 
 
 @click.command()
@@ -86,9 +86,9 @@ def status(site: str, state: Path | None) -> None:
     """What is published, what is under way, what waits and why."""
     from master.client.api import Api
     from master.client.progress import housekeeping_lines, lab_cells, matrix
-    from master.client.revisions import head, published
+    from master.client.revisions import head, published_commits
     from master.client.tables import overview, terminal
-    from master.runs import scheduled
+    from master.runs import scheduled_suites
 
     service = _service(site, state)
     ports = service.ports()
@@ -101,8 +101,8 @@ def status(site: str, state: Path | None) -> None:
         commits = {p.name: head(service, p)[1] for p in packages}
         api = Api(ports.url, (p.name for p in packages))
         seen = api.snapshot(t.name for t in service.site.targets)
-        cells = matrix(service.site, packages, commits, seen, published(service))
-        cells |= lab_cells(seen, scheduled(service.site))
+        cells = matrix(service.site, packages, commits, seen, published_commits(service))
+        cells |= lab_cells(seen, scheduled_suites(service.site))
         console.print(overview(service, [p for p in packages if commits[p.name]], cells))
         for line in housekeeping_lines(api.housekeeping(), seen.now):
             console.print(line, highlight=False, markup=False)
@@ -112,7 +112,7 @@ def status(site: str, state: Path | None) -> None:
             )
         console.print(f"web UI: {ports.url}")
 
-    _guarded(show)
+    _exit_on_service_error(show)
 
 
 @click.command()
@@ -136,9 +136,9 @@ def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int
     from master.client.tables import terminal
 
     service = _service(site, state)
-    chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
-    _guarded(lambda: preflight.check(service, click.echo, force=force))
-    held = _guarded(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
+    chosen = _exit_on_service_error(lambda: pipeline.choose_packages(service, packages))
+    _exit_on_service_error(lambda: preflight.check(service, click.echo, force=force))
+    held = _exit_on_service_error(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
     sys.stdout.flush()
     sys.exit(0 if held else 1)
 
@@ -207,5 +207,5 @@ def try_build(
         click.echo(f"try-build: {build[1]}")
         return not wait or try_client.wait_for(api, build[0], click.echo)
 
-    if not _guarded(go):
+    if not _exit_on_service_error(go):
         sys.exit(1)

@@ -13,7 +13,7 @@ from buildbot.plugins import util
 from sqlalchemy.pool import QueuePool
 
 from config.models import Site
-from master.build_queue import BuildQueue, by_urgency
+from master.build_queue import BuildQueue, sort_by_urgency
 from master.builders import builders
 from master.commits import pollers
 from master.pools import workers
@@ -79,7 +79,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "titleURL": public_url(site, around.web_port),
         "buildbotURL": public_url(site, around.web_port),
         "buildbotNetUsageData": None,
-        "prioritizeBuilders": by_urgency,
+        "prioritizeBuilders": sort_by_urgency,
         "db": database(site, around.passwords),
         "protocols": {"pb": {"port": site.web.worker_endpoint or LOCAL.format(port=around.worker_port)}},
         "www": www(site, around.web_port, around.passwords),

@@ -22,12 +22,12 @@ HOUSEKEEPING = util.MasterLock("housekeeping")
 CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # most of a large store's time goes into looking at each folder of it
 
 
-def composed(site: Site) -> list[tuple[Stage, Composes]]:
-    """The stages that are composed, and how often."""
+def composed_stages(site: Site) -> list[tuple[Stage, Composes]]:
+    """The stages that are composed_stages, and how often."""
     return [(stage, stage.composes) for stage in site.stages if stage.composes is not None]
 
 
-def _told(told: dict[str, Any], minutes: int) -> dict[str, Any]:
+def _step_options(told: dict[str, Any], minutes: int) -> dict[str, Any]:
     """Neither command says anything before its end."""
     return told | {"time_limit": minutes * 60, "silence_limit": minutes * 60}
 
@@ -37,16 +37,16 @@ def clean_factory(told: dict[str, Any]) -> BuildFactory:
 
     :param told: what every step of a command is told.
     """
-    return factory([CleanStep(arguments=["clean"], **_told(told, CLEAN_MINUTES))])
+    return factory([CleanStep(arguments=["clean"], **_step_options(told, CLEAN_MINUTES))])
 
 
 def compose_factory(told: dict[str, Any]) -> BuildFactory:
     """A build that composes the stage of its property, where there is something new."""
-    return factory([ComposeStep(arguments=["compose"], **_told(told, COMPOSE_MINUTES))])
+    return factory([ComposeStep(arguments=["compose"], **_step_options(told, COMPOSE_MINUTES))])
 
 
 @async_to_deferred
-async def same_request(master: Any, builder: Any, new: dict[str, Any], old: dict[str, Any]) -> bool:  # noqa: ARG001
+async def is_duplicate_request(master: Any, builder: Any, new: dict[str, Any], old: dict[str, Any]) -> bool:  # noqa: ARG001
     """``collapseRequests`` of both builders: a request that asks for what a waiting one asks for stands for both.
 
     Buildbot's own answer does not look at what a form was filled in with.
@@ -70,7 +70,7 @@ class ByTheClock(schedulers.Periodic):
         return super().getNextBuildTime(lastActuated)
 
 
-def by_the_clock(site: Site) -> list[Any]:
+def timed_schedulers(site: Site) -> list[Any]:
     """The nightly clean, and the composes of each stage that has any."""
     made: list[Any] = [
         ByTheClock(
@@ -80,7 +80,7 @@ def by_the_clock(site: Site) -> list[Any]:
             reason=f"every {composes.every_minutes} min",
             properties={STAGE: stage.name, IF_DUE: True},
         )
-        for stage, composes in composed(site)
+        for stage, composes in composed_stages(site)
     ]
     if (daily := site.retention.clean) is not None:
         made.append(

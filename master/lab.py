@@ -1,7 +1,7 @@
 """The builder ``lab``: suites that test a target itself, without a package, by the clock or asked for.
 
 It is one builder for all targets: several workers may run it side by side, so that a fast target is not held up by a slow
-one. It takes a worker when no package's build needs it (``build_queue.by_urgency``).
+one. It takes a worker when no package's build needs it (``build_queue.sort_by_urgency``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SuitesAtNight(schedulers.Nightly):
             await self.addBuildsetForSourceStampsWithDefaults(reason=reason, sourcestamps=[], properties=properties)
 
 
-def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
+def nightly_suites(site: Site, schedule: Schedule) -> SuitesAtNight:
     """A schedule of schedules.yaml that names suites."""
     return SuitesAtNight(
         name=schedule.name,

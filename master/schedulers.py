@@ -11,10 +11,10 @@ from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
 from master import housekeeping, lab
-from master.builders import TO_PROMOTE, takes_from_a_stage, to_target, to_try
+from master.builders import TO_PROMOTE, promotes_between_stages, target_scheduler_name, try_scheduler_name
 from master.commits import on_commit
 from master.pools import has_try_workers
-from master.runs import possible
+from master.runs import runnable_suites
 from master.try_scheduler import GuardedTry
 from master.web.forms import build_form, housekeeping_forms, promote_form, suites_form
 from steps.names import PROMOTE, SOURCE, TRY, try_builder
@@ -49,7 +49,7 @@ class EveryPackage(schedulers.Nightly):
             )
 
 
-def nightly(site: Site, schedule: Schedule) -> EveryPackage:
+def nightly_packages(site: Site, schedule: Schedule) -> EveryPackage:
     """A schedule of schedules.yaml that names no suites."""
     return EveryPackage(
         name=schedule.name,
@@ -64,10 +64,10 @@ def nightly(site: Site, schedule: Schedule) -> EveryPackage:
 
 def triggers(site: Site) -> list[schedulers.Triggerable]:
     """What the hand-off steps call."""
-    made = [schedulers.Triggerable(name=to_target(t.name), builderNames=[t.name]) for t in site.targets]
+    made = [schedulers.Triggerable(name=target_scheduler_name(t.name), builderNames=[t.name]) for t in site.targets]
     made.append(schedulers.Triggerable(name=TO_PROMOTE, builderNames=[PROMOTE]))
     if has_try_workers(site):
-        made += [schedulers.Triggerable(name=to_try(t.name), builderNames=[try_builder(t.name)]) for t in site.targets]
+        made += [schedulers.Triggerable(name=try_scheduler_name(t.name), builderNames=[try_builder(t.name)]) for t in site.targets]
     return made
 
 
@@ -79,12 +79,12 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
     """
     made: list[Any] = [
         on_commit(),
-        *(lab.at_night(site, s) if s.suites else nightly(site, s) for s in site.schedules),
+        *(lab.nightly_suites(site, s) if s.suites else nightly_packages(site, s) for s in site.schedules),
         build_form(site),
-        *([suites_form(site)] if possible(site) else []),
-        *([promote_form(site)] if takes_from_a_stage(site) else []),
+        *([suites_form(site)] if runnable_suites(site) else []),
+        *([promote_form(site)] if promotes_between_stages(site) else []),
         *housekeeping_forms(site),
-        *housekeeping.by_the_clock(site),
+        *housekeeping.timed_schedulers(site),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):

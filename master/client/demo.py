@@ -17,13 +17,13 @@ from rich.text import Text
 
 from config.models import SourcePackage
 from master.client.api import Api
-from master.client.overlay import original
-from master.client.progress import LAB_ROW, lab_cells, matrix, settled
-from master.client.revisions import head, published
+from master.client.overlay import original_service
+from master.client.progress import LAB_ROW, lab_cells, matrix, all_settled
+from master.client.revisions import head, published_commits
 from master.client.tables import clock, display, lab_table, result_table, under_way
-from master.client.target_setup import resume_words, set_up_targets, without
+from master.client.target_setup import resume_hint, service_without, set_up_targets
 from master.errors import ServiceError
-from master.runs import FORCE, quick, scheduled
+from master.runs import LAB_FORM, all_schedules_are_quick, scheduled_suites
 from master.service.ports import Ports
 from master.service.service import Service
 from master.status import PUBLISHED, Cell
@@ -60,14 +60,14 @@ def run_demo(
     :raises ServiceError: with one clear line, when a part of it cannot run at all.
     """
     started = time.monotonic()
-    service = original(service)
+    service = original_service(service)
     set_up = set_up_targets(service, console)
-    service = without(service, set_up.missing, console)
+    service = service_without(service, set_up.missing, console)
     ports = service.start(console.print, web_port)
     console.print(f"web UI: {ports.url}   (sign in as admin: {service.state / 'secrets'})")
     commits = push(service, packages)
     api = Api(ports.url, (package.name for package in packages))
-    wanted = scheduled(service.site) if with_lab else {}
+    wanted = scheduled_suites(service.site) if with_lab else {}
     runs = {target: suites for target, suites in wanted.items() if target not in set_up.no_guest}
     before = lab_cells(api.snapshot(t.name for t in service.site.targets), runs)
     if nothing_to_do(service, packages, commits) and all(cell.state == "passed" for cell in before.values()):
@@ -75,10 +75,10 @@ def run_demo(
         said = f"{_names(packages)} are published on every target, from the commits in dist-git{lab}"
         console.print(f"[green]nothing to do[/green]: {said}")
         console.print(result_table(service, packages, _published_cells(service, packages)))
-        console.print(resume_words(set_up.missing), end="")
+        console.print(resume_hint(set_up.missing), end="")
         return not set_up.missing
-    asked = _Asked(service, ports, packages, runs)
-    forgiven = try_again(asked, api, commits, console)
+    asked = DemoRun(service, ports, packages, runs)
+    forgiven = retry_failures(asked, api, commits, console)
     cells = follow(asked, api, commits, console, forgiven)
     cells |= {(LAB_ROW, t): Cell("failed", set_up.no_guest[t]) for t in wanted if t in set_up.no_guest}
     console.print(result_table(service, packages, cells))
@@ -95,12 +95,12 @@ def run_demo(
         f"{'everything holds' if held else 'not everything holds'}, after {clock(time.monotonic() - started)}"
         "   (make stop ends the service)"
     )
-    console.print(resume_words(set_up.missing), end="")
+    console.print(resume_hint(set_up.missing), end="")
     return held and not set_up.missing
 
 
 @dataclass(frozen=True)
-class _Asked:
+class DemoRun:
     """What one demo is to do, and how to ask the master for it."""
 
     service: Service
@@ -115,8 +115,8 @@ class _Asked:
 
     def suites(self, target: str) -> None:
         """Start the suites of a target."""
-        answers = {"target": target, "suites": list(self.runs[target]), "quick": quick(self.service.site)}
-        self._force(FORCE, answers)
+        answers = {"target": target, "suites": list(self.runs[target]), "quick": all_schedules_are_quick(self.service.site)}
+        self._force(LAB_FORM, answers)
 
     def _force(self, form: str, answers: Mapping[str, Any]) -> None:
         """Start builds as the admin, by a form that people use."""
@@ -144,20 +144,20 @@ def push(service: Service, packages: Sequence[SourcePackage]) -> dict[str, str]:
 
 def nothing_to_do(service: Service, packages: Sequence[SourcePackage], commits: Mapping[str, str]) -> bool:
     """Whether each package's commit is published on every target it is built for."""
-    known = published(service)
+    known = published_commits(service)
     return all(
         known.get((p.name, t.name)) == commits[p.name] != "" for p in packages for t in service.site.targets_of(p)
     )
 
 
-def try_again(asked: _Asked, api: Api, commits: Mapping[str, str], console: Console) -> int:
+def retry_failures(asked: DemoRun, api: Api, commits: Mapping[str, str], console: Console) -> int:
     """Ask anew for what failed in an earlier run, where it failed; what was built then is found, not built again.
 
     Returns the newest build of that time: failures up to it no longer count.
     """
     site = asked.service.site
     seen = api.snapshot(t.name for t in site.targets)
-    cells = matrix(site, asked.packages, commits, seen, published(asked.service))
+    cells = matrix(site, asked.packages, commits, seen, published_commits(asked.service))
     for package in asked.packages:
         failed = [target for (name, target), cell in cells.items() if name == package.name and cell.state == "failed"]
         if failed:
@@ -167,7 +167,7 @@ def try_again(asked: _Asked, api: Api, commits: Mapping[str, str], console: Cons
 
 
 def follow(
-    asked: _Asked, api: Api, commits: Mapping[str, str], console: Console, forgiven: int = 0
+    asked: DemoRun, api: Api, commits: Mapping[str, str], console: Console, forgiven: int = 0
 ) -> dict[tuple[str, str], Cell]:
     """Show the builds as they go until each cell is finished; the master may restart meanwhile.
 
@@ -178,7 +178,7 @@ def follow(
     """
     service, packages = asked.service, asked.packages
     workers = sum(len(p.workers) * p.max_builds for p in service.site.workers if "build" in p.roles)
-    known = published(service)
+    known = published_commits(service)
     quiet_since = dict.fromkeys((p.name for p in packages), time.monotonic())
     asked_at: dict[str, float] = {}
     cells: dict[tuple[str, str], Cell] = {}
@@ -194,7 +194,7 @@ def follow(
             lab = lab_cells(seen, asked.runs, forgiven)
             cells = {**built, **lab}
             show(under_way(service, packages, cells, workers), cells)
-            if settled(cells):
+            if all_settled(cells):
                 return cells
             for package in packages:
                 mine = [cell for (name, _), cell in built.items() if name == package.name]

@@ -28,7 +28,7 @@ _BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section i
 """What a site never takes from the one it extends: the copy links to it."""
 
 
-def original(service: Service) -> Service:
+def original_service(service: Service) -> Service:
     """The service on the site itself, if it was asked for on the copy: a demo makes the copy only from the site."""
     base = service.site.distribution.extends
     if base is None or site_folder(service.site_argument).resolve() != (service.state / FOLDER).resolve():

@@ -39,7 +39,7 @@ FOREIGN_LINUX = (6, 7)
 
 
 @dataclass(frozen=True)
-class Room:
+class FileSystem:
     """A file system that the demo writes to."""
 
     folder: Path
@@ -52,11 +52,11 @@ class Room:
 class Host:
     """What is there."""
 
-    cache: Room
-    state: Room
-    cached: Mapping[str, int] = field(default_factory=dict)
+    cache: FileSystem
+    state: FileSystem
+    cache_sizes: Mapping[str, int] = field(default_factory=dict)
     """Kind of the cache → bytes it has already."""
-    stated: int = 0
+    state_size: int = 0
     """Bytes the state folder has already."""
     memory: int = 1 << 62
     """Bytes of the host, or of the control group this process is confined to."""
@@ -75,12 +75,12 @@ class Shortage:
     """One thing that the host lacks."""
 
     what: str
-    do: str
-    stops: bool
+    hint: str
+    fatal: bool
     """Whether a demo without it cannot succeed."""
 
     def __str__(self) -> str:
-        return f"{self.what}\n  → {self.do}"
+        return f"{self.what}\n  → {self.hint}"
 
 
 def shortages(site: Site, host: Host) -> list[Shortage]:
@@ -95,7 +95,7 @@ def check(service: Service, say: Callable[[str], object], *, force: bool = False
     :raises ServiceError: when something is short without which the demo cannot succeed, one line for each.
     """
     found = shortages(service.site, look(service))
-    stops = [shortage for shortage in found if shortage.stops and not force]
+    stops = [shortage for shortage in found if shortage.fatal and not force]
     for shortage in found:
         if shortage not in stops:
             say(f"warning: {shortage}")
@@ -108,12 +108,12 @@ def check(service: Service, say: Callable[[str], object], *, force: bool = False
 
 def look(service: Service) -> Host:
     """What this host has."""
-    root, cached = _cache(service)
+    root, cache_sizes = _cache(service)
     return Host(
-        cache=_room(root),
-        state=_room(service.state),
-        cached=cached,
-        stated=_size(service.state),
+        cache=_file_system(root),
+        state=_file_system(service.state),
+        cache_sizes=cache_sizes,
+        state_size=_size(service.state),
         memory=_memory_of_host(),
         available=_meminfo("MemAvailable"),
         linux=linux_version(platform.release()),
@@ -131,10 +131,10 @@ def linux_version(release: str) -> tuple[int, int]:
 
 def _disk(host: Host) -> list[Shortage]:
     named = {kind: size for kind, size in CACHE.items() if kind}
-    others = sum(size for kind, size in host.cached.items() if kind not in named)
-    there = {**{kind: host.cached.get(kind, 0) for kind in named}, "": others}
+    others = sum(size for kind, size in host.cache_sizes.items() if kind not in named)
+    there = {**{kind: host.cache_sizes.get(kind, 0) for kind in named}, "": others}
     cache = sum(max(0, size - there[kind]) for kind, size in CACHE.items()) + BESIDES
-    state = max(0, STATE - host.stated)
+    state = max(0, STATE - host.state_size)
     if host.cache.device == host.state.device:
         wanted = [(host.cache, cache + state, f"the cache ({host.cache.folder}) and the state ({host.state.folder})")]
     else:
@@ -142,9 +142,9 @@ def _disk(host: Host) -> list[Shortage]:
             (host.cache, cache, f"the cache ({host.cache.folder})"),
             (host.state, state, f"the state ({host.state.folder})"),
         ]
-    do = "free some (kitten cache and make clean show what is ours), or set KITTEN_CACHE or KITTEN_STATE to a larger file system"
+    hint = "free some (kitten cache and make clean show what is ours), or set KITTEN_CACHE or KITTEN_STATE to a larger file system"
     return [
-        Shortage(f"disk: {room.free / GB:.1f} GB are free for {what}; {size / GB:.1f} GB are needed", do, stops=True)
+        Shortage(f"disk: {room.free / GB:.1f} GB are free for {what}; {size / GB:.1f} GB are needed", hint, fatal=True)
         for room, size, what in wanted
         if room.free < size
     ]
@@ -154,24 +154,24 @@ def _memory(site: Site, host: Host) -> list[Shortage]:
     needed = max(MEMORY, *(int((size + GUEST_OVERHEAD) / GUESTS_SHARE) for size in _guest_sizes(site)))
     there, free, wanted = (f"{size / MIB:,.0f} MiB" for size in (host.memory, host.available, needed))
     if host.memory < needed:
-        do = "run it on a larger machine, or raise the limit of the machine or control group"
-        return [Shortage(f"memory: this host has {there}; {wanted} are needed", do, stops=True)]
+        hint = "run it on a larger machine, or raise the limit of the machine or control group"
+        return [Shortage(f"memory: this host has {there}; {wanted} are needed", hint, fatal=True)]
     if host.available < MEMORY:
-        do = "end other programs; else the demo is slow, or the kernel ends a part of it"
-        return [Shortage(f"memory: {free} are free; {MEMORY / MIB:,.0f} MiB are needed at the peak", do, stops=False)]
+        hint = "end other programs; else the demo is slow, or the kernel ends a part of it"
+        return [Shortage(f"memory: {free} are free; {MEMORY / MIB:,.0f} MiB are needed at the peak", hint, fatal=False)]
     return []
 
 
 def _sandbox(site: Site, host: Host) -> list[Shortage]:
     found = []
     if host.namespaces:
-        do = "allow user namespaces: sysctl user.max_user_namespaces=10000, kernel.apparmor_restrict_unprivileged_userns=0"
-        found.append(Shortage(f"sandbox: no user namespace can be made: {host.namespaces}", do, stops=True))
+        hint = "allow user namespaces: sysctl user.max_user_namespaces=10000, kernel.apparmor_restrict_unprivileged_userns=0"
+        found.append(Shortage(f"sandbox: no user namespace can be made: {host.namespaces}", hint, fatal=True))
     foreign = [target.name for target in site.targets if target.machine_arch != host.machine]
     if foreign and host.linux < FOREIGN_LINUX:
         needed, there = (".".join(map(str, version)) for version in (FOREIGN_LINUX, host.linux))
         what = f"sandbox: Linux {there}; builds for {', '.join(foreign)} need Linux {needed}"
-        found.append(Shortage(what, f"install a kernel of {needed} or later; the other targets are built", stops=False))
+        found.append(Shortage(what, f"install a kernel of {needed} or later; the other targets are built", fatal=False))
     return found
 
 
@@ -180,7 +180,7 @@ def _guests(site: Site, host: Host) -> list[Shortage]:
     for program, targets in _emulators(site).items():
         if program not in host.programs:
             what = f"guests: {program} is not installed; nothing is tested on {', '.join(targets)}"
-            found.append(Shortage(what, "make host installs it", stops=False))
+            found.append(Shortage(what, "make host installs it", fatal=False))
     return found
 
 
@@ -210,11 +210,11 @@ def _cache(service: Service) -> tuple[Path, dict[str, int]]:
     return Path(known["root"]), sizes
 
 
-def _room(folder: Path) -> Room:
+def _file_system(folder: Path) -> FileSystem:
     """The file system a folder is on, or will be."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     found = os.statvfs(there)
-    return Room(folder, there.stat().st_dev, found.f_bavail * found.f_frsize)
+    return FileSystem(folder, there.stat().st_dev, found.f_bavail * found.f_frsize)
 
 
 def _size(folder: Path) -> int:

@@ -136,7 +136,7 @@ def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> C
     return Cell() if build.id <= forgiven else replace(cell, state="failed")
 
 
-def settled(cells: Mapping[tuple[str, str], Cell]) -> bool:
+def all_settled(cells: Mapping[tuple[str, str], Cell]) -> bool:
     """Whether nothing more will come of any cell by itself: what waits in a stage waits for cells that are finished."""
     return all(cell.finished or cell.state == "signed" for cell in cells.values())
 

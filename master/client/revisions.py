@@ -26,7 +26,7 @@ def head(service: Service, package: SourcePackage) -> tuple[str, str]:
     return branch, heads.get(branch, "")
 
 
-def published(service: Service) -> dict[tuple[str, str], str]:
+def published_commits(service: Service) -> dict[tuple[str, str], str]:
     """The published commit by (package, target), as the repositories themselves record it."""
     done = service.kitten("published", "--json", capture_output=True)
     if done.returncode != 0:

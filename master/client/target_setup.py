@@ -75,7 +75,7 @@ def _missing(file: Path) -> dict[str, str]:
     return {found["target"]: found["cause"] for found in targets if found["outcome"] != "passed"}
 
 
-def without(service: Service, missing: Mapping[str, str], console: Console) -> Service:
+def service_without(service: Service, missing: Mapping[str, str], console: Console) -> Service:
     """The service that goes on where these targets are missing; what that means is printed."""
     if not missing:
         return service
@@ -92,7 +92,7 @@ def without(service: Service, missing: Mapping[str, str], console: Console) -> S
     return degraded
 
 
-def resume_words(missing: Mapping[str, str]) -> str:
+def resume_hint(missing: Mapping[str, str]) -> str:
     """The last line of a demo that went on without targets: how to go on. Empty where none is missing."""
     if not missing:
         return ""

@@ -99,7 +99,7 @@ def needs_upgrade(basedir: Path) -> bool:
     return not stamp.is_file() or stamp.read_text().strip() != version("buildbot")
 
 
-def upgraded(basedir: Path) -> None:
+def record_upgrade(basedir: Path) -> None:
     """Note that ``buildbot upgrade-master`` has run."""
     write_whole(basedir / ".database-of", version("buildbot") + "\n")
 

@@ -26,20 +26,20 @@ class Ports:
         return f"http://127.0.0.1:{self.web}/"
 
 
-def recorded(file: Path) -> Ports | None:
-    """The ports that :func:`record` wrote to a file; None where it is missing or damaged."""
+def read_ports(file: Path) -> Ports | None:
+    """The ports that :func:`write_ports` wrote to a file; None where it is missing or damaged."""
     try:
         return Ports(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def record(ports: Ports, file: Path) -> None:
+def write_ports(ports: Ports, file: Path) -> None:
     """Remember the ports in a file, for the next start and for who looks for the service."""
     file.write_text(json.dumps(asdict(ports)))
 
 
-def choose(wanted: int | None, last: Ports | None) -> Ports:
+def choose_ports(wanted: int | None, last: Ports | None) -> Ports:
     """Ports that are free: those of the last start where they still are.
 
     :param wanted: of the web UI, whatever it was; 0 or None: any.

@@ -22,8 +22,8 @@ from config.identity import identity_of
 from config.models import Site
 from master.errors import ServiceError, tail
 from master.service import basedir
-from master.service.ports import Ports, choose, record, recorded
-from master.service.supervisor import Supervisor, program, wait_until
+from master.service.ports import Ports, choose_ports, read_ports, write_ports
+from master.service.supervisor import Supervisor, program_section, wait_until
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 START_LINE, READY_LINE = "Starting BuildMaster", "BuildMaster is running"
@@ -78,7 +78,7 @@ class Service:
 
     def ports(self) -> Ports | None:
         """The ports of the last start, if there was one."""
-        return recorded(self.folder / "ports.json")
+        return read_ports(self.folder / "ports.json")
 
     def processes(self) -> list[dict[str, Any]]:
         """What runs under the supervisor; empty where no supervisor answers."""
@@ -94,14 +94,14 @@ class Service:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _one_at_a_time(self.folder / "lock"):
             ports = self.ports()
-            if ports and self.processes() and self._runs_with() == self._configuration():
+            if ports and self.processes() and self._running_configuration() == self._configuration():
                 say(f"the service runs already: {ports.url}")
             else:
                 if self.processes():
                     say("the service runs with another configuration: starting it again")
                     self.supervisor.stop()
-                ports = choose(web_port or self.site.web.port, ports)
-                record(ports, self.folder / "ports.json")
+                ports = choose_ports(web_port or self.site.web.port, ports)
+                write_ports(ports, self.folder / "ports.json")
                 self._prepare(ports)
                 basedir.write_whole(self._configuration_file, self._configuration())
                 self._launch(ports)
@@ -118,7 +118,7 @@ class Service:
         """What the service was started with last."""
         return self.folder / "configuration"
 
-    def _runs_with(self) -> str:
+    def _running_configuration(self) -> str:
         file = self._configuration_file
         return file.read_text() if file.is_file() else ""
 
@@ -150,7 +150,7 @@ class Service:
         )
         if made.returncode != 0:
             raise ServiceError(f"the master refuses its configuration or database:\n{tail(made.stdout + made.stderr)}")
-        basedir.upgraded(master)
+        basedir.record_upgrade(master)
 
     def _workers(self) -> list[str]:
         """Names of the workers that run beside the master; those of a pool with a connection run on other hosts."""
@@ -166,9 +166,9 @@ class Service:
 
     def _launch(self, ports: Ports) -> None:
         logs = self.state / "logs"
-        programs = [program("master", self.state / "master", self._master_environment(ports), logs)]
+        programs = [program_section("master", self.state / "master", self._master_environment(ports), logs)]
         programs += [
-            program(worker, self.state / "workers" / worker, self.environment, logs) for worker in self._workers()
+            program_section(worker, self.state / "workers" / worker, self.environment, logs) for worker in self._workers()
         ]
         self.supervisor.start(programs)
 

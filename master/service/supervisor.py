@@ -49,7 +49,7 @@ class Supervisor:
     def processes(self) -> list[dict[str, Any]]:
         """What runs under it; empty where no supervisor answers."""
         try:
-            with self._connected() as server:
+            with self._connect() as server:
                 return list(server.supervisor.getAllProcessInfo())
         except (OSError, xmlrpc.client.Error):
             return []
@@ -57,7 +57,7 @@ class Supervisor:
     def start(self, programs: Iterable[str]) -> None:
         """Start it, and by it the programs.
 
-        :param programs: of :func:`program`.
+        :param programs: of :func:`program_section`.
         :raises ServiceError: when it does not start, with its words.
         """
         configuration = self.folder / "supervisord.conf"
@@ -82,7 +82,7 @@ class Supervisor:
         if not processes:
             return []
         pids = {int(p["pid"]) for p in processes if p["pid"]}
-        with contextlib.suppress(OSError, xmlrpc.client.Error), self._connected() as server:
+        with contextlib.suppress(OSError, xmlrpc.client.Error), self._connect() as server:
             pids.add(int(server.supervisor.getPID()))
             server.supervisor.shutdown()
         if not wait_until(lambda: not any(map(_alive, pids)), seconds=45):
@@ -94,7 +94,7 @@ class Supervisor:
         return [str(p["name"]) for p in processes]
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connect(self) -> Iterator[Any]:
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
@@ -104,7 +104,7 @@ class Supervisor:
             transport.close()
 
 
-def program(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
+def program_section(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
     """The configuration of one Twisted application.
 
     twistd without a pid file: after a kill -9 another process may carry that number. Should the supervisor itself be

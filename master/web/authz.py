@@ -51,12 +51,12 @@ _ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-def _to_users(path: dict[str, Any]) -> bool:
+def _is_promote_form(path: dict[str, Any]) -> bool:
     return bool(path.get("schedulername") == PROMOTE_FORM)
 
 
-def _of_builds(path: dict[str, Any]) -> bool:
-    return not _to_users(path)
+def _is_build_form(path: dict[str, Any]) -> bool:
+    return not _is_promote_form(path)
 
 
 def rules(roles: tuple[Role, ...]) -> list[EndpointMatcherBase]:
@@ -68,7 +68,7 @@ def rules(roles: tuple[Role, ...]) -> list[EndpointMatcherBase]:
             if capability in ("force", "override-gate"):
                 # One form is not for everybody who starts builds: by it packages reach users against the gate.
                 override = capability == "override-gate"
-                made.append(_Action(*_FORM, role=role.name, only=_to_users if override else _of_builds))
+                made.append(_Action(*_FORM, role=role.name, only=_is_promote_form if override else _is_build_form))
             if capability == "stop-own":
                 made += [_Action(*action, role=OWNER) for action in _STOP]
     everything = [role.name for role in roles if "everything" in role.may]

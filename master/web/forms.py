@@ -7,8 +7,8 @@ from typing import Any
 from buildbot.plugins import schedulers, util
 
 from config.models import Site
-from master.housekeeping import composed
-from master.runs import FORCE, PROMOTE_FORM, possible
+from master.housekeeping import composed_stages
+from master.runs import LAB_FORM, PROMOTE_FORM, runnable_suites
 from steps.housekeeping import REMOVE, STAGE
 from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE
 
@@ -125,9 +125,9 @@ def promote_form(site: Site) -> schedulers.ForceScheduler:
 
 def suites_form(site: Site) -> schedulers.ForceScheduler:
     """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
-    able = possible(site)
+    able = runnable_suites(site)
     return plain_form(
-        FORCE,
+        LAB_FORM,
         LAB,
         "Test a target",
         [
@@ -157,7 +157,7 @@ def housekeeping_forms(site: Site) -> list[Any]:
             [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
         )
     ]
-    if stages := [stage.name for stage, _ in composed(site)]:
+    if stages := [stage.name for stage, _ in composed_stages(site)]:
         choice = util.ChoiceStringParameter(
             name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
         )

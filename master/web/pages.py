@@ -143,14 +143,14 @@ class _Json(Resource):
 
 async def _waiting(master: Any) -> Any:
     build_queue = master.service_manager.namedServices[BUILD_QUEUE]
-    await build_queue.settled()
-    return {"waiting": build_queue.waits()}
+    await build_queue.catch_up()
+    return {"waiting": build_queue.waiting_requests()}
 
 
 async def _packages(master: Any) -> Any:
     services = master.service_manager.namedServices
-    await services[BUILD_QUEUE].settled()
-    packages = await read_matrix(master, services[NAME].site, services[BUILD_QUEUE].waits())
+    await services[BUILD_QUEUE].catch_up()
+    packages = await read_matrix(master, services[NAME].site, services[BUILD_QUEUE].waiting_requests())
     return packages | {"housekeeping": await read_housekeeping(master)}
 
 

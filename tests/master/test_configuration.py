@@ -20,9 +20,9 @@ from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 from config.loading import FOLDER, load_site
 from config.models import Composes, Site, Targets
 from master.configuration import Surroundings, configuration
-from master.housekeeping import same_request
+from master.housekeeping import is_duplicate_request
 from master.lab import may_start
-from master.runs import scheduled
+from master.runs import scheduled_suites
 from master.service.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.web.authz import NOBODY
 from master.web.www import artifact_links, stage_folders
@@ -151,8 +151,8 @@ def test_schedules_of_suites_start_the_lab_and_the_others_the_source(site: Site,
     for schedule in site.schedules:
         made_of = master.schedulers[schedule.name]
         assert list(made_of.builderNames) == (["lab"] if schedule.suites else ["source"])
-    assert scheduled(site) == {target: suites for s in site.schedules for target, suites in site.runs_of(s).items()}
-    assert scheduled(site)
+    assert scheduled_suites(site) == {target: suites for s in site.schedules for target, suites in site.runs_of(s).items()}
+    assert scheduled_suites(site)
 
 
 def test_a_site_without_suites_of_their_own_kind_has_no_lab(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_every_builder_but_the_janitors_belongs_to_the_project_and_says_what_it_
             assert builder.project == site.distribution.name
             assert builder.tags
             assert builder.description
-            assert builder.collapseRequests is (same_request if builder.name in ("clean", "compose") else False)
+            assert builder.collapseRequests is (is_duplicate_request if builder.name in ("clean", "compose") else False)
 
 
 def test_the_house_is_kept_where_the_repositories_are_and_nowhere_else(site: Site, master: MasterConfig) -> None:

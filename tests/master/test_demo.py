@@ -13,7 +13,7 @@ from config.loading import load_site
 from config.models import Targets
 from master.client import demo
 from master.client.api import Api, Snapshot
-from master.client.demo import _Asked, follow
+from master.client.demo import DemoRun, follow
 from master.client.progress import LAB_ROW
 from master.client.tables import lab_table, overview
 from master.service.service import Service
@@ -40,15 +40,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The targets whose suites were asked for, as they are."""
     found: list[str] = []
     monkeypatch.setattr(demo, "POLL_SECONDS", 0)
-    monkeypatch.setattr(demo, "published", lambda _service: {})
-    monkeypatch.setattr(_Asked, "suites", lambda _self, target: found.append(target))
+    monkeypatch.setattr(demo, "published_commits", lambda _service: {})
+    monkeypatch.setattr(DemoRun, "suites", lambda _self, target: found.append(target))
     return found
 
 
 def followed(*looks: list[dict[str, Any]], forgiven: int = 0) -> dict[str, str]:
     """What became of it: row of the table → state."""
     service = cast("Service", type("Stands", (), {"site": SITE})())
-    wanted = _Asked(service, cast("Any", None), [PACKAGE], RUNS)
+    wanted = DemoRun(service, cast("Any", None), [PACKAGE], RUNS)
     cells = follow(wanted, cast("Api", Answers(*looks)), {"zlib": "c0ffee"}, Console(quiet=True), forgiven)
     return {row: cell.state for (row, _), cell in cells.items()}
 
@@ -96,7 +96,7 @@ def test_a_suite_that_failed_in_an_earlier_demo_is_asked_for_again(asked: list[s
 
 def test_the_tables_show_what_suites_said(asked: list[str]) -> None:
     service = cast("Service", type("Stands", (), {"site": SITE})())
-    wanted = _Asked(service, cast("Any", None), [PACKAGE], RUNS)
+    wanted = DemoRun(service, cast("Any", None), [PACKAGE], RUNS)
     api = cast("Api", Answers([*DONE, run(5, SUCCESS)]))
     cells = follow(wanted, api, {"zlib": "c0ffee"}, Console(quiet=True))
     said = io.StringIO()

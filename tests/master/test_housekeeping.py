@@ -12,7 +12,7 @@ from buildbot.test.util.scheduler import SchedulerMixin
 from twisted.trial import unittest
 
 from config.loading import load_site
-from master.housekeeping import by_the_clock, same_request
+from master.housekeeping import timed_schedulers, is_duplicate_request
 from master.web.matrix import read_housekeeping
 
 MINUTE, HOUR = 60, 3600
@@ -22,7 +22,7 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
     async def setUp(self) -> None:
         self.setup_test_reactor()
         await self.setUpScheduler()
-        self.made = {scheduler.name: scheduler for scheduler in by_the_clock(load_site("demo"))}
+        self.made = {scheduler.name: scheduler for scheduler in timed_schedulers(load_site("demo"))}
 
     async def asked_at(self, name: str, minutes: int) -> list[tuple[int, dict[str, Any]]]:
         """Minute → properties of each request within that time."""
@@ -68,7 +68,7 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
 
         async def collapses(new: int, old: int) -> bool:
             requests = [{"buildsetid": number, "buildrequestid": number} for number in (new, old)]
-            return bool(await same_request(self.master, None, *requests))
+            return bool(await is_duplicate_request(self.master, None, *requests))
 
         assert await collapses(3, 2)
         assert not await collapses(2, 3)  # never the newer for the older

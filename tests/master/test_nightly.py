@@ -9,8 +9,8 @@ from buildbot.test.util.scheduler import SchedulerMixin
 from twisted.trial import unittest
 
 from config.loading import load_site
-from master.lab import at_night
-from master.schedulers import nightly
+from master.lab import nightly_suites
+from master.schedulers import nightly_packages
 
 HOUR = 3600
 
@@ -45,10 +45,10 @@ class TestNightly(SchedulerMixin, TestReactorMixin, unittest.TestCase):
     async def test_every_package_is_asked_for_once_a_day_at_its_hour(self) -> None:
         (schedule,) = [schedule for schedule in self.site.schedules if not schedule.suites]
         everything = sorted((package.name,) for package in self.site.packages)
-        assert await self.seen_in_a_day(nightly(self.site, schedule), "package") == [[], everything]
+        assert await self.seen_in_a_day(nightly_packages(self.site, schedule), "package") == [[], everything]
 
     async def test_every_target_s_suites_are_asked_for_once_a_day_at_their_hour(self) -> None:
         (schedule,) = [schedule for schedule in self.site.schedules if schedule.suites]
         runs = sorted((target, list(suites)) for target, suites in self.site.runs_of(schedule).items())
         assert len(runs) == len(self.site.targets)
-        assert await self.seen_in_a_day(at_night(self.site, schedule), "target", "suites") == [[], runs]
+        assert await self.seen_in_a_day(nightly_suites(self.site, schedule), "target", "suites") == [[], runs]

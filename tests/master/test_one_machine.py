@@ -14,7 +14,7 @@ from config.loading import load_site
 from master.client import try_client
 from master.errors import ServiceError
 from master.service.service import Service
-from master.service.supervisor import program
+from master.service.supervisor import program_section
 
 KITTEN = Path(sys.executable).parent / "kitten"
 
@@ -82,7 +82,7 @@ def test_a_state_folder_too_deep_for_a_socket_is_refused_before_anything_starts(
 
 
 def test_percent_signs_and_quotes_reach_a_program_unchanged() -> None:
-    section = program("w", Path("/a"), {"X": '50%"'}, Path("/l"))
+    section = program_section("w", Path("/a"), {"X": '50%"'}, Path("/l"))
     assert 'X="50%%\\""' in section
 
 

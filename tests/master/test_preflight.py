@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from config.loading import load_site
 from master.cli import demo as command
 from master.client import preflight
-from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, Room, shortages
+from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, FileSystem, shortages
 from master.errors import ServiceError
 from master.service.service import Service
 
@@ -20,8 +20,8 @@ SITE = load_site("demo")
 COLD = sum(CACHE.values()) + BESIDES
 EMULATORS = frozenset(target.machine.emulator for target in SITE.targets)
 GOOD = Host(
-    cache=Room(Path("/c"), 1, COLD),
-    state=Room(Path("/s"), 2, STATE),
+    cache=FileSystem(Path("/c"), 1, COLD),
+    state=FileSystem(Path("/s"), 2, STATE),
     memory=8 << 30,
     available=8 << 30,
     programs=EMULATORS,
@@ -37,39 +37,39 @@ def test_a_host_that_has_all_of_it_lacks_nothing() -> None:
 
 
 def test_cache_and_state_are_asked_of_the_file_systems_they_are_on() -> None:
-    assert "for the cache (/c)" in short(cache=Room(Path("/c"), 1, COLD - 1))[0]
-    assert "for the state (/s)" in short(state=Room(Path("/s"), 2, STATE - 1))[0]
+    assert "for the cache (/c)" in short(cache=FileSystem(Path("/c"), 1, COLD - 1))[0]
+    assert "for the state (/s)" in short(state=FileSystem(Path("/s"), 2, STATE - 1))[0]
 
 
 def test_on_one_file_system_both_need_room() -> None:
     free = COLD + STATE - 1
-    (line,) = short(cache=Room(Path("/c"), 1, free), state=Room(Path("/s"), 1, free))
+    (line,) = short(cache=FileSystem(Path("/c"), 1, free), state=FileSystem(Path("/s"), 1, free))
     assert f"{(COLD + STATE) / GB:.1f} GB are needed" in line
     assert "→ free some" in line
-    assert short(cache=Room(Path("/c"), 1, free + 1), state=Room(Path("/s"), 1, free + 1)) == []
+    assert short(cache=FileSystem(Path("/c"), 1, free + 1), state=FileSystem(Path("/s"), 1, free + 1)) == []
 
 
 def test_a_warm_cache_needs_only_room_for_what_comes_and_goes() -> None:
-    tight = Room(Path("/c"), 1, BESIDES)
+    tight = FileSystem(Path("/c"), 1, BESIDES)
     warm = {**{kind: size for kind, size in CACHE.items() if kind}, "lookaside": CACHE[""]}
-    assert short(cache=tight, cached=warm) == []
-    assert short(cache=tight, cached={**warm, "trees": 0})
-    assert short(cache=Room(Path("/c"), 1, BESIDES - 1), cached=warm)
+    assert short(cache=tight, cache_sizes=warm) == []
+    assert short(cache=tight, cache_sizes={**warm, "trees": 0})
+    assert short(cache=FileSystem(Path("/c"), 1, BESIDES - 1), cache_sizes=warm)
 
 
 def test_much_of_one_kind_makes_up_for_no_other() -> None:
-    assert short(cache=Room(Path("/c"), 1, BESIDES), cached={"trees": 100 * GB})
+    assert short(cache=FileSystem(Path("/c"), 1, BESIDES), cache_sizes={"trees": 100 * GB})
 
 
 def test_a_state_that_is_there_needs_no_room() -> None:
-    assert short(state=Room(Path("/s"), 2, 0), stated=STATE) == []
+    assert short(state=FileSystem(Path("/s"), 2, 0), state_size=STATE) == []
 
 
 def test_too_little_memory_stops_and_memory_in_use_does_not() -> None:
     (small,) = shortages(SITE, replace(GOOD, memory=2 << 30))
-    assert (small.stops, "this host has 2,048 MiB" in small.what) == (True, True)
+    assert (small.fatal, "this host has 2,048 MiB" in small.what) == (True, True)
     (busy,) = shortages(SITE, replace(GOOD, available=1 << 30))
-    assert (busy.stops, "1,024 MiB are free" in busy.what) == (False, True)
+    assert (busy.fatal, "1,024 MiB are free" in busy.what) == (False, True)
 
 
 def test_the_largest_guest_must_fit_into_the_share_of_guests() -> None:
@@ -83,20 +83,20 @@ def test_the_largest_guest_must_fit_into_the_share_of_guests() -> None:
 
 def test_without_user_namespaces_nothing_is_built() -> None:
     (found,) = shortages(SITE, replace(GOOD, namespaces="unshare: unshare failed: Operation not permitted"))
-    assert found.stops
+    assert found.fatal
     assert "Operation not permitted" in found.what
-    assert "apparmor_restrict_unprivileged_userns" in found.do
+    assert "apparmor_restrict_unprivileged_userns" in found.hint
 
 
 def test_an_old_kernel_names_the_targets_that_cannot_be_built_there() -> None:
     (found,) = shortages(SITE, replace(GOOD, linux=(6, 1)))
-    assert not found.stops
+    assert not found.fatal
     assert "Linux 6.1; builds for aarch64, ppc64le, s390x need Linux 6.7" in found.what
 
 
 def test_a_missing_qemu_names_the_targets_that_are_not_tested() -> None:
     (found,) = shortages(SITE, replace(GOOD, programs=EMULATORS - {"qemu-system-s390x"}))
-    assert not found.stops
+    assert not found.fatal
     assert "qemu-system-s390x is not installed; nothing is tested on s390x" in found.what
 
 
@@ -120,7 +120,7 @@ def test_this_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     host = preflight.look(service(tmp_path, monkeypatch))
     assert host.cache.folder == tmp_path / "cache"
     assert host.cache.device == host.state.device == tmp_path.stat().st_dev
-    assert 50_000 <= host.cached["trees"] < 100_000
+    assert 50_000 <= host.cache_sizes["trees"] < 100_000
     assert 0 < host.available < host.memory
     assert host.linux > (2, 6)
 

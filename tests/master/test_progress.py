@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import load_site
 from master.client.api import Snapshot
-from master.client.progress import LAB_ROW, housekeeping_lines, lab_cells, matrix, seconds_left, settled
+from master.client.progress import LAB_ROW, housekeeping_lines, lab_cells, matrix, seconds_left, all_settled
 from master.status import Cell
 
 SITE = load_site("demo")
@@ -133,8 +133,8 @@ def test_a_release_that_was_taken_back_is_none() -> None:
 
 def test_what_waits_in_a_stage_for_what_is_finished_is_settled() -> None:
     waits, failed, runs = Cell("signed"), Cell("failed"), Cell("running")
-    assert settled({("a", "x"): waits, ("a", "y"): failed})
-    assert not settled({("a", "x"): waits, ("a", "y"): runs})
+    assert all_settled({("a", "x"): waits, ("a", "y"): failed})
+    assert not all_settled({("a", "x"): waits, ("a", "y"): runs})
 
 
 def test_the_newest_build_of_the_commit_counts() -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from config.loading import load_site
-from master.client.target_setup import resume_words, set_up_targets, without
+from master.client.target_setup import resume_hint, service_without, set_up_targets
 from master.errors import ServiceError
 from master.service.service import Service
 from workers.results import GuestOf, GuestsResult, SandboxResult, TargetTree
@@ -94,17 +94,17 @@ def test_without_any_target_the_demo_ends_with_the_reason(tmp_path: Path) -> Non
 
 def test_a_site_that_may_degrade_goes_on_with_a_copy_and_says_how_to_resume(tmp_path: Path) -> None:
     console = printed()
-    degraded = without(mirror(tmp_path, {}), {"ppc64le": "404 [of] linux-image"}, console)
+    degraded = service_without(mirror(tmp_path, {}), {"ppc64le": "404 [of] linux-image"}, console)
     assert not degraded.site.target("ppc64le").required
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "ppc64le cannot be set up: 404 [of] linux-image\n" in text
     assert f"export KITTEN_SITE={tmp_path}/site" in text
-    assert "run the same command again" in resume_words({"ppc64le": ""})
-    assert resume_words({}) == ""
+    assert "run the same command again" in resume_hint({"ppc64le": ""})
+    assert resume_hint({}) == ""
 
 
 def test_a_site_of_a_persons_own_is_never_loosened(tmp_path: Path) -> None:
     service, console = mirror(tmp_path, {}, may_degrade=False), printed()
-    assert without(service, {"ppc64le": "404"}, console) is service
+    assert service_without(service, {"ppc64le": "404"}, console) is service
     assert not (tmp_path / "site").exists()
     assert "may_degrade" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from config.loading import load_site
 from config.models import Targets
-from master.build_queue import BuildQueue, TargetBook, by_urgency, next_request
+from master.build_queue import BuildQueue, TargetQueue, sort_by_urgency, next_request
 from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
 MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}
@@ -100,17 +100,17 @@ def test_packages_that_need_each_other_do_not_make_the_count_endless() -> None:
 
 
 class Books(BuildQueue):
-    """A build queue with books written by hand, and no master."""
+    """A build queue with queues written by hand, and no master."""
 
     running = True
 
-    def __init__(self, books: dict[str, TargetBook]) -> None:
-        self.books = books
+    def __init__(self, queues: dict[str, TargetQueue]) -> None:
+        self.queues = queues
         self.in_source = {}
         self.source_builder = "source"
         self.last_builder = "lab"
 
-    def settled(self) -> Deferred[None]:
+    def catch_up(self) -> Deferred[None]:
         return succeed(None)
 
 
@@ -123,12 +123,12 @@ def builder(name: str, oldest: int, build_queue: BuildQueue) -> Any:
     )
 
 
-def book(*requests: Request) -> TargetBook:
-    return TargetBook(requests={each.id: each for each in requests})
+def queue(*requests: Request) -> TargetQueue:
+    return TargetQueue(requests={each.id: each for each in requests})
 
 
 def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> None:
-    build_queue = Books({"s390x": book(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
+    build_queue = Books({"s390x": queue(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
     requests = [SimpleNamespace(id=number) for number in (1, 2, 3)]
     assert result_of(next_request(builder("s390x", 0, build_queue), requests)).id == 3
     assert result_of(next_request(builder("s390x", 0, build_queue), requests[:2])).id == 1
@@ -137,15 +137,15 @@ def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> N
 def test_targets_whose_next_build_others_wait_for_come_first_source_before_all_and_suites_when_none_can_build() -> None:
     build_queue = Books(
         {
-            "old": book(asked(1, "bzip2")),
-            "urgent": book(asked(2, "zlib"), asked(3, "pigz", "zlib")),
-            "stuck": book(asked(4, "pigz", "zlib")),
+            "old": queue(asked(1, "bzip2")),
+            "urgent": queue(asked(2, "zlib"), asked(3, "pigz", "zlib")),
+            "stuck": queue(asked(4, "pigz", "zlib")),
         }
     )
     builders = [
         builder(name, oldest, build_queue) for oldest, name in enumerate(("lab", "old", "stuck", "urgent", "source"))
     ]
-    ordered = result_of(by_urgency(builders[0].master, builders))
+    ordered = result_of(sort_by_urgency(builders[0].master, builders))
     assert [each.name for each in ordered] == ["source", "urgent", "old", "lab", "stuck"]
 
 
