@@ -1,4 +1,4 @@
-"""What a demo needs of its host: each shortage is one line with what is there, what is needed and what to do."""
+"""The check of the host before a demo: each shortage shows what the host has, what is needed and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from config.loading import load_site
 from master.cli import demo as command
 from master.client import preflight
-from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, FileSystem, shortages
+from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, FileSystem, Host, shortages
 from master.errors import ServiceError
 from master.service.service import Service
 
@@ -28,44 +28,44 @@ GOOD = Host(
 )
 
 
-def short(**changes: Any) -> list[str]:
+def shortages_with(**changes: Any) -> list[str]:
     return [str(one) for one in shortages(SITE, replace(GOOD, **changes))]
 
 
-def test_a_host_that_has_all_of_it_lacks_nothing() -> None:
-    assert short() == []
+def test_a_host_with_everything_has_no_shortage() -> None:
+    assert shortages_with() == []
 
 
-def test_cache_and_state_are_asked_of_the_file_systems_they_are_on() -> None:
-    assert "for the cache (/c)" in short(cache=FileSystem(Path("/c"), 1, COLD - 1))[0]
-    assert "for the state (/s)" in short(state=FileSystem(Path("/s"), 2, STATE - 1))[0]
+def test_cache_and_state_are_checked_on_their_own_file_systems() -> None:
+    assert "for the cache (/c)" in shortages_with(cache=FileSystem(Path("/c"), 1, COLD - 1))[0]
+    assert "for the state (/s)" in shortages_with(state=FileSystem(Path("/s"), 2, STATE - 1))[0]
 
 
-def test_on_one_file_system_both_need_room() -> None:
+def test_on_one_file_system_the_needs_are_added() -> None:
     free = COLD + STATE - 1
-    (line,) = short(cache=FileSystem(Path("/c"), 1, free), state=FileSystem(Path("/s"), 1, free))
+    (line,) = shortages_with(cache=FileSystem(Path("/c"), 1, free), state=FileSystem(Path("/s"), 1, free))
     assert f"{(COLD + STATE) / GB:.1f} GB are needed" in line
     assert "→ free some" in line
-    assert short(cache=FileSystem(Path("/c"), 1, free + 1), state=FileSystem(Path("/s"), 1, free + 1)) == []
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, free + 1), state=FileSystem(Path("/s"), 1, free + 1)) == []
 
 
-def test_a_warm_cache_needs_only_room_for_what_comes_and_goes() -> None:
+def test_a_warm_cache_needs_only_space_for_temporary_files() -> None:
     tight = FileSystem(Path("/c"), 1, BESIDES)
     warm = {**{kind: size for kind, size in CACHE.items() if kind}, "lookaside": CACHE[""]}
-    assert short(cache=tight, cache_sizes=warm) == []
-    assert short(cache=tight, cache_sizes={**warm, "trees": 0})
-    assert short(cache=FileSystem(Path("/c"), 1, BESIDES - 1), cache_sizes=warm)
+    assert shortages_with(cache=tight, cache_sizes=warm) == []
+    assert shortages_with(cache=tight, cache_sizes={**warm, "trees": 0})
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, BESIDES - 1), cache_sizes=warm)
 
 
-def test_much_of_one_kind_makes_up_for_no_other() -> None:
-    assert short(cache=FileSystem(Path("/c"), 1, BESIDES), cache_sizes={"trees": 100 * GB})
+def test_much_of_one_kind_does_not_count_for_another() -> None:
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, BESIDES), cache_sizes={"trees": 100 * GB})
 
 
-def test_a_state_that_is_there_needs_no_room() -> None:
-    assert short(state=FileSystem(Path("/s"), 2, 0), state_size=STATE) == []
+def test_a_state_folder_of_an_earlier_demo_needs_no_space() -> None:
+    assert shortages_with(state=FileSystem(Path("/s"), 2, 0), state_size=STATE) == []
 
 
-def test_too_little_memory_stops_and_memory_in_use_does_not() -> None:
+def test_too_little_memory_is_fatal_and_memory_in_use_is_not() -> None:
     (small,) = shortages(SITE, replace(GOOD, memory=2 << 30))
     assert (small.fatal, "this host has 2,048 MiB" in small.what) == (True, True)
     (busy,) = shortages(SITE, replace(GOOD, available=1 << 30))
@@ -112,12 +112,12 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     return Service(SITE, "demo", tmp_path / "state")
 
 
-def test_this_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = tmp_path / "cache" / "trees" / "abc"
-    kept.mkdir(parents=True)
-    (kept.parent / ".abc.lock").touch()
-    (kept / "file").write_bytes(b"x" * 50_000)
-    host = preflight.look(service(tmp_path, monkeypatch))
+def test_this_host_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = tmp_path / "cache" / "trees" / "abc"
+    entry.mkdir(parents=True)
+    (entry.parent / ".abc.lock").touch()
+    (entry / "file").write_bytes(b"x" * 50_000)
+    host = preflight.inspect_host(service(tmp_path, monkeypatch))
     assert host.cache.folder == tmp_path / "cache"
     assert host.cache.device == host.state.device == tmp_path.stat().st_dev
     assert 50_000 <= host.cache_sizes["trees"] < 100_000
@@ -125,17 +125,17 @@ def test_this_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert host.linux > (2, 6)
 
 
-def test_force_turns_what_stops_into_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_turns_a_fatal_shortage_into_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "MEMORY", 1 << 60)
-    said: list[str] = []
+    warnings: list[str] = []
     with pytest.raises(ServiceError, match=r"memory: this host has .* are needed"):
-        preflight.check(service(tmp_path, monkeypatch), said.append)
-    assert said == []
-    preflight.check(service(tmp_path, monkeypatch), said.append, force=True)
-    assert said[0].startswith("warning: memory: this host has ")
+        preflight.check(service(tmp_path, monkeypatch), warnings.append)
+    assert warnings == []
+    preflight.check(service(tmp_path, monkeypatch), warnings.append, force=True)
+    assert warnings[0].startswith("warning: memory: this host has ")
 
 
-def test_the_demo_of_a_host_that_is_too_small_ends_before_it_makes_anything(
+def test_a_demo_on_a_host_that_is_too_small_ends_before_it_writes_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service(tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""``kill -9`` of a worker and of the master in the middle of a build: both recover without help."""
+"""``kill -9`` of a worker and of the master during a build: both recover without help."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_worker_lost_before_the_first_step_gives_the_build_back(monkeypatch: p
     assert len(ended) == 1
 
 
-def test_killed_workers_and_masters_are_recovered_from(tmp_path: Path) -> None:
+def test_killed_workers_and_masters_lose_no_build_and_repeat_none(tmp_path: Path) -> None:
     with service(tmp_path) as ci:
         ci.behave("build", "hold")
         first = ci.push("zlib", "first")

@@ -1,4 +1,4 @@
-"""A real master and real worker processes: from a push to every target and to promote."""
+"""A real master and real workers: from a push to every target and to ``promote``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _starts_and_ends_idle(ci: Service) -> Iterator[None]:
     for command in ("source", "build", "verify", "test", "stage", "publish"):
         for marker in ("hold", "flaky", *(f"fail-{name}" for name in (*TARGETS, "zlib", "pigz"))):
             ci.behave(command, marker, on=False)
-    eventually(ci.idle, "nothing is under way any more")
+    eventually(ci.idle, "no build runs")
 
 
-def test_the_first_push_to_an_empty_repository_goes_all_the_way(ci: Service) -> None:
+def test_the_first_push_to_an_empty_repository_is_built_and_promoted_on_every_target(ci: Service) -> None:
     commit = ci.push("zlib", "first")
     source = ci.finished("source", 1)[0]
     assert source["results"] == SUCCESS, source
@@ -53,7 +53,7 @@ def test_the_first_push_to_an_empty_repository_goes_all_the_way(ci: Service) -> 
     assert {build["properties"]["commit"] for build in promoted} == {commit}
 
 
-def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
+def test_a_package_waits_for_what_it_needs_and_shows_the_reason(ci: Service) -> None:
     """pigz needs zlib, which is under way: its builds start only when zlib's have ended."""
     ci.behave("build", "hold")
     ci.push("zlib", "second")
@@ -89,24 +89,24 @@ def test_packages_pushed_at_the_same_time_are_all_built(ci: Service) -> None:
         assert [build["properties"]["package"] for build in built] == [package]
 
 
-def test_a_commit_that_breaks_the_source_says_why_and_builds_nothing(ci: Service) -> None:
+def test_a_commit_that_breaks_the_source_shows_the_error_and_starts_no_build(ci: Service) -> None:
     ci.behave("source", "fail-zlib")
     before = len(ci.builds("x86_64"))
     commit = ci.push("zlib", "broken spec")
     source = eventually(lambda: [b for b in ci.of("source", commit) if b["complete"]], "the source build ends")[0]
     assert source["results"] == FAILURE
-    assert "source says no" in source["state_string"]
+    assert "source failed as the test wants" in source["state_string"]
     assert len(ci.builds("x86_64")) == before
 
 
-def test_what_fails_its_proof_is_neither_staged_nor_promoted_and_holds_up_no_other_target(ci: Service) -> None:
+def test_a_build_that_fails_its_proof_is_neither_staged_nor_promoted_and_delays_no_other_target(ci: Service) -> None:
     ci.behave("verify", "fail-x86_64")
     commit = ci.push("zlib", "no frame pointers")
     other = eventually(lambda: [b for b in ci.of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
     assert other["results"] == SUCCESS
     failed = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "the target")[0]
     assert failed["results"] == FAILURE
-    assert "verify says no" in failed["state_string"]
+    assert "verify failed as the test wants" in failed["state_string"]
     ran = [step["name"] for step in ci.get(f"builds/{failed['buildid']}/steps")["steps"]]
     assert "stage for next builds" not in ran
     eventually(ci.idle, "promoted")
@@ -124,13 +124,13 @@ def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
     assert len(ci.builds("source")) == before + 1
 
 
-def test_a_forced_build_goes_only_to_the_targets_asked_for(ci: Service) -> None:
+def test_a_forced_build_goes_only_to_the_chosen_targets(ci: Service) -> None:
     before = {builder: len(ci.builds(builder)) for builder in ("source", *TARGETS)}
     status, text = ci.control(
         "release", "forceschedulers/force", "force", builderNames=["source"], package="pigz", targets=["x86_64_v2"]
     )
     assert status == 200, text
-    eventually(lambda: len(ci.builds("x86_64_v2")) > before["x86_64_v2"], "the target asked for")
+    eventually(lambda: len(ci.builds("x86_64_v2")) > before["x86_64_v2"], "the chosen target")
     eventually(ci.idle, "all is done")
     assert len(ci.builds("x86_64")) == before["x86_64"]
     assert ci.builds("source")[-1]["properties"]["owner"] == "release"
@@ -155,7 +155,7 @@ def test_a_cancelled_build_ends_its_command_and_is_cancelled(ci: Service) -> Non
     assert "cancelled" in ended["state_string"]
 
 
-def test_what_is_flaky_is_published_and_never_green(ci: Service) -> None:
+def test_a_build_with_a_flaky_test_is_published_with_a_warning(ci: Service) -> None:
     ci.behave("test", "flaky")
     commit = ci.push("zlib", "a flaky test")
     for target in TARGETS:
@@ -165,12 +165,12 @@ def test_what_is_flaky_is_published_and_never_green(ci: Service) -> None:
     eventually(lambda: len(ci.of("promote", commit)) == len(TARGETS), "promoted")
 
 
-def test_suites_of_a_target_run_without_a_package_for_those_who_may(ci: Service) -> None:
-    asked = {"builderNames": ["lab"], "target": "x86_64_v2", "suites": ["cpu-level"]}
-    assert ci.control("contributor", "forceschedulers/force-lab", "force", **asked)[0] == 403
+def test_suites_of_a_target_run_without_a_package_for_users_that_may_start_builds(ci: Service) -> None:
+    form = {"builderNames": ["lab"], "target": "x86_64_v2", "suites": ["cpu-level"]}
+    assert ci.control("contributor", "forceschedulers/force-lab", "force", **form)[0] == 403
     for wrong in ({"target": "vax"}, {"suites": ["packages"]}, {"suites": ["../x"]}):
-        assert ci.control("release", "forceschedulers/force-lab", "force", **{**asked, **wrong})[0] not in (200, 403)
-    status, text = ci.control("release", "forceschedulers/force-lab", "force", **asked)
+        assert ci.control("release", "forceschedulers/force-lab", "force", **{**form, **wrong})[0] not in (200, 403)
+    status, text = ci.control("release", "forceschedulers/force-lab", "force", **form)
     assert status == 200, text
     (build,) = ci.finished("lab", 1)
     assert (build["results"], build["properties"]["workername"]) == (SUCCESS, "build-1")
@@ -186,7 +186,7 @@ def test_a_target_s_builds_run_the_suites_of_target_and_package(ci: Service) -> 
     assert suites == {"packages"}
 
 
-def test_buildbot_counts_what_passed_and_not_what_was_flaky(ci: Service) -> None:
+def test_buildbot_counts_passed_tests_and_not_flaky_ones(ci: Service) -> None:
     def counted(builder: str) -> set[tuple[str, int | None, int | None]]:
         number = ci.get(f"builders/{builder}")["builders"][0]["builderid"]
         sets = ci.get(f"builders/{number}/test_result_sets")["test_result_sets"]
@@ -198,7 +198,7 @@ def test_buildbot_counts_what_passed_and_not_what_was_flaky(ci: Service) -> None
     )
 
 
-def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service) -> None:
+def test_the_report_shows_the_picture_and_the_browser_gets_it_as_an_image(ci: Service) -> None:
     build = ci.builds("lab")[-1]
     steps = ci.get(f"builds/{build['buildid']}/steps")["steps"]
     logs = [log for step in steps for log in ci.get(f"steps/{step['stepid']}/logs")["logs"]]
@@ -212,7 +212,7 @@ def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service
     assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == ("image/png", "nosniff")
 
 
-def test_what_a_hostile_worker_leaves_does_no_harm_in_a_browser(ci: Service) -> None:
+def test_files_of_a_hostile_worker_do_no_harm_in_a_browser(ci: Service) -> None:
     folder = ci.state / "artifacts" / "hostile"
     (folder / "sub").mkdir(parents=True)
     evil = "<script>alert(1)</script>"
@@ -232,7 +232,7 @@ def test_what_a_hostile_worker_leaves_does_no_harm_in_a_browser(ci: Service) -> 
     assert ci.page("lab/%2e%2e/secrets/web-admin").status_code == 404
 
 
-def test_artifacts_are_shown_but_nothing_hidden_and_nothing_outside(ci: Service) -> None:
+def test_artifacts_are_shown_but_no_hidden_files_and_none_outside(ci: Service) -> None:
     assert ci.page("artifacts/builds/").status_code == 200
     hidden = ci.state / "artifacts" / ".partial"
     hidden.mkdir(exist_ok=True)
