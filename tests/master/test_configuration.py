@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -18,50 +13,17 @@ from buildbot.config.master import MasterConfig
 from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 
 from config.loading import FOLDER, load_site
-from config.models import Composes, Site, Targets
-from master.configuration import Surroundings, configuration
+from config.models import Site, Targets
 from master.housekeeping import is_duplicate_request
 from master.lab import may_start
 from master.runs import scheduled_suites
-from master.service.basedir import ensure_secrets, prepare_master, prepare_worker, read_passwords
 from master.web.authz import NOBODY
 from master.web.www import artifact_links, stage_folders
 from steps.command import Installation, KittenCommand
 from steps.handoff import HandOff
 from steps.lab import GuestTestStep, TargetTestStep
+from tests.master.loaded import arguments, load, steps_of
 from tests.other_names import site_with_other_names
-
-SITES = ["demo", "kitten-10"]
-
-
-def surroundings(site: Site, name: str, state: Path) -> Surroundings:
-    ensure_secrets(site, state)
-    passwords = read_passwords(state / "secrets") | {"database-password": "x"}
-    return Surroundings(name, str(state), 8010, 9989, 8031, passwords)
-
-
-def load(site: Site, state: Path, name: str = "demo") -> MasterConfig:
-    return MasterConfig.loadFromDict(configuration(site, surroundings(site, name, state)), "test")
-
-
-@pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest) -> Site:
-    return load_site(request.param)
-
-
-@pytest.fixture
-def master(site: Site, tmp_path: Path) -> MasterConfig:
-    return load(site, tmp_path, site.distribution.name)
-
-
-def steps_of(builder: Any) -> Iterator[tuple[type[Any], dict[str, Any]]]:
-    """Yield the steps of a builder: class and arguments."""
-    for factory in builder.factory.steps:
-        yield factory.step_class, factory.kwargs
-
-
-def arguments(builder: Any, command: str) -> list[Any]:
-    return next(more["arguments"] for _, more in steps_of(builder) if more.get("arguments", [None])[0] == command)
 
 
 def test_each_target_has_a_builder_that_builds_for_it(site: Site, master: MasterConfig) -> None:
@@ -205,66 +167,6 @@ def test_every_builder_except_the_janitors_has_a_project_tags_and_a_description(
             assert builder.collapseRequests is (is_duplicate_request if builder.name in ("clean", "compose") else False)
 
 
-def test_housekeeping_runs_only_on_the_workers_with_the_repositories(site: Site, master: MasterConfig) -> None:
-    publishers = {name for pool in site.workers if "publish" in pool.roles for name in pool.workers}
-    words = {b.name: {more["arguments"][0] for _, more in steps_of(b) if "arguments" in more} for b in master.builders}
-    assert {name for name, commands in words.items() if commands & {"clean", "compose"}} == {"clean", "compose"}
-    for builder in (builder for builder in master.builders if builder.name in ("clean", "compose")):
-        assert set(builder.workernames) == publishers
-        assert len(list(steps_of(builder))) == 1
-
-
-def test_housekeeping_runs_beside_publications_not_instead_of_them(site: Site, master: MasterConfig) -> None:
-    """The worker has a slot for each kind; one publication and one housekeeping build run at a time."""
-    locks = {builder.name: [(a.lockid.name, a.mode) for a in builder.locks] for builder in master.builders}
-    assert locks["promote"] == [("publishing", "exclusive")]
-    assert locks["clean"] == locks["compose"] == [("housekeeping", "exclusive")]
-    places = {worker.workername: worker.max_builds for worker in master.workers}
-    for pool in site.workers:
-        for name in pool.workers:
-            assert places[name] == (2 if "publish" in pool.roles else pool.max_builds)
-
-
-def test_clean_and_composes_are_scheduled_as_configured(site: Site, master: MasterConfig) -> None:
-    clean = master.schedulers["clean-by-the-clock"]
-    daily = site.retention.clean
-    assert daily is not None
-    assert list(clean.builderNames) == ["clean"]
-    more = clean._config_kwargs
-    assert (more["hour"], more["minute"], more["properties"]) == (daily.hour, daily.minute, {"remove": True})
-    composes = {name: s for name, s in master.schedulers.items() if list(s.builderNames) == ["compose"]}
-    assert set(composes) == {"force-compose", "compose-kitten-by-the-clock"}
-    more = composes["compose-kitten-by-the-clock"]._config_kwargs
-    assert more["periodicBuildTimer"] == 3600
-    assert more["properties"] == {"stage": "kitten", "if_due": True}
-
-
-def test_a_site_may_have_no_scheduled_clean_and_no_composes(tmp_path: Path) -> None:
-    site = load_site("demo")
-    stages = tuple(stage.model_copy(update={"composes": None}) for stage in site.stages)
-    retention = site.retention.model_copy(update={"clean": None})
-    master = load(site.model_copy(update={"stages": stages, "retention": retention}), tmp_path)
-    assert {"clean", "compose"} & {builder.name for builder in master.builders} == {"clean"}
-    housekeeping = {name for name in master.schedulers if "clean" in name or "compose" in name}
-    assert housekeeping == {"force-clean"}
-
-
-def test_each_stage_with_composes_has_a_scheduler(tmp_path: Path) -> None:
-    site = load_site("demo")
-    stages = tuple(
-        stage.model_copy(update={"composes": Composes(every_minutes=15)}) if stage.name == "testing" else stage
-        for stage in site.stages
-    )
-    master = load(site.model_copy(update={"stages": stages}), tmp_path)
-    timed = {n: s._config_kwargs for n, s in master.schedulers.items() if n.endswith("by-the-clock") and "compose" in n}
-    assert {name: (more["periodicBuildTimer"], more["properties"]["stage"]) for name, more in timed.items()} == {
-        "compose-testing-by-the-clock": (900, "testing"),
-        "compose-kitten-by-the-clock": (3600, "kitten"),
-    }
-    form = {field.name: field for field in master.schedulers["force-compose"]._config_kwargs["properties"]}
-    assert form["stage"].choices == ["testing", "kitten"]
-
-
 def test_stages_with_other_names_are_published_served_and_composed(tmp_path: Path) -> None:
     site = load_site(str(site_with_other_names(tmp_path / "config")))
     master = load(site, tmp_path, str(tmp_path / "config/harbour"))
@@ -274,27 +176,6 @@ def test_stages_with_other_names_are_published_served_and_composed(tmp_path: Pat
     assert [more["to_users"] for _, more in steps_of(promote) if "to_users" in more] == [False, True]
     assert stage_folders(site) == {"stages/preview": "preview", "published": "main"}
     assert "compose-main-by-the-clock" in master.schedulers
-
-
-def test_the_form_of_clean_removes_only_if_remove_is_set(master: MasterConfig) -> None:
-    form = {field.name: field for field in master.schedulers["force-clean"]._config_kwargs["properties"]}
-    assert form["remove"].getFromKwargs({}) is False
-    assert form["remove"].getFromKwargs({"remove": [True]}) is True
-
-
-@pytest.mark.parametrize("name", ["force-clean", "force-compose"])
-def test_a_housekeeping_form_is_for_users_that_may_start_builds(site: Site, master: MasterConfig, name: str) -> None:
-    class Endpoint:
-        """An endpoint with the name that a rule looks for."""
-
-    Endpoint.__name__ = "ForceSchedulerEndpoint"
-    rules = [r for r in master.www["authz"].allowRules if hasattr(r, "match_ForceSchedulerEndpoint_force")]
-    matched = set()
-    for rule in rules:
-        match = rule.match_ForceSchedulerEndpoint_force(Endpoint(), {"schedulername": name}, {})
-        if match.result is not None:
-            matched.add(rule.role)
-    assert matched == {role.name for role in site.web.roles if "force" in role.may}
 
 
 def test_the_last_rule_denies_everything_to_all_users(master: MasterConfig) -> None:
@@ -361,87 +242,6 @@ def test_a_pool_that_mixes_try_builds_with_trusted_work_is_refused(tmp_path: Pat
     pools = [p.model_copy(update={"roles": ("try", "build")}) if "try" in p.roles else p for p in site.workers]
     with pytest.raises(ConfigErrors, match="try-builds need a pool that does nothing else"):
         load(site.model_copy(update={"workers": tuple(pools)}), tmp_path)
-
-
-def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
-    folder = ensure_secrets(load_site("demo"), tmp_path)
-    (folder / "web-admin").chmod(0o640)
-    with pytest.raises(ConfigErrors, match=r"web-admin can be read by others .*chmod 600"):
-        read_passwords(folder)
-
-
-def test_secrets_are_made_once_are_all_different_and_readable_only_by_the_owner(tmp_path: Path) -> None:
-    site = load_site("demo")
-    folder = ensure_secrets(site, tmp_path)
-    first = read_passwords(folder)
-    ensure_secrets(site, tmp_path)
-    assert read_passwords(folder) == first
-    assert len(set(first.values())) == len(first)
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_the_masters_secrets_do_not_include_the_signing_keys(tmp_path: Path) -> None:
-    folder = ensure_secrets(load_site("demo"), tmp_path)
-    (folder / "gnupg").mkdir()
-    (folder / "signing-passphrase").write_text("x")
-    assert not {"gnupg", "signing-passphrase"} & read_passwords(folder).keys()
-
-
-def test_passwords_are_not_in_the_representation_of_the_surroundings(tmp_path: Path) -> None:
-    around = surroundings(load_site("demo"), "demo", tmp_path)
-    assert not any(password in repr(around) for password in around.passwords.values() if len(password) > 1)
-
-
-def test_a_missing_password_is_named(tmp_path: Path) -> None:
-    site = load_site("demo")
-    with pytest.raises(ConfigErrors, match="user admin has no password: secrets/web-admin is missing"):
-        MasterConfig.loadFromDict(configuration(site, Surroundings("demo", str(tmp_path), 1, 2)), "test")
-
-
-def test_a_database_password_comes_from_the_secrets(tmp_path: Path) -> None:
-    site = load_site("demo")
-    web = site.web.model_copy(update={"database": "postgresql://b:{secret:database-password}@db/b"})
-    result = configuration(site.model_copy(update={"web": web}), surroundings(site, "demo", tmp_path))
-    assert result["db"]["db_url"] == "postgresql://b:x@db/b"
-    assert result["db"]["engine_kwargs"]["pool_size"] == 12
-
-
-def test_base_folders_may_be_prepared_again(tmp_path: Path) -> None:
-    checkout = FOLDER.parent
-    for _ in range(2):
-        basedir = prepare_master(tmp_path, checkout)
-        prepare_worker(tmp_path, "build-1", 9989)
-    assert (basedir / "master.cfg").resolve() == checkout / "master" / "master.cfg"
-    compile((basedir / "buildbot.tac").read_text(), "buildbot.tac", "exec")
-    tac = tmp_path / "workers" / "build-1" / "buildbot.tac"
-    compile(tac.read_text(), "buildbot.tac", "exec")
-
-
-def test_master_cfg_is_short() -> None:
-    assert len((FOLDER.parent / "master" / "master.cfg").read_text().splitlines()) <= 30
-
-
-@pytest.mark.parametrize("name", SITES)
-def test_buildbot_checkconfig_passes_offline(name: str, tmp_path: Path) -> None:
-    ensure_secrets(load_site(name), tmp_path)
-    password = tmp_path / "secrets" / "database-password"
-    password.touch(0o600)
-    password.write_text("x")
-    basedir = prepare_master(tmp_path, FOLDER.parent)
-    environment = os.environ | {
-        "KITTEN_SITE": name,
-        "KITTEN_STATE": str(tmp_path),
-        "KITTEN_WEB_PORT": "8010",
-        "KITTEN_WORKER_PORT": "9989",
-        "KITTEN_TRY_PORT": "8031",
-    }
-    buildbot = Path(sys.executable).with_name("buildbot")
-    done = subprocess.run(
-        [buildbot, "checkconfig", str(basedir)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Config file is good" in done.stdout
 
 
 def test_files_of_each_signed_stage_can_be_opened_in_a_browser() -> None:
