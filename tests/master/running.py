@@ -1,4 +1,4 @@
-"""A real master and workers for tests, with a ``kitten`` on the workers' PATH that writes valid result files.
+"""A real master and workers for tests, with ``tests.master.fake_kitten`` as ``kitten`` on the workers' PATH.
 
 The worker commands have their own tests. These test the side of Buildbot, so that program only has to follow the
 contract of docs/explanation/architecture.md: read its options, write one result, exit with 0, 1 or 2.
@@ -29,80 +29,10 @@ PATIENCE_SECONDS = 180
 PACKAGES = ("zlib", "pigz")
 
 KITTEN = """#!{python}
-import json, os, pathlib, sys, time
+import sys
 sys.path.insert(0, {checkout!r})
-from workers.results import Artifact, BuildResult, Case, Check, CleanResult, ComposeResult, Promoted, PromoteResult
-from workers.results import PublishResult, SourceResult, StageResult, SuiteResult, TestResult, VerifyResult
-
-flags = ("--trial", "--dry-run", "--yes", "--if-due")
-command, words = sys.argv[1], [word for word in sys.argv[2:] if word not in flags]
-if command == "promote":
-    packages, words = words[2:3], words[:2] + words[3:]
-options = dict(zip(words[::2], words[1::2]))
-state = pathlib.Path(options["--state"])
-behaviour = state / "behaviour" / command
-while (behaviour / "hold").exists():
-    time.sleep(0.05)
-with (state / "calls").open("a") as calls:
-    calls.write(json.dumps([command, options]) + "\\n")
-target = options.get("--target", "")
-outcome = {{}}
-if (behaviour / ("fail-" + (target or options.get("--package", "")))).exists():
-    outcome = {{"outcome": "failed", "cause": command + " failed as the test wants"}}
-
-if command == "source":
-    package, commit = options["--package"], options.get("--revision", "0" * 40)
-    folder = state / "artifacts" / "sources" / package / commit
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "s.src.rpm").write_text(package)
-    srpm = Artifact(name="s.src.rpm", url=str(folder / "s.src.rpm"), sha256="0", size=1)
-    needs = ("zlib-devel",) if package == "pigz" else ()
-    patched = "patched" if "--patch" in options else ""
-    result = SourceResult(summary="made" + patched, package=package, branch=options.get("--branch", ""), commit=commit,
-                          nevr=package + "-1-1", srpm=srpm, build_requires=needs, **outcome)
-elif command == "build":
-    source = pathlib.Path(options["--source"])
-    folder = state / "artifacts" / "builds" / target / (source.parent.name + "-" + source.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.rpm").write_text("rpm")
-    rpm = Artifact(name="a.rpm", url=str(folder / "a.rpm"), sha256="0", size=3)
-    result = BuildResult(summary="built", target=target, package=source.parent.name, nevr=source.parent.name + "-1-1",
-                         commit=source.name, identity="i", url=str(folder), rpms=(rpm,), seconds=1, **outcome)
-elif command == "verify":
-    check = Check(rule="isa", file="a", outcome="passed")
-    result = VerifyResult(summary="v", target=target, checks=(check,), **outcome)
-elif command == "test":
-    suites = [word for option, word in zip(words[::2], words[1::2]) if option == "--suite"]
-    word = "failed" if outcome else "flaky" if (behaviour / "flaky").exists() else "passed"
-    folder = state / "lab" / target
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "screen.png").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n")
-    results = []
-    for name in suites:
-        log = Artifact(name=name + "-screen.png", url=str(folder / "screen.png"), sha256="0", size=8)
-        case = Case(name="a", outcome=word, pictures=(log.name,))
-        passed = outcome.get("outcome", "passed")
-        results.append(SuiteResult(suite=name, outcome=passed, summary="s", cases=(case,), logs=(log,)))
-    result = TestResult(summary="t", target=target, suites=tuple(results), **outcome)
-elif command == "stage":
-    result = StageResult(summary="s", target=target, package="p", nevr="n", staged=("a.rpm",), **outcome)
-elif command == "publish":
-    result = PublishResult(summary="p", target=target, package="p", nevr="n", stage="kitten", snapshot=1, **outcome)
-elif command == "promote":
-    # Users have a commit when "publish" was called with it for both targets.
-    calls = [json.loads(line) for line in (state / "calls").read_text().splitlines()]
-    builds = [(o["--target"], o["--build"]) for name, o in calls if name == "publish"]
-    mine = {{t: b.rsplit("-", 1)[1] for t, b in builds if "/" + packages[0] + "-" in b}}
-    both = len(set(mine.values())) == 1 and len(mine) == 2
-    has = [Promoted(package=packages[0], target=t, nevr="n", commit=c) for t, c in mine.items()] if both else []
-    summary = packages[0] + (" is in kitten" if has else " waits")
-    result = PromoteResult(summary=summary, stage="kitten", has=tuple(has), **outcome)
-elif command == "clean":
-    result = CleanResult(summary="cleaned", dry="--yes" not in sys.argv, **outcome)
-elif command == "compose":
-    result = ComposeResult(summary="composed", stage=options["--stage"], **outcome)
-result.write(pathlib.Path(options["--json"]))
-sys.exit(1 if outcome else 0)
+from tests.master.fake_kitten import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
