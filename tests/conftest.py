@@ -1,6 +1,6 @@
-"""What all tests share: the quick selection, how many examples a property gets, and ``mounts`` for an ordinary user.
+"""Options for all tests: ``--quick``, the number of examples of property tests, and ``mounts`` for an ordinary user.
 
-A test marked ``mounts`` runs in a user namespace of its own, where it is root and may mount.
+A test marked ``mounts`` runs in its own user namespace, where it is root and may mount.
 """
 
 from __future__ import annotations
@@ -18,30 +18,20 @@ CHECKOUT = Path(__file__).parent.parent
 _NOT_QUICK = ("sandbox", "guest", "service", "browser", "slow")
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
 
-# A test that needs fewer examples says so itself. No example has a time limit: the machine may be busy.
+# A test that needs fewer examples sets its own number. Examples have no time limit: the machine may be busy.
 settings.register_profile("short", max_examples=50, deadline=None)
 settings.register_profile("long", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 class InNamespace(pytest.Item):
-    """A test by its id, run by pytest as root of a namespace. What it mounts is gone with its last process."""
+    """A test that another pytest runs, as root of a namespace. Its mounts end with its last process."""
 
     def runtest(self) -> None:
-        words = [
-            *_PRIVATE,
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            self.nodeid,
-        ]
+        pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", self.nodeid]
+        command = [*_PRIVATE, *pytest_command]
         done = subprocess.run(
-            words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         output = done.stdout + done.stderr
         last = done.stdout.splitlines()[-1] if done.stdout else ""
@@ -69,6 +59,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(items):
         if item.get_closest_marker("mounts") is None:
             continue
-        kept: Any = InNamespace.from_parent(item.parent, name=item.name)
-        kept.own_markers.extend(item.iter_markers())
-        items[number] = kept
+        wrapped: Any = InNamespace.from_parent(item.parent, name=item.name)
+        wrapped.own_markers.extend(item.iter_markers())
+        items[number] = wrapped
