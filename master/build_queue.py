@@ -195,7 +195,7 @@ async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: A
     """Answer ``canStartBuild`` of a target's builder: whether no package that the build needs has to be built first."""
     build_queue = builder.master.service_manager.namedServices.get(NAME)
     if build_queue is None or not build_queue.running:
-        return False  # the master is still starting; the build queue asks again when it is ready
+        return False  # the master is still starting; the build queue wakes the builders when it is ready
     await build_queue.catch_up()
     return build_queue.reason_of(builder.name, request.id) is None
 
@@ -212,7 +212,7 @@ async def next_request(builder: Any, requests: list[Any]) -> Any:
 
 @async_to_deferred
 async def sort_by_urgency(master: Any, builders: list[Any]) -> list[Any]:
-    """Answer ``prioritizeBuilders``: first targets whose next build others wait for, then the oldest request.
+    """Answer ``prioritizeBuilders``: first the targets whose next build others wait for, then the oldest request.
 
     Without this, workers that serve several targets could end with one chain of dependent builds, and no other build to
     run beside it.

@@ -222,7 +222,7 @@ def _housekeeping_builders(site: Site, installation: Installation) -> list[util.
             CLEAN,
             workers,
             housekeeping.clean_factory(options),
-            description="Removes builds and sources that are no longer needed, as retention.yaml says",
+            description="Removes builds and sources that retention.yaml does not keep",
             **more,
         )
     ]

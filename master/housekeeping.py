@@ -46,7 +46,12 @@ def compose_factory(options: dict[str, Any]) -> BuildFactory:
 
 
 @async_to_deferred
-async def is_duplicate_request(master: Any, builder: Any, new: dict[str, Any], old: dict[str, Any]) -> bool:  # noqa: ARG001
+async def is_duplicate_request(
+    master: Any,
+    builder: Any,  # noqa: ARG001 - Buildbot's signature
+    new: dict[str, Any],
+    old: dict[str, Any],
+) -> bool:
     """Answer ``collapseRequests`` of both builders: whether a new request wants the same as an older one that waits.
 
     Buildbot's own answer ignores the values of forms.

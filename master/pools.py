@@ -56,13 +56,13 @@ def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker
     :param passwords: secret name (``worker-NAME``) → password.
     """
     check_trust(site)
-    found = []
+    all_workers = []
     for pool in site.workers:
         for name in pool.workers:
             if (password := passwords.get(f"worker-{name}")) is None:
                 error(f"worker {name} has no password: secrets/worker-{name} is missing (`kitten up` makes it)")
                 continue
-            found.append(
+            all_workers.append(
                 worker.Worker(
                     name,
                     password,
@@ -75,4 +75,4 @@ def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker
                     },
                 )
             )
-    return found
+    return all_workers

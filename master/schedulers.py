@@ -64,14 +64,10 @@ def nightly_packages(site: Site, schedule: Schedule) -> EveryPackage:
 
 def triggers(site: Site) -> list[schedulers.Triggerable]:
     """Return the schedulers that steps of other builds call."""
-    found = [schedulers.Triggerable(name=target_scheduler_name(t.name), builderNames=[t.name]) for t in site.targets]
-    found.append(schedulers.Triggerable(name=TO_PROMOTE, builderNames=[PROMOTE]))
+    builders = {target_scheduler_name(target.name): target.name for target in site.targets} | {TO_PROMOTE: PROMOTE}
     if has_try_workers(site):
-        found += [
-            schedulers.Triggerable(name=try_scheduler_name(t.name), builderNames=[try_builder(t.name)])
-            for t in site.targets
-        ]
-    return found
+        builders |= {try_scheduler_name(target.name): try_builder(target.name) for target in site.targets}
+    return [schedulers.Triggerable(name=name, builderNames=[builder]) for name, builder in builders.items()]
 
 
 def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str, str]) -> list[Any]:
@@ -80,7 +76,7 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
     :param try_endpoint: Twisted endpoint of try-builds; None: the site offers none.
     :param try_users: user → password, of the users that may start try-builds.
     """
-    found: list[Any] = [
+    all_of_site: list[Any] = [
         on_commit(),
         *(lab.nightly_suites(site, s) if s.suites else nightly_packages(site, s) for s in site.schedules),
         build_form(site),
@@ -91,7 +87,7 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):
-        found.append(
+        all_of_site.append(
             GuardedTry(
                 name="try",
                 builderNames=[TRY],
@@ -100,4 +96,4 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
                 packages=[package.name for package in site.packages],
             )
         )
-    return found
+    return all_of_site

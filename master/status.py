@@ -76,13 +76,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Records:
-    """What is known of builds, requests and releases at one moment."""
+    """The builds, requests and releases at one moment."""
 
     builds: Sequence[Build]
     """Newest first."""
     requests: Sequence[Request]
     released: Mapping[str, Mapping[str, str]]
-    """Package → target → the commit that users have, as the newest promotion of the package says."""
+    """Package → target → the commit that users have, from the newest promotion of the package."""
     now: float
     """Seconds since 1970."""
 
@@ -102,7 +102,7 @@ class Cell:
 
     state: State = "nothing"
     words: str = ""
-    """What the package does, waits for, or failed at."""
+    """The current step, or why it waits or failed."""
     done: frozenset[str] = field(default=frozenset())
     """The results of ``DONE`` that it has reached."""
     seconds: float = 0.0
@@ -114,7 +114,7 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether the cell changes no more without a new build."""
+        """Whether only a new build can change the cell."""
         return self.state in ("published", "passed", "failed")
 
 

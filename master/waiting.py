@@ -39,13 +39,13 @@ def needs(package: str, build_requires: Iterable[str], made_by: Mapping[str, str
     A requirement is ``name`` or ``name(arch)``, with or without a version. A capability such as ``pkgconfig(zlib)``
     names no package and is ignored: the build fails if nothing provides it.
     """
-    found = set()
+    packages = set()
     for requirement in build_requires:
         name = re.split(r"[\s<>=]", requirement.strip(), maxsplit=1)[0]
         name = re.sub(r"\((x86-64|x86-32|aarch-64|ppc-64|s390-64|riscv-64)\)$", "", name)  # what %{?_isa} adds
         if (provider := made_by.get(name)) and provider != package:
-            found.add(provider)
-    return frozenset(found)
+            packages.add(provider)
+    return frozenset(packages)
 
 
 def _reaches(start: str, goal: str, graph: Mapping[str, Collection[str]]) -> bool:

@@ -35,10 +35,10 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def clean(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def clean(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the script as make does: with a Python that has none of the environment's packages."""
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache"), "HOME": str(checkout.parent / "home")}
-    argv = [sys.executable, "-S", "tools/clean.py", *words]
+    argv = [sys.executable, "-S", "tools/clean.py", *options]
     return subprocess.run(
         argv, cwd=checkout, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )

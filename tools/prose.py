@@ -38,7 +38,7 @@ def prose_files() -> list[Path]:
 
 
 def misspellings(files: Iterable[Path]) -> list[str]:
-    """Return the words that codespell's dictionary or ours has: ``FILE:LINE: WORD ==> BETTER``."""
+    """Return the words in the dictionaries of codespell and of tools/words.txt: ``FILE:LINE: WORD ==> BETTER``."""
     command: list[str | Path] = [Path(sys.executable).parent / "codespell", *SPELLING, *files]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.stderr.strip():

@@ -104,7 +104,7 @@ def run_demo(
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What one run of the demo has to build and test; its methods request builds from the master."""
+    """The packages and suites of one run of the demo, with methods that request their builds from the master."""
 
     service: Service
     ports: Ports

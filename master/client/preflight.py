@@ -50,7 +50,7 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class Host:
-    """What the host offers."""
+    """The disk space, memory and programs of a host."""
 
     cache: FileSystem
     state: FileSystem
@@ -77,7 +77,7 @@ class Shortage:
     what: str
     hint: str
     fatal: bool
-    """Whether the demo cannot succeed without it."""
+    """Whether it makes the demo fail."""
 
     def __str__(self) -> str:
         return f"{self.what}\n  → {self.hint}"
@@ -125,8 +125,8 @@ def inspect_host(service: Service) -> Host:
 
 def linux_version(release: str) -> tuple[int, int]:
     """Return the first two numbers of a kernel's release; (0, 0) if it has no numbers."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _disk(host: Host) -> list[Shortage]:
@@ -219,8 +219,8 @@ def _cache(service: Service) -> tuple[Path, dict[str, int]]:
 def _file_system(folder: Path) -> FileSystem:
     """Return the file system of a folder that may not exist yet."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    found = os.statvfs(existing)
-    return FileSystem(folder, existing.stat().st_dev, found.f_bavail * found.f_frsize)
+    space = os.statvfs(existing)
+    return FileSystem(folder, existing.stat().st_dev, space.f_bavail * space.f_frsize)
 
 
 def _size(folder: Path) -> int:

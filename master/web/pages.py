@@ -42,7 +42,7 @@ class ServedFolders(BuildbotService):
 
 
 class ReadOnlyFile(static.File):
-    """A folder in which everybody may read all files except those whose names begin with a dot.
+    """A folder in which all users may read all files except those whose names begin with a dot.
 
     A package can contain anything, so headers forbid the browser to guess types and to run files. A symbolic link that
     leaves the folder is not followed.

@@ -227,7 +227,7 @@ def _time_publication(root: Path, rpm: Path) -> tuple[float, float]:
     """Return the seconds of a publication of one package, with and without writing the index."""
     write, spent = index.write, 0.0
 
-    def timed(*arguments: Any) -> bytes:
+    def timed_write(*arguments: Any) -> bytes:
         nonlocal spent
         begun = time.perf_counter()
         try:
@@ -235,7 +235,7 @@ def _time_publication(root: Path, rpm: Path) -> tuple[float, float]:
         finally:
             spent += time.perf_counter() - begun
 
-    with mock.patch.object(index, "write", timed):
+    with mock.patch.object(index, "write", timed_write):
         total = _time_add(root, [rpm])
     return total, total - spent
 

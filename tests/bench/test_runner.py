@@ -18,7 +18,7 @@ SLOW = Figure("slow", 3.0, 2.0, "the other", 1.2)
 
 def benchmark(*figures: Figure, then: BaseException | None = None) -> Benchmark:
     def run() -> Iterator[Figure]:
-        """What it compares."""
+        """Compare two things."""
         yield from figures
         if then is not None:
             raise then

@@ -63,7 +63,7 @@ class Service:
     def builders(self) -> dict[int, str]:
         return {b["builderid"]: b["name"] for b in self.api("builders")["builders"]}
 
-    def supervised(self) -> dict[str, int]:
+    def process_ids(self) -> dict[str, int]:
         """Return name → process id, as the supervisor reports them."""
         from xmlrpc.client import ServerProxy
 
@@ -176,14 +176,14 @@ def demo(service: Service) -> str:
     try:
         build = until(lambda: running_target_build(service), "a running build")
         worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-        before = service.supervised()[worker]
+        before = service.process_ids()[worker]
         os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()[worker] not in (0, before), "the killed worker runs again", 60)
+        until(lambda: service.process_ids()[worker] not in (0, before), "the killed worker runs again", 60)
 
         until(lambda: running_target_build(service), "a running build after the worker's death")
-        before = service.supervised()["master"]
+        before = service.process_ids()["master"]
         os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()["master"] not in (0, before), "the killed master runs again", 60)
+        until(lambda: service.process_ids()["master"] not in (0, before), "the killed master runs again", 60)
         status = process.wait(timeout=2400)
     finally:
         process.kill()

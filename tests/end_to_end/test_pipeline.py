@@ -155,11 +155,11 @@ def test_a_commit_to_zlib_rebuilds_zlib_on_five_targets_and_nothing_else(
 
     new = commit(service, tmp_path, "zlib", release, "A new release")
 
-    def finished() -> bool:
+    def all_finished() -> bool:
         built = [b for b in service.builds() if b["buildid"] not in before]
         return len(built) >= 11 and all(b["complete"] for b in built) and idle(service)
 
-    until(finished, "one source build, five target builds, five promotions", 1200)
+    until(all_finished, "one source build, five target builds, five promotions", 1200)
     built = [b for b in service.builds() if b["buildid"] not in before]
     builders = service.builders()
     assert {b["properties"]["package"][0] for b in built} == {"zlib"}
@@ -221,7 +221,7 @@ def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str,
         if (build := running_target_build(service)) is None:
             return None
         worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-        started = descendants(service.supervised()[worker])
+        started = descendants(service.process_ids()[worker])
         return (build, started) if any("rpmbuild" in line for line in started.values()) else None
 
     build, started = until(under_way, "a build whose rpmbuild runs")
@@ -238,5 +238,5 @@ def test_all_processes_end_with_a_killed_supervisor_and_the_next_start_goes_on(s
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: not processes_of(service.state, ["twistd", "bwrap", "qemu-system"]), "the end of all processes", 60)
     service.kitten("up")
-    assert set(service.supervised()) == {"master", "build-1", "build-2", "build-3", "try-1", "publish-1"}
+    assert set(service.process_ids()) == {"master", "build-1", "build-2", "build-3", "try-1", "publish-1"}
     assert service.kitten("published", "--json").stdout.count('"pigz"') >= len(TARGETS)

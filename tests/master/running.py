@@ -149,11 +149,11 @@ class Service:
         rows = self.get(f"builders/{builder}/builds?property=*&order=buildid")["builds"]
         return [row | {"properties": {k: v[0] for k, v in row["properties"].items()}} for row in rows]
 
-    def of(self, builder: str, commit: str) -> list[dict[str, Any]]:
+    def builds_of(self, builder: str, commit: str) -> list[dict[str, Any]]:
         """Return the builds of one commit."""
         return [build for build in self.builds(builder) if build["properties"].get("commit") == commit]
 
-    def started(self, builder: str, package: str, count: int = 1) -> dict[str, Any]:
+    def wait_for_running(self, builder: str, package: str, count: int = 1) -> dict[str, Any]:
         """Wait for a running build of a package, at least the ``count``-th on this builder; return it."""
 
         def runs() -> dict[str, Any] | None:
@@ -162,7 +162,7 @@ class Service:
 
         return dict(eventually(runs, f"{builder} works on {package}"))
 
-    def works(self, build: dict[str, Any]) -> bool:
+    def command_runs(self, build: dict[str, Any]) -> bool:
         """Return whether the first step of a target's build has started."""
         steps = self.get(f"builds/{build['buildid']}/steps")["steps"]
         return any(step["name"] == "build RPMs" and step["started_at"] for step in steps)
@@ -177,14 +177,14 @@ class Service:
         rows = self.get("buildrequests?complete=false")["buildrequests"]
         return bool(self.builds("x86_64")) and all(row["builderid"] == promote for row in rows)
 
-    def finished(self, builder: str, count: int) -> list[dict[str, Any]]:
+    def wait_for_finished(self, builder: str, count: int) -> list[dict[str, Any]]:
         """Wait until a builder has finished exactly ``count`` builds; return them."""
 
-        def done() -> list[dict[str, Any]] | None:
+        def all_finished() -> list[dict[str, Any]] | None:
             found = [build for build in self.builds(builder) if build["complete"]]
             return found if len(found) >= count else None
 
-        found = eventually(done, f"{count} finished builds of {builder}; it has {self.builds(builder)}")
+        found = eventually(all_finished, f"{count} finished builds of {builder}; it has {self.builds(builder)}")
         assert len(found) == count, found
         return list(found)
 

@@ -95,7 +95,7 @@ def test_a_user_stops_only_own_builds(ci: Service) -> None:
     try:
         status, text = ci.control("asker", "forceschedulers/force", "force", **FORCE)
         assert status == 200, text
-        build = ci.started("source", "zlib")["buildid"]
+        build = ci.wait_for_running("source", "zlib")["buildid"]
         assert ci.control("contributor", f"builds/{build}", "stop", reason="x")[0] == 403
         assert ci.control("asker", f"builds/{build}", "stop", reason="x")[0] == 200
         eventually(lambda: ci.get(f"builds/{build}")["builds"][0]["results"] == CANCELLED, "it is cancelled")
@@ -105,10 +105,12 @@ def test_a_user_stops_only_own_builds(ci: Service) -> None:
 
 def try_client(ci: Service, patch: Path, user: str, *more: str) -> subprocess.CompletedProcess[str]:
     password = (ci.state / "secrets" / f"web-{user}").read_text().strip()
-    words = ["try", "--connect=pb", f"--master=127.0.0.1:{ci.ports[2]}", f"--username={user}", f"--passwd={password}"]
-    words += ["--vc=git", f"--diff={patch}", "--patchlevel=1", "--branch=c10s", "--builder=try", *more]
+    command = ["try", "--connect=pb", f"--master=127.0.0.1:{ci.ports[2]}", f"--username={user}", f"--passwd={password}"]
+    command += ["--vc=git", f"--diff={patch}", "--patchlevel=1", "--branch=c10s", "--builder=try", *more]
     buildbot = Path(sys.executable).with_name("buildbot")
-    return subprocess.run([buildbot, *words], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [buildbot, *command], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Service, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Se
     before = len(ci.builds("x86_64"))
     done = try_client(ci, patch, "contributor", "--property=package=zlib", "--property=targets=x86_64")
     assert done.returncode == 0, done.stdout + done.stderr
-    build = ci.finished("try-x86_64", 1)[0]
+    build = ci.wait_for_finished("try-x86_64", 1)[0]
     assert build["results"] == SUCCESS, build
     assert build["properties"]["workername"] == "try-1"
     assert build["properties"]["owner"] == "contributor"

@@ -22,28 +22,28 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
     async def setUp(self) -> None:
         self.setup_test_reactor()
         await self.setUpScheduler()
-        self.made = {scheduler.name: scheduler for scheduler in timed_schedulers(load_site("demo"))}
+        self.schedulers = {scheduler.name: scheduler for scheduler in timed_schedulers(load_site("demo"))}
 
     async def requests_within(self, name: str, minutes: int) -> list[tuple[int, dict[str, Any]]]:
         """Return (minute, properties) of each request within that time."""
-        scheduler = await self.attachScheduler(self.made[name], 7, 8, createBuilderDB=True)
+        scheduler = await self.attachScheduler(self.schedulers[name], 7, 8, createBuilderDB=True)
         self.reactor.advance(0)
         await self.master.startService()
-        found: dict[int, tuple[int, dict[str, Any]]] = {}
+        requests: dict[int, tuple[int, dict[str, Any]]] = {}
         for minute in range(0, minutes, 5):
             for row in await self.master.data.get(("buildsets",)):
-                if row["bsid"] not in found:
+                if row["bsid"] not in requests:
                     properties = await self.master.db.buildsets.getBuildsetProperties(row["bsid"])
                     plain = {key: value for key, (value, _) in properties.items() if key != "scheduler"}
-                    found[row["bsid"]] = (minute, plain)
+                    requests[row["bsid"]] = (minute, plain)
             self.reactor.advance(5 * MINUTE)
         await scheduler.disownServiceParent()
-        return list(found.values())
+        return list(requests.values())
 
     async def test_composes_are_requested_after_each_period_and_not_at_the_first_start(self) -> None:
         due = {"stage": "kitten", "if_due": True}
-        found = await self.requests_within("compose-kitten-by-the-clock", 190)
-        assert found == [(60, due), (120, due), (180, due)]
+        requests = await self.requests_within("compose-kitten-by-the-clock", 190)
+        assert requests == [(60, due), (120, due), (180, due)]
 
     async def test_the_store_is_cleaned_once_a_day(self) -> None:
         ((_, properties),) = await self.requests_within("clean-by-the-clock", 24 * 60)

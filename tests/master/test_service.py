@@ -33,11 +33,11 @@ def _starts_and_ends_idle(ci: Service) -> Iterator[None]:
 
 def test_the_first_push_to_an_empty_repository_is_built_and_promoted_on_every_target(ci: Service) -> None:
     commit = ci.push("zlib", "first")
-    source = ci.finished("source", 1)[0]
+    source = ci.wait_for_finished("source", 1)[0]
     assert source["results"] == SUCCESS, source
     assert source["state_string"].endswith(f"zlib-1-1 from c10s {commit[:7]}")
     for target in TARGETS:
-        build = ci.finished(target, 1)[0]
+        build = ci.wait_for_finished(target, 1)[0]
         assert build["results"] == SUCCESS, build
         assert build["properties"]["package"] == "zlib"
         assert build["properties"]["commit"] == commit
@@ -48,7 +48,7 @@ def test_the_first_push_to_an_empty_repository_is_built_and_promoted_on_every_ta
         assert "zlib-1-1: 1 RPM, 1 s" in [step["state_string"] for step in steps]
         links = [url for step in steps for url in step["urls"] if url["name"] == "a.rpm"]
         assert ci.session(None).get(links[0]["url"], timeout=20).text == "rpm"
-    promoted = ci.finished("promote", 2)
+    promoted = ci.wait_for_finished("promote", 2)
     assert {build["properties"]["target"] for build in promoted} == set(TARGETS)
     assert {build["properties"]["commit"] for build in promoted} == {commit}
 
@@ -57,7 +57,7 @@ def test_a_package_waits_for_what_it_needs_and_shows_the_reason(ci: Service) -> 
     """pigz needs zlib, which is under way: its builds start only when zlib's have ended."""
     ci.behave("build", "hold")
     ci.push("zlib", "second")
-    ci.started("x86_64", "zlib", 2)
+    ci.wait_for_running("x86_64", "zlib", 2)
     commit = ci.push("pigz", "first")
 
     def waits() -> set[str]:
@@ -74,7 +74,7 @@ def test_a_package_waits_for_what_it_needs_and_shows_the_reason(ci: Service) -> 
     assert (page["state"], page["words"]) == ("waiting", "waits for zlib: under way on x86_64")
     ci.behave("build", "hold", on=False)
     for target in TARGETS:
-        built = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"pigz on {target}")
+        built = eventually(lambda t=target: [b for b in ci.builds_of(t, commit) if b["complete"]], f"pigz on {target}")
         assert [build["results"] for build in built] == [SUCCESS]
         zlib = [b for b in ci.builds(target) if b["properties"]["package"] == "zlib"][-1]
         assert zlib["complete_at"] <= built[0]["started_at"]
@@ -85,7 +85,9 @@ def test_a_package_waits_for_what_it_needs_and_shows_the_reason(ci: Service) -> 
 def test_packages_pushed_at_the_same_time_are_all_built(ci: Service) -> None:
     commits = {package: ci.push(package, "together") for package in ("pigz", "zlib")}
     for package, commit in commits.items():
-        built = eventually(lambda c=commit: [b for b in ci.of("source", c) if b["complete"]], f"{package} is made")
+        built = eventually(
+            lambda c=commit: [b for b in ci.builds_of("source", c) if b["complete"]], f"{package} is made"
+        )
         assert [build["properties"]["package"] for build in built] == [package]
 
 
@@ -93,7 +95,9 @@ def test_a_commit_that_breaks_the_source_shows_the_error_and_starts_no_build(ci:
     ci.behave("source", "fail-zlib")
     before = len(ci.builds("x86_64"))
     commit = ci.push("zlib", "broken spec")
-    source = eventually(lambda: [b for b in ci.of("source", commit) if b["complete"]], "the source build ends")[0]
+    source = eventually(lambda: [b for b in ci.builds_of("source", commit) if b["complete"]], "the source build ends")[
+        0
+    ]
     assert source["results"] == FAILURE
     assert "source failed as the test wants" in source["state_string"]
     assert len(ci.builds("x86_64")) == before
@@ -102,15 +106,15 @@ def test_a_commit_that_breaks_the_source_shows_the_error_and_starts_no_build(ci:
 def test_a_build_that_fails_its_proof_is_neither_staged_nor_promoted_and_delays_no_other_target(ci: Service) -> None:
     ci.behave("verify", "fail-x86_64")
     commit = ci.push("zlib", "no frame pointers")
-    other = eventually(lambda: [b for b in ci.of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
+    other = eventually(lambda: [b for b in ci.builds_of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
     assert other["results"] == SUCCESS
-    failed = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "the target")[0]
+    failed = eventually(lambda: [b for b in ci.builds_of("x86_64", commit) if b["complete"]], "the target")[0]
     assert failed["results"] == FAILURE
     assert "verify failed as the test wants" in failed["state_string"]
     ran = [step["name"] for step in ci.get(f"builds/{failed['buildid']}/steps")["steps"]]
     assert "stage for next builds" not in ran
     eventually(ci.idle, "promoted")
-    assert {build["properties"]["target"] for build in ci.of("promote", commit)} == {"x86_64_v2"}
+    assert {build["properties"]["target"] for build in ci.builds_of("promote", commit)} == {"x86_64_v2"}
 
 
 def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
@@ -119,7 +123,7 @@ def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
     for number in range(3):
         git(tree, "commit", "-q", "--allow-empty", "-m", f"part {number}")
     commit = ci.push("zlib", "the whole")
-    eventually(lambda: ci.of("promote", commit), "promoted")
+    eventually(lambda: ci.builds_of("promote", commit), "promoted")
     eventually(ci.idle, "all is done")
     assert len(ci.builds("source")) == before + 1
 
@@ -147,10 +151,10 @@ def test_a_cancelled_build_ends_its_command_and_is_cancelled(ci: Service) -> Non
     commit = ci.push("zlib", "to be cancelled")
     eventually(lambda: len(ci.builds("x86_64")) > before, "it runs")
     build = ci.builds("x86_64")[-1]
-    eventually(lambda: ci.works(build), "its command runs")
+    eventually(lambda: ci.command_runs(build), "its command runs")
     status, text = ci.control("release", f"builds/{build['buildid']}", "stop", reason="test")
     assert status == 200, text
-    ended = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "it ends")[0]
+    ended = eventually(lambda: [b for b in ci.builds_of("x86_64", commit) if b["complete"]], "it ends")[0]
     assert ended["results"] == CANCELLED
     assert "cancelled" in ended["state_string"]
 
@@ -159,10 +163,12 @@ def test_a_build_with_a_flaky_test_is_published_with_a_warning(ci: Service) -> N
     ci.behave("test", "flaky")
     commit = ci.push("zlib", "a flaky test")
     for target in TARGETS:
-        build = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"zlib on {target}")[0]
+        build = eventually(lambda t=target: [b for b in ci.builds_of(t, commit) if b["complete"]], f"zlib on {target}")[
+            0
+        ]
         assert build["results"] == WARNINGS
         assert "1 FLAKY (packages: a)" in build["state_string"]
-    eventually(lambda: len(ci.of("promote", commit)) == len(TARGETS), "promoted")
+    eventually(lambda: len(ci.builds_of("promote", commit)) == len(TARGETS), "promoted")
 
 
 def test_suites_of_a_target_run_without_a_package_for_users_that_may_start_builds(ci: Service) -> None:
@@ -172,7 +178,7 @@ def test_suites_of_a_target_run_without_a_package_for_users_that_may_start_build
         assert ci.control("release", "forceschedulers/force-lab", "force", **{**form, **wrong})[0] not in (200, 403)
     status, text = ci.control("release", "forceschedulers/force-lab", "force", **form)
     assert status == 200, text
-    (build,) = ci.finished("lab", 1)
+    (build,) = ci.wait_for_finished("lab", 1)
     assert (build["results"], build["properties"]["workername"]) == (SUCCESS, "build-1")
     calls = [json.loads(line) for line in (ci.state / "calls").read_text().splitlines()]
     options = [options for command, options in calls if command == "test" and "--build" not in options][-1]

@@ -1,4 +1,4 @@
-"""What the demo does if the trees or guests of some targets cannot be made."""
+"""The demo if the trees or guests of some targets cannot be made."""
 
 from __future__ import annotations
 
