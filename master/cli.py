@@ -122,7 +122,7 @@ def status(site: str, state: Path | None) -> None:
 @click.command()
 @_options
 @click.option(
-    "--packages", default="", help='Names of packages, or "all". Default: the packages that have "default: true".'
+    "--packages", default="", help='Names of packages, or "all". Default: all without "default: false".'
 )
 @click.option(
     "--lab/--no-lab",
