@@ -121,9 +121,7 @@ def status(site: str, state: Path | None) -> None:
 
 @click.command()
 @_options
-@click.option(
-    "--packages", default="", help='Names of packages, or "all". Default: all without "default: false".'
-)
+@click.option("--packages", default="", help='Names of packages, or "all". Default: all without "default: false".')
 @click.option(
     "--lab/--no-lab",
     "with_lab",
