@@ -1,8 +1,9 @@
-# Everything that a person types. `make demo` and `make test` need nothing but the checkout.
+# The commands for users and developers. `make demo` and `make test` need only the checkout.
 .DEFAULT_GOAL := help
-# Tests start thousands of short commands. Without compiled files each compiles what it imports, and pytest each test.
+# Tests start thousands of short commands. Without compiled files, each command compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup host demo stop clean test test-quick test-long test-pythons format lint docs man news bench requirements
+.PHONY: help setup host demo stop clean test test-quick test-long test-pythons
+.PHONY: format lint docs man news bench requirements
 
 KITTEN := .venv/bin/kitten
 PACKAGES ?=
@@ -10,33 +11,33 @@ FORCE ?=
 ONLY ?=
 YES ?=
 PYTEST ?=
-# A file's tests run one after another in one process: they share a master, keys and packages. In the order of the files,
-# for the longest, the end-to-end tests, come early and leave no processor idle at the end.
+# The tests of one file run one after another in one process: they share a master, keys and packages. Files run in
+# order: the longest, the end-to-end tests, come early, so that no processor is idle at the end.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 VERSION ?=
 
-help: ## this list
+help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-host: ## install the operating system's packages that are missing (Debian, Ubuntu; root or sudo)
+host: ## install missing packages of the operating system (Debian, Ubuntu; root or sudo)
 	@tools/host-packages.sh demo
 
 # The operating system's packages come first in each target: the environment is made with some of them.
-setup: ## make the Python environment in .venv, and install what it needs (PYTHON=/path/to/python3 to choose)
+setup: ## make the Python environment in .venv, and install its packages (PYTHON=/path/to/python3 to choose)
 	@tools/host-packages.sh setup
 	@tools/setup.sh
 
-demo: host ## build, prove, test and publish real packages on five targets (PACKAGES=all: six packages; FORCE=1: whatever the host lacks)
+demo: host ## build, verify, test and publish packages on five targets (PACKAGES=all: six; FORCE=1: ignore shortages)
 	@tools/setup.sh
 	@$(KITTEN) demo --packages '$(PACKAGES)' $(if $(FORCE),--force)
 
-stop: ## end everything `make demo` started
+stop: ## end the service that `make demo` started
 	@if [ -x $(KITTEN) ]; then $(KITTEN) down; else echo 'nothing runs: no .venv'; fi
 
-clean: ## show the caches, the state folders, build/ and .venv with their sizes, and remove them (YES=1: without a question)
+clean: ## show caches, state folders, build/ and .venv with their sizes; remove them (YES=1: do not ask)
 	@python3 tools/clean.py $(if $(YES),--yes)
 
-test: ## run the tests, and set up what they need (PYTEST='-k name' for some)
+test: ## install what the tests need, and run them (PYTEST='-k name' for some)
 	@tools/host-packages.sh test
 	@tools/setup.sh
 ifeq ($(PYTEST),)
@@ -45,12 +46,12 @@ else
 	@.venv/bin/python -m pytest $(PYTEST)
 endif
 
-test-quick: ## run the tests that need no sandbox, guest, service or browser and are not slow, while you work
+test-quick: ## run the quick tests, which need no sandbox, guest, service or browser
 	@tools/host-packages.sh demo
 	@tools/setup.sh
 	@.venv/bin/python -m pytest -q $(PARALLEL) --quick
 
-test-long: ## run the tests of properties with ten times the examples, as before a release
+test-long: ## run the property tests with ten times the examples, as before a release
 	@tools/host-packages.sh test
 	@tools/setup.sh
 	@HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest -q $(PARALLEL) -m hypothesis
@@ -60,7 +61,7 @@ format: ## format the Python code (ruff)
 	@.venv/bin/ruff check --fix -q --select I
 	@.venv/bin/ruff format
 
-lint: ## ruff, mypy, the layers, the rules of patterns, the words and links of the documentation, yamllint, shellcheck
+lint: ## check code, types, layers, patterns, YAML, shell scripts, and the words and links of the documentation
 	@tools/host-packages.sh lint
 	@tools/setup.sh
 	@.venv/bin/ruff format --check -q
@@ -72,20 +73,20 @@ lint: ## ruff, mypy, the layers, the rules of patterns, the words and links of t
 	@.venv/bin/yamllint --strict .
 	@git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
-docs: man ## make the documentation's site in build/docs, and check its links (--strict)
+docs: man ## make the site of the documentation in build/docs, and check its links
 	@.venv/bin/mkdocs build --strict
 	@echo 'build/docs/index.html'
 
-man: ## make the manual page build/man/kitten.1 from the commands' help
+man: ## make the manual page build/man/kitten.1 from the help of the commands
 	@tools/setup.sh
 	@.venv/bin/python tools/man.py build/man/kitten.1
 	@echo 'build/man/kitten.1'
 
-news: ## show the next release's section of CHANGELOG.md, from changes/ (VERSION=1.2.3: write it there)
+news: ## show the next section of CHANGELOG.md, from changes/ (VERSION=1.2.3: write it)
 	@tools/setup.sh
 	@.venv/bin/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
-bench: ## time us against the alternative, in the same run (ONLY='name …' for some; ONLY=--list lists them)
+bench: ## time kitten against the alternatives in the same run (ONLY='name …' for some; ONLY=--list lists them)
 	@tools/host-packages.sh bench
 	@tools/setup.sh
 	@.venv/bin/python -m tests.bench $(ONLY)
@@ -94,7 +95,7 @@ requirements: ## compile requirements.txt from pyproject.toml, and check it for 
 	@tools/host-packages.sh setup
 	@tools/requirements.sh
 
-test-pythons: ## run the quick tests on each supported Python that is found (KITTEN_PYTHONS=PATH:PATH for further ones)
+test-pythons: ## run the quick tests on each supported Python of this host (KITTEN_PYTHONS=PATH:PATH for more)
 	@tools/host-packages.sh demo
 	@tools/setup.sh
 	@.venv/bin/python tools/test_pythons.py

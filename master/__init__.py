@@ -1,1 +1,1 @@
-"""The Buildbot master: builders, schedulers, workers, web, and the service around it. Does no work of its own."""
+"""The Buildbot master: builders, schedulers, workers, web, and the service around it. Workers do the work."""

@@ -1,6 +1,7 @@
-"""The build queue: which packages are under way and which were ever built, kept in memory from the master's own events.
+"""The build queue: in memory, which packages wait or are built on each target, and which were ever built there.
 
-Loaded from the database once, then kept by messages, so that asking whether a build may start costs no query.
+It is loaded from the database once; after that, Buildbot's messages keep it up to date. To ask whether a build may
+start then costs no query.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ NAME = "build-queue"
 
 
 @dataclass
-class TargetBook:
-    """What is known of one target."""
+class TargetQueue:
+    """The unfinished build requests of one target, and its history."""
 
     requests: dict[int, Request] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
     history: dict[str, bool] = field(default_factory=dict)
-    """Package → whether it ever was built to the end; absent: never finished."""
+    """Package → whether one of its builds ever succeeded; absent: none ever finished."""
 
 
 class BuildQueue(BuildbotService):
-    """Keeps the books and pokes the builders whose requests may have become startable."""
+    """Keep the queue of each target, and wake the builders whose requests may have become startable."""
 
     name = NAME
 
     def checkConfig(self, site: Site, source: str, last: str) -> None:
-        """Nothing to check: the models did."""
+        """Check nothing: the models of the site did."""
 
     @async_to_deferred
     async def reconfigService(self, site: Site, source: str, last: str) -> None:
-        """Take over a (new) site.
+        """Use a new site.
 
         :param source: name of the builder that makes source packages.
-        :param last: name of the builder that takes a worker only where no package's build can.
+        :param last: name of the builder that gets a worker only if no build of a package can use it.
         """
         self.last_builder = last
         self.providers = {target.name: providers(site, target.name) for target in site.targets}
         self.source_builder = source
-        self.books: dict[str, TargetBook] = {target.name: TargetBook() for target in site.targets}
+        self.queues: dict[str, TargetQueue] = {target.name: TargetQueue() for target in site.targets}
         self.in_source: dict[int, str] = {}
         self.lock = DeferredLock()
         self.builders: dict[int, str] = {}
@@ -58,9 +59,9 @@ class BuildQueue(BuildbotService):
 
     @async_to_deferred
     async def startService(self) -> None:
-        """Listen first, then load: what happens in between is queued behind the load."""
+        """Listen first, then load: messages that arrive in between are handled after the load."""
         await super().startService()
-        self._consumer = await self.master.mq.startConsuming(self._hear, ("buildrequests", None, None))
+        self._consumer = await self.master.mq.startConsuming(self._on_message, ("buildrequests", None, None))
         await self._locked(self._load)
         self.master.botmaster.maybeStartBuildsForAllBuilders()
 
@@ -71,72 +72,75 @@ class BuildQueue(BuildbotService):
             self._consumer.stopConsuming()
         await super().stopService()
 
-    # ------------------------------------------------------------------------------------------------ questions
-
-    def settled(self) -> Deferred[None]:
-        """Fires when every message heard so far is in the books."""
+    def catch_up(self) -> Deferred[None]:
+        """Return a Deferred that fires when every message received so far is handled."""
         return self.lock.run(lambda: None)
 
-    def reason(self, target: str, number: int) -> str | None:
-        """Why a request of a target's builder waits for other packages, if it does."""
-        book = self.books[target]
-        if (request := book.requests.get(number)) is None:
+    def reason_of(self, target: str, number: int) -> str | None:
+        """Return why a request of a target's builder waits for other packages; None if it does not."""
+        queue = self.queues[target]
+        if (request := queue.requests.get(number)) is None:
             return None
-        return reason_to_wait(request, target, set(self.in_source.values()), list(book.requests.values()), book.history)
+        return reason_to_wait(
+            request, target, set(self.in_source.values()), list(queue.requests.values()), queue.history
+        )
 
     def urgency(self, target: str, number: int) -> int:
-        """How many other packages wait for a request of a target's builder."""
-        book = self.books[target]
-        request = book.requests.get(number)
-        return dependents(request.package, book.requests.values()) if request else 0
+        """Return how many other packages wait for a request of a target's builder."""
+        queue = self.queues[target]
+        request = queue.requests.get(number)
+        return dependents(request.package, queue.requests.values()) if request else 0
 
-    def most_urgent(self, target: str) -> int:
-        """The urgency of the most urgent request of a target that may start; -1 where none may."""
+    def highest_urgency(self, target: str) -> int:
+        """Return the highest urgency of a target's requests that may start; -1 if none may."""
         startable = [
-            n for n in self.books[target].requests.keys() - self.books[target].running if not self.reason(target, n)
+            n
+            for n in self.queues[target].requests.keys() - self.queues[target].running
+            if not self.reason_of(target, n)
         ]
         return max((self.urgency(target, number) for number in startable), default=-1)
 
-    def waits(self) -> list[dict[str, Any]]:
-        """Every request that has not started, with the reason, oldest first."""
-        found = [
+    def waiting_requests(self) -> list[dict[str, Any]]:
+        """Return every request that has not started, with the reason, oldest first."""
+        rows = [
             {
                 "buildrequestid": number,
                 "target": target,
                 "package": request.package,
-                "reason": self.reason(target, number) or "waits for a free worker",
+                "reason": self.reason_of(target, number) or "waits for a free worker",
             }
-            for target, book in self.books.items()
-            for number, request in book.requests.items()
-            if number not in book.running
+            for target, queue in self.queues.items()
+            for number, request in queue.requests.items()
+            if number not in queue.running
         ]
-        return sorted(found, key=lambda row: row["buildrequestid"])
-
-    # ------------------------------------------------------------------------------------------------- keeping
+        return sorted(rows, key=lambda row: row["buildrequestid"])
 
     def _locked(self, work: Any, *arguments: Any) -> Deferred[None]:
         return self.lock.run(lambda: ensureDeferred(work(*arguments)))
 
-    def _hear(self, key: tuple[str, str, str], message: dict[str, Any]) -> Deferred[None]:
-        return self._locked(self._note, key[-1], message)
+    def _on_message(self, key: tuple[str, str, str], message: dict[str, Any]) -> Deferred[None]:
+        return self._locked(self._handle, key[-1], message)
 
     async def _load(self) -> None:
-        for name in (self.source_builder, *self.books):
+        for name in (self.source_builder, *self.queues):
             self.builders[await self.master.data.updates.findBuilderId(name)] = name
         self.in_source.clear()
-        for book in self.books.values():
-            book.requests.clear()
-            book.running.clear()
+        for queue in self.queues.values():
+            queue.requests.clear()
+            queue.running.clear()
         for row in await self.master.data.get(("buildrequests",), filters=[Filter("complete", "eq", [False])]):
-            await self._note("new", row)
+            await self._handle("new", row)
             if row["claimed"]:
-                await self._note("claimed", row)
+                await self._handle("claimed", row)
         for builder, package, built in await self.master.db.pool.do(self._read_history):
-            if (name := self.builders.get(builder, "")) in self.books:
-                self.books[name].history[package] = built
+            if (name := self.builders.get(builder, "")) in self.queues:
+                self.queues[name].history[package] = built
 
     def _read_history(self, connection: Any) -> list[tuple[int, str, bool]]:
-        """One row for each builder and package that ever finished (the data API would need a query for each build)."""
+        """Return (builder, package, whether it ever succeeded) for all finished builds.
+
+        One query: the data API needs one for each build.
+        """
         import json
 
         builds, properties = self.master.db.model.builds, self.master.db.model.build_properties
@@ -149,78 +153,78 @@ class BuildQueue(BuildbotService):
         )
         return [(row[0], json.loads(row[1]), bool(row[2])) for row in connection.execute(query)]
 
-    async def _note(self, event: str, message: dict[str, Any]) -> None:
+    async def _handle(self, event: str, message: dict[str, Any]) -> None:
         name, number = self.builders.get(message["builderid"], ""), message["buildrequestid"]
         if not name:
             return
         if event == "new":
-            await self._open(name, number, message["buildsetid"])
-        elif event in ("claimed", "unclaimed") and name in self.books:
-            (self.books[name].running.add if event == "claimed" else self.books[name].running.discard)(number)
+            await self._add(name, number, message["buildsetid"])
+        elif event in ("claimed", "unclaimed") and name in self.queues:
+            (self.queues[name].running.add if event == "claimed" else self.queues[name].running.discard)(number)
         elif event == "complete":
-            self._close(name, number, message["results"])
+            self._remove(name, number, message["results"])
 
-    async def _open(self, name: str, number: int, buildset: int) -> None:
+    async def _add(self, name: str, number: int, buildset: int) -> None:
         properties = await self.master.db.buildsets.getBuildsetProperties(buildset)
         package = str(properties.get("package", ("", ""))[0])
         if name == self.source_builder:
             self.in_source[number] = package
             return
         required = needs(package, properties.get("build_requires", ([], ""))[0], self.providers[name])
-        self.books[name].requests[number] = Request(number, package, required)
+        self.queues[name].requests[number] = Request(number, package, required)
 
-    def _close(self, name: str, number: int, results: int) -> None:
+    def _remove(self, name: str, number: int, results: int) -> None:
         if name == self.source_builder:
             self.in_source.pop(number, None)
-            waiting = [target for target, book in self.books.items() if book.requests.keys() - book.running]
+            waiting = [target for target, queue in self.queues.items() if queue.requests.keys() - queue.running]
         else:
-            book = self.books[name]
-            book.running.discard(number)
-            request = book.requests.pop(number, None)
+            queue = self.queues[name]
+            queue.running.discard(number)
+            request = queue.requests.pop(number, None)
             if request and results in (SUCCESS, WARNINGS):
-                book.history[request.package] = True
+                queue.history[request.package] = True
             elif request and results in (FAILURE, EXCEPTION):
-                book.history.setdefault(request.package, False)
-            waiting = [name] if book.requests.keys() - book.running else []
+                queue.history.setdefault(request.package, False)
+            waiting = [name] if queue.requests.keys() - queue.running else []
         for target in waiting:
             self.master.botmaster.maybeStartBuildsForBuilder(target)
 
 
 @async_to_deferred
 async def may_start(builder: Any, worker: Any, request: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
-    """``canStartBuild`` of a target's builder: only when the packages it needs are there."""
+    """Answer ``canStartBuild`` of a target's builder: whether no package that the build needs has to be built first."""
     build_queue = builder.master.service_manager.namedServices.get(NAME)
     if build_queue is None or not build_queue.running:
-        return False  # the master is still starting; the build queue asks again when it is ready
-    await build_queue.settled()
-    return build_queue.reason(builder.name, request.id) is None
+        return False  # the master is still starting; the build queue wakes the builders when it is ready
+    await build_queue.catch_up()
+    return build_queue.reason_of(builder.name, request.id) is None
 
 
 @async_to_deferred
 async def next_request(builder: Any, requests: list[Any]) -> Any:
-    """``nextBuild`` of a target's builder: first what most others wait for, then what was asked for first."""
+    """Answer ``nextBuild`` of a target's builder: the package that most others wait for, then the oldest request."""
     build_queue = builder.master.service_manager.namedServices.get(NAME)
     if build_queue is None or not build_queue.running:
         return requests[0]
-    await build_queue.settled()
+    await build_queue.catch_up()
     return min(requests, key=lambda request: (-build_queue.urgency(builder.name, request.id), request.id))
 
 
 @async_to_deferred
-async def by_urgency(master: Any, builders: list[Any]) -> list[Any]:
-    """``prioritizeBuilders``: targets whose next build others wait for come first, then the oldest request.
+async def sort_by_urgency(master: Any, builders: list[Any]) -> list[Any]:
+    """Answer ``prioritizeBuilders``: first the targets whose next build others wait for, then the oldest request.
 
-    Workers that serve several targets so never end with a chain of dependent builds and nothing beside it.
+    Without this, workers that serve several targets could end with one chain of dependent builds, and no other build to
+    run beside it.
     """
     build_queue = master.service_manager.namedServices.get(NAME)
     urgency: dict[str, float] = {}
     if build_queue is not None and build_queue.running:
-        await build_queue.settled()
-        urgency = {name: build_queue.most_urgent(name) for name in build_queue.books}
-        urgency[build_queue.source_builder] = sum(len(book.requests) for book in build_queue.books.values()) + 1
-        urgency[
-            build_queue.last_builder
-        ] = -0.5  # after 0, a build nobody waits for; before -1, a target that cannot start one
+        await build_queue.catch_up()
+        urgency = {name: build_queue.highest_urgency(name) for name in build_queue.queues}
+        urgency[build_queue.source_builder] = sum(len(queue.requests) for queue in build_queue.queues.values()) + 1
+        # After 0, a build that no other waits for; before -1, a target that cannot start a build.
+        urgency[build_queue.last_builder] = -0.5
     keys = {}
     for each in builders:
         oldest = await each.getOldestRequestTime()

@@ -1,6 +1,6 @@
-"""The builders: ``source``, one for each target, ``promote``, ``lab``, ``clean`` and ``compose``; and those for try-builds.
+"""The builders: ``source``, one for each target, ``promote``, ``lab``, ``clean`` and ``compose``; and the try-builders.
 
-Try-builds have no key and no repository. The package is a property of a build, never a builder of its own.
+Try-builds have no key and no repository. The package is a property of a build: no builder is for one package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from master import housekeeping, lab
 from master.build_queue import may_start, next_request
 from master.builds import factory
 from master.pools import has_try_workers, worker_names
-from master.runs import possible
+from master.runs import runnable_suites
 from steps.build import BuildRpmsStep
 from steps.command import Installation
 from steps.handoff import HandToPromote, HandToTargets
@@ -28,28 +28,28 @@ from steps.source import SourceStep
 from steps.verify import VerifyStep
 
 PUBLISHING = util.MasterLock("publishing")
-OTHER_MINUTES = 30  # source, verify, stage, publish: none of them compiles
+OTHER_MINUTES = 30  # for source, verify, stage and publish, which compile nothing
 
 
-def to_target(target: str) -> str:
-    """Name of the scheduler through which ``source`` starts a target's builder."""
+def target_scheduler_name(target: str) -> str:
+    """Return the name of the scheduler by which ``source`` starts a target's builder."""
     return f"to-{target}"
 
 
-def to_try(target: str) -> str:
-    """Name of the scheduler through which ``try`` starts a target's try-builder."""
+def try_scheduler_name(target: str) -> str:
+    """Return the name of the scheduler by which ``try`` starts a target's try-builder."""
     return f"to-{try_builder(target)}"
 
 
 TO_PROMOTE = "to-promote"
 
 
-def skipped(results: int, step: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
-    """Whether a step did nothing, and need not be shown."""
+def is_skipped(results: int, step: Any) -> bool:  # noqa: ARG001 - Buildbot's signature
+    """Answer ``hideStepIf``: whether the step was skipped, so that the page need not show it."""
     return bool(results == SKIPPED)
 
 
-def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
+def _step_options(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str, Any]:
     return {
         "installation": installation,
         "state_folder": util.Property("state_folder"),
@@ -58,45 +58,47 @@ def _told(installation: Installation, minutes: int = OTHER_MINUTES) -> dict[str,
     }
 
 
-def _told_for_suites(installation: Installation, seconds: Iterable[float]) -> dict[str, Any]:
-    """The same for a step of suites: each knows its own limit, and under emulation says nothing for long.
+def _suite_step_options(installation: Installation, seconds: Iterable[float]) -> dict[str, Any]:
+    """Return the options of a step that runs suites.
 
-    :param seconds: the most that suites may take, for each choice of them that the step may have to run.
+    Each suite has a time limit of its own, and an emulated guest may print nothing for a long time.
+
+    :param seconds: for each selection of suites that the step may run, the most that it may take.
     """
-    limit = OTHER_MINUTES * 60 + max(seconds, default=0.0)  # guests are made from what is fetched first
-    return _told(installation) | {"time_limit": limit, "silence_limit": limit}
+    limit = OTHER_MINUTES * 60 + max(seconds, default=0.0)  # the step may fetch what its guests are made of first
+    return _step_options(installation) | {"time_limit": limit, "silence_limit": limit}
 
 
 def source_factory(
     site: Site, installation: Installation, schedulers: Mapping[str, str], *, trial: bool = False
 ) -> BuildFactory:
-    """Source package, then hand it to the targets.
+    """Return the steps of ``source``: make the source package, then start the targets.
 
     :param schedulers: target → scheduler that starts its builder.
-    :param trial: for try-builds, whose results are kept apart.
+    :param trial: for try-builds, whose results have their own folder.
     """
     arguments = ["source", "--package", util.Property("package"), *(["--trial"] if trial else [])]
     targets = {package.name: [target.name for target in site.targets_of(package)] for package in site.packages}
     return factory(
         [
-            SourceStep(arguments=arguments, **_told(installation)),
+            SourceStep(arguments=arguments, **_step_options(installation)),
             HandToTargets(schedulers=schedulers, targets=targets),
         ]
     )
 
 
 def proof_steps(site: Site, target: Target, installation: Installation, *, trial: bool = False) -> list[Any]:
-    """Build, verify, test: what a build and a try-build of a target have in common."""
+    """Return the steps build, verify and test, which a target's builds and try-builds share."""
     here = ["--target", target.name]
     built = ["--build", util.Property("build_url")]
     minutes = site.build.timeout_minutes
-    # A proof that no stage asks for is not made.
-    asked = {proof for stage in site.stages for proof in stage.requires}
+    # A proof that no stage requires is not made.
+    required = {proof for stage in site.stages for proof in stage.requires}
     arguments = ["build", *here, "--source", util.Property("source_url"), *(["--trial"] if trial else [])]
-    steps: list[Any] = [BuildRpmsStep(arguments=arguments, **_told(installation, minutes))]
-    if "verified" in asked:
-        steps.append(VerifyStep(arguments=["verify", *here, *built], **_told(installation)))
-    if "tested" in asked:
+    steps: list[Any] = [BuildRpmsStep(arguments=arguments, **_step_options(installation, minutes))]
+    if "verified" in required:
+        steps.append(VerifyStep(arguments=["verify", *here, *built], **_step_options(installation)))
+    if "tested" in required:
         suites = {p.name: site.suites_of(target, p) for p in site.packages if target in site.targets_of(p)}
         told = _told_for_suites(installation, (site.suite_seconds(target, chosen) for chosen in suites.values()))
         steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **told))
@@ -104,32 +106,32 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
 
 
 def target_factory(site: Site, target: Target, installation: Installation) -> BuildFactory:
-    """Everything a target does with a source package. What fails its proof or its tests is never staged."""
+    """Return the steps from a source package to the stage. A build that fails its proof or its tests is not staged."""
     stage = ["stage", "--target", target.name, "--build", util.Property("build_url")]
-    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_told(installation))]
+    steps = [*proof_steps(site, target, installation), StageStep(arguments=stage, **_step_options(installation))]
     if site.signed_stages:
         steps.append(HandToPromote(scheduler=TO_PROMOTE))
     return factory(steps)
 
 
 def promote_factory(site: Site, installation: Installation) -> BuildFactory:
-    """From the stage where packages are signed to that of users, each time through the gate."""
-    told = _told(installation)
+    """Return the steps from the first signed stage to the users' stage, each of them through the gate."""
+    options = _step_options(installation)
     steps: list[Any] = []
     for stage in site.signed_stages:
         to_users = stage == site.stage_for("users")
         if stage == site.stage_for("signing"):
-            words = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
-            more = {"arguments": [*words, "--stage", stage.name], "doStepIf": has_a_build, "hideStepIf": skipped}
-            steps.append(PublishStep(to_users=to_users, **more, **told))
+            command = ["publish", "--target", util.Property("target"), "--build", util.Property("build_url")]
+            more = {"arguments": [*command, "--stage", stage.name], "doStepIf": has_a_build, "hideStepIf": is_skipped}
+            steps.append(PublishStep(to_users=to_users, **more, **options))
         else:
-            words = ["promote", "--stage", stage.name]
-            steps.append(PromoteStep(name=promote_to(stage.name), to_users=to_users, arguments=words, **told))
+            command = ["promote", "--stage", stage.name]
+            steps.append(PromoteStep(name=promote_to(stage.name), to_users=to_users, arguments=command, **options))
     return factory(steps)
 
 
-def takes_from_a_stage(site: Site) -> bool:
-    """Whether users get packages from a signed stage before, not from builds."""
+def promotes_between_stages(site: Site) -> bool:
+    """Return whether users get packages from an earlier signed stage, not straight from builds."""
     return len(site.signed_stages) > 1
 
 
@@ -140,7 +142,7 @@ def lab_factory(site: Site, installation: Installation) -> BuildFactory:
         installation, (site.suite_seconds(site.target(name), chosen) for name, chosen in suites.items())
     )
     arguments = ["test", "--target", util.Property("target")]
-    return factory([TargetTestStep(arguments=arguments, suites=suites, **told)])
+    return factory([TargetTestStep(arguments=arguments, suites=suites, **options)])
 
 
 def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory, **more: Any) -> util.BuilderConfig:
@@ -149,19 +151,21 @@ def _builder(site: Site, name: str, workers: Sequence[str], steps: BuildFactory,
         workernames=list(workers),
         factory=steps,
         project=site.distribution.name,
-        # Builds of one builder differ by property; collapsing would skip packages.
+        # The requests of one builder differ only by their properties: to collapse them would skip packages.
         **{"collapseRequests": False, **more},
     )
 
 
 def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
-    """All builders of a site."""
-    made = [
+    """Return all builders of a site."""
+    all_builders = [
         _builder(
             site,
             SOURCE,
             worker_names(site, "source"),
-            source_factory(site, installation, {target.name: to_target(target.name) for target in site.targets}),
+            source_factory(
+                site, installation, {target.name: target_scheduler_name(target.name) for target in site.targets}
+            ),
             tags=["source", "production"],
             description="dist-git commit → source package, once for all targets",
         ),
@@ -189,9 +193,9 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
             locks=[PUBLISHING.access("exclusive")],
         ),
     ]
-    made += _housekeeping(site, installation)
-    if possible(site):
-        made.append(
+    all_builders += _housekeeping_builders(site, installation)
+    if runnable_suites(site):
+        all_builders.append(
             _builder(
                 site,
                 LAB,
@@ -202,44 +206,44 @@ def builders(site: Site, installation: Installation) -> list[util.BuilderConfig]
                 canStartBuild=lab.may_start(site),
             )
         )
-    return made + (try_builders(site, installation) if has_try_workers(site) else [])
+    return all_builders + (try_builders(site, installation) if has_try_workers(site) else [])
 
 
-def _housekeeping(site: Site, installation: Installation) -> list[util.BuilderConfig]:
-    """What the service does for itself, where the key and the repositories are."""
+def _housekeeping_builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
+    """Return the builders ``clean`` and ``compose``, on the worker that has the key and the repositories."""
     more: dict[str, Any] = {
         "tags": ["housekeeping", "production"],
         "locks": [housekeeping.HOUSEKEEPING.access("exclusive")],
-        "collapseRequests": housekeeping.same_request,
+        "collapseRequests": housekeeping.is_duplicate_request,
     }
-    workers, told = worker_names(site, "publish"), _told(installation)
-    made = [
+    workers, options = worker_names(site, "publish"), _step_options(installation)
+    housekeepers = [
         _builder(
             site,
             CLEAN,
             workers,
-            housekeeping.clean_factory(told),
-            description="Removes builds and sources that nobody needs any more, as retention.yaml says",
+            housekeeping.clean_factory(options),
+            description="Removes builds and sources that retention.yaml does not keep",
             **more,
         )
     ]
-    if housekeeping.composed(site):
-        made.append(
+    if housekeeping.composed_stages(site):
+        housekeepers.append(
             _builder(
                 site,
                 COMPOSE,
                 workers,
-                housekeeping.compose_factory(told),
-                description="What is published → an immutable tree that mirrors copy",
+                housekeeping.compose_factory(options),
+                description="A published stage → an immutable tree that mirrors copy",
                 **more,
             )
         )
-    return made
+    return housekeepers
 
 
 def try_builders(site: Site, installation: Installation) -> list[util.BuilderConfig]:
-    """Try-builds: the same proof, on workers that hold no key and can write to no repository."""
-    schedulers = {target.name: to_try(target.name) for target in site.targets}
+    """Return the try-builders: the same steps and proof, on workers that have no key and can write to no repository."""
+    schedulers = {target.name: try_scheduler_name(target.name) for target in site.targets}
     return [
         _builder(
             site,

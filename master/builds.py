@@ -1,7 +1,9 @@
-"""A build that is retried also when its worker is lost while it is still being prepared.
+"""A build that is retried also if its worker is lost before the first step.
 
-Buildbot 4.3 retries a build whose worker goes away during a step. In the moments before the first step it raises
-instead ("from a running build; this is a serious error"), and the build stays unfinished until the master restarts.
+Buildbot 4.3 retries a build whose worker goes away during a step. Before the first step it raises an exception instead
+("from a running build; this is a serious error"), and the build stays unfinished until the master restarts.
+
+This is a module alone because ``builders`` and ``housekeeping`` both import it.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from twisted.python import log
 
 
 class RetriedBuild(Build):
-    """Ends with RETRY when its preparation fails because the worker is gone."""
+    """A build that ends with RETRY if its preparation fails because the worker is gone."""
 
     @async_to_deferred
     async def startBuild(self, workerforbuilder: Any) -> None:
-        """Start the build, or give it back to the queue."""
+        """Start the build, or return its request to the queue."""
         try:
             await super().startBuild(workerforbuilder)
         except Exception as error:
@@ -33,7 +35,7 @@ class RetriedBuild(Build):
 
 
 def factory(steps: list[Any]) -> BuildFactory:
-    """The steps of a builder, run by a build that survives its worker."""
-    made = BuildFactory(steps)
-    made.buildClass = RetriedBuild
-    return made
+    """Return the factory of a builder with these steps; its builds survive the loss of their worker."""
+    build_factory = BuildFactory(steps)
+    build_factory.buildClass = RetriedBuild
+    return build_factory

@@ -1,4 +1,4 @@
-"""``kitten up``, ``down``, ``status``, ``demo``: the service on this machine."""
+"""The commands ``kitten up``, ``down``, ``status``, ``demo`` and ``try``: the service on this machine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             "--state",
             type=click.Path(path_type=Path),
             envvar="KITTEN_STATE",
-            help="Folder of everything the service keeps. Default: var/SITE in the checkout.",
+            help="State folder: all files of the service. Default: var/SITE in the checkout.",
         ),
         click.option(
-            "--site", default="demo", show_default=True, envvar="KITTEN_SITE", help="Folder below config/, or a path."
+            "--site",
+            default="demo",
+            show_default=True,
+            envvar="KITTEN_SITE",
+            help="Name of a folder in config/, or a path.",
         ),
     ):
         function = option(function)
@@ -42,12 +46,12 @@ def _service(site: str, state: Path | None) -> Service:
     return Service(loaded, argument, (state or CHECKOUT / "var" / loaded.distribution.name).resolve())
 
 
-def _fail(words: str) -> SystemExit:
-    click.echo(f"kitten: {words}", err=True)
+def _fail(message: str) -> SystemExit:
+    click.echo(f"kitten: {message}", err=True)
     return SystemExit(2)
 
 
-def _guarded(action: Callable[[], Any]) -> Any:
+def _exit_on_service_error(action: Callable[[], Any]) -> Any:
     from master.errors import ServiceError
 
     try:
@@ -63,32 +67,32 @@ def _guarded(action: Callable[[], Any]) -> Any:
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help="Port of the web UI. Default: the site's, else the first free one from 8010.",
+    help="Port of the web UI. Default: the port in web.yaml, else the first free one from 8010.",
 )
 def up(site: str, state: Path | None, port: int | None) -> None:
-    """Start the service: master and workers, restarted when they die. Running already is fine."""
+    """Start the service: master and workers, which are restarted if they die. It is no error if it already runs."""
     service = _service(site, state)
-    ports = _guarded(lambda: service.start(click.echo, port))
+    ports = _exit_on_service_error(lambda: service.start(click.echo, port))
     click.echo(f"web UI: {ports.url}\nstate:  {service.state}\nlogs:   {service.state / 'logs'}")
 
 
 @click.command()
 @_options
 def down(site: str, state: Path | None) -> None:
-    """Stop everything the service started. What was building starts again at the next `kitten up`."""
+    """Stop the service and all its processes. Builds that were running start again at the next `kitten up`."""
     service = _service(site, state)
-    _guarded(lambda: service.stop(click.echo))
+    _exit_on_service_error(lambda: service.stop(click.echo))
 
 
 @click.command()
 @_options
 def status(site: str, state: Path | None) -> None:
-    """What is published, what is under way, what waits and why."""
+    """Show what is published, what is under way, and what waits and why."""
     from master.client.api import Api
     from master.client.progress import housekeeping_lines, lab_cells, matrix
-    from master.client.revisions import head, published
+    from master.client.revisions import head, published_commits
     from master.client.tables import overview, terminal
-    from master.runs import scheduled
+    from master.runs import scheduled_suites
 
     service = _service(site, state)
     ports = service.ports()
@@ -101,8 +105,8 @@ def status(site: str, state: Path | None) -> None:
         commits = {p.name: head(service, p)[1] for p in packages}
         api = Api(ports.url, (p.name for p in packages))
         seen = api.snapshot(t.name for t in service.site.targets)
-        cells = matrix(service.site, packages, commits, seen, published(service))
-        cells |= lab_cells(seen, scheduled(service.site))
+        cells = matrix(service.site, packages, commits, seen, published_commits(service))
+        cells |= lab_cells(seen, scheduled_suites(service.site))
         console.print(overview(service, [p for p in packages if commits[p.name]], cells))
         for line in housekeeping_lines(api.housekeeping(), seen.now):
             console.print(line, highlight=False, markup=False)
@@ -112,54 +116,66 @@ def status(site: str, state: Path | None) -> None:
             )
         console.print(f"web UI: {ports.url}")
 
-    _guarded(show)
+    _exit_on_service_error(show)
 
 
 @click.command()
 @_options
-@click.option("--packages", default="", help='Names, or "all". Default: those the site marks as default.')
+@click.option("--packages", default="", help='Names of packages, or "all". Default: all without "default: false".')
 @click.option(
-    "--lab/--no-lab", "with_lab", default=True, help="Run the suites of the site's schedules too, once.  [default: yes]"
+    "--lab/--no-lab",
+    "with_lab",
+    default=True,
+    help="Also run the suites of the site's schedules, once.  [default: yes]",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI.")
 @click.option(
-    "--force", is_flag=True, help="Go on although the host lacks disk, memory or another thing that is needed."
+    "--force",
+    is_flag=True,
+    help="Go on even if the host lacks disk space, memory or something else that the demo needs.",
 )
 def demo(site: str, state: Path | None, packages: str, with_lab: bool, port: int | None, force: bool) -> None:
-    """Start the service, push the demo's packages and follow them into the repositories.
+    """Start the service, push the demo's packages and show their builds until they are published.
 
-    Exit status 0 only if each package is built, verified, tested and published on each of its targets, and the suites
-    that schedules run on the targets themselves hold.
+    The exit status is 0 only if each package is built, verified, tested and published on each of its targets, and all
+    suites that schedules run on the targets pass.
     """
     from master.client import demo as pipeline
     from master.client import preflight
     from master.client.tables import terminal
 
     service = _service(site, state)
-    chosen = _guarded(lambda: pipeline.choose_packages(service, packages))
-    _guarded(lambda: preflight.check(service, click.echo, force=force))
-    held = _guarded(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
+    chosen = _exit_on_service_error(lambda: pipeline.choose_packages(service, packages))
+    _exit_on_service_error(lambda: preflight.check(service, click.echo, force=force))
+    passed = _exit_on_service_error(lambda: pipeline.run_demo(service, chosen, terminal(), port, with_lab=with_lab))
     sys.stdout.flush()
-    sys.exit(0 if held else 1)
+    sys.exit(0 if passed else 1)
 
 
 @click.command("try")
 @_options
 @click.option("--package", required=True, help="The package the patch is for.")
 @click.option(
-    "--target", "targets", multiple=True, help="Build for this target only; may be given again. Default: all."
+    "--target",
+    "targets",
+    multiple=True,
+    help="Build only for this target; can be given more than once. Default: all targets.",
 )
 @click.option(
-    "--patch", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: what this checkout changes."
+    "--patch",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The patch. Default: what this checkout changes.",
 )
-@click.option("--branch", help="Branch of the package's dist-git. Default: the site's first that the package has.")
+@click.option(
+    "--branch", help="Branch in the package's dist-git. Default: the first branch of sources.yaml that exists there."
+)
 @click.option("--user", default="contributor", show_default=True, help="Account of the web UI.")
 @click.option(
     "--password-file",
     type=click.Path(exists=True, path_type=Path),
-    help="Default: the service's own secret, if readable.",
+    help="File with the password. Default: the service's secret, if you can read it.",
 )
-@click.option("--wait/--no-wait", default=False, help="Follow the builds; exit 0 only if all of them succeed.")
+@click.option("--wait/--no-wait", default=False, help="Wait for the builds; exit 0 only if all of them succeed.")
 def try_build(
     site: str,
     state: Path | None,
@@ -171,9 +187,9 @@ def try_build(
     password_file: Path | None,
     wait: bool,
 ) -> None:
-    """Build, prove and test a patch of yours exactly as a commit would be; nothing is published.
+    """Build, verify and test your patch exactly as a commit; nothing is published.
 
-    Run it in a clone of the package's dist-git: what the clone changes against its origin is the patch.
+    Run it in a clone of the package's dist-git: the patch is what the clone changes against its origin.
     """
     import time
 
@@ -184,28 +200,28 @@ def try_build(
 
     service = _service(site, state)
 
-    def go() -> bool:
+    def run() -> bool:
         chosen = service.site.package(package)
         for target in targets:
             service.site.target(target)
         ports = service.ports()
         if ports is None or not service.processes():
             raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
-        found_branch, commit = head(service, chosen)
-        used = branch or found_branch
+        default_branch, commit = head(service, chosen)
+        used = branch or default_branch
         text, base = (patch.read_text(), commit) if patch else try_client.patch_of_checkout(Path.cwd(), used)
         secret = password_file or service.state / "secrets" / f"web-{user}"
         if not secret.is_file():
-            raise ServiceError(f"no password of {user!r} in {secret}\n  → give --password-file FILE")
-        wanted = try_client.Try(package, text, used, base, targets, user, secret.read_text().strip())
+            raise ServiceError(f"no password of user {user!r}: {secret} does not exist\n  → give --password-file FILE")
+        attempt = try_client.Try(package, text, used, base, targets, user, secret.read_text().strip())
         started = time.time()
-        try_client.deliver(wanted, ports.try_)
+        try_client.deliver(attempt, ports.try_)
         api = Api(ports.url)
-        build = try_client.build_address(api, wanted, started)
+        build = try_client.build_address(api, attempt, started)
         if build is None:
-            raise ServiceError(f"the patch was delivered, but no build has started\n  → see {ports.url}#/builders")
+            raise ServiceError(f"the master has the patch, but has started no build\n  → see {ports.url}#/builders")
         click.echo(f"try-build: {build[1]}")
         return not wait or try_client.wait_for(api, build[0], click.echo)
 
-    if not _guarded(go):
+    if not _exit_on_service_error(run):
         sys.exit(1)

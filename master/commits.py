@@ -1,4 +1,4 @@
-"""From a push to a dist-git to a build of its source: the pollers, and the scheduler that hears them."""
+"""From a push to dist-git to a source build: the pollers, and the scheduler that receives their changes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from config.models import Site, SourcePackage
 from steps.names import SOURCE
 
 CATEGORY = "dist-git"
-HEARD = 500  # changes remembered; more than can be under way at a time
+MAX_HEARD = 500  # changes that the scheduler remembers; more than can be under way at a time
 
 
 class DistGitPoller(changes.GitPoller):
-    """Follows a package's dist-git: a push is one change, its newest commit, also on a branch never seen before.
+    """The poller of one package's dist-git: a push is one change, its newest commit, also on a new branch.
 
-    Buildbot's own poller takes whatever is there at its first look as known, and so misses the first push to an empty
-    repository. Its state is written after the changes are, so a master killed in between would report them again; the
-    newest change in the database tells.
+    Buildbot's own poller treats all commits of its first poll as known, and so misses the first push to an empty
+    repository. It also writes its state after the changes, so a master that is killed in between would report them
+    again; this one compares with the newest change in the database.
     """
 
     lastRev: dict[str, str] | None
@@ -35,34 +35,35 @@ class DistGitPoller(changes.GitPoller):
         if await self._newest_change(branch) == newRev:
             self.lastRev = {**known, branch: newRev}
             return
-        # What super() takes as known: all but the newest commit. Git ignores `~1` of a commit without a parent.
+        # What super() treats as known: all but the newest commit. Git ignores `~1` of a commit without a parent.
         self.lastRev = {**known, branch: f"{newRev}~1"}
         await super()._process_changes(newRev, branch)
 
     async def _newest_change(self, branch: str) -> str | None:
-        found = await self.master.data.get(
+        rows = await self.master.data.get(
             ("changes",),
             filters=[Filter("repository", "eq", [self.repourl]), Filter("branch", "eq", [branch])],
             order=["-changeid"],
             limit=1,
         )
-        return found[0]["revision"] if found else None
+        return rows[0]["revision"] if rows else None
 
 
 class OnCommit(schedulers.AnyBranchScheduler):
-    """One source build for a push, with the package as its property (the poller's project is the package).
+    """The scheduler that starts one source build for a push, with the package as a property (the poller's project).
 
-    Buildbot's schedulers hear of changes by message only: one that a poller stores before the scheduler listens, or
-    just before the master is killed, is never built. So this one remembers what it has heard, and catches up.
+    Buildbot's schedulers learn of changes only by message: a change that a poller stores before the scheduler listens,
+    or just before the master is killed, is never built. So this one remembers the changes that it has heard of, and
+    catches up at its start.
 
-    There is no treeStableTimer: when one package's fires, Buildbot 4.3 forgets the older changes of all others.
+    It has no treeStableTimer: if one package's timer fires, Buildbot 4.3 forgets the older changes of all others.
     """
 
     heard: list[int]
 
     @async_to_deferred
     async def activate(self) -> None:
-        """Listen, then take up what was stored while nobody listened."""
+        """Listen, then process the changes that were stored while the scheduler did not listen."""
         self.heard = await self.getState("heard", [])
         known = set(self.heard)
         await super().activate()
@@ -71,21 +72,21 @@ class OnCommit(schedulers.AnyBranchScheduler):
         since = [Filter("changeid", "gt", [min(known)])] if known else []
         for row in await self.master.data.get(("changes",), filters=since, order=["changeid"]):
             if row["changeid"] not in known and row["category"] == CATEGORY:
-                found = await self.master.db.changes.getChange(row["changeid"])
-                await self.gotChange(await Change.fromChdict(self.master, found), True)
+                stored = await self.master.db.changes.getChange(row["changeid"])
+                await self.gotChange(await Change.fromChdict(self.master, stored), True)
 
     @async_to_deferred
     async def gotChange(self, change: Any, important: bool) -> None:
-        """Take up a change, once. Killed before it is remembered, it is built again: better than not at all."""
+        """Process a change once. If the master is killed before this is recorded, the change is built twice."""
         if change.number in self.heard:
             return
-        self.heard = [*self.heard, change.number][-HEARD:]
+        self.heard = [*self.heard, change.number][-MAX_HEARD:]
         await super().gotChange(change, important)
         await self.setState("heard", self.heard)
 
     @async_to_deferred
     async def addBuildsetForChanges(self, *, changeids: list[int], **more: Any) -> Any:
-        """Name the package, which the changes know and the buildset does not."""
+        """Add the package as a property: the change knows it, and the buildset does not."""
         change = await self.master.data.get(("changes", changeids[-1]))
         properties = Properties()
         properties.setProperty("package", change["project"], "Change")
@@ -93,17 +94,17 @@ class OnCommit(schedulers.AnyBranchScheduler):
 
 
 def dist_git_url(site: Site, package: SourcePackage, state: str) -> str:
-    """Where the package's repository lies."""
+    """Return the URL or path of a package's dist-git repository."""
     return site.sources.dist_git.format(package=package.name, state=state)
 
 
 def branches(site: Site, package: SourcePackage) -> list[str]:
-    """The branches to follow: a modified package's own, or all that the site names."""
+    """Return the branches to follow: the branch of a modified package, or all branches that the site names."""
     return [package.modification.branch] if package.modification else list(site.sources.branches)
 
 
 def pollers(site: Site, state: str) -> list[DistGitPoller]:
-    """One poller for each package."""
+    """Return one poller for each package."""
     return [
         DistGitPoller(
             repourl=dist_git_url(site, package, state),
@@ -121,7 +122,7 @@ def pollers(site: Site, state: str) -> list[DistGitPoller]:
 
 
 def on_commit() -> OnCommit:
-    """A source build for each push to a dist-git."""
+    """Return the scheduler that starts a source build for each push to dist-git."""
     return OnCommit(
         name="on-commit",
         builderNames=[SOURCE],

@@ -1,4 +1,4 @@
-"""A site → Buildbot's configuration dictionary. Pure: whatever lies outside the site comes in as an argument."""
+"""A site → Buildbot's configuration dictionary. Pure functions: all that is not in the site is an argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from buildbot.plugins import util
 from sqlalchemy.pool import QueuePool
 
 from config.models import Site
-from master.build_queue import BuildQueue, by_urgency
+from master.build_queue import BuildQueue, sort_by_urgency
 from master.builders import builders
 from master.commits import pollers
 from master.pools import workers
@@ -25,8 +25,9 @@ from steps.command import Installation
 from steps.names import LAB, SOURCE
 
 POSTGRESQL_ENGINE = {"pool_size": 12, "max_overflow": 0}
-# Buildbot opens SQLite's file anew for each query; to close the only connection is to write the whole log back, with an
-# fsync. All queries come from one thread of Buildbot's, so one connection that stays open does.
+# By default, Buildbot opens the SQLite file again for each query; when the only connection closes, SQLite writes its
+# whole log back, with an fsync. All queries come from one thread of Buildbot, so one connection that stays open is
+# enough.
 SQLITE_ENGINE = {
     "poolclass": QueuePool,
     "pool_size": 1,
@@ -37,10 +38,10 @@ SQLITE_ENGINE = {
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where one service runs, and what it may know."""
+    """The facts of one service that are not in its site: names, folders, ports and passwords."""
 
     site_name: str
-    """As in ``--site``: a name, or an absolute path."""
+    """The value of ``--site``: a name, or an absolute path."""
     state: str
     """Absolute path of the state folder."""
     web_port: int
@@ -51,11 +52,11 @@ class Surroundings:
 
 
 def database(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
-    """The ``db`` part, with ``{secret:NAME}`` filled in."""
+    """Return the ``db`` part of the configuration; ``{secret:NAME}`` is replaced by the secret."""
 
     def secret(match: re.Match[str]) -> str:
         if (value := passwords.get(match[1])) is None:
-            error(f"web.yaml: database: secrets/{match[1]} is missing")
+            error(f"web.yaml: database: the file secrets/{match[1]} is missing; write the password into it, mode 0600")
         return value or ""
 
     url = re.sub(r"\{secret:([A-Za-z0-9._-]+)\}", secret, site.web.database)
@@ -63,10 +64,10 @@ def database(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
 
 
 def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
-    """The whole ``BuildmasterConfig``."""
+    """Return the whole ``BuildmasterConfig``."""
     installation = Installation(around.site_name, artifact_links(site, around.state, around.web_port))
     try_endpoint = LOCAL.format(port=around.try_port) if around.try_port else None
-    asking = {user: around.passwords.get(f"web-{user}", "") for user in try_users(site)}
+    try_passwords = {user: around.passwords.get(f"web-{user}", "") for user in try_users(site)}
     folders = {
         name: f"{around.state}/{url}"
         for name, url in {"artifacts": site.distribution.artifacts, **stage_folders(site)}.items()
@@ -79,7 +80,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "titleURL": public_url(site, around.web_port),
         "buildbotURL": public_url(site, around.web_port),
         "buildbotNetUsageData": None,
-        "prioritizeBuilders": by_urgency,
+        "prioritizeBuilders": sort_by_urgency,
         "db": database(site, around.passwords),
         "protocols": {"pb": {"port": site.web.worker_endpoint or LOCAL.format(port=around.worker_port)}},
         "www": www(site, around.web_port, around.passwords),
@@ -91,7 +92,7 @@ def configuration(site: Site, around: Surroundings) -> dict[str, Any]:
         "workers": workers(site, around.passwords, around.state),
         "builders": builders(site, installation),
         "change_source": pollers(site, around.state),
-        "schedulers": all_schedulers(site, try_endpoint, asking),
+        "schedulers": all_schedulers(site, try_endpoint, try_passwords),
         "services": [BuildQueue(site=site, source=SOURCE, last=LAB), ServedFolders(folders=folders, site=site)],
         "configurators": [
             util.JanitorConfigurator(

@@ -1,7 +1,7 @@
-"""The builders ``clean`` and ``compose``: what the service does for itself, on the publishing worker, by the clock or asked for.
+"""The builders ``clean`` and ``compose``: housekeeping on the publishing worker, on a schedule or on demand.
 
-They have a place of their own on that worker (``master.pools``), so a publication does not wait for them to end; the
-commands' own locks make it wait for a moment where both would change the same. One of them runs at a time.
+The worker has one slot more for them (``master.pools``), so a publication does not wait for their end. If both would
+change the same files, the locks of the commands make one of them wait. Only one housekeeping build runs at a time.
 """
 
 from __future__ import annotations
@@ -19,60 +19,65 @@ from steps.housekeeping import IF_DUE, REMOVE, STAGE, CleanStep, ComposeStep
 from steps.names import CLEAN, COMPOSE
 
 HOUSEKEEPING = util.MasterLock("housekeeping")
-CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # most of a large store's time goes into looking at each folder of it
+CLEAN_MINUTES, COMPOSE_MINUTES = 240, 60  # in a large store, most time goes into reading every folder
 
 
-def composed(site: Site) -> list[tuple[Stage, Composes]]:
-    """The stages that are composed, and how often."""
+def composed_stages(site: Site) -> list[tuple[Stage, Composes]]:
+    """Return the stages that composes are made of, with their settings."""
     return [(stage, stage.composes) for stage in site.stages if stage.composes is not None]
 
 
-def _told(told: dict[str, Any], minutes: int) -> dict[str, Any]:
-    """Neither command says anything before its end."""
-    return told | {"time_limit": minutes * 60, "silence_limit": minutes * 60}
+def _step_options(options: dict[str, Any], minutes: int) -> dict[str, Any]:
+    """Return the options with this time limit; the commands print nothing before their end."""
+    return options | {"time_limit": minutes * 60, "silence_limit": minutes * 60}
 
 
-def clean_factory(told: dict[str, Any]) -> BuildFactory:
-    """A build that removes only where its property says so.
+def clean_factory(options: dict[str, Any]) -> BuildFactory:
+    """Return the step of ``clean``: it removes files only if the build's property says so.
 
-    :param told: what every step of a command is told.
+    :param options: arguments of every step that runs a command.
     """
-    return factory([CleanStep(arguments=["clean"], **_told(told, CLEAN_MINUTES))])
+    return factory([CleanStep(arguments=["clean"], **_step_options(options, CLEAN_MINUTES))])
 
 
-def compose_factory(told: dict[str, Any]) -> BuildFactory:
-    """A build that composes the stage of its property, where there is something new."""
-    return factory([ComposeStep(arguments=["compose"], **_told(told, COMPOSE_MINUTES))])
+def compose_factory(options: dict[str, Any]) -> BuildFactory:
+    """Return the step of ``compose``: it composes the stage in the build's property, if that has something new."""
+    return factory([ComposeStep(arguments=["compose"], **_step_options(options, COMPOSE_MINUTES))])
 
 
 @async_to_deferred
-async def same_request(master: Any, builder: Any, new: dict[str, Any], old: dict[str, Any]) -> bool:  # noqa: ARG001
-    """``collapseRequests`` of both builders: a request that asks for what a waiting one asks for stands for both.
+async def is_duplicate_request(
+    master: Any,
+    builder: Any,  # noqa: ARG001 - Buildbot's signature
+    new: dict[str, Any],
+    old: dict[str, Any],
+) -> bool:
+    """Answer ``collapseRequests`` of both builders: whether a new request wants the same as an older one that waits.
 
-    Buildbot's own answer does not look at what a form was filled in with.
+    Buildbot's own answer ignores the values of forms.
     """
     if new["buildrequestid"] < old["buildrequestid"]:
         return False
-    asked = []
+    wanted = []
     for request in (new, old):
         properties = await master.data.get(("buildsets", str(request["buildsetid"]), "properties"))
-        asked.append({name: value for name, (value, _) in properties.items() if name in (REMOVE, STAGE, IF_DUE)})
-    return bool(asked[0] == asked[1])
+        wanted.append({name: value for name, (value, _) in properties.items() if name in (REMOVE, STAGE, IF_DUE)})
+    return bool(wanted[0] == wanted[1])
 
 
 class ByTheClock(schedulers.Periodic):
-    """Every so many seconds. The first time after that long: a service that was just made has nothing to compose."""
+    """A periodic scheduler whose first build starts after one period: a new service has nothing to compose."""
 
     def getNextBuildTime(self, lastActuated: float | None) -> Deferred[float]:
-        """Seconds since 1970."""
+        """Return the time of the next build, in seconds since 1970."""
         if lastActuated is None:
             return succeed(self.now() + self.periodicBuildTimer)
         return super().getNextBuildTime(lastActuated)
 
 
-def by_the_clock(site: Site) -> list[Any]:
-    """The nightly clean, and the composes of each stage that has any."""
-    made: list[Any] = [
+def timed_schedulers(site: Site) -> list[Any]:
+    """Return the schedulers of the daily clean, and of each stage's composes."""
+    timed: list[Any] = [
         ByTheClock(
             name=f"compose-{stage.name}-by-the-clock",
             builderNames=[COMPOSE],
@@ -80,10 +85,10 @@ def by_the_clock(site: Site) -> list[Any]:
             reason=f"every {composes.every_minutes} min",
             properties={STAGE: stage.name, IF_DUE: True},
         )
-        for stage, composes in composed(site)
+        for stage, composes in composed_stages(site)
     ]
     if (daily := site.retention.clean) is not None:
-        made.append(
+        timed.append(
             schedulers.Nightly(
                 name="clean-by-the-clock",
                 builderNames=[CLEAN],
@@ -93,4 +98,4 @@ def by_the_clock(site: Site) -> list[Any]:
                 properties={REMOVE: True},
             )
         )
-    return made
+    return timed

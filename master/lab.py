@@ -1,7 +1,7 @@
-"""The builder ``lab``: suites that test a target itself, without a package, by the clock or asked for.
+"""The builder ``lab``: suites that test a target itself, without a package, on a schedule or on demand.
 
-It is one builder for all targets: several workers may run it side by side, so that a fast target is not held up by a slow
-one. It takes a worker when no package's build needs it (``build_queue.by_urgency``).
+One builder serves all targets: several workers can run it at the same time, so a fast target does not wait for a slow
+one. It gets a worker only if no build of a package needs it (``build_queue.sort_by_urgency``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from steps.names import LAB
 
 
 def may_start(site: Site) -> Callable[..., Any]:
-    """``canStartBuild`` of the builder: only on a worker that builds for the target of the request."""
+    """Return the builder's ``canStartBuild``: a build starts only on a worker that builds for its target."""
     pools = {name: pool for pool in site.workers for name in pool.workers}
 
     def fits(builder: Any, worker: Any, request: Any) -> Any:  # noqa: ARG001 - Buildbot's signature
@@ -31,22 +31,22 @@ def may_start(site: Site) -> Callable[..., Any]:
 
 
 class SuitesAtNight(schedulers.Nightly):
-    """At its time, one run for each target."""
+    """The scheduler that starts, at its time, one run of suites for each target."""
 
     def checkConfig(self, runs: Mapping[str, Sequence[str]], quick: bool, **more: Any) -> None:  # noqa: ARG002
-        """Leave the rest to Nightly."""
+        """Check the arguments of Nightly."""
         super().checkConfig(**more)
 
     @async_to_deferred
     async def reconfigService(self, runs: Mapping[str, Sequence[str]], quick: bool, **more: Any) -> None:
-        """Take over (new) runs: target → suites."""
+        """Use new runs: target → suites."""
         self.runs = runs
         self.quick = quick
         await super().reconfigService(**more)
 
     @async_to_deferred
     async def startBuild(self) -> None:
-        """Ask for all runs."""
+        """Request all runs."""
         if not self.enabled:
             return
         for target, suites in self.runs.items():
@@ -56,8 +56,8 @@ class SuitesAtNight(schedulers.Nightly):
             await self.addBuildsetForSourceStampsWithDefaults(reason=reason, sourcestamps=[], properties=properties)
 
 
-def at_night(site: Site, schedule: Schedule) -> SuitesAtNight:
-    """A schedule of schedules.yaml that names suites."""
+def nightly_suites(site: Site, schedule: Schedule) -> SuitesAtNight:
+    """Return the scheduler of an entry of schedules.yaml that names suites."""
     return SuitesAtNight(
         name=schedule.name,
         builderNames=[LAB],

@@ -1,4 +1,4 @@
-"""Worker pools → Buildbot workers, and which of them may run which builder."""
+"""Pools of workers.yaml → Buildbot workers, and the workers that may run a builder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Role = Literal["source", "build", "publish", "try"]
 
 
 def serves(pool: WorkerPool, role: Role, target: str | None = None) -> bool:
-    """Whether the pool's workers do this kind of work, for this target if one is named."""
+    """Return whether the pool's workers have this role, and serve this target if one is given."""
     return role in pool.roles and (target is None or pool.targets.includes(target))
 
 
 def worker_names(site: Site, role: Role, target: str | None = None) -> list[str]:
-    """The workers that may run a builder; none is a configuration error that says what is missing."""
+    """Return the workers that may run a builder; report a configuration error if there are no such workers."""
     names = [name for pool in site.workers if serves(pool, role, target) for name in pool.workers]
     if not names:
         where = f" for target {target}" if target else ""
@@ -28,39 +28,45 @@ def worker_names(site: Site, role: Role, target: str | None = None) -> list[str]
 
 
 def has_try_workers(site: Site) -> bool:
-    """Whether try-builds are offered: they run nowhere but on workers of their own."""
+    """Return whether the site offers try-builds: they need workers that do nothing else."""
     return any("try" in pool.roles for pool in site.workers)
 
 
 def check_trust(site: Site) -> None:
-    """Refuse pools that would let a patch of anybody's near a key or a repository."""
+    """Report pools on which a contributor's patch could reach a key or a repository."""
     for pool in site.workers:
         if "try" in pool.roles and len(pool.roles) > 1:
             others = ", ".join(role for role in pool.roles if role != "try")
-            error(f"workers.yaml: pool {pool.name} runs try-builds and {others}; try-builds need workers of their own")
+            error(
+                f"workers.yaml: pool {pool.name} has the roles try and {others}; "
+                "try-builds need a pool that does nothing else"
+            )
         if "publish" in pool.roles and len(pool.roles) > 1:
-            error(f"workers.yaml: pool {pool.name} holds the signing key; publish must be its only role")
+            error(f"workers.yaml: pool {pool.name} has the signing key; publish must be its only role")
         if "publish" in pool.roles and (len(pool.workers) > 1 or pool.max_builds > 1):
-            error(f"workers.yaml: pool {pool.name} publishes: one worker, one build at a time, or two switch at once")
+            error(
+                f"workers.yaml: pool {pool.name} has the role publish; it must have one worker and max_builds 1, "
+                "so that no two publications run at once"
+            )
 
 
 def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker.Worker]:
-    """All workers, each with its password and what its commands have to be told.
+    """Return all workers, each with its password and the properties that its commands need.
 
     :param passwords: secret name (``worker-NAME``) → password.
     """
     check_trust(site)
-    made = []
+    all_workers = []
     for pool in site.workers:
         for name in pool.workers:
             if (password := passwords.get(f"worker-{name}")) is None:
-                error(f"worker {name} has no password: secrets/worker-{name} is missing (kitten up makes it)")
+                error(f"worker {name} has no password: secrets/worker-{name} is missing (`kitten up` makes it)")
                 continue
-            made.append(
+            all_workers.append(
                 worker.Worker(
                     name,
                     password,
-                    # Beside a publication (master.builders.PUBLISHING: one at a time) the house is kept (master.housekeeping).
+                    # One publication at a time (master.builders.PUBLISHING), and beside it one housekeeping build.
                     max_builds=pool.max_builds + ("publish" in pool.roles),
                     properties={
                         "state_folder": pool.state.format(state=state),
@@ -69,4 +75,4 @@ def workers(site: Site, passwords: Mapping[str, str], state: str) -> list[worker
                     },
                 )
             )
-    return made
+    return all_workers

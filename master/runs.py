@@ -1,13 +1,16 @@
-"""Forms, and which suites run by themselves, as the site has it. Without Buildbot: the command line reads this too."""
+"""Names of forms, and the suites of a site that need no package.
+
+This is a module alone because the command line imports it, and must not import Buildbot.
+"""
 
 from __future__ import annotations
 
 from config.models import Site
 
-FORCE = "force-lab"
-"""Name of the form on it."""
+LAB_FORM = "force-lab"
+"""Name of the form of the builder ``lab``."""
 PROMOTE_FORM = "promote"
-"""Name of the form by which people let packages pass to the next stage."""
+"""Name of the form of the builder ``promote``, by which people promote packages."""
 
 
 def possible(site: Site) -> dict[str, tuple[str, ...]]:
@@ -15,13 +18,13 @@ def possible(site: Site) -> dict[str, tuple[str, ...]]:
     return {target.name: suites for target in site.targets if (suites := site.suites_without_package(target))}
 
 
-def quick(site: Site) -> bool:
-    """Whether the suites' shortest proofs will do, for every schedule that runs suites."""
+def all_schedules_are_quick(site: Site) -> bool:
+    """Return whether every schedule that runs suites has ``quick: true``."""
     return all(schedule.quick for schedule in site.schedules if schedule.suites)
 
 
-def scheduled(site: Site) -> dict[str, tuple[str, ...]]:
-    """Target → the suites that some schedule runs on it."""
+def scheduled_suites(site: Site) -> dict[str, tuple[str, ...]]:
+    """Return target → the suites that schedules run on it."""
     found: dict[str, dict[str, None]] = {}
     for schedule in site.schedules:
         for target, suites in site.runs_of(schedule).items():

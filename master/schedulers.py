@@ -1,4 +1,4 @@
-"""What starts builds: commits, the clock, people, and builds that hand on to builds."""
+"""The schedulers: they start builds for commits, at set times, for people, and for other builds."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from buildbot.util.twisted import async_to_deferred
 
 from config.models import Schedule, Site
 from master import housekeeping, lab
-from master.builders import TO_PROMOTE, takes_from_a_stage, to_target, to_try
+from master.builders import TO_PROMOTE, promotes_between_stages, target_scheduler_name, try_scheduler_name
 from master.commits import on_commit
 from master.pools import has_try_workers
-from master.runs import possible
+from master.runs import runnable_suites
 from master.try_scheduler import GuardedTry
 from master.web.forms import build_form, housekeeping_forms, promote_form, suites_form
 from steps.names import PROMOTE, SOURCE, TRY, try_builder
 
 
 class EveryPackage(schedulers.Nightly):
-    """At its time, one source build for each package. What did not change is found by its identity, not built again."""
+    """The scheduler that starts a source build of each package at its time. Unchanged packages are not built again."""
 
     def checkConfig(self, packages: list[str], targets: list[str], **more: Any) -> None:  # noqa: ARG002
-        """Leave the rest to Nightly."""
+        """Check the arguments of Nightly."""
         super().checkConfig(**more)
 
     @async_to_deferred
     async def reconfigService(self, packages: list[str], targets: list[str], **more: Any) -> None:
-        """Take over a (new) list of packages."""
+        """Use a new list of packages and targets."""
         self.packages = packages
         self.targets = targets
         await super().reconfigService(**more)
 
     @async_to_deferred
     async def startBuild(self) -> None:
-        """Ask for all packages."""
+        """Request a build of each package."""
         if not self.enabled:
             return
         for package in self.packages:
@@ -49,12 +49,12 @@ class EveryPackage(schedulers.Nightly):
             )
 
 
-def nightly(site: Site, schedule: Schedule) -> EveryPackage:
-    """A schedule of schedules.yaml that names no suites."""
+def nightly_packages(site: Site, schedule: Schedule) -> EveryPackage:
+    """Return the scheduler of an entry of schedules.yaml that names no suites."""
     return EveryPackage(
         name=schedule.name,
         builderNames=[SOURCE],
-        codebases={"": {"repository": "", "branch": "", "revision": ""}},  # kitten source knows the preferred branch
+        codebases={"": {"repository": "", "branch": "", "revision": ""}},  # `kitten source` chooses the branch
         hour=schedule.hour,
         minute=schedule.minute,
         packages=list(schedule.packages.names(package.name for package in site.packages)),
@@ -63,32 +63,31 @@ def nightly(site: Site, schedule: Schedule) -> EveryPackage:
 
 
 def triggers(site: Site) -> list[schedulers.Triggerable]:
-    """What the hand-off steps call."""
-    made = [schedulers.Triggerable(name=to_target(t.name), builderNames=[t.name]) for t in site.targets]
-    made.append(schedulers.Triggerable(name=TO_PROMOTE, builderNames=[PROMOTE]))
+    """Return the schedulers that steps of other builds call."""
+    builders = {target_scheduler_name(target.name): target.name for target in site.targets} | {TO_PROMOTE: PROMOTE}
     if has_try_workers(site):
-        made += [schedulers.Triggerable(name=to_try(t.name), builderNames=[try_builder(t.name)]) for t in site.targets]
-    return made
+        builders |= {try_scheduler_name(target.name): try_builder(target.name) for target in site.targets}
+    return [schedulers.Triggerable(name=name, builderNames=[builder]) for name, builder in builders.items()]
 
 
 def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str, str]) -> list[Any]:
-    """Every scheduler of a site.
+    """Return every scheduler of a site.
 
-    :param try_endpoint: Twisted endpoint of try-builds; none: not offered.
-    :param try_users: user → password of those who may start try-builds.
+    :param try_endpoint: Twisted endpoint of try-builds; None: the site offers none.
+    :param try_users: user → password, of the users that may start try-builds.
     """
-    made: list[Any] = [
+    all_of_site: list[Any] = [
         on_commit(),
-        *(lab.at_night(site, s) if s.suites else nightly(site, s) for s in site.schedules),
+        *(lab.nightly_suites(site, s) if s.suites else nightly_packages(site, s) for s in site.schedules),
         build_form(site),
-        *([suites_form(site)] if possible(site) else []),
-        *([promote_form(site)] if takes_from_a_stage(site) else []),
+        *([suites_form(site)] if runnable_suites(site) else []),
+        *([promote_form(site)] if promotes_between_stages(site) else []),
         *housekeeping_forms(site),
-        *housekeeping.by_the_clock(site),
+        *housekeeping.timed_schedulers(site),
         *triggers(site),
     ]
     if try_endpoint and try_users and has_try_workers(site):
-        made.append(
+        all_of_site.append(
             GuardedTry(
                 name="try",
                 builderNames=[TRY],
@@ -97,4 +96,4 @@ def all_schedulers(site: Site, try_endpoint: str | None, try_users: Mapping[str,
                 packages=[package.name for package in site.packages],
             )
         )
-    return made
+    return all_of_site

@@ -1,7 +1,7 @@
-"""What has become of each package on each target, for the web page and for the terminal alike.
+"""The state of each package on each target, the same for the web page and the terminal.
 
-Pure functions over neutral records. ``master.web.records`` reads them from Buildbot's database, ``master.client.progress``
-from what the REST API answers.
+Pure functions over records. ``master.web.records`` reads the records from Buildbot's database, and
+``master.client.progress`` from the REST API.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from config.models import Site, SourcePackage
 from steps.names import BUILD_RPMS, PROMOTE, SOURCE, TEST, VERIFY
 
 DONE = ("built", "verified", "tested", "published")
-"""What a package must become on a target, in order."""
+"""The results that a package must reach on a target, in order."""
 STEP_OF = {"built": BUILD_RPMS, "verified": VERIFY, "tested": TEST}
-"""The step whose success each of these stands for; ``published`` has none."""
+"""The step whose success is each result; ``published`` has no step."""
 
 SUCCEEDED, SKIPPED, RETRY = (0, 1), 3, 5  # Buildbot's numbers: success and warnings; skipped; retry
 RETRIES = "starts again: its worker was lost"
 
 State = Literal["nothing", "source", "waiting", "running", "promoting", "signed", "published", "passed", "failed"]
-"""``signed``: it passed on its target, and waits in a signed stage before the users' for other targets or packages.
-``passed``: of suites that run without a package."""
+"""``signed``: the package passed on its target, and waits in an earlier signed stage for other targets or packages.
+``passed``: only for suites that run without a package."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a build. Results are Buildbot's numbers, here and in builds; None: not finished."""
+    """One step of a build. ``results`` is Buildbot's number, here and in :class:`Build`; None: not finished."""
 
     name: str
     results: int | None
@@ -46,20 +46,20 @@ class Build:
     number: int
     package: str
     commit: str
-    """Empty while the source build has not fetched it."""
+    """Empty until the source build has fetched it."""
     target: str
     results: int | None
     text: str
     started: float
     finished: float
-    """0 while it runs."""
+    """0 while the build runs."""
     steps: Sequence[Step] = ()
-    """In order; of the builds of targets."""
+    """In order; only builds of targets have them here."""
     nevr: str = ""
 
     @property
     def address(self) -> str:
-        """Its page, below the address of the web UI."""
+        """The address of its page, below the address of the web UI."""
         return f"#/builders/{self.builderid}/builds/{self.number}"
 
 
@@ -71,23 +71,23 @@ class Request:
     package: str
     commit: str
     reason: str = ""
-    """Why it waits, where that is known."""
+    """Why it waits; empty if unknown."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """What is known at one moment."""
+    """The builds, requests and releases at one moment."""
 
     builds: Sequence[Build]
     """Newest first."""
     requests: Sequence[Request]
     released: Mapping[str, Mapping[str, str]]
-    """Package → target → the commit that users have, as the newest promotion of the package says."""
+    """Package → target → the commit that users have, from the newest promotion of the package."""
     now: float
     """Seconds since 1970."""
 
     def newest(self, builder: str, package: str, commit: str, target: str | None = None) -> Build | None:
-        """The newest build of a commit on a builder; for ``promote``, of a target."""
+        """Return the newest build of a commit on a builder; with ``target``, only a build for that target."""
         for build in self.builds:
             if (build.builder, build.package, build.commit) == (builder, package, commit) and (
                 target is None or build.target == target
@@ -102,19 +102,19 @@ class Cell:
 
     state: State = "nothing"
     words: str = ""
-    """What it is doing, waits for, or failed at."""
+    """The current step, or why it waits or failed."""
     done: frozenset[str] = field(default=frozenset())
-    """Of ``DONE``, what it has become."""
+    """The results of ``DONE`` that it has reached."""
     seconds: float = 0.0
-    """Run time of its target build so far, s."""
+    """Run time of its build on the target until now, in seconds."""
     build: str = ""
-    """Address of the build in the web UI, below the service's own."""
+    """Address of the build, below the address of the web UI."""
     warned: bool = False
-    """It passed, with a warning: something was flaky."""
+    """Whether it passed with a warning: something was flaky."""
 
     @property
     def finished(self) -> bool:
-        """Nothing more will come of it by itself."""
+        """Whether only a new build can change the cell."""
         return self.state in ("published", "passed", "failed")
 
 
@@ -124,9 +124,9 @@ PUBLISHED = Cell("published", "published", frozenset(DONE))
 def cells_of(
     site: Site, packages: Sequence[SourcePackage], commits: Mapping[str, str], records: Records
 ) -> dict[tuple[str, str], Cell]:
-    """One cell for each package and target, by (package, target).
+    """Return (package, target) → cell.
 
-    :param commits: package → the commit that counts; builds of others are not shown.
+    :param commits: package → the commit to show; builds of other commits are ignored.
     """
     cells = {}
     for package in packages:
@@ -158,7 +158,7 @@ def _published_cell(build: Build | None, promotion: Build | None) -> Cell:
 
 
 def _built_cell(records: Records, build: Build, promotion: Build | None) -> Cell:
-    """A cell of a package that has a build on the target, and that users do not have."""
+    """Return the cell of a package that is built on the target, and is not yet published."""
     succeeded = {step.name for step in build.steps if step.results in SUCCEEDED}
     done = frozenset(what for what, name in STEP_OF.items() if name in succeeded)
     end = build.finished or records.now
@@ -178,10 +178,10 @@ def _built_cell(records: Records, build: Build, promotion: Build | None) -> Cell
 
 
 def _source_cell(records: Records, package: str, commit: str) -> Cell:
-    """The cell of each target that has no build of the commit."""
+    """Return the cell of every target that has no build of the commit."""
     build = records.newest(SOURCE, package, commit)
     if build is None:
-        # A source build learns its commit when it has fetched it.
+        # A source build knows its commit only after it has fetched it.
         running = (b for b in records.builds if b.builder == SOURCE and b.results is None and b.package == package)
         build = next(running, None)
     if build is None:

@@ -1,4 +1,4 @@
-"""What takes patches of contributors: Buildbot's try scheduler, with what a client may ask for guarded."""
+"""Buildbot's try scheduler, which receives contributors' patches, with checks of everything that the client sends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRY_PROPERTIES = frozenset({"package", "targets"})
 
 
 class GuardedTryPerspective(Try_Userpass_Perspective):
-    """What a client sends is a wish: few properties pass, the repository is ours, the user is the logged-in one."""
+    """Check a client's request: few properties are allowed; repository and user are set here, not by the client."""
 
     @async_to_deferred
     async def perspective_try(
@@ -22,21 +22,24 @@ class GuardedTryPerspective(Try_Userpass_Perspective):
         branch: Any,
         revision: Any,
         patch: Any,
-        repository: Any,  # noqa: ARG002 - the client's, and so refused
+        repository: Any,  # noqa: ARG002 - the client's; not used
         project: Any,  # noqa: ARG002
-        builderNames: Any,  # noqa: ARG002 - there is one
+        builderNames: Any,  # noqa: ARG002 - always TRY
         who: Any = "",  # noqa: ARG002
         comment: Any = "",
         properties: Any = None,
     ) -> Any:
-        """Start a try-build, or say what is refused."""
-        wished = {str(key): value for key, value in (properties or {}).items()}
-        if refused := sorted(wished.keys() - TRY_PROPERTIES):
+        """Start a try-build.
+
+        :raises ValueError: a property that is not allowed, or an unknown package.
+        """
+        wanted = {str(key): value for key, value in (properties or {}).items()}
+        if refused := sorted(wanted.keys() - TRY_PROPERTIES):
             allowed = ", ".join(sorted(TRY_PROPERTIES))
             raise ValueError(f"refused properties: {', '.join(refused)}; a try-build takes {allowed}")
-        package = str(wished.get("package", ""))
+        package = str(wanted.get("package", ""))
         if package not in self.scheduler.packages:
-            raise ValueError(f"unknown package {package!r}: pass --property=package=NAME")
+            raise ValueError(f"unknown package {package!r}; give a package of the site: --property=package=NAME")
         return await super().perspective_try(
             branch,
             revision,
@@ -46,20 +49,20 @@ class GuardedTryPerspective(Try_Userpass_Perspective):
             [TRY],
             self.username,
             comment,
-            wished | {"owner": self.username},
+            wanted | {"owner": self.username},
         )
 
 
 class GuardedTry(schedulers.Try_Userpass):
-    """Try-builds for users with a password. Plain TCP: bound to where only trusted programs reach it."""
+    """The scheduler of try-builds, for users with a password. It uses plain TCP, so its port must be a local one."""
 
     def checkConfig(self, packages: list[str], **more: Any) -> None:  # noqa: ARG002
-        """Leave the rest to Try_Userpass."""
+        """Check the arguments of Try_Userpass."""
         super().checkConfig(**more)
 
     @async_to_deferred
     async def reconfigService(self, packages: list[str], **more: Any) -> None:
-        """Take over a (new) list of packages."""
+        """Use a new list of packages."""
         self.packages = packages
         await super().reconfigService(**more)
 

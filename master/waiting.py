@@ -1,7 +1,7 @@
-"""Why a build waits: the real dependencies between packages, as pure functions.
+"""Why a build waits: the dependencies between packages, as pure functions.
 
-A build waits while a package it needs is being made, or was never made on its target. It does not wait for a package
-whose builds only ever failed: its own failure then says what is missing, which a wait would hide.
+A build waits while a package that it needs is being built, or if that package was never built on its target. It does
+not wait for a package whose builds always failed: its own failure then shows what is missing, which a wait would hide.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Request:
     id: int
     package: str
     needs: frozenset[str] = frozenset()
-    """Packages of this site that its BuildRequires name, itself excluded."""
+    """Packages of this site that its BuildRequires name, except itself."""
 
 
 def providers(site: Site, target: str) -> dict[str, str]:
-    """Binary package → the package that makes it on that target."""
+    """Return binary package → the package that makes it on this target."""
     return {
         binary: package.name
         for package in site.packages
@@ -34,18 +34,18 @@ def providers(site: Site, target: str) -> dict[str, str]:
 
 
 def needs(package: str, build_requires: Iterable[str], made_by: Mapping[str, str]) -> frozenset[str]:
-    """The packages of this site that BuildRequires name.
+    """Return the packages of this site that BuildRequires name.
 
-    A requirement is ``name``, ``name(arch)`` or either with a version; a capability such as ``pkgconfig(zlib)`` names
-    no package and counts for nothing here: the build itself finds out whether it is there.
+    A requirement is ``name`` or ``name(arch)``, with or without a version. A capability such as ``pkgconfig(zlib)``
+    names no package and is ignored: the build fails if nothing provides it.
     """
-    found = set()
+    packages = set()
     for requirement in build_requires:
         name = re.split(r"[\s<>=]", requirement.strip(), maxsplit=1)[0]
         name = re.sub(r"\((x86-64|x86-32|aarch-64|ppc-64|s390-64|riscv-64)\)$", "", name)  # what %{?_isa} adds
         if (provider := made_by.get(name)) and provider != package:
-            found.add(provider)
-    return frozenset(found)
+            packages.add(provider)
+    return frozenset(packages)
 
 
 def _reaches(start: str, goal: str, graph: Mapping[str, Collection[str]]) -> bool:
@@ -61,7 +61,7 @@ def _reaches(start: str, goal: str, graph: Mapping[str, Collection[str]]) -> boo
 
 
 def dependents(package: str, on_target: Iterable[Request]) -> int:
-    """How many unfinished requests of a target wait for a package, directly or through others: how urgent it is."""
+    """Return how many unfinished requests of a target wait for a package, directly or through others: its urgency."""
     requests = list(on_target)
     graph: dict[str, set[str]] = {}
     for each in requests:
@@ -76,13 +76,13 @@ def reason_to_wait(
     on_target: Collection[Request],
     history: Mapping[str, bool],
 ) -> str | None:
-    """Why this request has to wait, or nothing if it may start.
+    """Return why this request has to wait; None if it may start.
 
-    Packages that need each other go in the order in which they were asked for.
+    Packages that need each other start in the order of their requests.
 
-    :param in_source: packages whose source package is being made, or waits to be.
-    :param on_target: unfinished requests on this target, running ones included.
-    :param history: package → whether it was ever built on this target; absent: never tried to the end.
+    :param in_source: packages whose source package is being made, or waits for a worker.
+    :param on_target: unfinished requests on this target; those that run are included.
+    :param history: package → whether a build on this target ever succeeded; absent: none ever finished.
     """
     others = [other for other in on_target if other.id != request.id]
     if any(other.package == request.package and other.id < request.id for other in others):
@@ -92,8 +92,8 @@ def reason_to_wait(
         graph.setdefault(each.package, set()).update(each.needs)
     for provider in sorted(request.needs):
         under_way = [other.id for other in others if other.package == provider]
-        in_a_circle = _reaches(provider, request.package, graph)
-        if under_way and (not in_a_circle or min(under_way) < request.id):
+        in_a_cycle = _reaches(provider, request.package, graph)
+        if under_way and (not in_a_cycle or min(under_way) < request.id):
             return f"waits for {provider}: under way on {target}"
         if provider in in_source and not under_way:
             return f"waits for {provider}: its source package is being made"

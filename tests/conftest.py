@@ -28,20 +28,10 @@ class InNamespace(pytest.Item):
     """A test that another pytest runs by its id, as root of a namespace. Its mounts end with its last process."""
 
     def runtest(self) -> None:
-        words = [
-            *_PRIVATE,
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            self.nodeid,
-        ]
+        pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", self.nodeid]
+        command = [*_PRIVATE, *pytest_command]
         done = subprocess.run(
-            words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         output = done.stdout + done.stderr
         last = done.stdout.splitlines()[-1] if done.stdout else ""

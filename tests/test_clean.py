@@ -1,4 +1,4 @@
-"""``make clean``: it shows and asks, removes all of it, and touches nothing while something runs."""
+"""``make clean``: it shows the files, asks, removes all of them, and removes nothing while a program runs."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def checkout(tmp_path: Path) -> Path:
         *(f"base/{name}" for name in ("__init__", "cache", "cache_entries", "errors", "namespace", "run")),
     )
     for name in ("tools/clean.py", *(f"workers/{name}.py" for name in modules)):
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(CHECKOUT / name, made / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, folder / name)
     for name in ("var/demo/secrets/key", "var/demo/closed/file", "build/bench.json", ".venv/bin/tool", ".ruff_cache/x"):
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).write_text("x" * 5000)
-    (made / "var/demo/closed").chmod(0)
-    cached = tmp_path / "cache" / "trees" / "abc"
-    cached.mkdir(parents=True)
-    (cached.parent / ".abc.lock").touch()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x" * 5000)
+    (folder / "var/demo/closed").chmod(0)
+    entry = tmp_path / "cache" / "trees" / "abc"
+    entry.mkdir(parents=True)
+    (entry.parent / ".abc.lock").touch()
     (tmp_path / "home").mkdir()
-    return made
+    return folder
 
 
-def clean(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """As make runs it: by a Python that has none of the environment's packages."""
+def clean(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as make does: with a Python that has none of the environment's packages."""
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache"), "HOME": str(checkout.parent / "home")}
-    argv = [sys.executable, "-S", "tools/clean.py", *words]
+    argv = [sys.executable, "-S", "tools/clean.py", *options]
     return subprocess.run(
         argv, cwd=checkout, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
 
 
-def left(checkout: Path) -> set[str]:
+def remaining(checkout: Path) -> set[str]:
     return {path.name for path in checkout.iterdir()} | {path.name for path in checkout.parent.iterdir()}
 
 
@@ -55,45 +55,45 @@ def left(checkout: Path) -> set[str]:
 def supervisor(state: Path) -> Iterator[None]:
     (state / "service").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as control:
-        here = os.open(state / "service", os.O_PATH)
-        control.bind(f"/proc/self/fd/{here}/control")
-        os.close(here)
+        folder = os.open(state / "service", os.O_PATH)
+        control.bind(f"/proc/self/fd/{folder}/control")
+        os.close(folder)
         control.listen()
         yield
 
 
-def test_all_of_it_goes(checkout: Path) -> None:
+def test_everything_is_removed(checkout: Path) -> None:
     done = clean(checkout, "--yes")
     assert (done.returncode, done.stderr) == (0, "")
-    assert not left(checkout) & {"build", ".venv", ".ruff_cache", "cache"}
+    assert not remaining(checkout) & {"build", ".venv", ".ruff_cache", "cache"}
     assert list((checkout / "var").iterdir()) == []
     assert (checkout / "tools" / "clean.py").exists()
     assert clean(checkout, "--yes").stdout == "nothing to remove\n"
 
 
-def test_nothing_goes_without_an_answer(checkout: Path) -> None:
+def test_nothing_is_removed_without_an_answer(checkout: Path) -> None:
     done = clean(checkout)
     assert done.returncode == 2
     assert "signing key" in done.stdout
     assert "make clean YES=1" in done.stderr
-    assert {"build", ".venv", "cache"} <= left(checkout)
+    assert {"build", ".venv", "cache"} <= remaining(checkout)
 
 
-def test_nothing_goes_while_a_service_runs(checkout: Path) -> None:
+def test_nothing_is_removed_while_a_service_runs(checkout: Path) -> None:
     with supervisor(checkout / "var" / "demo"):
         done = clean(checkout, "--yes")
     assert done.returncode == 2
     assert "make stop" in done.stderr
-    assert {"build", ".venv", "cache"} <= left(checkout)
+    assert {"build", ".venv", "cache"} <= remaining(checkout)
     assert clean(checkout, "--yes").returncode == 0
 
 
-def test_a_service_of_another_site_names_its_own_command(checkout: Path) -> None:
+def test_a_running_service_of_another_site_is_reported_with_its_command(checkout: Path) -> None:
     with supervisor(checkout / "var" / "kitten-10"):
         assert "kitten down --site kitten-10" in clean(checkout, "--yes").stderr
 
 
-def test_nothing_goes_while_a_program_of_the_environment_runs(checkout: Path) -> None:
+def test_nothing_is_removed_while_a_program_of_the_environment_runs(checkout: Path) -> None:
     program = checkout / ".venv" / "bin" / "kitten"
     program.write_text("#!/bin/sh\nread nothing\n")
     program.chmod(0o755)
@@ -102,13 +102,13 @@ def test_nothing_goes_while_a_program_of_the_environment_runs(checkout: Path) ->
         running.kill()
     assert done.returncode == 2
     assert f"process {running.pid} runs" in done.stderr
-    assert {"build", ".venv", "cache"} <= left(checkout)
+    assert {"build", ".venv", "cache"} <= remaining(checkout)
 
 
-def test_an_entry_that_another_checkout_uses_stays_and_is_named(checkout: Path) -> None:
-    use = "import sys; from workers.base import cache; cache.entry('trees', 'abc', lambda at: None); print(flush=True); sys.stdin.read()"
+def test_an_entry_that_another_checkout_uses_is_kept_and_reported(checkout: Path) -> None:
+    use = "cache.entry('trees', 'abc', lambda at: None); print(flush=True); sys.stdin.read()"
     environment = {**os.environ, "KITTEN_CACHE": str(checkout.parent / "cache")}
-    argv = [sys.executable, "-c", use]
+    argv = [sys.executable, "-c", f"import sys; from workers.base import cache; {use}"]
     with subprocess.Popen(
         argv, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as running:
@@ -119,4 +119,4 @@ def test_an_entry_that_another_checkout_uses_stays_and_is_named(checkout: Path) 
     assert done.returncode == 1
     assert f"trees/abc: in use by process {running.pid}" in done.stderr
     assert (checkout.parent / "cache" / "trees" / "abc").is_dir()
-    assert not left(checkout) & {"build", ".venv"}
+    assert not remaining(checkout) & {"build", ".venv"}

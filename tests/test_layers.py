@@ -1,8 +1,9 @@
-"""The layers: an import only goes down, and one module starts programs. The contracts are in pyproject.toml."""
+"""The packages: an import only goes down, one module starts programs, and the code map has each package."""
 
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -14,19 +15,19 @@ CHECKOUT = Path(__file__).parent.parent
 LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 
 
-def checked(folder: Path) -> subprocess.CompletedProcess[str]:
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([LINT_IMPORTS, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_imports_go_down() -> None:
-    done = checked(CHECKOUT)
+    done = lint_imports(CHECKOUT)
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages without their tests, in a folder where one may break them."""
+    """A copy of the packages, in which a test can break the layers."""
     folder = tmp_path_factory.mktemp("layers")
     for package in ("config", "workers", "steps", "master"):
         shutil.copytree(CHECKOUT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "dist-git"))
@@ -35,7 +36,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("module", "planted"),
+    ("module", "added"),
     [
         ("workers/formats/elf.py", "from workers.promotion import publish"),
         ("workers/formats/elf.py", "def late():\n    from workers.promotion import publish"),
@@ -50,12 +51,12 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("master/client/demo.py", "from workers.results import Result"),
     ],
 )
-def test_an_import_that_goes_up_is_seen(copy: Path, module: str, planted: str) -> None:
+def test_an_import_that_goes_up_is_reported(copy: Path, module: str, added: str) -> None:
     path = copy / module
     text = path.read_text()
-    path.write_text(f"{text}\n\n{planted}\n")
+    path.write_text(f"{text}\n\n{added}\n")
     try:
-        done = checked(copy)
+        done = lint_imports(copy)
     finally:
         path.write_text(text)
     assert done.returncode == 1, done.stdout
@@ -63,11 +64,11 @@ def test_an_import_that_goes_up_is_seen(copy: Path, module: str, planted: str) -
     assert module.removesuffix(".py").replace("/", ".") in done.stdout
 
 
-def test_a_package_that_is_in_no_layer_is_seen(copy: Path) -> None:
+def test_a_package_without_a_layer_is_reported(copy: Path) -> None:
     (copy / "workers" / "helpers").mkdir()
     (copy / "workers" / "helpers" / "__init__.py").touch()
     try:
-        done = checked(copy)
+        done = lint_imports(copy)
     finally:
         shutil.rmtree(copy / "workers" / "helpers")
     assert done.returncode == 1
@@ -75,7 +76,7 @@ def test_a_package_that_is_in_no_layer_is_seen(copy: Path) -> None:
 
 
 def starts_programs(source: str) -> bool:
-    """Calls subprocess, os.system and their like; to name subprocess.PIPE is no call."""
+    """Return whether a module calls subprocess, os.system or similar; the name subprocess.PIPE alone does not count."""
     calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     names = {f"{f.value.id}.{f.attr}" for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)}
     starts = ("subprocess.", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.popen")
@@ -87,3 +88,12 @@ def test_only_one_module_of_the_workers_starts_programs() -> None:
     assert [str(p.relative_to(CHECKOUT)) for p in callers] == ["workers/base/run.py"]
     assert not starts_programs("import subprocess\nx = subprocess.PIPE")
     assert starts_programs("import os\nos.system('x')")
+
+
+def test_the_code_map_has_a_line_for_each_package() -> None:
+    text = (CHECKOUT / "docs" / "reference" / "code-map.md").read_text()
+    named = re.findall(r"^\| `([\w/]+)/` \| \S", text, re.MULTILINE)
+    folders = [CHECKOUT / top for top in ("config", "workers", "steps", "master")]
+    found = {str(init.parent.relative_to(CHECKOUT)) for folder in folders for init in folder.rglob("__init__.py")}
+    assert len(named) == len(set(named))
+    assert set(named) == found

@@ -1,4 +1,4 @@
-"""A target of a level that no shipped target has is one entry in targets.yaml: from check-config to the proof, and no code."""
+"""A target with a new level needs one entry in targets.yaml and no code, from check-config to the proof."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ ENTRIES: dict[str, dict[str, Any]] = {
 EMULATORS = {"x86_64_v4": "qemu-system-x86_64", "power10": "qemu-system-ppc64", "aarch64_v8_1": "qemu-system-aarch64"}
 CONSOLES = {"x86_64_v4": "ttyS0", "power10": "hvc0", "aarch64_v8_1": "ttyAMA0"}
 LOWER = {"x86_64_v4": "x86_64", "power10": "ppc64le", "aarch64_v8_1": "aarch64"}
-# Each has one instruction of the level.
+# Each program has one instruction of its level.
 MAIN = {
     "x86_64_v4": 'int main(void) { __asm__ volatile("vpaddd %zmm0, %zmm1, %zmm2"); return 0; }\n',
     "power10": 'int main(void) { __asm__ volatile("brh 3, 4" ::: "3"); return 0; }\n',
-    "aarch64_v8_1": 'int main(void) { long a = 0; __asm__ volatile("ldadd x1, x1, [%0]" :: "r"(&a) : "x1"); return 0; }\n',
+    "aarch64_v8_1": 'long a; int main(void) { __asm__ volatile("ldadd x1, x1, [%0]" :: "r"(&a) : "x1"); return 0; }\n',
 }
 NAMES = pytest.mark.parametrize("name", ENTRIES)
 
 
 @pytest.fixture
 def folder(name: str, tmp_path: Path) -> Path:
-    """A site that has the entry besides the demo's targets."""
+    """A site with the entry and the demo's targets."""
     for shipped in ("kitten-10", "demo"):
         shutil.copytree(FOLDER / shipped, tmp_path / shipped)
     entry = {"name": name, "mock": {"config": f"mine-{name}"}, "suites": ["packages"], **ENTRIES[name]}
@@ -74,7 +74,7 @@ def folder(name: str, tmp_path: Path) -> Path:
 
 
 @NAMES
-def test_check_config_takes_the_entry(name: str, folder: Path) -> None:
+def test_check_config_accepts_the_entry(name: str, folder: Path) -> None:
     done = CliRunner().invoke(check_config, [str(folder)])
     assert done.exit_code == 0, done.output
     assert f"s390x, {name}\n" in done.output
@@ -95,9 +95,9 @@ def test_the_target_has_its_builders(name: str, folder: Path, tmp_path: Path) ->
 def test_the_flags_reach_rpm(name: str, folder: Path) -> None:
     site = load_site(str(folder))
     target = site.target(name)
-    words = flags.rpmrc(site, target).split()
-    assert words[1] == ENTRIES[name]["rpm_arch"]
-    assert words[-len(target.flags.compiler) :] == [
+    values = flags.rpmrc(site, target).split()
+    assert values[1] == ENTRIES[name]["rpm_arch"]
+    assert values[-len(target.flags.compiler) :] == [
         *ENTRIES[name]["flags"]["isa"],
         *ENTRIES[name]["flags"]["frame_pointers"],
     ]
@@ -105,7 +105,7 @@ def test_the_flags_reach_rpm(name: str, folder: Path) -> None:
 
 
 @NAMES
-def test_a_program_of_the_level_is_proven_there_and_breaks_the_level_below(
+def test_a_program_of_the_level_passes_there_and_fails_on_the_level_below(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
     target = load_site(str(folder)).target(name)
@@ -114,14 +114,14 @@ def test_a_program_of_the_level_is_proven_there_and_breaks_the_level_below(
     gcc = tool(LOWER[name], "gcc")
     run([gcc, *options, "-c", "main.c", "-o", "main.o"], cwd=tmp_path)
     run([gcc, *HARDENED, "-Wl,--build-id=sha1", "-o", "program", "main.o"], cwd=tmp_path)
-    answers = {of: _verified(folder, of, tmp_path) for of in (name, LOWER[name])}
-    assert answers[name].outcome == "passed", answers[name].cause
-    assert f"{target.isa_level} proven" in answers[name].summary
-    broken = [check.rule for check in answers[LOWER[name]].checks if check.outcome == "failed"]
+    results = {of: _verify(folder, of, tmp_path) for of in (name, LOWER[name])}
+    assert results[name].outcome == "passed", results[name].cause
+    assert f"{target.isa_level} proven" in results[name].summary
+    broken = [check.rule for check in results[LOWER[name]].checks if check.outcome == "failed"]
     assert "isa-level" in broken
 
 
-def _verified(folder: Path, target: str, work: Path) -> VerifyResult:
+def _verify(folder: Path, target: str, work: Path) -> VerifyResult:
     out = work / f"{target}.json"
     words = ["--site", str(folder), "--state", str(work / "state"), "--jobs", "1", "--fresh", "--json", str(out)]
     done = CliRunner().invoke(verify, [*words, "--target", target, str(work / "program")])
@@ -130,7 +130,7 @@ def _verified(folder: Path, target: str, work: Path) -> VerifyResult:
 
 
 @NAMES
-def test_the_guest_has_the_cpu_of_the_entry_and_the_rest_of_the_architecture(name: str, folder: Path) -> None:
+def test_the_guest_has_the_cpu_of_the_entry_and_the_settings_of_the_architecture(name: str, folder: Path) -> None:
     machine = load_site(str(folder)).target(name).machine
     line = arguments(Boot(machine, "tcg", Path("/kernel"), "/initramfs", 640), 3, 4, 5)
     assert line[0] == EMULATORS[name]

@@ -1,6 +1,6 @@
-"""No regular expression of ours has a possessive repeat or an atomic group.
+"""No regular expression of the project has a possessive repeat or an atomic group.
 
-Python 3.11.0 to 3.11.4, Debian 12's among them, lose matches of both (https://github.com/python/cpython/issues/106052).
+Python 3.11.0 to 3.11.4, which Debian 12 has, lose matches of both (https://github.com/python/cpython/issues/106052).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import pytest
 CHECKOUT = Path(__file__).parent.parent
 FOLDERS = ("config", "workers", "steps", "master", "tests", "tools")
 FUNCTIONS = {"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"}
-# What another character cannot be read for: an escaped one, and a set of characters. `%(name)s` stands for a group.
-CANNOT_COUNT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|%(?:\(\w+\))?s", re.DOTALL)
+# Parts whose characters are no operators: an escaped character, a set of characters, and `%(name)s`.
+NO_OPERATORS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|%(?:\(\w+\))?s", re.DOTALL)
 LOSES_MATCHES = re.compile(r"\(\?>|(?:[*+?]|\{\d*,?\d*\})\+")
 
 
 def loses_matches(pattern: str) -> bool:
-    return LOSES_MATCHES.search(CANNOT_COUNT.sub("x", pattern)) is not None
+    return LOSES_MATCHES.search(NO_OPERATORS.sub("x", pattern)) is not None
 
 
 def patterns(source: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of each literal that a function of ``re`` is given, by itself or by the name of a constant."""
+    """Yield (line, text) of each literal that is passed to a function of ``re``, directly or as a constant."""
     tree = ast.parse(source)
     constants: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
@@ -60,18 +60,19 @@ def test_no_expression_loses_matches_on_python_3_11_2():
         for line, text in patterns(path.read_text())
         if loses_matches(text)
     ]
-    assert found == [], "write repeats that cannot go back instead, and compare them with a plain reader"
+    assert found == [], "write repeats that cannot backtrack instead, and test them against a plain parser"
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "re.compile('a*+')", "re.match(rb'[a-z]{2,3}+x', data)", "re.split('(?>ab|a)c', text)", "re.sub(r'\\\\d?+', '', t)",
+        "re.compile('a*+')", "re.match(rb'[a-z]{2,3}+x', data)", "re.split('(?>ab|a)c', text)",
+        "re.sub(r'\\\\d?+', '', t)",
         "_LEB = rb'[a]*+b'\nre.compile(rb'%(leb)s' % {b'leb': _LEB})", "re.compile(pattern='a++')",
         "A = 'x' \nB = A + '{3}+'\nre.findall(f'({B})', text)", "re.compile('%s*+' % word)", "re.compile('[]a]*+')",
     ],
 )  # fmt: skip
-def test_such_an_expression_is_found(source):
+def test_an_expression_that_loses_matches_is_found(source):
     assert any(loses_matches(text) for _, text in patterns(source))
 
 
@@ -79,5 +80,5 @@ def test_such_an_expression_is_found(source):
     "source",
     ["re.compile(r'a\\++')", "re.compile('[*+]+')", "x = 'g++'", "re.match('a+|b*', t)", "re.compile(r'[\\]*+]+')"],
 )
-def test_other_expressions_are_not(source):
+def test_other_expressions_are_not_reported(source):
     assert not any(loses_matches(text) for _, text in patterns(source))

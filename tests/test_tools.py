@@ -1,4 +1,4 @@
-"""Which interpreter the environment is made with, and what is pinned for each."""
+"""The interpreter for the environment, and the pinned versions for each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pythons() -> ModuleType:
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # where dataclasses look for it
+    sys.modules[specification.name] = module  # dataclasses look for it there
     specification.loader.exec_module(module)
     return module
 
@@ -35,7 +35,7 @@ def pythons() -> ModuleType:
 def test_each_supported_python_has_one_version_of_each_dependency(pythons):
     extra = PROJECT["optional-dependencies"]["dev"]
     for version in SUPPORTED:
-        pins = [Requirement(line.split(" --hash=")[0]) for line in pythons.pinned(version)]
+        pins = [Requirement(line.split(" --hash=")[0]) for line in pythons.pinned_requirements(version)]
         counted = Counter(canonicalize_name(pin.name) for pin in pins)
         assert set(counted.values()) == {1}, version
         assert {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *extra]} <= set(
@@ -44,8 +44,8 @@ def test_each_supported_python_has_one_version_of_each_dependency(pythons):
         assert ("crypt-r" in counted) == (version not in ("3.11", "3.12"))
 
 
-def test_a_program_that_does_not_run_is_passed_over_on_path_and_reported_if_named(pythons, tmp_path, monkeypatch):
-    """As the shims of version managers do for a version that is not chosen."""
+def test_an_interpreter_that_does_not_run_is_ignored_on_path_and_reported_if_named(pythons, tmp_path, monkeypatch):
+    """The shim of a version manager fails so for a version that is not chosen."""
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
     shim.chmod(0o755)
@@ -61,7 +61,7 @@ def test_a_program_that_does_not_run_is_passed_over_on_path_and_reported_if_name
 
 @pytest.fixture
 def interpreter(tmp_path):
-    """The script in a checkout of its own."""
+    """A function that runs the script in a separate checkout."""
     (tmp_path / "tools").mkdir()
     shutil.copy(CHECKOUT / "tools/interpreter.sh", tmp_path / "tools")
 
@@ -78,11 +78,11 @@ def interpreter(tmp_path):
 HERE = f"{'.'.join(map(str, sys.version_info[:3]))} {os.path.realpath(sys.executable)}\n"
 
 
-def test_the_interpreter_that_is_named_is_taken(interpreter):
+def test_the_named_interpreter_is_used(interpreter):
     assert interpreter(PYTHON=sys.executable).stdout == HERE
 
 
-def test_an_interpreter_that_is_named_must_run(interpreter, tmp_path):
+def test_a_named_interpreter_must_run(interpreter, tmp_path):
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -104,6 +104,6 @@ def test_the_environment_keeps_its_interpreter(interpreter, tmp_path):
 def test_the_system_s_interpreter_comes_before_the_one_on_path(interpreter, tmp_path):
     (tmp_path / "python3").symlink_to("/no/such/python")
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/.made-from").write_text("0123 3.11.0 /no/such/python\n")  # removed since
+    (tmp_path / ".venv/.made-from").write_text("0123 3.11.0 /no/such/python\n")  # removed later
     done = interpreter(PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.stdout.split()[1] == os.path.realpath("/usr/bin/python3")

@@ -1,8 +1,8 @@
-"""``make clean``: show what this checkout and its caches occupy, and remove it. Nothing that is in use goes.
+"""``make clean``: show the files of this checkout and its caches with their sizes, and remove them if none is in use.
 
     python3 tools/clean.py [--yes]
 
-It needs no Python environment: that is one of the things it removes.
+It needs no Python environment, because it removes that too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -26,46 +27,49 @@ _TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache")
 
 @dataclass(frozen=True)
 class Item:
-    """One line of what is offered for removal."""
+    """One entry of the list of what can be removed."""
 
     path: Path
     what: str
     size: int
     remove: Callable[[], list[str]]
-    """Removes it; what stays, and why."""
+    """Remove it; return what could not be removed, and why."""
 
 
-def main(words: list[str]) -> int:
-    """Show, ask, remove. 0: removed, or nothing to remove; 1: something stays; 2: nothing was tried."""
-    parser = argparse.ArgumentParser(description="Show what this checkout and its caches occupy, and remove it.")
-    parser.add_argument("--yes", action="store_true", help="remove it without a question")
-    asked = parser.parse_args(words)
+def main(arguments: list[str]) -> int:
+    """Show, ask, remove. Return 0: removed, or nothing to remove; 1: something is left; 2: could not start."""
+    parser = argparse.ArgumentParser(
+        description="Show the files of this checkout and its caches with their sizes, and remove them."
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before removing")
+    options = parser.parse_args(arguments)
     if running := in_use(CHECKOUT):
         print(f"clean: {running}", file=sys.stderr)
         return 2
     try:
-        found = [item for item in items(CHECKOUT) if item.size or item.path.exists()]
+        removable = [item for item in items(CHECKOUT) if item.size or item.path.exists()]
     except CannotRun as error:
         print(f"clean: {error}", file=sys.stderr)
         return 2
-    if not found:
+    if not removable:
         print("nothing to remove")
         return 0
-    print(table(found))
-    if not asked.yes:
+    print(table(removable))
+    if not options.yes:
         if not sys.stdin.isatty():
             print(
-                "clean: nothing is removed without a question; to remove all of it: make clean YES=1", file=sys.stderr
+                "clean: removes nothing if it cannot ask on a terminal; to remove all: make clean YES=1",
+                file=sys.stderr,
             )
             return 2
-        if input("Remove all of it? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("nothing is removed")
+        if input("Remove all of this? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
             return 1
-    stays = [line for item in found for line in item.remove()]
-    if stays:
-        print("\n".join(["clean: some of it stays:", *(f"  {line}" for line in stays)]), file=sys.stderr)
+    left = [line for item in removable for line in item.remove()]
+    if left:
+        print("\n".join(["clean: could not remove:", *(f"  {line}" for line in left)]), file=sys.stderr)
         return 1
-    print(f"removed {size_of(sum(item.size for item in found))}")
+    print(f"removed {size_of(sum(item.size for item in removable))}")
     return 0
 
 
@@ -83,13 +87,13 @@ def items(checkout: Path) -> Iterator[Item]:
     folders = sorted((checkout / "var").glob("*"))
     what = "state: repositories, signing key, passwords, the master's database"
     yield from (folder_item(folder, what) for folder in folders)
-    yield from (folder_item(checkout / name, "what linters and tests remember") for name in _TOOLS)
-    yield folder_item(checkout / "build", "figures of the benchmarks")
+    yield from (folder_item(checkout / name, "caches of linters and tests") for name in _TOOLS)
+    yield folder_item(checkout / "build", "reports, documentation and figures of benchmarks")
     yield folder_item(checkout / ".venv", "the Python environment")
 
 
 def folder_item(folder: Path, what: str) -> Item:
-    """A folder that goes as a whole."""
+    """Return the entry of a folder that is removed as a whole."""
 
     def remove() -> list[str]:
         why = cache_entries.remove_folder(folder)
@@ -106,25 +110,25 @@ def remove_entries(entries: list[cache_entries.Entry]) -> list[str]:
 
 
 def in_use(checkout: Path) -> str:
-    """What runs from this checkout, and how to end it; nothing when nothing runs."""
+    """Return what runs from this checkout and how to end it; empty if nothing runs."""
     for control in sorted((checkout / "var").glob("*/service/control")):
-        if answers(control):
+        if supervisor_answers(control):
             state = control.parent.parent
             how = "make stop" if state.name == "demo" else f"kitten down --site {state.name}"
             return f"a service runs in {state}\n  → {how}"
     for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) != os.getpid() and (words := command_of(process, checkout)):
-            how = "make stop, or wait for its end"
-            return f"process {process.name} runs from {checkout}/.venv: {words[:100]}\n  → {how}"
+        if int(process.name) != os.getpid() and (command := command_of(process, checkout)):
+            how = "make stop, or wait until it ends"
+            return f"process {process.name} runs from {checkout}/.venv: {command[:100]}\n  → {how}"
     return ""
 
 
-def answers(control: Path) -> bool:
-    """Whether a supervisor listens on its control socket."""
+def supervisor_answers(control: Path) -> bool:
+    """Return whether a supervisor listens on its control socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         folder = os.open(control.parent, os.O_PATH)
         try:
-            probe.connect(f"/proc/self/fd/{folder}/{control.name}")  # whatever the length of its path
+            probe.connect(f"/proc/self/fd/{folder}/{control.name}")  # its own path may be too long for a socket
         except OSError:
             return False
         finally:
@@ -133,26 +137,26 @@ def answers(control: Path) -> bool:
 
 
 def command_of(process: Path, checkout: Path) -> str:
-    """The command line of a process that runs a program of the checkout's Python environment; else nothing."""
+    """Return the command line of a process that runs a program of the checkout's Python environment; else empty."""
     try:
         words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        here = (process / "cwd").resolve()
+        cwd = (process / "cwd").resolve()
     except OSError:
         return ""
     venv = checkout / ".venv" / "bin"
-    runs = any((here / word).parent == venv for word in words[:2] if word)
+    runs = any((cwd / word).parent == venv for word in words[:2] if word)
     return " ".join(words).strip() if runs else ""
 
 
-def table(found: list[Item]) -> str:
-    """What would go, for people."""
-    wide = max(len(str(item.path)) for item in found)
-    lines = [f"{size_of(item.size):>10}  {item.path!s:{wide}}  {item.what}" for item in found]
-    return "\n".join([*lines, f"{size_of(sum(item.size for item in found)):>10}  in all"])
+def table(entries: list[Item]) -> str:
+    """Return the list of entries with their sizes, for people."""
+    wide = max(len(str(item.path)) for item in entries)
+    lines = [f"{size_of(item.size):>10}  {item.path!s:{wide}}  {item.what}" for item in entries]
+    return "\n".join([*lines, f"{size_of(sum(item.size for item in entries)):>10}  in all"])
 
 
 def size_of(size: int) -> str:
-    """A size for people."""
+    """Return a size in MB or GB, for people."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
@@ -160,5 +164,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except (KeyboardInterrupt, EOFError):
-        print("\nclean: interrupted; what is left goes with the next make clean", file=sys.stderr)
+        print("\nclean: interrupted; run make clean again to remove the rest", file=sys.stderr)
         sys.exit(130)

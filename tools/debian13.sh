@@ -6,19 +6,19 @@ usage() {
     cat <<'TEXT'
 usage: tools/debian13.sh [--fresh] [--user | --user-without-sudo] [COMMAND [ARGUMENT…]]
 
-Runs COMMAND (a shell, if there is none) in a Debian 13 tree on this host, as root or as a user, in a copy of this checkout:
-its commit, its changes and its new files. The tree is made on first use below $KITTEN_CACHE/debian13 (default:
-~/.cache/kitten-ci/debian13) and keeps what commands change. One word with blanks is a command line of bash.
+Runs COMMAND (default: a shell) in a Debian 13 tree on this host, as root or as a user, in a copy of this checkout with
+its commit, its changes and its new files. The tree is made on first use in $KITTEN_CACHE/debian13 (default:
+~/.cache/kitten-ci/debian13) and keeps the changes of commands. A single argument with spaces is a command line of bash.
 
-  --fresh               start from a new tree: what earlier commands installed and made is removed
-  --user                as the user kitten, who may use sudo without a password
-  --user-without-sudo   as the user plain, who may not
+  --fresh               start from a new tree, without the changes of earlier commands
+  --user                as the user kitten, which may use sudo without a password
+  --user-without-sudo   as the user plain, which may not use sudo
 
   tools/debian13.sh --fresh make test
   tools/debian13.sh --user 'make demo && make stop'
 
-Needs root and mmdebstrap. All processes that the command leaves behind end with it. Packages come from
-$KITTEN_DEBIAN_MIRROR, else from the mirror of the host's apt, of the suite $KITTEN_DEBIAN13_SUITE, else of trixie.
+Needs root and mmdebstrap. All processes that the command starts end with it. Packages come from $KITTEN_DEBIAN_MIRROR,
+else from the mirror of the host's apt; their suite is $KITTEN_DEBIAN13_SUITE, else trixie.
 TEXT
 }
 
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 checkout=$(cd "$(dirname "$0")/.." && pwd)
-[ "$(id -u)" -eq 0 ] || fail "only root can change the root folder; run it with sudo"
+[ "$(id -u)" -eq 0 ] || fail "only root can change the root folder: run this with sudo"
 for tool in mmdebstrap git unshare pivot_root flock; do
     command -v "$tool" >/dev/null || fail "$tool is not installed: apt-get install mmdebstrap git util-linux"
 done
@@ -56,31 +56,32 @@ if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
 fi
 mirror=${mirror%/}
-[ -n "$mirror" ] || fail "no mirror of Debian's packages is known on this host: export KITTEN_DEBIAN_MIRROR=URL"
+[ -n "$mirror" ] || fail "apt on this host has no mirror of Debian: export KITTEN_DEBIAN_MIRROR=URL"
 
 # ------------------------------------------------------------------------------------------------------------ the tree
 
 packages=ca-certificates,git,iproute2,make,mount,passwd,procps,python3,python3-venv,sudo,util-linux
-make_archive() { # SUITE: cache/SUITE-KEY.tar, a whole tree by one rename
+make_archive() { # SUITE: makes $archive, a whole tree, by one rename
     # shellcheck disable=SC2016 # "$1" is the hook's
     mmdebstrap --quiet --mode=root --variant=apt --format=tar --include="$packages" \
         --keyring=/usr/share/keyrings \
-        --customize-hook='for user in kitten plain; do chroot "$1" useradd --create-home --shell /bin/bash "$user"; done' \
+        --customize-hook='for user in kitten plain; do chroot "$1" useradd -m -s /bin/bash "$user"; done' \
         --customize-hook='echo "kitten ALL=(ALL) NOPASSWD: ALL" >"$1/etc/sudoers.d/kitten"' \
         "$1" "$cache/archive.partial" "$mirror" 2>"$cache/mmdebstrap.log" || return
-    # Of another suite than trixie only what is trixie under another name.
+    # Another suite is used only if it is trixie under another name.
     tar -xOf "$cache/archive.partial" ./usr/lib/os-release | grep -qx 'VERSION_CODENAME=trixie' || return
     mv "$cache/archive.partial" "$archive"
 }
 
-archive=$cache/$(printf '%s\n' "$packages" "$mirror" "${KITTEN_DEBIAN13_SUITE:-}" "$(declare -f make_archive)" | sha256sum | cut -c 1-16).tar
+key=$(printf '%s\n' "$packages" "$mirror" "${KITTEN_DEBIAN13_SUITE:-}" "$(declare -f make_archive)" | sha256sum)
+archive=$cache/${key:0:16}.tar
 make_tree() {
-    # What was killed halfway, and the archives of earlier editions.
+    # Remove the files of killed runs, and archives of earlier versions.
     rm -rf "$cache"/*.partial
     if [ ! -f "$archive" ]; then
         rm -f "$cache"/*.tar
         echo "debian13: the Debian 13 tree in $cache" >&2
-        # A mirror in the middle of an update may lack files of one name of a release and serve the other whole.
+        # During an update, a mirror may lack files of one name of a release and have all of the other.
         if [ -n "${KITTEN_DEBIAN13_SUITE:-}" ]; then
             make_archive "$KITTEN_DEBIAN13_SUITE"
         else
@@ -88,7 +89,8 @@ make_tree() {
         fi || {
             tail -n 5 "$cache/mmdebstrap.log" >&2
             rm -f "$cache/archive.partial"
-            fail "mmdebstrap could not make the tree from $mirror (all it printed: $cache/mmdebstrap.log); check the network, or export KITTEN_DEBIAN_MIRROR=URL"
+            fail "mmdebstrap failed with the mirror $mirror (log: $cache/mmdebstrap.log);
+  → check the network, or choose another mirror: export KITTEN_DEBIAN_MIRROR=URL"
         }
     fi
     mkdir "$cache/tree.partial"
@@ -96,7 +98,8 @@ make_tree() {
     mv "$cache/tree.partial" "$tree"
 }
 
-# Commands share the tree; to replace it one must be alone with it. The kernel drops the locks when their holders end.
+# Commands share the tree; a command that replaces it must be the only one. The kernel releases the locks of ended
+# processes.
 exec 9>>"$cache/lock"
 if [ -n "$fresh" ] || [ ! -d "$tree" ]; then
     flock --exclusive --nonblock 9 || {
@@ -111,15 +114,16 @@ if [ -n "$fresh" ] || [ ! -d "$tree" ]; then
 fi
 flock --shared 9
 
-# ------------------------------------------------------------------- what the host knows of its network: names, certificates, proxies
+# ------------------------------------------------------- the network settings of the host: names, certificates, proxies
 
-host_file() { # PATH: the tree's becomes the host's
+host_file() { # PATH: copies a file or folder of the host over that of the tree
     rm -rf "${tree:?}$1"
     [ -e "$1" ] || return 0
     mkdir -p "$tree$(dirname "$1")"
     cp -rL --no-preserve=ownership "$1" "$tree$1"
 }
-for path in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates /etc/pip.conf /etc/xdg/pip; do
+for path in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /usr/local/share/ca-certificates \
+    /etc/pip.conf /etc/xdg/pip; do
     host_file "$path"
 done
 if command -v apt-config >/dev/null; then
@@ -129,14 +133,16 @@ variables=(HOME="$home" USER="$user" LOGNAME="$user" SHELL=/bin/bash LANG=C.UTF-
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 for name in $(compgen -e); do
     case $name in
-        TERM | PIP_* | http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | SSL_CERT_FILE | REQUESTS_CA_BUNDLE)
+        TERM | PIP_* | http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | \
+            SSL_CERT_FILE | REQUESTS_CA_BUNDLE)
             variables+=("$name=${!name}") ;;
     esac
 done
 
 # ------------------------------------------------------------------------------------------------------- the checkout
 
-# It is handed over as files, and unpacked in there by the user: nothing of the tree is run or believed out here.
+# The checkout is copied as archives, which the user unpacks in the tree: outside, no program or setting of the tree is
+# used.
 parcel=$(mktemp -d "$tree/var/tmp/checkout.XXXXXX")
 trap 'rm -rf "$parcel"' EXIT
 chmod 755 "$parcel"
@@ -148,21 +154,21 @@ git -C "$checkout" diff --binary HEAD >"$parcel/changes"
 
 [ $# -gt 0 ] || set -- bash -i
 [ $# -gt 1 ] || [[ $1 != *[[:space:]]* ]] || set -- bash -c "$1"
-# shellcheck disable=SC2016 # its variables are its own
+# shellcheck disable=SC2016 # the inner shell expands the variables
 inside='
 set -euo pipefail
 tree=$1 user=$2 parcel=$3 count=$4
 shift 4
 variables=("${@:1:count}")
 shift "$count"
-# A chroot is not enough: mmdebstrap and user namespaces in there need a root folder that is a mount point.
+# A chroot is not enough: mmdebstrap and user namespaces need a root folder that is a mount point.
 mount --bind "$tree" "$tree"
 cd "$tree"
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
 mount -t tmpfs -o mode=755 run run
-for folder in ${PIP_FIND_LINKS:-}; do # wheels that the host has in a folder
+for folder in ${PIP_FIND_LINKS:-}; do # folders with wheels on the host
     if [ "${folder#/}" != "$folder" ] && [ -d "$folder" ]; then
         mkdir -p ".$folder"
         mount --bind "$folder" ".$folder"
@@ -187,7 +193,7 @@ as=(env -i "${variables[@]}")
     tar -xf "$1/new.tar"
 '\'' checkout "$parcel"
 rm -rf "$parcel"
-# Not exec: this shell is process 1, and gathers what ends.
+# No exec: this shell is process 1, and waits for orphaned processes.
 cd "$("${as[@]}" bash -c "echo ~/kitten-ci")"
 "${as[@]}" "$@" || exit
 '

@@ -1,27 +1,40 @@
 #!/usr/bin/env bash
-# Installs the operating system's packages that a purpose needs and this host lacks; says nothing where none is missing.
+# Installs the operating system's packages that a purpose needs and this host lacks. Prints nothing if none is missing.
 #   tools/host-packages.sh setup|demo|test|bench|lint
-# What the Python environment needs is among them: it is made afterwards.
-# Debian 12 and 13 and Ubuntu 24.04 with apt; Enterprise Linux and Fedora with dnf are written but not yet tried.
+# They include the packages for the Python environment, which is made afterwards.
+# For Debian 12 and 13 and Ubuntu 24.04 with apt. For Enterprise Linux and Fedora with dnf it is not yet tried.
 set -euo pipefail
 
 purpose=${1:?usage: tools/host-packages.sh setup|demo|test|bench|lint}
 
-# bubblewrap, mmdebstrap, uidmap: the sandbox tree and running in it      rpm, gnupg: reading and signing packages
-# binutils*: the decoders of the proof      dnf: the installing client      dpkg-dev: source packages with the tarballs
-# qemu-*: the guests      sbsigntool: UEFI signatures      spice-client-gtk: the real SPICE client
-# openssh-client, rsync: tmt in a guest      qemu-utils: overlays of cloud images
-demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client qemu-system-arm
-    qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils zstd)
+# binutils*: the disassemblers of the proof
+# bubblewrap, mmdebstrap, uidmap: the sandbox tree and its namespaces
+# dnf: the client of the install check
+# dpkg-dev: source packages with the tarballs
+# openssh-client, rsync: tmt in a guest
+# qemu-*: the guests; qemu-utils: overlays of cloud images
+# rpm, gnupg: to read and sign packages
+# sbsigntool: UEFI signatures
+# spice-client-gtk: the real SPICE client
+demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap
+    ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client qemu-system-arm
+    qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils
+    zstd)
 demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc
     qemu-system-s390x qemu-system-x86 rpm-build rpm-sign rsync spice-gtk-tools xz zstd)
-# chromium: the browser tests      gcc*, clang, lld, golang-go, rustc: known-truth programs      cpio, dosfstools, mtools: a second opinion on our archives and disks      e2fsprogs: a cloud image to boot      gnupg-pkcs11-scd, opensc, softhsm2: a key in a token
-extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go
-    libc6-dev libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
-# dnf-plugins-core: repoclosure      gcc, lld: cc1, and libLLVM of whichever version is the host's, to be disassembled
+# chromium: the browser tests
+# clang, gcc*, golang-go, lld, rustc: programs whose properties the tests know
+# cpio, dosfstools, mtools: to check the archives and disks that we write
+# e2fsprogs: a cloud image to boot
+# gnupg-pkcs11-scd, opensc, softhsm2: a key in a token
+extra_test=(chromium clang cpio createrepo-c dosfstools dwz e2fsprogs gcc gcc-aarch64-linux-gnu
+    gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu gnupg-pkcs11-scd golang-go libc6-dev libc6-dev-arm64-cross
+    libc6-dev-ppc64el-cross libc6-dev-s390x-cross lld mtools opensc rustc softhsm2)
+# dnf-plugins-core: repoclosure
+# gcc, lld: large files to disassemble, which are cc1 and the host's libLLVM
 extra_bench=(dnf-plugins-core gcc lld)
 extra_lint=(git shellcheck)
-# QEMU's SPICE server has been a package of its own since Debian 13.
+# Since Debian 13, QEMU's SPICE server is a separate package.
 grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release || demo+=(qemu-system-modules-spice)
 
 case $purpose in
@@ -40,7 +53,7 @@ mapfile -t -O ${#wanted[@]} wanted < <(printf '%s' "$python")
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
-    { : </dev/tty; } 2>/dev/null || as_root+=(-n) # without a terminal nobody can type a password
+    { : </dev/tty; } 2>/dev/null || as_root+=(-n) # without a terminal, a password cannot be typed
 fi
 
 # ask_administrator REASON COMMAND…
@@ -69,7 +82,8 @@ if command -v apt-get >/dev/null; then
         if grep -qiE '^(sudo:|sorry, user)' "$log"; then
             ask_administrator "sudo refused" apt-get install --no-install-recommends "${missing[@]}"
         fi
-        echo "host-packages: apt-get failed, see above; to repeat it by hand: apt-get install --no-install-recommends ${missing[*]}" >&2
+        echo "host-packages: apt-get failed, see above; to repeat it by hand:" >&2
+        echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
         exit 2
     fi
 elif command -v dnf >/dev/null; then
@@ -77,7 +91,7 @@ elif command -v dnf >/dev/null; then
     [ -z "$python" ] || demo_dnf+=(gcc libxcrypt-devel python3-devel)
     case $purpose in test | bench | lint) demo_dnf+=(chromium cpio gcc ShellCheck) ;; esac
     rpm -q "${demo_dnf[@]}" >/dev/null 2>&1 || "${as_root[@]}" dnf install -y "${demo_dnf[@]}" ||
-        ask_administrator "dnf could not install what is missing" dnf install "${demo_dnf[@]}"
+        ask_administrator "dnf could not install the missing packages" dnf install "${demo_dnf[@]}"
 else
     echo "host-packages: this host has neither apt-get nor dnf; install by hand: ${wanted[*]}" >&2
     exit 2

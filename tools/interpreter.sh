@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the version and the path of the Python interpreter that the environment is made with.
-#   tools/interpreter.sh            "3.11.2 /usr/bin/python3.11"; one line and status 2 if there is no usable one
-#   tools/interpreter.sh --needs    the Debian packages that are missing to make the environment with it, one a line
+# Prints the version and the path of the Python interpreter for the environment.
+#   tools/interpreter.sh            "3.11.2 /usr/bin/python3.11"; an error in one line and status 2 if none is usable
+#   tools/interpreter.sh --needs    the missing Debian packages that the environment needs with it, one per line
 #
-# It is $PYTHON; else the one .venv was made with; else the operating system's; else python3 on PATH. The operating system's
-# comes before PATH because it is the same in each shell, service and CI (version managers and conda change PATH), it gets the
-# distribution's security updates, and what it lacks is a package that can be installed.
+# It is $PYTHON; else the interpreter of .venv; else that of the operating system; else python3 on PATH. The operating
+# system comes before PATH: its interpreter is the same in each shell, service and CI (version managers and conda change
+# PATH), gets security updates, and has packages for what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,11 +16,12 @@ if sys.version_info >= (3, 11): print(platform.python_version(), os.path.realpat
 chosen=
 kept=$(cut -d ' ' -f 3- .venv/.made-from 2>/dev/null || true)
 for candidate in "${PYTHON:-$kept}" "$system" python3; do
-    # A version manager's shim on PATH may be there and still end with "command not found".
+    # The shim of a version manager may be on PATH and still fail with "command not found".
     if [ -n "$candidate" ] && chosen=$("$candidate" -I -c "$describe" 2>/dev/null) && [ -n "$chosen" ]; then break; fi
     chosen=
     if [ -n "${PYTHON:-}" ]; then
-        echo "setup: PYTHON=$PYTHON is missing, does not run or is older than Python 3.11; install it, or name another" >&2
+        echo "setup: PYTHON=$PYTHON is missing, does not run or is older than Python 3.11;" \
+            "install it, or choose another" >&2
         exit 2
     fi
 done
@@ -28,24 +29,26 @@ version=${chosen%% *} python=${chosen#* }
 
 if [ "${1:-}" != --needs ]; then
     if [ -z "$chosen" ]; then
-        echo "setup: neither $system nor python3 on PATH is Python 3.11 or newer; install one, or name it: make setup PYTHON=/path/to/python3" >&2
+        echo "setup: neither $system nor python3 on PATH is Python 3.11 or newer; install one," \
+            "or choose one: make setup PYTHON=/path/to/python3" >&2
         exit 2
     fi
     echo "$chosen"
     exit
 fi
 
-# Once the environment is whole, nothing is needed to make it.
+# A complete environment needs no packages.
 [ -e .venv/.made-from ] && exit 0
 
 if [ -z "$chosen" ]; then
     printf '%s\n' python3 python3-venv
     # The Python of Debian 12 and Ubuntu 24.04 is older than 3.13 (see below).
-    grep -qsE '^VERSION_CODENAME=(bookworm|noble)$' /etc/os-release || printf '%s\n' gcc libc6-dev libcrypt-dev python3-dev
+    grep -qsE '^VERSION_CODENAME=(bookworm|noble)$' /etc/os-release ||
+        printf '%s\n' gcc libc6-dev libcrypt-dev python3-dev
     exit
 fi
 
-# Only for the operating system's own interpreters a package can bring what is missing.
+# Only for the operating system's interpreters, packages have what is missing.
 package=
 case $python in
     "$(realpath "$system" 2>/dev/null)") package=python3 ;;
@@ -55,7 +58,7 @@ if [ -n "$package" ] && ! command -v uv >/dev/null && ! "$python" -I -c 'import 
     echo "$package-venv"
 fi
 
-# Since Python 3.13 Buildbot needs crypt-r, and iced-x86 has wheels for x86-64 only: pip compiles them from source.
+# Since Python 3.13, Buildbot needs crypt-r; iced-x86 has wheels only for x86-64: pip compiles them from source.
 compiles=()
 case $version in 3.11.* | 3.12.*) ;; *) compiles+=(crypt) ;; esac
 [ "$(uname -m)" = x86_64 ] || compiles+=(rust)
@@ -69,7 +72,8 @@ fi
 if [[ " ${compiles[*]} " == *" rust "* ]] && ! command -v cargo >/dev/null; then
     echo cargo
 fi
-header='import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+header='import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'
 if [ -n "$package" ] && ! "$python" -I -c "$header"; then
     echo "$package-dev"
 fi

@@ -15,21 +15,21 @@ import click
 from workers.cli import kitten
 
 _ENVIRONMENT = {
-    "KITTEN_SITE": "The site: a folder below config/, or a path.",
+    "KITTEN_SITE": "The site: the name of a folder in config/, or a path.",
     "KITTEN_STATE": "The state folder. Default: var/SITE in the checkout.",
     "KITTEN_CACHE": "The cache. Default: kitten-ci in $XDG_CACHE_HOME or ~/.cache.",
 }
-_EXIT_STATUS = {"0": "The work passed.", "1": "It failed.", "2": "It could not run; the message has a hint what to do."}
+_EXIT_STATUS = {"0": "The work passed.", "1": "It failed.", "2": "It could not run; the message shows what to do."}
 
 
 def roff(text: str) -> str:
-    """Escape a text for roff: no backslash, hyphen or leading dot has a meaning of its own."""
+    """Escape a text for roff: backslashes, hyphens and leading dots lose their special meaning."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.splitlines())
 
 
 def page(version: str) -> str:
-    """The whole page."""
+    """Return the whole page."""
     context = click.Context(kitten, info_name="kitten")
     lines = [f'.TH KITTEN 1 "" "kitten\\-ci {roff(version)}" "User Commands"', ".SH NAME"]
     lines += ["kitten \\- from a commit to a proven, signed package", ".SH SYNOPSIS", ".B kitten"]
@@ -44,21 +44,23 @@ def page(version: str) -> str:
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
-    """One command, then those below it: ``kitten bucket verify``."""
+    """Yield the lines of a command, then of its subcommands: ``kitten bucket verify``."""
     usage = " ".join(command.collect_usage_pieces(context))
     yield f".SS {roff(f'{context.info_name} {usage}')}"
     yield from _paragraphs(command.help or "")
-    records = (parameter.get_help_record(context) for parameter in command.params)  # without --help, which all have
+    records = (
+        parameter.get_help_record(context) for parameter in command.params
+    )  # without --help, which every command has
     yield from _terms(dict(record for record in records if record is not None))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            if below is not None:
-                yield from _command(below, click.Context(below, info_name=f"{context.info_name} {name}"))
+            subcommand = command.get_command(context, name)
+            if subcommand is not None:
+                yield from _command(subcommand, click.Context(subcommand, info_name=f"{context.info_name} {name}"))
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    r"""The paragraphs of a help text; those that click leaves unwrapped (``\b``) and indented ones keep their lines."""
+    r"""Yield the paragraphs of a help text; those after ``\b`` and indented ones keep their lines, as in click."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith(("\b", " ")):
             yield from (".PP", ".nf", roff(paragraph.removeprefix("\b").strip("\n")), ".fi")
@@ -72,7 +74,7 @@ def _terms(terms: dict[str, str]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the page to the file that the command line names."""
+    """Write the page to the file on the command line."""
     from importlib.metadata import version
 
     file = Path(sys.argv[1])

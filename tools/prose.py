@@ -1,9 +1,9 @@
-"""Check the words of our prose: codespell with our dictionary, and phrases of more than one word.
+"""Check the words of the project's prose: codespell with our dictionary, and phrases of more than one word.
 
-tools/prose.py [FILE …]: these, as far as the setting names them. Default: all files of the setting.
+tools/prose.py [FILE …]: check only these of the files below. Default: all of them.
 
-The files are those of git below ``[tool.kitten.prose] paths`` in pyproject.toml. Which words we avoid: tools/words.txt and
-tools/phrases.txt. Exit status: 0 passed, 1 something was found.
+The files are those of git that match ``[tool.kitten.prose] paths`` in pyproject.toml. The avoided words are in
+tools/words.txt and tools/phrases.txt. Exit status: 0 passed, 1 failed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPELLING = (
 
 
 def prose_files() -> list[Path]:
-    """The files whose prose is checked."""
+    """Return the files to check."""
     setting = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["kitten"]["prose"]["paths"]
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *setting],
@@ -38,7 +38,7 @@ def prose_files() -> list[Path]:
 
 
 def misspellings(files: Iterable[Path]) -> list[str]:
-    """Words of codespell's dictionary and ours: ``FILE:LINE: WORD ==> BETTER``."""
+    """Return the words in the dictionaries of codespell and of tools/words.txt: ``FILE:LINE: WORD ==> BETTER``."""
     command: list[str | Path] = [Path(sys.executable).parent / "codespell", *SPELLING, *files]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.stderr.strip():
@@ -47,32 +47,30 @@ def misspellings(files: Iterable[Path]) -> list[str]:
 
 
 def phrases(files: Iterable[Path]) -> Iterator[str]:
-    """Phrases of tools/phrases.txt, also across the end of a line."""
+    """Yield the phrases of tools/phrases.txt in the files, also across the end of a line."""
     lines = (CHECKOUT / "tools/phrases.txt").read_text().splitlines()
     rules = [line.split(" -> ") for line in lines if line and not line.startswith("#")]
-    known = [(re.compile(rule.replace(" ", r"\s+"), re.IGNORECASE), better) for rule, better in rules]
+    patterns = [(re.compile(rule.replace(" ", r"\s+"), re.IGNORECASE), better) for rule, better in rules]
     for file in files:
         text = file.read_text(encoding="utf-8")
-        for pattern, better in known:
+        for pattern, better in patterns:
             for match in pattern.finditer(text):
                 number = text.count("\n", 0, match.start()) + 1
                 yield f"{file}:{number}: {' '.join(match[0].split())} ==> {better}"
 
 
 def main() -> None:
-    """Print what was found; exit 1 if anything was."""
+    """Print the findings; exit with 1 if there are any."""
     files = prose_files()
     if named := {Path(name).resolve() for name in sys.argv[1:]}:
         files = [file for file in files if file in named]
     if not files:
         return
-    found = [*misspellings(files), *phrases(files)]
-    for line in found:
+    findings = [*misspellings(files), *phrases(files)]
+    for line in findings:
         print(line.replace(f"{CHECKOUT}/", ""))
-    if found:
-        raise SystemExit(
-            f"prose: {len(found)} words or phrases that we avoid; what to write instead is behind the arrow"
-        )
+    if findings:
+        raise SystemExit(f"prose: {len(findings)} avoided words or phrases; write what follows the arrow instead")
 
 
 if __name__ == "__main__":

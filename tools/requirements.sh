@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles requirements.txt from pyproject.toml, then checks that each pinned version can be installed: on each supported
-# Python and architecture it has a wheel, or is one of the few that are known to be compiled there.
-#   tools/requirements.sh [--check]     --check: leave requirements.txt as it is
+# Compiles requirements.txt from pyproject.toml, then checks that each pinned version can be installed: for each
+# supported Python and architecture it has a wheel, or is one of the few that are compiled there.
+#   tools/requirements.sh [--check]     --check: do not change requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,12 +23,13 @@ trap 'rm -rf "$scratch"' EXIT
 
 mapfile -t pythons < <(sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml)
 if [ "${1:-}" != --check ]; then
-    # Compiled beside the lock, which is replaced by one rename: what was pinned stays pinned, and a failure changes nothing.
+    # Compile a copy, and replace the file by one rename: pinned versions stay pinned, and a failure changes nothing.
     cp requirements.txt "$scratch/requirements.txt"
-    "$uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-        --python-version "${pythons[0]}" --extra dev pyproject.toml -o "$scratch/requirements.txt"
+    "$uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+        --no-annotate --no-header --python-version "${pythons[0]}" --extra dev \
+        pyproject.toml -o "$scratch/requirements.txt"
     if grep -n '://' "$scratch/requirements.txt"; then
-        echo "requirements: the lock would name addresses (above); let pyproject.toml name versions only" >&2
+        echo "requirements: requirements.txt would have addresses (above); use only versions in pyproject.toml" >&2
         exit 1
     fi
     cmp -s "$scratch/requirements.txt" requirements.txt || {
@@ -41,8 +42,8 @@ names=$(sed -n 's/^\([a-z0-9._-]*\)[=[].*/\1/p' requirements.txt | sort -u)
 failed=()
 for python in "${pythons[@]}"; do
     for machine in x86_64 aarch64; do
-        # Buildbot needs crypt-r since Python 3.13, and it has no wheels; iced-x86 has none for aarch64. tools/interpreter.sh
-        # has the compilers installed. Anything else that must be compiled is a surprise for a user.
+        # Buildbot needs crypt-r since Python 3.13, which has no wheels; iced-x86 has none for aarch64. The packages of
+        # tools/interpreter.sh --needs compile these. Anything else that must be compiled is an error.
         compiled=()
         case $python in 3.11 | 3.12) ;; *) compiled+=(crypt-r) ;; esac
         [ "$machine" = x86_64 ] || compiled+=(iced-x86)
@@ -51,16 +52,19 @@ for python in "${pythons[@]}"; do
             [[ " ${compiled[*]} " == *" $name "* ]] || wheels+=(--only-binary "$name")
         done
         if "$uv" pip install --dry-run --quiet --no-deps --require-hashes "${wheels[@]}" --target "$scratch/none" \
-            --python-version "$python" --python-platform "$machine-manylinux_2_28" -r requirements.txt 2>"$scratch/words"; then
-            echo "Python $python on $machine: every pinned version can be installed${compiled[*]:+; compiled: ${compiled[*]}}"
+            --python-version "$python" --python-platform "$machine-manylinux_2_28" \
+            -r requirements.txt 2>"$scratch/errors"; then
+            note=${compiled[*]:+; compiled: ${compiled[*]}}
+            echo "Python $python on $machine: every pinned version can be installed$note"
         else
             echo "Python $python on $machine: not every pinned version can be installed:" >&2
-            sed 's/^/    /' "$scratch/words" >&2
+            sed 's/^/    /' "$scratch/errors" >&2
             failed+=("$python on $machine")
         fi
     done
 done
 if [ ${#failed[@]} -gt 0 ]; then
-    echo "requirements: pin versions in pyproject.toml that these have, by markers if they differ: $(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
+    echo "requirements: in pyproject.toml, choose versions that exist for all of these, by markers if they differ:" \
+        "$(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
     exit 1
 fi

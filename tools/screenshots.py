@@ -1,4 +1,7 @@
-"""Take the pictures of the README from the demo that runs on this machine: ``.venv/bin/python tools/screenshots.py``."""
+"""Take the pictures for the README from the demo that runs on this machine.
+
+.venv/bin/python tools/screenshots.py [STATE-FOLDER]
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def main() -> None:
         ):
             page.goto(url + address)
             page.get_by_text(wait).first.wait_for()
-            page.wait_for_timeout(2000)  # badges and summaries come after the rows
+            page.wait_for_timeout(2000)  # the page shows badges and summaries after the rows
             page.screenshot(path=IMAGES / f"{name}.png")
         browser.close()
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the Python environment in .venv, or in $KITTEN_VENV: exactly the versions and hashes of requirements.txt, then this checkout, editable.
-# Done again only when requirements.txt, pyproject.toml or the interpreter changed, or when it was killed.
+# Makes the Python environment in .venv, or in $KITTEN_VENV: exactly the versions and hashes of requirements.txt, then
+# this checkout, editable. Makes it again only if requirements.txt, pyproject.toml or the interpreter changed, or after
+# a kill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,22 +10,23 @@ stamp=$venv/.made-from
 found=$(tools/interpreter.sh)
 python=${found#* }
 want="$(cat requirements.txt pyproject.toml | sha256sum | cut -d ' ' -f 1) $found"
-made() { [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && [ -x "$venv/bin/python" ]; }
-made && exit 0
+is_made() { [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ] && [ -x "$venv/bin/python" ]; }
+is_made && exit 0
 
-# A second set-up of this checkout waits for the first. The kernel drops the lock when its holder ends, however it ends.
+# A second set-up of this checkout waits for the first. The kernel releases the lock when its holder ends or is killed.
 exec 9<.
 flock 9
-made && exit 0
+is_made && exit 0
 
 if ! command -v uv >/dev/null && ! missing=$("$python" -I -c 'import ensurepip, venv' 2>&1); then
-    echo "setup: $python cannot make environments (${missing##*$'\n'}); make setup installs what Debian's and Ubuntu's interpreters lack, else name another: make setup PYTHON=/usr/bin/python3" >&2
+    echo "setup: $python cannot make environments (${missing##*$'\n'}); for the interpreters of Debian and Ubuntu," \
+        "make setup installs what is missing; else choose another: make setup PYTHON=/usr/bin/python3" >&2
     exit 2
 fi
 
 echo "setup: the Python environment in $venv (Python ${found%% *})"
 failed() {
-    echo "setup: the environment in $venv is not complete, see above; once that is solved, run the same command again" >&2
+    echo "setup: the environment in $venv is not complete: fix the error above, then run the same command again" >&2
     exit 2
 }
 rm -rf "$venv"

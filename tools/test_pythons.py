@@ -1,8 +1,8 @@
-"""The quick tests on each Python that pyproject.toml names, as far as this host has them: ``make test-pythons``.
+"""``make test-pythons``: run the quick tests on each Python of pyproject.toml that this host has.
 
-Interpreters are looked for on PATH, in ``$KITTEN_PYTHONS`` (paths, with a colon between them), and in a Debian 13 tree
-(``tools/debian13.sh``). Each has an environment of its own in the cache. For a Python that is not found, the files that
-requirements.txt pins for it are downloaded, so that at least an installation is known to begin.
+It looks for interpreters on PATH, in ``$KITTEN_PYTHONS`` (paths, separated by colons), and in a Debian 13 tree
+(``tools/debian13.sh``). Each interpreter has its own environment in the cache. For a Python that is not found, it only
+downloads the files that requirements.txt pins: that shows that they exist.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).parent.parent
-# `make test-quick`, which leaves a cache in the checkout besides.
+# As `make test-quick`, but without pytest's cache in the checkout.
 QUICK = "-m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider --quick"
 DESCRIBE = "import os, platform, sys; print(platform.python_version(), os.path.realpath(sys.executable))"
-GLIBC = 36  # Debian 12's, the oldest that is supported: wheels for a newer one are of no use
+GLIBC = 36  # the version of Debian 12, the oldest supported one: it cannot use wheels for a newer one
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Row:
 
 
 def main() -> int:
-    """Test all; the exit status is 1 if one failed."""
+    """Test all interpreters; return 1 if one failed."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     supported = [name.rsplit(" ", 1)[1] for name in project["classifiers"] if "Python :: 3." in name]
     cache = os.environ.get("KITTEN_CACHE") or f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/kitten-ci"
     folder = Path(cache) / "pythons"
     folder.mkdir(parents=True, exist_ok=True)
-    found, rows = interpreters(supported)
-    for path, version in found.items():
-        rows.append(tested(path, version, folder))
+    versions, rows = interpreters(supported)
+    for path, version in versions.items():
+        rows.append(run_tests(path, version, folder))
     if "--no-debian13" not in sys.argv:
-        rows.append(tested_in_debian13(folder))
+        rows.append(run_tests_in_debian13(folder))
     have = {".".join(row.version.split(".")[:2]) for row in rows if row.passed}
-    rows += [downloaded(version) for version in supported if version not in have]
+    rows += [download_pins(version) for version in supported if version not in have]
     table = [
         ("interpreter", "version", "result", "tests passed"),
         *((r.interpreter, r.version, r.result, r.passed) for r in rows),
@@ -65,56 +65,56 @@ def main() -> int:
 
 
 def interpreters(supported: Sequence[str]) -> tuple[dict[str, str], list[Row]]:
-    """Real path → version of each interpreter, and rows for those that do not run or are not supported."""
+    """Return real path → version of each interpreter, and rows for those that do not run or are not supported."""
     named = [name for name in os.environ.get("KITTEN_PYTHONS", "").split(":") if name]
     places = [Path("/usr/bin"), *map(Path, os.get_exec_path())]
     on_path = [str(place / f"python{version}") for place in places for version in ("3", *supported)]
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     rows = []
     for name in dict.fromkeys([*named, *(name for name in on_path if os.access(name, os.X_OK))]):
         done = None
         if os.access(name, os.X_OK):
             done = subprocess.run([name, "-I", "-c", DESCRIBE], capture_output=True, text=True, check=False)
         if done is None or done.returncode:
-            # A version manager's shim ends so for a version that is not chosen; what is named must run.
-            words = done.stderr.strip().splitlines()[:1] if done else ["no such program"]
+            # The shim of a version manager fails for a version that is not chosen; one that is named must run.
+            errors = done.stderr.strip().splitlines()[:1] if done else ["no such program"]
             if name in named:
-                rows.append(Row(name, "", f"failed: {words[0] if words else 'does not run'}"))
+                rows.append(Row(name, "", f"failed: {errors[0] if errors else 'does not run'}"))
             continue
         version, path = done.stdout.strip().split(" ", 1)
         if ".".join(version.split(".")[:2]) in supported:
-            found.setdefault(path, version)
+            versions.setdefault(path, version)
         elif name in named:
-            rows.append(Row(name, version, f"skipped: supported are {', '.join(supported)}"))
-    return found, rows
+            rows.append(Row(name, version, f"skipped: the supported versions are {', '.join(supported)}"))
+    return versions, rows
 
 
-def tested(path: str, version: str, folder: Path) -> Row:
-    """An environment with the pinned versions, and the quick tests in it."""
+def run_tests(path: str, version: str, folder: Path) -> Row:
+    """Make an environment with the pinned versions, and run the quick tests in it."""
     venv = folder / f"{version}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     command = f'tools/setup.sh && exec "$KITTEN_VENV/bin/python" {QUICK}'
     environment = {**os.environ, "PYTHON": path, "KITTEN_VENV": str(venv)}
-    return outcome(path, version, ["bash", "-c", command], Path(f"{venv}.log"), environment)
+    return run_logged(path, version, ["bash", "-c", command], Path(f"{venv}.log"), environment)
 
 
-def tested_in_debian13(folder: Path) -> Row:
-    """The same with Debian 13's own Python, which needs a compiler."""
+def run_tests_in_debian13(folder: Path) -> Row:
+    """Run the quick tests with the Python of Debian 13, which needs a compiler."""
     label = "/usr/bin/python3 of Debian 13"
     if os.geteuid() or not shutil.which("mmdebstrap"):
         return Row(label, "", "skipped: tools/debian13.sh needs root and mmdebstrap")
-    # The tests read packages and programs with the tools of the demo.
+    # The tests need the tools of the demo, to read packages and programs.
     command = (
         f".venv/bin/python -c 'import platform; print(\"Python\", platform.python_version())'; .venv/bin/python {QUICK}"
     )
     command = f"tools/host-packages.sh demo && tools/setup.sh && {command}"
     log = folder / "debian13.log"
-    row = outcome(label, "3.13", ["tools/debian13.sh", command], log, dict(os.environ))
+    row = run_logged(label, "3.13", ["tools/debian13.sh", command], log, dict(os.environ))
     version = re.search(r"^Python (3[\d.]+)$", log.read_text(errors="replace"), re.MULTILINE)
     return Row(label, version[1] if version else "", row.result, row.passed)
 
 
-def outcome(label: str, version: str, argv: Sequence[str], log: Path, environment: dict[str, str]) -> Row:
-    """Run the tests; all they print is kept in a file."""
+def run_logged(label: str, version: str, argv: Sequence[str], log: Path, environment: dict[str, str]) -> Row:
+    """Run the tests with their output in a log file; return the row of the table."""
     print(f"Python {version} ({label}): {log}", flush=True)
     with log.open("w") as file:
         done = subprocess.run(
@@ -132,27 +132,24 @@ def outcome(label: str, version: str, argv: Sequence[str], log: Path, environmen
     if done.returncode == 0 and passed:
         skipped = re.search(r"(\d+) skipped", last)
         return Row(label, version, f"passed, {skipped[1] if skipped else 0} skipped", passed[1])
-    why = last.strip("= ") or (lines[-1] if lines else f"exit status {done.returncode}")
-    return Row(label, version, f"failed: {why}", passed[1] if passed else "0")
+    reason = last.strip("= ") or (lines[-1] if lines else f"exit status {done.returncode}")
+    return Row(label, version, f"failed: {reason}", passed[1] if passed else "0")
 
 
-# ----------------------------------------------------------------------------------------- of what is not on this host
-
-
-def pinned(version: str) -> Iterator[str]:
-    """The lines of requirements.txt that hold on that Python, with their hashes."""
+def pinned_requirements(version: str) -> Iterator[str]:
+    """Yield the lines of requirements.txt that apply to this Python, with their hashes."""
     target = {**default_environment(), "python_version": version, "python_full_version": f"{version}.0"}
     for line in (CHECKOUT / "requirements.txt").read_text().replace("\\\n", " ").splitlines():
-        words, *hashes = line.split(" --hash=")
-        requirement = Requirement(words)
+        text, *hashes = line.split(" --hash=")
+        requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate(target):
             requirement.marker = None
             yield " --hash=".join([str(requirement), *map(str.strip, hashes)])
 
 
-def downloaded(version: str) -> Row:
-    """Download what would be installed on a Python that is not here."""
-    print(f"Python {version}: not found; downloading what it would install", flush=True)
+def download_pins(version: str) -> Row:
+    """Download the pinned files for a Python that this host does not have."""
+    print(f"Python {version}: not found; downloading its pinned files", flush=True)
     machine = os.uname().machine
     tags = [f"manylinux_2_{minor}" for minor in range(5, GLIBC + 1)] + [
         "manylinux2014",
@@ -163,7 +160,7 @@ def downloaded(version: str) -> Row:
     options = [f"--platform={tag}_{machine}" for tag in tags]
     options += [f"--abi={abi}" for abi in (f"cp{version.replace('.', '')}", "abi3", "none")]
     with tempfile.TemporaryDirectory(prefix="kitten-pythons-") as name:
-        lines = list(pinned(version))
+        lines = list(pinned_requirements(version))
         listed = Path(name) / "requirements.txt"
         listed.write_text("\n".join(lines) + "\n")
         done = subprocess.run(
@@ -173,8 +170,8 @@ def downloaded(version: str) -> Row:
         )  # fmt: skip
         count = len(list(Path(name).glob("files/*")))
     if done.returncode or count != len(lines):
-        words = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:] or ["pip download failed"]
-        return Row("", version, f"failed: {words[0]}")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:] or ["pip download failed"]
+        return Row("", version, f"failed: {errors[0]}")
     return Row("", version, f"skipped: no interpreter found; its {count} pinned files were downloaded")
 
 

@@ -1,4 +1,4 @@
-"""``kitten``: one command line. Commands are looked up by name and imported only when called, so ``--help`` stays quick."""
+"""The command line ``kitten``. A command is imported only when it is called, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 _SHORT_HELP = {
     "up": "Start the service: master and workers.",
-    "down": "Stop everything the service started.",
-    "status": "What is published, what is under way, what waits and why.",
-    "demo": "Start the service, push the demo packages, follow them to the repositories.",
-    "try": "Build a patch of yours in the production buildroot.",
-    "check-config": "Check distribution folders; print every error with file and line.",
+    "down": "Stop the service and all its processes.",
+    "status": "Show what is published, what is under way, and what waits and why.",
+    "demo": "Start the service, push the demo packages, and show their builds until they are published.",
+    "try": "Build, verify and test your patch in the production buildroot.",
+    "check-config": "Check the configuration of a site; print every error with file and line.",
     "schema": "Print the JSON Schema of a configuration file, for editors.",
-    "dist-git": "The demo's dist-git repositories: make them, push to them.",
-    "source": "dist-git commit → SRPM.",
-    "sandbox": "Make or look into the sandbox tree that builds run in.",
-    "build": "SRPM → RPMs for one target.",
-    "verify": "Prove that RPMs are what their target promises.",
-    "contents": "Tell which required packages or devices are missing.",
+    "dist-git": "Make the demo's dist-git repositories, and push to them.",
+    "source": "Make the SRPM of a dist-git commit.",
+    "sandbox": "Make the sandbox trees in which builds run, or open a shell in one.",
+    "build": "Build the RPMs of an SRPM for one target.",
+    "verify": "Prove that RPMs are compiled as their target requires.",
+    "contents": "Report which required packages or devices are missing.",
     "test": "Run packages in a QEMU guest with the target's CPU.",
-    "guests": "Fetch what the guests are made of; tell how they run on this host.",
-    "boot": "Look around in a guest of a target.",
-    "lab-status": "Tell which guests run or wait here, and what is kept for them.",
+    "guests": "Fetch the parts of the guests; show how guests run on this host.",
+    "boot": "Boot a guest of a target and use its console.",
+    "lab-status": "Show which guests run or wait here, and which files are kept for them.",
     "stage": "Put a build into the buildroot repository of its target.",
-    "gate": "Tell what each rule of a stage's gate says, changing nothing.",
+    "gate": "Show the result of each rule of a stage's gate, without any change.",
     "publish": "Gate, sign and publish a build.",
-    "promote": "Let packages pass from a signed stage to the next.",
-    "repo-status": "Tell what each stage shows, what waits and what is owed.",
-    "published": "Tell which build of each package users of each target see.",
-    "explain": "Tell where a published package comes from and why it was let through.",
+    "promote": "Move packages from a signed stage to the next.",
+    "repo-status": "Show what each stage contains, what waits and what targets owe.",
+    "published": "Show which build of each package the users of each target have.",
+    "explain": "Show where a published package comes from and why it passed the gate.",
     "rollback": "Switch the published repositories back to an earlier snapshot.",
     "compose": "Make an immutable tree of a stage for mirrors.",
-    "bucket": "Look at a stage's bucket: verify it, bring it up to date, take it over.",
+    "bucket": "Verify a stage's bucket, bring it up to date, or take it over.",
     "token-key": "Make the OpenPGP key of a PKCS#11 token, for signing.yaml.",
-    "clean": "Show artifacts and packages that nobody needs any more, and why; remove them.",
-    "cache": "Show what this host keeps because it is slow to make; remove it.",
-    "install-check": "Install what is published with dnf, signatures checked.",
+    "clean": "Show artifacts and packages that are no longer needed, and why; remove them.",
+    "cache": "Show what is in the cache of this host; remove it.",
+    "install-check": "Install published packages with dnf, with signatures checked.",
     "completion": "Print the script that completes commands in bash, zsh or fish.",
 }
 
@@ -65,10 +65,10 @@ class _Commands(click.Group):
         return sorted(_entry_points(), key=lambda name: (order.index(name) if name in order else 99, name))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in (found := _entry_points()):
+        if cmd_name not in (entry_points := _entry_points()):
             return None
-        command = found[cmd_name].load()
-        assert isinstance(command, click.Command)  # noqa: S101 - our own entry points
+        command = entry_points[cmd_name].load()
+        assert isinstance(command, click.Command)  # noqa: S101 - entry points of this project
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -90,24 +90,24 @@ class _Commands(click.Group):
 def kitten() -> None:
     """From a commit to a proven, signed package.
 
-    Each command does one part of the work by hand, exactly as the service does it. Exit status: 0 passed, 1 failed,
+    Each command does one part of the work, exactly as the service does it. Exit status: 0 passed, 1 failed,
     2 could not run.
     """
 
 
 def main() -> None:
-    """Entry point of the ``kitten`` script."""
+    """Run the ``kitten`` script."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `finally` runs when a worker ends a step
     if os.environ.get("KITTEN_DIE_WITH_PARENT"):
         from workers.base.run import die_with_parent
 
         die_with_parent()
-    # A command lives for seconds and makes many records that live as long: to look for cycles among them takes a tenth of it.
+    # A command runs for seconds, and keeps most records to its end: a search for cycles would take a tenth of its time.
     gc.set_threshold(200_000, 50, 100)
-    # pydantic would look through every installed package for plugins: a tenth of a short command's time.
+    # pydantic would search every installed package for plugins: a tenth of a short command's time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        # click hands back the status of ctx.exit() here, where a command's own return value would stand as well.
+        # click returns the status of ctx.exit() here, or the return value of the command.
         if isinstance(status := kitten.main(standalone_mode=False), int):
             sys.exit(status)
     except CheckFailed as error:
@@ -115,7 +115,8 @@ def main() -> None:
         sys.exit(1)
     except ConfigError as error:
         click.echo(
-            f"{error}\n  → kitten check-config says the same; docs/reference/configuration.md has every key", err=True
+            f"{error}\n  → `kitten check-config` repeats this check; docs/reference/configuration.md has every key",
+            err=True,
         )
         sys.exit(2)
     except CannotRun as error:
@@ -128,8 +129,8 @@ def main() -> None:
         click.echo("kitten: interrupted", err=True)
         sys.exit(130)
     except OSError as error:
-        if (full := no_space(error)) is not None:
-            click.echo(f"kitten: {full}", err=True)
+        if (message := no_space(error)) is not None:
+            click.echo(f"kitten: {message}", err=True)
             sys.exit(2)
         raise
 

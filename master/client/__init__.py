@@ -1,1 +1,1 @@
-"""What talks to a running master: status, try, demo."""
+"""The commands that talk to a running master: status, try, demo."""

@@ -1,6 +1,6 @@
-"""What Buildbot reports over its REST API: the builds, requests and steps of one moment, in one :class:`Snapshot`.
+"""A client of Buildbot's REST API, which returns the builds, requests and steps of one moment as a :class:`Snapshot`.
 
-Two queries, and one for each build that runs; reading needs no account.
+It sends two queries, and one for each build that runs. To read needs no account.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ RESULT = ("success", "warnings", "failure", "skipped", "exception", "retry", "ca
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What Buildbot knew at one moment."""
+    """Builders, builds, requests and steps, as Buildbot reported them at one moment."""
 
     builders: Mapping[int, str]
     builds: Sequence[Mapping[str, Any]]
     requests: Sequence[Mapping[str, Any]]
     steps: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Steps by build id, of target builds and of the lab's."""
+    """Build id → its steps, for builds of targets and of ``lab``."""
     waiting: Mapping[int, str] = field(default_factory=dict)
-    """Reason for the wait, by build request id."""
+    """Build request id → why it waits."""
     now: float = 0.0
 
     def without_failures_up_to(self, buildid: int) -> Snapshot:
-        """The same, had the builds up to that one which failed never been: they are tried again."""
+        """Return the snapshot without the failed builds up to this one, which the demo runs again."""
         kept = [b for b in self.builds if b["buildid"] > buildid or not b["complete"] or b["results"] in (0, 1, 5)]
         return replace(self, builds=kept)
 
 
 class Api:
-    """The REST API of a running master; reading needs no account.
+    """The REST API of a running master. To read needs no account.
 
-    Steps of a finished build never change and are asked for once.
+    The steps of a finished build never change: they are read once.
     """
 
     def __init__(self, url: str, packages: Iterable[str] = (), timeout: float = 30) -> None:
-        """Connect.
+        """Prepare a session.
 
-        :param packages: whose releases to read too.
+        :param packages: packages whose releases are read too.
         """
         self.url = url.rstrip("/")
         self._properties = (*PROPERTIES, *map(released_property, packages))
@@ -56,16 +56,16 @@ class Api:
         self._builders: dict[int, str] = {}
 
     def get(self, path: str, key: str, **query: Any) -> list[dict[str, Any]]:
-        """One collection of the data API.
+        """Return one collection of the data API.
 
-        :raises requests.RequestException: when the master does not answer.
+        :raises requests.RequestException: the master does not answer.
         """
         answer = self._session.get(f"{self.url}/api/v2/{path}", params=query, timeout=self._timeout)
         answer.raise_for_status()
         return list(answer.json()[key])
 
     def snapshot(self, targets: Iterable[str], most: int = 400) -> Snapshot:
-        """Read the newest ``most`` builds, every open request, and the steps of builds on these targets and of the lab's."""
+        """Read the newest ``most`` builds, all open requests, and the steps of builds of targets and of ``lab``."""
         if not self._builders:
             self._builders = {b["builderid"]: b["name"] for b in self.get("builders", "builders")}
         names = {*targets, LAB}
@@ -79,10 +79,9 @@ class Api:
             if self._builders.get(build["builderid"]) not in names:
                 continue
             if number not in self._steps or not build["complete"]:
-                found = self.get(f"builds/{number}/steps", "steps")
+                steps[number] = self.get(f"builds/{number}/steps", "steps")
                 if build["complete"]:
-                    self._steps[number] = found
-                steps[number] = found
+                    self._steps[number] = steps[number]
             else:
                 steps[number] = self._steps[number]
         return Snapshot(self._builders, builds, open_requests, steps, self._reasons(), time.time())
@@ -96,7 +95,7 @@ class Api:
             return {}
 
     def housekeeping(self) -> list[Mapping[str, Any]]:
-        """The newest compose of each stage and clean, as the master tells them; none where it does not tell."""
+        """Return the newest compose of each stage and the newest cleans; empty if the master does not answer."""
         try:
             answer = self._session.get(f"{self.url}/plugins/kitten/packages.json", timeout=self._timeout)
             answer.raise_for_status()

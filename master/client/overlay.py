@@ -1,7 +1,7 @@
 """A copy of a site in the state folder, in which targets that cannot be set up on this machine are optional.
 
-The copy extends the site: everything but its targets is the site's own. The site's files are never changed, and a site
-that does not say ``may_degrade`` is never loosened.
+The copy extends the site: only the targets differ. The files of the site are never changed, and a site without
+``may_degrade`` gets no such copy.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from master.service.service import Service
 
 FOLDER = "site"
-"""Of the copy, below the state folder."""
+"""The folder of the copy, in the state folder."""
 LAG_DAYS = 7
 """How long an optional target may be behind before newer packages wait for it: a mirror is whole again within hours."""
 _BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section in sorted(NOT_INHERITED)))
 """What a site never takes from the one it extends: the copy links to it."""
 
 
-def original(service: Service) -> Service:
-    """The service on the site itself, if it was asked for on the copy: a demo makes the copy only from the site."""
+def original_service(service: Service) -> Service:
+    """Return the service on the original site, also if the given one runs on the copy: no copy is made of a copy."""
     base = service.site.distribution.extends
     if base is None or site_folder(service.site_argument).resolve() != (service.state / FOLDER).resolve():
         return service
@@ -37,9 +37,9 @@ def original(service: Service) -> Service:
 
 
 def with_optional_targets(service: Service, reasons: Mapping[str, str]) -> Service:
-    """The service on a copy of its site in which these targets are optional; it is written first.
+    """Write a copy of the site in which these targets are optional; return the service on the copy.
 
-    Builds of these targets are still tried, and then do not wait for a mirror: one that is whole again is enough.
+    These targets are still built, but their builds do not wait for a mirror: they pass when it is complete again.
 
     :param reasons: target → why it cannot be set up.
     """
@@ -56,7 +56,7 @@ def with_optional_targets(service: Service, reasons: Mapping[str, str]) -> Servi
 
 
 def targets(site: Site, optional: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The entries of a site's targets.yaml, with ``required: false`` for the named ones."""
+    """Return the entries of a site's targets.yaml, with ``required: false`` for the named ones."""
     return [
         target.model_dump(mode="json", exclude_unset=True)
         | ({"required": False, "lag_days": LAG_DAYS} if target.name in optional and target.required else {})
@@ -69,7 +69,7 @@ def _yaml(data: object) -> str:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Let ``link`` lead to ``target`` if that exists, else be absent."""
+    """Make ``link`` a symbolic link to ``target`` if that exists; else remove it."""
     if link.is_symlink() and target.exists() and link.readlink() == target:
         return
     link.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What a demo needs of its host, looked at before it starts: disk, memory, user namespaces, Linux, QEMU.
+"""The check of the host before a demo: disk, memory, user namespaces, Linux, QEMU.
 
-:func:`shortages` decides and reads nothing; :func:`look` reads and decides nothing. The figures are measured, with a margin,
-by ``tools/measure-demo.py``.
+:func:`shortages` decides and reads nothing; :func:`inspect_host` reads and decides nothing. ``tools/measure-demo.py``
+measured the figures; they have a margin.
 """
 
 from __future__ import annotations
@@ -24,96 +24,96 @@ from master.service.service import Service
 MIB, GB = 1 << 20, 10**9
 
 CACHE = {"trees": 1_700_000_000, "guests": 500_000_000, "apt": 500_000_000, "saved": 700_000_000, "": 600_000_000}
-"""Bytes of each large kind of the cache after a demo; "" stands for all others together."""
+"""Bytes of each large kind of the cache after a demo; "": all other kinds together."""
 STATE = 500_000_000
 """Bytes of the state folder after a demo."""
 BESIDES = 1_000_000_000
-"""Bytes that come and go while it runs: build folders, packages on their way."""
+"""Bytes of temporary files while the demo runs: build folders, copies of packages."""
 MEMORY = 3_000 * MIB
-"""Bytes that the processes of a demo take at their peak: two builds, or guests."""
+"""Bytes that the processes of a demo use at their peak: two builds, or guests."""
 GUESTS_SHARE = 0.75
-"""Of the memory, for guests (workers/lab/machine/leases.py)."""
+"""The part of the memory that guests may use (workers/lab/machine/leases.py)."""
 GUEST_OVERHEAD = 256 * MIB
 FOREIGN_LINUX = (6, 7)
-"""From this Linux on a sandbox may have emulators of its own (binfmt_misc of a user namespace)."""
+"""The first version of Linux in which a sandbox can register emulators (binfmt_misc in a user namespace)."""
 
 
 @dataclass(frozen=True)
-class Room:
+class FileSystem:
     """A file system that the demo writes to."""
 
     folder: Path
     device: int
     free: int
-    """Bytes that this user may still write."""
+    """Bytes that this user can still write."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """What is there."""
+    """The disk space, memory and programs of a host."""
 
-    cache: Room
-    state: Room
-    cached: Mapping[str, int] = field(default_factory=dict)
-    """Kind of the cache → bytes it has already."""
-    stated: int = 0
-    """Bytes the state folder has already."""
+    cache: FileSystem
+    state: FileSystem
+    cache_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Kind of the cache → bytes that it has already."""
+    state_size: int = 0
+    """Bytes that the state folder has already."""
     memory: int = 1 << 62
-    """Bytes of the host, or of the control group this process is confined to."""
+    """Bytes of the host, or the limit of the control group of this process."""
     available: int = 1 << 62
-    """Bytes that are not in use."""
+    """Bytes of memory that are not in use."""
     linux: tuple[int, int] = FOREIGN_LINUX
     machine: str = "x86_64"
     namespaces: str = ""
-    """Why a user namespace cannot be made; empty: it can."""
+    """Why a user namespace cannot be made; empty if it can."""
     programs: frozenset[str] = frozenset()
-    """Programs of those the site names that are installed."""
+    """The emulators of the site that are installed."""
 
 
 @dataclass(frozen=True)
 class Shortage:
-    """One thing that the host lacks."""
+    """One thing that the host lacks, and what to do."""
 
     what: str
-    do: str
-    stops: bool
-    """Whether a demo without it cannot succeed."""
+    hint: str
+    fatal: bool
+    """Whether it makes the demo fail."""
 
     def __str__(self) -> str:
-        return f"{self.what}\n  → {self.do}"
+        return f"{self.what}\n  → {self.hint}"
 
 
 def shortages(site: Site, host: Host) -> list[Shortage]:
-    """All that a host lacks for a demo of the site."""
+    """Return all that a host lacks for a demo of the site."""
     return [*_disk(host), *_memory(site, host), *_sandbox(site, host), *_guests(site, host)]
 
 
 def check(service: Service, say: Callable[[str], object], *, force: bool = False) -> None:
-    """Look at this host before a demo; show what is short.
+    """Check this host before a demo, and show what it lacks.
 
-    :param force: go on whatever is short.
-    :raises ServiceError: when something is short without which the demo cannot succeed, one line for each.
+    :param force: only warn, also of fatal shortages.
+    :raises ServiceError: the host lacks something that the demo needs; one line for each shortage.
     """
-    found = shortages(service.site, look(service))
-    stops = [shortage for shortage in found if shortage.stops and not force]
+    found = shortages(service.site, inspect_host(service))
+    fatal = [shortage for shortage in found if shortage.fatal and not force]
     for shortage in found:
-        if shortage not in stops:
+        if shortage not in fatal:
             say(f"warning: {shortage}")
-    if stops:
-        lines = "\n".join(map(str, stops))
+    if fatal:
+        lines = "\n".join(map(str, fatal))
         raise ServiceError(
-            f"this host cannot run the demo:\n{lines}\nto try it all the same: make demo FORCE=1, kitten demo --force"
+            f"this host cannot run the demo:\n{lines}\nto run it anyway: make demo FORCE=1, or kitten demo --force"
         )
 
 
-def look(service: Service) -> Host:
-    """What this host has."""
-    root, cached = _cache(service)
+def inspect_host(service: Service) -> Host:
+    """Return what this host offers."""
+    root, cache_sizes = _cache(service)
     return Host(
-        cache=_room(root),
-        state=_room(service.state),
-        cached=cached,
-        stated=_size(service.state),
+        cache=_file_system(root),
+        state=_file_system(service.state),
+        cache_sizes=cache_sizes,
+        state_size=_size(service.state),
         memory=_memory_of_host(),
         available=_meminfo("MemAvailable"),
         linux=linux_version(platform.release()),
@@ -124,17 +124,17 @@ def look(service: Service) -> Host:
 
 
 def linux_version(release: str) -> tuple[int, int]:
-    """The first two numbers of a kernel's release; (0, 0) of one that names none."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    """Return the first two numbers of a kernel's release; (0, 0) if it has no numbers."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _disk(host: Host) -> list[Shortage]:
     named = {kind: size for kind, size in CACHE.items() if kind}
-    others = sum(size for kind, size in host.cached.items() if kind not in named)
-    there = {**{kind: host.cached.get(kind, 0) for kind in named}, "": others}
-    cache = sum(max(0, size - there[kind]) for kind, size in CACHE.items()) + BESIDES
-    state = max(0, STATE - host.stated)
+    others = sum(size for kind, size in host.cache_sizes.items() if kind not in named)
+    present = {**{kind: host.cache_sizes.get(kind, 0) for kind in named}, "": others}
+    cache = sum(max(0, size - present[kind]) for kind, size in CACHE.items()) + BESIDES
+    state = max(0, STATE - host.state_size)
     if host.cache.device == host.state.device:
         wanted = [(host.cache, cache + state, f"the cache ({host.cache.folder}) and the state ({host.state.folder})")]
     else:
@@ -142,11 +142,14 @@ def _disk(host: Host) -> list[Shortage]:
             (host.cache, cache, f"the cache ({host.cache.folder})"),
             (host.state, state, f"the state ({host.state.folder})"),
         ]
-    do = "free some (kitten cache and make clean show what is ours), or set KITTEN_CACHE or KITTEN_STATE to a larger file system"
+    hint = (
+        "free some space (`kitten cache` and `make clean` show what the project uses), "
+        "or set KITTEN_CACHE or KITTEN_STATE to a folder on a larger file system"
+    )
     return [
-        Shortage(f"disk: {room.free / GB:.1f} GB are free for {what}; {size / GB:.1f} GB are needed", do, stops=True)
-        for room, size, what in wanted
-        if room.free < size
+        Shortage(f"disk: {disk.free / GB:.1f} GB are free for {what}; {size / GB:.1f} GB are needed", hint, fatal=True)
+        for disk, size, what in wanted
+        if disk.free < size
     ]
 
 
@@ -154,24 +157,27 @@ def _memory(site: Site, host: Host) -> list[Shortage]:
     needed = max(MEMORY, *(int((size + GUEST_OVERHEAD) / GUESTS_SHARE) for size in _guest_sizes(site)))
     there, free, wanted = (f"{size / MIB:,.0f} MiB" for size in (host.memory, host.available, needed))
     if host.memory < needed:
-        do = "run it on a larger machine, or raise the limit of the machine or control group"
-        return [Shortage(f"memory: this host has {there}; {wanted} are needed", do, stops=True)]
+        hint = "use a larger machine, or raise the memory limit of the virtual machine or control group"
+        return [Shortage(f"memory: this host has {there}; {wanted} are needed", hint, fatal=True)]
     if host.available < MEMORY:
-        do = "end other programs; else the demo is slow, or the kernel ends a part of it"
-        return [Shortage(f"memory: {free} are free; {MEMORY / MIB:,.0f} MiB are needed at the peak", do, stops=False)]
+        hint = "end other programs; else the demo is slow, or the kernel kills a part of it"
+        return [Shortage(f"memory: {free} are free; {MEMORY / MIB:,.0f} MiB are needed at the peak", hint, fatal=False)]
     return []
 
 
 def _sandbox(site: Site, host: Host) -> list[Shortage]:
     found = []
     if host.namespaces:
-        do = "allow user namespaces: sysctl user.max_user_namespaces=10000, kernel.apparmor_restrict_unprivileged_userns=0"
-        found.append(Shortage(f"sandbox: no user namespace can be made: {host.namespaces}", do, stops=True))
+        settings = "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0"
+        hint = f"allow user namespaces: sysctl -w {settings}"
+        found.append(Shortage(f"sandbox: no user namespace can be made: {host.namespaces}", hint, fatal=True))
     foreign = [target.name for target in site.targets if target.machine_arch != host.machine]
     if foreign and host.linux < FOREIGN_LINUX:
         needed, there = (".".join(map(str, version)) for version in (FOREIGN_LINUX, host.linux))
         what = f"sandbox: Linux {there}; builds for {', '.join(foreign)} need Linux {needed}"
-        found.append(Shortage(what, f"install a kernel of {needed} or later; the other targets are built", stops=False))
+        found.append(
+            Shortage(what, f"install Linux {needed} or later; the other targets are built without it", fatal=False)
+        )
     return found
 
 
@@ -180,7 +186,7 @@ def _guests(site: Site, host: Host) -> list[Shortage]:
     for program, targets in _emulators(site).items():
         if program not in host.programs:
             what = f"guests: {program} is not installed; nothing is tested on {', '.join(targets)}"
-            found.append(Shortage(what, "make host installs it", stops=False))
+            found.append(Shortage(what, "run `make host`, which installs it", fatal=False))
     return found
 
 
@@ -191,7 +197,7 @@ def _guest_sizes(site: Site) -> list[int]:
 
 
 def _emulators(site: Site) -> dict[str, list[str]]:
-    """QEMU's program → the targets that need it."""
+    """Return QEMU program → the targets that need it."""
     found: dict[str, list[str]] = {}
     for target in site.targets:
         found.setdefault(target.machine.emulator, []).append(target.name)
@@ -199,22 +205,22 @@ def _emulators(site: Site) -> dict[str, list[str]]:
 
 
 def _cache(service: Service) -> tuple[Path, dict[str, int]]:
-    """The cache folder, and what is in it."""
+    """Return the cache folder, and kind → bytes in it."""
     done = service.kitten("cache", "--json", capture_output=True)
     if done.returncode != 0:
         raise ServiceError((done.stderr or done.stdout).strip().removeprefix("kitten: "))
-    known = json.loads(done.stdout)
+    cache = json.loads(done.stdout)
     sizes: dict[str, int] = {}
-    for entry in known["entries"]:
+    for entry in cache["entries"]:
         sizes[entry["kind"]] = sizes.get(entry["kind"], 0) + entry["size"]
-    return Path(known["root"]), sizes
+    return Path(cache["root"]), sizes
 
 
-def _room(folder: Path) -> Room:
-    """The file system a folder is on, or will be."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    found = os.statvfs(there)
-    return Room(folder, there.stat().st_dev, found.f_bavail * found.f_frsize)
+def _file_system(folder: Path) -> FileSystem:
+    """Return the file system of a folder that may not exist yet."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    space = os.statvfs(existing)
+    return FileSystem(folder, existing.stat().st_dev, space.f_bavail * space.f_frsize)
 
 
 def _size(folder: Path) -> int:
@@ -228,7 +234,7 @@ def _size(folder: Path) -> int:
 
 def _memory_of_host() -> int:
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+    with contextlib.suppress(OSError, ValueError):  # the file may have "max"
         return min(host, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return host
 
@@ -241,10 +247,10 @@ def _meminfo(name: str) -> int:
 
 
 def _namespaces() -> str:
-    """Why no user namespace can be made, in the words of the program that tried."""
+    """Return why no user namespace can be made, as ``unshare`` reports it; empty if one can be made."""
     try:
-        words = ["unshare", "--user", "--map-root-user", "--mount", "true"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -1,6 +1,6 @@
-"""What has become of each package on each target, and of each target's suites: cells of the table of ``kitten demo``.
+"""The cells of the table of ``kitten demo``: each package on each target, and the suites of each target.
 
-Pure functions over what Buildbot reported (``master.client.api``) and what is published.
+Pure functions over Buildbot's answers (``master.client.api``) and the published commits.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from master.status import PUBLISHED, RETRIES, RETRY, SUCCEEDED, Build, Cell, Rec
 from steps.names import LAB, RELEASED
 
 LAB_ROW = "lab: suites"
-"""Where the table shows what the builder ``lab`` does: no package has a blank in its name."""
+"""The row of the builder ``lab`` in the table. No name of a package has a space, so it is unique."""
 
 
-def housekeeping_lines(house: Iterable[Mapping[str, Any]], now: float) -> list[str]:
-    """What the service last did for itself, a line each.
+def housekeeping_lines(rows: Iterable[Mapping[str, Any]], now: float) -> list[str]:
+    """Return one line for each kind of housekeeping, with its newest build.
 
     :param now: seconds since 1970.
     """
-    return [_housekeeping_line(row, now) for row in house]
+    return [_housekeeping_line(row, now) for row in rows]
 
 
 def _housekeeping_line(row: Mapping[str, Any], now: float) -> str:
     if not row["finished"]:
-        return f"{row['what']}: at work"
+        return f"{row['what']}: running"
     minutes = max(0, round((now - row["finished"]) / 60))
     ago = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
     failed = "" if row["results"] in ("success", "warnings") else f"{str(row['results']).upper()}: "
@@ -42,10 +42,10 @@ def matrix(
     seen: Snapshot,
     published: Mapping[tuple[str, str], str],
 ) -> dict[tuple[str, str], Cell]:
-    """One cell for each package and target.
+    """Return (package, target) → cell.
 
-    :param commits: the commit that counts, by package; builds of others are not shown.
-    :param published: the commit that is published, by (package, target), as the repositories say.
+    :param commits: package → the commit to show; builds of other commits are ignored.
+    :param published: (package, target) → the commit in the published repository.
     """
     cells = cells_of(site, packages, commits, records(seen))
     return {
@@ -54,7 +54,7 @@ def matrix(
 
 
 def records(seen: Snapshot) -> Records:
-    """What the REST API answered, as neutral records."""
+    """Convert the answers of the REST API to records."""
     released: dict[str, Mapping[str, str]] = {}
     for build in seen.builds:  # newest first
         for name, (value, _) in (build.get("properties") or {}).items():
@@ -96,29 +96,29 @@ def _request(seen: Snapshot, row: Mapping[str, Any]) -> Request:
     return Request(builder, _property(row, "package"), _property(row, "commit"), reason)
 
 
-def _property(thing: Mapping[str, Any], name: str) -> str:
-    value = (thing.get("properties") or {}).get(name)
+def _property(row: Mapping[str, Any], name: str) -> str:
+    value = (row.get("properties") or {}).get(name)
     return str(value[0] or "") if value else ""
 
 
-def lab_cells(seen: Snapshot, wanted: Mapping[str, Sequence[str]], forgiven: int = 0) -> dict[tuple[str, str], Cell]:
-    """One cell for each target: the newest run of the wanted suites, whether it waits, works or is finished.
+def lab_cells(seen: Snapshot, wanted: Mapping[str, Sequence[str]], ignored: int = 0) -> dict[tuple[str, str], Cell]:
+    """Return one cell for each target, with the state of the newest run of the wanted suites.
 
-    :param wanted: target → suites; a run of others, or of fewer, is another run.
-    :param forgiven: where the newest run is up to this build and failed, it is to be asked for again.
+    :param wanted: target → suites; runs without all of them are ignored.
+    :param ignored: id of a build; if the newest run failed and is not newer than it, the cell is empty.
     """
-    return {(LAB_ROW, target): _lab_cell(seen, target, set(suites), forgiven) for target, suites in wanted.items()}
+    return {(LAB_ROW, target): _lab_cell(seen, target, set(suites), ignored) for target, suites in wanted.items()}
 
 
-def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> Cell:
-    def is_it(thing: Mapping[str, Any]) -> bool:
-        asked = (thing.get("properties") or {}).get("suites")
-        is_lab = seen.builders.get(thing["builderid"]) == LAB and _property(thing, "target") == target
-        return is_lab and asked is not None and wanted <= set(asked[0])
+def _lab_cell(seen: Snapshot, target: str, wanted: set[str], ignored: int) -> Cell:
+    def is_run(row: Mapping[str, Any]) -> bool:
+        suites = (row.get("properties") or {}).get("suites")
+        is_lab = seen.builders.get(row["builderid"]) == LAB and _property(row, "target") == target
+        return is_lab and suites is not None and wanted <= set(suites[0])
 
-    found = next((b for b in seen.builds if is_it(b)), None)  # newest first
-    build = _build(seen, found) if found else None
-    if any(is_it(r) for r in seen.requests) and (build is None or build.results is not None):
+    newest = next((b for b in seen.builds if is_run(b)), None)  # newest first
+    build = _build(seen, newest) if newest else None
+    if any(is_run(r) for r in seen.requests) and (build is None or build.results is not None):
         return Cell("waiting", "waits for a free worker")
     if build is None:
         return Cell()
@@ -132,16 +132,19 @@ def _lab_cell(seen: Snapshot, target: str, wanted: set[str], forgiven: int) -> C
         return replace(cell, state="waiting", words=RETRIES)
     if build.results in SUCCEEDED:
         return replace(cell, state="passed", warned=build.results == 1)
-    return Cell() if build.id <= forgiven else replace(cell, state="failed")
+    return Cell() if build.id <= ignored else replace(cell, state="failed")
 
 
-def settled(cells: Mapping[tuple[str, str], Cell]) -> bool:
-    """Whether nothing more will come of any cell by itself: what waits in a stage waits for cells that are finished."""
+def all_settled(cells: Mapping[tuple[str, str], Cell]) -> bool:
+    """Return whether no cell will change: all are finished, or wait in a stage for finished ones."""
     return all(cell.finished or cell.state == "signed" for cell in cells.values())
 
 
 def seconds_left(cells: Mapping[tuple[str, str], Cell], workers: int) -> float | None:
-    """Estimate, in s: the mean of what is finished, for what is not, over the workers. None before anything finished."""
+    """Estimate the seconds left: the mean time of finished cells, for each other cell, divided by the workers.
+
+    Return None if no cell is finished.
+    """
     finished = [c.seconds for c in cells.values() if c.state in ("published", "passed") and c.seconds > 0]
     if not finished:
         return None

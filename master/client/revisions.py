@@ -1,4 +1,7 @@
-"""Which commit of a package counts, and which is published: asked of dist-git and of the repositories themselves."""
+"""The newest commit of a package in dist-git, and the published commits.
+
+This is a module apart from ``progress``, whose functions are pure.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from master.service.service import Service
 
 
 def head(service: Service, package: SourcePackage) -> tuple[str, str]:
-    """The branch that counts in a package's dist-git repository and its commit; empty before the first push.
+    """Return the preferred branch of a package's dist-git repository and its commit; both empty before the first push.
 
-    :raises ServiceError: when the repository cannot be read.
+    :raises ServiceError: the repository cannot be read.
     """
     repository = service.site.sources.dist_git.format(package=package.name, state=service.state)
     done = subprocess.run(
@@ -26,8 +29,8 @@ def head(service: Service, package: SourcePackage) -> tuple[str, str]:
     return branch, heads.get(branch, "")
 
 
-def published(service: Service) -> dict[tuple[str, str], str]:
-    """The published commit by (package, target), as the repositories themselves record it."""
+def published_commits(service: Service) -> dict[tuple[str, str], str]:
+    """Return (package, target) → commit, as recorded in the published repositories."""
     done = service.kitten("published", "--json", capture_output=True)
     if done.returncode != 0:
         raise ServiceError(f"kitten published: {(done.stderr or done.stdout).strip()}")

@@ -1,4 +1,4 @@
-"""What a terminal shows of packages and suites: the tables of ``kitten demo`` and ``kitten status``."""
+"""The tables of packages and suites that ``kitten demo`` and ``kitten status`` show in a terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STYLE = {
 
 @contextmanager
 def display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple[str, str], Cell]], None]]:
-    """A live table on a terminal; in a log, one line for each cell that changed."""
+    """Yield a function that shows the cells: on a terminal in a live table, in a log one line for each changed cell."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=2, transient=True) as live:
             yield lambda picture, _cells: live.update(picture)
@@ -50,7 +50,7 @@ def display(console: Console) -> Iterator[Callable[[Group | Text, Mapping[tuple[
 
 
 def overview(service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Package × target, each with what it is doing, and below what the suites do that need no package."""
+    """Return the table package × target with the state of each, and below it the suites that need no package."""
     table = Table(title=service.site.distribution.title)
     table.add_column("package")
     targets = [t.name for t in service.site.targets]
@@ -64,9 +64,9 @@ def overview(service: Service, packages: Sequence[SourcePackage], cells: Mapping
 def under_way(
     service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell], workers: int
 ) -> Group:
-    """The overview, and below it how much is done and how long the rest may take.
+    """Return the overview, and below it how many cells are done and the time that is left.
 
-    :param workers: builds that can run at a time.
+    :param workers: number of builds that can run at a time.
     """
     left = seconds_left(cells, workers)
     done = sum(cell.finished for cell in cells.values())
@@ -76,7 +76,7 @@ def under_way(
 
 def _text(cell: Cell | None) -> Text:
     if cell is None:
-        return Text("not here", style="dim")
+        return Text("not built here", style="dim")
     words = cell.words if cell.state != "nothing" else "—"
     return Text(
         words[:40] + (f" {cell.seconds:.0f} s" if cell.state == "running" else ""), style=_STYLE.get(cell.state, "")
@@ -84,19 +84,19 @@ def _text(cell: Cell | None) -> Text:
 
 
 def result_table(service: Service, packages: Sequence[SourcePackage], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Package × target, and for each: built, verified, tested, published."""
-    table = Table(title=f"{service.site.distribution.title}: what holds")
+    """Return the table package × target, and for each: built, verified, tested, published."""
+    table = Table(title=f"{service.site.distribution.title}: result")
     table.add_column("package")
     table.add_column("target")
     for what in DONE:
         table.add_column(what, justify="center")
     table.add_column("s", justify="right")
-    if explains := any(cell.state in ("failed", "signed") for (row, _), cell in cells.items() if row != LAB_ROW):
-        table.add_column("why not", overflow="ellipsis", no_wrap=True, max_width=60)
+    if has_reasons := any(cell.state in ("failed", "signed") for (row, _), cell in cells.items() if row != LAB_ROW):
+        table.add_column("reason", overflow="ellipsis", no_wrap=True, max_width=60)
     for package in packages:
         for target in service.site.targets_of(package):
             cell = cells.get((package.name, target.name), Cell())
-            why = [Text("" if cell.state == "published" else cell.words)] if explains else []
+            why = [Text("" if cell.state == "published" else cell.words)] if has_reasons else []
             marks = [Text("yes", style="green") if s in cell.done else Text("no", style="red") for s in DONE]
             table.add_row(package.name, target.name, *marks, f"{cell.seconds:.0f}" if cell.seconds else "", *why)
         table.add_section()
@@ -104,8 +104,8 @@ def result_table(service: Service, packages: Sequence[SourcePackage], cells: Map
 
 
 def lab_table(runs: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str], Cell]) -> Table:
-    """Target by target: the suites that ran without a package, and what they said."""
-    table = Table("target", "suites", "what they said", title="what each target promises")
+    """Return the table of the suites that ran without a package on each target, and their results."""
+    table = Table("target", "suites", "result", title="suites of each target")
     table.add_column("s", justify="right")
     for target, suites in runs.items():
         cell = cells.get((LAB_ROW, target), Cell())
@@ -115,11 +115,11 @@ def lab_table(runs: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, str],
 
 
 def clock(seconds: float) -> str:
-    """``2 min 05 s``."""
+    """Return a duration as text: ``2 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def terminal() -> Console:
-    """Wide enough in a log that no row of a table is folded."""
+    """Return a console that, in a log, is wide enough for each row of a table."""
     return Console() if sys.stdout.isatty() else Console(width=140)

@@ -1,6 +1,6 @@
-"""What the demo needs of each target before it starts: the sandbox tree and the guests' parts.
+"""The sandbox trees and the guests' parts, which the demo prepares for each target before it starts.
 
-What one target lacks, because a mirror lacks it, stops no other.
+If a mirror lacks something for one target, the others go on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from master.service.service import Service
 
 @dataclass(frozen=True)
 class SetUp:
-    """What could not be fetched for the targets: target → why, in one line."""
+    """The targets that could not be set up: target → why, in one line."""
 
     no_tree: Mapping[str, str]
     """Packages cannot be built for these."""
@@ -31,16 +31,16 @@ class SetUp:
 
     @property
     def missing(self) -> Mapping[str, str]:
-        """All of them."""
+        """All targets that could not be set up."""
         return {**self.no_guest, **self.no_tree}
 
 
 def set_up_targets(service: Service, console: Console) -> SetUp:
-    """Make the sandbox tree and the guests' parts, which are kept outside the checkout: slow the first time.
+    """Make the sandbox tree and the guests' parts in the cache. This is slow the first time.
 
-    A mirror that lacks something of one target is not waited for, unless the user says how long (``KITTEN_MIRROR_WAIT``).
+    If a mirror lacks something for one target, this does not wait, unless the user sets ``KITTEN_MIRROR_WAIT``.
 
-    :raises ServiceError: when no target can be set up.
+    :raises ServiceError: no target can be set up.
     """
     set_up = SetUp(_run(service, "sandbox"), _run(service, "guests"))
     names = {target.name for target in service.site.targets}
@@ -52,10 +52,10 @@ def set_up_targets(service: Service, console: Console) -> SetUp:
 
 
 def _run(service: Service, command: str) -> Mapping[str, str]:
-    """Run ``kitten sandbox`` or ``kitten guests``: target that cannot be set up → why."""
+    """Run ``kitten sandbox`` or ``kitten guests``; return target → why it cannot be set up."""
     with tempfile.TemporaryDirectory(prefix="kitten-demo-") as folder:
         file = Path(folder) / "result.json"
-        # First without a wait: what only some targets lack is not worth one. What nothing can go on without is.
+        # First without a wait, which some missing targets are not worth. Then with a wait, if no target can go on.
         waits = [{}] if "KITTEN_MIRROR_WAIT" in os.environ else [{"KITTEN_MIRROR_WAIT": "0"}, {}]
         for wait in waits:
             file.unlink(missing_ok=True)
@@ -64,39 +64,41 @@ def _run(service: Service, command: str) -> Mapping[str, str]:
             missing = _missing(file)
             if 0 < len(missing) < len(service.site.targets):
                 return missing
-    raise ServiceError(f"kitten {command} did not succeed (its words are above)")
+    raise ServiceError(f"kitten {command} failed; its message is above")
 
 
 def _missing(file: Path) -> dict[str, str]:
-    """Target → why it cannot be used, of a result of ``kitten sandbox`` or ``kitten guests``."""
+    """Return target → why it cannot be used, from a result of ``kitten sandbox`` or ``kitten guests``."""
     if not file.is_file():
         return {}
     targets = json.loads(file.read_text())["targets"]
-    return {found["target"]: found["cause"] for found in targets if found["outcome"] != "passed"}
+    return {target["target"]: target["cause"] for target in targets if target["outcome"] != "passed"}
 
 
-def without(service: Service, missing: Mapping[str, str], console: Console) -> Service:
-    """The service that goes on where these targets are missing; what that means is printed."""
+def service_without(service: Service, missing: Mapping[str, str], console: Console) -> Service:
+    """Return the service that goes on without these targets, and print what that means."""
     if not missing:
         return service
     for target, reason in missing.items():
         console.print(f"[red]{target} cannot be set up[/red]: {escape(reason)}")
     if not service.site.distribution.may_degrade:
-        console.print("site.yaml does not say may_degrade: packages wait for these targets before users get them")
+        console.print(
+            "site.yaml does not have `may_degrade: true`: packages are not published before these targets have them"
+        )
         return service
     degraded = with_optional_targets(service, missing)
     console.print(
-        f"going on without {', '.join(missing)}: not required in a copy of the site, {degraded.site_argument}\n"
-        f"(for commands by hand: export KITTEN_SITE={degraded.site_argument})"
+        f"the demo goes on without {', '.join(missing)}: not required in a copy of the site, {degraded.site_argument}\n"
+        f"(to use the copy in other commands: export KITTEN_SITE={degraded.site_argument})"
     )
     return degraded
 
 
-def resume_words(missing: Mapping[str, str]) -> str:
-    """The last line of a demo that went on without targets: how to go on. Empty where none is missing."""
+def resume_hint(missing: Mapping[str, str]) -> str:
+    """Return the last line of a demo without some targets: how to resume. It is empty if no target is missing."""
     if not missing:
         return ""
     return (
-        f"[red]{', '.join(missing)} could not be set up[/red]: run the same command again when the mirror is whole; "
-        "it builds what is missing and nothing else\n"
+        f"[red]{', '.join(missing)} could not be set up[/red]: run the same command again when the mirror is complete; "
+        "it builds only what is missing\n"
     )

@@ -1,7 +1,7 @@
-"""``kitten try``: a contributor's patch, built, proven and tested in the production buildroot, published nowhere.
+"""``kitten try``: build, verify and test a contributor's patch in the production buildroot; publish nothing.
 
-Buildbot's own try client does the talking. Two of its habits are mended here: it waits for ever on a refused connection or
-a wrong password, and it does not say where the build can be seen.
+Buildbot's try client sends the patch. This module fixes two of its problems: it waits without end on a refused
+connection or a wrong password, and it does not show the address of the build.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DELIVERY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Try:
-    """One patch against one package's branch."""
+    """One patch for a branch of one package, and who sends it."""
 
     package: str
     patch: str
@@ -39,9 +39,9 @@ class Try:
 
 
 def patch_of_checkout(folder: Path, branch: str) -> tuple[str, str]:
-    """What a dist-git checkout changes against its upstream branch: (the patch, the commit it applies to).
+    """Return what a dist-git checkout changes against its upstream branch: (patch, commit to which it applies).
 
-    Committed and uncommitted changes count, and new files that git tracks.
+    The patch has committed and uncommitted changes, and new files that git tracks.
 
     :raises ServiceError: no checkout, no upstream branch, or no change.
     """
@@ -59,15 +59,16 @@ def patch_of_checkout(folder: Path, branch: str) -> tuple[str, str]:
     patch = git("diff", "--binary", base)
     if not patch:
         raise ServiceError(
-            f"{folder} changes nothing against origin/{branch}\n  → edit, `git add` what is new, and try again"
+            f"{folder} has no changes against origin/{branch}\n"
+            "  → change something, `git add` new files, and run this again"
         )
     return patch, base
 
 
-def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
-    """Hand the patch to the master.
+def deliver(attempt: Try, try_port: int, host: str = "127.0.0.1") -> None:
+    """Send the patch to the master.
 
-    :raises ServiceError: refused connection, wrong user or password, or a master that does not answer.
+    :raises ServiceError: a refused connection, a wrong user or password, or a master that does not answer.
     """
     with socket.socket() as probe:
         probe.settimeout(10)
@@ -75,22 +76,22 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
             probe.connect((host, try_port))
         except OSError as error:
             raise ServiceError(
-                f"no master takes try-builds on {host}:{try_port}: {error.strerror or error}\n  → kitten up"
+                f"no master accepts try-builds on {host}:{try_port}: {error.strerror or error}\n  → start it: kitten up"
             ) from None
     with tempfile.TemporaryDirectory() as folder:
         patch = Path(folder, "patch")
-        patch.write_text(wanted.patch)
-        # The client reads the password from its options file, so that it stands in no process list.
+        patch.write_text(attempt.patch)
+        # The client reads the password from its options file, so no process list shows it.
         options = Path(folder, ".buildbot")
         options.mkdir()
-        (options / "options").write_text(f"try_password = {wanted.password!r}\n")
+        (options / "options").write_text(f"try_password = {attempt.password!r}\n")
         (options / "options").chmod(0o600)
         command = [
             *(str(Path(sys.executable).parent / "buildbot"), "try", "--connect=pb", f"--master={host}:{try_port}"),
-            *(f"--username={wanted.user}", f"--who={wanted.user}", "--vc=git", f"--branch={wanted.branch}"),
-            *(f"--baserev={wanted.commit}", f"--diff={patch}", "--patchlevel=1", f"--builder={TRY}"),
-            f"--property=package={wanted.package}",
-            *([f"--property=targets={' '.join(wanted.targets)}"] if wanted.targets else []),
+            *(f"--username={attempt.user}", f"--who={attempt.user}", "--vc=git", f"--branch={attempt.branch}"),
+            *(f"--baserev={attempt.commit}", f"--diff={patch}", "--patchlevel=1", f"--builder={TRY}"),
+            f"--property=package={attempt.package}",
+            *([f"--property=targets={' '.join(attempt.targets)}"] if attempt.targets else []),
         ]
         try:
             done = subprocess.run(
@@ -98,7 +99,8 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
             )
         except subprocess.TimeoutExpired:
             raise ServiceError(
-                f"the master did not take the patch within {DELIVERY_SECONDS} s: the password of {wanted.user!r} may be wrong"
+                f"the master did not accept the patch within {DELIVERY_SECONDS} s; "
+                f"check the password of user {attempt.user!r}"
             ) from None
     if done.returncode != 0 or (
         "Delivering job" not in done.stdout + done.stderr and "job has been delivered" not in done.stdout
@@ -106,8 +108,8 @@ def deliver(wanted: Try, try_port: int, host: str = "127.0.0.1") -> None:
         raise ServiceError(f"the master refused the patch: {(done.stdout + done.stderr).strip()[-500:]}")
 
 
-def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None:
-    """Id and address of the try-build that started for it, once there is one."""
+def build_address(api: Api, attempt: Try, after: float) -> tuple[int, str] | None:
+    """Return the id and address of the try-build of this patch; None if none starts in time."""
     for _ in range(DELIVERY_SECONDS):
         with contextlib.suppress(requests.RequestException):
             builders = {b["builderid"]: b["name"] for b in api.get("builders", "builders")}
@@ -116,7 +118,7 @@ def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None
                 if (
                     builders.get(build["builderid"]) == TRY
                     and build["started_at"] >= after - 5
-                    and package == wanted.package
+                    and package == attempt.package
                 ):
                     return build["buildid"], f"{api.url}/#/builders/{build['builderid']}/builds/{build['number']}"
         time.sleep(1)
@@ -124,16 +126,16 @@ def build_address(api: Api, wanted: Try, after: float) -> tuple[int, str] | None
 
 
 def wait_for(api: Api, buildid: int, say: Callable[[str], None]) -> bool:
-    """Follow the source build of a try and what it started; True when all of it succeeded."""
-    told: set[int] = set()
+    """Wait for a try's source build and the builds that it starts. Return whether all of them succeeded."""
+    reported: set[int] = set()
     while True:
         builds = api.get("builds", "builds", order="-buildid", limit=100, property=("source_buildid", "target"))
         mine = [
             b for b in builds if b["buildid"] == buildid or (b["properties"].get("source_buildid") or [0])[0] == buildid
         ]
         for build in mine:
-            if build["complete"] and build["buildid"] not in told:
-                told.add(build["buildid"])
+            if build["complete"] and build["buildid"] not in reported:
+                reported.add(build["buildid"])
                 where = (build["properties"].get("target") or [SOURCE])[0]
                 say(f"{where}: {RESULT[build['results']]}: {build['state_string']}")
         pending = api.get("buildrequests", "buildrequests", complete="false", property="source_buildid")

@@ -1,6 +1,6 @@
-"""What a master and its workers need on disk before they start: base folders, Twisted's .tac files, passwords.
+"""The files that a master and its workers need before they start: base folders, Twisted's .tac files, passwords.
 
-Everything here may be run again at any time, also after a kill in the middle: files appear whole, by one rename.
+Each function can run again at any time, also after a kill in the middle: a file is written whole, by one rename.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from config.models import Site
 from master.web.authz import users
 
 SECRETS = ("worker-", "web-", "database-")
-"""What the master reads of the secrets folder. The signing key's home lies there too and is none of its business."""
+"""Prefixes of the files that the master reads in the secrets folder. The signing keys there are not for the master."""
 TOKEN_BYTES = 24
 LOG_BYTES, LOGS_KEPT = 10_000_000, 10
 
 
 def master_tac(basedir: Path) -> str:
-    """``buildbot.tac``: how Twisted starts the master."""
+    """Return the text of the master's ``buildbot.tac``, with which Twisted starts it."""
     return f"""import os
 
 from buildbot.master import BuildMaster
@@ -45,7 +45,7 @@ m.log_rotation.maxRotatedFiles = {LOGS_KEPT}
 
 
 def worker_tac(basedir: Path, name: str, password_file: Path, port: int, host: str = "127.0.0.1") -> str:
-    """``buildbot.tac`` of a worker. The password is read at its start: a new one is a new file and a restart."""
+    """Return the text of a worker's ``buildbot.tac``. The worker reads its password when it starts."""
     return f"""import os
 from pathlib import Path
 
@@ -67,7 +67,7 @@ worker.setServiceParent(application)
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file in one step; a reader sees the old text or the new."""
+    """Write a file in one step: a reader sees the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -80,7 +80,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def prepare_master(state: Path, checkout: Path) -> Path:
-    """Make ``STATE/master``; returns it. ``master.cfg`` there is a link, so that a new checkout needs no copy."""
+    """Make the folder ``STATE/master`` and return it. Its ``master.cfg`` is a link, so a changed file needs no copy."""
     basedir = (state / "master").resolve()
     write_whole(basedir / "buildbot.tac", master_tac(basedir))
     target = (checkout / "master" / "master.cfg").resolve()
@@ -94,18 +94,18 @@ def prepare_master(state: Path, checkout: Path) -> Path:
 
 
 def needs_upgrade(basedir: Path) -> bool:
-    """Whether ``buildbot upgrade-master`` has to run before the master starts: new database, or another Buildbot."""
+    """Return whether ``buildbot upgrade-master`` must run first: the database is new, or Buildbot's version changed."""
     stamp = basedir / ".database-of"
     return not stamp.is_file() or stamp.read_text().strip() != version("buildbot")
 
 
-def upgraded(basedir: Path) -> None:
-    """Note that ``buildbot upgrade-master`` has run."""
+def record_upgrade(basedir: Path) -> None:
+    """Record that ``buildbot upgrade-master`` has run with this version."""
     write_whole(basedir / ".database-of", version("buildbot") + "\n")
 
 
 def prepare_worker(state: Path, name: str, port: int, host: str = "127.0.0.1") -> Path:
-    """Make ``STATE/workers/NAME``; returns it."""
+    """Make the folder ``STATE/workers/NAME`` and return it."""
     basedir = (state / "workers" / name).resolve()
     password_file = (state / "secrets" / f"worker-{name}").resolve()
     write_whole(basedir / "buildbot.tac", worker_tac(basedir, name, password_file, port, host), 0o600)
@@ -115,7 +115,7 @@ def prepare_worker(state: Path, name: str, port: int, host: str = "127.0.0.1") -
 
 
 def ensure_secrets(site: Site, state: Path) -> Path:
-    """Make the passwords that are missing, of workers and of web users; returns their folder. None is ever replaced."""
+    """Make the missing passwords of workers and web users; return their folder. No password is ever replaced."""
     folder = state / "secrets"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     names = [f"worker-{name}" for pool in site.workers for name in pool.workers]
@@ -126,7 +126,7 @@ def ensure_secrets(site: Site, state: Path) -> Path:
         temporary = folder / f".{name}.{os.getpid()}"
         write_whole(temporary, tokens.token_urlsafe(TOKEN_BYTES) + "\n", 0o600)
         try:
-            os.link(temporary, path)  # unlike a rename, never over one that somebody else made meanwhile
+            os.link(temporary, path)  # unlike a rename, this never replaces a file that another process made
         except FileExistsError:
             pass
         finally:
@@ -135,15 +135,15 @@ def ensure_secrets(site: Site, state: Path) -> Path:
 
 
 def read_passwords(folder: Path) -> dict[str, str]:
-    """Secret name → secret. A file that others may read is a configuration error: it is no secret any more."""
-    found = {}
+    """Return secret name → secret. A file that other users can read is a configuration error."""
+    passwords = {}
     if not folder.is_dir():
-        error(f"{folder} is missing: kitten up makes it")
+        error(f"the folder {folder} is missing; `kitten up` makes it")
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(SECRETS) or not path.is_file():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            error(f"secret {path} can be read by others (mode {mode:04o}): chmod 600 {path}, and change the secret")
-        found[path.name] = path.read_text(encoding="utf-8").strip()
-    return found
+            error(f"secret {path} can be read by others (mode {mode:04o}); chmod 600 {path}, and change the secret")
+        passwords[path.name] = path.read_text(encoding="utf-8").strip()
+    return passwords

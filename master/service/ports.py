@@ -1,4 +1,4 @@
-"""The TCP ports that a service listens on, all of the loopback interface: chosen once, kept from start to start."""
+"""The TCP ports of a service, all on the loopback interface. They are chosen once and stay the same at each start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST_WEB_PORT = 8010
 
 @dataclass(frozen=True)
 class Ports:
-    """Of the web UI and REST, of workers, of try clients."""
+    """The ports of the web UI and REST API, of workers, and of try clients."""
 
     web: int
     worker: int
@@ -26,33 +26,34 @@ class Ports:
         return f"http://127.0.0.1:{self.web}/"
 
 
-def recorded(file: Path) -> Ports | None:
-    """The ports that :func:`record` wrote to a file; None where it is missing or damaged."""
+def read_ports(file: Path) -> Ports | None:
+    """Return the ports that :func:`write_ports` wrote to a file; None if the file is missing or damaged."""
     try:
         return Ports(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def record(ports: Ports, file: Path) -> None:
-    """Remember the ports in a file, for the next start and for who looks for the service."""
+def write_ports(ports: Ports, file: Path) -> None:
+    """Write the ports to a file, for the next start and for commands that look for the service."""
     file.write_text(json.dumps(asdict(ports)))
 
 
-def choose(wanted: int | None, last: Ports | None) -> Ports:
-    """Ports that are free: those of the last start where they still are.
+def choose_ports(wanted: int | None, last: Ports | None) -> Ports:
+    """Return free ports: those of the last start if they are still free.
 
-    :param wanted: of the web UI, whatever it was; 0 or None: any.
-    :raises ServiceError: when another program has the wanted one.
+    :param wanted: the port of the web UI; 0 or None: any.
+    :raises ServiceError: another program uses the wanted port.
     """
     if wanted:
         if not _free(wanted):
             raise ServiceError(
-                f"port {wanted} is in use by another program\n  → choose one: kitten up --port N, or end that program"
+                f"port {wanted} is in use by another program\n"
+                "  → choose another port: kitten up --port N, or end that program"
             )
         web = wanted
     elif last and _free(last.web):
-        web = last.web  # the address people have open stays right
+        web = last.web  # so that addresses in open browsers stay valid
     else:
         web = next(p for p in range(FIRST_WEB_PORT, 65535) if _free(p))
     worker = last.worker if last and _free(last.worker) else _any_free({web})

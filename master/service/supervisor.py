@@ -1,4 +1,4 @@
-"""supervisord, under which the processes of a service run: its configuration, its start and its end."""
+"""supervisord, which runs the processes of a service: its configuration, its start and its end."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 @dataclass(frozen=True)
 class Supervisor:
-    """One supervisord and all it started."""
+    """One supervisord and its processes."""
 
     folder: Path
-    """Where it keeps its own files; only we may enter it."""
+    """The folder of its files; only the user of the service can enter it."""
 
     @property
     def socket(self) -> Path:
@@ -47,25 +47,25 @@ class Supervisor:
         return self.folder / "control"
 
     def processes(self) -> list[dict[str, Any]]:
-        """What runs under it; empty where no supervisor answers."""
+        """Return its processes; empty if no supervisor answers."""
         try:
-            with self._connected() as server:
+            with self._connect() as server:
                 return list(server.supervisor.getAllProcessInfo())
         except (OSError, xmlrpc.client.Error):
             return []
 
     def start(self, programs: Iterable[str]) -> None:
-        """Start it, and by it the programs.
+        """Start it and its programs.
 
-        :param programs: of :func:`program`.
-        :raises ServiceError: when it does not start, with its words.
+        :param programs: results of :func:`program_section`.
+        :raises ServiceError: it does not start; with its output.
         """
         configuration = self.folder / "supervisord.conf"
         configuration.write_text(_CONFIGURATION.format(folder=self.folder) + "\n".join(programs))
         if len(str(self.socket)) > 100:
             raise ServiceError(
-                f"the state folder's path is too long for a Unix socket: {self.folder.parent}\n"
-                "  → give a shorter one: --state FOLDER"
+                f"the path of the state folder is too long for a Unix socket: {self.folder.parent}\n"
+                "  → choose a shorter one: --state FOLDER"
             )
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
@@ -77,12 +77,12 @@ class Supervisor:
             raise ServiceError(f"the supervisor does not start:\n{tail(done.stdout + done.stderr)}")
 
     def stop(self) -> list[str]:
-        """End it and all it started: TERM, patience, KILL. The names of what ran; none is no error."""
+        """End it and its processes: TERM, then KILL. Return the names of the processes that ran."""
         processes = self.processes()
         if not processes:
             return []
         pids = {int(p["pid"]) for p in processes if p["pid"]}
-        with contextlib.suppress(OSError, xmlrpc.client.Error), self._connected() as server:
+        with contextlib.suppress(OSError, xmlrpc.client.Error), self._connect() as server:
             pids.add(int(server.supervisor.getPID()))
             server.supervisor.shutdown()
         if not wait_until(lambda: not any(map(_alive, pids)), seconds=45):
@@ -94,7 +94,7 @@ class Supervisor:
         return [str(p["name"]) for p in processes]
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connect(self) -> Iterator[Any]:
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
@@ -104,17 +104,20 @@ class Supervisor:
             transport.close()
 
 
-def program(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
-    """The configuration of one Twisted application.
+def program_section(name: str, folder: Path, environment: dict[str, str], logs: Path) -> str:
+    """Return the section of one Twisted application in the configuration of supervisord.
 
-    twistd without a pid file: after a kill -9 another process may carry that number. Should the supervisor itself be
-    killed, the kernel kills its processes: or the next start would put a second master on the same database.
+    twistd writes no pid file: after a kill -9, another process may have that id. If the supervisor itself is killed,
+    the kernel kills its processes; else the next start would run a second master on the same database.
     """
     variables = ",".join(f'{key}="{_escape(value)}"' for key, value in environment.items())
-    twistd = Path(sys.executable).parent / "twistd"
+    twistd = (
+        f"{Path(sys.executable).parent / 'twistd'} --nodaemon --pidfile= --no_save --logfile=- --python=buildbot.tac"
+    )
+    command = f"setpriv --pdeathsig KILL {twistd}"
     return f"""\
 [program:{name}]
-command = setpriv --pdeathsig KILL {_escape(str(twistd))} --nodaemon --pidfile= --no_save --logfile=- --python=buildbot.tac
+command = {_escape(command)}
 directory = {_escape(str(folder))}
 environment = {variables}
 autorestart = true
@@ -131,7 +134,7 @@ stdout_logfile_backups = 2
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Look four times a second whether it holds; False when it does not within that time."""
+    """Check the condition four times a second; return whether it became true in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if condition():
@@ -151,7 +154,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    # A zombie whose parent has not yet looked at it no longer runs.
+    # A zombie, for which its parent has not waited yet, no longer runs.
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

@@ -1,1 +1,1 @@
-"""The web UI: its pages, its forms, and who may do what."""
+"""The web UI: its pages, its forms, and its permissions."""

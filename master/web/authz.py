@@ -1,7 +1,7 @@
-"""Who may do what in the web UI: roles of web.yaml → Buildbot's rules. What no rule allows is denied, by the last one.
+"""Permissions in the web UI: roles of web.yaml → Buildbot's rules. The last rule denies all that no other rule allows.
 
-Buildbot allows whatever no rule matches, and its matcher for stopping builds never sees a build request: requests are
-cancelled and reprioritised by actions of their own.
+Without it, Buildbot allows what no rule matches. Its matcher for stopping builds matches no build requests: these have
+other actions, to cancel them and to change their priority.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ OWNER = "owner"
 
 
 class _Action(EndpointMatcherBase):
-    """A control action on one kind of thing, by Buildbot's names of both."""
+    """A rule for one control action on one kind of endpoint, with Buildbot's names of both."""
 
     def __init__(
         self, endpoint: str, action: str, what: str, role: str, only: Callable[[dict[str, Any]], bool] | None = None
     ) -> None:
         """Make the rule.
 
-        :param only: whether it is about a thing with these parts of its path; none: about each.
+        :param what: the kind of object of which Buildbot needs the owner; empty: none.
+        :param only: returns whether the rule is for an endpoint with these parts of its path; None: for each.
         """
         super().__init__(role=role, defaultDeny=False)
 
-        async def found(epobject: Any, epdict: dict[str, Any], options: dict[str, Any]) -> Match | None:  # noqa: ARG001
+        async def match(epobject: Any, epdict: dict[str, Any], options: dict[str, Any]) -> Match | None:  # noqa: ARG001
             if only is not None and not only(epdict):
                 return None
-            thing = await epobject.get({}, epdict) if what else None
-            return Match(self.master, **({what: thing} if what else {}))
+            return Match(self.master, **({what: await epobject.get({}, epdict)} if what else {}))
 
-        setattr(self, f"match_{endpoint}_{action}", lambda *arguments: ensureDeferred(found(*arguments)))
+        setattr(self, f"match_{endpoint}_{action}", lambda *arguments: ensureDeferred(match(*arguments)))
 
 
 _STOP = (("BuildEndpoint", "stop", "build"), ("BuildRequestEndpoint", "cancel", "buildrequest"))
@@ -51,43 +51,43 @@ _ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-def _to_users(path: dict[str, Any]) -> bool:
+def _is_promote_form(path: dict[str, Any]) -> bool:
     return bool(path.get("schedulername") == PROMOTE_FORM)
 
 
-def _of_builds(path: dict[str, Any]) -> bool:
-    return not _to_users(path)
+def _is_build_form(path: dict[str, Any]) -> bool:
+    return not _is_promote_form(path)
 
 
 def rules(roles: tuple[Role, ...]) -> list[EndpointMatcherBase]:
-    """The rules of all roles, ending in the one that denies."""
-    made: list[EndpointMatcherBase] = []
+    """Return the rules of all roles; the last one denies everything else."""
+    allowed: list[EndpointMatcherBase] = []
     for role in roles:
         for capability in role.may:
-            made += [_Action(*action, role=role.name) for action in _ACTIONS.get(capability, ())]
+            allowed += [_Action(*action, role=role.name) for action in _ACTIONS.get(capability, ())]
             if capability in ("force", "override-gate"):
-                # One form is not for everybody who starts builds: by it packages reach users against the gate.
+                # One form is not for all users that may start builds: with it, packages reach users against the gate.
                 override = capability == "override-gate"
-                made.append(_Action(*_FORM, role=role.name, only=_to_users if override else _of_builds))
+                allowed.append(_Action(*_FORM, role=role.name, only=_is_promote_form if override else _is_build_form))
             if capability == "stop-own":
-                made += [_Action(*action, role=OWNER) for action in _STOP]
+                allowed += [_Action(*action, role=OWNER) for action in _STOP]
     everything = [role.name for role in roles if "everything" in role.may]
-    made += [util.AnyControlEndpointMatcher(role=name, defaultDeny=False) for name in everything]
-    return [*made, util.AnyControlEndpointMatcher(role=NOBODY)]
+    allowed += [util.AnyControlEndpointMatcher(role=name, defaultDeny=False) for name in everything]
+    return [*allowed, util.AnyControlEndpointMatcher(role=NOBODY)]
 
 
 def users(site: Site) -> list[str]:
-    """Everybody who has a role."""
+    """Return all users that have a role."""
     return sorted({user for role in site.web.roles for user in role.users})
 
 
 def try_users(site: Site) -> list[str]:
-    """Everybody who may start try-builds."""
+    """Return all users that may start try-builds."""
     return sorted({user for role in site.web.roles if {"try", "everything"} & set(role.may) for user in role.users})
 
 
 def authz(site: Site) -> util.Authz:
-    """Anonymous users look; every control action needs a role."""
+    """Return Buildbot's authorization: anonymous users can read; every control action needs a role."""
     matchers: list[Any] = [
         util.RolesFromUsername(roles=[role.name], usernames=list(role.users)) for role in site.web.roles if role.users
     ]

@@ -1,4 +1,4 @@
-"""The forms by which people start builds."""
+"""The forms with which people start builds."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 from buildbot.plugins import schedulers, util
 
 from config.models import Site
-from master.housekeeping import composed
-from master.runs import FORCE, PROMOTE_FORM, possible
+from master.housekeeping import composed_stages
+from master.runs import LAB_FORM, PROMOTE_FORM, runnable_suites
 from steps.housekeeping import REMOVE, STAGE
 from steps.names import CLEAN, COMPOSE, LAB, PROMOTE, SOURCE
 
 
 def plain_form(name: str, builder: str, label: str, properties: list[Any]) -> schedulers.ForceScheduler:
-    """A force scheduler.
+    """Return a force scheduler without fields for a commit.
 
-    :param label: of the form and of the button that opens it.
+    :param label: label of the form and of its button.
     """
     nothing = {
         field: util.FixedParameter(name=field, default="") for field in ("branch", "revision", "repository", "project")
@@ -34,17 +34,17 @@ def plain_form(name: str, builder: str, label: str, properties: list[Any]) -> sc
 
 
 def reason() -> Any:
-    """Why somebody starts a build."""
-    return util.StringParameter(name="reason", label="Reason", default="asked for", size=60, maxsize=200)
+    """Return the field for the reason of a build."""
+    return util.StringParameter(name="reason", label="Reason", default="requested in the web UI", size=60, maxsize=200)
 
 
 def priority() -> Any:
-    """What comes first is decided by what others wait for, not in a form."""
+    """Return a hidden field: the build queue decides the order of builds, not a form."""
     return util.IntParameter(name="priority", default=0, hide=True)
 
 
 def build_form(site: Site) -> schedulers.ForceScheduler:
-    """The form on the builder ``source``."""
+    """Return the form of the builder ``source``."""
     return schedulers.ForceScheduler(
         name="force",
         builderNames=[SOURCE],
@@ -92,17 +92,17 @@ def build_form(site: Site) -> schedulers.ForceScheduler:
 
 
 def promote_form(site: Site) -> schedulers.ForceScheduler:
-    """The form on the builder ``promote``: for who may override the gate (master.web.authz)."""
+    """Return the form of the builder ``promote``, for users that may override the gate (master.web.authz)."""
     signing = site.stage_for("signing")
     rules = [rule for stage in site.signed_stages if stage != signing for rule in stage.overridable]
     return plain_form(
         PROMOTE_FORM,
         PROMOTE,
-        "Let packages pass",
+        "Promote packages",
         [
             util.ChoiceStringParameter(
                 name="packages",
-                label="Packages, together or not at all (none chosen: all that wait and may)",
+                label="Packages, all or none of them (none chosen: all that wait and pass the gate)",
                 choices=[package.name for package in site.packages],
                 multiple=True,
                 strict=True,
@@ -110,56 +110,72 @@ def promote_form(site: Site) -> schedulers.ForceScheduler:
             ),
             util.ChoiceStringParameter(
                 name="override",
-                label="Rules of the gate that they may break",
+                label="Rules of the gate to override",
                 choices=list(dict.fromkeys(rules)),
                 multiple=True,
                 strict=True,
                 default="",
             ),
             util.StringParameter(
-                name="override_reason", label="Why they may (kept with the packages)", default="", size=60, maxsize=500
+                name="override_reason",
+                label="Reason for the override (recorded with the packages)",
+                default="",
+                size=60,
+                maxsize=500,
             ),
         ],
     )
 
 
 def suites_form(site: Site) -> schedulers.ForceScheduler:
-    """The form on the builder. A suite that is not for the chosen target is refused by the command, in words."""
-    able = possible(site)
+    """Return the form of the builder ``lab``. The command refuses a suite that is not for the chosen target."""
+    suites_by_target = runnable_suites(site)
     return plain_form(
-        FORCE,
+        LAB_FORM,
         LAB,
         "Test a target",
         [
             util.ChoiceStringParameter(
-                name="target", label="Target", choices=list(able), default=next(iter(able)), strict=True, required=True
+                name="target",
+                label="Target",
+                choices=list(suites_by_target),
+                default=next(iter(suites_by_target)),
+                strict=True,
+                required=True,
             ),
             util.ChoiceStringParameter(
                 name="suites",
                 label="Suites (none chosen: all of the target)",
-                choices=list(dict.fromkeys(name for suites in able.values() for name in suites)),
+                choices=list(dict.fromkeys(name for suites in suites_by_target.values() for name in suites)),
                 multiple=True,
                 strict=True,
                 default="",
             ),
-            util.BooleanParameter(name="quick", label="Only the shortest proof of each", default=False),
+            util.BooleanParameter(name="quick", label="Quick: only the shortest proof of each suite", default=False),
         ],
     )
 
 
 def housekeeping_forms(site: Site) -> list[Any]:
-    """A form on each of the builders. Whoever may start builds may fill them in: what goes, retention.yaml says."""
-    made = [
+    """Return the forms of ``clean`` and ``compose``, for all users that may start builds.
+
+    They are harmless: retention.yaml decides what is removed.
+    """
+    forms = [
         plain_form(
             f"force-{CLEAN}",
             CLEAN,
             "Clean the artifact store",
-            [util.BooleanParameter(name=REMOVE, label="Remove it (else: only tell what would go)", default=False)],
+            [
+                util.BooleanParameter(
+                    name=REMOVE, label="Remove (if not set: only show what would be removed)", default=False
+                )
+            ],
         )
     ]
-    if stages := [stage.name for stage, _ in composed(site)]:
+    if stages := [stage.name for stage, _ in composed_stages(site)]:
         choice = util.ChoiceStringParameter(
             name=STAGE, label="Stage", choices=stages, default=stages[-1], strict=True, required=True
         )
-        made.append(plain_form(f"force-{COMPOSE}", COMPOSE, "Compose for mirrors", [choice]))
-    return made
+        forms.append(plain_form(f"force-{COMPOSE}", COMPOSE, "Compose for mirrors", [choice]))
+    return forms

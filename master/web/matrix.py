@@ -1,4 +1,4 @@
-"""The page of packages by targets: the state of each, and what a target still owes; and the newest housekeeping."""
+"""The data of the page "Packages": package × target with states and debts, and the newest housekeeping."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from steps.names import CLEAN, COMPOSE, SOURCE
 
 
 def cells(site: Site, records: Records, sources: Mapping[str, Build]) -> dict[tuple[str, str], Cell]:
-    """One cell for each package and target, of the commit of the package's newest source build.
+    """Return (package, target) → cell, for the commit of the package's newest source build.
 
-    While a newer source waits, no commit counts yet, as while one is fetched.
+    While a newer source build waits or fetches its commit, the package has no commit to show.
 
-    :param sources: package → that build.
+    :param sources: package → its newest source build.
     """
     waits = {request.package for request in records.requests if request.builder == SOURCE}
     commits = {name: build.commit for name, build in sources.items() if name not in waits}
@@ -30,18 +30,18 @@ def cells(site: Site, records: Records, sources: Mapping[str, Build]) -> dict[tu
 
 
 def matrix(site: Site, records: Records, sources: Mapping[str, Build]) -> dict[str, Any]:
-    """What the page shows: for each package its newest source build, and for each target its state.
+    """Return what the page shows: for each package its newest source build, and its state on each target.
 
-    A target owes a package while what its users have is not what the newest good source build made.
+    A target owes a package if the newest source build passed, and the target's users do not have its result yet.
     """
-    found = cells(site, records, sources)
+    all_cells = cells(site, records, sources)
     packages = []
     for package in site.packages:
         source = sources.get(package.name)
         good = source is not None and source.results == 0
         row: dict[str, Any] = {"package": package.name, "source": _source(source) if source else None, "targets": {}}
         for target in site.targets_of(package):
-            cell = found[package.name, target.name]
+            cell = all_cells[package.name, target.name]
             shown = asdict(cell) | {"done": sorted(cell.done), "owes": good and cell.state != "published"}
             row["targets"][target.name] = shown
         packages.append(row)
@@ -49,7 +49,7 @@ def matrix(site: Site, records: Records, sources: Mapping[str, Build]) -> dict[s
 
 
 def _source(build: Build) -> dict[str, Any]:
-    """The newest source build, as the page links it."""
+    """Return the newest source build, as the page links to it."""
     results = "" if build.results is None else Results[build.results]
     return {
         "builder": build.builder,
@@ -61,7 +61,7 @@ def _source(build: Build) -> dict[str, Any]:
 
 
 async def read_matrix(master: Any, site: Site, waiting: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Read what decides the states, with a fixed number of queries, and lay it out.
+    """Read the records with a fixed number of queries, and return the data of the page.
 
     :param waiting: rows of the build queue: ``buildrequestid`` and ``reason``.
     """
@@ -70,7 +70,7 @@ async def read_matrix(master: Any, site: Site, waiting: Sequence[Mapping[str, An
 
 
 async def read_housekeeping(master: Any) -> list[dict[str, Any]]:
-    """The newest compose of each stage, clean and dry run of one: ``what`` in words, and its build as in :class:`Cell`."""
+    """Return the newest compose of each stage, clean, and dry run of a clean: ``what`` it is, and its build."""
     return list(await master.db.pool.do(_read_housekeeping, master.db.model))
 
 

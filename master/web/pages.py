@@ -1,7 +1,7 @@
-"""What the master serves beside Buildbot's own pages, below ``/plugins/kitten/``. Read only.
+"""The read-only pages below ``/plugins/kitten/``, which the master serves beside those of Buildbot.
 
-Artifacts, published repositories and what suites left, to click on; as JSON, the newest state of each package on each target and what
-waits for what; and the page that shows it.
+Files: artifacts, published repositories and the files of suites. JSON: the state of each package on each target, and
+what waits for what. And the page "Packages", which shows that JSON.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ TEXT = {".log": "text/plain; charset=utf-8", ".spec": "text/plain; charset=utf-8
 
 
 class ServedFolders(BuildbotService):
-    """Knows which folders are shown, so that the pages follow a reconfiguration."""
+    """The folders that the pages show, as a service, so that the pages follow a reconfiguration."""
 
     name = NAME
 
     def checkConfig(self, folders: dict[str, str], site: Site) -> None:
-        """Nothing to check: the folders may appear later."""
+        """Check nothing: the folders may appear later."""
 
     @async_to_deferred
     async def reconfigService(self, folders: dict[str, str], site: Site) -> None:
-        """Take over (new) folders: name in the address → path."""
+        """Use new folders: name in the address → path."""
         self.folders = folders
         self.site = site
 
 
 class ReadOnlyFile(static.File):
-    """A folder below which everything may be read but what a dot hides.
+    """A folder in which all users may read all files except those whose names begin with a dot.
 
-    Packages may hold anything, so a browser is told not to guess types and not to run what it is shown; a link that leads out
-    of the folder leads nowhere.
+    A package can contain anything, so headers forbid the browser to guess types and to run files. A symbolic link that
+    leaves the folder is not followed.
     """
 
     contentTypes: dict[str, str]
@@ -56,33 +56,33 @@ class ReadOnlyFile(static.File):
         self.top = os.path.realpath(path)
 
     def createSimilarFile(self, path: str) -> ReadOnlyFile:
-        """A file of the same folder."""
-        made: ReadOnlyFile = super().createSimilarFile(path)
-        made.top = self.top
-        return made
+        """Return a file of the same folder."""
+        file: ReadOnlyFile = super().createSimilarFile(path)
+        file.top = self.top
+        return file
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Hide what begins with a dot, and what lies elsewhere."""
+        """Hide names that begin with a dot, and files outside the folder."""
         if path.startswith(b".") or not self.isdir():
             return pages.notFound()
-        found = super().getChild(path, request)
-        if isinstance(found, ReadOnlyFile) and not os.path.realpath(found.path).startswith(f"{self.top}/"):
+        child = super().getChild(path, request)
+        if isinstance(child, ReadOnlyFile) and not os.path.realpath(child.path).startswith(f"{self.top}/"):
             return pages.notFound()
-        return found
+        return child
 
     def listNames(self) -> list[str]:
-        """What a listing shows."""
+        """Return the names in a listing."""
         return sorted(name for name in super().listNames() if not name.startswith("."))
 
     def directoryListing(self) -> Resource:
-        """A listing without hidden names."""
+        """Return a listing without hidden names."""
         return static.DirectoryLister(
             self.path, self.listNames(), self.contentTypes, self.contentEncodings, self.defaultType
         )
 
 
 class _Folder(Resource):
-    """One of the shown folders, looked up when it is asked for."""
+    """One of the served folders; its path is looked up for each request."""
 
     def __init__(self, application: _Pages, name: str) -> None:
         super().__init__()
@@ -90,40 +90,40 @@ class _Folder(Resource):
         self.name = name
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """A file, or a listing, as something a browser shows but does not run."""
+        """Return a file or a listing, with headers that forbid the browser to run it."""
         served = self.application.master.service_manager.namedServices.get(NAME)
         if served is None or self.name not in served.folders:
-            return pages.notFound(message=f"{self.name}: not served here")
+            return pages.notFound(message=f"{self.name} is not served by this master")
         request.setHeader(b"x-content-type-options", b"nosniff")
         request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'")
         return ReadOnlyFile(served.folders[self.name]).getChild(path, request)
 
 
 class _Stages(Resource):
-    """The signed stages before the last, by their names."""
+    """The signed stages before the users' stage, by their names."""
 
     def __init__(self, application: _Pages) -> None:
         super().__init__()
         self.application = application
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: ARG002 - Twisted's signature
-        """One of them."""
+        """Return one of them."""
         return _Folder(self.application, f"stages/{path.decode(errors='replace')}")
 
 
 class _Json(Resource):
-    """A question to the running master, answered in JSON."""
+    """A query to the running master, answered in JSON."""
 
     isLeaf = True
 
-    def __init__(self, application: _Pages, question: Any) -> None:
+    def __init__(self, application: _Pages, query: Any) -> None:
         super().__init__()
         self.application = application
-        self.question = question
+        self.query = query
 
     def render_GET(self, request: Any) -> Any:
-        """Answer."""
-        answer = ensureDeferred(self.question(self.application.master))
+        """Send the answer of the query; status 503 if it fails."""
+        answer = ensureDeferred(self.query(self.application.master))
 
         def send(value: Any) -> None:
             request.setHeader(b"content-type", b"application/json")
@@ -135,27 +135,27 @@ class _Json(Resource):
             request.write(json.dumps({"error": failure.getErrorMessage()}).encode())
             request.finish()
 
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: answer.cancel())
-        answer.addCallbacks(send, fail).addErrback(lambda _: None)  # the client left
+        client_left = request.notifyFinish()
+        client_left.addErrback(lambda _: answer.cancel())
+        answer.addCallbacks(send, fail).addErrback(lambda _: None)  # no client is left to answer
         return NOT_DONE_YET
 
 
 async def _waiting(master: Any) -> Any:
     build_queue = master.service_manager.namedServices[BUILD_QUEUE]
-    await build_queue.settled()
-    return {"waiting": build_queue.waits()}
+    await build_queue.catch_up()
+    return {"waiting": build_queue.waiting_requests()}
 
 
 async def _packages(master: Any) -> Any:
     services = master.service_manager.namedServices
-    await services[BUILD_QUEUE].settled()
-    packages = await read_matrix(master, services[NAME].site, services[BUILD_QUEUE].waits())
+    await services[BUILD_QUEUE].catch_up()
+    packages = await read_matrix(master, services[NAME].site, services[BUILD_QUEUE].waiting_requests())
     return packages | {"housekeeping": await read_housekeeping(master)}
 
 
 class _Pages(Application):
-    """Buildbot's plugin: static files of the page, and the live resources below it."""
+    """Buildbot's plugin: the static files of the page, and the resources below its address."""
 
     master: Any
 

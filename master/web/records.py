@@ -1,4 +1,4 @@
-"""What Buildbot's database knows of packages on targets, as the records of ``master.status``: seven queries."""
+"""The records of ``master.status`` from Buildbot's database, with seven queries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PROPERTIES = ("package", "target", "commit", "nevr")
 
 
 async def read_records(master: Any, site: Site, reasons: Mapping[int, str]) -> tuple[Records, dict[str, Build]]:
-    """The records that decide the state of each package, and the newest source build of each, whose commit counts.
+    """Return the records that decide the state of each package, and package → its newest source build.
 
-    :param reasons: build request → why it waits.
+    :param reasons: id of a build request → why it waits.
     """
-    found: tuple[Records, dict[str, Build]] = await master.db.pool.do(_read, master.db.model, site, reasons)
-    return found
+    result: tuple[Records, dict[str, Build]] = await master.db.pool.do(_read, master.db.model, site, reasons)
+    return result
 
 
 def _read(connection: Any, model: Any, site: Site, reasons: Mapping[int, str]) -> tuple[Records, dict[str, Build]]:
@@ -31,7 +31,7 @@ def _read(connection: Any, model: Any, site: Site, reasons: Mapping[int, str]) -
     commits = {build.commit for build in sources.values()}
     ids = _newest_of_commits(connection, model, [PROMOTE, *targets], commits)
     builds = [*sources.values(), *_builds(connection, model, ids)]
-    found = Records(
+    records = Records(
         builds=sorted(builds, key=lambda build: -build.id),
         requests=_requests(connection, model, [SOURCE, *targets], reasons),
         released=_released(
@@ -39,11 +39,11 @@ def _read(connection: Any, model: Any, site: Site, reasons: Mapping[int, str]) -
         ),
         now=time.time(),
     )
-    return found, sources
+    return records, sources
 
 
 def _newest_sources(connection: Any, model: Any) -> list[int]:
-    """The newest source build of each package."""
+    """Return the ids of the newest source build of each package."""
     builds, builders, package = model.builds, model.builders, model.build_properties
     query = (
         sa.select(sa.func.max(builds.c.id))
@@ -59,7 +59,7 @@ def _newest_sources(connection: Any, model: Any) -> list[int]:
 
 
 def _newest_of_commits(connection: Any, model: Any, names: Iterable[str], commits: Iterable[str]) -> list[int]:
-    """The newest build of each of these builders for each package, target and commit."""
+    """Return the ids of the newest build of each of these builders for each package, target and commit."""
     builds, builders, props = model.builds, model.builders, model.build_properties
     package, target, commit = (props.alias(name) for name in ("package", "target", "commit"))
     query = (
@@ -77,7 +77,7 @@ def _newest_of_commits(connection: Any, model: Any, names: Iterable[str], commit
 
 
 def _builds(connection: Any, model: Any, ids: list[int]) -> list[Build]:
-    """These builds, with their properties and steps."""
+    """Return these builds, with their properties and steps."""
     builds, builders, props, steps = model.builds, model.builders, model.build_properties, model.steps
     properties: dict[int, dict[str, str]] = {}
     columns = sa.select(props.c.buildid, props.c.name, props.c.value)
@@ -112,7 +112,7 @@ def _builds(connection: Any, model: Any, ids: list[int]) -> list[Build]:
 
 
 def _requests(connection: Any, model: Any, names: Iterable[str], reasons: Mapping[int, str]) -> list[Request]:
-    """The requests of these builders that have not started."""
+    """Return the requests of these builders that have not started."""
     requests, builders, claims = model.buildrequests, model.builders, model.buildrequest_claims
     package, commit = (model.buildset_properties.alias(name) for name in ("package", "commit"))
 
@@ -137,13 +137,13 @@ def _requests(connection: Any, model: Any, names: Iterable[str], reasons: Mappin
     )
 
     def text(value: str | None) -> str:
-        return str(json.loads(value)[0] or "") if value else ""  # a list of value and source
+        return str(json.loads(value)[0] or "") if value else ""  # the column has JSON: [value, source]
 
     return [Request(row.name, text(row.package), text(row.commit), reasons.get(row.id, "")) for row in rows]
 
 
 def _released(connection: Any, model: Any, packages: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Package → target → the commit that users have, as the newest promotion of each package says.
+    """Return package → target → the commit that users have, from the newest promotion of each package.
 
     :param packages: name of the property → package.
     """

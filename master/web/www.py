@@ -1,4 +1,4 @@
-"""The web UI: where it listens, who may log in, which pages it has."""
+"""The web UI: its endpoint, its users and its pages."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from config.models import Site
 from master.web.authz import authz, users
 
 LOCAL = "tcp:{port}:interface=127.0.0.1"
-"""Twisted endpoint of whatever is plain TCP: a proxy that ends TLS stands before the web UI, and workers of other hosts
-have an endpoint of their own (web.yaml, ``worker_endpoint``)."""
+"""Twisted endpoint for plain TCP, on this host only. For other hosts, a proxy with TLS serves the web UI, and workers
+have their own endpoint (web.yaml, ``worker_endpoint``)."""
 
 
 def public_url(site: Site, port: int) -> str:
-    """The address people type, with a slash at its end."""
+    """Return the address that people use, with a slash at its end."""
     return site.web.url.format(port=port).rstrip("/") + "/"
 
 
 def lab_runs_here(site: Site) -> bool:
-    """Whether what suites leave without a build, ``lab/`` in the workers' state folder, lies on this host."""
+    """Return whether ``lab/`` in the workers' state folder, with the files of suites that need no build, is here."""
     return all(pool.connection is None for pool in site.workers if "build" in pool.roles)
 
 
 def stage_folders(site: Site) -> dict[str, str]:
-    """Name below the pages → URL, of each signed stage; that of users has the name ``published``."""
+    """Return name below the pages → URL of each signed stage; the users' stage has the name ``published``."""
     signed = site.signed_stages
     return {"published" if stage == site.stage_for("users") else f"stages/{stage.name}": stage.url for stage in signed}
 
 
 def artifact_links(site: Site, state: str, port: int) -> tuple[tuple[str, str], ...]:
-    """(prefix of a URL, address in a browser) for each place people may read; none for one nobody serves."""
+    """Return (prefix of a URL, address in a browser) for each folder that the pages serve."""
     pages = f"{public_url(site, port)}plugins/kitten/"
     links = [(f"{state}/lab", f"{pages}lab")] if lab_runs_here(site) else []
     for url, address in (
@@ -47,19 +47,19 @@ def artifact_links(site: Site, state: str, port: int) -> tuple[tuple[str, str], 
 
 
 def www(site: Site, port: int, passwords: Mapping[str, str]) -> dict[str, Any]:
-    """The ``www`` part of the configuration.
+    """Return the ``www`` part of the configuration.
 
     :param passwords: secret name (``web-USER``) → password.
     """
-    known = {}
+    accounts = {}
     for user in users(site):
         if (password := passwords.get(f"web-{user}")) is None:
-            error(f"user {user} has no password: secrets/web-{user} is missing (kitten up makes it)")
+            error(f"user {user} has no password: secrets/web-{user} is missing (`kitten up` makes it)")
         else:
-            known[user] = password
+            accounts[user] = password
     return {
         "port": LOCAL.format(port=port),
         "plugins": {"kitten": {}, "waterfall_view": {}, "console_view": {}, "grid_view": {}},
-        "auth": util.UserPasswordAuth(known),
+        "auth": util.UserPasswordAuth(accounts),
         "authz": authz(site),
     }

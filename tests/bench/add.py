@@ -1,8 +1,8 @@
-"""A program that publishes packages into the one repository of a folder, unsigned: what an index costs, and no more.
+"""A program that publishes unsigned packages in a folder with one repository. It is a module alone because it is timed.
 
     python -m tests.bench.add FOLDER PACKAGE …
 
-It is what ``kitten publish`` does between its gate and its signatures, with nothing else imported.
+It does what ``kitten publish`` does between its gate and its signatures, and imports only what that needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TOP, REPOSITORY = "10-bench", "os"
 
 
 def add(root: Path, packages: list[Path]) -> None:
-    """Publish packages, in one publication."""
+    """Publish packages in one publication."""
     snapshots = Snapshots(root, TOP)
     with snapshots.lock(), snapshots.draft((REPOSITORY,)) as draft:
         for rpm in packages:

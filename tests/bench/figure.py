@@ -1,4 +1,4 @@
-"""What a benchmark is: one comparison of our way with the alternative, both from the same run."""
+"""A figure of a benchmark: the comparison of kitten with an alternative, both from the same run."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ KITTEN = Path(sys.executable).parent / "kitten"
 
 @dataclass(frozen=True)
 class Figure:
-    """One comparison; the bar is the largest ratio that holds."""
+    """One comparison; ``limit`` is the largest ratio that passes."""
 
     name: str
     ours: float
     other: float
     other_is: str
-    bar: float
+    limit: float
     unit: str = "s"
 
     @property
     def ratio(self) -> float:
-        """Ours over the other."""
+        """The figure of kitten divided by that of the alternative."""
         return self.ours / self.other
 
     @property
-    def held(self) -> bool:
-        """Whether the ratio is within its bar."""
-        return self.ratio <= self.bar
+    def passed(self) -> bool:
+        """Whether the ratio is within its limit."""
+        return self.ratio <= self.limit
 
     def __str__(self) -> str:
-        verdict = "held" if self.held else "NOT HELD"
+        verdict = "passed" if self.passed else "FAILED"
         return (
-            f"{self.name}: ours {self.ours:.2f} {self.unit}, {self.other_is}: {self.other:.2f} {self.unit}, "
-            f"ratio {self.ratio:.3f}, bar {self.bar:.2f}: {verdict}"
+            f"{self.name}: kitten {self.ours:.2f} {self.unit}, {self.other_is}: {self.other:.2f} {self.unit}, "
+            f"ratio {self.ratio:.3f}, limit {self.limit:.2f}: {verdict}"
         )
 
 
@@ -46,7 +46,10 @@ Benchmark = Callable[[], Iterator[Figure]]
 
 
 def kitten(site: str, state: Path, *arguments: str) -> None:
-    """Run a command of ours that must succeed."""
+    """Run a kitten command that must succeed.
+
+    :raises SystemExit: it fails; with the end of its output.
+    """
     environment = {**os.environ, "KITTEN_SITE": site, "KITTEN_STATE": str(state)}
     done = subprocess.run([KITTEN, *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -1,11 +1,11 @@
-"""Adding packages to a repository of 10,000: ours, and what ``createrepo_c --update --skip-stat`` takes for the same.
+"""Add packages to a repository of 10,000: kitten against ``createrepo_c --update --skip-stat``.
 
-Timed twice over: each as a program that starts (tests.bench.add: Python, createrepo_c's library and our modules that
-publish), and our part alone, as in a publication, where the program runs anyway. Neither gates or signs, nor does
-createrepo_c. Ours is flushed to the disk when it ends; createrepo_c leaves that to the system.
+Kitten is timed in two ways: with the start of a program (tests.bench.add: Python, createrepo_c's library and the
+modules that publish), and without it, as in a publication, in which the program already runs. Neither kitten nor
+createrepo_c checks a gate or signs here. Kitten flushes its files to the disk; createrepo_c leaves that to the system.
 
-Then what a publication costs as the repository grows: all of it, and without the writing of the index; and how long it
-takes until the next build's buildroot has a build that held.
+More figures: the time of a publication in a larger repository, with and without writing the index; and the time until
+the next buildroot has a build that passed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ done
 
 
 def _make(into: Path) -> None:
-    """Real packages, by the host's rpmbuild."""
+    """Build the packages with the host's rpmbuild."""
     firsts = range(0, PACKAGES + MOST, _SPEC_PACKAGES)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda first: _make_some(into, first), firsts))
@@ -83,66 +83,66 @@ def _make_some(into: Path, first: int) -> None:
     spec.write_text(_SPEC.format(part=first, first=first, last=first + _SPEC_PACKAGES - 1))
     places = {"_topdir": folder, "_rpmdir": into, "_buildrootdir": folder / "root", "_dbpath": folder / "db"}
     defines = [word for name, value in places.items() for word in ("--define", f"{name} {value}")]
-    words = ["rpmbuild", "-bb", "--define", "_build_name_fmt %%{NAME}.rpm", *defines, str(spec)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = ["rpmbuild", "-bb", "--define", "_build_name_fmt %%{NAME}.rpm", *defines, str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"rpmbuild could not make the packages of the benchmark: {done.stderr[-500:]}")
     shutil.rmtree(folder)
 
 
 def _packages() -> list[Path]:
-    made = cache.entry("bench", f"repository-{PACKAGES + MOST}-1", _make)
-    return sorted(made.glob("thing*.rpm"), key=lambda path: int(path.stem.removeprefix("thing")))
+    folder = cache.entry("bench", f"repository-{PACKAGES + MOST}-1", _make)
+    return sorted(folder.glob("thing*.rpm"), key=lambda path: int(path.stem.removeprefix("thing")))
 
 
-def _part(root: Path, packages: list[Path]) -> float:
+def _time_add(root: Path, packages: list[Path]) -> float:
     begun = time.perf_counter()
     add(root, packages)
     return time.perf_counter() - begun
 
 
-def _program(root: Path, packages: list[Path]) -> float:
-    # With Python's compiled files, as installed.
+def _time_program(root: Path, packages: list[Path]) -> float:
+    # With compiled Python files, as in an installation.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    words = [sys.executable, "-m", "tests.bench.add", root, *packages]
+    command = [sys.executable, "-m", "tests.bench.add", root, *packages]
     begun = time.perf_counter()
-    subprocess.run(words, check=True, cwd=CHECKOUT, env=environment)
+    subprocess.run(command, check=True, cwd=CHECKOUT, env=environment)
     return time.perf_counter() - begun
 
 
-def _createrepo(repository: Path) -> float:
+def _time_createrepo(repository: Path) -> float:
     import createrepo_c
 
-    # The program itself: the one of the same name beside Python starts a Python first.
+    # The C program: the script of the same name beside Python starts Python first.
     program = Path(createrepo_c.__file__).parent / "data" / "bin" / "createrepo_c"
     begun = time.perf_counter()
     subprocess.run([program, "--quiet", "--update", "--skip-stat", repository], check=True)
     return time.perf_counter() - begun
 
 
-def _same(ours: Path, theirs: Path) -> None:
-    """Equal metadata, package by package, or the comparison means nothing."""
+def _check_equal(ours: Path, theirs: Path) -> None:
+    """Check that the metadata of each package is equal; else the comparison has no meaning."""
     import createrepo_c as c
 
-    def told(repository: Path) -> dict[str, tuple[str, str, str]]:
-        found = {}
+    def metadata(repository: Path) -> dict[str, tuple[str, str, str]]:
+        packages = {}
         for package in index.load(repository):
-            package.time_file = 0  # of the file, not of what is in it
+            package.time_file = 0  # a property of the file, not of the package
             package.location_href = Path(package.location_href).name
-            found[package.pkgId] = (
+            packages[package.pkgId] = (
                 c.xml_dump_primary(package),
                 c.xml_dump_filelists(package),
                 c.xml_dump_other(package),
             )
-        return found
+        return packages
 
-    mine, other = told(ours), told(theirs)
+    mine, other = metadata(ours), metadata(theirs)
     if mine != other or not mine:
-        raise SystemExit(f"metadata differs: {len(mine)} packages here, {len(other)} there")
+        raise SystemExit(f"the metadata differs: kitten has {len(mine)} packages, createrepo_c {len(other)}")
 
 
-def adding() -> Iterator[Figure]:
-    """1 and 100 packages more."""
+def add_packages() -> Iterator[Figure]:
+    """Add 1 and 100 packages: kitten against createrepo_c --update."""
     packages = _packages()
     with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
         ours, theirs = Path(folder, "ours"), Path(folder, "theirs")
@@ -150,7 +150,7 @@ def adding() -> Iterator[Figure]:
         theirs.mkdir()
         for rpm in packages[:PACKAGES]:
             os.link(rpm, theirs / rpm.name)
-        _createrepo(theirs)
+        _time_createrepo(theirs)
         for count in (1, MOST):
             more = packages[PACKAGES : PACKAGES + count]
             programs, parts, others = [], [], []
@@ -161,46 +161,48 @@ def adding() -> Iterator[Figure]:
                 for rpm in more:
                     os.link(rpm, other / rpm.name)
                 os.sync()
-                others.append(_createrepo(other))
-                programs.append(_program(one, more))
-                parts.append(_part(two, more))
-                _same(two / f"{TOP}/{REPOSITORY}", other)
-                _same(one / f"{TOP}/{REPOSITORY}", other)
+                others.append(_time_createrepo(other))
+                programs.append(_time_program(one, more))
+                parts.append(_time_add(two, more))
+                _check_equal(two / f"{TOP}/{REPOSITORY}", other)
+                _check_equal(one / f"{TOP}/{REPOSITORY}", other)
                 for place in (one, two, other):
                     shutil.rmtree(place)
             other_time = statistics.median(others)
-            said = "createrepo_c --update --skip-stat"
-            yield Figure(f"index-{count} with process start", statistics.median(programs), other_time, said, 1 / 6)
-            yield Figure(f"index-{count}", statistics.median(parts), other_time, said, 1 / 20)
+            alternative = "createrepo_c --update --skip-stat"
+            yield Figure(
+                f"index-{count} with process start", statistics.median(programs), other_time, alternative, 1 / 6
+            )
+            yield Figure(f"index-{count}", statistics.median(parts), other_time, alternative, 1 / 20)
 
 
-def growing() -> Iterator[Figure]:
-    """One package more, in a large repository and in a smaller one."""
+def grow() -> Iterator[Figure]:
+    """Publish one package in a large repository, against a small one."""
     packages = _packages()
     with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
         roots = {size: Path(folder, f"{size}") for size in (FEWER, PACKAGES)}
         for size, root in roots.items():
-            _filled(root, packages[:size])
+            _fill(root, packages[:size])
         times: dict[int, list[tuple[float, float]]] = {size: [] for size in roots}
         for rpm in packages[PACKAGES : PACKAGES + 3 * RUNS]:
-            for size, root in roots.items():  # in turn: what else the machine does falls on both
+            for size, root in roots.items():  # in turn, so that other load of the machine affects both
                 _await_steady(root)
-                times[size].append(_added(root, rpm))
-    for place, what, bar in ((0, "all of it", PACKAGES / FEWER), (1, "without writing the index", 1.5)):
-        few, many = (statistics.median(added[place] for added in times[size]) for size in (FEWER, PACKAGES))
-        yield Figure(f"publishing into {PACKAGES}, {what}", 1000 * many, 1000 * few, f"into {FEWER}", bar, "ms")
+                times[size].append(_time_publication(root, rpm))
+    for place, what, limit in ((0, "complete", PACKAGES / FEWER), (1, "without writing the index", 1.5)):
+        few, many = (statistics.median(pair[place] for pair in times[size]) for size in (FEWER, PACKAGES))
+        yield Figure(f"publishing into {PACKAGES}, {what}", 1000 * many, 1000 * few, f"into {FEWER}", limit, "ms")
 
 
 def _await_steady(root: Path) -> None:
-    """Wait until the next index may follow the last one at once: the work is timed, not the wait that readers are owed."""
+    """Wait until the next index may be published: the figure must not include the wait that protects readers."""
     current = Snapshots(root, TOP).current()
     if current is None:
-        raise SystemExit(f"nothing is published in {root}")
+        raise SystemExit(f"{root} has no publication")
     time.sleep(max(0.0, max(current.record.shown.values()) + STEADY - time.time()))
 
 
-def _filled(root: Path, packages: list[Path]) -> None:
-    """A repository of packages, with a record and an erratum for each."""
+def _fill(root: Path, packages: list[Path]) -> None:
+    """Make a repository with a record and an erratum for each package."""
     add(root, packages)
     with Snapshots(root, TOP).draft(()) as draft:
         for rpm in packages:
@@ -221,11 +223,11 @@ def _filled(root: Path, packages: list[Path]) -> None:
         draft.finish("bench", lambda _repomd: None)
 
 
-def _added(root: Path, rpm: Path) -> tuple[float, float]:
-    """Seconds that a publication of one package takes, and without those in which it writes the index."""
+def _time_publication(root: Path, rpm: Path) -> tuple[float, float]:
+    """Return the seconds of a publication of one package, with and without writing the index."""
     write, spent = index.write, 0.0
 
-    def timed(*arguments: Any) -> bytes:
+    def timed_write(*arguments: Any) -> bytes:
         nonlocal spent
         begun = time.perf_counter()
         try:
@@ -233,17 +235,17 @@ def _added(root: Path, rpm: Path) -> tuple[float, float]:
         finally:
             spent += time.perf_counter() - begun
 
-    with mock.patch.object(index, "write", timed):
-        whole = _part(root, [rpm])
-    return whole, whole - spent
+    with mock.patch.object(index, "write", timed_write):
+        total = _time_add(root, [rpm])
+    return total, total - spent
 
 
 ALLOWED = 5.0
-"""Seconds of our own between a build that held and the next build's buildroot that has it."""
+"""The most seconds that kitten may take until the next buildroot has a build that passed."""
 
 
-def staging() -> Iterator[Figure]:
-    """A build that held, put into a buildroot repository of 10,000 packages by the command that the builder runs."""
+def stage_builds() -> Iterator[Figure]:
+    """Stage a build in a buildroot repository of 10,000 packages, with the command of the builder, against 5 s."""
     packages = _packages()
     with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
         state = Path(folder)
@@ -251,7 +253,7 @@ def staging() -> Iterator[Figure]:
         repository.mkdir(parents=True)
         for rpm in packages[:PACKAGES]:
             os.link(rpm, repository / rpm.name)
-        _createrepo(repository)
+        _time_createrepo(repository)
         times = []
         for number, rpm in enumerate(packages[PACKAGES : PACKAGES + RUNS + 1]):
             build, name = state / f"build{number}", f"{rpm.stem}-1-1.noarch.rpm"
@@ -259,21 +261,21 @@ def staging() -> Iterator[Figure]:
             shutil.copy(rpm, build / name)
             content = rpm.read_bytes()
             artifact = Artifact(name=name, url=str(build / name), sha256=sha256(content).hexdigest(), size=len(content))
-            known = {
+            fields = {
                 "target": "x86_64",
                 "package": "zlib",
                 "nevr": "zlib-1-1",
                 "identity": f"{number}",
                 "url": str(build),
             }
-            BuildResult(summary="built", rpms=(artifact,), **known).write(build / "build.json")
+            BuildResult(summary="built", rpms=(artifact,), **fields).write(build / "build.json")
             begun = time.perf_counter()
             kitten("demo", state, "stage", "--target", "x86_64", "--build", str(build))
             times.append(time.perf_counter() - begun)
             if name not in {Path(package.location_href).name for package in index.load(repository)}:
-                raise SystemExit(f"{name} was staged, and the index does not name it")
-    # The first call also reads the index that something else wrote.
+                raise SystemExit(f"{name} was staged, but the index does not have it")
+    # The first call also reads the index of createrepo_c.
     yield Figure("tests passed to the next buildroot", max(times[1:]), ALLOWED, "allowed", 1.0)
 
 
-BENCHMARKS: dict[str, Benchmark] = {"index": adding, "index-growth": growing, "staging": staging}
+BENCHMARKS: dict[str, Benchmark] = {"index": add_packages, "index-growth": grow, "staging": stage_builds}

@@ -1,4 +1,4 @@
-"""The pipeline through the service, against the calls it consists of."""
+"""The pipeline through the service, against its rpmbuild calls alone."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tests.bench.figure import kitten as _kitten
 
 
 def pipeline() -> Iterator[Figure]:
-    """Source, build and stage of the default demo through the service, against the same rpmbuild calls alone.
+    """Run source, build and stage of the default demo through the service, against the same rpmbuild calls alone.
 
-    Both use the same sandbox, the same sources and as many builds at a time as there are build workers; the buildroots of
-    the calls alone are filled before their clock starts. Our clock runs from the first source build's start to the end of
-    the last stage step, as the master's database has it.
+    Both use the same sandbox, the same sources and as many builds at a time as the site has build workers. The
+    buildroots of the calls alone are ready before their clock starts. The service's time is from the start of the first
+    source build to the end of the last stage step, as recorded in the master's database.
     """
     with tempfile.TemporaryDirectory(prefix="kitten-bench-", ignore_cleanup_errors=True) as folder:
         state, config = Path(folder, "state"), Path(folder, "config")
         shutil.copytree(CHECKOUT / "config", config, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
-        # Only the stage that later builds build from: nothing is verified, tested or signed on either side.
+        # Only the stage for buildroots: neither side verifies, tests or signs.
         (config / "demo" / "stages.yaml").write_text(
             "- {name: staged, description: Bench, url: staged, gate: [{rule: built}]}\n"
         )
         site = str(config / "demo")
         with _service(site, state) as url:
             ours, sources = _through_the_service(site, state, url)
-        # The sources and what pigz is built from come from our run; the machine's mood may change: twice, and the mean.
+        # The sources and the buildroot of pigz come from the service. The mean of two runs, as the load varies.
         other = (_calls_alone(site, state, sources) + _calls_alone(site, state, sources)) / 2
-    yield Figure("pipeline", ours, other, "the same rpmbuild calls, two at a time, in the same sandbox", 1.25)
+    yield Figure("pipeline", ours, other, "the same rpmbuild calls, in the same sandbox", 1.25)
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
 
     loaded = load_site(site)
     packages = [p.name for p in loaded.packages if p.default]
-    # The tarballs are in the lookaside cache, or the first run would time the network.
+    # Fill the lookaside cache with the tarballs, so that no download is timed.
     for package in packages:
         _kitten(site, state, "dist-git", "init", package)
         _kitten(
@@ -67,7 +67,7 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
             "--repository",
             str(state / "dist-git" / f"{package}.git"),
         )
-    wanted = len(packages) * len(loaded.targets)
+    expected = len(packages) * len(loaded.targets)
     targets = {t.name for t in loaded.targets}
     while True:
         builders = {b["builderid"]: b["name"] for b in requests.get(f"{url}/builders", timeout=30).json()["builders"]}
@@ -75,9 +75,9 @@ def _through_the_service(site: str, state: Path, url: str) -> tuple[float, list[
         if failed := [b for b in builds if b["complete"] and b["results"] != 0]:
             raise SystemExit(f"build {failed[0]['buildid']} failed: {failed[0]['state_string']}")
         done = [b for b in builds if b["complete"] and builders[b["builderid"]] in targets]
-        if len(done) == wanted:
+        if len(done) == expected:
             began = min(b["started_at"] for b in builds)
-            # Whole seconds are all the builds table keeps; the error is at most 1 s of the whole.
+            # The builds table has whole seconds; the error of the whole is at most 1 s.
             ended = max(b["complete_at"] for b in done)
             return ended - began, sorted((state / "artifacts" / "sources").glob("*/*/*.src.rpm"))
         time.sleep(2)

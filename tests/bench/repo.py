@@ -1,4 +1,4 @@
-"""Repositories: what the gate's look at everything installable costs, against the tool that only looks for missing needs."""
+"""The gate's check that all packages are installable, against a tool that only looks for missing requirements."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PACKAGES = 10_000
 
 
 def packages(count: int = PACKAGES, *, newer: bool = False) -> list[bytes]:
-    """A distribution: libraries with sonames and versioned needs, programs on top of them, commands in /usr/bin.
+    """Return a distribution: libraries with sonames and versioned requirements, and programs that need them.
 
-    :param newer: some libraries of the upper layers have a new soname, which breaks what is linked against them.
+    :param newer: some libraries of the upper layers have a new soname, which breaks programs that are linked to them.
     """
     chance = random.Random(10)  # noqa: S311 - nothing secret
-    made = []
+    elements = []
     for number in range(count):
         library = number % 3 == 0
         name, below = f"{'lib' if library else 'app'}{number:05}", number // 3
@@ -43,18 +43,19 @@ def packages(count: int = PACKAGES, *, newer: bool = False) -> list[bytes]:
         provides = [f"lib{name}.so.{so}()(64bit)", f"{name}(x86-64) = {version}.0-1.el10"] if library else []
         files = [] if library else [f"/usr/bin/{name}"]
         nevr = f"{name}-{version}.0-1.el10"
-        made.append(element(nevr, provides=provides, requires=requires, files=files))
-    return made
+        elements.append(element(nevr, provides=provides, requires=requires, files=files))
+    return elements
 
 
 def write(folder: Path, listed: list[bytes]) -> Path:
-    """A repository folder with an index of packages that are nowhere: both tools read metadata alone."""
+    """Write a repository with an index and no package files, as both tools read only metadata; return its folder."""
     (folder / "repodata").mkdir(parents=True)
     content = gzip.compress(primary(listed), 6, mtime=0)
     (folder / "repodata" / "primary.xml.gz").write_bytes(content)
     checksum = hashlib.sha256(content).hexdigest()
     (folder / "repodata" / "repomd.xml").write_text(
-        '<?xml version="1.0" encoding="UTF-8"?>\n<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>1</revision>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>1</revision>'
         f'<data type="primary"><checksum type="sha256">{checksum}</checksum>'
         '<location href="repodata/primary.xml.gz"/><timestamp>1</timestamp></data></repomd>\n'
     )
@@ -62,27 +63,29 @@ def write(folder: Path, listed: list[bytes]) -> Path:
 
 
 def closures() -> Iterator[Figure]:
-    """10,000 packages before and after a publication: ours reads both and says what is new; dnf reads the one after."""
-    with tempfile.TemporaryDirectory(prefix="kitten-bench-") as made:
-        folder = Path(made)
+    """Check 10,000 packages: kitten compares before and after a publication, dnf repoclosure reads only after."""
+    with tempfile.TemporaryDirectory(prefix="kitten-bench-") as name:
+        folder = Path(name)
         before = write(folder / "before", packages())
         after = write(folder / "after", packages(newer=True))
-        pairs = [(_ours(before, after), _repoclosure(after, folder / f"cache{n}")) for n in range(ROUNDS)]
+        pairs = [(_time_closure(before, after), _time_repoclosure(after, folder / f"cache{n}")) for n in range(ROUNDS)]
     ours, other = (statistics.median(times) for times in zip(*pairs, strict=True))
     yield Figure(f"closure, {PACKAGES:,} packages", ours, other, "dnf repoclosure", 2.0)
 
 
-def _ours(before: Path, after: Path) -> float:
+def _time_closure(before: Path, after: Path) -> float:
     begun = time.monotonic()
-    found = closure(repositories_below([before]), repositories_below([after]), "x86_64")
+    result = closure(repositories_below([before]), repositories_below([after]), "x86_64")
     seconds = time.monotonic() - begun
-    if found.checked != PACKAGES or not found.broken:
-        raise SystemExit(f"closure: {found.checked} packages checked, {len(found.broken)} broken: nothing was measured")
+    if result.checked != PACKAGES or not result.broken:
+        raise SystemExit(
+            f"closure: {result.checked} packages checked, {len(result.broken)} broken: expected other numbers"
+        )
     return seconds
 
 
-def _repoclosure(repository: Path, cache: Path) -> float:
-    """With a cache of its own: stale metadata would hide what is broken."""
+def _time_repoclosure(repository: Path, cache: Path) -> float:
+    """Return the seconds of dnf repoclosure. Its cache is new, as old metadata would hide broken packages."""
     require("dnf", "dnf, and dnf-plugins-core for its repoclosure")
     command = ["dnf", "--quiet", "--forcearch", "x86_64", "--releasever", "10", f"--setopt=cachedir={cache}"]
     command += ["--setopt=reposdir=/nonexistent", f"--repofrompath=bench,file://{repository}", "--repo", "bench"]
@@ -90,7 +93,7 @@ def _repoclosure(repository: Path, cache: Path) -> float:
     done = subprocess.run([*command, "repoclosure"], capture_output=True, text=True, check=False)
     seconds = time.monotonic() - begun
     if "unresolved deps" not in done.stdout:
-        raise SystemExit(f"dnf repoclosure found nothing broken: {done.stdout[-500:]}{done.stderr[-1000:]}")
+        raise SystemExit(f"dnf repoclosure reported no broken package: {done.stdout[-500:]}{done.stderr[-1000:]}")
     return seconds
 
 

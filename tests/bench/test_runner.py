@@ -1,4 +1,4 @@
-"""The runner of the benchmarks: figures are kept as they come, a failure stops none of the others, the exit says it."""
+"""The runner of benchmarks: it writes figures at once, goes on after a failure, and sets the exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW = Figure("slow", 3.0, 2.0, "the other", 1.2)
 
 def benchmark(*figures: Figure, then: BaseException | None = None) -> Benchmark:
     def run() -> Iterator[Figure]:
-        """What it compares."""
+        """Compare two things."""
         yield from figures
         if then is not None:
             raise then
@@ -26,65 +26,67 @@ def benchmark(*figures: Figure, then: BaseException | None = None) -> Benchmark:
     return run
 
 
-def ran(tmp_path: Path, *words: str, **benchmarks: Benchmark) -> tuple[int, list[dict[str, Any]]]:
+def run_benchmarks(tmp_path: Path, *arguments: str, **benchmarks: Benchmark) -> tuple[int, list[dict[str, Any]]]:
     report = tmp_path / "build" / "bench.json"
-    status = main(words, benchmarks, report)
+    status = main(arguments, benchmarks, report)
     assert not list(report.parent.glob(".*")), "a temporary file is left"
     return status, json.loads(report.read_text())
 
 
-def test_all_within_their_bars_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, rows = ran(tmp_path, one=benchmark(GOOD))
+def test_if_all_figures_pass_the_exit_status_is_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, rows = run_benchmarks(tmp_path, one=benchmark(GOOD))
     assert (status, [row["name"] for row in rows]) == (0, ["quick"])
-    assert "1 figures, all within their bars" in capsys.readouterr().out
+    assert "1 figures, all passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("no\nsuch thing"), SystemExit("the tool is\nmissing"), OSError(28, "No space")]
 )
-def test_a_benchmark_that_fails_keeps_its_figures_and_stops_no_other(
+def test_a_benchmark_that_fails_keeps_its_figures_and_does_not_stop_the_others(
     error: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, rows = ran(tmp_path, bad=benchmark(GOOD, then=error), after=benchmark(GOOD))
+    status, rows = run_benchmarks(tmp_path, bad=benchmark(GOOD, then=error), after=benchmark(GOOD))
     assert status == 1
     assert [row["name"] for row in rows] == ["quick", "bad", "quick"]
     assert "\n" not in rows[1]["error"]
     assert rows[1]["error"] in capsys.readouterr().out.splitlines()[-2]
 
 
-def test_a_missed_bar_is_shown_with_its_ratio_and_its_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, rows = ran(tmp_path, slow=benchmark(SLOW, GOOD))
-    assert (status, [row["held"] for row in rows]) == (1, [False, True])
+def test_a_figure_above_its_limit_is_shown_with_ratio_and_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, rows = run_benchmarks(tmp_path, slow=benchmark(SLOW, GOOD))
+    assert (status, [row["passed"] for row in rows]) == (1, [False, True])
     assert capsys.readouterr().out.splitlines()[-2].split() == ["slow", "1.500", "1.200"]
 
 
-def test_an_interrupt_keeps_what_was_measured(tmp_path: Path) -> None:
-    status, rows = ran(tmp_path, one=benchmark(GOOD, then=KeyboardInterrupt()), two=benchmark(GOOD))
+def test_an_interrupt_keeps_the_measured_figures(tmp_path: Path) -> None:
+    status, rows = run_benchmarks(tmp_path, one=benchmark(GOOD, then=KeyboardInterrupt()), two=benchmark(GOOD))
     assert status == 130
     assert [row["name"] for row in rows] == ["quick", "one"]
 
 
-def test_the_report_is_whole_after_each_figure(tmp_path: Path) -> None:
+def test_the_report_is_complete_after_each_figure(tmp_path: Path) -> None:
     report = tmp_path / "build" / "bench.json"
     seen = []
 
-    def looking() -> Iterator[Figure]:
+    def count_rows() -> Iterator[Figure]:
         for _ in range(3):
             seen.append(len(json.loads(report.read_text())))
             yield GOOD
 
-    assert main([], {"one": looking}, report) == 0
+    assert main([], {"one": count_rows}, report) == 0
     assert seen == [0, 1, 2]
 
 
 def test_only_the_named_ones_run(tmp_path: Path) -> None:
-    status, rows = ran(tmp_path, "two", one=benchmark(SLOW), two=benchmark(GOOD))
+    status, rows = run_benchmarks(tmp_path, "two", one=benchmark(SLOW), two=benchmark(GOOD))
     assert (status, [row["name"] for row in rows]) == (0, ["quick"])
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["three"], {"one": benchmark(), "two": benchmark()}, tmp_path / "x.json") == 2
-    assert capsys.readouterr().err == "bench: no benchmark three; choose from: one, two\n"
+    assert capsys.readouterr().err == "bench: unknown benchmark three; choose from: one, two\n"
     assert not (tmp_path / "x.json").exists()
 
 
@@ -95,19 +97,21 @@ def test_the_list_shows_what_each_compares(capsys: pytest.CaptureFixture[str]) -
     assert all(len(line.split()) > 3 for line in lines), "a benchmark without a docstring"
 
 
-def test_a_disk_that_becomes_full_stops_no_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_becomes_full_does_not_stop_the_benchmarks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = tmp_path / "build" / "bench.json"
 
-    def filling() -> Iterator[Figure]:
+    def fill_disk() -> Iterator[Figure]:
         yield GOOD
         report.unlink()
         report.mkdir()  # a rename onto it fails, as one on a full disk does
         yield GOOD
 
-    assert main([], {"one": filling, "two": benchmark(GOOD)}, report) == 0
+    assert main([], {"one": fill_disk, "two": benchmark(GOOD)}, report) == 0
     out = capsys.readouterr().out
-    assert "bench.json stays as it was" in out
-    assert "3 figures, all within their bars" in out
+    assert "bench.json is not updated" in out
+    assert "3 figures, all passed" in out
 
 
 def test_a_report_that_cannot_be_written_is_refused_at_the_start(
@@ -115,4 +119,4 @@ def test_a_report_that_cannot_be_written_is_refused_at_the_start(
 ) -> None:
     (tmp_path / "file").touch()
     assert main([], {"one": benchmark(GOOD)}, tmp_path / "file" / "bench.json") == 2
-    assert "choose another: --report FILE" in capsys.readouterr().err
+    assert "choose another file: --report FILE" in capsys.readouterr().err

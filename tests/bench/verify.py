@@ -1,4 +1,4 @@
-"""``kitten verify`` against ``objdump -d`` on the same file, on one core; its memory, its use of cores, its share of a build."""
+"""``kitten verify``: its speed against ``objdump -d``, its memory, its use of cores, and its share of a build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.verify.evidence import mapped
 
 RUNS = 3
 QUARTER = 0.25
-TIMES_CODE = 10.0  # memory at most ten times the file's code
+TIMES_CODE = 10.0  # memory: at most ten times the size of the file's code
 _OTHER_ARCHITECTURES = (
     ("aarch64", "arm64", "aarch64-linux-gnu-objdump"),
     ("ppc64le", "ppc64el", "powerpc64le-linux-gnu-objdump"),
@@ -27,7 +27,7 @@ _OTHER_ARCHITECTURES = (
 
 
 def speed() -> Iterator[Figure]:
-    """Large files of this host: GCC's compiler proper and LLVM's library; and LLVM's library of the other architectures."""
+    """Verify large files against objdump -d: the host's cc1 and libLLVM, and libLLVM of the other architectures."""
     for file in _large_files():
         for target in ("x86_64_v2", "x86_64"):
             yield _against_objdump(f"verify {file.name} for {target}", target, file, "objdump")
@@ -38,7 +38,7 @@ def speed() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """The largest process of a verification, against ten times the code it looked at."""
+    """Measure the largest process of a verification, against the size of the code that it reads."""
     for file in _large_files():
         code = sum(len(code.data) for code in Elf(mapped(file)).code) / 1024**2
         peak = _ours("x86_64_v2", file, jobs=1).peak_mib
@@ -46,13 +46,13 @@ def memory() -> Iterator[Figure]:
 
 
 def cores() -> Iterator[Figure]:
-    """A folder of large files by two processes, against one: what a package of a compiler is."""
+    """Verify a folder of large files, like the package of a compiler: two processes against one."""
     if len(os.sched_getaffinity(0)) < 2:
-        print("cores: skipped, this machine has one")
+        print("cores: skipped, this machine has only one")
         return
     with tempfile.TemporaryDirectory(prefix="kitten-bench-") as folder:
         for number in range(4):
-            for file in _large_files():  # copies that differ: equal content is read once
+            for file in _large_files():  # copies must differ: equal content is read only once
                 copy = Path(folder, f"{number}-{file.name}")
                 copy.write_bytes(file.read_bytes() + bytes([number]))
         pairs = [
@@ -63,7 +63,7 @@ def cores() -> Iterator[Figure]:
 
 
 def again() -> Iterator[Figure]:
-    """A file whose content was seen before, against reading it."""
+    """Verify a file whose content was verified before, against the first time."""
     file = _large_files()[-1]
     _ours("x86_64_v2", file, 1, fresh=False)
     pairs = [
@@ -73,9 +73,9 @@ def again() -> Iterator[Figure]:
 
 
 def share() -> Iterator[Figure]:
-    """All proofs of the demo against all its builds: all packages × targets, one after the other, as a worker runs them.
+    """Verify all builds of the demo, against the time of the builds: all packages × targets, one after the other.
 
-    The three smallest packages take 3 to 6 s to build, and half a second of each proof is Python starting.
+    The three smallest packages take 3 to 6 s to build, and the start of Python takes half a second of each proof.
     """
     from config.loading import load_site
 
@@ -106,29 +106,29 @@ def _folder(url: str) -> str:
 def _result(state: Path, *arguments: str) -> dict[str, object]:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         kitten("demo", state, *arguments, "--json", file.name)
-        found: dict[str, object] = json.loads(Path(file.name).read_text())
-        return found
+        result: dict[str, object] = json.loads(Path(file.name).read_text())
+        return result
 
 
 def _large_files() -> list[Path]:
-    """Files of 20 MB and more of code that the host's compilers bring; the smaller first."""
+    """Return files of the host's compilers with 20 MB of code or more, the smaller first."""
     cc1 = Path(subprocess.check_output(["gcc", "-print-prog-name=cc1"], text=True).strip())
     libraries = (file for file in Path("/usr/lib").rglob("libLLVM*.so*") if file.is_file() and not file.is_symlink())
     newest = sorted(libraries)[-1:]
     if not newest:
-        print("libLLVM is not installed: cc1 alone")
+        print("libLLVM is not installed: only cc1 is measured")
     return [file for file in (cc1, *newest) if file.is_file()]
 
 
 def _foreign(architecture: str, folder: Path) -> Path | None:
-    """LLVM's library of another architecture, out of the distribution's package."""
+    """Return libLLVM of another architecture, from the distribution's package; None if that cannot be downloaded."""
     from workers.base.errors import CannotRun
     from workers.sandbox.apt import private_root
 
     try:
         (package,) = private_root("bookworm", architecture).download(["libllvm14"], folder)
     except (CannotRun, ValueError) as error:
-        print(f"{architecture}: skipped, its package cannot be had: {str(error).splitlines()[0]}")
+        print(f"{architecture}: skipped, its package cannot be downloaded: {str(error).splitlines()[0]}")
         return None
     subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
     return next(file for file in folder.rglob("libLLVM-14.so.1") if not file.is_symlink())
@@ -140,33 +140,33 @@ class _Run:
         self.peak_mib = peak_mib
 
 
-def _timed(argv: Sequence[str | Path], *, pin: bool = True) -> _Run:
-    """One run, on one core unless told otherwise; its time and the memory of its largest process."""
-    pinned = ["taskset", "-c", str(min(os.sched_getaffinity(0)))] if pin else []
+def _run(argv: Sequence[str | Path], *, pin: bool = True) -> _Run:
+    """Run a command, by default on one core; return its time and the memory of its largest process."""
+    prefix = ["taskset", "-c", str(min(os.sched_getaffinity(0)))] if pin else []
     begun = time.monotonic()
-    process = subprocess.Popen([*pinned, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*prefix, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0  # reaped here
+    process.returncode = 0  # wait4 has reaped it
     return _Run(time.monotonic() - begun, usage.ru_maxrss / 1024)
 
 
 def _ours(target: str, file: Path, jobs: int, *, fresh: bool = True, pin: bool = True) -> _Run:
-    words = [KITTEN, "verify", "--target", target, "--jobs", str(jobs), *(["--fresh"] if fresh else []), file]
+    command = [KITTEN, "verify", "--target", target, "--jobs", str(jobs), *(["--fresh"] if fresh else []), file]
     with contextlib.chdir("/"):
-        return _timed(words, pin=pin)
+        return _run(command, pin=pin)
 
 
 def _against_objdump(name: str, target: str, file: Path, objdump: str) -> Figure:
-    _timed(["cat", file])  # both find it in memory
-    pairs = [(_ours(target, file, 1).seconds, _timed([objdump, "-d", file]).seconds) for _ in range(RUNS)]
+    _run(["cat", file])  # so that the page cache has it for both
+    pairs = [(_ours(target, file, 1).seconds, _run([objdump, "-d", file]).seconds) for _ in range(RUNS)]
     return _of_pairs(name, pairs, "objdump -d", QUARTER)
 
 
-def _of_pairs(name: str, pairs: Sequence[tuple[float, float]], other_is: str, bar: float) -> Figure:
-    """The pair with the median ratio."""
+def _of_pairs(name: str, pairs: Sequence[tuple[float, float]], other_is: str, limit: float) -> Figure:
+    """Return the figure of the pair with the median ratio."""
     middle = statistics.median_low([ours / other for ours, other in pairs])
     ours, other = next(pair for pair in pairs if pair[0] / pair[1] == middle)
-    return Figure(name, ours, other, other_is, bar)
+    return Figure(name, ours, other, other_is, limit)
 
 
 BENCHMARKS: dict[str, Benchmark] = {

@@ -1,4 +1,4 @@
-"""A real service for the end-to-end tests of a file: its own state folder and ports, the shared caches, ended whatever happens."""
+"""A real service for the end-to-end tests of one file: own state folder and ports, shared caches, always stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = ("bzip2", "zlib", "pigz")
 class Service:
     state: Path
     site: str = "demo"
-    """Its name, or the path of its folder."""
+    """The name of the site, or the path of its folder."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,18 +63,18 @@ class Service:
     def builders(self) -> dict[int, str]:
         return {b["builderid"]: b["name"] for b in self.api("builders")["builders"]}
 
-    def supervised(self) -> dict[str, int]:
-        """Process ids by name, from the supervisor itself."""
+    def process_ids(self) -> dict[str, int]:
+        """Return name → process id, as the supervisor reports them."""
         from xmlrpc.client import ServerProxy
 
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.state}/service/control")
-        server = ServerProxy("http://127.0.0.1", transport=transport)
-        return {str(p["name"]): int(p["pid"]) for p in server.supervisor.getAllProcessInfo()}  # type: ignore[union-attr,index]
+        server: Any = ServerProxy("http://127.0.0.1", transport=transport)
+        return {str(p["name"]): int(p["pid"]) for p in server.supervisor.getAllProcessInfo()}
 
     def act(self, user: str, path: str, method: str, **parameters: Any) -> requests.Response:
-        """A control action as a signed-in user."""
+        """Send a control action as a signed-in user."""
         session = requests.Session()
         password = (self.state / "secrets" / f"web-{user}").read_text().strip()
         session.get(f"{self.url}auth/login", auth=(user, password), timeout=30).raise_for_status()
@@ -92,17 +92,16 @@ def git(*arguments: str | Path, cwd: Path | None = None) -> str:
 
 
 def processes_of(state: Path, programs: Sequence[str]) -> list[str]:
-    """Command lines of running programs that belong to this service."""
+    """Return the ids and command lines of these programs if they belong to this service."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            line = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
             environment = (entry / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        line = " ".join(words)
         if any(program in line for program in programs) and (
             str(state) in line or f"KITTEN_STATE={state}" in environment
         ):
@@ -111,7 +110,7 @@ def processes_of(state: Path, programs: Sequence[str]) -> list[str]:
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """All processes below one: process id → command line."""
+    """Return process id → command line of all processes below one."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -130,7 +129,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """The demo under other names: no stage, product or dist tag may matter. An ordinary user's demo has its own names."""
+    """The demo under other names, as no name of a stage, product or dist tag may matter."""
     with tempfile.TemporaryDirectory(prefix="kitten-e2e-", ignore_cleanup_errors=True) as folder:
         site = site_with_other_names(Path(folder) / "config")
         running = Service(Path(folder) / "state", str(site))
@@ -143,6 +142,7 @@ def service() -> Iterator[Service]:
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
+    """Wait until the condition is true; return its value."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         try:
@@ -151,11 +151,11 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         except (OSError, ValueError):
             pass
         time.sleep(0.5)
-    pytest.fail(f"within {seconds:.0f} s not seen: {what}")
+    pytest.fail(f"not true within {seconds:.0f} s: {what}")
 
 
 def running_target_build(service: Service) -> dict[str, Any] | None:
-    """A target build whose rpmbuild is under way."""
+    """Return a build of a target whose rpmbuild runs."""
     builders = service.builders()
     for build in service.builds(complete="false"):
         if builders[build["builderid"]] not in TARGETS:
@@ -170,20 +170,20 @@ def running_target_build(service: Service) -> dict[str, Any] | None:
 
 @pytest.fixture(scope="module")
 def demo(service: Service) -> str:
-    """The demo's three packages on five targets, with one worker and the master killed on the way; what it printed."""
+    """The output of a demo with three packages on five targets, during which a worker and the master are killed."""
     log = service.state / "demo.log"
     process = service.start("demo", log=log)
     try:
-        build = until(lambda: running_target_build(service), "a build under way")
+        build = until(lambda: running_target_build(service), "a running build")
         worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-        before = service.supervised()[worker]
+        before = service.process_ids()[worker]
         os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()[worker] not in (0, before), "the killed worker started again", 60)
+        until(lambda: service.process_ids()[worker] not in (0, before), "the killed worker runs again", 60)
 
-        until(lambda: running_target_build(service), "a build under way after the worker's death")
-        before = service.supervised()["master"]
+        until(lambda: running_target_build(service), "a running build after the worker's death")
+        before = service.process_ids()["master"]
         os.kill(before, signal.SIGKILL)
-        until(lambda: service.supervised()["master"] not in (0, before), "the killed master started again", 60)
+        until(lambda: service.process_ids()["master"] not in (0, before), "the killed master runs again", 60)
         status = process.wait(timeout=2400)
     finally:
         process.kill()

@@ -1,8 +1,8 @@
-"""The way of one small package for a user who is not root, on a throw-away account.
+"""One small package from commit to installation, as a user that is not root, on a temporary account.
 
-On two busy cores the demo took eight minutes, and the environment before it two.
+On two busy cores, the environment took two minutes and the demo eight.
 
-Root's other end-to-end tests show the rest; an ordinary user who runs these tests has shown it by then.
+The other end-to-end tests cover the rest. If an ordinary user runs them, these tests are not needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.account import CHECKOUT, Account, account, remove_leftovers, runs
+from tests.end_to_end.account import CHECKOUT, Account, account, is_alive, remove_leftovers
 from tests.end_to_end.conftest import TARGETS, until
 
 pytestmark = [
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.guest,
     pytest.mark.skipif(
-        os.geteuid() != 0, reason="needs-root: makes an account; these tests run as an ordinary user already"
+        os.geteuid() != 0, reason="needs-root: makes an account; the other tests run as an ordinary user already"
     ),
 ]
 
@@ -33,8 +33,8 @@ PACKAGE = "bzip2"
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[Account]:
-    with account() as made:
-        yield made
+    with account() as ordinary:
+        yield ordinary
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def demo(user: Account) -> Iterator[str]:
         user.kitten("down", check=False)
 
 
-def test_the_account_can_read_nothing_of_root(user: Account) -> None:
+def test_the_account_cannot_read_the_files_of_root(user: Account) -> None:
     assert user.run("id", "-u").stdout.strip() not in ("", "0")
     assert user.run("ls", Path.home(), check=False).returncode != 0 or Path.home().stat().st_mode & 0o007
 
@@ -55,15 +55,15 @@ def test_an_ordinary_user_publishes_a_package_on_every_target(demo: str) -> None
     assert len(rows) == len(TARGETS), demo[-4000:]
 
 
-def test_an_ordinary_user_installs_it_with_both_signature_checks(user: Account, demo: str) -> None:
+def test_an_ordinary_user_installs_the_package_with_both_signature_checks(user: Account, demo: str) -> None:
     assert PACKAGE in user.kitten("install-check", "--target", "s390x", PACKAGE).stdout
     scratch = user.home / ".cache/kitten-ci/scratch"
     assert [path.name for path in scratch.iterdir()] == ["sweep"]
 
 
-def test_after_down_nothing_of_the_service_runs(user: Account, demo: str) -> None:
+def test_after_down_no_process_of_the_service_runs(user: Account, demo: str) -> None:
     user.kitten("down")
-    until(lambda: not user.processes(), "the end of all the account started", 60)
+    until(lambda: not user.processes(), "the end of all processes of the account", 60)
 
 
 _KILLED = """
@@ -71,16 +71,16 @@ import os, sys
 from tests.end_to_end import account
 from tests.end_to_end.account import Account
 sys.argv[1:] = ["pytest"]
-account._check_out = account._share_caches = account._set_up = lambda made: made.checkout.mkdir(exist_ok=True)
-with account.account() as made:
-    os.chown(made.checkout, *[__import__("pwd").getpwnam(made.name).pw_uid] * 2)
-    made.run("sh", "-c", "setsid sleep 987656 >/dev/null 2>&1 & mktemp -d /tmp/kitten-e2e-left.XXXXXX")
-    print(made.name, made.home, flush=True)
+account._check_out = account._share_caches = account._set_up = lambda user: user.checkout.mkdir(exist_ok=True)
+with account.account() as user:
+    os.chown(user.checkout, *[__import__("pwd").getpwnam(user.name).pw_uid] * 2)
+    user.run("sh", "-c", "setsid sleep 987656 >/dev/null 2>&1 & mktemp -d /tmp/kitten-e2e-left.XXXXXX")
+    print(user.name, user.home, flush=True)
     sys.stdin.read()
 """
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
+def test_an_account_of_a_killed_run_is_removed_by_the_next_run() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _KILLED, "pytest"],
         cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -90,7 +90,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
         name, home = process.stdout.readline().split()
         left = Account(name, Path(home))
         assert any("987656" in line for line in left.processes().values())
-        assert name not in remove_leftovers(), "a run under way is left alone"
+        assert name not in remove_leftovers(), "the account of a running test must be kept"
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -98,5 +98,5 @@ def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
     assert name in remove_leftovers()
     assert not Path(home).exists()
     assert not list(Path("/tmp").glob("kitten-e2e-left.*"))
-    assert not [pid for pid in sleeping if runs(pid)]
+    assert not [pid for pid in sleeping if is_alive(pid)]
     assert name not in Path("/etc/subuid").read_text() + Path("/etc/passwd").read_text()

@@ -1,6 +1,6 @@
-"""The whole way, on a real service: commits in, signed packages out, through the death of a worker and of the master.
+"""The whole pipeline on a real service: commits in, signed packages out, although a worker and the master are killed.
 
-The tests of this file build on one another, in order; each says what has become true.
+The tests of this file depend on each other and run in order.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ STEPS = ("build RPMs", "verify code and flags", "test in QEMU", "stage for next 
 
 
 def test_the_demo_ends_with_every_package_published_on_every_target(demo: str) -> None:
-    assert "everything holds" in demo
+    assert "everything passed" in demo
     rows = [line for line in demo.splitlines() if line.count("yes") == 4]
     assert len(rows) == len(PACKAGES) * len(TARGETS)
 
 
-def test_a_lost_worker_and_a_lost_master_were_survived(service: Service, demo: str) -> None:
+def test_the_builds_of_a_lost_worker_and_a_lost_master_are_retried(service: Service, demo: str) -> None:
     retried = [b for b in service.builds() if b["results"] == 5]
     assert retried, "the killed worker's build and the killed master's builds end as RETRY"
 
 
-def test_nothing_a_build_started_is_left(service: Service, demo: str) -> None:
+def test_no_process_or_mount_of_a_build_is_left(service: Service, demo: str) -> None:
     until(lambda: not processes_of(service.state, ["rpmbuild", "qemu-system", "bwrap"]), "builds without leftovers", 60)
     assert [line for line in Path("/proc/mounts").read_text().splitlines() if str(service.state) in line] == []
 
@@ -54,13 +54,13 @@ def test_each_package_installs_with_both_signature_checks_on_each_target(service
         service.kitten("install-check", "--target", target, "--stage", STAGES["testing"], *PACKAGES)
 
 
-def test_every_folder_of_a_stage_has_the_name_that_the_site_gives(service: Service, demo: str) -> None:
+def test_every_folder_of_a_stage_has_the_name_in_the_site(service: Service, demo: str) -> None:
     assert {*STAGES.values()} <= {path.name for path in service.state.iterdir()}
     assert not {*STAGES, "published"} & {path.name for path in service.state.iterdir()}
     assert list((service.state / STAGES["kitten"] / "harbour-3").rglob("bzip2-*.hb3.s390x.rpm"))
 
 
-def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:
+def test_a_second_demo_has_nothing_to_do(service: Service, demo: str) -> None:
     before = len(service.builds())
     assert "nothing to do" in service.kitten("demo").stdout
     assert len(service.builds()) == before
@@ -68,7 +68,7 @@ def test_a_second_demo_finds_nothing_to_do(service: Service, demo: str) -> None:
 
 @pytest.fixture(scope="module")
 def page(service: Service, demo: str) -> Iterator[Any]:
-    """A page of a real browser: what a person sees."""
+    """A page in a real browser."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -99,7 +99,7 @@ def test_the_builders_page_lists_a_builder_for_each_target(service: Service, pag
 
 
 @pytest.mark.browser
-def test_a_build_page_shows_its_steps_and_what_they_found(service: Service, page: Any) -> None:
+def test_a_build_page_shows_its_steps_and_their_results(service: Service, page: Any) -> None:
     builders = {name: number for number, name in service.builders().items()}
     builds = [b for b in service.builds(builderid=builders["x86_64"]) if b["results"] == 0]
     assert builds, "the demo leaves a successful build on x86_64"
@@ -113,7 +113,7 @@ def test_a_build_page_shows_its_steps_and_what_they_found(service: Service, page
 
 
 @pytest.mark.skipif(not Path(sys.executable).is_relative_to(tutorial.CHECKOUT), reason="the tutorial uses .venv")
-def test_each_command_of_the_tutorial_does_what_the_page_promises(service: Service, demo: str, tmp_path: Path) -> None:
+def test_each_command_of_the_tutorial_does_what_the_page_says(service: Service, demo: str, tmp_path: Path) -> None:
     folder = tutorial.checkout_with_state(tmp_path / "checkout", service.state)
     lines = tutorial.commands(tutorial.PAGE.read_text())
     done = tutorial.run(lines, folder, service.environment)
@@ -149,14 +149,17 @@ def test_a_commit_to_zlib_rebuilds_zlib_on_five_targets_and_nothing_else(
     service: Service, demo: str, tmp_path: Path
 ) -> None:
     before = {b["buildid"] for b in service.builds()}
-    release = lambda text: text.replace("Release:", "Release:", 1).replace("%changelog\n", _CHANGELOG, 1)  # noqa: E731
-    new = commit(service, tmp_path, "zlib", lambda text: _next_release(release(text)), "A new release")
 
-    def finished() -> bool:
+    def release(text: str) -> str:
+        return _next_release(text).replace("%changelog\n", _CHANGELOG, 1)
+
+    new = commit(service, tmp_path, "zlib", release, "A new release")
+
+    def all_finished() -> bool:
         built = [b for b in service.builds() if b["buildid"] not in before]
         return len(built) >= 11 and all(b["complete"] for b in built) and idle(service)
 
-    until(finished, "one source build, five target builds, five promotions", 1200)
+    until(all_finished, "one source build, five target builds, five promotions", 1200)
     built = [b for b in service.builds() if b["buildid"] not in before]
     builders = service.builders()
     assert {b["properties"]["package"][0] for b in built} == {"zlib"}
@@ -218,7 +221,7 @@ def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str,
         if (build := running_target_build(service)) is None:
             return None
         worker = service.api(f"workers/{build['workerid']}")["workers"][0]["name"]
-        started = descendants(service.supervised()[worker])
+        started = descendants(service.process_ids()[worker])
         return (build, started) if any("rpmbuild" in line for line in started.values()) else None
 
     build, started = until(under_way, "a build whose rpmbuild runs")
@@ -227,13 +230,13 @@ def test_a_cancelled_build_leaves_no_process_behind(service: Service, demo: str,
     assert service.act("release", f"builds/{build['buildid']}", "stop", reason="a test").ok
     ended = until(lambda: [b for b in service.builds(buildid=build["buildid"]) if b["complete"]], "its end", 60)
     assert ended[0]["results"] == 6
-    until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all it started", 30)
+    until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all its processes", 30)
 
 
-def test_a_killed_supervisor_takes_everything_along_and_the_next_start_goes_on(service: Service, demo: str) -> None:
+def test_all_processes_end_with_a_killed_supervisor_and_the_next_start_goes_on(service: Service, demo: str) -> None:
     supervisor = int((service.state / "service" / "supervisord.pid").read_text())
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: not processes_of(service.state, ["twistd", "bwrap", "qemu-system"]), "the end of all processes", 60)
     service.kitten("up")
-    assert set(service.supervised()) == {"master", "build-1", "build-2", "build-3", "try-1", "publish-1"}
+    assert set(service.process_ids()) == {"master", "build-1", "build-2", "build-3", "try-1", "publish-1"}
     assert service.kitten("published", "--json").stdout.count('"pigz"') >= len(TARGETS)

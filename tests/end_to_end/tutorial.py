@@ -11,7 +11,7 @@ PAGE = CHECKOUT / "docs" / "tutorial" / "first-package.md"
 
 
 def commands(page: str) -> list[str]:
-    """Return what a reader types: the lines behind a ``$`` in blocks of the language ``console``."""
+    """Return the commands of a page: the lines after a ``$`` in blocks of the language ``console``."""
     blocks = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
@@ -28,7 +28,7 @@ def checkout_with_state(folder: Path, state: Path) -> Path:
 
 
 def run(lines: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run lines in one shell, which ends at the first that fails; its trace (``+ …``) is in the output."""
+    """Run lines in one shell, which stops at the first error; its trace (``+ …``) is in the output."""
     author = {f"GIT_{who}_{key}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     return subprocess.run(
         ["bash", "-c", "\n".join(["set -ex", *lines])],

@@ -1,7 +1,7 @@
-"""A real master and worker processes for tests, with a ``kitten`` on the workers' PATH that writes valid result files.
+"""A real master and workers for tests, with ``tests.master.fake_kitten`` as ``kitten`` on the workers' PATH.
 
-The worker commands have tests of their own; here the Buildbot side is under test, so that program only has to keep the
-contract of docs/explanation/architecture.md: read its options, write one result, exit 0, 1 or 2.
+The worker commands have their own tests. These test the side of Buildbot, so that program only has to follow the
+contract of docs/explanation/architecture.md: read its options, write one result, exit with 0, 1 or 2.
 """
 
 from __future__ import annotations
@@ -29,102 +29,35 @@ PATIENCE_SECONDS = 180
 PACKAGES = ("zlib", "pigz")
 
 KITTEN = """#!{python}
-import json, os, pathlib, sys, time
+import sys
 sys.path.insert(0, {checkout!r})
-from workers.results import Artifact, BuildResult, Case, Check, CleanResult, ComposeResult, Promoted, PromoteResult
-from workers.results import PublishResult, SourceResult, StageResult, SuiteResult, TestResult, VerifyResult
-
-command, words = sys.argv[1], [word for word in sys.argv[2:] if word not in ("--trial", "--dry-run", "--yes", "--if-due")]
-if command == "promote":
-    asked, words = words[2:3], words[:2] + words[3:]
-options = dict(zip(words[::2], words[1::2]))
-state = pathlib.Path(options["--state"])
-behaviour = state / "behaviour" / command
-while (behaviour / "hold").exists():
-    time.sleep(0.05)
-with (state / "calls").open("a") as calls:
-    calls.write(json.dumps([command, options]) + "\\n")
-target = options.get("--target", "")
-outcome = {{}}
-if (behaviour / ("fail-" + (target or options.get("--package", "")))).exists():
-    outcome = {{"outcome": "failed", "cause": command + " says no"}}
-
-if command == "source":
-    package, commit = options["--package"], options.get("--revision", "0" * 40)
-    folder = state / "artifacts" / "sources" / package / commit
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "s.src.rpm").write_text(package)
-    srpm = Artifact(name="s.src.rpm", url=str(folder / "s.src.rpm"), sha256="0", size=1)
-    needs = ("zlib-devel",) if package == "pigz" else ()
-    patched = "patched" if "--patch" in options else ""
-    result = SourceResult(summary="made" + patched, package=package, branch=options.get("--branch", ""), commit=commit,
-                          nevr=package + "-1-1", srpm=srpm, build_requires=needs, **outcome)
-elif command == "build":
-    source = pathlib.Path(options["--source"])
-    folder = state / "artifacts" / "builds" / target / (source.parent.name + "-" + source.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.rpm").write_text("rpm")
-    rpm = Artifact(name="a.rpm", url=str(folder / "a.rpm"), sha256="0", size=3)
-    result = BuildResult(summary="built", target=target, package=source.parent.name, nevr=source.parent.name + "-1-1",
-                         commit=source.name, identity="i", url=str(folder), rpms=(rpm,), seconds=1, **outcome)
-elif command == "verify":
-    result = VerifyResult(summary="v", target=target, checks=(Check(rule="isa", file="a", outcome="passed"),), **outcome)
-elif command == "test":
-    suites = [word for option, word in zip(words[::2], words[1::2]) if option == "--suite"]
-    word = "failed" if outcome else "flaky" if (behaviour / "flaky").exists() else "passed"
-    folder = state / "lab" / target
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "screen.png").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n")
-    made = []
-    for name in suites:
-        log = Artifact(name=name + "-screen.png", url=str(folder / "screen.png"), sha256="0", size=8)
-        case = Case(name="a", outcome=word, pictures=(log.name,))
-        made.append(SuiteResult(suite=name, outcome=outcome.get("outcome", "passed"), summary="s", cases=(case,), logs=(log,)))
-    result = TestResult(summary="t", target=target, suites=tuple(made), **outcome)
-elif command == "stage":
-    result = StageResult(summary="s", target=target, package="p", nevr="n", staged=("a.rpm",), **outcome)
-elif command == "publish":
-    result = PublishResult(summary="p", target=target, package="p", nevr="n", stage="kitten", snapshot=1, **outcome)
-elif command == "promote":
-    # What users have: all that this call has seen published, once both targets have brought it.
-    calls = [json.loads(line) for line in (state / "calls").read_text().splitlines()]
-    builds = [(o["--target"], o["--build"]) for name, o in calls if name == "publish"]
-    mine = {{t: b.rsplit("-", 1)[1] for t, b in builds if "/" + asked[0] + "-" in b}}
-    both = len(set(mine.values())) == 1 and len(mine) == 2
-    has = tuple(Promoted(package=asked[0], target=t, nevr="n", commit=c) for t, c in mine.items()) if both else ()
-    said = asked[0] + (" is in kitten" if has else " waits")
-    result = PromoteResult(summary=said, stage="kitten", has=has, **outcome)
-elif command == "clean":
-    result = CleanResult(summary="cleaned", dry="--yes" not in sys.argv, **outcome)
-elif command == "compose":
-    result = ComposeResult(summary="composed", stage=options["--stage"], **outcome)
-result.write(pathlib.Path(options["--json"]))
-sys.exit(1 if outcome else 0)
+from tests.master.fake_kitten import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def eventually(question: Callable[[], Any], what: str) -> Any:
-    """Ask until the answer is true.
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until the condition is true; return its value.
 
-    :raises AssertionError: naming what never came about.
+    :raises AssertionError: it does not become true in time; the text is ``what``.
     """
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
-        if answer := question():
+        if answer := condition():
             return answer
         time.sleep(0.2)
-    raise AssertionError(f"never came about: {what}")
+    raise AssertionError(f"not true within {PATIENCE_SECONDS} s: {what}")
 
 
 def git(folder: Path, *words: str) -> str:
-    """Run git in a folder, as somebody."""
+    """Run git in a folder, with a name and an address; return its output."""
     who = ["-c", "user.name=packager", "-c", "user.email=packager@example.org"]
     return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -155,7 +88,7 @@ class Service:
         }
 
     def start(self, name: str, program: str, basedir: Path) -> None:
-        """Start the master or a worker as the service does."""
+        """Start the master or a worker, as the service does."""
         with (self.state / f"{name}.out").open("ab") as out:
             self.processes[name] = subprocess.Popen(
                 [Path(sys.executable).with_name(program), "start", "--nodaemon", str(basedir)],
@@ -187,7 +120,7 @@ class Service:
         process.wait()
 
     def session(self, user: str | None) -> requests.Session:
-        """A browser's session, logged in as a user of the site or anonymous."""
+        """Return a session like a browser's, logged in as a user or anonymous."""
         if (key := user or "") not in self.sessions:
             session = requests.Session()
             if user:
@@ -206,22 +139,22 @@ class Service:
         return self.session(None).get(f"{self.url}plugins/kitten/{path}", timeout=PATIENCE_SECONDS)
 
     def control(self, user: str | None, path: str, action: str, **parameters: Any) -> tuple[int, str]:
-        """A control action over REST; returns the HTTP status and the error's text."""
+        """Send a control action over REST; return the HTTP status and the error's text."""
         body = {"jsonrpc": "2.0", "method": action, "params": parameters, "id": 1}
         answer = self.session(user).post(f"{self.url}api/v2/{path}", json=body, timeout=PATIENCE_SECONDS)
         return answer.status_code, str(answer.json().get("error", {}).get("message", ""))
 
     def builds(self, builder: str) -> list[dict[str, Any]]:
-        """The builds of a builder, oldest first, with their properties as plain values."""
+        """Return the builds of a builder, oldest first, with their properties as plain values."""
         rows = self.get(f"builders/{builder}/builds?property=*&order=buildid")["builds"]
         return [row | {"properties": {k: v[0] for k, v in row["properties"].items()}} for row in rows]
 
-    def of(self, builder: str, commit: str) -> list[dict[str, Any]]:
-        """The builds of one commit."""
+    def builds_of(self, builder: str, commit: str) -> list[dict[str, Any]]:
+        """Return the builds of one commit."""
         return [build for build in self.builds(builder) if build["properties"].get("commit") == commit]
 
-    def started(self, builder: str, package: str, count: int = 1) -> dict[str, Any]:
-        """Wait until a builder works on a package for the so-many-th time; the running build."""
+    def wait_for_running(self, builder: str, package: str, count: int = 1) -> dict[str, Any]:
+        """Wait for a running build of a package, at least the ``count``-th on this builder; return it."""
 
         def runs() -> dict[str, Any] | None:
             found = [b for b in self.builds(builder) if b["properties"].get("package") == package]
@@ -229,40 +162,40 @@ class Service:
 
         return dict(eventually(runs, f"{builder} works on {package}"))
 
-    def works(self, build: dict[str, Any]) -> bool:
-        """Whether the command of a target's first step was started."""
+    def command_runs(self, build: dict[str, Any]) -> bool:
+        """Return whether the first step of a target's build has started."""
         steps = self.get(f"builds/{build['buildid']}/steps")["steps"]
         return any(step["name"] == "build RPMs" and step["started_at"] for step in steps)
 
     def idle(self) -> bool:
-        """Whether nothing is under way and nothing waits."""
+        """Return whether no build runs or waits."""
         return not self.get("buildrequests?complete=false")["buildrequests"]
 
     def idle_but_promote(self) -> bool:
-        """Whether nothing is under way where no publisher is connected."""
+        """Return whether no build runs or waits, except on ``promote``, if no publisher is connected."""
         promote = self.get("builders/promote")["builders"][0]["builderid"]
         rows = self.get("buildrequests?complete=false")["buildrequests"]
         return bool(self.builds("x86_64")) and all(row["builderid"] == promote for row in rows)
 
-    def finished(self, builder: str, count: int) -> list[dict[str, Any]]:
-        """Wait until a builder has finished so many builds; no more may follow on their own."""
+    def wait_for_finished(self, builder: str, count: int) -> list[dict[str, Any]]:
+        """Wait until a builder has finished exactly ``count`` builds; return them."""
 
-        def done() -> list[dict[str, Any]] | None:
+        def all_finished() -> list[dict[str, Any]] | None:
             found = [build for build in self.builds(builder) if build["complete"]]
             return found if len(found) >= count else None
 
-        found = eventually(done, f"{count} finished builds of {builder}; there are {self.builds(builder)}")
+        found = eventually(all_finished, f"{count} finished builds of {builder}; it has {self.builds(builder)}")
         assert len(found) == count, found
         return list(found)
 
     def behave(self, command: str, what: str, on: bool = True) -> None:
-        """Make a worker command hold still, or say no for a package or target."""
+        """Make a worker command wait (``hold``), or fail for a package or target (``fail-NAME``)."""
         marker = self.state / "behaviour" / command / what
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch() if on else marker.unlink(missing_ok=True)
 
     def push(self, package: str, text: str, branch: str = "c10s") -> str:
-        """Commit to a package's dist-git and push; returns the commit."""
+        """Commit to a package's dist-git and push; return the commit."""
         tree = self.state / "trees" / package
         if not tree.is_dir():
             tree.mkdir(parents=True)
@@ -280,10 +213,10 @@ class Service:
 
 
 def small_site(folder: Path, targets: int = 2) -> Path:
-    """The demo's site cut down to a few packages and targets, quick to poll."""
+    """Write the demo's site with only a few packages and targets, and with a short poll interval; return its folder."""
     site = load_site("demo")
     folder.mkdir(parents=True)
-    # Groups speak of packages that are left out here; a section of nothing but defaults is no file.
+    # Groups name packages that are left out here; a section with only defaults needs no file.
     written = json.loads(site.model_dump_json(exclude={"groups", "signing"}))
     written["targets"] = written["targets"][:targets]
     names = {target["name"] for target in written["targets"]}
@@ -321,7 +254,7 @@ def small_site(folder: Path, targets: int = 2) -> Path:
 
 @contextlib.contextmanager
 def service(folder: Path, workers: tuple[str, ...] = ("build-1", "publish-1", "try-1")) -> Iterator[Service]:
-    """A master with empty dist-git repositories and workers, ended with everything it started."""
+    """Run a master with empty dist-git repositories and workers; end all its processes afterwards."""
     state = folder / "state"
     running = Service(state, small_site(folder / "site"), (free_port(), free_port(), free_port()))
     site = load_site(str(running.site))

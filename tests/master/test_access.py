@@ -1,4 +1,4 @@
-"""Who may do what, asked of a real master over REST: every control action, by everybody."""
+"""Permissions on a real master over REST: every control action, by every user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.service
 USERS = (None, "contributor", "asker", "release", "admin")
 FORCE = {"builderNames": ["source"], "package": "zlib"}
 ACTIONS = [
-    # path, action, parameters, who may
+    # path, action, parameters, users that may do it
     ("forceschedulers/force", "force", FORCE, {"asker", "release", "admin"}),
     (
         "forceschedulers/force-lab",
@@ -38,7 +38,7 @@ ACTIONS = [
     ("workers/{worker}", "kill", {"reason": "x"}, {"admin"}),
     ("schedulers/{scheduler}", "enable", {"enabled": True}, {"admin"}),
     ("masters/1", "shutdown", {}, {"admin"}),
-    ("builds/{build}", "Stop", {"reason": "x"}, {"admin"}),  # spelt so that no rule of its own matches
+    ("builds/{build}", "Stop", {"reason": "x"}, {"admin"}),  # spelled so that no specific rule matches
 ]
 
 
@@ -52,7 +52,7 @@ def ci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def things(ci: Service) -> dict[str, int]:
-    """A finished build of nobody's, its request, a worker that is away, and a scheduler."""
+    """A finished build without an owner, its request, a disconnected worker, and a scheduler."""
     build = ci.builds("source")[0]
     workers = {row["name"]: row["workerid"] for row in ci.get("workers")["workers"]}
     schedulers = {row["name"]: row["schedulerid"] for row in ci.get("schedulers")["schedulers"]}
@@ -66,7 +66,7 @@ def things(ci: Service) -> dict[str, int]:
 
 @pytest.mark.parametrize("user", USERS, ids=str)
 @pytest.mark.parametrize(("path", "action", "parameters", "may"), ACTIONS, ids=[f"{a[1]}-{a[0]}" for a in ACTIONS])
-def test_matrix(
+def test_each_user_may_do_what_its_role_allows(
     ci: Service,
     things: dict[str, int],
     user: str | None,
@@ -84,18 +84,18 @@ def test_anonymous_users_may_look(ci: Service, path: str) -> None:
     assert ci.get(path)
 
 
-def test_a_wrong_password_is_no_login(ci: Service) -> None:
+def test_a_wrong_password_is_refused(ci: Service) -> None:
     answer = ci.session(None).get(f"{ci.url}auth/login", auth=("admin", "x"), allow_redirects=False)
     assert answer.status_code == 401
 
 
-def test_a_user_stops_own_builds_and_no_others(ci: Service) -> None:
+def test_a_user_stops_only_own_builds(ci: Service) -> None:
     eventually(ci.idle_but_promote, "nothing else is under way")
     ci.behave("source", "hold")
     try:
         status, text = ci.control("asker", "forceschedulers/force", "force", **FORCE)
         assert status == 200, text
-        build = ci.started("source", "zlib")["buildid"]
+        build = ci.wait_for_running("source", "zlib")["buildid"]
         assert ci.control("contributor", f"builds/{build}", "stop", reason="x")[0] == 403
         assert ci.control("asker", f"builds/{build}", "stop", reason="x")[0] == 200
         eventually(lambda: ci.get(f"builds/{build}")["builds"][0]["results"] == CANCELLED, "it is cancelled")
@@ -105,10 +105,12 @@ def test_a_user_stops_own_builds_and_no_others(ci: Service) -> None:
 
 def try_client(ci: Service, patch: Path, user: str, *more: str) -> subprocess.CompletedProcess[str]:
     password = (ci.state / "secrets" / f"web-{user}").read_text().strip()
-    words = ["try", "--connect=pb", f"--master=127.0.0.1:{ci.ports[2]}", f"--username={user}", f"--passwd={password}"]
-    words += ["--vc=git", f"--diff={patch}", "--patchlevel=1", "--branch=c10s", "--builder=try", *more]
+    command = ["try", "--connect=pb", f"--master=127.0.0.1:{ci.ports[2]}", f"--username={user}", f"--passwd={password}"]
+    command += ["--vc=git", f"--diff={patch}", "--patchlevel=1", "--branch=c10s", "--builder=try", *more]
     buildbot = Path(sys.executable).with_name("buildbot")
-    return subprocess.run([buildbot, *words], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [buildbot, *command], cwd=patch.parent, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Service, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Se
     before = len(ci.builds("x86_64"))
     done = try_client(ci, patch, "contributor", "--property=package=zlib", "--property=targets=x86_64")
     assert done.returncode == 0, done.stdout + done.stderr
-    build = ci.finished("try-x86_64", 1)[0]
+    build = ci.wait_for_finished("try-x86_64", 1)[0]
     assert build["results"] == SUCCESS, build
     assert build["properties"]["workername"] == "try-1"
     assert build["properties"]["owner"] == "contributor"
@@ -129,14 +131,14 @@ def test_a_try_build_is_built_and_proven_but_neither_staged_nor_published(ci: Se
     assert any('"source"' in call and "change.patch" in call for call in calls)
 
 
-@pytest.mark.parametrize("wish", ["owner", "virtual_builder_name", "state_folder"])
-def test_a_try_build_with_a_property_of_somebody_elses_is_refused(wish: str) -> None:
-    asked: list[Any] = []
-    scheduler = SimpleNamespace(packages=["zlib"], filterBuilderList=asked.append)
+@pytest.mark.parametrize("name", ["owner", "virtual_builder_name", "state_folder"])
+def test_a_try_build_with_a_property_that_is_not_allowed_is_refused(name: str) -> None:
+    started: list[Any] = []
+    scheduler = SimpleNamespace(packages=["zlib"], filterBuilderList=started.append)
     refused: list[Any] = []
     answer = GuardedTryPerspective(scheduler, "contributor").perspective_try(
-        "c10s", None, (1, "x"), "ssh://elsewhere", "", ["promote"], properties={"package": "zlib", wish: "x"}
+        "c10s", None, (1, "x"), "ssh://elsewhere", "", ["promote"], properties={"package": "zlib", name: "x"}
     )
     answer.addErrback(refused.append)
-    assert f"refused properties: {wish}" in refused[0].getErrorMessage()
-    assert not asked, "nothing was started"
+    assert f"refused properties: {name}" in refused[0].getErrorMessage()
+    assert not started

@@ -1,4 +1,4 @@
-"""Housekeeping by the clock: at its time and at no other, once where it is asked for twice, and told afterwards."""
+"""Housekeeping on a schedule: it starts only at its time, once for equal requests, and is reported afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from buildbot.test.util.scheduler import SchedulerMixin
 from twisted.trial import unittest
 
 from config.loading import load_site
-from master.housekeeping import by_the_clock, same_request
+from master.housekeeping import is_duplicate_request, timed_schedulers
 from master.web.matrix import read_housekeeping
 
 MINUTE, HOUR = 60, 3600
@@ -22,35 +22,35 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
     async def setUp(self) -> None:
         self.setup_test_reactor()
         await self.setUpScheduler()
-        self.made = {scheduler.name: scheduler for scheduler in by_the_clock(load_site("demo"))}
+        self.schedulers = {scheduler.name: scheduler for scheduler in timed_schedulers(load_site("demo"))}
 
-    async def asked_at(self, name: str, minutes: int) -> list[tuple[int, dict[str, Any]]]:
-        """Minute → properties of each request within that time."""
-        scheduler = await self.attachScheduler(self.made[name], 7, 8, createBuilderDB=True)
+    async def requests_within(self, name: str, minutes: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return (minute, properties) of each request within that time."""
+        scheduler = await self.attachScheduler(self.schedulers[name], 7, 8, createBuilderDB=True)
         self.reactor.advance(0)
         await self.master.startService()
-        found: dict[int, tuple[int, dict[str, Any]]] = {}
+        requests: dict[int, tuple[int, dict[str, Any]]] = {}
         for minute in range(0, minutes, 5):
             for row in await self.master.data.get(("buildsets",)):
-                if row["bsid"] not in found:
+                if row["bsid"] not in requests:
                     properties = await self.master.db.buildsets.getBuildsetProperties(row["bsid"])
-                    asked = {key: value for key, (value, _) in properties.items() if key != "scheduler"}
-                    found[row["bsid"]] = (minute, asked)
+                    plain = {key: value for key, (value, _) in properties.items() if key != "scheduler"}
+                    requests[row["bsid"]] = (minute, plain)
             self.reactor.advance(5 * MINUTE)
         await scheduler.disownServiceParent()
-        return list(found.values())
+        return list(requests.values())
 
-    async def test_composes_come_every_so_many_minutes_and_not_when_the_service_is_new(self) -> None:
-        asked = {"stage": "kitten", "if_due": True}
-        found = await self.asked_at("compose-kitten-by-the-clock", 190)
-        assert found == [(60, asked), (120, asked), (180, asked)]
+    async def test_composes_are_requested_after_each_period_and_not_at_the_first_start(self) -> None:
+        due = {"stage": "kitten", "if_due": True}
+        requests = await self.requests_within("compose-kitten-by-the-clock", 190)
+        assert requests == [(60, due), (120, due), (180, due)]
 
     async def test_the_store_is_cleaned_once_a_day(self) -> None:
-        ((_, asked),) = await self.asked_at("clean-by-the-clock", 24 * 60)
-        assert asked == {"remove": True}
+        ((_, properties),) = await self.requests_within("clean-by-the-clock", 24 * 60)
+        assert properties == {"remove": True}
 
-    async def test_of_two_requests_for_the_same_one_is_enough(self) -> None:
-        asked: list[dict[str, Any]] = [
+    async def test_equal_requests_are_collapsed_into_one(self) -> None:
+        requested: list[dict[str, Any]] = [
             {"remove": False},
             {"remove": True, "owner": "a"},
             {"remove": True, "owner": "b"},
@@ -59,7 +59,7 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
             {"stage": "testing", "if_due": True},
         ]
         rows: list[Any] = [fakedb.Builder(id=8, name="clean")]
-        for number, properties in enumerate(asked, 1):
+        for number, properties in enumerate(requested, 1):
             rows.append(fakedb.Buildset(id=number))
             for name, value in properties.items():
                 pair = json.dumps([value, "Force Build Form"])
@@ -68,10 +68,10 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
 
         async def collapses(new: int, old: int) -> bool:
             requests = [{"buildsetid": number, "buildrequestid": number} for number in (new, old)]
-            return bool(await same_request(self.master, None, *requests))
+            return bool(await is_duplicate_request(self.master, None, *requests))
 
         assert await collapses(3, 2)
-        assert not await collapses(2, 3)  # never the newer for the older
+        assert not await collapses(2, 3)  # a newer request does not replace an older one
         assert not await collapses(3, 1)
         assert not await collapses(5, 4)
         assert not await collapses(6, 5)
@@ -79,7 +79,7 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
     async def insert_test_data(self, rows: list[Any]) -> None:
         await self.master.db.insert_test_data(rows)
 
-    async def test_the_newest_compose_of_each_stage_and_the_newest_clean_are_told(self) -> None:
+    async def test_the_newest_compose_of_each_stage_and_the_newest_clean_are_reported(self) -> None:
         names = {1: "clean", 2: "compose", 3: "promote"}
         rows: list[Any] = [fakedb.Master(id=1), fakedb.Worker(id=1, name="publish-1")]
         rows += [fakedb.Builder(id=number, name=name) for number, name in names.items()]
@@ -115,8 +115,8 @@ class TestClock(SchedulerMixin, TestReactorMixin, unittest.TestCase):
             ]
         await self.insert_test_data(rows)
         found = await read_housekeeping(self.master)
-        told = [(row["what"], row["number"], row["results"], row["text"], row["finished"]) for row in found]
-        assert told == [
+        reported = [(row["what"], row["number"], row["results"], row["text"], row["finished"]) for row in found]
+        assert reported == [
             ("compose kitten", 5, "", "starting", 0),
             ("compose testing", 6, "success", "made", 106),
             ("clean", 2, "success", "removed", 102),

@@ -1,4 +1,4 @@
-"""The schedules at their time: every package or every target asked for once, and nothing at any other time."""
+"""The schedules: at their time they request every package or every target once, and at no other time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from buildbot.test.util.scheduler import SchedulerMixin
 from twisted.trial import unittest
 
 from config.loading import load_site
-from master.lab import at_night
-from master.schedulers import nightly
+from master.lab import nightly_suites
+from master.schedulers import nightly_packages
 
 HOUR = 3600
 
@@ -21,34 +21,34 @@ class TestNightly(SchedulerMixin, TestReactorMixin, unittest.TestCase):
         await self.setUpScheduler()
         self.site = load_site("demo")
 
-    async def asked_for(self, *names: str) -> list[Any]:
+    async def requested(self, *names: str) -> list[Any]:
         found = []
         for row in await self.master.data.get(("buildsets",)):
             properties = await self.master.db.buildsets.getBuildsetProperties(row["bsid"])
             found.append(tuple(properties[name][0] for name in names))
         return sorted(found)
 
-    async def seen_in_a_day(self, made: Any, *names: str) -> list[Any]:
-        """What is asked for, each time it changes within 25 hours."""
-        scheduler = await self.attachScheduler(made, 7, 8, createBuilderDB=True)
+    async def seen_in_a_day(self, scheduler_of_site: Any, *names: str) -> list[Any]:
+        """Return the requests at each change within 25 hours."""
+        scheduler = await self.attachScheduler(scheduler_of_site, 7, 8, createBuilderDB=True)
         self.reactor.advance(0)
         await self.master.startService()
         seen: list[Any] = []
         for _ in range(25):
-            asked = await self.asked_for(*names)
-            if not seen or asked != seen[-1]:
-                seen.append(asked)
+            requests = await self.requested(*names)
+            if not seen or requests != seen[-1]:
+                seen.append(requests)
             self.reactor.advance(HOUR)
         await scheduler.disownServiceParent()
         return seen
 
-    async def test_every_package_is_asked_for_once_a_day_at_its_hour(self) -> None:
+    async def test_every_package_is_requested_once_a_day_at_its_hour(self) -> None:
         (schedule,) = [schedule for schedule in self.site.schedules if not schedule.suites]
         everything = sorted((package.name,) for package in self.site.packages)
-        assert await self.seen_in_a_day(nightly(self.site, schedule), "package") == [[], everything]
+        assert await self.seen_in_a_day(nightly_packages(self.site, schedule), "package") == [[], everything]
 
-    async def test_every_target_s_suites_are_asked_for_once_a_day_at_their_hour(self) -> None:
+    async def test_the_suites_of_every_target_are_requested_once_a_day_at_their_hour(self) -> None:
         (schedule,) = [schedule for schedule in self.site.schedules if schedule.suites]
         runs = sorted((target, list(suites)) for target, suites in self.site.runs_of(schedule).items())
         assert len(runs) == len(self.site.targets)
-        assert await self.seen_in_a_day(at_night(self.site, schedule), "target", "suites") == [[], runs]
+        assert await self.seen_in_a_day(nightly_suites(self.site, schedule), "target", "suites") == [[], runs]

@@ -1,4 +1,4 @@
-"""The service's own mistakes and its users': one clear line each, and nothing left running."""
+"""Errors of the service and mistakes of its users: one clear message each, and no process is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from config.loading import load_site
 from master.client import try_client
 from master.errors import ServiceError
 from master.service.service import Service
-from master.service.supervisor import program
+from master.service.supervisor import program_section
 
 KITTEN = Path(sys.executable).parent / "kitten"
 
@@ -38,13 +38,13 @@ def kitten(*arguments: str, state: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_port_in_use_is_named_with_the_way_out(service: Service, taken_port: int) -> None:
+def test_a_port_in_use_is_named_with_a_hint(service: Service, taken_port: int) -> None:
     with pytest.raises(ServiceError, match=f"port {taken_port} is in use.*\n.*kitten up --port"):
         service.start(print, taken_port)
     assert service.processes() == []
 
 
-def test_the_command_line_says_it_in_one_line_and_exits_2(tmp_path: Path, taken_port: int) -> None:
+def test_the_command_line_shows_the_error_and_exits_2(tmp_path: Path, taken_port: int) -> None:
     done = kitten("up", "--port", str(taken_port), state=tmp_path)
     assert done.returncode == 2
     assert f"port {taken_port} is in use" in done.stderr
@@ -52,7 +52,7 @@ def test_the_command_line_says_it_in_one_line_and_exits_2(tmp_path: Path, taken_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["demo", "--packages", "bzip3"], "unknown package 'bzip3'; there are: bzip2"),
         (["up", "--site", "nowhere"], "nowhere"),
@@ -61,18 +61,18 @@ def test_the_command_line_says_it_in_one_line_and_exits_2(tmp_path: Path, taken_
         (["try", "--package", "zlib"], "no service runs"),
     ],
 )
-def test_a_users_mistake_is_one_clear_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_a_users_mistake_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = kitten(*arguments, state=tmp_path)
     assert done.returncode == 2
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
 
 
-def test_stopping_what_does_not_run_is_no_error(service: Service) -> None:
-    said: list[str] = []
-    service.stop(said.append)
-    assert said == ["nothing runs"]
+def test_to_stop_a_service_that_does_not_run_is_no_error(service: Service) -> None:
+    printed: list[str] = []
+    service.stop(printed.append)
+    assert printed == ["nothing runs"]
 
 
 def test_a_state_folder_too_deep_for_a_socket_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_state_folder_too_deep_for_a_socket_is_refused_before_anything_starts(
 
 
 def test_percent_signs_and_quotes_reach_a_program_unchanged() -> None:
-    section = program("w", Path("/a"), {"X": '50%"'}, Path("/l"))
+    section = program_section("w", Path("/a"), {"X": '50%"'}, Path("/l"))
     assert 'X="50%%\\""' in section
 
 
@@ -98,7 +98,7 @@ def test_a_checkout_without_changes_is_no_patch(tmp_path: Path) -> None:
             check=True,
             capture_output=True,
         )
-    with pytest.raises(ServiceError, match="changes nothing"):
+    with pytest.raises(ServiceError, match="has no changes"):
         try_client.patch_of_checkout(tmp_path, "c10s")
     (tmp_path / "new").write_text("x\n")
     subprocess.run(["git", "add", "new"], cwd=tmp_path, check=True)
@@ -107,18 +107,18 @@ def test_a_checkout_without_changes_is_no_patch(tmp_path: Path) -> None:
     assert len(base) == 40
 
 
-def test_a_folder_that_is_no_checkout_is_said_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_checkout_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="clone of the package's dist-git"):
         try_client.patch_of_checkout(tmp_path, "c10s")
 
 
-def test_a_refused_connection_is_not_waited_for(taken_port: int) -> None:
+def test_a_refused_connection_fails_at_once(taken_port: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    wanted = try_client.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
-    with pytest.raises(ServiceError, match="no master takes try-builds"):
-        try_client.deliver(wanted, port)
+    attempt = try_client.Try("zlib", "", "c10s", "0" * 40, (), "contributor", "x")
+    with pytest.raises(ServiceError, match="no master accepts try-builds"):
+        try_client.deliver(attempt, port)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_a_refused_connection_is_not_waited_for(taken_port: int) -> None:
         ("Starting BuildMaster -- 1\nBuildMaster is running\n", True),
         ("Starting BuildMaster -- 1\nBuildMaster is running\nStarting BuildMaster -- 2\n", False),
         ("Starting BuildMaster -- 1\nBuildMaster is running\n" + "gitpoller: processing changes\n" * 20_000, True),
-        ("gitpoller: processing changes\n", True),  # what came before has been rotated away
+        ("gitpoller: processing changes\n", True),  # the lines before were rotated away
     ],
-    ids=["just now", "not again yet", "long ago", "before the oldest line"],
+    ids=["just started", "restarting", "long ago", "before the oldest line"],
 )
-def test_a_master_that_has_run_for_long_is_known_to_have_started(service: Service, log: str, started: bool) -> None:
+def test_a_master_that_runs_for_a_long_time_counts_as_started(service: Service, log: str, started: bool) -> None:
     (service.state / "master").mkdir(parents=True)
     (service.state / "master" / "twistd.log").write_text(log)
     assert service._has_started() is started

@@ -1,4 +1,4 @@
-"""The copy of a site in which targets are optional: everything else is the site's own, and the site itself stays."""
+"""The copy of a site in which targets are optional: nothing else differs, and the site itself is not changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loading import FOLDER, load_site
-from master.client.overlay import LAG_DAYS, original, with_optional_targets
+from master.client.overlay import LAG_DAYS, original_service, with_optional_targets
 from master.service.service import Service
 from workers.rpm.backend import Plan
 from workers.rpm.build import Order, identity
@@ -74,11 +74,11 @@ def test_a_build_has_the_same_identity_on_the_site_and_on_its_copy(service: Serv
 
 
 def test_a_demo_on_the_copy_begins_with_the_site_again(service: Service) -> None:
-    """Who exported KITTEN_SITE for commands by hand gets no copy of a copy, and every target required again."""
+    """Also if KITTEN_SITE names the copy: no copy of a copy is made, and every target is required again."""
     copy = with_optional_targets(service, WHY)
-    again = original(Service(load_site(copy.site_argument), copy.site_argument, service.state))
+    again = original_service(Service(load_site(copy.site_argument), copy.site_argument, service.state))
     assert again.site == service.site
     assert again.waits_for_mirrors
-    assert original(service) is service
+    assert original_service(service) is service
     assert with_optional_targets(again, WHY).site == copy.site
     assert (Path(copy.site_argument) / "packages" / "zlib.yaml").is_file()

@@ -1,4 +1,4 @@
-"""What a demo needs of its host: each shortage is one line with what is there, what is needed and what to do."""
+"""The check of the host before a demo: each shortage shows what the host has, what is needed and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from config.loading import load_site
 from master.cli import demo as command
 from master.client import preflight
-from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, Host, Room, shortages
+from master.client.preflight import BESIDES, CACHE, GB, MIB, STATE, FileSystem, Host, shortages
 from master.errors import ServiceError
 from master.service.service import Service
 
@@ -20,56 +20,56 @@ SITE = load_site("demo")
 COLD = sum(CACHE.values()) + BESIDES
 EMULATORS = frozenset(target.machine.emulator for target in SITE.targets)
 GOOD = Host(
-    cache=Room(Path("/c"), 1, COLD),
-    state=Room(Path("/s"), 2, STATE),
+    cache=FileSystem(Path("/c"), 1, COLD),
+    state=FileSystem(Path("/s"), 2, STATE),
     memory=8 << 30,
     available=8 << 30,
     programs=EMULATORS,
 )
 
 
-def short(**changes: Any) -> list[str]:
+def shortages_with(**changes: Any) -> list[str]:
     return [str(one) for one in shortages(SITE, replace(GOOD, **changes))]
 
 
-def test_a_host_that_has_all_of_it_lacks_nothing() -> None:
-    assert short() == []
+def test_a_host_with_everything_has_no_shortage() -> None:
+    assert shortages_with() == []
 
 
-def test_cache_and_state_are_asked_of_the_file_systems_they_are_on() -> None:
-    assert "for the cache (/c)" in short(cache=Room(Path("/c"), 1, COLD - 1))[0]
-    assert "for the state (/s)" in short(state=Room(Path("/s"), 2, STATE - 1))[0]
+def test_cache_and_state_are_checked_on_their_own_file_systems() -> None:
+    assert "for the cache (/c)" in shortages_with(cache=FileSystem(Path("/c"), 1, COLD - 1))[0]
+    assert "for the state (/s)" in shortages_with(state=FileSystem(Path("/s"), 2, STATE - 1))[0]
 
 
-def test_on_one_file_system_both_need_room() -> None:
+def test_on_one_file_system_the_needs_are_added() -> None:
     free = COLD + STATE - 1
-    (line,) = short(cache=Room(Path("/c"), 1, free), state=Room(Path("/s"), 1, free))
+    (line,) = shortages_with(cache=FileSystem(Path("/c"), 1, free), state=FileSystem(Path("/s"), 1, free))
     assert f"{(COLD + STATE) / GB:.1f} GB are needed" in line
     assert "→ free some" in line
-    assert short(cache=Room(Path("/c"), 1, free + 1), state=Room(Path("/s"), 1, free + 1)) == []
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, free + 1), state=FileSystem(Path("/s"), 1, free + 1)) == []
 
 
-def test_a_warm_cache_needs_only_room_for_what_comes_and_goes() -> None:
-    tight = Room(Path("/c"), 1, BESIDES)
+def test_a_warm_cache_needs_only_space_for_temporary_files() -> None:
+    tight = FileSystem(Path("/c"), 1, BESIDES)
     warm = {**{kind: size for kind, size in CACHE.items() if kind}, "lookaside": CACHE[""]}
-    assert short(cache=tight, cached=warm) == []
-    assert short(cache=tight, cached={**warm, "trees": 0})
-    assert short(cache=Room(Path("/c"), 1, BESIDES - 1), cached=warm)
+    assert shortages_with(cache=tight, cache_sizes=warm) == []
+    assert shortages_with(cache=tight, cache_sizes={**warm, "trees": 0})
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, BESIDES - 1), cache_sizes=warm)
 
 
-def test_much_of_one_kind_makes_up_for_no_other() -> None:
-    assert short(cache=Room(Path("/c"), 1, BESIDES), cached={"trees": 100 * GB})
+def test_much_of_one_kind_does_not_count_for_another() -> None:
+    assert shortages_with(cache=FileSystem(Path("/c"), 1, BESIDES), cache_sizes={"trees": 100 * GB})
 
 
-def test_a_state_that_is_there_needs_no_room() -> None:
-    assert short(state=Room(Path("/s"), 2, 0), stated=STATE) == []
+def test_a_state_folder_of_an_earlier_demo_needs_no_space() -> None:
+    assert shortages_with(state=FileSystem(Path("/s"), 2, 0), state_size=STATE) == []
 
 
-def test_too_little_memory_stops_and_memory_in_use_does_not() -> None:
+def test_too_little_memory_is_fatal_and_memory_in_use_is_not() -> None:
     (small,) = shortages(SITE, replace(GOOD, memory=2 << 30))
-    assert (small.stops, "this host has 2,048 MiB" in small.what) == (True, True)
+    assert (small.fatal, "this host has 2,048 MiB" in small.what) == (True, True)
     (busy,) = shortages(SITE, replace(GOOD, available=1 << 30))
-    assert (busy.stops, "1,024 MiB are free" in busy.what) == (False, True)
+    assert (busy.fatal, "1,024 MiB are free" in busy.what) == (False, True)
 
 
 def test_the_largest_guest_must_fit_into_the_share_of_guests() -> None:
@@ -83,20 +83,20 @@ def test_the_largest_guest_must_fit_into_the_share_of_guests() -> None:
 
 def test_without_user_namespaces_nothing_is_built() -> None:
     (found,) = shortages(SITE, replace(GOOD, namespaces="unshare: unshare failed: Operation not permitted"))
-    assert found.stops
+    assert found.fatal
     assert "Operation not permitted" in found.what
-    assert "apparmor_restrict_unprivileged_userns" in found.do
+    assert "apparmor_restrict_unprivileged_userns" in found.hint
 
 
 def test_an_old_kernel_names_the_targets_that_cannot_be_built_there() -> None:
     (found,) = shortages(SITE, replace(GOOD, linux=(6, 1)))
-    assert not found.stops
+    assert not found.fatal
     assert "Linux 6.1; builds for aarch64, ppc64le, s390x need Linux 6.7" in found.what
 
 
 def test_a_missing_qemu_names_the_targets_that_are_not_tested() -> None:
     (found,) = shortages(SITE, replace(GOOD, programs=EMULATORS - {"qemu-system-s390x"}))
-    assert not found.stops
+    assert not found.fatal
     assert "qemu-system-s390x is not installed; nothing is tested on s390x" in found.what
 
 
@@ -112,30 +112,30 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     return Service(SITE, "demo", tmp_path / "state")
 
 
-def test_this_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = tmp_path / "cache" / "trees" / "abc"
-    kept.mkdir(parents=True)
-    (kept.parent / ".abc.lock").touch()
-    (kept / "file").write_bytes(b"x" * 50_000)
-    host = preflight.look(service(tmp_path, monkeypatch))
+def test_this_host_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = tmp_path / "cache" / "trees" / "abc"
+    entry.mkdir(parents=True)
+    (entry.parent / ".abc.lock").touch()
+    (entry / "file").write_bytes(b"x" * 50_000)
+    host = preflight.inspect_host(service(tmp_path, monkeypatch))
     assert host.cache.folder == tmp_path / "cache"
     assert host.cache.device == host.state.device == tmp_path.stat().st_dev
-    assert 50_000 <= host.cached["trees"] < 100_000
+    assert 50_000 <= host.cache_sizes["trees"] < 100_000
     assert 0 < host.available < host.memory
     assert host.linux > (2, 6)
 
 
-def test_force_turns_what_stops_into_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_turns_a_fatal_shortage_into_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "MEMORY", 1 << 60)
-    said: list[str] = []
+    warnings: list[str] = []
     with pytest.raises(ServiceError, match=r"memory: this host has .* are needed"):
-        preflight.check(service(tmp_path, monkeypatch), said.append)
-    assert said == []
-    preflight.check(service(tmp_path, monkeypatch), said.append, force=True)
-    assert said[0].startswith("warning: memory: this host has ")
+        preflight.check(service(tmp_path, monkeypatch), warnings.append)
+    assert warnings == []
+    preflight.check(service(tmp_path, monkeypatch), warnings.append, force=True)
+    assert warnings[0].startswith("warning: memory: this host has ")
 
 
-def test_the_demo_of_a_host_that_is_too_small_ends_before_it_makes_anything(
+def test_a_demo_on_a_host_that_is_too_small_ends_before_it_writes_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service(tmp_path, monkeypatch)

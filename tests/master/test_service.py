@@ -1,4 +1,4 @@
-"""A real master and real worker processes: from a push to every target and to promote."""
+"""A real master and real workers: from a push to every target and to ``promote``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def _starts_and_ends_idle(ci: Service) -> Iterator[None]:
     for command in ("source", "build", "verify", "test", "stage", "publish"):
         for marker in ("hold", "flaky", *(f"fail-{name}" for name in (*TARGETS, "zlib", "pigz"))):
             ci.behave(command, marker, on=False)
-    eventually(ci.idle, "nothing is under way any more")
+    eventually(ci.idle, "no build runs")
 
 
-def test_the_first_push_to_an_empty_repository_goes_all_the_way(ci: Service) -> None:
+def test_the_first_push_to_an_empty_repository_is_built_and_promoted_on_every_target(ci: Service) -> None:
     commit = ci.push("zlib", "first")
-    source = ci.finished("source", 1)[0]
+    source = ci.wait_for_finished("source", 1)[0]
     assert source["results"] == SUCCESS, source
     assert source["state_string"].endswith(f"zlib-1-1 from c10s {commit[:7]}")
     for target in TARGETS:
-        build = ci.finished(target, 1)[0]
+        build = ci.wait_for_finished(target, 1)[0]
         assert build["results"] == SUCCESS, build
         assert build["properties"]["package"] == "zlib"
         assert build["properties"]["commit"] == commit
@@ -48,16 +48,16 @@ def test_the_first_push_to_an_empty_repository_goes_all_the_way(ci: Service) -> 
         assert "zlib-1-1: 1 RPM, 1 s" in [step["state_string"] for step in steps]
         links = [url for step in steps for url in step["urls"] if url["name"] == "a.rpm"]
         assert ci.session(None).get(links[0]["url"], timeout=20).text == "rpm"
-    promoted = ci.finished("promote", 2)
+    promoted = ci.wait_for_finished("promote", 2)
     assert {build["properties"]["target"] for build in promoted} == set(TARGETS)
     assert {build["properties"]["commit"] for build in promoted} == {commit}
 
 
-def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
+def test_a_package_waits_for_what_it_needs_and_shows_the_reason(ci: Service) -> None:
     """pigz needs zlib, which is under way: its builds start only when zlib's have ended."""
     ci.behave("build", "hold")
     ci.push("zlib", "second")
-    ci.started("x86_64", "zlib", 2)
+    ci.wait_for_running("x86_64", "zlib", 2)
     commit = ci.push("pigz", "first")
 
     def waits() -> set[str]:
@@ -74,7 +74,7 @@ def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
     assert (page["state"], page["words"]) == ("waiting", "waits for zlib: under way on x86_64")
     ci.behave("build", "hold", on=False)
     for target in TARGETS:
-        built = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"pigz on {target}")
+        built = eventually(lambda t=target: [b for b in ci.builds_of(t, commit) if b["complete"]], f"pigz on {target}")
         assert [build["results"] for build in built] == [SUCCESS]
         zlib = [b for b in ci.builds(target) if b["properties"]["package"] == "zlib"][-1]
         assert zlib["complete_at"] <= built[0]["started_at"]
@@ -85,32 +85,36 @@ def test_a_package_waits_for_what_it_needs_and_says_so(ci: Service) -> None:
 def test_packages_pushed_at_the_same_time_are_all_built(ci: Service) -> None:
     commits = {package: ci.push(package, "together") for package in ("pigz", "zlib")}
     for package, commit in commits.items():
-        built = eventually(lambda c=commit: [b for b in ci.of("source", c) if b["complete"]], f"{package} is made")
+        built = eventually(
+            lambda c=commit: [b for b in ci.builds_of("source", c) if b["complete"]], f"{package} is made"
+        )
         assert [build["properties"]["package"] for build in built] == [package]
 
 
-def test_a_commit_that_breaks_the_source_says_why_and_builds_nothing(ci: Service) -> None:
+def test_a_commit_that_breaks_the_source_shows_the_error_and_starts_no_build(ci: Service) -> None:
     ci.behave("source", "fail-zlib")
     before = len(ci.builds("x86_64"))
     commit = ci.push("zlib", "broken spec")
-    source = eventually(lambda: [b for b in ci.of("source", commit) if b["complete"]], "the source build ends")[0]
+    source = eventually(lambda: [b for b in ci.builds_of("source", commit) if b["complete"]], "the source build ends")[
+        0
+    ]
     assert source["results"] == FAILURE
-    assert "source says no" in source["state_string"]
+    assert "source failed as the test wants" in source["state_string"]
     assert len(ci.builds("x86_64")) == before
 
 
-def test_what_fails_its_proof_is_neither_staged_nor_promoted_and_holds_up_no_other_target(ci: Service) -> None:
+def test_a_build_that_fails_its_proof_is_neither_staged_nor_promoted_and_delays_no_other_target(ci: Service) -> None:
     ci.behave("verify", "fail-x86_64")
     commit = ci.push("zlib", "no frame pointers")
-    other = eventually(lambda: [b for b in ci.of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
+    other = eventually(lambda: [b for b in ci.builds_of("x86_64_v2", commit) if b["complete"]], "the other target")[0]
     assert other["results"] == SUCCESS
-    failed = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "the target")[0]
+    failed = eventually(lambda: [b for b in ci.builds_of("x86_64", commit) if b["complete"]], "the target")[0]
     assert failed["results"] == FAILURE
-    assert "verify says no" in failed["state_string"]
+    assert "verify failed as the test wants" in failed["state_string"]
     ran = [step["name"] for step in ci.get(f"builds/{failed['buildid']}/steps")["steps"]]
     assert "stage for next builds" not in ran
     eventually(ci.idle, "promoted")
-    assert {build["properties"]["target"] for build in ci.of("promote", commit)} == {"x86_64_v2"}
+    assert {build["properties"]["target"] for build in ci.builds_of("promote", commit)} == {"x86_64_v2"}
 
 
 def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
@@ -119,18 +123,18 @@ def test_a_push_of_many_commits_is_one_build_of_the_newest(ci: Service) -> None:
     for number in range(3):
         git(tree, "commit", "-q", "--allow-empty", "-m", f"part {number}")
     commit = ci.push("zlib", "the whole")
-    eventually(lambda: ci.of("promote", commit), "promoted")
+    eventually(lambda: ci.builds_of("promote", commit), "promoted")
     eventually(ci.idle, "all is done")
     assert len(ci.builds("source")) == before + 1
 
 
-def test_a_forced_build_goes_only_to_the_targets_asked_for(ci: Service) -> None:
+def test_a_forced_build_goes_only_to_the_chosen_targets(ci: Service) -> None:
     before = {builder: len(ci.builds(builder)) for builder in ("source", *TARGETS)}
     status, text = ci.control(
         "release", "forceschedulers/force", "force", builderNames=["source"], package="pigz", targets=["x86_64_v2"]
     )
     assert status == 200, text
-    eventually(lambda: len(ci.builds("x86_64_v2")) > before["x86_64_v2"], "the target asked for")
+    eventually(lambda: len(ci.builds("x86_64_v2")) > before["x86_64_v2"], "the chosen target")
     eventually(ci.idle, "all is done")
     assert len(ci.builds("x86_64")) == before["x86_64"]
     assert ci.builds("source")[-1]["properties"]["owner"] == "release"
@@ -147,32 +151,34 @@ def test_a_cancelled_build_ends_its_command_and_is_cancelled(ci: Service) -> Non
     commit = ci.push("zlib", "to be cancelled")
     eventually(lambda: len(ci.builds("x86_64")) > before, "it runs")
     build = ci.builds("x86_64")[-1]
-    eventually(lambda: ci.works(build), "its command runs")
+    eventually(lambda: ci.command_runs(build), "its command runs")
     status, text = ci.control("release", f"builds/{build['buildid']}", "stop", reason="test")
     assert status == 200, text
-    ended = eventually(lambda: [b for b in ci.of("x86_64", commit) if b["complete"]], "it ends")[0]
+    ended = eventually(lambda: [b for b in ci.builds_of("x86_64", commit) if b["complete"]], "it ends")[0]
     assert ended["results"] == CANCELLED
     assert "cancelled" in ended["state_string"]
 
 
-def test_what_is_flaky_is_published_and_never_green(ci: Service) -> None:
+def test_a_build_with_a_flaky_test_is_published_with_a_warning(ci: Service) -> None:
     ci.behave("test", "flaky")
     commit = ci.push("zlib", "a flaky test")
     for target in TARGETS:
-        build = eventually(lambda t=target: [b for b in ci.of(t, commit) if b["complete"]], f"zlib on {target}")[0]
+        build = eventually(lambda t=target: [b for b in ci.builds_of(t, commit) if b["complete"]], f"zlib on {target}")[
+            0
+        ]
         assert build["results"] == WARNINGS
         assert "1 FLAKY (packages: a)" in build["state_string"]
-    eventually(lambda: len(ci.of("promote", commit)) == len(TARGETS), "promoted")
+    eventually(lambda: len(ci.builds_of("promote", commit)) == len(TARGETS), "promoted")
 
 
-def test_suites_of_a_target_run_without_a_package_for_those_who_may(ci: Service) -> None:
-    asked = {"builderNames": ["lab"], "target": "x86_64_v2", "suites": ["cpu-level"]}
-    assert ci.control("contributor", "forceschedulers/force-lab", "force", **asked)[0] == 403
+def test_suites_of_a_target_run_without_a_package_for_users_that_may_start_builds(ci: Service) -> None:
+    form = {"builderNames": ["lab"], "target": "x86_64_v2", "suites": ["cpu-level"]}
+    assert ci.control("contributor", "forceschedulers/force-lab", "force", **form)[0] == 403
     for wrong in ({"target": "vax"}, {"suites": ["packages"]}, {"suites": ["../x"]}):
-        assert ci.control("release", "forceschedulers/force-lab", "force", **{**asked, **wrong})[0] not in (200, 403)
-    status, text = ci.control("release", "forceschedulers/force-lab", "force", **asked)
+        assert ci.control("release", "forceschedulers/force-lab", "force", **{**form, **wrong})[0] not in (200, 403)
+    status, text = ci.control("release", "forceschedulers/force-lab", "force", **form)
     assert status == 200, text
-    (build,) = ci.finished("lab", 1)
+    (build,) = ci.wait_for_finished("lab", 1)
     assert (build["results"], build["properties"]["workername"]) == (SUCCESS, "build-1")
     calls = [json.loads(line) for line in (ci.state / "calls").read_text().splitlines()]
     options = [options for command, options in calls if command == "test" and "--build" not in options][-1]
@@ -186,7 +192,7 @@ def test_a_target_s_builds_run_the_suites_of_target_and_package(ci: Service) -> 
     assert suites == {"packages"}
 
 
-def test_buildbot_counts_what_passed_and_not_what_was_flaky(ci: Service) -> None:
+def test_buildbot_counts_passed_tests_and_not_flaky_ones(ci: Service) -> None:
     def counted(builder: str) -> set[tuple[str, int | None, int | None]]:
         number = ci.get(f"builders/{builder}")["builders"][0]["builderid"]
         sets = ci.get(f"builders/{number}/test_result_sets")["test_result_sets"]
@@ -198,7 +204,7 @@ def test_buildbot_counts_what_passed_and_not_what_was_flaky(ci: Service) -> None
     )
 
 
-def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service) -> None:
+def test_the_report_shows_the_picture_and_the_browser_gets_it_as_an_image(ci: Service) -> None:
     build = ci.builds("lab")[-1]
     steps = ci.get(f"builds/{build['buildid']}/steps")["steps"]
     logs = [log for step in steps for log in ci.get(f"steps/{step['stepid']}/logs")["logs"]]
@@ -212,7 +218,7 @@ def test_the_report_shows_the_picture_and_the_browser_gets_it_as_one(ci: Service
     assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == ("image/png", "nosniff")
 
 
-def test_what_a_hostile_worker_leaves_does_no_harm_in_a_browser(ci: Service) -> None:
+def test_files_of_a_hostile_worker_do_no_harm_in_a_browser(ci: Service) -> None:
     folder = ci.state / "artifacts" / "hostile"
     (folder / "sub").mkdir(parents=True)
     evil = "<script>alert(1)</script>"
@@ -232,7 +238,7 @@ def test_what_a_hostile_worker_leaves_does_no_harm_in_a_browser(ci: Service) -> 
     assert ci.page("lab/%2e%2e/secrets/web-admin").status_code == 404
 
 
-def test_artifacts_are_shown_but_nothing_hidden_and_nothing_outside(ci: Service) -> None:
+def test_artifacts_are_shown_but_no_hidden_files_and_none_outside(ci: Service) -> None:
     assert ci.page("artifacts/builds/").status_code == 200
     hidden = ci.state / "artifacts" / ".partial"
     hidden.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""One status for the web page and the terminal: both read the same database, one of them over the data API of REST."""
+"""The web page and the terminal show the same status: one reads the database, the other the REST API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REASON = "waits for bzip2: under way on s390x"
 BUILT, PROVEN, RAN = ("build RPMs", SUCCESS), ("verify code and flags", SUCCESS), ("test in QEMU", SUCCESS)
 
 
-def test_the_states_are_read_from_steps_of_these_names() -> None:
+def test_the_results_are_read_from_steps_of_these_names() -> None:
     assert {"built": BuildRpmsStep.name, "verified": VerifyStep.name, "tested": GuestTestStep.name} == STEP_OF
 
 
@@ -45,7 +45,7 @@ class Database:
         self.rows += [fakedb.Builder(id=number, name=name) for name, number in BUILDERS.items()]
 
     def request(self, builder: str, package: str, commit: str = "", *, claimed: bool = False) -> int:
-        """A request; its number."""
+        """Add a request; return its number."""
         self.number += 1
         self.rows += [
             fakedb.Buildset(id=self.number),
@@ -68,10 +68,10 @@ class Database:
         commit: str = "",
         results: int | None = SUCCESS,
         *steps: tuple[str, int | None],
-        text: str = "what it shows",
+        text: str = "its text",
         **properties: object,
     ) -> None:
-        """A build with its request and its steps."""
+        """Add a build with its request and its steps."""
         number = self.request(builder, package, commit, claimed=True)
         self.rows.append(
             fakedb.Build(
@@ -111,9 +111,9 @@ class Database:
 
 
 def every_state() -> tuple[Database, dict[str, str], dict[int, str]]:
-    """A database, the newest commit of each package in dist-git, and why requests wait."""
+    """Return a database, package → newest commit in dist-git, and request → why it waits."""
     db = Database()
-    # zlib: its source is made, and each target is somewhere else with it.
+    # zlib: its source is made, and each target has another state.
     db.build("source", "zlib", "zlib-2", nevr="zlib-2-1")
     db.build("x86_64", "zlib", "zlib-2", WARNINGS, BUILT, PROVEN, ("test in QEMU", WARNINGS))
     db.promotion("zlib", "zlib-2", "x86_64", WARNINGS, "x86_64", text="in use; FLAKY")
@@ -122,7 +122,7 @@ def every_state() -> tuple[Database, dict[str, str], dict[int, str]]:
     db.build("ppc64le", "zlib", "zlib-2", SUCCESS, BUILT, PROVEN, RAN)
     db.promotion("zlib", "zlib-2", "ppc64le", SUCCESS, "x86_64", text="waits for s390x")
     waiting = db.request("s390x", "zlib", "zlib-2")
-    # zstd: the rest of what a target may have to do with a commit.
+    # zstd: the other states of a target.
     db.build("source", "zstd", "zstd-1")
     db.build("source", "zstd", "zstd-2")
     db.build("x86_64", "zstd", "zstd-2", SUCCESS, BUILT, PROVEN, RAN)
@@ -132,14 +132,14 @@ def every_state() -> tuple[Database, dict[str, str], dict[int, str]]:
     db.build("ppc64le", "zstd", "zstd-2", FAILURE, ("build RPMs", FAILURE))
     db.request("ppc64le", "zstd", "zstd-2")
     db.build("s390x", "zstd", "zstd-1", SUCCESS, BUILT, PROVEN, RAN)
-    # lz4: users have the commit before; the new one's source waits. pigz: its source runs and knows no commit yet.
+    # lz4: users have the commit before; the new source build waits. pigz: its source build runs without a commit yet.
     db.build("source", "lz4", "lz4-1")
     db.build("x86_64", "lz4", "lz4-1", SUCCESS, BUILT, PROVEN, RAN)
     db.promotion("lz4", "lz4-1", "x86_64", SUCCESS, "x86_64")
     db.request("source", "lz4")
     db.build("source", "pigz", "pigz-1")
     db.build("source", "pigz", "", None)
-    # xz: its source failed. bzip2: nothing was ever asked for.
+    # xz: its source failed. bzip2: it has no requests and no builds.
     db.build("source", "xz", "xz-1", FAILURE, text="xz.spec:3: an error")
     heads = {name: f"{name}-2" for name in ("zlib", "zstd", "lz4", "pigz")} | {"xz": "xz-1", "bzip2": "bzip2-1"}
     return db, heads, {waiting: REASON}
@@ -171,13 +171,13 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
         return Snapshot(names, builds, open_requests, steps, self.reasons, now=500.0)
 
     async def read(self, path: tuple[str, ...], spec: ResultSpec) -> Any:
-        """One collection, filtered and sorted as a request asks for it."""
+        """Return one collection, filtered and sorted as a request wants it."""
         endpoint, arguments = self.master.data.getEndpoint(path)
         found = await endpoint.get(spec, arguments)
         return list(spec.apply(found))
 
     async def cells(self) -> tuple[dict[tuple[str, str], Cell], dict[tuple[str, str], Cell]]:
-        """The cells of the web page and of the terminal; how long builds run is the clock's business."""
+        """Return the cells of the web page and of the terminal."""
         web = cells(SITE, *await read_records(self.master, SITE, self.reasons))
         terminal = terminal_matrix(SITE, SITE.packages, self.heads, await self.snapshot(), {})
         return web, terminal
@@ -187,9 +187,9 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
         assert {key: _timeless(cell) for key, cell in web.items()} == {
             key: _timeless(cell) for key, cell in terminal.items()
         }
-        assert {cell.state for cell in web.values()} == {*get_args(State)} - {"passed"}  # that is of suites alone
+        assert {cell.state for cell in web.values()} == {*get_args(State)} - {"passed"}  # only suites have it
 
-    async def test_each_situation_has_its_state_and_words(self) -> None:
+    async def test_each_situation_has_its_state_and_text(self) -> None:
         web, _ = await self.cells()
         found = {key: (cell.state, cell.words) for key, cell in web.items()}
         expected = {
@@ -212,7 +212,7 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
         assert web["zlib", "ppc64le"].done == {"built", "verified", "tested"}
         assert web["zlib", "x86_64"].warned
 
-    async def test_a_target_owes_what_its_newest_good_source_made_and_users_do_not_have(self) -> None:
+    async def test_a_target_owes_the_newest_good_source_that_users_do_not_have(self) -> None:
         page = matrix(SITE, *await read_records(self.master, SITE, self.reasons))
         rows = {row["package"]: row for row in page["packages"]}
         owes = {name: {target for target, cell in row["targets"].items() if cell["owes"]} for name, row in rows.items()}
@@ -224,7 +224,7 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
 
 
 def _timeless(cell: Cell) -> Cell:
-    """The same, but for the seconds of a build that runs."""
+    """Return the cell without the seconds of a running build."""
     return Cell(
         cell.state, cell.words, cell.done, 0.0 if cell.state == "running" else cell.seconds, cell.build, cell.warned
     )

@@ -1,4 +1,4 @@
-"""Which builds wait, for what, and that no set of packages waits for itself."""
+"""Which builds wait, for what, and that no set of packages waits without end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred, succeed
 
 from config.loading import load_site
 from config.models import Targets
-from master.build_queue import BuildQueue, TargetBook, by_urgency, next_request
+from master.build_queue import BuildQueue, TargetQueue, next_request, sort_by_urgency
 from master.waiting import Request, dependents, needs, providers, reason_to_wait
 
 MADE_BY = {"zlib": "zlib", "zlib-devel": "zlib", "pigz": "pigz", "perl-Foo": "perl-Foo"}
 
 
-def asked(number: int, package: str, *required: str) -> Request:
+def request(number: int, package: str, *required: str) -> Request:
     return Request(number, package, frozenset(required))
 
 
@@ -39,40 +39,40 @@ def test_providers_are_the_packages_made_on_the_target() -> None:
     assert "zlib-devel" not in providers(narrowed, "s390x")
 
 
-def test_nothing_needed_nothing_waits() -> None:
-    assert reason_to_wait(asked(1, "bzip2"), "s390x", [], [asked(1, "bzip2")], {}) is None
+def test_a_package_without_needs_does_not_wait() -> None:
+    assert reason_to_wait(request(1, "bzip2"), "s390x", [], [request(1, "bzip2")], {}) is None
 
 
 def test_waits_while_the_provider_is_under_way_on_the_target() -> None:
-    pigz, zlib = asked(2, "pigz", "zlib"), asked(5, "zlib")
+    pigz, zlib = request(2, "pigz", "zlib"), request(5, "zlib")
     assert reason_to_wait(pigz, "s390x", [], [pigz, zlib], {"zlib": True}) == "waits for zlib: under way on s390x"
 
 
 def test_waits_while_the_providers_source_is_being_made() -> None:
-    pigz = asked(2, "pigz", "zlib")
-    said = "waits for zlib: its source package is being made"
-    assert reason_to_wait(pigz, "s390x", ["zlib"], [pigz], {"zlib": True}) == said
+    pigz = request(2, "pigz", "zlib")
+    reason = "waits for zlib: its source package is being made"
+    assert reason_to_wait(pigz, "s390x", ["zlib"], [pigz], {"zlib": True}) == reason
 
 
 def test_waits_for_what_was_never_built_on_the_target() -> None:
-    pigz = asked(2, "pigz", "zlib")
-    said = "waits for zlib, which has never been built on s390x"
-    assert reason_to_wait(pigz, "s390x", [], [pigz], {"pigz": True}) == said
+    pigz = request(2, "pigz", "zlib")
+    reason = "waits for zlib, which has never been built on s390x"
+    assert reason_to_wait(pigz, "s390x", [], [pigz], {"pigz": True}) == reason
 
 
-def test_starts_when_the_provider_only_ever_failed_so_that_the_failure_says_why() -> None:
-    pigz = asked(2, "pigz", "zlib")
+def test_starts_if_the_provider_always_failed_so_that_the_failure_shows_what_is_missing() -> None:
+    pigz = request(2, "pigz", "zlib")
     assert reason_to_wait(pigz, "s390x", [], [pigz], {"zlib": False}) is None
 
 
 def test_two_builds_of_a_package_go_in_order() -> None:
-    first, second = asked(1, "zlib"), asked(2, "zlib")
+    first, second = request(1, "zlib"), request(2, "zlib")
     assert reason_to_wait(first, "s390x", [], [first, second], {}) is None
     assert reason_to_wait(second, "s390x", [], [first, second], {}) == "waits for an earlier build of zlib on s390x"
 
 
 def test_packages_that_need_each_other_go_in_the_order_of_their_requests() -> None:
-    a, b = asked(1, "a", "b"), asked(2, "b", "a")
+    a, b = request(1, "a", "b"), request(2, "b", "a")
     assert reason_to_wait(a, "s390x", [], [a, b], {}) is None
     assert reason_to_wait(b, "s390x", [], [a, b], {}) == "waits for a: under way on s390x"
 
@@ -85,32 +85,32 @@ def test_of_any_packages_under_way_at_least_one_may_start(graph: dict[str, froze
 
 def test_a_package_is_as_urgent_as_many_wait_for_it_directly_or_through_others() -> None:
     on_target = [
-        asked(1, "bzip2"),
-        asked(2, "zlib"),
-        asked(3, "pigz", "zlib"),
-        asked(4, "png", "zlib"),
-        asked(5, "viewer", "png"),
+        request(1, "bzip2"),
+        request(2, "zlib"),
+        request(3, "pigz", "zlib"),
+        request(4, "png", "zlib"),
+        request(5, "viewer", "png"),
     ]
     assert [dependents(each.package, on_target) for each in on_target] == [0, 3, 0, 1, 0]
 
 
-def test_packages_that_need_each_other_do_not_make_the_count_endless() -> None:
-    circle = [asked(1, "a", "b"), asked(2, "b", "a")]
-    assert [dependents(each.package, circle) for each in circle] == [1, 1]
+def test_packages_that_need_each_other_are_counted_once() -> None:
+    cycle = [request(1, "a", "b"), request(2, "b", "a")]
+    assert [dependents(each.package, cycle) for each in cycle] == [1, 1]
 
 
-class Books(BuildQueue):
-    """A build queue with books written by hand, and no master."""
+class PreparedQueue(BuildQueue):
+    """A build queue with prepared requests, without a master."""
 
     running = True
 
-    def __init__(self, books: dict[str, TargetBook]) -> None:
-        self.books = books
+    def __init__(self, queues: dict[str, TargetQueue]) -> None:
+        self.queues = queues
         self.in_source = {}
         self.source_builder = "source"
         self.last_builder = "lab"
 
-    def settled(self) -> Deferred[None]:
+    def catch_up(self) -> Deferred[None]:
         return succeed(None)
 
 
@@ -123,34 +123,34 @@ def builder(name: str, oldest: int, build_queue: BuildQueue) -> Any:
     )
 
 
-def book(*requests: Request) -> TargetBook:
-    return TargetBook(requests={each.id: each for each in requests})
+def queue(*requests: Request) -> TargetQueue:
+    return TargetQueue(requests={each.id: each for each in requests})
 
 
-def test_what_others_wait_for_is_built_first_whatever_was_asked_for_first() -> None:
-    build_queue = Books({"s390x": book(asked(1, "bzip2"), asked(2, "pigz", "zlib"), asked(3, "zlib"))})
+def test_a_package_that_others_wait_for_is_built_before_an_older_request() -> None:
+    build_queue = PreparedQueue({"s390x": queue(request(1, "bzip2"), request(2, "pigz", "zlib"), request(3, "zlib"))})
     requests = [SimpleNamespace(id=number) for number in (1, 2, 3)]
     assert result_of(next_request(builder("s390x", 0, build_queue), requests)).id == 3
     assert result_of(next_request(builder("s390x", 0, build_queue), requests[:2])).id == 1
 
 
-def test_targets_whose_next_build_others_wait_for_come_first_source_before_all_and_suites_when_none_can_build() -> None:
-    build_queue = Books(
+def test_builders_are_sorted_source_then_targets_with_urgent_builds_then_others_then_suites() -> None:
+    build_queue = PreparedQueue(
         {
-            "old": book(asked(1, "bzip2")),
-            "urgent": book(asked(2, "zlib"), asked(3, "pigz", "zlib")),
-            "stuck": book(asked(4, "pigz", "zlib")),
+            "old": queue(request(1, "bzip2")),
+            "urgent": queue(request(2, "zlib"), request(3, "pigz", "zlib")),
+            "stuck": queue(request(4, "pigz", "zlib")),
         }
     )
     builders = [
         builder(name, oldest, build_queue) for oldest, name in enumerate(("lab", "old", "stuck", "urgent", "source"))
     ]
-    ordered = result_of(by_urgency(builders[0].master, builders))
+    ordered = result_of(sort_by_urgency(builders[0].master, builders))
     assert [each.name for each in ordered] == ["source", "urgent", "old", "lab", "stuck"]
 
 
 def result_of(deferred: Any) -> Any:
-    """What a deferred that has fired holds."""
-    found: list[Any] = []
-    deferred.addCallback(found.append)
-    return found[0]
+    """Return the result of a Deferred that has fired."""
+    results: list[Any] = []
+    deferred.addCallback(results.append)
+    return results[0]

@@ -1,12 +1,13 @@
-// The page "Packages": package by target, the newest state of each, what is owed and what waits for what.
-// Written without a build step: Buildbot's page offers React and its plugin registry as globals.
+// The page "Packages": for each package and target, the newest state, what the target owes, and what it waits for.
+// It needs no build step: Buildbot's page offers React and its plugin registry as globals.
 (function () {
   const React = window.React;
   const h = React.createElement;
   const REFRESH_MILLISECONDS = 5000;
 
   function link(build, text, title) {
-    return h("a", { href: `#/builders/${build.builder}/builds/${build.number}`, title, style: { marginRight: "0.6em" } },
+    const href = `#/builders/${build.builder}/builds/${build.number}`;
+    return h("a", { href, title, style: { marginRight: "0.6em" } },
       h("span", { className: `bb-badge-status results_${(build.results || "pending").toUpperCase()}` }, text));
   }
 
@@ -16,7 +17,7 @@
     promoting: ["publishing", "PENDING"], signed: ["signed", "SUCCESS"], published: ["published", "SUCCESS"],
     failed: ["failed", "FAILURE"],
   };
-  const SAY_WHY = ["waiting", "running", "signed", "failed"];
+  const WITH_REASON = ["waiting", "running", "signed", "failed"];
 
   function cell(it) {
     if (it.state === "nothing") return h("span", { className: "text-muted" }, "never built");
@@ -24,7 +25,7 @@
     const badge = h("span", { className: `bb-badge-status results_${it.warned ? "WARNINGS" : colour}` }, caption);
     return [
       it.build ? h("a", { key: "build", href: it.build, title: it.words }, badge) : badge,
-      SAY_WHY.includes(it.state) ? h("div", { key: "words", className: "text-muted small" }, it.words) : null,
+      WITH_REASON.includes(it.state) ? h("div", { key: "words", className: "text-muted small" }, it.words) : null,
       it.owes ? h("div", { key: "owes", className: "text-danger small" }, "owed") : null,
     ];
   }
@@ -33,20 +34,20 @@
     const [data, setData] = React.useState(null);
     const [problem, setProblem] = React.useState("");
     React.useEffect(() => {
-      let left = false;
+      let closed = false;
       async function load() {
         try {
           const answer = await fetch("plugins/kitten/packages.json");
           if (!answer.ok) throw new Error(`the master answers ${answer.status}`);
           const value = await answer.json();
-          if (!left) { setData(value); setProblem(""); }
+          if (!closed) { setData(value); setProblem(""); }
         } catch (error) {
-          if (!left) setProblem(String(error));
+          if (!closed) setProblem(String(error));
         }
       }
       load();
       const timer = setInterval(load, REFRESH_MILLISECONDS);
-      return () => { left = true; clearInterval(timer); };
+      return () => { closed = true; clearInterval(timer); };
     }, []);
     return h("div", { className: "container-fluid" },
       h("h2", null, "Packages"),
@@ -60,12 +61,15 @@
             ? link(row.source, row.source.nevr || row.source.results || "running", row.source.text)
             : h("span", { className: "text-muted" }, "no commit seen")),
           data.targets.map((name) => h("td", { key: name },
-            row.targets[name] ? cell(row.targets[name]) : h("span", { className: "text-muted" }, "not for this target"))))))
+            row.targets[name]
+              ? cell(row.targets[name])
+              : h("span", { className: "text-muted" }, "not for this target"))))))
       ) : h("p", null, "Loading …"),
-      data && data.housekeeping.length ? h("ul", { className: "list-unstyled" }, data.housekeeping.map((row) => h("li", { key: row.what },
-        link(row, row.what, row.text), row.finished
-          ? `${row.text}, ${new Date(row.finished * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`
-          : "at work"))) : null);
+      data && data.housekeeping.length ? h("ul", { className: "list-unstyled" },
+        data.housekeeping.map((row) => h("li", { key: row.what },
+          link(row, row.what, row.text), row.finished
+            ? `${row.text}, ${new Date(row.finished * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`
+            : "running"))) : null);
   }
 
   window.BuildbotPluginSupport.buildbotSetupPlugin((registry) => {
