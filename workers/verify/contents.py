@@ -35,7 +35,7 @@ _ALGORITHMS = {
 
 
 @dataclass(frozen=True)
-class Held:
+class RepositoryPackages:
     """One repository, and the names of the binary packages in it."""
 
     repository: str
@@ -59,7 +59,7 @@ def addresses(site: Site, target: Target, root: str) -> dict[str, str]:
     }
 
 
-def named(site: Site, given: str) -> tuple[str, str]:
+def parse_repository(site: Site, given: str) -> tuple[str, str]:
     """Name and address of ``NAME=ADDRESS``, or of an address one of whose folders is called as a repository.
 
     :raises CannotRun: when it names no repository of the site.
@@ -74,7 +74,7 @@ def named(site: Site, given: str) -> tuple[str, str]:
     raise CannotRun(f"{given} names no repository", f"NAME=FOLDER-OR-URL; NAME is one of {', '.join(known)}")
 
 
-def read_repository(repository: str, address: str) -> Held | None:
+def read_repository(repository: str, address: str) -> RepositoryPackages | None:
     """Read what a repository holds; None where there is none yet.
 
     :param address: URL or path of the folder in which ``repodata/`` lies.
@@ -100,7 +100,7 @@ def read_repository(repository: str, address: str) -> Held | None:
         digest = _fetch(f"{address.rstrip('/')}/{href}", primary, _MAX_PRIMARY, algorithm)
         if digest is None or digest != record.checksum:
             raise _damaged(address, f"{href} is {'missing' if digest is None else 'not what repomd.xml says'}")
-        return Held(repository, address, frozenset(_names(address, _unpacked(address, primary))))
+        return RepositoryPackages(repository, address, frozenset(_names(address, _unpacked(address, primary))))
 
 
 def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> str | None:
@@ -183,7 +183,9 @@ def _damaged(address: str, why: str) -> CannotRun:
     )
 
 
-def judge_required(site: Site, target: Target, held: Sequence[Held], absent: Mapping[str, str]) -> tuple[Check, ...]:
+def judge_required(
+    site: Site, target: Target, held: Sequence[RepositoryPackages], absent: Mapping[str, str]
+) -> tuple[Check, ...]:
     """A check for each package that users of the target must find, and where it is instead if it is elsewhere.
 
     :param absent: repository → address at which there is none yet.

@@ -103,7 +103,7 @@ def _required(
 
     stage = named_stage(site, "")
     root = stage.url if "://" in stage.url else str((state / stage.url).absolute())
-    places = [reader.named(site, one) for one in given] or list(reader.addresses(site, target, root).items())
+    places = [reader.parse_repository(site, one) for one in given] or list(reader.addresses(site, target, root).items())
     held, absent = [], {}
     for repository, address in places:
         click.echo(f"reading {repository}: {address}")

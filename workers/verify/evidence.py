@@ -188,7 +188,7 @@ class _Collection:
     def _elf(self, item: Item, only_debug: bool) -> None:
         if item.path.endswith(".ko") and not only_debug:
             self._modules.append((item.path, item.content))
-        elf = Elf(mapped(item.content))
+        elf = Elf(map_file(item.content))
         if only_debug or elf.is_debug_file:
             if elf.build_id:
                 self._debug.setdefault(elf.build_id, item.content)
@@ -217,7 +217,7 @@ class _Collection:
         )
 
 
-def mapped(content: Path, offset: int = 0, size: int | None = None) -> memoryview:
+def map_file(content: Path, offset: int = 0, size: int | None = None) -> memoryview:
     """The bytes of a file, or a part of them, without reading what nobody looks at; gone with the last view of them."""
     if content.stat().st_size == 0:
         return memoryview(b"")
@@ -230,4 +230,4 @@ def digest(item: Item) -> str:
     """SHA-256 of an item's bytes."""
     if not item.is_member:
         return sha256_of(item.content)
-    return hashlib.sha256(mapped(item.content, item.offset, item.size)).hexdigest()
+    return hashlib.sha256(map_file(item.content, item.offset, item.size)).hexdigest()

@@ -9,7 +9,7 @@ from workers.formats.elf import Code, Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.pe import Pe
 from workers.results import Check, Place
-from workers.verify.evidence import Item, mapped
+from workers.verify.evidence import Item, map_file
 from workers.verify.isa import excerpt
 from workers.verify.rules import frames, isa
 
@@ -22,7 +22,7 @@ LISTED_IN_ALL = 10_000
 each; every finding tells how many there are."""
 
 
-def with_excerpts(checks: Sequence[Check], items: Mapping[str, Item]) -> tuple[Check, ...]:
+def add_excerpts(checks: Sequence[Check], items: Mapping[str, Item]) -> tuple[Check, ...]:
     """The same checks, the first first: as many functions as people can read, the first of them with their code.
 
     :param items: the name of each file, as its checks call it → the item.
@@ -57,6 +57,6 @@ def _shown(rule: str, places: Sequence[Place], item: Item) -> tuple[Place, ...]:
 
 
 def _code(item: Item) -> tuple[Sequence[Code], str]:
-    data = mapped(item.content, item.offset, item.size)
+    data = map_file(item.content, item.offset, item.size)
     file = Pe(data) if bytes(data[:2]) == PE_MAGIC else Elf(data)
     return file.code, file.machine

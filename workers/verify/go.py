@@ -72,7 +72,7 @@ def build_settings(elf: Elf) -> tuple[tuple[str, str], ...]:
     return info.settings if info else ()
 
 
-def missing(settings: Sequence[tuple[str, str]], target: Target) -> tuple[str, ...]:
+def missing_settings(settings: Sequence[tuple[str, str]], target: Target) -> tuple[str, ...]:
     """What a target asks of Go programs and their settings do not say, as ``GOAMD64=v3``."""
     said = dict(settings)
     return tuple(f"{name}={value}" for name, value in target.flags.go.items() if said.get(name) != value)

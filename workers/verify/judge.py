@@ -67,8 +67,8 @@ def judge_file(
     checks += judge_traits(target, item.name, facts, installed)
     units = declared.verdicts(promise, file)
     checks += declared.judge_declared(promise, file, units)
-    checks = [promise.unless_excepted(item, check) for check in checks]
-    unframed, above = frames.sort_out(promise, file), isa.sort_out(promise, file)
+    checks = [promise.apply_exceptions(item, check) for check in checks]
+    unframed, above = frames.unframed_functions(promise, file), isa.functions_above(promise, file)
     checks += frames.judge_frames(promise, file, unframed)
     checks += isa.judge_isa(promise, file, above)
     framing = facts.framing

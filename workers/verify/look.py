@@ -15,11 +15,11 @@ from workers.formats.facts import FileFacts
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.traits import BUILD_FOLDERS
 from workers.verify import remembered
-from workers.verify.evidence import Evidence, Item, digest, mapped
+from workers.verify.evidence import Evidence, Item, digest, map_file
 from workers.verify.isa import decoder
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import Debug, observe
-from workers.verify.parallel import spread, within
+from workers.verify.parallel import spread, time_limit
 from workers.verify.promise import Observed
 
 _LARGE = 4 * 1024**2  # bytes; a file from here on may be decoded by all processes together
@@ -82,18 +82,18 @@ class _Look:
 
     def at(self, item: Item, jobs: int = 1) -> Observed:
         """Observe one item, or recall what was observed of the same content."""
-        data = mapped(item.content, item.offset, item.size)
+        data = map_file(item.content, item.offset, item.size)
         firmware = bytes(data[:2]) == PE_MAGIC
         level = LEVELS[level_of(self._target, item.path, firmware=firmware)]
         size_mib = len(data) / 1024**2
         try:
-            with within(_SECONDS + _SECONDS_PER_MIB * size_mib, item.name):
+            with time_limit(_SECONDS + _SECONDS_PER_MIB * size_mib, item.name):
                 debug = self._debug(data, firmware)
                 checksums = [digest(item), *map(self._checksum, debug)]
                 key = remembered.key(level=level.name, contents=" ".join(checksums), decoder=decoder(level.machine))
                 facts = None if self._fresh else remembered.recall(key)
                 if facts is None:
-                    files = [Elf(mapped(path)) for path in debug]
+                    files = [Elf(map_file(path)) for path in debug]
                     own = Debug(*files) if files else None
                     facts = observe(data, level, own, BUILD_FOLDERS, jobs)
                     remembered.remember(key, facts)
@@ -110,7 +110,7 @@ class _Look:
         path = self._evidence.debug.get(Elf(data).build_id)
         if path is None:
             return []
-        link = supplementary_link(Elf(mapped(path)))
+        link = supplementary_link(Elf(map_file(path)))
         other = self._evidence.supplementary.get(PurePosixPath(link.path).name) if link else None
         return [path, other] if other else [path]
 

@@ -63,7 +63,7 @@ def _one(index: int) -> Any:
 
 
 @contextlib.contextmanager
-def within(seconds: float, what: str) -> Iterator[None]:
+def time_limit(seconds: float, what: str) -> Iterator[None]:
     """End a block that takes too long: no file, however it is made, holds up the others.
 
     :raises MalformedError: when the time is up.

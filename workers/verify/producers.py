@@ -58,7 +58,7 @@ class UnitVerdict:
     """Of a violation, in words."""
 
 
-def judged(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVerdict:
+def judge_unit(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVerdict:
     """What a unit proves of the flags that are wanted.
 
     A unit whose compiler could have recorded its flags and did not proves nothing, and that is a violation.

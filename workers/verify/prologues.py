@@ -80,6 +80,6 @@ def words(code: bytes, order: str) -> Iterator[tuple[int, int]]:
     return ((4 * index, word) for index, (word,) in enumerate(struct.iter_unpack(order + "I", code[: len(code) & ~3])))
 
 
-def without_back_chain(why: str) -> Verdict:
+def no_back_chain(why: str) -> Verdict:
     """Of a function that is judged by its code and stores none."""
     return Verdict(Kind.UNFRAMED, f"{why}, and no back chain is stored (code)")

@@ -33,14 +33,14 @@ class Promise:
         flags = self.target.flags
         return flags.isa if self.opted_out else flags.compiler
 
-    def unless_excepted(self, item: Item, check: Check) -> Check:
+    def apply_exceptions(self, item: Item, check: Check) -> Check:
         """A violation of a whole file becomes a skip where an exception covers it."""
         if check.outcome != "failed" or not self.exceptions.entries:
             return check
         entry = self.exceptions.cover(check.rule, item.path)
         if entry is None:
             return check
-        return skipped(check.rule, item, "exception", f"{entry.reason} ({check.detail})")
+        return skip(check.rule, item, "exception", f"{entry.reason} ({check.detail})")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Observed:
         return f"{unit.name}: {unit.producer}" if unit else ""
 
 
-def skipped(rule: str, item: Item, reason: str, detail: str = "", places: Sequence[Place] = ()) -> Check:
+def skip(rule: str, item: Item, reason: str, detail: str = "", places: Sequence[Place] = ()) -> Check:
     """A question that was not asked, and why."""
     return Check(
         rule=rule, file=item.name, outcome="skipped", reason=reason, detail=detail, places=tuple(places[:LISTED])
@@ -77,6 +77,6 @@ def answer(rule: str, file: str, held: bool, detail: str) -> Check:
     return Check(rule=rule, file=file, outcome="passed" if held else "failed", detail=detail)
 
 
-def functions(number: int) -> str:
+def count_functions(number: int) -> str:
     """``1 function``, ``1,234 functions``."""
     return f"{number:,} function{'' if number == 1 else 's'}"

@@ -18,7 +18,7 @@ from workers.results import Check, VerifyResult
 from workers.results import proof as report
 from workers.verify.compare import compare
 from workers.verify.evidence import Evidence, files_in, gather
-from workers.verify.excerpts import with_excerpts
+from workers.verify.excerpts import add_excerpts
 from workers.verify.hardware import Kernel, judge_hardware, kernels_of
 from workers.verify.judge import judge
 from workers.verify.look import look
@@ -59,7 +59,7 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     promise = Promise(request.site, request.target, _exceptions(request, about, evidence), opted_out)
     further = [*unread, *_regressions(request, about, observed, scratch, say), *_hardware(request, evidence)]
     checks, proofs = judge(promise, evidence, observed, further)
-    checks = with_excerpts(checks, {item.name: item for item in evidence.items})
+    checks = add_excerpts(checks, {item.name: item for item in evidence.items})
     findings = report.findings(checks)
     return VerifyResult(
         outcome="failed" if findings else "passed",

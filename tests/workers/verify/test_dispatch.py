@@ -19,7 +19,7 @@ from workers.verify.functions import FunctionTable
 from workers.verify.isa import x86
 from workers.verify.isa.dispatch import explain
 from workers.verify.isa.levels import LEVELS
-from workers.verify.isa.names import clone_of, promised
+from workers.verify.isa.names import clone_of, features_named
 
 V2 = LEVELS["x86-64-v2"]
 OPTIONS = ["-O2", "-march=x86-64-v2"]
@@ -190,7 +190,7 @@ def test_a_suffix_of_the_compiler_says_what_a_clone_is_for(name: str, expected: 
     ],
 )  # fmt: skip
 def test_a_name_stands_for_certain_features(name: str, has: str, lacks: str) -> None:
-    features, words = promised(name)
+    features, words = features_named(name)
     assert bool(words) == bool(has)
     assert not has or has in features
     assert lacks not in features

@@ -19,7 +19,7 @@ from workers.base.run import run
 from workers.formats.facts import FileFacts
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import observe
-from workers.verify.parallel import within
+from workers.verify.parallel import time_limit
 
 INPUTS = 120 * int(os.environ.get("KITTEN_FUZZ", "1"))
 """For each target."""
@@ -73,7 +73,7 @@ def _try_all(name: str, data: bytes, seed: int, report: multiprocessing.connecti
     for number in range(INPUTS):
         changed = damaged(data, chance)
         try:
-            with within(SECONDS, f"input {number}"):
+            with time_limit(SECONDS, f"input {number}"):
                 facts = observe(memoryview(changed), level)
             assert isinstance(facts, FileFacts)
             answers["problems" if facts.problems else "read"] += 1

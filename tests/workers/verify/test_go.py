@@ -21,7 +21,7 @@ from workers.base.run import run
 from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import STT_FUNC, Elf
 from workers.verify import go
-from workers.verify.producers import judged
+from workers.verify.producers import judge_unit
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_the_target_s_settings_are_recorded_and_survive_stripping(tmp_path, name
     for program in (whole, stripped):
         recorded = dict(go.build_settings(program))
         assert recorded["GOARCH"] == MACHINES[target(name).machine_arch]
-        assert go.missing(go.build_settings(program), target(name)) == ()
+        assert go.missing_settings(go.build_settings(program), target(name)) == ()
     assert dict(go.build_settings(stripped))["-trimpath"] == "true"
 
 
@@ -92,12 +92,12 @@ def test_the_target_s_settings_are_recorded_and_survive_stripping(tmp_path, name
     ],
 )
 def test_another_setting_than_the_target_s_is_missing(tmp_path, name, env, words):
-    assert go.missing(go.build_settings(built(tmp_path, name, env=env)), target(name)) == words
+    assert go.missing_settings(go.build_settings(built(tmp_path, name, env=env)), target(name)) == words
 
 
 def test_a_program_without_settings_lacks_every_one():
     for each in SITE.targets:
-        assert go.missing((), each) == tuple(f"{key}={value}" for key, value in each.flags.go.items())
+        assert go.missing_settings((), each) == tuple(f"{key}={value}" for key, value in each.flags.go.items())
 
 
 @needs_go
@@ -157,7 +157,8 @@ def test_of_a_program_with_c_in_it_each_part_is_told_apart(tmp_path, options):
     units = read_units(program)
     # Go has gcc record no flags, whatever CGO_CFLAGS says: what can be said of such C is what its code shows.
     verdicts = Counter(
-        v.reason or v.outcome for v in (judged(unit, target("x86_64").flags.compiler, beside_go=True) for unit in units)
+        v.reason or v.outcome
+        for v in (judge_unit(unit, target("x86_64").flags.compiler, beside_go=True) for unit in units)
     )
     assert set(verdicts) == {"language-go", "language-assembler", "cgo"}
     assert any(unit.name == "main.cgo2.c" for unit in units)

@@ -197,7 +197,7 @@ def jump_table(distances: list[int]) -> Code:
 def test_a_jump_table_of_ppc64le_is_data_though_its_distances_read_like_instructions():
     tools = tools_of("ppc64le")
     table = [0xC, -0xFE38, -0x20]
-    assert "xscmpgtqp" in next(gnu.disassembled(tools, [struct.pack("<i", -0xFE38)]))
+    assert "xscmpgtqp" in next(gnu.disassemble(tools, [struct.pack("<i", -0xFE38)]))
     assert binutils.scan([jump_table(table)], (), LEVELS["POWER9"], tools) == binutils.ScanResult((), 12)
     # The same word is an instruction where no bctr and no table lead to it.
     table = [0x60000000, -0xFE38]
@@ -311,7 +311,7 @@ def test_no_mask_hides_an_instruction_above_the_level(name, count):
     above = [(start, item) for start, item, verdict in zip(starts, encodings, verdicts, strict=True) if verdict]
     missed = [item for start, item in above if start not in found]
     assert len(above) > 50
-    assert [text for text in gnu.disassembled(tools, missed) if not text.startswith(lawful)] == []
+    assert [text for text in gnu.disassemble(tools, missed) if not text.startswith(lawful)] == []
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -369,9 +369,9 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch):
 def test_a_fatal_line_hides_no_other(tmp_path):
     tools = tools_of("s390x")
     lines = ["dsgr %r1,%r2", "selr %r1,%r2,%r3,8", "mr %r3,%r2", "ncgrk %r1,%r2,%r3", "lgr %r1,%r2"]
-    assert sorted(gnu.refused(tools, lines, "-march=z14")) == [0, 1, 2, 3]
-    assert sorted(gnu.refused(tools, lines, "-march=z15")) == [0, 2]
-    assert sorted(gnu.refused(tools, lines, "-march=nothing")) == [0, 1, 2, 3, 4]
+    assert sorted(gnu.rejections(tools, lines, "-march=z14")) == [0, 1, 2, 3]
+    assert sorted(gnu.rejections(tools, lines, "-march=z15")) == [0, 2]
+    assert sorted(gnu.rejections(tools, lines, "-march=nothing")) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", OTHERS)

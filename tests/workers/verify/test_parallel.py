@@ -9,7 +9,7 @@ import time
 import pytest
 
 from workers.base.errors import CannotRun, MalformedError
-from workers.verify.parallel import spread, within
+from workers.verify.parallel import spread, time_limit
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
@@ -49,8 +49,8 @@ def test_a_killed_process_is_one_line_and_no_hang():
 
 
 def test_a_block_that_takes_too_long_is_ended():
-    with pytest.raises(MalformedError, match="x was not read within"), within(0.05, "x"):
+    with pytest.raises(MalformedError, match="x was not read within"), time_limit(0.05, "x"):
         time.sleep(60)
-    with within(0.05, "x"):
+    with time_limit(0.05, "x"):
         pass
     time.sleep(0.1)  # no alarm is left behind

@@ -13,7 +13,7 @@ from workers.base.run import run
 from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
-from workers.verify.producers import UnitVerdict, family, flags_of, judged
+from workers.verify.producers import UnitVerdict, family, flags_of, judge_unit
 
 MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"
 HALF = "int half(int value) { return value / 2; }\n"
@@ -23,7 +23,7 @@ needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="clang is
 
 def verdicts(file: Path, name: str = "x86_64") -> dict[str, UnitVerdict]:
     """Source file → what its unit proves of a target's flags."""
-    return {unit.name: judged(unit, target(name).flags.compiler) for unit in read_units(Elf(file.read_bytes()))}
+    return {unit.name: judge_unit(unit, target(name).flags.compiler) for unit in read_units(Elf(file.read_bytes()))}
 
 
 def outcome(verdict: UnitVerdict) -> tuple[str, str, str]:
@@ -231,14 +231,14 @@ def test_rust_is_skipped_and_hides_no_c_beside_it(tmp_path, with_flags):
     run(["rustc", "-g", "-O", "-Clink-arg=half.o", "main.rs"], cwd=tmp_path)
     elf = Elf((tmp_path / "main").read_bytes())
     units = read_units(elf)
-    found = {outcome(judged(unit, target("x86_64").flags.compiler)) for unit in units}
+    found = {outcome(judge_unit(unit, target("x86_64").flags.compiler)) for unit in units}
     assert ("rust", "skipped", "language-rust") in found
     table = UnitTable(units)
     addresses = {symbol.name: symbol.address for symbol in elf.symbols}
     c = table.at(addresses["half"])
     rust = next(address for name, address in addresses.items() if "4main" in name and "main" in name and name != "main")
     assert c is not None
-    assert outcome(judged(c, target("x86_64").flags.compiler)) == ("gnu", "passed" if with_flags else "failed", "")
+    assert outcome(judge_unit(c, target("x86_64").flags.compiler)) == ("gnu", "passed" if with_flags else "failed", "")
     assert table.at(rust).language == "rust"
 
 
@@ -282,14 +282,14 @@ V3 = "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"
     ],
 )  # fmt: skip
 def test_each_compiler_falls_under_its_own_rule(unit, expected):
-    assert outcome(judged(unit, target("x86_64").flags.compiler)) == expected
+    assert outcome(judge_unit(unit, target("x86_64").flags.compiler)) == expected
 
 
 def test_c_that_go_compiled_is_skipped_only_where_go_stands_beside_it_and_nothing_is_recorded():
     bare, flagged = Unit("a.c", "GNU C17 14.2.1"), Unit("a.c", "GNU C17 14.2.1 -O2")
-    assert outcome(judged(bare, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "skipped", "cgo")
-    assert outcome(judged(bare, target("x86_64").flags.compiler)) == ("gnu", "failed", "")
-    assert outcome(judged(flagged, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "failed", "")
+    assert outcome(judge_unit(bare, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "skipped", "cgo")
+    assert outcome(judge_unit(bare, target("x86_64").flags.compiler)) == ("gnu", "failed", "")
+    assert outcome(judge_unit(flagged, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "failed", "")
 
 
 def test_the_arguments_of_clang_s_options_are_no_flags():

@@ -76,7 +76,7 @@ def _addresses(data: bytes, address: int, at: Callable[[int], int], toc: int) ->
             yield at(pages[base] + (word >> 10 & 0xFFF) * 8)
 
 
-def _asks(function: Function, hits: Sequence[Hit]) -> str:
+def _self_test(function: Function, hits: Sequence[Hit]) -> str:
     """Atomics out of line: libgcc's functions test ``__aarch64_have_lse_atomics`` themselves (GCC's manual)."""
     if _OUTLINE_ATOMIC.fullmatch(function.name) and all(hit.features == ("lse",) for hit in hits):
         return "guard: libgcc's outline atomics test for LSE before they use it"
@@ -86,6 +86,6 @@ def _asks(function: Function, hits: Sequence[Hit]) -> str:
 CODE = MachineCode(
     judge_unwound=_judge_unwound,
     judge_unknown=_judge_unknown,
-    dispatch=functools.partial(OtherDispatch, addresses=_addresses, question=_asks),
+    dispatch=functools.partial(OtherDispatch, addresses=_addresses, self_test=_self_test),
     kinds=aarch64,
 )

@@ -11,7 +11,7 @@ from workers.formats.unwinding import Unwinding
 from workers.verify.architectures import MachineCode
 from workers.verify.isa import ppc64
 from workers.verify.isa.other_dispatch import OtherDispatch, signed
-from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, bytes_where, stores_copy, without_back_chain, words
+from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, bytes_where, no_back_chain, stores_copy, words
 
 # mr rX,r1; then stdu rX,-N(r1) or stdux rX,r1,rY: the frame is made by storing the back chain. rX is r1 itself, or a copy
 # of it where a large frame is probed page by page (-fstack-clash-protection). Go stores its return address so: no copy.
@@ -46,11 +46,11 @@ def _judge_unknown(code: bytes, address: int, tracing: Container[int]) -> Verdic
         return FRAMED
     for offset, word in words(code, "<"):
         if word & 0xFFFF8000 == 0x38218000:  # addi r1,r1,-N
-            return without_back_chain("lowers r1")
+            return no_back_chain("lowers r1")
         # bl; bctrl, blrl. bcl 20,31,.+4, which only asks where it is, is none.
         is_call = word & 0xFC000003 == 0x48000001 or word in (0x4E800421, 0x4E800021)
         if is_call and address + offset not in tracing:
-            return without_back_chain("calls")
+            return no_back_chain("calls")
     return LEAF
 
 

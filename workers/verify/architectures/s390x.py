@@ -13,7 +13,7 @@ from workers.formats.unwinding import Unwinding
 from workers.verify.architectures import MachineCode
 from workers.verify.isa import s390x
 from workers.verify.isa.other_dispatch import OtherDispatch
-from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, bytes_where, stores_copy, without_back_chain
+from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, bytes_where, no_back_chain, stores_copy
 
 # lgr %rX,%r15; ldgr %fX,%r15; la or lay %rX,N(%r15); aghik %rX,%r15,N: the old r15, the latter from the lowered one after
 # a large frame was probed. Then stg %rX,0(%r15) or std %fX,0(%r15): GCC lets a function that calls nothing keep the old
@@ -71,11 +71,11 @@ def _judge_unknown(code: bytes, address: int, tracing: Container[int]) -> Verdic
             or word[:2] == b"\xc2\xf4"
             or (word[0] == 0xE3 and word[1] >> 4 == 15 and word[5] == 0x71 and word[4] >= 0x80)
         ):
-            return without_back_chain("lowers r15")
+            return no_back_chain("lowers r15")
         # brasl, bras, basr with the return address in %r14: what a tracer's call (brasl %r0,…) has not
         is_call = word[:2] in (b"\xc0\xe5", b"\xa7\xe5") or (word[0] == 0x0D and word[1] >> 4 == 14 and word[1] & 15)
         if is_call and address + offset not in tracing:
-            return without_back_chain("calls")
+            return no_back_chain("calls")
         offset += size
     return LEAF
 

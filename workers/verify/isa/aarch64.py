@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workers.formats.elf import Code
-from workers.verify.isa.gnu import Tools, disassembled
+from workers.verify.isa.gnu import Tools, disassemble
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Masks, Reduction, WordReduction
 from workers.verify.isa.shapes import Scale, Verdict, needs
@@ -93,12 +93,12 @@ def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Ver
     """What each instruction needs beyond the level."""
     scale = _scale(level.assembler[0])
     asked = [item for item in encodings if not _runs_anywhere(_word(item))]
-    answers = dict(zip(asked, needs(tools, list(disassembled(tools, asked)), scale), strict=True))
+    answers = dict(zip(asked, needs(tools, list(disassemble(tools, asked)), scale), strict=True))
     # A new name of an old instruction (BFC of BFM) is refused though the instruction is not. Not so in the system space,
     # where only the names say what the numbers mean (DC CVAP of SYS).
     above = [item for item, answer in answers.items() if answer and _word(item) & 0xFF000000 != 0xD5000000]
     if above:
-        texts = list(disassembled(tools, above, "no-aliases"))
+        texts = list(disassemble(tools, above, "no-aliases"))
         answers.update(zip(above, needs(tools, texts, scale), strict=True))
     return [answers.get(item, ()) for item in encodings]
 

@@ -13,7 +13,7 @@ from workers.base.errors import CannotRun
 from workers.formats.elf import Code
 from workers.formats.facts import Hit, ScanResult
 from workers.verify.architectures import Kinds, code_of
-from workers.verify.isa.gnu import Tools, accepts, disassembled, listed, tools_for
+from workers.verify.isa.gnu import Tools, accepts, disassemble, listing, tools_for
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Reduction
 from workers.verify.isa.shapes import Verdict
@@ -70,7 +70,7 @@ def _hits(reduction: Reduction, above: Sequence[bytes], kinds_of: Kinds, level: 
     """Each place with its own text: a kind stands for instructions of other registers and numbers too."""
     encodings = list({encoding for _, encoding in reduction.places(above)})
     needs = dict(zip(encodings, kinds_of.verdicts(encodings, level, tools), strict=True))
-    texts = {item: " ".join(text.split()) for item, text in zip(encodings, disassembled(tools, encodings), strict=True)}
+    texts = {item: " ".join(text.split()) for item, text in zip(encodings, disassemble(tools, encodings), strict=True)}
     for address, encoding in reduction.places(above):
         if features := needs[encoding]:
             yield Hit(address, len(encoding), features, texts[encoding])
@@ -88,7 +88,7 @@ def disassembly(code: Code, address: int, tools: Tools, begin: int | None = None
     if begin is None or not code.address <= begin <= address or address - begin > _MAX_LISTED:
         begin = address
     first, behind = begin - code.address, address - code.address + (lines + 1) * _LONGEST
-    rows = listed(tools, code.data[first:behind], begin)
+    rows = listing(tools, code.data[first:behind], begin)
     place = next((number for number, (at, _) in enumerate(rows) if at == address), None)
     if place is None:
         return disassembly(code, address, tools, None, lines) if begin != address else ()

@@ -33,7 +33,7 @@ from workers.verify.architectures import MachineCode, code_of
 from workers.verify.functions import FunctionTable
 from workers.verify.isa.go_dispatch import GoDispatch
 from workers.verify.isa.levels import Level
-from workers.verify.isa.names import clone_of, promised
+from workers.verify.isa.names import clone_of, features_named
 from workers.verify.isa.pointers import Pointers
 
 LEAK_SHARE = 0.05
@@ -101,8 +101,8 @@ class _Dispatch:
         self._apply(self._chosen())
         self._apply((f, self._clone(f)) for f in self._rest() if f.address not in self._unchosen)
         self._apply((f, self._go.reason(f, _features(self._grouped[f]))) for f in self._rest())
-        self._apply((function, self._code.apart(function, self._grouped[function])) for function in self._rest())
-        self._apply((function, self._code.asks(function, self._grouped[function])) for function in self._rest())
+        self._apply((function, self._code.exemption(function, self._grouped[function])) for function in self._rest())
+        self._apply((function, self._code.self_test(function, self._grouped[function])) for function in self._rest())
         starters = self._starters() | self._unchosen
         named = {function: reason for function in self._rest() if (reason := self._name(function))}
         left = len(self._rest()) - len(named)
@@ -110,7 +110,7 @@ class _Dispatch:
             self._apply((function, reason) for function, reason in named.items() if function.address not in starters)
             self._apply((f, self._guarded(f)) for f in self._rest() if f.address not in starters)
             if rest := self._rest():
-                self._apply(self._code.reached(rest, self._reasons.keys(), starters).items())
+                self._apply(self._code.reachable(rest, self._reasons.keys(), starters).items())
         return self._reasons
 
     def _apply(self, found: Iterable[tuple[Function, str]]) -> None:
@@ -154,18 +154,18 @@ class _Dispatch:
         return f"clone: the compiler made it for {word}" if word and self._covers(function) else ""
 
     def _name(self, function: Function) -> str:
-        _, words = promised(function.name)
+        _, words = features_named(function.name)
         return f"name: it says {', '.join(words)}" if words and self._covers(function) else ""
 
     def _guarded(self, function: Function) -> str:
         """A guard before whatever the name does not cover: AES code may use MOVBE where it asked for that, too."""
-        features, words = promised(function.name)
+        features, words = features_named(function.name)
         beyond = [hit for hit in self._grouped[function] if not features.issuperset(hit.features)]
-        reason = self._code.guarded(function, beyond)
+        reason = self._code.guard(function, beyond)
         return f"{reason}; the name says {', '.join(words)}" if reason and words else reason
 
     def _covers(self, function: Function) -> bool:
-        features, _ = promised(function.name)
+        features, _ = features_named(function.name)
         return features.issuperset(_features(self._grouped[function]))
 
     def _starters(self) -> frozenset[int]:
@@ -186,14 +186,14 @@ class Dispatch(Protocol):
     def points_to(self, function: Function) -> Sequence[int]:
         """Addresses that a function takes, by way of the GOT or not."""
 
-    def apart(self, function: Function, hits: Sequence[Hit]) -> str:
+    def exemption(self, function: Function, hits: Sequence[Hit]) -> str:
         """They are no code that a program runs as it stands: the kernel's alternatives, data between functions."""
 
-    def asks(self, function: Function, hits: Sequence[Hit]) -> str:
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
         """The instructions are themselves the question what the processor can."""
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:
         """The guard that stands before all of them."""
 
-    def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:
+    def reachable(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> Mapping[Function, str]:
         """Those of the rest that only lawful code reaches."""

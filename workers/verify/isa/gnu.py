@@ -60,7 +60,7 @@ def tools_for(machine: str) -> Tools:
     )
 
 
-def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
+def disassemble(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
     """The text of each encoding, in order; empty where it is no instruction.
 
     :param option: for ``objdump -M``: a processor, whose instructions alone are known; ``no-aliases``.
@@ -80,12 +80,12 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
             yield "" if _NO_INSTRUCTION.match(text) else text
 
 
-def listed(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
+def listing(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
     """(address, text) of each instruction of a stretch of code, as a person reads it."""
     return [(at, text.strip()) for at, text in _listing(tools, data, "", f"--adjust-vma={address:#x}")]
 
 
-def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
+def rejections(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
     """Which of these assembler lines, by number, the assembler refuses with an option, and its reason.
 
     All of them, where it does not know the option: what it knows of processors depends on its age.

@@ -173,18 +173,18 @@ class Guards:
         symbol = next((self._names[near] for near in range(address, address - 64, -1) if near in self._names), None)
         return symbol.name if symbol and address < symbol.address + max(symbol.size, 1) else f"{address:#x}"
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:
         """The guard before all of a function's instructions above the level, or empty."""
         return self.guard_before(function, [hit.address for hit in hits])
 
-    def asks_only(self, function: Function, hits: Sequence[Hit]) -> str:
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
         """XGETBV in a function that executes CPUID: the second half of the question whether AVX may be used, no use of it.
 
         Intel's manual, volume 1, section 14.3. INCSSP and its kin behind RDSSP, which tells whether there is a shadow stack.
         """
         if all(hit.text.startswith("xgetbv") for hit in hits) and self._executes_cpuid(function):
             return "XGETBV beside CPUID is the question itself"
-        if all(hit.features == ("CET_SS",) for hit in hits) and self.guarded(function, hits):
+        if all(hit.features == ("CET_SS",) for hit in hits) and self.guard(function, hits):
             return "RDSSP tells whether there is a shadow stack"
         return ""
 

@@ -31,7 +31,7 @@ def clone_of(name: str) -> str:
     return ""
 
 
-def promised(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
+def features_named(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
     """The features a name stands for, and its words that say so."""
     features: frozenset[str] = frozenset()
     said = []

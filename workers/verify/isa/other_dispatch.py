@@ -20,7 +20,7 @@ _TOC_BIAS = 0x8000  # 64-bit ELF V2 ABI, section 3.3: the TOC pointer stands thi
 Reader = Callable[[bytes, int, Callable[[int], int], int], Iterator[int]]
 """From the bytes of a function, its address, the address that a word of data holds, and the TOC pointer of POWER: the addresses
 that the function makes, or loads from the GOT."""
-Question = Callable[[Function, Sequence[Hit]], str]
+SelfTest = Callable[[Function, Sequence[Hit]], str]
 
 
 class OtherDispatch:
@@ -32,9 +32,9 @@ class OtherDispatch:
         functions: FunctionTable,
         pointers: Pointers,
         addresses: Reader,
-        question: Question | None = None,
+        self_test: SelfTest | None = None,
     ) -> None:
-        self._addresses, self._question = addresses, question
+        self._addresses, self._self_test = addresses, self_test
         self._elf, self._starts, self._pointers = elf, functions.starts, pointers
 
     def points_to(self, function: Function) -> Sequence[int]:
@@ -46,21 +46,21 @@ class OtherDispatch:
         data = bytes(self._elf.at(function.address, size))
         return list(self._addresses(data, function.address, self._pointers.at, got.address + _TOC_BIAS if got else 0))
 
-    def apart(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - of every architecture
+    def exemption(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - of every architecture
         """Alternatives, which the kernel patches in by processor feature (powerpc keeps them in sections of their own)."""
         if function.section == ".altinstr_replacement" or function.section.startswith("__ftr_alt_"):
             return f"kernel: {function.section} is patched in by processor feature"
         return ""
 
-    def asks(self, function: Function, hits: Sequence[Hit]) -> str:
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
         """What the architecture knows of functions that ask the processor themselves."""
-        return self._question(function, hits) if self._question else ""
+        return self._self_test(function, hits) if self._self_test else ""
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - not followed here
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - not followed here
         """Nothing: not followed."""
         return ""
 
-    def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:  # noqa: ARG002
+    def reachable(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> Mapping[Function, str]:  # noqa: ARG002
         """Nothing: not followed."""
         return {}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workers.formats.elf import Code
-from workers.verify.isa.gnu import Tools, disassembled, knows
+from workers.verify.isa.gnu import Tools, disassemble, knows
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Masks, Reduction, WordReduction, words_of
 from workers.verify.isa.shapes import Verdict
@@ -111,7 +111,7 @@ class _Reduction:
         kinds = [_prefixed(code, places) for code, places in zip(codes, candidates, strict=True)]
         distinct, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *kinds]), return_counts=True)
         pairs = [pair.to_bytes(8, "little") for pair in distinct.tolist()]
-        texts = disassembled(tools, pairs, newest(tools))
+        texts = disassemble(tools, pairs, newest(tools))
         known = {pair: 8 * count for pair, text, count in zip(pairs, texts, counts.tolist(), strict=True) if text}
         # No suffix has primary operation code 1: of two candidates in a row, one at most is an instruction.
         held = [np.isin(kind, _as_numbers(list(known))) for kind in kinds]
@@ -199,7 +199,7 @@ def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Ver
     for name in (processor, *_above(processor)):
         if knows(tools, name):
             unknown = [item for item, answer in answers.items() if answer is None and not _is_half(item)]
-            for encoding, text in zip(unknown, disassembled(tools, unknown, name), strict=True):
+            for encoding, text in zip(unknown, disassemble(tools, unknown, name), strict=True):
                 if text:
                     answers[encoding] = () if name == processor else (name,)
     return [answers[encoding] for encoding in encodings]

@@ -43,7 +43,7 @@ class Reach:
             if symbol.section and symbol.binding
         }
 
-    def explained(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> dict[Function, str]:
+    def reasons(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> dict[Function, str]:
         """Those of the rest that are reached only from lawful code, each with its reason.
 
         :param never: addresses of functions that the system itself calls: ``main``, initialisers.
@@ -61,14 +61,14 @@ class Reach:
             sources.update({function: found.get(function, []) for function in wanted})
             open_ends = {
                 reference.source
-                for function in self._hopeful(sources, lawful, never)
+                for function in self._hopeful(sources, allowed, never)
                 for reference in sources[function]
-                if reference.source and not reference.guard and reference.source not in lawful
+                if reference.source and not reference.guard and reference.source not in allowed
             }
             wanted = sorted(open_ends - sources.keys(), key=lambda function: function.address)
         if self._guards.exhausted:
             return {}
-        held = self._held(sources, lawful)
+        held = self._held(sources, allowed)
         return {function: self._reason(sources[function]) for function in rest if function in held}
 
     def is_data(self, function: Function) -> bool:
@@ -88,12 +88,12 @@ class Reach:
 
     @staticmethod
     def _hopeful(
-        sources: Mapping[Function, Sequence[_Reference]], lawful: Set[Function], never: Set[int]
+        sources: Mapping[Function, Sequence[_Reference]], allowed: Set[Function], never: Set[int]
     ) -> set[Function]:
         """The functions not yet known to be reached from elsewhere, directly or through others."""
 
         def is_lost(reference: _Reference) -> bool:
-            if reference.guard or reference.source in lawful:
+            if reference.guard or reference.source in allowed:
                 return False
             source = reference.source
             return source is None or source.address in never or (source in sources and source not in hopeful)
@@ -104,11 +104,11 @@ class Reach:
         return hopeful
 
     @staticmethod
-    def _held(sources: dict[Function, list[_Reference]], lawful: Set[Function]) -> set[Function]:
+    def _held(sources: dict[Function, list[_Reference]], allowed: Set[Function]) -> set[Function]:
         """The functions all whose references come from lawful code or from one another, with a lawful one at the root."""
 
         def is_root(reference: _Reference) -> bool:
-            return bool(reference.guard) or reference.source in lawful
+            return bool(reference.guard) or reference.source in allowed
 
         held = set(sources)
         while True:  # what is reached from elsewhere goes, and then what it reaches

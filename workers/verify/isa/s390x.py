@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from workers.formats.elf import Code
-from workers.verify.isa.gnu import Tools, disassembled
+from workers.verify.isa.gnu import Tools, disassemble
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Reduction
 from workers.verify.isa.shapes import Scale, Verdict, needs
@@ -169,7 +169,7 @@ def _kinds(encodings: Encodings) -> Encodings:
 def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Verdict]:
     """What each instruction needs beyond the level."""
     # Register 0 for all: an odd one where a pair begins, as data has it, is refused whatever the processor.
-    texts = [_REGISTER.sub(r"\g<1>0", text) for text in disassembled(tools, encodings)]
+    texts = [_REGISTER.sub(r"\g<1>0", text) for text in disassemble(tools, encodings)]
     return needs(tools, texts, _scale(level))
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workers.verify.isa.gnu import Tools, refused
+from workers.verify.isa.gnu import Tools, rejections
 
 Verdict = tuple[str, ...] | None
 """What an instruction needs beyond the level; empty where it is of the level; ``None`` where it is no instruction."""
@@ -86,4 +86,4 @@ def _refused(tools: Tools, samples: Mapping[str, str], option: str) -> dict[str,
     shapes = list(samples)
     # An address is as far from its instruction in code as it may be, in a file of samples even farther.
     lines = [_ADDRESS.sub(".", text) for text in samples.values()]
-    return {shapes[line]: reason for line, reason in refused(tools, lines, option).items()}
+    return {shapes[line]: reason for line, reason in rejections(tools, lines, option).items()}

@@ -33,7 +33,7 @@ class X86Dispatch:
         """Addresses that a function takes: rip-relative, absolute, through the GOT."""
         return [address for _, address in self._guards.body(function).points]
 
-    def apart(self, function: Function, hits: Sequence[Hit]) -> str:
+    def exemption(self, function: Function, hits: Sequence[Hit]) -> str:
         """Alternatives, which the kernel patches in by processor feature; privileged instructions in kernel code; tables."""
         if function.section == _ALTERNATIVES:
             return f"kernel: {_ALTERNATIVES} is patched in by processor feature"
@@ -47,16 +47,16 @@ class X86Dispatch:
         data = bytes(self._elf.at(hit.address, hit.size))
         return Decoder(self._elf.bits, data, ip=hit.address).decode().is_privileged or hit.text.startswith(_HYPERCALLS)
 
-    def asks(self, function: Function, hits: Sequence[Hit]) -> str:
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
         """XGETBV beside CPUID, shadow stack instructions behind RDSSP."""
-        found = self._guards.asks_only(function, hits)
+        found = self._guards.self_test(function, hits)
         return f"guard: {found}" if found else ""
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:
         """CPUID, or a test of what it said, before the first of the instructions."""
-        found = self._guards.guarded(function, hits)
+        found = self._guards.guard(function, hits)
         return f"guard: {found}" if found else ""
 
-    def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:
+    def reachable(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> Mapping[Function, str]:
         """Those that calls and pointers lead to from lawful code alone."""
-        return self._reach.explained(rest, lawful, never)
+        return self._reach.reasons(rest, allowed, never)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from workers.results import Check
-from workers.verify.go import missing
-from workers.verify.producers import UnitVerdict, judged
-from workers.verify.promise import LISTED, Observed, Promise, skipped
+from workers.verify.go import missing_settings
+from workers.verify.producers import UnitVerdict, judge_unit
+from workers.verify.promise import LISTED, Observed, Promise, skip
 
 RULE = "producer"
 
@@ -17,7 +17,7 @@ def verdicts(promise: Promise, file: Observed) -> tuple[UnitVerdict, ...]:
     """What each compile unit of a file proves."""
     units = file.facts.units
     beside_go = bool(file.facts.traits.go_settings) or any(unit.language == "go" for unit in units)
-    return tuple(judged(unit, promise.flags, beside_go) for unit in units)
+    return tuple(judge_unit(unit, promise.flags, beside_go) for unit in units)
 
 
 def judge_declared(promise: Promise, file: Observed, units: Sequence[UnitVerdict]) -> Iterator[Check]:
@@ -27,10 +27,10 @@ def judge_declared(promise: Promise, file: Observed, units: Sequence[UnitVerdict
     """
     item, facts = file.item, file.facts
     if facts.format == "efi":
-        yield skipped(RULE, item, "efi")
+        yield skip(RULE, item, "efi")
         return
     if not facts.has_code:
-        yield skipped(RULE, item, "no-code")
+        yield skip(RULE, item, "no-code")
         return
     settings = facts.traits.go_settings
     if settings:
@@ -41,10 +41,10 @@ def judge_declared(promise: Promise, file: Observed, units: Sequence[UnitVerdict
         return  # a stripped Go program: its settings are all that was declared
     elif not item.package:
         # A file given by itself: the packages that hold its debug data were not given along.
-        yield skipped(RULE, item, "no-debuginfo")
+        yield skip(RULE, item, "no-debuginfo")
     elif facts.type == "ET_REL" and not facts.traits.build_id:
         # rpm strips objects and static libraries and keeps no debug data of them anywhere.
-        yield skipped(RULE, item, "stripped-object")
+        yield skip(RULE, item, "stripped-object")
     else:
         if not facts.traits.build_id:
             why = "no build-id, so no debuginfo can belong to it"
@@ -71,12 +71,12 @@ def _units(promise: Promise, file: Observed, units: Sequence[UnitVerdict]) -> It
     elif not broken and set(excused) <= {"lto-partition"}:
         yield Check(rule=RULE, file=name, outcome="failed", detail="no compile unit could be judged")
     for reason, count in sorted(excused.items()):
-        yield skipped(RULE, file.item, reason, f"{count} compile units")
+        yield skip(RULE, file.item, reason, f"{count} compile units")
 
 
 def _go(promise: Promise, file: Observed) -> Check:
     """The level a Go program was built for: its tool chain takes it from the environment, not from flags."""
-    lacking = missing(file.facts.traits.go_settings, promise.target)
+    lacking = missing_settings(file.facts.traits.go_settings, promise.target)
     wanted = " ".join(f"{name}={value}" for name, value in promise.target.flags.go.items())
     detail = f"built without {' '.join(lacking)}: set it in %build" if lacking else wanted or "no setting is asked for"
     return Check(rule="go-settings", file=file.item.name, outcome="failed" if lacking else "passed", detail=detail)

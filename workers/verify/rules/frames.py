@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from workers.formats.facts import Unframed, Unit
 from workers.results import Check, Place
-from workers.verify.promise import LISTED, Observed, Promise, functions, skipped
+from workers.verify.promise import LISTED, Observed, Promise, count_functions, skip
 
 RULE = "frame-pointers"
 _NAMED = 5  # functions that the detail names
@@ -18,7 +18,7 @@ _LANGUAGES = ("assembler", "go")
 
 
 @dataclass
-class Sorted:
+class UnframedFunctions:
     """The functions of a file without a frame pointer: those that break the rule, and the others by their reason."""
 
     broken: list[Unframed] = field(default_factory=list)
@@ -30,9 +30,9 @@ class Sorted:
         return sum(map(len, self.excused.values()))
 
 
-def sort_out(promise: Promise, file: Observed) -> Sorted:
+def unframed_functions(promise: Promise, file: Observed) -> UnframedFunctions:
     """Divide the functions that keep no frame pointer."""
-    found = Sorted()
+    found = UnframedFunctions()
     framing = file.facts.framing
     if framing is None:
         return found
@@ -62,38 +62,38 @@ def _language(unit: Unit | None, file: Observed) -> str:
     return "go" if file.facts.traits.go_settings else ""
 
 
-def judge_frames(promise: Promise, file: Observed, found: Sorted) -> Iterator[Check]:
+def judge_frames(promise: Promise, file: Observed, found: UnframedFunctions) -> Iterator[Check]:
     """The checks of one file.
 
-    :param found: what :func:`sort_out` made of it.
+    :param found: what :func:`unframed_functions` made of it.
     """
     item, facts, framing = file.item, file.facts, file.facts.framing
     if facts.format == "efi":
-        yield skipped(RULE, item, "efi")  # firmware runs before there is anything that could walk its stack
+        yield skip(RULE, item, "efi")  # firmware runs before there is anything that could walk its stack
         return
     if not facts.has_code:
-        yield skipped(RULE, item, "no-code")
+        yield skip(RULE, item, "no-code")
         return
     if framing is None or not framing.functions:
         if facts.problems or facts.machine != promise.target.elf_machine:
             return  # said already
         why = "no function could be judged: neither unwind tables nor symbols tell where one begins"
-        yield promise.unless_excepted(item, Check(rule=RULE, file=item.name, outcome="failed", detail=why))
+        yield promise.apply_exceptions(item, Check(rule=RULE, file=item.name, outcome="failed", detail=why))
         return
     for reason, places in sorted(found.excused.items()):
         listed = [_place(file, one, why) for one, why in places[:LISTED]]
-        yield skipped(RULE, item, reason, functions(len(places)), listed)
+        yield skip(RULE, item, reason, count_functions(len(places)), listed)
     wanted = framing.framed + len(framing.unframed)
     if found.broken:
         names = ", ".join(str(one.function) for one in found.broken[:_NAMED])
         more = " …" if len(found.broken) > _NAMED else ""
-        detail = f"{len(found.broken):,} of {functions(wanted)} that make a frame keep no frame pointer: {names}{more}"
+        detail = (
+            f"{len(found.broken):,} of {count_functions(wanted)} that make a frame keep no frame pointer: {names}{more}"
+        )
         listed = [_place(file, one) for one in found.broken[:LISTED]]
         yield Check(rule=RULE, file=item.name, outcome="failed", detail=detail, places=tuple(listed))
     else:
-        detail = (
-            f"{framing.framed:,} framed of {wanted:,}, {functions(framing.leaf)} without a frame; {framing.evidence}"
-        )
+        detail = f"{framing.framed:,} framed of {wanted:,}, {count_functions(framing.leaf)} without a frame; {framing.evidence}"
         yield Check(rule=RULE, file=item.name, outcome="passed", detail=detail)
 
 
