@@ -14,7 +14,7 @@ from workers.formats.elf import MAGIC, Elf
 from workers.formats.facts import FileFacts
 from workers.formats.pe import MAGIC as PE_MAGIC
 from workers.formats.traits import BUILD_FOLDERS
-from workers.verify import remembered
+from workers.verify import facts_cache
 from workers.verify.evidence import Evidence, Item, digest, map_file
 from workers.verify.isa import decoder
 from workers.verify.isa.levels import LEVELS
@@ -69,7 +69,7 @@ def look(
         found |= dict(zip(batch, spread(looking.at, batch, jobs), strict=True))
         if len(rest) > _BATCH:
             say(f"{len(found):,} of {len(sizes):,} files")
-    remembered.forget_old()
+    facts_cache.remove_old()
     return tuple(found[item] for item in evidence.items)
 
 
@@ -90,13 +90,13 @@ class _Look:
             with time_limit(_SECONDS + _SECONDS_PER_MIB * size_mib, item.name):
                 debug = self._debug(data, firmware)
                 checksums = [digest(item), *map(self._checksum, debug)]
-                key = remembered.key(level=level.name, contents=" ".join(checksums), decoder=decoder(level.machine))
-                facts = None if self._fresh else remembered.recall(key)
+                key = facts_cache.key(level=level.name, contents=" ".join(checksums), decoder=decoder(level.machine))
+                facts = None if self._fresh else facts_cache.load(key)
                 if facts is None:
                     files = [Elf(map_file(path)) for path in debug]
                     own = Debug(*files) if files else None
                     facts = observe(data, level, own, BUILD_FOLDERS, jobs)
-                    remembered.remember(key, facts)
+                    facts_cache.store(key, facts)
         except MalformedError as error:
             return Observed(item, _unreadable(item, str(error), self._target), level.name)
         except MemoryError:

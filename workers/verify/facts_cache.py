@@ -37,7 +37,7 @@ def key(**inputs: str) -> str:
     return identity_of({**inputs, "readers": _readers()})
 
 
-def recall(name: str) -> FileFacts | None:
+def load(name: str) -> FileFacts | None:
     """What is remembered under a name; nothing where the entry is missing or damaged."""
     now, last = _months()
     for month in (now, last):
@@ -57,12 +57,12 @@ def recall(name: str) -> FileFacts | None:
     return None
 
 
-def remember(name: str, facts: FileFacts) -> None:
+def store(name: str, facts: FileFacts) -> None:
     """Keep what was observed. A cache that cannot be written is no reason to fail."""
     _write(_path(_months()[0], name), _adapter().dump_json(facts))
 
 
-def forget_old() -> None:
+def remove_old() -> None:
     """Remove the entries of months before the last one."""
     kept = set(_months())
     for folder in (cache.root() / "facts").glob("*"):
