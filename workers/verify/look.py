@@ -1,4 +1,4 @@
-"""Every file of the evidence, observed: by several processes, large files in parts, and none that was read before."""
+"""Observe every file of the evidence: in several processes, a large file in parts, and no content twice."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from workers.verify.observe import Debug, observe
 from workers.verify.parallel import spread, time_limit
 from workers.verify.promise import Observed
 
-_LARGE = 4 * 1024**2  # bytes; a file from here on may be decoded by all processes together
-_BATCH = 256  # files between two words on how far it is: a kernel has some thousands of modules
-_WORTH = 1024**2  # bytes; less than this is read sooner than processes are made for it
-_SECONDS, _SECONDS_PER_MIB = 60.0, 10.0  # what one file may take: fifty times what real ones do
+_LARGE = 4 * 1024**2  # bytes; a file of this size or more may be decoded by all processes together
+_BATCH = 256  # files between two lines of progress: a kernel has some thousands of modules
+_WORTH = 1024**2  # bytes; less than this is read faster than processes start
+_SECONDS, _SECONDS_PER_MIB = 60.0, 10.0  # time limit of one file: fifty times what real files take
 
 
 def level_of(target: Target, path: str, *, firmware: bool) -> str:
-    """The level a file is held against: its folder's below glibc-hwcaps, the firmware's of an EFI file, the target's."""
+    """Return the level for a file: of its folder below glibc-hwcaps, of firmware for EFI files, or of the target."""
     parts = PurePosixPath(path).parts
     if "glibc-hwcaps" in parts[:-1]:
         folder = parts[parts.index("glibc-hwcaps") + 1]
@@ -47,19 +47,19 @@ def look(
     """Observe every item.
 
     :param jobs: processes to use.
-    :param say: told how far it is, of very many files.
-    :param fresh: read everything, whatever is remembered.
-    :raises CannotRun: when the target's level is unknown, or a decoder is not installed.
+    :param say: gets a line of progress after each :data:`_BATCH` files.
+    :param fresh: read every file again, without the cache.
+    :raises CannotRun: if the target's level is unknown, or if a decoder is not installed.
     """
     for name in filter(None, (target.isa_level, target.firmware_isa_level)):
         if name not in LEVELS:
             raise CannotRun(
-                f"no decoder knows the level {name!r} of target {target.name}", f"known are: {', '.join(LEVELS)}"
+                f"no decoder knows the level {name!r} of target {target.name}", f"known levels: {', '.join(LEVELS)}"
             )
     looking = _Look(target, evidence, fresh)
     sizes = {item: item.size or item.content.stat().st_size for item in evidence.items}
-    # A file that is more than a process's share of the work is decoded by all of them together. The others are one task
-    # each, the largest first, so that no process is left with a large one at the end.
+    # A file that is larger than one process's share of the work is decoded by all processes together. Each other file
+    # is one task, the largest first, so that no process has a large file at the end.
     share = max(_LARGE, sum(sizes.values()) // jobs)
     found = {item: looking.at(item, jobs) for item, size in sizes.items() if size > share}
     rest = sorted((item for item in sizes if item not in found), key=lambda item: -sizes[item])
@@ -74,14 +74,16 @@ def look(
 
 
 class _Look:
+    """Observes the items of one set of evidence."""
+
     def __init__(self, target: Target, evidence: Evidence, fresh: bool) -> None:
         self._target = target
         self._evidence = evidence
         self._fresh = fresh
-        self._checksum = functools.cache(sha256_of)  # what dwz moved out belongs to many files
+        self._checksum = functools.cache(sha256_of)  # many files share one supplementary file of dwz
 
     def at(self, item: Item, jobs: int = 1) -> Observed:
-        """Observe one item, or recall what was observed of the same content."""
+        """Observe one item, or load the facts of the same content from the cache."""
         data = map_file(item.content, item.offset, item.size)
         firmware = bytes(data[:2]) == PE_MAGIC
         level = LEVELS[level_of(self._target, item.path, firmware=firmware)]
@@ -104,7 +106,7 @@ class _Look:
         return Observed(item, facts, level.name, bool(debug) or facts.has_debug_info)
 
     def _debug(self, data: memoryview, firmware: bool) -> list[Path]:
-        """The file's debug file, and what dwz moved out of that."""
+        """Return the debug file of an item, and the supplementary file into which dwz moved parts of it."""
         if firmware or bytes(data[:4]) != MAGIC or not self._evidence.debug:
             return []
         path = self._evidence.debug.get(Elf(data).build_id)

@@ -82,7 +82,7 @@ def test_the_same_behind_a_question_to_the_processor_is(tmp_path: Path) -> None:
     found = reasons(program(tmp_path, SUPPORTED))
     assert found["work"].startswith("reached: only from main, which tests __cpu_model")
     del found["work"]  # the rest is libgcc's: how the question is asked
-    assert set(found.values()) == {"guard: XGETBV beside CPUID is the question itself"}
+    assert set(found.values()) == {"guard: XGETBV beside CPUID is a part of the test"}
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_name_stands_for_certain_features(name: str, has: str, lacks: str) -> 
 
 
 def test_a_name_that_says_the_feature_is_a_reason(tmp_path: Path) -> None:
-    assert reasons(program(tmp_path, SMUGGLED.replace("work", "work_avx2")))["work_avx2"] == "name: it says avx2"
+    assert reasons(program(tmp_path, SMUGGLED.replace("work", "work_avx2")))["work_avx2"] == "name: it contains avx2"
 
 
 def test_a_name_that_says_less_than_the_function_holds_is_none(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_function_that_tests_the_word_where_the_answer_is_kept_is_lawful(tmp_p
     body = (
         f"{NOINLINE} void work(void) {{ if (flags & 32) {{ {AVX2} }} }} int main(void) {{ ask(); work(); return 0; }}"
     )
-    assert "where ask keeps what CPUID says" in reasons(program(tmp_path, ASKS + body))["work"]
+    assert "where ask stores the answer of CPUID" in reasons(program(tmp_path, ASKS + body))["work"]
     wrong = body.replace("flags & 32", "wrong & 32")
     assert reasons(program(tmp_path, f"{ASKS} volatile unsigned wrong; {wrong}"))["work"] == ""
 
@@ -250,7 +250,7 @@ def test_a_function_that_asks_before_is_lawful_and_one_that_asks_after_is_not(tm
     after = f"{NOINLINE} int work(void) {{ {ask} if (b & 32) {{ {AVX2} return 1; }} return 0; }}"
     before = f"{NOINLINE} int work(void) {{ {AVX2} {ask} return b & 32 ? 1 : 0; }}"
     head, tail = "#include <cpuid.h>\n", "int main(void) { return work(); }"
-    assert reasons(program(tmp_path, head + after + tail))["work"].startswith("guard: asks the processor at 0x")
+    assert reasons(program(tmp_path, head + after + tail))["work"].startswith("guard: tests the processor at 0x")
     assert reasons(program(tmp_path, head + before + tail))["work"] == ""
 
 
@@ -261,7 +261,7 @@ def test_a_guard_explains_what_the_name_leaves(tmp_path: Path) -> None:
     int main(void) {{ ask(); work_avx2(); return 0; }}"""
     found = reasons(program(tmp_path, source))["work_avx2"]
     assert found.startswith("guard: tests flags")
-    assert found.endswith("; the name says avx2")
+    assert found.endswith("; the name contains avx2")
     assert reasons(program(tmp_path, source.replace("flags & 65536", "1")))["work_avx2"] == ""
 
 
@@ -308,7 +308,7 @@ def test_an_exported_function_is_reached_from_elsewhere(tmp_path: Path) -> None:
     source = f"{NOINLINE} void deep(void) {{ {AVX2} }} {NOINLINE} void work_avx2(void) {{ {AVX2} deep(); }}"
     options = [*OPTIONS, "-fPIC", "-fno-semantic-interposition"]
     path = program(tmp_path, source, options, ["-shared"])
-    assert reasons(path) == {"deep": "", "work_avx2": "name: it says avx2"}
+    assert reasons(path) == {"deep": "", "work_avx2": "name: it contains avx2"}
     hidden = program(
         tmp_path,
         source.replace("void deep", 'void __attribute__((visibility("hidden"))) deep', 1),
@@ -324,7 +324,7 @@ def test_shadow_stacks_are_asked_for_with_rdssp(tmp_path: Path) -> None:
     tail = "int main(void) { return work(); }"
     asked = f"{NOINLINE} int work(void) {{ {ask} if (s) {{ {use} }} return 0; }} {tail}"
     assert reasons(program(tmp_path, asked, [*OPTIONS, "-fcf-protection=none"]))["work"].startswith(
-        "guard: RDSSP tells"
+        "guard: RDSSP shows"
     )
     assert reasons(program(tmp_path, f"{NOINLINE} int work(void) {{ {use} return 0; }} {tail}"))["work"] == ""
 

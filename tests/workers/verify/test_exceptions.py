@@ -10,7 +10,7 @@ from config.exemptions import Exemptions
 from config.loading import load_exemptions
 from config.models import Exemption
 from config.problems import ConfigError
-from workers.verify.exceptions import exemption_checks
+from workers.verify.judge import exemption_checks
 
 TODAY = date(2026, 11, 24)
 

@@ -245,10 +245,10 @@ def test_since_go_1_26_the_module_says_where_the_code_begins():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data[:8] + struct.pack("<Q", 1 << 60) + data[16:], "do not fit"),
-        (lambda data: data[:24] + struct.pack("<Q", 0x9000) + data[32:], "where no code is"),
-        (lambda data: data[:-4] + struct.pack("<i", 1 << 20), "a name lies outside"),
-        (lambda data: data[:-4] + struct.pack("<i", -1), "a name lies outside"),
+        (lambda data: data[:8] + struct.pack("<Q", 1 << 60) + data[16:], "too small for"),
+        (lambda data: data[:24] + struct.pack("<Q", 0x9000) + data[32:], "which is no code"),
+        (lambda data: data[:-4] + struct.pack("<i", 1 << 20), "a name is outside"),
+        (lambda data: data[:-4] + struct.pack("<i", -1), "a name is outside"),
         (lambda data: data[:-8], "ends too early"),
         (lambda data: data[:20], "ends too early"),
     ],

@@ -263,7 +263,7 @@ def test_the_search_knows_every_instruction_above_a_level(level: Level) -> None:
 @pytest.mark.parametrize("path", ["/usr/lib/x86_64-linux-gnu/libcrypto.so.3", "/usr/lib/x86_64-linux-gnu/libc.so.6"])
 def test_the_search_changes_nothing_in_files_that_nobody_here_built(path: str) -> None:
     if not Path(path).exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} does not exist")
     elf = Elf(Path(path).read_bytes())
     starts = FunctionTable(elf).starts
     for level in (V2, V3):

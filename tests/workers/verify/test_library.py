@@ -1,4 +1,4 @@
-"""The public API for other projects: docs/verify.md, "As a library"."""
+"""The public API for other projects: docs/reference/verify.md, "As a library"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import workers
 from workers import formats
 from workers.verify import observe
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "verify.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "verify.md"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the example reads a program of x86_64")

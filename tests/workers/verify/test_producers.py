@@ -62,7 +62,7 @@ def test_a_unit_for_which_gcc_was_told_to_record_nothing_says_so(tmp_path):
 def test_split_debug_data_is_a_violation_that_names_its_file(tmp_path):
     verdict = verdicts(compiled("x86_64", tmp_path, SOURCES, [*flags("x86_64"), "-gsplit-dwarf"]))["half.c.dwo"]
     assert verdict.outcome == "failed"
-    assert verdict.detail.startswith("half.c.dwo, which no package keeps, holds the flags of a unit")
+    assert verdict.detail.startswith("the flags of a unit are in half.c.dwo, which is in no package")
 
 
 FRONT_ENDS = [

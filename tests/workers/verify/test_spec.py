@@ -167,9 +167,9 @@ def test_the_one_spec_of_a_source_package_is_found(tmp_path: Path):
     spec = Entry("/t.spec", "file", 0o644, content=content, size=content.stat().st_size)
     tarball = Entry("/t.tar.gz", "file", 0o644, content=content)
     assert spec_of([tarball, spec]) == UNDEFINE
-    with pytest.raises(MalformedError, match="holds 0"):
+    with pytest.raises(MalformedError, match="has 0"):
         spec_of([tarball])
-    with pytest.raises(MalformedError, match="holds 2"):
+    with pytest.raises(MalformedError, match="has 2"):
         spec_of([spec, spec])
     with pytest.raises(MalformedError, match="a spec of 99999999 bytes"):
         spec_of([Entry("/t.spec", "file", 0o644, content=content, size=99_999_999)])

@@ -379,7 +379,7 @@ def test_a_build_that_was_changed_cannot_be_proven(tmp_path, good_rpms):
     [
         (["--target", "x86_64"], "name either packages or a build"),
         (["--target", "vax", "."], "unknown target 'vax'; there are: x86_64, x86_64_v2, aarch64, ppc64le, s390x"),
-        (["--target", "x86_64", "/nowhere.rpm"], "/nowhere.rpm is not there"),
+        (["--target", "x86_64", "/nowhere.rpm"], "/nowhere.rpm does not exist"),
         (["--target", "x86_64", "--build", "nowhere"], "there is no build at"),
         (["--target", "x86_64", "config"], "no package, ELF or EFI file in config"),
     ],
