@@ -1,4 +1,4 @@
-"""How much of many findings a result lists and shows."""
+"""The number of functions that a result lists, and that it shows with their code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check(file: str, places: int, address: int = 0) -> Check:
     return Check(rule="isa-level", file=file, outcome="failed", places=listed)
 
 
-def test_a_result_lists_so_many_functions_of_all_its_findings_together():
+def test_result_limits_the_functions_of_all_findings_together():
     checks = add_excerpts([check(str(n), 1000) for n in range(15)], {})
     assert [len(one.places) for one in checks] == [1000] * 10 + [0] * 5
     assert sum(len(one.places) for one in checks) == LISTED_IN_ALL
@@ -31,7 +31,7 @@ def test_the_first_functions_are_shown_with_their_code(tmp_path, monkeypatch):
     assert [len(one.places) for one in found] == [30, 30, 1]
 
 
-def test_a_place_outside_the_code_is_shown_without_any(tmp_path):
+def test_place_outside_the_code_has_no_excerpt(tmp_path):
     program = compiled("x86_64", tmp_path, {"main.c": "int main(void) { return 0; }\n"})
     (found,) = add_excerpts([check("a", 1, 1 << 60)], {"a": Item("a", "a", program)})
     assert found.places[0].excerpt == ()

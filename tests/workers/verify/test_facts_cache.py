@@ -1,4 +1,4 @@
-"""What was observed once is recalled by the content, and only by all that it depends on."""
+"""Cached facts are found by everything that they depend on: content, level and readers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_facts_come_back_as_they_were():
     assert facts_cache.load(name) == FACTS
 
 
-def test_another_level_content_or_reader_has_another_name(monkeypatch):
+def test_entry_name_depends_on_level_content_and_readers(monkeypatch):
     names = {facts_cache.key(level=level, contents=contents) for level in ("v2", "v3") for contents in ("a", "b")}
     monkeypatch.setattr(facts_cache, "_readers", lambda: "newer")
     names.add(facts_cache.key(level="v2", contents="a"))
@@ -49,7 +49,7 @@ def test_a_damaged_entry_is_dropped():
     assert not entry.exists()
 
 
-def test_what_is_used_moves_into_the_present_month_and_old_months_go(monkeypatch):
+def test_used_entry_is_copied_to_the_current_month_and_old_months_are_removed(monkeypatch):
     name = facts_cache.key(level="v2", contents="a")
     facts_cache.store(name, FACTS)
     now, last = facts_cache._months()
@@ -63,7 +63,7 @@ def test_what_is_used_moves_into_the_present_month_and_old_months_go(monkeypatch
     assert now == f"{datetime.now(UTC):%Y-%m}"
 
 
-def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path, monkeypatch):
+def test_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("KITTEN_CACHE", str(blocked))

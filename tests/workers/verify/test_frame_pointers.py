@@ -1,4 +1,4 @@
-"""Frame pointers: builds with the flags have no function without, builds without them have each one found, by name."""
+"""Frame pointers: with the flags, every function keeps its own; without them, each missing one is found by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workers.verify.frame_pointers import START_UP_FUNCTIONS, framing
 
 pytestmark = pytest.mark.slow
 
-# Every shape a compiler gives a frame. What each is called says what it is.
+# Every shape of a frame that compilers make. The name of each function describes it.
 SHAPES = """
 #include <stdarg.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ int callback(int (*f)(int)) { return f(1); }
 int with_cold_partition(int *, int);
 int main(int count, char **words) { return with_cold_partition(&count, 1); }
 """
-# A few of them that make a frame whatever the target.
+# Some of them, which make a frame on every target.
 FRAMED = {
     "shrink_wrapped",
     "with_big_frame",
@@ -75,13 +75,13 @@ OMITTING = {
     "EM_X86_64": ["-fomit-frame-pointer"],
     "EM_AARCH64": ["-fomit-frame-pointer"],
     "EM_S390": ["-fomit-frame-pointer", "-mno-backchain"],
-}  # ppc64le's ABI demands the back chain: no flag of GCC omits it. Assembler can: see below.
+}  # ppc64le's ABI requires the back chain: no flag of GCC omits it. Assembler can omit it: see below.
 OMITTING_TARGETS = [name for name in TARGETS if target(name).elf_machine in OMITTING]
 OPTIMISATIONS = ["-O0", "-O1", "-O3", "-Os", "-O2 -fstack-clash-protection -fstack-protector-strong"]
 NO_TABLES = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 
-# In assembler, without frame pointer and back chain, for each machine: a function that makes a frame, one that keeps it
-# walkable, one that makes none; CFI is what says so of the first.
+# For each machine, in assembler: a function that makes a frame without frame pointer or back chain, one that keeps the
+# frame walkable, and one that makes no frame. The first one has CFI for its frame.
 PROLOGUES = {
     "EM_X86_64": (
         "sub $40, %rsp; {cfi} 48; call other; add $40, %rsp; {cfi} 8; ret",
@@ -99,7 +99,8 @@ PROLOGUES = {
         "addi 3, 3, 1; blr",
     ),
     "EM_S390": (
-        "stmg %r14, %r15, 112(%r15); aghi %r15, -160; {cfi} 320; brasl %r14, other; lmg %r14, %r15, 272(%r15); {cfi} 160; br %r14",
+        "stmg %r14, %r15, 112(%r15); aghi %r15, -160; {cfi} 320; brasl %r14, other; "
+        "lmg %r14, %r15, 272(%r15); {cfi} 160; br %r14",
         "stmg %r14, %r15, 112(%r15); lgr %r1, %r15; aghi %r15, -160; stg %r1, 0(%r15); brasl %r14, other; "
         "lmg %r14, %r15, 272(%r15); br %r14",
         "aghi %r2, 1; br %r14",
@@ -124,7 +125,7 @@ def names(found: Framing) -> set[str]:
 
 
 def assembled(name: str, folder: Path, body: str, *, cfi: str = "", typed: bool = True) -> Path:
-    """A shared object of one assembler function ``written``, beside ``other``."""
+    """Return a shared object with the assembler function ``written`` and the function ``other``."""
     start = [".text", ".globl written", *([".type written, %function"] if typed else []), "written:"]
     lines = [*start, *([".cfi_startproc"] if cfi else []), *body.format(cfi=cfi or "#").split("; ")]
     lines += [".cfi_endproc"] if cfi else []
@@ -154,7 +155,7 @@ def test_with_the_flags_no_function_is_unframed(name, optimisation, tmp_path):
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("link", [["-shared"], ["-no-pie"], ["-flto"], ["-Wl,-z,now"], ["-Wl,-s"]])
-def test_however_it_is_linked(name, link, tmp_path):
+def test_result_is_the_same_however_it_is_linked(name, link, tmp_path):
     options = [*flags(name), *(["-flto"] if "-flto" in link else ["-fPIC"])]
     found = seen(compiled(name, tmp_path, {"a.c": SHAPES, "b.c": OTHERS}, options, link=[*flags(name), *link]))
     assert found.unframed == ()
@@ -210,7 +211,7 @@ def test_without_the_flags_functions_are_found_by_name(name, optimisation, tmp_p
         ("EM_S390", "lowers r15 and stores no back chain at 0(%r15)"),
     ],
 )
-def test_what_was_seen_is_said(machine, why, tmp_path):
+def test_reason_of_an_unframed_function_is_reported(machine, why, tmp_path):
     name = next(name for name in TARGETS if target(name).elf_machine == machine)
     found = seen(compiled(name, tmp_path, {"a.c": SHAPES, "b.c": OTHERS}, without(name)))
     assert {u.why for u in found.unframed if str(u.function) == "with_floating_point"} == {why}
@@ -218,7 +219,11 @@ def test_what_was_seen_is_said(machine, why, tmp_path):
 
 @pytest.mark.parametrize("name", OMITTING_TARGETS)
 def test_one_object_of_many_without_the_flags_is_found_exactly(name, tmp_path):
-    stray = "int callee(int, char *); int stray(int x) { char b[300]; return callee(x, b) + 1; } int lone(int x) { return x + 1; }"
+    stray = """
+    int callee(int, char *);
+    int stray(int x) { char b[300]; return callee(x, b) + 1; }
+    int lone(int x) { return x + 1; }
+    """
     sources = {"a.c": SHAPES, "b.c": OTHERS, "stray.c": stray}
     found = seen(compiled(name, tmp_path, sources, per_file={"stray.c": without(name)}))
     assert names(found) == {"stray"}
@@ -263,7 +268,7 @@ def test_a_static_program_brings_the_functions_of_its_libraries(name, tmp_path):
     sources = {"a.c": SHAPES, "b.c": OTHERS}
     kept = names(seen(compiled(name, tmp_path / "with", sources, link=["-static"])))
     omitted = names(seen(compiled(name, tmp_path / "without", sources, without(name), link=["-static"])))
-    assert not kept & FRAMED  # what is unframed here is Debian's glibc, built without the flags
+    assert not kept & FRAMED  # the unframed functions are those of Debian's glibc, which is built without the flags
     assert omitted >= {"with_cold_partition"}
     assert not (kept | omitted) & START_UP_FUNCTIONS
 
@@ -304,10 +309,10 @@ def test_stripped_and_without_unwind_tables_nothing_is_proven(name, options, tmp
     assert seen(path) == Framing("", 0, 0, 0)
 
 
-# Those whose crtbegin.o has no unwind tables on Debian, so that stripping leaves no trace of its functions.
+# Targets whose crtbegin.o has no unwind tables on Debian, so a stripped program has no trace of its functions.
 @pytest.mark.parametrize("name", [n for n in TARGETS if target(n).elf_machine in ("EM_X86_64", "EM_PPC64")])
 def test_start_up_code_alone_proves_nothing(name, tmp_path):
-    """What the start-up files bring has unwind tables where a small program of ours has none."""
+    """Start-up files may have unwind tables although the program has none."""
     path = compiled(name, tmp_path, {"a.c": "int main(void) { return 0; }"}, [*flags(name), *NO_TABLES, "-g0"])
     assert seen(path).functions > 1
     run([tool(name, "strip"), path])
@@ -325,10 +330,10 @@ def test_a_go_program_is_judged_by_its_code(tmp_path):
         )
         found = seen(tmp_path / architecture)
         assert found.evidence == "code"
-        # Go keeps a frame pointer on two of them; on s390x its return address lies where the back chain would.
+        # Go keeps a frame pointer on two of them. On s390x, its return address takes the place of the back chain.
         assert found.framed > 1000 if keeps else found.framed == 0
         assert ("main.main" in names(found)) != keeps
-    # Stripped, Go's own function table tells where they begin.
+    # In a stripped program, Go's function table has their addresses.
     run(["env", "GOARCH=s390x", "CGO_ENABLED=0", "go", "build", "-ldflags=-s -w", "main.go"], cwd=tmp_path)
     stripped = seen(tmp_path / "main")
     assert stripped.evidence == "code"
@@ -378,7 +383,7 @@ def test_assembler_that_makes_a_frame_is_found(name, how, tmp_path):
 
 
 def test_a_return_address_is_no_back_chain(tmp_path):
-    """What Go stores at the frame's lowest place on these two."""
+    """Go stores the return address at the lowest place of a frame on these two."""
     for name, body in (
         ("s390x", "aghi %r15, -160; stg %r14, 0(%r15); brasl %r14, other; lg %r14, 0(%r15); aghi %r15, 160; br %r14"),
         ("ppc64le", "mflr 31; stdu 31, -64(1); bl other; ld 31, 0(1); mtlr 31; addi 1, 1, 64; blr"),
@@ -386,7 +391,7 @@ def test_a_return_address_is_no_back_chain(tmp_path):
         assert names(seen(assembled(name, tmp_path / name, body))) == {"written"}
 
 
-def test_a_naked_function_is_what_its_table_says(tmp_path):
+def test_naked_function_is_judged_by_its_table(tmp_path):
     source = '__attribute__((naked)) void bare(void) { __asm__("mov $1, %eax; ret"); } int main(void) { return 0; }'
     assert seen(compiled("x86_64", tmp_path, {"a.c": source})).unframed == ()
 
@@ -397,7 +402,7 @@ def test_another_machine_is_not_judged(tmp_path):
     assert framing(Elf(data))[0] == Framing("", 0, 0, 0)
 
 
-def test_a_damaged_table_is_said_not_counted(tmp_path):
+def test_damaged_table_is_reported_and_not_counted(tmp_path):
     data = bytearray(compiled("x86_64", tmp_path, {"a.c": OTHERS, "b.c": SHAPES}).read_bytes())
     section = Elf(data).section(".eh_frame")
     data[section.offset : section.offset + 4] = b"\xf0\xff\xff\x7f"
@@ -410,11 +415,11 @@ def test_a_damaged_table_is_said_not_counted(tmp_path):
     [("aarch64", "stp x29, x30, [sp, #-16]!"), ("ppc64le", "nop"), ("s390x", "nopr %r0"), ("x86_64", "nop")],
 )
 def test_a_partition_is_judged_where_its_function_begins(name, program, tmp_path):
-    """Its CFA has moved before its first instruction: what moved it, and what it kept, stands elsewhere."""
+    """The CFA of a partition has moved before its first instruction: its function did that, and is judged for it."""
     saved = {"aarch64": ".cfi_offset 29, -16", "x86_64": ".cfi_def_cfa 6, 16"}.get(name, program)
     body = f"{{cfi}} 320; {saved}; {program}; {PROLOGUES[target(name).elf_machine][2]}"
     assert seen(assembled(name, tmp_path / "1", body, cfi=".cfi_def_cfa_offset")).unframed == ()
-    if name in ("aarch64", "x86_64"):  # these tell by the table alone that its function keeps none
+    if name in ("aarch64", "x86_64"):  # here the table alone shows that its function keeps no frame pointer
         found = seen(assembled(name, tmp_path / "2", body.replace(saved, program), cfi=".cfi_def_cfa_offset"))
         assert names(found) == {"written"}
 
@@ -446,7 +451,7 @@ def objects(tmp_path_factory) -> list[bytes]:
     return found
 
 
-# Inputs per run of the suite: 500. A longer run of 150,000 was made by hand.
+# 500 inputs for each run of the tests. Once, a run tried 150,000.
 @given(
     st.integers(0, 9),
     st.lists(

@@ -1,6 +1,6 @@
-"""Programs whose truth is known, made by real compilers for all five targets: every verdict of ``kitten verify`` on them.
+"""Programs with known properties, made by real compilers for all five targets, and every verdict on them.
 
-Each rule has a program that keeps it and one that breaks it, on each target.
+On each target, each rule has a program that passes and one that fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workers.verify.cli import verify
 
 pytestmark = pytest.mark.slow
 
-# walk and twice make a frame on every target: they call through a pointer, and keep something over the call.
+# walk and twice make a frame on every target: they call through a pointer, and need a value after the call.
 WALK = """
 extern int (*hook)(int);
 __attribute__((noinline)) int twice(int value) { return hook(value) + hook(value + 1); }
@@ -32,7 +32,7 @@ static int plus(int value) { return value + 3; }
 int (*hook)(int) = plus;
 int main(int count, char **words) { (void)words; return walk(count); }
 """
-# What adds bytes or words in a loop becomes vector code where the level has it; inline assembler needs no luck.
+# A loop that adds bytes or words may become vector code; inline assembler is certain.
 ABOVE = {
     "x86_64": ('asm volatile("vpaddd %zmm0, %zmm1, %zmm2");', "AVX512F"),
     "x86_64_v2": ('asm volatile("vpaddd %ymm0, %ymm1, %ymm2");', "AVX2"),
@@ -44,7 +44,7 @@ SOURCES = {"main.c": MAIN, "walk.c": WALK}
 
 
 def proven(tmp_path: Path, name: str, *paths: object) -> VerifyResult:
-    """The result of one call of the command, on every file anew."""
+    """Run the command once, without its cache, and return the result."""
     out = tmp_path / "result.json"
     words = [
         "--target",
@@ -80,7 +80,7 @@ def reasons(result: VerifyResult, rule: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_carries_the_flags_is_proven(tmp_path, name):
+def test_program_with_the_flags_is_proven(tmp_path, name):
     result = proven(tmp_path, name, compiled(name, tmp_path / "c", SOURCES))
     assert broken(result) == {}
     (proof,) = result.files
@@ -102,7 +102,7 @@ def test_link_time_optimised_and_stripped_programs_are_proven(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in TARGETS if name != "ppc64le"])
-def test_what_keeps_no_frame_pointer_is_found_by_name(tmp_path, name):
+def test_function_without_a_frame_pointer_is_found_by_name(tmp_path, name):
     without = [flag for flag in flags(name) if flag not in target(name).flags.frame_pointers]
     program = compiled(name, tmp_path / "c", SOURCES, [*without, "-fomit-frame-pointer"])
     found = broken(proven(tmp_path, name, program))
@@ -147,10 +147,11 @@ def test_one_function_above_the_level_is_found_with_its_instruction(tmp_path, na
 
 @pytest.mark.parametrize(
     ("name", "higher"),
-    [("x86_64", "-march=x86-64-v4"), ("x86_64_v2", "-march=x86-64-v3"), ("aarch64", "-march=armv8.2-a"), ("ppc64le", "-mcpu=power10"),
+    [("x86_64", "-march=x86-64-v4"), ("x86_64_v2", "-march=x86-64-v3"), ("aarch64", "-march=armv8.2-a"),
+     ("ppc64le", "-mcpu=power10"),
      ("s390x", "-march=z15")],
 )  # fmt: skip
-def test_an_object_compiled_for_more_is_declared_so_and_one_for_less_too(tmp_path, name, higher):
+def test_object_compiled_for_another_level_is_a_producer_finding(tmp_path, name, higher):
     for position, level in enumerate((higher, "-O1")):
         isa = [
             level if flag in target(name).flags.isa and flag.startswith(("-march", "-mcpu")) else flag
@@ -162,7 +163,7 @@ def test_an_object_compiled_for_more_is_declared_so_and_one_for_less_too(tmp_pat
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_without_unwind_tables_symbols_tell_and_without_both_nothing_is_proven(tmp_path, name):
+def test_without_unwind_tables_symbols_are_used_and_without_both_nothing_is_proven(tmp_path, name):
     options = [*flags(name), "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0"]
     program = compiled(name, tmp_path / "c", SOURCES, options, ["-nostartfiles", "-Wl,-emain", *HARDENED])
     assert "frame-pointers" not in broken(proven(tmp_path, name, program))
@@ -183,7 +184,7 @@ def test_a_file_without_code_is_skipped_and_alone_proves_nothing(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_hand_written_assembler_is_excused_where_debug_data_says_so(tmp_path, name):
+def test_hand_written_assembler_is_excused_if_debug_data_shows_it(tmp_path, name):
     moves = {
         "x86_64": "sub $24, %rsp\n .cfi_adjust_cfa_offset 24\n add $24, %rsp\n .cfi_adjust_cfa_offset -24\n ret",
         "aarch64": "sub sp, sp, #32\n .cfi_adjust_cfa_offset 32\n add sp, sp, #32\n .cfi_adjust_cfa_offset -32\n ret",
@@ -192,7 +193,8 @@ def test_hand_written_assembler_is_excused_where_debug_data_says_so(tmp_path, na
     }
     moves["x86_64_v2"] = moves["x86_64"]
     text = (
-        f".globl hand\n.type hand, @function\nhand:\n .cfi_startproc\n {moves[name]}\n .cfi_endproc\n.size hand, .-hand\n"
+        f".globl hand\n.type hand, @function\nhand:\n .cfi_startproc\n {moves[name]}\n"
+        " .cfi_endproc\n.size hand, .-hand\n"
         '.section .note.GNU-stack,"",@progbits\n'
     ).replace("@function", "%function" if name == "aarch64" else "@function").replace(
         "@progbits", "%progbits" if name == "aarch64" else "@progbits"
@@ -288,9 +290,9 @@ int main(int c, char **w) { v[c] = !w; return (int)total(v, 512); }
 
 
 @pytest.mark.parametrize("name", CHOICE)
-def test_clones_that_the_compiler_dispatches_are_lawful(tmp_path, name):
+def test_clones_that_the_compiler_dispatches_are_allowed(tmp_path, name):
     attribute, kind = CHOICE[name]
-    # POWER10 swaps the bytes of a half word in one instruction; the others add in wider vectors.
+    # POWER10 swaps the bytes of a halfword in one instruction; the other targets add in wider vectors.
     value = "__builtin_bswap16(v[i])" if kind == "unsigned short" else "v[i]"
     text = LOOP.replace("ATTRIBUTE", attribute).replace("TYPE", kind).replace("VALUE", value)
     result = proven(tmp_path, name, compiled(name, tmp_path / "c", {"main.c": text}))
@@ -299,7 +301,7 @@ def test_clones_that_the_compiler_dispatches_are_lawful(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_a_resolver_chooses_is_lawful_and_the_same_called_outright_is_not(tmp_path, name):
+def test_choice_of_a_resolver_is_allowed_and_a_direct_call_is_not(tmp_path, name):
     statement, _ = ABOVE[name]
     text = f"""
 extern int wanted;
@@ -310,17 +312,18 @@ void work(void) __attribute__((ifunc("choose")));
 int wanted;
 int main(void) {{ work(); return 0; }}
 """
-    lawful = compiled(name, tmp_path / "a", {"main.c": text})
-    result = proven(tmp_path, name, lawful)
+    allowed = compiled(name, tmp_path / "a", {"main.c": text})
+    result = proven(tmp_path, name, allowed)
     assert broken(result) == {}
     assert result.files[0].dispatched == 1
     outright = compiled(name, tmp_path / "b", {"main.c": text.replace("work(); return", "quick(); return")})
     assert functions(broken(proven(tmp_path, name, outright))["isa-level"]) <= {"quick", "main"}
 
 
-def test_a_function_with_a_target_attribute_is_lawful_only_behind_a_question(tmp_path):
+def test_function_with_a_target_attribute_is_allowed_only_behind_a_test(tmp_path):
     text = """
-__attribute__((target("avx2"), noinline)) void fast(int *v) { asm volatile("vpaddd %%ymm0, %%ymm1, %%ymm2" : : "r"(v)); }
+__attribute__((target("avx2"), noinline))
+void fast(int *v) { asm volatile("vpaddd %%ymm0, %%ymm1, %%ymm2" : : "r"(v)); }
 int main(int c, char **w) { int v[8] = {c, !w}; QUESTION fast(v); return v[1]; }
 """
     for question, rules in (("", {"isa-level"}), ('if (__builtin_cpu_supports("avx2"))', set())):
@@ -363,7 +366,7 @@ fn main() { println!("{}", twice(&[1, 2])); }
 
 
 @pytest.mark.parametrize("name", ["x86_64", "x86_64_v2"])
-def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
+def test_rust_program_is_judged_by_its_code(tmp_path, name):
     if shutil.which("rustc") is None:
         pytest.skip("rustc is not installed")
     (tmp_path / "main.rs").write_text(RUST)
@@ -376,7 +379,7 @@ def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
     run([*common, *target(name).flags.rust, "-o", "above", "avx.rs"], cwd=tmp_path)
     own = {part: proven(tmp_path, name, tmp_path / part) for part in ("good", "bad", "above")}
     assert "language-rust" in reasons(own["good"], "producer")
-    # What rustc's precompiled library does is the library's; what is compiled here keeps the promise or does not.
+    # rustc's precompiled library may lack frame pointers; only the code that is compiled here is checked.
     assert not any(
         "main::" in symbol or "twice" in symbol for symbol in functions(broken(own["good"]).get("frame-pointers", NONE))
     )

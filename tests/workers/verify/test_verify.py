@@ -1,4 +1,4 @@
-"""``kitten verify`` on real packages: what holds, and for every rule a package that breaks it."""
+"""``kitten verify`` on real packages: those that pass, and for every rule a package that fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workers.verify.cli import verify
 
 
 def checked(tmp_path: Path, *words: object, site: str = "demo") -> VerifyResult:
-    """The result of one call of the command."""
+    """Run the command once, and return the result."""
     out = tmp_path / "result.json"
     arguments = ["--site", site, "--state", str(tmp_path / "state"), "--json", str(out), *map(str, words)]
     done = CliRunner().invoke(verify, arguments)
@@ -30,12 +30,12 @@ def checked(tmp_path: Path, *words: object, site: str = "demo") -> VerifyResult:
     return result
 
 
-def violated(result: VerifyResult) -> list[Check]:
+def failures(result: VerifyResult) -> list[Check]:
     return [check for check in result.checks if check.outcome == "failed"]
 
 
 def only_finding(result: VerifyResult) -> Check:
-    findings = violated(result)
+    findings = failures(result)
     assert result.outcome == "failed"
     assert len(findings) == 1, findings
     assert findings[0].detail in result.cause
@@ -73,7 +73,7 @@ def test_a_flag_taken_back_later_is_a_finding(tmp_path, build_rpm: BuildRpm, tar
 def test_a_program_without_debuginfo_is_not_proven(tmp_path, build_rpm: BuildRpm, good_program):
     finding = only_finding(checked(tmp_path, "--target", "x86_64", *build_rpm("bare", [good_program[0]])))
     assert finding.rule == "debuginfo"
-    assert "no debuginfo package holds a file of its build-id" in finding.detail
+    assert "no debuginfo package has a file with its build-id" in finding.detail
 
 
 def test_debuginfo_of_another_build_proves_nothing(tmp_path, build_rpm: BuildRpm, good_program, target: Target):
@@ -145,7 +145,7 @@ def test_a_file_without_code_is_skipped_with_its_reason(tmp_path, build_rpm):
 def test_optflags_that_lack_a_flag_are_a_finding(tmp_path, build_rpm, good_program, site: Site, target: Target):
     flags = [*site.build.optflags, *target.flags.isa]
     result = checked(tmp_path, "--target", "x86_64", *build_rpm("lax", *([f] for f in good_program), optflags=flags))
-    assert {(c.rule, c.file.split("-1-1")[0]) for c in violated(result)} == {
+    assert {(c.rule, c.file.split("-1-1")[0]) for c in failures(result)} == {
         ("header-optflags", "lax"), ("header-optflags", "lax-debuginfo")
     }  # fmt: skip
     assert "OPTFLAGS lacks -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer" in result.cause
@@ -153,9 +153,9 @@ def test_optflags_that_lack_a_flag_are_a_finding(tmp_path, build_rpm, good_progr
 
 def test_another_target_s_package_is_a_finding(tmp_path, good_rpms):
     result = checked(tmp_path, "--target", "aarch64", *good_rpms)
-    rules = {check.rule for check in violated(result)}
+    rules = {check.rule for check in failures(result)}
     assert rules == {"header-arch", "header-platform", "header-optflags", "elf-machine", "producer"}
-    v2 = {check.rule for check in violated(checked(tmp_path, "--target", "x86_64_v2", *good_rpms))}
+    v2 = {check.rule for check in failures(checked(tmp_path, "--target", "x86_64_v2", *good_rpms))}
     assert v2 == {"header-arch", "header-optflags", "producer"}
 
 
@@ -183,7 +183,7 @@ def test_a_truncated_package_is_one_line(tmp_path, good_rpms, part):
     cut.write_bytes(whole[: int(len(whole) * part)])
     result = checked(tmp_path, "--target", "x86_64", cut)
     assert result.outcome == "failed"
-    assert [check.rule for check in violated(result)] == ["payload"]
+    assert [check.rule for check in failures(result)] == ["payload"]
     assert "\n" not in result.cause
 
 
@@ -191,7 +191,7 @@ def test_a_changed_byte_in_the_payload_is_found(tmp_path, good_rpms):
     data = bytearray(good_rpms[0].read_bytes())
     data[-200] ^= 0xFF
     (tmp_path / good_rpms[0].name).write_bytes(data)
-    assert violated(checked(tmp_path, "--target", "x86_64", tmp_path / good_rpms[0].name))
+    assert failures(checked(tmp_path, "--target", "x86_64", tmp_path / good_rpms[0].name))
 
 
 LEAK = 'void leak(void) { asm volatile("vpaddd %zmm0, %zmm1, %zmm2"); }\nint main(void) { leak(); return 0; }\n'
@@ -199,7 +199,7 @@ LEAK = 'void leak(void) { asm volatile("vpaddd %zmm0, %zmm1, %zmm2"); }\nint mai
 
 @pytest.fixture
 def leaking(tmp_path: Path, target: Target) -> Path:
-    """A program with one instruction above the level."""
+    """Return a program with one instruction above the level."""
     (tmp_path / "leak.c").write_text(LEAK)
     flags = ["-O2", "-g", "-fno-inline", *target.flags.compiler, "-Wl,-z,relro,-z,now,--build-id"]
     run(["gcc", *flags, "-o", "leak", "leak.c"], cwd=tmp_path)
@@ -217,7 +217,7 @@ def test_an_exception_lets_its_function_pass_and_one_of_another_day_does_not(tmp
         "in force until 2999-01-01: called behind cpuid"
     ]
     exceptions.write_text(entry % "2020-01-01")
-    expired = violated(checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking))
+    expired = failures(checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking))
     assert {check.rule for check in expired} == {"isa-level", "exception"}
     exceptions.write_text((entry % "2999-01-01").replace(":leak'", ":other'"))
     unused = checked(tmp_path, "--target", "x86_64", "--exceptions", exceptions, leaking)
@@ -244,7 +244,7 @@ def test_debug_data_may_be_given_apart(tmp_path, build_rpm: BuildRpm, good_progr
     assert with_debug.files[0].units == 2
 
 
-def test_what_a_file_lost_since_an_earlier_build_is_named(tmp_path, build_rpm: BuildRpm, target: Target):
+def test_loss_since_an_earlier_build_is_named(tmp_path, build_rpm: BuildRpm, target: Target):
     packages = {}
     for part, link in (("old", ()), ("new", ("-no-pie", "-Wl,-z,norelro"))):
         program = compile_program(tmp_path / part, "it", [*target.flags.compiler, "-fPIE"], link=link)
@@ -254,7 +254,7 @@ def test_what_a_file_lost_since_an_earlier_build_is_named(tmp_path, build_rpm: B
         "1 files lost nothing since the published build"
     ]
     worse = checked(tmp_path, "--target", "x86_64", "--against", packages["old"][0], *packages["new"])
-    lost = [c.detail for c in violated(worse) if c.rule == "regression"]
+    lost = [c.detail for c in failures(worse) if c.rule == "regression"]
     assert any("PIE" in detail for detail in lost)
     assert any("RELRO" in detail for detail in lost)
 
@@ -264,7 +264,7 @@ def test_an_opt_out_of_the_spec_is_read_from_the_source_package(tmp_path, build_
     program = compile_program(tmp_path / "c", "it", [*without, "-fomit-frame-pointer"])
     debug = split_debug(program, tmp_path / "d")
     packages = build_rpm("it", [program], [debug])
-    assert "producer" in {check.rule for check in violated(checked(tmp_path, "--target", "x86_64", *packages))}
+    assert "producer" in {check.rule for check in failures(checked(tmp_path, "--target", "x86_64", *packages))}
     spec = packages[0].parents[2] / "it.spec"
     spec.write_text("%undefine _include_frame_pointers\n" + spec.read_text())
     run(["rpmbuild", "-bs", "--define", f"_topdir {tmp_path}", "--nodeps", spec])
@@ -297,7 +297,7 @@ def _missing(tool: str, package: str) -> str:
     raise CannotRun(f"{tool} is not installed", f"apt-get install {package}")
 
 
-def test_a_spec_whose_conditions_do_not_add_up_is_a_finding(tmp_path, good_program, monkeypatch):
+def test_spec_with_conditions_that_do_not_match_is_a_finding(tmp_path, good_program, monkeypatch):
     from workers.verify import prove
     from workers.verify.evidence import gather
 
@@ -323,20 +323,20 @@ def test_the_same_content_is_read_once(tmp_path, good_program, monkeypatch):
 
     monkeypatch.setenv("KITTEN_CACHE", str(tmp_path / "cache"))
     first = checked(tmp_path, "--target", "x86_64", "--jobs", 1, good_program[0])
-    monkeypatch.setattr(look, "observe", None)  # to read it again would fail
+    monkeypatch.setattr(look, "observe", None)  # a second observation would fail
     again = checked(tmp_path, "--target", "x86_64", "--jobs", 1, good_program[0])
     assert (first.checks, first.files) == (again.checks, again.files)
     fresh = checked(tmp_path, "--target", "x86_64", "--jobs", 1, "--fresh", good_program[0])
     assert (fresh.outcome, "internal error: TypeError" in fresh.summary) == ("cannot-run", True)
 
 
-def test_a_file_below_glibc_hwcaps_is_held_against_its_folder_s_level(tmp_path, leaking):
+def test_file_below_glibc_hwcaps_must_not_exceed_the_level_of_its_folder(tmp_path, leaking):
     for level, held in (("x86-64-v4", True), ("x86-64-v3", False)):
         folder = tmp_path / "usr" / "lib64" / "glibc-hwcaps" / level
         folder.mkdir(parents=True)
         (folder / "libx.so").write_bytes(leaking.read_bytes())
         result = checked(tmp_path, "--target", "x86_64", folder / "libx.so")
-        assert ("isa-level" in {check.rule for check in violated(result)}) != held
+        assert ("isa-level" in {check.rule for check in failures(result)}) != held
         assert result.files[0].level == level
 
 
@@ -352,7 +352,7 @@ def build_folder(tmp_path: Path, rpms: list[Path], **changes: object) -> Path:
     return folder
 
 
-def test_the_proof_of_a_build_lies_in_its_folder(tmp_path, good_rpms):
+def test_proof_of_a_build_is_stored_in_its_folder(tmp_path, good_rpms):
     folder = build_folder(tmp_path, good_rpms)
     result = checked(tmp_path, "--target", "x86_64", "--build", folder)
     stored = VerifyResult.read((folder / "verify.json").read_text())
