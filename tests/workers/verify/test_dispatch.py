@@ -88,7 +88,7 @@ def test_same_function_behind_a_test_of_the_processor_is_allowed(tmp_path: Path)
 @pytest.mark.parametrize(
     "link", [["-pie"], ["-no-pie"], ["-static", "-Wl,--eh-frame-hdr"]], ids=["pie", "fixed", "static"]
 )
-def test_test_of_the_processor_is_found_in_a_stripped_program(tmp_path: Path, link: list[str]) -> None:
+def test_guard_is_found_in_a_stripped_program(tmp_path: Path, link: list[str]) -> None:
     options = [*OPTIONS, "-fPIE"] if link == ["-pie"] else [*OPTIONS, "-fno-pie"]
     path = program(tmp_path, SUPPORTED, options, link)
     (work,) = (above.function.address for above in explained(path) if above.function.name == "work")
@@ -247,7 +247,7 @@ def test_function_that_tests_the_stored_answer_is_allowed(tmp_path: Path) -> Non
     assert reasons(program(tmp_path, f"{ASKS} volatile unsigned wrong; {wrong}"))["work"] == ""
 
 
-def test_test_of_the_processor_must_come_before_the_instruction(tmp_path: Path) -> None:
+def test_guard_must_come_before_the_instruction(tmp_path: Path) -> None:
     ask = "unsigned a, b, c, d; __cpuid_count(7, 0, a, b, c, d);"
     after = f"{NOINLINE} int work(void) {{ {ask} if (b & 32) {{ {AVX2} return 1; }} return 0; }}"
     before = f"{NOINLINE} int work(void) {{ {AVX2} {ask} return b & 32 ? 1 : 0; }}"

@@ -263,7 +263,7 @@ def test_full_disassembly_of_the_c_library_gives_the_same_hits(name, library):
     found = {hit.address for hit in result.hits}
     tables = (
         above - found if name == "ppc64le" else set()
-    )  # words of jump tables, which objdump decodes as instructions
+    )  # objdump decodes words of jump tables
     assert above - tables == found
     assert len(tables) <= 4
     for hit in result.hits:
