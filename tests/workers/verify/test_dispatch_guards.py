@@ -20,7 +20,6 @@ from tests.workers.verify.dispatching import (
 )
 from workers.base.run import run
 
-
 # ------------------------------------------------------------------------------------------------- guards and reach
 
 
