@@ -1,1 +1,1 @@
-"""RPMs → proof that they are what their target promises."""
+"""RPMs → proof that they keep the promises of their target."""

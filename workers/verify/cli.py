@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--debuginfo", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
-    help="Debuginfo package, .debug file, or a folder of them, that belongs to the PATHs. May be given again.",
+    help="Debuginfo package or .debug file of the PATHs, or a folder of them. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--exceptions", "exceptions_file", metavar="FILE", type=click.Path(path_type=Path),
-    help="A package's YAML file whose exemptions hold, or a list of exemptions.  [default: those of the site's packages]",
+    help="A package's YAML file with exemptions, or a list of exemptions.  [default: those of the site's packages]",
 )  # fmt: skip
 @click.option(
     "--against", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
-    help="Package of an earlier build to compare with.  [default with --build: what is published]",
+    help="Package of an earlier build to compare with.  [default with --build: the published packages]",
 )  # fmt: skip
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a report for people there: which function breaks what, with the code around it.",
+    help="Write a report for people to this file: which function breaks which rule, with the code around it.",
 )  # fmt: skip
 @click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes to use.  [default: one a core]")
-@click.option("--fresh", is_flag=True, help="Read every file, whatever is remembered of its content.")
+@click.option("--fresh", is_flag=True, help="Read every file again; do not use cached facts.")
 @subject.options
 def verify(
     debuginfo: tuple[Path, ...],
@@ -51,11 +51,11 @@ def verify(
 ) -> None:
     r"""Prove frame pointers and the instruction set level of every file.
 
-    PATHs are RPMs, ELF or EFI files, or folders of them; give the debuginfo packages along, with them or by --debuginfo:
-    the compiler's own words are in there. With --build the packages of a build are proven and the result is stored in
-    its folder as verify.json.
+    PATHs are RPMs, ELF or EFI files, or folders of them. Add the debuginfo packages, as PATHs or with --debuginfo: they
+    record the compiler's flags. With --build, the packages of a build are proven, and the result is stored in its
+    folder as verify.json.
 
-    Exit status: 0 everything is proven, 1 something is violated or could not be proven, 2 it could not run.
+    Exit status: 0 everything is proven, 1 a rule failed or could not be proven, 2 the command could not run.
 
     \b
     kitten verify --target x86_64_v2 RPMS/*.rpm
@@ -63,10 +63,10 @@ def verify(
     """
     from workers.results import VerifyResult
 
-    asked = _Asked(debuginfo, exceptions_file, against, jobs, fresh)
+    chosen = _Options(debuginfo, exceptions_file, against, jobs, fresh)
 
     def work() -> VerifyResult:
-        return _verify(asked, target_name, build_url, site_name, state_folder, paths)
+        return _verify(chosen, target_name, build_url, site_name, state_folder, paths)
 
     def show(result: VerifyResult) -> None:
         if html_file:
@@ -78,7 +78,7 @@ def verify(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Options:
     """The options that only this command has."""
 
     debuginfo: tuple[Path, ...]
@@ -89,7 +89,7 @@ class _Asked:
 
 
 def _verify(
-    asked: _Asked,
+    chosen: _Options,
     target_name: str,
     build_url: str | None,
     site_name: str,
@@ -108,9 +108,17 @@ def _verify(
     site, state = options.site_and_state(site_name, state_folder)
     target = options.named_target(site, target_name)
     known_answers.check()
-    exemptions = load_exemptions(asked.exceptions_file) if asked.exceptions_file else ()
+    exemptions = load_exemptions(chosen.exceptions_file) if chosen.exceptions_file else ()
     request = Request(
-        site, site_name, target, state, asked.debuginfo, exemptions, asked.against, asked.jobs or cores(), asked.fresh
+        site,
+        site_name,
+        target,
+        state,
+        debuginfo=chosen.debuginfo,
+        exemptions=exemptions,
+        against=chosen.against,
+        jobs=chosen.jobs or cores(),
+        fresh=chosen.fresh,
     )
     with tempfile.TemporaryDirectory(prefix="kitten-verify-") as folder:
         scratch = Path(folder)

@@ -1,7 +1,7 @@
-"""What a package's files lost since the published build of the same package. Pure: two sets of facts in, checks out.
+"""The ``regression`` rule: what the files of a package lost since its published build. Pure: facts in, checks out.
 
-The rules of :mod:`workers.verify.judge` and :mod:`workers.verify.rules.link` say whether a file is good enough; these say
-whether it became worse, which is worth a look even where it still is.
+The rules of :mod:`workers.verify.rules` decide whether a file is good enough. This rule decides whether it became
+worse. A person should look at that even if the file still passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Loss = tuple[Literal["VERIFY", "BAD"], str]
 
 _RELRO = {"full": 2, "partial": 1, "none": 0}
 _NOISE = 0.01
-"""Share of functions whose frame pointers may go before it is called a loss: a new compiler inlines differently."""
+"""Share of functions that may lose their frame pointer before that is a loss: a new compiler inlines differently."""
 _MOST_NAMED = 5
 _VERSION = re.compile(r"\d+(?:[.\-_~^+]?\d+)*")
 _CLONE = re.compile(r"(?:\.(?:isra|part|constprop|cold|lto_priv|llvm)(?:\.\d+)?)+$")
@@ -28,12 +28,13 @@ _CLONE = re.compile(r"(?:\.(?:isra|part|constprop|cold|lto_priv|llvm)(?:\.\d+)?)
 def compare(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> tuple[Check, ...]:
     """Compare the files of two builds.
 
-    A file that is gone is held against the one that took its place, if exactly one did: the same path but for the
-    numbers in it (``libz.so.1.3`` for ``libz.so.1.2.13``; modules of another kernel).
+    A file that is gone is compared with the file that replaces it, if there is exactly one. That file has the same path
+    except for the numbers in it (``libz.so.1.3`` for ``libz.so.1.2.13``; modules of another kernel).
 
     :param old: path → facts of the published build, paths as the checks name them (``package:/path``).
-    :param new: of the build under judgement.
-    :returns: one check for each loss, one for each file that is gone, and one that tells how many lost nothing.
+    :param new: the same for the new build.
+    :returns: one check for each loss, one for each file that is gone, and one with the number of files that lost
+        nothing.
     """
     if not old:
         return (Check(rule=RULE, file="", outcome="skipped", reason="nothing-published"),)
@@ -57,14 +58,14 @@ def compare(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> tuple
 
 
 def _successors(old: Mapping[str, FileFacts], new: Mapping[str, FileFacts]) -> dict[str, str]:
-    """Gone file → the only new one of the same name but for its numbers."""
-    came: dict[str, list[str]] = {}
+    """Map each gone file to the only new file of the same name except for numbers."""
+    added: dict[str, list[str]] = {}
     for path in new.keys() - old.keys():
-        came.setdefault(_VERSION.sub("#", path), []).append(path)
-    went: dict[str, list[str]] = {}
+        added.setdefault(_VERSION.sub("#", path), []).append(path)
+    gone: dict[str, list[str]] = {}
     for path in old.keys() - new.keys():
-        went.setdefault(_VERSION.sub("#", path), []).append(path)
-    return {w[0]: c[0] for name, w in went.items() if len(w) == 1 and len(c := came.get(name, [])) == 1}
+        gone.setdefault(_VERSION.sub("#", path), []).append(path)
+    return {g[0]: a[0] for name, g in gone.items() if len(g) == 1 and len(a := added.get(name, [])) == 1}
 
 
 def _losses(old: FileFacts, new: FileFacts) -> Iterator[Loss]:
@@ -90,14 +91,14 @@ def _lost_traits(old: FileFacts, new: FileFacts) -> Iterator[Loss]:
         yield "VERIFY", "lost PIE: loaded at a fixed address now"
     if before.text_relocations is False and after.text_relocations:
         yield "BAD", "has text relocations now"
-    if came := [folder or "(empty)" for folder in after.rpath if folder not in before.rpath]:
-        yield "VERIFY", f"has a new rpath: {', '.join(came)}"
+    if added := [folder or "(empty)" for folder in after.rpath if folder not in before.rpath]:
+        yield "VERIFY", f"has a new rpath: {', '.join(added)}"
     if after.build_paths and not before.build_paths:
-        yield "VERIFY", f"names the folder it was built in now: {after.build_paths[0]}"
+        yield "VERIFY", f"now contains the path of its build folder: {after.build_paths[0]}"
 
 
 def _lost_frames(old: Framing, new: Framing | None) -> Iterator[Loss]:
-    """Leaf functions keep nothing and are left out on both sides."""
+    """Compare the shares of framed functions. Leaf functions have no frame, and do not count on either side."""
     before = old.framed + len(old.unframed)
     after = new.framed + len(new.unframed) if new else 0
     if not before:
@@ -107,29 +108,30 @@ def _lost_frames(old: Framing, new: Framing | None) -> Iterator[Loss]:
     elif after and (now := new.framed / after) < (was := old.framed / before) - _NOISE:
         known = {_plain(function.function.name) for function in old.unframed}
         names = [str(f.function) for f in new.unframed if not f.function.name or _plain(f.function.name) not in known]
-        yield "VERIFY", f"keeps frame pointers in {now:.1%} of its functions, was {was:.1%}{_named(names)}"
+        yield "VERIFY", f"keeps frame pointers in {now:.1%} of its functions, was {was:.1%}{_name_list(names)}"
 
 
 def _new_instructions(old: IsaFacts | None, new: IsaFacts) -> Iterator[Loss]:
-    """Functions above the level that nothing makes lawful and that were not there; nameless ones are only counted."""
+    """Compare the functions above the level without run-time dispatch. Those without a name are only counted."""
     if old is None or old.level != new.level:
         return
     before = [above.function for above in old.functions if not above.dispatch]
     after = [above.function for above in new.functions if not above.dispatch]
     known = {_plain(function.name) for function in before if function.name}
-    came = [function for function in after if function.name and _plain(function.name) not in known]
+    added = [function for function in after if function.name and _plain(function.name) not in known]
     nameless = sum(not f.name for f in after) - sum(not f.name for f in before)
-    if came or nameless > 0:
-        count = len(came) + max(nameless, 0)
-        yield "BAD", f"{count} functions above {new.level} that were not there{_named([str(f) for f in came])}"
+    if added or nameless > 0:
+        count = len(added) + max(nameless, 0)
+        yield "BAD", f"{count} new functions above {new.level}{_name_list([str(f) for f in added])}"
 
 
 def _plain(name: str) -> str:
-    """A function's name without what the compiler adds to a part or a copy of it."""
+    """Remove the suffix that the compiler adds to the name of a part or a copy of a function."""
     return _CLONE.sub("", name)
 
 
-def _named(names: list[str]) -> str:
+def _name_list(names: list[str]) -> str:
+    """``: a, b``, at most :data:`_MOST_NAMED` names; empty without names."""
     if not names:
         return ""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

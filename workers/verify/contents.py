@@ -1,7 +1,7 @@
-"""What repositories hold, held against what users must find there.
+"""The ``required-package`` rule: whether users find the required packages in the published repositories.
 
-``repodata`` is read as any client reads it: ``repomd.xml`` names the index, with its checksum; both may come from a folder
-or from an address. :func:`judge_required` is pure.
+``repodata`` is read as any client reads it: ``repomd.xml`` names the index and its checksum. Both are read from a
+folder or from a URL. :func:`judge_required` is pure.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from workers.results import Check
 RULE = "required-package"
 _MAX_REPOMD = 4 << 20
 _MAX_PRIMARY = 1 << 30
-"""Bytes of an index, packed or not; EPEL's, the largest of the field, unpacks to a tenth of this."""
+"""Bytes of an index, compressed or not. The index of EPEL, one of the largest, unpacks to a tenth of this."""
 _CHUNK = 1 << 20
-_TIMEOUT = 60  # s without a byte
+_TIMEOUT = 60  # seconds without a byte
 _ALGORITHMS = {
     "sha": "sha1",
     "sha1": "sha1",
@@ -35,8 +35,8 @@ _ALGORITHMS = {
 
 
 @dataclass(frozen=True)
-class Held:
-    """One repository, and the names of the binary packages in it."""
+class RepositoryPackages:
+    """The names of the binary packages in one repository."""
 
     repository: str
     address: str
@@ -44,9 +44,9 @@ class Held:
 
 
 def addresses(site: Site, target: Target, root: str) -> dict[str, str]:
-    """Repository → where its packages lie below a published root, for everything users of a target can have.
+    """Map each repository that users of a target can have to the address of its packages.
 
-    :param root: folder or address that holds the layout's own root (``10-kitten``).
+    :param root: folder or URL that contains the root folder of the layout (``10-kitten``).
     """
     from workers.repository.placement import published_repositories
 
@@ -59,26 +59,26 @@ def addresses(site: Site, target: Target, root: str) -> dict[str, str]:
     }
 
 
-def named(site: Site, given: str) -> tuple[str, str]:
-    """Name and address of ``NAME=ADDRESS``, or of an address one of whose folders is called as a repository.
+def parse_repository(site: Site, given: str) -> tuple[str, str]:
+    """Return the name and address in ``NAME=ADDRESS``, or in an address with a folder that is named as a repository.
 
-    :raises CannotRun: when it names no repository of the site.
+    :raises CannotRun: if it names no repository of the site.
     """
     known = [repository.name for repository in site.repositories.repositories]
     name, sign, address = given.partition("=")
     if sign and name in known:
         return name, address
-    found = [part for part in PurePosixPath(given).parts if part in known]
-    if len(found) == 1:
-        return found[0], given
+    names = [part for part in PurePosixPath(given).parts if part in known]
+    if len(names) == 1:
+        return names[0], given
     raise CannotRun(f"{given} names no repository", f"NAME=FOLDER-OR-URL; NAME is one of {', '.join(known)}")
 
 
-def read_repository(repository: str, address: str) -> Held | None:
-    """Read what a repository holds; None where there is none yet.
+def read_repository(repository: str, address: str) -> RepositoryPackages | None:
+    """Read the package names of a repository; return None if it does not exist yet.
 
-    :param address: URL or path of the folder in which ``repodata/`` lies.
-    :raises CannotRun: when it cannot be reached, or is not what its repomd.xml says.
+    :param address: URL or path of the folder that contains ``repodata/``.
+    :raises CannotRun: if the repository cannot be read, or its index differs from what repomd.xml says.
     """
     import createrepo_c
 
@@ -93,25 +93,25 @@ def read_repository(repository: str, address: str) -> Held | None:
         record = records.get("primary")
         href = PurePosixPath(record.location_href or "") if record else PurePosixPath()
         if record is None or href.is_absolute() or ".." in href.parts or not href.name:
-            raise _damaged(address, "repomd.xml names no primary index that lies in the repository")
+            raise _damaged(address, "repomd.xml names no primary index inside the repository")
         primary = Path(folder, href.name)
         if not (algorithm := _ALGORITHMS.get(record.checksum_type)):
             raise _damaged(address, f"repomd.xml uses the checksum {record.checksum_type}")
         digest = _fetch(f"{address.rstrip('/')}/{href}", primary, _MAX_PRIMARY, algorithm)
         if digest is None or digest != record.checksum:
             raise _damaged(address, f"{href} is {'missing' if digest is None else 'not what repomd.xml says'}")
-        return Held(repository, address, frozenset(_names(address, _unpacked(address, primary))))
+        return RepositoryPackages(repository, address, frozenset(_names(address, _unpacked(address, primary))))
 
 
 def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> str | None:
-    """Copy a file; its checksum, or None where there is none."""
+    """Copy a file and return its checksum; return None if the file does not exist."""
 
     def limited() -> Iterator[bytes]:
         size = 0
         for piece in _pieces(address):
             size += len(piece)
             if size > most:
-                raise CannotRun(f"{address} is larger than {most} bytes", "this is no index of packages")
+                raise CannotRun(f"{address} is larger than {most} bytes", "this is no package index; check the address")
             yield piece
 
     try:
@@ -124,9 +124,9 @@ def _fetch(address: str, into: Path, most: int, algorithm: str = "sha256") -> st
 
 
 def _pieces(address: str) -> Iterator[bytes]:
-    """The bytes of a file as they lie there: what a server calls an encoding is the index's own compression.
+    """Yield the bytes of a file as they are stored: what a server calls an encoding is the compression of the index.
 
-    :raises OSError: when it cannot be read.
+    :raises OSError: if the file cannot be read.
     """
     if not address.startswith(("http://", "https://")):
         import fsspec
@@ -149,7 +149,7 @@ def _pieces(address: str) -> Iterator[bytes]:
 
 
 def _unpacked(address: str, primary: Path) -> Path:
-    """The index as plain XML, never more of it than an index can be: what follows reads without a bound."""
+    """Unpack the index to plain XML, with a limit on its size: createrepo_c, which reads it next, has no limit."""
     plain = primary.with_name("plain.xml")
     try:
         with primary.open("rb") as packed, plain.open("wb") as copy:
@@ -179,17 +179,19 @@ def _names(address: str, primary: Path) -> set[str]:
 
 def _damaged(address: str, why: str) -> CannotRun:
     return CannotRun(
-        f"{address} is no whole repository: {' '.join(why.split())}", "publish it again, or take another mirror"
+        f"{address} is no complete repository: {' '.join(why.split())}", "publish it again, or use another mirror"
     )
 
 
-def judge_required(site: Site, target: Target, held: Sequence[Held], absent: Mapping[str, str]) -> tuple[Check, ...]:
-    """A check for each package that users of the target must find, and where it is instead if it is elsewhere.
+def judge_required(
+    site: Site, target: Target, repositories: Sequence[RepositoryPackages], absent: Mapping[str, str]
+) -> tuple[Check, ...]:
+    """Return a check for each package that users of the target must find. A failed one names the repository it is in.
 
-    :param absent: repository → address at which there is none yet.
+    :param absent: repository → address, for repositories that do not exist yet.
     """
     by_repository: dict[str, set[str]] = {}
-    for one in held:
+    for one in repositories:
         by_repository.setdefault(one.repository, set()).update(one.packages)
     required = site.required_of(target)
     if not required:
@@ -207,23 +209,24 @@ def judge_required(site: Site, target: Target, held: Sequence[Held], absent: Map
         detail = _suggestion(site, repository, package, by_repository, absent)
         checks.append(Check(rule=RULE, file=file, outcome="failed", detail=detail))
     if all(check.outcome == "skipped" for check in checks):
-        detail = "nothing was checked: none of the repositories requires a package"
+        detail = "nothing was checked: repositories.yaml requires no package of these repositories"
         checks.append(Check(rule=RULE, file="", outcome="failed", detail=detail))
     return tuple(sorted(checks, key=lambda check: check.outcome != "failed"))
 
 
 def _suggestion(
-    site: Site, repository: str, package: str, held: Mapping[str, set[str]], absent: Mapping[str, str]
+    site: Site, repository: str, package: str, found: Mapping[str, set[str]], absent: Mapping[str, str]
 ) -> str:
-    if elsewhere := sorted(name for name, packages in held.items() if package in packages):
+    """What is wrong with a required package that is not where it must be, and what to do."""
+    if elsewhere := sorted(name for name, packages in found.items() if package in packages):
         source = next((p.name for p in site.packages if package in (p.name, *p.binaries, *p.placement)), "NAME")
         how = f"placement: {{{package}: {repository}}} in packages/{source}.yaml, then publish it again"
         return f"{package} is in {', '.join(elsewhere)}, wanted in {repository}: {how}"
-    if repository not in held:
-        return f"there is no repository {repository} at {absent[repository]}: nothing was published to it yet"
-    everything = set().union(*held.values())
+    if repository not in found:
+        return f"no repository {repository} at {absent[repository]}: nothing was published to it yet"
+    everything = set().union(*found.values())
     if near := get_close_matches(package, everything, n=1, cutoff=0.85):
-        return f"no repository holds {package}; is it {near[0]} now?"
+        return f"no repository has {package}; is its name {near[0]} now?"
     builder = next((p.name for p in site.packages if package in (p.name, *p.binaries, *p.placement)), "")
-    how = f"kitten publish a build of {builder}" if builder else "no package of the site is known to make it"
-    return f"no repository holds {package}: {how}"
+    how = f"kitten publish a build of {builder}" if builder else "no package of the site is known to build it"
+    return f"no repository has {package}: {how}"

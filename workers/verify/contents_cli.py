@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--target", "target_name", metavar="NAME", required=True, help="One of targets.yaml.")
 @click.option(
     "--repository", "repositories", metavar="NAME=FOLDER-OR-URL", multiple=True,
-    help="Read this in place of what is published; may be repeated. NAME= can be left out where a folder of the "
-    "address has the repository's name.",
+    help="Read this repository instead of the published one. Repeatable. NAME= is optional if a folder of the address "
+    "has the name of the repository.",
 )  # fmt: skip
 @click.option(
     "--hardware", "hardware_list", metavar="LIST", type=click.Path(dir_okay=False, path_type=Path),
@@ -41,7 +41,7 @@ def contents(
     json_file: Path | None,
     paths: tuple[Path, ...],
 ) -> None:
-    """Tell which required packages or devices are missing.
+    """List the required packages or devices that are missing.
 
     Without PATHs: reads the index of each published repository of the target and looks for the packages that
     repositories.yaml requires there.
@@ -90,9 +90,10 @@ def contents(
 
 
 def _summary(target: Target, checks: Sequence[Check], what: str) -> str:
-    held = sum(check.outcome == "passed" for check in checks)
-    wrong = sum(check.outcome == "failed" for check in checks)
-    return f"{target.name}: {held} {what}{'' if held == 1 else 's'} held, {wrong} finding{'' if wrong == 1 else 's'}"
+    passed = sum(check.outcome == "passed" for check in checks)
+    failed = sum(check.outcome == "failed" for check in checks)
+    findings = f"{failed} finding{'' if failed == 1 else 's'}"
+    return f"{target.name}: {passed} {what}{'' if passed == 1 else 's'} passed, {findings}"
 
 
 def _required(
@@ -103,16 +104,16 @@ def _required(
 
     stage = named_stage(site, "")
     root = stage.url if "://" in stage.url else str((state / stage.url).absolute())
-    places = [reader.named(site, one) for one in given] or list(reader.addresses(site, target, root).items())
-    held, absent = [], {}
+    places = [reader.parse_repository(site, one) for one in given] or list(reader.addresses(site, target, root).items())
+    found, absent = [], {}
     for repository, address in places:
         click.echo(f"reading {repository}: {address}")
-        found = reader.read_repository(repository, address)
-        if found is None:
+        packages = reader.read_repository(repository, address)
+        if packages is None:
             absent[repository] = address
         else:
-            held.append(found)
-    return tuple(one.address for one in held), reader.judge_required(site, target, held, absent)
+            found.append(packages)
+    return tuple(one.address for one in found), reader.judge_required(site, target, found, absent)
 
 
 def _hardware(hardware_list: Path, paths: Sequence[Path]) -> tuple[Check, ...]:
@@ -128,7 +129,7 @@ def _hardware(hardware_list: Path, paths: Sequence[Path]) -> tuple[Check, ...]:
 
 
 def _files(paths: Sequence[Path], scratch: Path) -> list[tuple[str, Path]]:
-    """Path as installed and place of each file: of packages, of folders, and those given themselves."""
+    """Return the installed path and the content of each file among the paths, and in their packages and folders."""
     from workers.base.errors import MalformedError
     from workers.formats.rpm_header import read_header
     from workers.formats.rpm_payload import unpack
@@ -136,7 +137,7 @@ def _files(paths: Sequence[Path], scratch: Path) -> list[tuple[str, Path]]:
     files: list[tuple[str, Path]] = []
     for path in paths:
         if not path.exists():
-            raise CannotRun(f"{path} is not there", "give kernel packages, modules or folders of them")
+            raise CannotRun(f"{path} does not exist", "give kernel packages, modules or folders of them")
         found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for number, file in enumerate(found, len(files)):
             if file.suffix != ".rpm":

@@ -1,4 +1,4 @@
-"""Packages, files and folders → ``Evidence``: headers, and every file that holds code, with the debug data that belongs to it."""
+"""Packages, files and folders → ``Evidence``: headers, every file with code, and the debug data of these files."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from workers.results import Check
 from workers.verify.spec import spec_of
 
 _PACKED_MODULES = (".ko.xz", ".ko.zst", ".ko.gz")
-_MAX_MODULE = 256 * 1024**2  # bytes; the largest modules in use have a twentieth of this
+_MAX_MODULE = 256 * 1024**2  # bytes; the largest real modules have a twentieth of this
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file that holds code, or one member of a static library."""
+    """One file with code, or one member of a static library."""
 
     name: str
     """For people: ``package:/path``, ``package:/path(member)``, or the path that was given."""
     path: str
-    """As installed, or as it was given."""
+    """The installed path, or the path that was given."""
     content: Path
-    """Where its bytes lie."""
+    """The file with its bytes."""
     package: str = ""
-    """The binary package it is in; empty of a file that was given by itself."""
+    """The binary package that contains it; empty for a single file."""
     offset: int = 0
+    """Where a member begins in ``content``."""
     size: int | None = None
-    """Of a member: bytes from ``offset``."""
+    """Bytes of a member; None if the item is a whole file."""
 
     @property
     def is_member(self) -> bool:
@@ -49,29 +50,29 @@ class Item:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was found in what was given."""
+    """Everything that was found in packages, files and folders."""
 
     headers: Mapping[str, RpmHeader] = field(default_factory=dict)
     """File name of the package → header."""
     items: tuple[Item, ...] = ()
     debug: Mapping[str, Path] = field(default_factory=dict)
-    """Build-id → the file that holds its debug data."""
+    """Build-id → the file with its debug data."""
     supplementary: Mapping[str, Path] = field(default_factory=dict)
-    """File name of what dwz moved common debug data into → that file."""
+    """File name → file, for the files into which dwz moved common debug data."""
     installed: frozenset[str] = frozenset()
     """Every path of every package."""
     modules: tuple[tuple[str, Path], ...] = ()
     """Kernel modules and the lists beside them (``modules.*``): path and content."""
     spec: str = ""
-    """The spec file, where the source package is among what was given."""
+    """The text of the spec file, if the source package was given."""
     broken: tuple[Check, ...] = ()
-    """What could not be read."""
+    """One failed check for each package or file that could not be read."""
 
 
 def files_in(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The packages, ELF files, EFI files and static libraries among the paths and in the folders among them.
+    """Return the packages, ELF files, EFI files and static libraries among the paths and in their folders.
 
-    :raises CannotRun: for a path that is not there, a file that is none of these, and where nothing is found.
+    :raises CannotRun: if a path does not exist, if a file is of another kind, or if nothing is found.
     """
     found: list[Path] = []
     for path in paths:
@@ -79,7 +80,7 @@ def files_in(paths: Sequence[Path]) -> tuple[Path, ...]:
             inside = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink())
             found += (file for file in inside if kind_of(file) or _is_module_list(file.name))
         elif not path.is_file():
-            raise CannotRun(f"{path} is not there", "give packages, ELF or EFI files, or folders of them")
+            raise CannotRun(f"{path} does not exist", "give packages, ELF or EFI files, or folders of them")
         elif kind_of(path):
             found.append(path)
         else:
@@ -92,13 +93,13 @@ def files_in(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def kind_of(path: Path) -> str:
-    """``rpm``, ``elf``, ``pe``, ``archive``, ``module`` (a compressed kernel module), or an empty text."""
+    """Return ``rpm``, ``elf``, ``pe``, ``archive``, ``module`` (a compressed kernel module), or an empty text."""
     with path.open("rb") as file:
         head = file.read(max(len(ar.MAGIC), 8))
     kinds = {RPM_MAGIC: "rpm", ELF_MAGIC: "elf", ar.MAGIC: "archive", PE_MAGIC: "pe"}
     found = next((kind for magic, kind in kinds.items() if head.startswith(magic)), "")
     if not found and path.suffix == ".rpm":
-        return "rpm"  # or nothing any more: cut short to nothing, it is a damaged package all the same
+        return "rpm"  # even a file without content is a package, a damaged one, if its name says so
     return found or ("module" if path.name.endswith(_PACKED_MODULES) else "")
 
 
@@ -107,11 +108,11 @@ def _is_module_list(name: str) -> bool:
 
 
 def gather(files: Sequence[Path], scratch: Path, debuginfo: Sequence[Path] = ()) -> Evidence:
-    """Read files. What is damaged becomes a violated check that names it; the rest is read all the same.
+    """Read files. A damaged file becomes a failed check that names it; the others are still read.
 
-    :param files: as :func:`files_in` finds them.
+    :param files: as :func:`files_in` returns them.
     :param scratch: an empty folder for the payloads; the caller removes it.
-    :param debuginfo: packages or files of debug data only.
+    :param debuginfo: packages or files from which only debug data is read.
     """
     collected = _Collection(scratch)
     for file in dict.fromkeys((*files, *debuginfo)):
@@ -123,7 +124,7 @@ def gather(files: Sequence[Path], scratch: Path, debuginfo: Sequence[Path] = ())
 
 
 class _Collection:
-    """Evidence as it comes together."""
+    """Collects the evidence, file by file."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -138,9 +139,9 @@ class _Collection:
         self.broken: list[Check] = []
 
     def add(self, file: Path, *, only_debug: bool) -> None:
-        """Take up one file.
+        """Add one file.
 
-        :raises MalformedError: when it is a damaged package.
+        :raises MalformedError: if it is a damaged package.
         """
         if kind_of(file) == "rpm":
             self._package(file, only_debug)
@@ -188,7 +189,7 @@ class _Collection:
     def _elf(self, item: Item, only_debug: bool) -> None:
         if item.path.endswith(".ko") and not only_debug:
             self._modules.append((item.path, item.content))
-        elf = Elf(mapped(item.content))
+        elf = Elf(map_file(item.content))
         if only_debug or elf.is_debug_file:
             if elf.build_id:
                 self._debug.setdefault(elf.build_id, item.content)
@@ -204,7 +205,7 @@ class _Collection:
         return plain
 
     def evidence(self) -> Evidence:
-        """All that was taken up."""
+        """Return everything that was added."""
         return Evidence(
             self._headers,
             tuple(self._items),
@@ -217,8 +218,8 @@ class _Collection:
         )
 
 
-def mapped(content: Path, offset: int = 0, size: int | None = None) -> memoryview:
-    """The bytes of a file, or a part of them, without reading what nobody looks at; gone with the last view of them."""
+def map_file(content: Path, offset: int = 0, size: int | None = None) -> memoryview:
+    """Map a file, or a part of it, into memory. The mapping ends with the last view of it."""
     if content.stat().st_size == 0:
         return memoryview(b"")
     with content.open("rb") as file:
@@ -227,7 +228,7 @@ def mapped(content: Path, offset: int = 0, size: int | None = None) -> memoryvie
 
 
 def digest(item: Item) -> str:
-    """SHA-256 of an item's bytes."""
+    """Return the SHA-256 checksum of an item's bytes."""
     if not item.is_member:
         return sha256_of(item.content)
-    return hashlib.sha256(mapped(item.content, item.offset, item.size)).hexdigest()
+    return hashlib.sha256(map_file(item.content, item.offset, item.size)).hexdigest()

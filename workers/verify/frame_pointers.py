@@ -1,7 +1,8 @@
-"""Frame pointers, function by function: who makes a frame and keeps the pointer, who makes one and does not.
+"""Frame pointers: which functions make a frame, and which of these keep the frame pointer.
 
-The rules follow what GCC and LLVM make of the flags (``-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer``, on s390x
-``-mbackchain``). A function that needs no stack at all is left without a frame even so.
+The rules follow the code that GCC and LLVM make with the flags (``-fno-omit-frame-pointer
+-mno-omit-leaf-frame-pointer``, on s390x ``-mbackchain``). Even with these flags, a function that needs no stack has no
+frame.
 
 ===========  =================================  ==========================================================
              makes a frame                      keeps it walkable
@@ -40,28 +41,28 @@ START_UP_FUNCTIONS = frozenset(
         "call_weak_fn",  # glibc's crti.o on aarch64
     ]
 )  # fmt: skip
-"""Functions of the start-up files, which come with the tool chain and not with what is built: what they do without a frame
-pointer is nobody's omission. glibc: csu/, sysdeps/*/start.S, crti.S, crtn.S; GCC: libgcc/crtstuff.c."""
+"""Functions of the start-up files. These belong to the tool chain, not to the package, so they may lack a frame
+pointer. glibc: csu/, sysdeps/*/start.S, crti.S, crtn.S; GCC: libgcc/crtstuff.c."""
 
 _LIBGCC_FUNCTIONS = frozenset(["__cpu_indicator_init", "get_available_features", "cpu_indicator_init"])
-"""Of libgcc.a, which GCC links into whatever uses __builtin_cpu_supports: libgcc/config/i386/cpuinfo.c. The tool chain's
-too, but they run: by them alone nothing is start-up code."""
+"""Functions of libgcc.a, which GCC links into programs that use __builtin_cpu_supports: libgcc/config/i386/cpuinfo.c.
+They belong to the tool chain too, but they are no start-up code."""
 _PARTITION = re.compile(r"\.cold(\.\d+)?$")
-"""What GCC and LLVM split off a function, which runs in the frame made there: code alone cannot tell its state."""
+"""A part that GCC or LLVM split off a function. It runs in the function's frame, which its own code does not show."""
 _TRACING = ("__fentry__", "_mcount", "mcount")  # -mfentry, -pg: Linux, Documentation/trace/ftrace-design.rst
 _UNCOVERED = 512
-"""Bytes of code that may lie outside all known functions: start-up files, mostly without unwind tables, have up to 300."""
+"""Bytes of code that may be outside all known functions. Start-up files often have no unwind tables, and up to 300."""
 
 
 def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]:
-    """Judge every function of a file; also returns the functions, for who asks what lies where.
+    """Judge every function of a file. Return the result, and the table of functions.
 
-    Functions come from the unwind tables and, where these leave code out, from symbols. A stub of the linker (PLT) is none.
-    ``Framing.evidence`` is empty, and nothing is proven, where no function is known but start-up code, or where most of
-    the code lies outside all functions that are known.
+    Functions come from the unwind tables and, for code that these leave out, from symbols. PLT stubs of the linker do
+    not count. ``Framing.evidence`` is empty, and nothing is proven, if start-up code is all that is known, or if most
+    of the code is outside all known functions.
 
-    :param debug: the file of the debuginfo package that belongs to ``elf``.
-    :raises MalformedError: when an unwind table, a symbol table or a relocation is damaged, or code sections overlap.
+    :param debug: the debug file of ``elf``, from a debuginfo package.
+    :raises MalformedError: if an unwind table, a symbol table or a relocation is damaged, or if code sections overlap.
     """
     frames = {frame.start: frame for frame in reversed(_frames(elf, debug)) if frame.size}
     further = go.functions(elf) if go.is_go(elf) else ()
@@ -76,24 +77,24 @@ def framing(elf: Elf, debug: Elf | None = None) -> tuple[Framing, FunctionTable]
 
 def _frames(elf: Elf, debug: Elf | None) -> tuple[Frame, ...]:
     frames = cfi.read_frames(elf)
-    if debug is not None and elf.type != "ET_REL":  # a kernel module's debug file has its code elsewhere
+    if debug is not None and elf.type != "ET_REL":  # the debug file of a kernel module has other addresses
         return frames + cfi.read_frames(debug)
     return frames
 
 
 class _Judge:
-    """One file, function after function."""
+    """Judges the functions of one file."""
 
     def __init__(self, elf: Elf, machine_code: MachineCode, frames: dict[int, Frame], table: FunctionTable) -> None:
         self._elf, self._machine_code = elf, machine_code
-        # Go describes its frames from the stack pointer, whether it keeps a frame pointer or not: only its code tells.
+        # Go's unwind tables use the stack pointer even if it keeps a frame pointer, so its code decides.
         is_go = any(section.name.endswith(".gopclntab") for section in elf.sections)
         self._frames = {} if is_go else frames
         self._table = table
         self._tracing = _tracing_calls(elf) if elf.type == "ET_REL" else frozenset()
 
     def framing(self) -> Framing:
-        """Judge them all."""
+        """Judge all functions."""
         name_of, size_of = self._table.name_of, self._table.size_of
         framed = leaf = by_table = covered = total = 0
         unframed: list[Unframed] = []
@@ -128,9 +129,9 @@ class _Judge:
         return Framing(evidence, count, framed, leaf, tuple(unframed))
 
     def _functions(self, code: Code) -> Iterator[tuple[int, int, int, Frame | None]]:
-        """Of each function of a stretch of code: its start, the part of it to be read, its frame.
+        """Yield (start, start of the part to read, end of that part, frame) for each function in a stretch of code.
 
-        No byte is in two parts, so that reading all of them takes time in proportion to the code, whatever tables say.
+        No byte is in two parts, so the time is proportional to the size of the code, even if tables are damaged.
         """
         starts = self._table.starts
         first, behind = bisect_left(starts, code.address), bisect_left(starts, code.end)
@@ -145,20 +146,20 @@ class _Judge:
                     end = behind_code if end > behind_code else begin
                 reached = end
                 yield start, begin, end, frame
-            elif start >= reached:  # else within a function that has a frame: another entry of it
+            elif start >= reached:  # otherwise another entry of a function with an unwind table
                 following = starts[index + 1] if index + 1 < behind else behind_code
                 size = self._table.size_of(start)
                 yield start, start, min(start + size, following) if size else following, None
 
     def _is_excused(self, name: str, *, has_frame: bool) -> bool:
-        """Whether a function is of the tool chain, or is the rest of one that is judged where it begins."""
-        ours = name.split(".")[0]  # without what the compiler put behind: .constprop.0
-        if ours in START_UP_FUNCTIONS or ours in _LIBGCC_FUNCTIONS:
+        """Return whether a function belongs to the tool chain, or is a part of a function that is judged elsewhere."""
+        base = name.split(".")[0]  # without a suffix of the compiler: .constprop.0
+        if base in START_UP_FUNCTIONS or base in _LIBGCC_FUNCTIONS:
             return True
         return not has_frame and _PARTITION.search(name) is not None
 
     def _are_start_up_functions(self, count: int) -> bool:
-        """Whether, of all functions, there is none that was built for this file."""
+        """Return whether all functions are start-up code."""
         if count > 2 * len(START_UP_FUNCTIONS):
             return False
         return all(
@@ -169,9 +170,9 @@ class _Judge:
 
 
 def _tracing_calls(elf: Elf) -> frozenset[int]:
-    """Of an ET_REL file: where calls for a tracer may begin, by the relocations that name it.
+    """Return where calls of a tracer may begin in an ET_REL file, from the relocations that name the tracer.
 
-    The relocated place of a call follows its opcode: none, or the one or two bytes of x86.
+    A relocation points behind the opcode bytes of a call: none, one or two of them.
     """
     found: set[int] = set()
     tables = [section for section in elf.sections if section.type in (SHT_REL, SHT_RELA)]
@@ -193,7 +194,7 @@ def _tracing_calls(elf: Elf) -> frozenset[int]:
 
 
 def _tracers(elf: Elf, index: int) -> set[int]:
-    """The numbers of the symbols in a symbol table that are a tracer's."""
+    """Return the numbers of the tracers' symbols in a symbol table."""
     if index >= len(elf.sections) or elf.sections[index].type != SHT_SYMTAB:
         return set()
     strings = elf.strings_of(elf.sections[index])

@@ -1,4 +1,4 @@
-"""Which function an address belongs to, and its name: from unwind tables, symbol tables and a debug file's symbols."""
+"""The functions of a file and their names, from unwind tables, symbol tables and the symbols of a debug file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from workers.formats.facts import Function
 class FunctionTable:
     """The functions of a file, by address.
 
-    Where an unwind table and a symbol speak of the same address, the table's size stands and the symbol names it. A symbol
-    without a type in a code section (assembler sources that declare none) names only what nothing else covers, where it is
-    global as a function. Names are read when they are asked for: of a large file few are.
+    If an unwind table and a symbol have the same address, the size comes from the table and the name from the symbol. A
+    symbol without a type in a code section (some assembler sources declare none) is a label. It names only code that
+    nothing else covers, and counts as a function if it is global. Names are read on demand: a large file needs few.
     """
 
     def __init__(
@@ -28,10 +28,11 @@ class FunctionTable:
     ) -> None:
         """Collect the functions.
 
-        :param ranges: (start, size in bytes) of each function the unwind tables know.
-        :param debug: the file of the debuginfo package that belongs to ``elf``: its symbol table survives stripping.
-        :param further: functions that a table of their language knows, where neither of the others does.
-        :raises MalformedError: when a symbol table is damaged.
+        :param ranges: (start, size in bytes) of each function in the unwind tables.
+        :param debug: the debug file of ``elf``, from a debuginfo package; it has a symbol table even if ``elf`` is
+            stripped.
+        :param further: functions from a table of their language, used if the other tables do not have them.
+        :raises MalformedError: if a symbol table is damaged.
         """
         self._code = elf.code
         self._code_starts = [code.address for code in elf.code]
@@ -39,13 +40,13 @@ class FunctionTable:
         self._names: dict[int, tuple[bytes, int]] = {}
         self._labels: dict[int, tuple[bytes, int]] = {}
         global_labels: set[int] = set()
-        low = high = 0  # of the code around the address before: nearly always around the next one too
+        low = high = 0  # bounds of the code around the last address: mostly the next address is in the same code
         for start, size in ranges:
             if not low <= start < high:
                 low, high = self._bounds(start)
             if low <= start < high:
                 self._sizes[start] = size
-        relocatable = elf.type == "ET_REL"  # a debug file's sections lie elsewhere: its addresses are not ours
+        relocatable = elf.type == "ET_REL"  # its debug file has other section addresses
         for file in (elf, debug) if debug is not None and not relocatable else (elf,):
             self._read(file, global_labels)
         for function in further:
@@ -57,10 +58,10 @@ class FunctionTable:
         alone = {label: 0 for label in global_labels if not self._is_covered(label, known)}
         self._sizes |= alone
         self.starts: Sequence[int] = sorted(self._sizes) if alone else known
-        """Where each function begins, in order. A decoder begins anew at each: no data before it leads it astray."""
+        """Start addresses of all functions, in order. A decoder starts again at each, so data before it is harmless."""
 
     def _read(self, file: Elf, global_labels: set[int]) -> None:
-        """Take the symbols of a file."""
+        """Read the symbols of a file."""
         by_table = set(self._sizes)
         global_names: set[int] = set()
         low = high = 0
@@ -85,19 +86,19 @@ class FunctionTable:
                             global_labels.add(address)
                     continue
                 if address not in self._names or (binding and address not in global_names):
-                    self._names[address] = (strings, name)  # of several names, the first global one reads best
+                    self._names[address] = (strings, name)  # among several names, the first global one
                     if binding:
                         global_names.add(address)
                 if address not in by_table:
                     self._sizes[address] = self._sizes.get(address) or size
 
     def _bounds(self, address: int) -> tuple[int, int]:
-        """The code around an address, as (first, behind the last); of no use where the address is outside of all."""
+        """Return the bounds of the code around an address: (first, behind the last); (0, 0) outside of all code."""
         code = self.code_at(address)
         return (code.address, code.end) if code else (0, 0)
 
     def _is_covered(self, address: int, starts: Sequence[int]) -> bool:
-        """Whether the function that begins last before an address reaches over it, or may do so: its size is unknown."""
+        """Return whether the function before an address covers it. If its size is unknown, it covers its section."""
         index = bisect_right(starts, address) - 1
         if index < 0:
             return False
@@ -106,7 +107,7 @@ class FunctionTable:
         return address < start + size if size else self._section(start) == self._section(address)
 
     def code_at(self, address: int) -> Code | None:
-        """The stretch of code around an address."""
+        """Return the stretch of code around an address."""
         index = bisect_right(self._code_starts, address) - 1
         return self._code[index] if index >= 0 and address < self._code[index].end else None
 
@@ -115,15 +116,15 @@ class FunctionTable:
         return code.section if code else None
 
     def all(self) -> tuple[Function, ...]:
-        """Every function, by address."""
+        """Return every function, by address."""
         return tuple(self._function(start) for start in self.starts)
 
     def size_of(self, start: int) -> int:
-        """Bytes of the function that starts there; 0 where only its start is known."""
+        """Return the size in bytes of the function that starts there; 0 if only its start is known."""
         return self._sizes.get(start, 0)
 
     def name_of(self, start: int) -> str:
-        """The name of the function or label that starts there; empty where none is known."""
+        """Return the name of the function or label that starts there; empty if it has none."""
         named = self._names.get(start) or self._labels.get(start)
         return text_at(*named) if named else ""
 
@@ -131,7 +132,7 @@ class FunctionTable:
         return Function(start, self._sizes.get(start, 0), self.name_of(start), self._section(start) or "")
 
     def at(self, address: int) -> Function:
-        """The function around an address; where none is known, one that begins at the nearest label or code start."""
+        """Return the function around an address. If none is known, it begins at the nearest label or start of code."""
         index = bisect_right(self.starts, address) - 1
         if index >= 0:
             start = self.starts[index]

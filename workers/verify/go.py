@@ -1,7 +1,8 @@
-"""Go programs: the settings they were built with, and their functions, both of which survive stripping.
+"""Go programs: their build settings and their functions. Both survive stripping.
 
-Go's debug data records no flags; its linker writes them into the program instead. Formats: Go's own ``debug/buildinfo``
-(the blob since Go 1.13, with texts in place since 1.18) and ``debug/gosym`` (the function table of 1.16, 1.18 and 1.20).
+Go's debug data records no flags; Go's linker writes the build settings into the program instead. The formats are those
+of Go's ``debug/buildinfo`` (the blob since Go 1.13, with inline strings since 1.18) and ``debug/gosym`` (the function
+tables of Go 1.16, 1.18 and 1.20).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from workers.formats.facts import Function
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNMENT, _HEADER_SIZE = 16, 32
-_MAX_SEARCHED = 1 << 20  # bytes of the writable segment, in a file without section headers; it lies at the beginning
+_MAX_SEARCHED = 1 << 20  # bytes from the start of the writable segment, in a file without section headers
 _MAX_TEXT = 1 << 24  # bytes of version or settings; a program with a thousand modules has some hundred thousand
-_FRAME = 16  # bytes of the marks before and behind the settings
+_FRAME = 16  # bytes of each of the marks before and after the settings
 
 _TABLE_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro")
 _TABLE_MAGICS = {0xFFFFFFFA: 116, 0xFFFFFFF0: 118, 0xFFFFFFF1: 120}
@@ -32,25 +33,25 @@ _MODULE_TEXT = 22  # runtime.moduledata.text, in pointers from its beginning (Go
 
 @dataclass(frozen=True, slots=True)
 class BuildInfo:
-    """What Go's linker says of a program."""
+    """The build information that Go's linker writes into a program."""
 
     version: str
     """``go1.22.5``."""
     settings: tuple[tuple[str, str], ...]
-    """(GOARCH, amd64), (GOAMD64, v3), (-trimpath, true) …; empty of programs made before Go 1.18."""
+    """(GOARCH, amd64), (GOAMD64, v3), (-trimpath, true) …; empty before Go 1.18."""
 
 
 def build_info(elf: Elf) -> BuildInfo | None:
-    """The build information of a Go program, ``None`` of any other file.
+    """Return the build information of a Go program; ``None`` for any other file.
 
-    :raises MalformedError: it begins, and is damaged.
+    :raises MalformedError: if the build information is damaged.
     """
-    found = _blob(elf)
-    if found is None:
+    blob = _blob(elf)
+    if blob is None:
         return None
-    data, address = found
+    data, address = blob
     pointer_size, flags = data[14], data[15]
-    if flags & 2:  # texts in place, each behind its length
+    if flags & 2:  # inline strings, each after its length
         version, position = _counted(data, _HEADER_SIZE)
         modules, _ = _counted(data, position)
     elif pointer_size in (4, 8):
@@ -65,18 +66,18 @@ def build_info(elf: Elf) -> BuildInfo | None:
 
 
 def build_settings(elf: Elf) -> tuple[tuple[str, str], ...]:
-    """The build settings of a Go program, in its order; empty of other files and of Go before 1.18.
+    """Return the build settings of a Go program, in its order; empty for other files, and before Go 1.18.
 
-    :raises MalformedError: damaged.
+    :raises MalformedError: if they are damaged.
     """
     info = build_info(elf)
     return info.settings if info else ()
 
 
-def missing(settings: Sequence[tuple[str, str]], target: Target) -> tuple[str, ...]:
-    """What a target asks of Go programs and their settings do not say, as ``GOAMD64=v3``."""
-    said = dict(settings)
-    return tuple(f"{name}={value}" for name, value in target.flags.go.items() if said.get(name) != value)
+def missing_settings(settings: Sequence[tuple[str, str]], target: Target) -> tuple[str, ...]:
+    """Return the settings that a target requires and a program lacks, as ``GOAMD64=v3``."""
+    recorded = dict(settings)
+    return tuple(f"{name}={value}" for name, value in target.flags.go.items() if recorded.get(name) != value)
 
 
 def _settings(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -84,14 +85,14 @@ def _settings(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
         kind, _, rest = line.partition("\t")
         if kind != "build":
             continue
-        # Go quotes keys and values that hold a blank or a quote; none of what is asked for does.
+        # Go quotes keys and values with a blank or a quote. The settings of targets have neither.
         name, equals, value = rest.partition("=")
         if equals:
             yield name, value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def _blob(elf: Elf) -> tuple[memoryview, int] | None:
-    """The build information and its address, up to the end of its section or segment."""
+    """Return the build information, up to the end of its section or segment, and its address."""
     section = elf.section(".go.buildinfo")
     if section is not None and section.type != SHT_NOBITS:
         place, address, step = elf.content(section), section.address, len(_MAGIC)
@@ -103,19 +104,19 @@ def _blob(elf: Elf) -> tuple[memoryview, int] | None:
         place = elf.at(address, writable[0].file_size)
     else:
         return None
-    # In a section it comes first; were it searched there, what a program holds of this format as data would be found.
+    # A section begins with it. A search of the whole section could find data that only looks like build information.
     start = bytes(place[:step]).find(_MAGIC)
     while start >= 0 and (address + start) % _ALIGNMENT:
         start = bytes(place[:step]).find(_MAGIC, start + 1)
     if start < 0:
         return None
     if len(place) - start < _HEADER_SIZE:
-        raise MalformedError("damaged Go build information: it is cut within its header")
+        raise MalformedError("damaged Go build information: its header is cut short")
     return place[start:], address + start
 
 
 def _counted(data: memoryview, position: int) -> tuple[bytes, int]:
-    """A text behind its length, which is a variable-length number, and the position behind it."""
+    """Return a string that is stored after its length (a variable-length number), and the position behind it."""
     length = 0
     for index in range(10):
         if position >= len(data):
@@ -127,30 +128,30 @@ def _counted(data: memoryview, position: int) -> tuple[bytes, int]:
             if length > min(len(data) - position, _MAX_TEXT):
                 break
             return bytes(data[position : position + length]), position + length
-    raise MalformedError("damaged Go build information: a text without end")
+    raise MalformedError("damaged Go build information: a string without end")
 
 
 def _pointer(elf: Elf, form: str, data: memoryview, offset: int, address: int) -> int:
-    """A pointer of the blob; in a position independent program it may stand in a relocation alone."""
+    """Return a pointer of the blob. In a position-independent program, only a relocation may have its value."""
     value: int = struct.unpack_from(form, data, offset)[0]
     return value or _relocated(elf, address + offset)
 
 
 def _go_string(elf: Elf, form: str, address: int) -> bytes:
-    """The text of a Go string at an address: a pointer to its bytes, and their number."""
+    """Return the bytes of a Go string. At its address are a pointer to the bytes, and their number."""
     step = struct.calcsize(form)
     head = elf.at(address, 2 * step)
     if len(head) < 2 * step:
-        raise MalformedError("damaged Go build information: a pointer leads out of the file")
+        raise MalformedError("damaged Go build information: a pointer points outside the file")
     start, length = (int(struct.unpack_from(form, head, index * step)[0]) for index in (0, 1))
     text = elf.at(start or _relocated(elf, address), min(length, _MAX_TEXT + 1))
     if len(text) != length:
-        raise MalformedError("damaged Go build information: a text lies outside the file")
+        raise MalformedError("damaged Go build information: a string is outside the file")
     return text.tobytes()
 
 
 def _relocated(elf: Elf, place: int) -> int:
-    """What a relocation relative to the load address puts at ``place``, or 0."""
+    """Return the value that a relocation relative to the load address puts at ``place``, or 0."""
     return next((r.addend for _, r in elf.relocations if r.offset == place and not r.symbol), 0)
 
 
@@ -158,16 +159,16 @@ def _relocated(elf: Elf, place: int) -> int:
 
 
 def is_go(elf: Elf) -> bool:
-    """Whether Go's linker made the file, or had a part in it."""
+    """Return whether Go's linker made the file, or a part of it."""
     return any(section.name.startswith((".go", ".note.go")) for section in elf.sections)
 
 
 def functions(elf: Elf) -> tuple[Function, ...]:
-    """The Go functions of a program by address, of its ``.gopclntab``; empty where it has none.
+    """Return the Go functions in the ``.gopclntab`` of a program, by address; empty if it has no such table.
 
-    Functions of C or assembler that were linked in from elsewhere are not among them.
+    Functions of linked C code or of other assembler sources are not in that table.
 
-    :raises MalformedError: the table is damaged.
+    :raises MalformedError: if the table is damaged.
     """
     for name in _TABLE_SECTIONS:
         section = elf.section(name)
@@ -184,7 +185,10 @@ def functions(elf: Elf) -> tuple[Function, ...]:
 
 
 def _table_start(data: memoryview, elf: Elf) -> int:
-    """Where a function table begins: magic, two zeros, the unit of code addresses and the size of pointers."""
+    """Return the offset of a function table, or -1.
+
+    It begins with the magic number, two zeros, the unit of code addresses, and the size of pointers.
+    """
     order = "<" if elf.little_endian else ">"
     magics = b"|".join(re.escape(struct.pack(order + "I", magic)) for magic in _TABLE_MAGICS)
     pattern = rb"(?:%s)\x00\x00[\x01\x02\x04]%s" % (magics, re.escape(bytes([elf.bits // 8])))
@@ -198,34 +202,34 @@ def _functions(elf: Elf, data: memoryview, address: int) -> Iterator[Function]:
     order, word = "<" if elf.little_endian else ">", "I" if elf.bits == 32 else "Q"
     step = elf.bits // 8
     edition = _TABLE_MAGICS[struct.unpack_from(order + "I", data)[0]]
-    old = edition == 116  # absolute addresses; since then offsets of 32 bits from the program's first instruction
+    old = edition == 116  # absolute addresses; later tables have 32-bit offsets from the program's first instruction
     words = struct.unpack_from(order + word * 8, data, 8)
     count, names = words[0], words[2 if old else 3]
     table = words[6 if old else 7]
     field = step if old else 4
     if names > len(data) or table > len(data) or (2 * count + 1) * field > len(data) - table:
-        raise MalformedError(f"damaged Go function table: {count} functions do not fit into it")
+        raise MalformedError(f"damaged Go function table: it is too small for {count} functions")
     text = 0 if old else words[2] or _relocated(elf, address + 8 + 2 * step) or _text_of_module(elf)
     if not old and not text:
         return
-    # Where a function begins, where its record lies, where the next function begins.
+    # The start of a function, the offset of its record, the start of the next function.
     cells = struct.Struct(order + ("I" if field == 4 else word) * 3)
     code = elf.code
     starts = [stretch.address for stretch in code]
-    budget = 2 * len(data)  # names may be shared, and are short; a hostile table has all overlap in one long one
+    budget = 2 * len(data)  # functions may share names, which are short; in a hostile table all share one long name
     for index in range(count):
         first, record, behind = cells.unpack_from(data, table + 2 * index * field)
         start, end = text + first, text + behind
         place = bisect_right(starts, start) - 1
         if place < 0 or start >= code[place].end or end < start:
-            raise MalformedError(f"damaged Go function table: a function at {start:#x}, where no code is")
+            raise MalformedError(f"damaged Go function table: a function at {start:#x}, which is no code")
         if record > len(data):
-            raise MalformedError("damaged Go function table: a record lies outside it")
-        # Its address, then the offset of its name.
+            raise MalformedError("damaged Go function table: a record is outside it")
+        # A record begins with the address, then the offset of the name.
         offset = struct.unpack_from(order + "i", data, table + record + field)[0]
         found = _NAME.match(data, names + offset) if 0 <= offset < len(data) - names else None
         if found is None:
-            raise MalformedError("damaged Go function table: a name lies outside it")
+            raise MalformedError("damaged Go function table: a name is outside it")
         budget -= found.end() - found.start()
         if budget < 0:
             raise MalformedError("damaged Go function table: its names overlap")
@@ -233,7 +237,7 @@ def _functions(elf: Elf, data: memoryview, address: int) -> Iterator[Function]:
 
 
 def _text_of_module(elf: Elf) -> int:
-    """Where the code begins, of ``.go.module``: since Go 1.26 the function table does not say."""
+    """Return where the code begins, from ``.go.module``. Since Go 1.26 the function table does not say it."""
     section = elf.section(".go.module")
     if section is None or section.type == SHT_NOBITS:
         return 0

@@ -1,14 +1,15 @@
-"""Which PCI devices a kernel's modules claim, held against a list of devices that it must support.
+"""The ``hardware`` rule: whether a kernel's modules claim the PCI devices of a list.
 
-A module names its devices in ``alias=pci:…`` entries of its ``.modinfo`` section, made by ``scripts/mod/file2alias.c``
-of the kernel; depmod collects them in ``modules.alias``, the build those of what is built in in
-``modules.builtin.modinfo``. modprobe compares such a pattern with a device's own modalias by ``fnmatch`` (libkmod).
+A module names its devices in ``alias=pci:…`` entries of its ``.modinfo`` section, which the kernel's
+``scripts/mod/file2alias.c`` makes. depmod collects them in ``modules.alias``; the kernel's build collects those of
+built-in modules in ``modules.builtin.modinfo``. modprobe compares such a pattern with the modalias of a device by
+``fnmatch`` (libkmod).
 
-**When a row is supported.** The patterns have seven fields, each a number or ``*``, so that no matching of texts is
-needed: a module supports a row if one of its patterns *covers* it, which is, in each field, ``*`` or the row's own
-number. Every device of the row is claimed then. A pattern that *overlaps* with the row, because it has a number where the
-row says any, claims some of them; whether these are the ones that are meant is for a person to see (VERIFY).
-The row's driver must be the module's name, or another name that the module gives itself (``alias=mpt2sas`` of mpt3sas).
+**When a row is supported.** A pattern has seven fields, each a number or ``*``, so no text matching is needed. A module
+supports a row if one of its patterns *covers* the row: each field is ``*`` or the number in the row. The module then
+claims every device of the row. A pattern *overlaps* the row if it has a number in a field that is ``*`` in the row. The
+module then claims some of the devices, and a person must check whether these are the right ones (VERIFY). The row's
+driver must be the module's name, or another name that the module declares (``alias=mpt2sas`` in mpt3sas).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from workers.results import Check
 
 RULE = "hardware"
 MAX_MODULE = 256 << 20
-"""Bytes a module may unpack to; the largest in use, with their debug data, have a tenth of this."""
+"""Bytes to which a module may unpack. The largest real ones, with their debug data, have a tenth of this."""
 
 _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?:\.(?:xz|zst|gz))?")
 _ALIAS = re.compile(
@@ -41,13 +42,14 @@ _LISTS = {"modules.alias", "modules.builtin.alias", "modules.builtin.modinfo"}
 
 @dataclass(frozen=True)
 class Module:
-    """A kernel module: what it calls itself, and what it claims."""
+    """A kernel module: its names and the devices that it claims."""
 
     name: str
     """As ``lsmod`` shows it, with ``_`` for ``-``."""
     patterns: tuple[tuple[int | None, ...], ...] = ()
     """Vendor, device, subvendor, subdevice, class, subclass of each PCI alias; None is ``*``."""
     other_names: frozenset[str] = frozenset()
+    """Aliases without a colon, which are further names of the module."""
 
 
 @dataclass
@@ -56,10 +58,10 @@ class Kernel:
 
     modules: dict[str, Module] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    """What could not be read, a line each."""
+    """A line for each file that could not be read."""
 
     def add(self, path: str, data: bytes) -> None:
-        """Take in one file: a module, compressed or not, or a list of aliases. Damage is noted, never raised."""
+        """Add one file: a module, compressed or not, or a list of aliases. Damage is added to ``problems``."""
         try:
             for module in modules_of(path, data):
                 known = self.modules.get(module.name, Module(module.name))
@@ -73,9 +75,9 @@ class Kernel:
 
 
 def kernels_of(files: Iterable[tuple[str, Path]]) -> dict[str, Kernel]:
-    """The kernels that files belong to, by release (``uname -r``); "" of modules that lie in no kernel's folder.
+    """Return the kernels that files belong to, by release (``uname -r``); "" for modules outside a kernel's folder.
 
-    :param files: the path of each as installed, and where its bytes lie. Only modules and lists of aliases are read.
+    :param files: (installed path, content). Only modules and lists of aliases are read.
     """
     kernels: dict[str, Kernel] = {}
     for path, content in files:
@@ -91,15 +93,15 @@ def kernels_of(files: Iterable[tuple[str, Path]]) -> dict[str, Kernel]:
 
 
 def is_kernel_file(path: str) -> bool:
-    """Whether a path names a module or a list of aliases that :meth:`Kernel.add` reads."""
+    """Return whether a path names a module or a list of aliases, which :meth:`Kernel.add` reads."""
     name = PurePosixPath(path).name
     return name in _LISTS or _MODULE.fullmatch(name) is not None
 
 
 def modules_of(path: str, data: bytes) -> Iterator[Module]:
-    """The modules that a file tells of.
+    """Yield the modules in a file.
 
-    :raises MalformedError: when it is damaged, or unpacks to more than :data:`MAX_MODULE`.
+    :raises MalformedError: if it is damaged, or unpacks to more than :data:`MAX_MODULE`.
     """
     name = PurePosixPath(path).name
     if name == "modules.builtin.modinfo":
@@ -138,14 +140,14 @@ def _module(name: str, aliases: Iterable[str]) -> Module:
 
 
 def _plain(name: str) -> str:
-    """The name of a module as libkmod compares it."""
+    """Return a module name as libkmod compares it."""
     return name.replace("-", "_")
 
 
 def judge_hardware(devices: Sequence[PciDevice], kernel: Kernel, file: str) -> tuple[Check, ...]:
-    """A check for each device that a kernel does not support, and one for those it does.
+    """Return a check for each device that a kernel does not support, and one for all supported devices.
 
-    :param file: what the checks call the kernel: its package or folder.
+    :param file: the name of the kernel in the checks.
     """
     if not kernel.modules:
         detail = "nothing was checked: no kernel module was found"
@@ -191,12 +193,12 @@ def _judge_device(
 
 
 def covers(pattern: Sequence[int | None], fields: Sequence[int | None]) -> bool:
-    """Whether each field of ``pattern`` is any, or the same number: everything ``fields`` speaks of is in ``pattern``."""
+    """Return whether a pattern matches every device of a row: each of its fields is ``*`` or the same number."""
     return all(one is None or one == other for one, other in zip(pattern, fields, strict=True))
 
 
 def overlaps(pattern: Sequence[int | None], fields: Sequence[int | None]) -> bool:
-    """Whether there can be a device that both speak of."""
+    """Return whether a pattern matches some devices of a row."""
     return all(one is None or other is None or one == other for one, other in zip(pattern, fields, strict=True))
 
 

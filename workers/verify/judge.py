@@ -1,37 +1,36 @@
-"""The verdicts. Pure functions: what was read of the packages, the target and its promises in; ``Check`` records out.
+"""The verdicts: pure functions from the facts of the packages, the target and its promises to ``Check`` records.
 
-Three layers prove a file: the flags it was declared to be compiled with (header, compile units), frame pointers and
-instructions as they are in its code, and how it was linked. What could not be looked at is a violation; what is excused
-carries its reason. Each rule is a module of :mod:`workers.verify.rules`.
+Three layers prove a file: the declared flags (package header, compile units), the frame pointers and instructions in
+its code, and how it was linked. A file that cannot be read fails. A skip carries its reason. The rules are the modules
+of :mod:`workers.verify.rules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from config.exemptions import Exemptions
 from workers.results import Check, FileProof
 from workers.verify.evidence import Evidence
-from workers.verify.exceptions import exemption_checks
 from workers.verify.promise import Observed, Promise, answer
 from workers.verify.rules import declared, frames, isa
-from workers.verify.rules.headers import judge_header
 from workers.verify.rules.link import judge_traits
 
 _GRADES = ("BAD", "VERIFY", "INFO", "OK")
-_FIRST = (frames.RULE, isa.RULE, declared.RULE)  # of equal grade, what a person wants to know first
+_FIRST = (frames.RULE, isa.RULE, declared.RULE)  # among findings of equal grade, these are shown first
 
 
 def judge(
     promise: Promise, evidence: Evidence, observed: Sequence[Observed], further: Sequence[Check] = ()
 ) -> tuple[tuple[Check, ...], tuple[FileProof, ...]]:
-    """Every check, findings first; and what was counted in each file.
+    """Return every check, findings first, and the counts of each file.
 
-    :param further: checks of what is not a file's own: the hardware list, the comparison with the published build.
+    :param further: checks that belong to no single file: the hardware list, the comparison with the published build.
     """
     checks = [*evidence.broken, *further]
     proofs = []
     for name, header in evidence.headers.items():
-        checks += judge_header(promise, name, header)
+        checks += declared.judge_header(promise, name, header)
     for file in observed:
         of_file, proof = judge_file(promise, file, evidence.installed)
         checks += of_file
@@ -54,12 +53,12 @@ def _rank(check: Check) -> tuple[int, int]:
 def judge_file(
     promise: Promise, file: Observed, installed: frozenset[str] = frozenset()
 ) -> tuple[tuple[Check, ...], FileProof]:
-    """One file with code, by every rule.
+    """Check one file with code by every rule.
 
-    :param installed: every path of the packages it came with, for rules about what it refers to.
+    :param installed: every path of the packages of the same build, for rules about paths that the file names.
     """
     target, item, facts = promise.target, file.item, file.facts
-    # 32-bit firmware starts 64-bit systems, too: the EFI files of shim and GRUB for such machines.
+    # 32-bit firmware can start a 64-bit system: shim and GRUB have EFI files for such machines.
     machines = target.architecture.machines if facts.format == "efi" else (target.architecture.machine,)
     fits = facts.machine in [machine.elf_name for machine in machines]
     checks = [Check(rule="elf", file=item.name, outcome="failed", detail=problem) for problem in facts.problems]
@@ -67,8 +66,8 @@ def judge_file(
     checks += judge_traits(target, item.name, facts, installed)
     units = declared.verdicts(promise, file)
     checks += declared.judge_declared(promise, file, units)
-    checks = [promise.unless_excepted(item, check) for check in checks]
-    unframed, above = frames.sort_out(promise, file), isa.sort_out(promise, file)
+    checks = [promise.apply_exceptions(item, check) for check in checks]
+    unframed, above = frames.unframed_functions(promise, file), isa.functions_above(promise, file)
     checks += frames.judge_frames(promise, file, unframed)
     checks += isa.judge_isa(promise, file, above)
     framing = facts.framing
@@ -86,3 +85,18 @@ def judge_file(
         above=len(above.broken),
         dispatched=len(above.dispatched),
     )
+
+
+def exemption_checks(exemptions: Exemptions) -> Iterator[Check]:
+    """Yield a check for each exemption: in use, unused or expired."""
+    for number, entry in enumerate(exemptions.entries):
+        where = f"{exemptions.package}: {entry.rule} at {entry.where}"
+        if number in exemptions.used:
+            detail = f"in force until {entry.until}: {entry.reason}"
+            yield Check(rule="exception", file=where, outcome="passed", level="INFO", detail=detail)
+        elif number in exemptions.expired_used:
+            detail = f"expired on {entry.until}: fix what it excuses, or give it a new date ({entry.reason})"
+            yield Check(rule="exception", file=where, outcome="failed", detail=detail)
+        else:
+            detail = "covers nothing here: remove it, if it covers nothing on any target"
+            yield Check(rule="exception", file=where, outcome="passed", level="INFO", detail=detail)

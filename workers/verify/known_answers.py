@@ -1,8 +1,8 @@
-"""Known answers: whether this interpreter computes what the readers are built on.
+"""Known answers: checks that this Python interpreter computes what the readers rely on.
 
-A verdict is worth what reads the files is worth. Python 3.11.2, for one, lost matches of some regular expressions: a reader
-that gets no match reports a damaged file, or worse, nothing. These inputs are some bytes each, and take less than a
-millisecond together.
+A verdict can be wrong if the interpreter is wrong. Python 3.11.2, for example, lost matches of some regular
+expressions. A reader that gets no match reports a damaged file or, worse, nothing. Each input has some bytes; all of
+them together take less than a millisecond.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from workers.formats.dwarf.abbreviations import Abbreviation, Abbreviations
 from workers.formats.dwarf.sections import DebugSection
 from workers.formats.unwinding import only_undoes
 
-# DW_TAG_compile_unit: producer, language, an implicit constant in two bytes, a GNU attribute; and before it a longer one.
+# DW_TAG_compile_unit: producer, language, an implicit constant of two bytes, a GNU attribute. The table has a longer
+# abbreviation before it.
 _UNIT = bytes.fromhex("01 11 01 25 0e 13 0b 0b 21 81 01 b4 42 19 00 00")
 _TABLE = bytes.fromhex("82 01 2e 00 03 0e 3a 21 05 87 40 18 00 00") + _UNIT + b"\0"
 _ATTRIBUTES = ((0x25, 0x0E, 0), (0x13, 0x0B, 0), (0x0B, 0x21, 129), (0x2134, 0x19, 0))
@@ -55,9 +56,9 @@ _ANSWERS: dict[str, tuple[Callable[[], object], object]] = {
 
 
 def check() -> None:
-    """Read what is known.
+    """Read the known inputs.
 
-    :raises CannotRun: an answer is wrong: no verdict of this interpreter is worth anything.
+    :raises CannotRun: if an answer is wrong, because then no verdict of this interpreter counts.
     """
     for what, (read, expected) in _ANSWERS.items():
         try:
@@ -66,6 +67,6 @@ def check() -> None:
             right = False
         if not right:
             raise CannotRun(
-                f"Python {platform.python_version()} ({sys.executable}) reads {what} wrongly, so no proof of it counts",
-                "make setup PYTHON=/path/to/another/python3 makes the environment with another interpreter",
+                f"Python {platform.python_version()} ({sys.executable}) reads {what} wrongly; no proof of it counts",
+                "use another interpreter: make setup PYTHON=/path/to/another/python3",
             )

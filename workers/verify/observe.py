@@ -1,8 +1,7 @@
-"""One file's bytes → :class:`FileFacts`: every reader and scanner asked, each answer kept, damage told in a line.
+"""The bytes of one file → :class:`FileFacts`, from every reader and scanner. Damage becomes a line in ``problems``.
 
-Pure but for the decoders of :mod:`workers.verify.isa.binutils`, which are programs. Usable without packages, targets and
-the rest of the proof: ``observe(data, LEVELS["x86-64-v2"])``. The names in ``__all__`` are a public API, with
-:mod:`workers.formats`.
+Pure, except that :mod:`workers.verify.isa.binutils` runs programs. It needs no packages, targets or other parts of the
+proof: ``observe(data, LEVELS["x86-64-v2"])``. The names in ``__all__`` are a public API, with :mod:`workers.formats`.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Debug:
-    """What debuginfo packages hold of a file."""
+    """The debug data of a file, from debuginfo packages."""
 
     file: Elf
     supplementary: Elf | None = None
-    """Where dwz moved what several files have in common."""
+    """The file into which dwz moved debug data that several files share."""
 
 
 def observe(
@@ -48,11 +47,11 @@ def observe(
 ) -> FileFacts:
     """Observe an ELF or a PE file.
 
-    :param level: what its instructions are held against.
-    :param debug: its debug data, where that lies in a file of its own.
-    :param build_folders: folders that no shipped file may name.
+    :param level: the level that its instructions must not exceed.
+    :param debug: its debug data, if that is in a separate file.
+    :param build_folders: folders whose paths no shipped file may contain.
     :param jobs: processes that may decode at the same time.
-    :raises MalformedError: when it is neither, or its header is damaged. Damage further in is told in ``problems``.
+    :raises MalformedError: if it is neither, or if its header is damaged. Other damage is reported in ``problems``.
     """
     if bytes(data[:2]) == PE_MAGIC:
         return _pe(data, level, jobs)
@@ -62,32 +61,32 @@ def observe(
 def _elf(elf: Elf, level: Level, debug: Debug | None, build_folders: Sequence[str], jobs: int) -> FileFacts:
     problems: list[str] = []
 
-    def asked(what: str, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+    def attempt(what: str, read: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
         try:
-            return question()
+            return read()
         except MalformedError as error:
             problems.append(f"{what}: {error}")
             return otherwise
 
     nothing: tuple[Code, ...] = ()
-    codes = asked("code", lambda: elf.code, nothing)
+    codes = attempt("code", lambda: elf.code, nothing)
     facts = FileFacts(
         format="elf",
         machine=elf.machine,
         type=elf.type,
         has_code=bool(codes) or bool(problems),
-        has_debug_info=asked("sections", lambda: elf.has_debug_info, False),
-        is_module=asked("sections", lambda: is_kernel_module(elf), False),
-        traits=asked("link", lambda: _traits(elf, build_folders), Traits()),
-        units=asked("debug data", lambda: _units(elf, debug), ()),
+        has_debug_info=attempt("sections", lambda: elf.has_debug_info, False),
+        is_module=attempt("sections", lambda: is_kernel_module(elf), False),
+        traits=attempt("link", lambda: _traits(elf, build_folders), Traits()),
+        units=attempt("debug data", lambda: _units(elf, debug), ()),
     )
     if codes:
-        judged = asked("frames", lambda: framing(elf, debug.file if debug else None), None)
+        judged = attempt("frames", lambda: framing(elf, debug.file if debug else None), None)
         if judged is not None:
             frames, table = judged
             facts = replace(facts, framing=frames)
             if elf.machine == level.machine:
-                isa = asked("instructions", lambda: _isa(elf, codes, table, level, jobs), None)
+                isa = attempt("instructions", lambda: _isa(elf, codes, table, level, jobs), None)
                 facts = replace(facts, isa=isa)
     return replace(facts, problems=tuple(dict.fromkeys(problems)))
 
@@ -97,7 +96,7 @@ def _traits(elf: Elf, build_folders: Sequence[str]) -> Traits:
 
 
 def _units(elf: Elf, debug: Debug | None) -> tuple[Unit, ...]:
-    """Of the file itself, and of its debug file: after link-time stripping one of the two has them."""
+    """Return the compile units of the file and of its debug file. Stripping moves them from one to the other."""
     own = read_units(elf) if elf.has_debug_info else ()
     return (*own, *(read_units(debug.file, debug.supplementary, elf) if debug else ()))
 
@@ -113,7 +112,7 @@ def _pe(data: memoryview, level: Level, jobs: int) -> FileFacts:
 
 
 def _isa(file: Elf | Pe, codes: Sequence[Code], functions: FunctionTable | Pe, level: Level, jobs: int) -> IsaFacts:
-    """Decode everything, stretch by stretch, and explain what is above the level."""
+    """Decode all code, stretch by stretch, and explain the instructions above the level."""
     pieces = list(_stretches(codes, functions.starts))
     scanned = spread(lambda piece: scan(*piece, level, file.machine), pieces, jobs)
     hits = tuple(hit for part in scanned for hit in part.hits)
@@ -129,7 +128,7 @@ def _isa(file: Elf | Pe, codes: Sequence[Code], functions: FunctionTable | Pe, l
 
 
 def _unexplained(hits: Sequence[Hit], file: Elf | Pe) -> tuple[AboveLevel, ...]:
-    """Firmware runs on whatever it is started on: nothing is dispatched, all of it counts."""
+    """Group hits by function, without any reason: firmware has no run-time dispatch, so every hit counts."""
     functions = file.functions if isinstance(file, Pe) else ()
     starts = [function.address for function in functions]
     grouped: dict[Function, list[Hit]] = {}
@@ -148,7 +147,7 @@ def _unexplained(hits: Sequence[Hit], file: Elf | Pe) -> tuple[AboveLevel, ...]:
 def _stretches(
     codes: Sequence[Code], starts: Sequence[int], size: int = _STRETCH
 ) -> Iterator[tuple[tuple[Code, ...], Sequence[int]]]:
-    """Code in pieces of about ``size`` bytes that begin where functions do, each with the starts in it."""
+    """Cut code into pieces of about ``size`` bytes at starts of functions. Yield each piece and the starts in it."""
     for code in codes:
         inside = starts[bisect_left(starts, code.address) : bisect_left(starts, code.end)]
         begin, first = code.address, 0

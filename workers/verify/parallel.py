@@ -1,6 +1,6 @@
-"""Work spread over processes that share what is in memory, and a bound on the time one file may take.
+"""Work in several processes that share memory, and a time limit for one file.
 
-Children are forked: they see the files that are mapped and the tables that are made already, and send back only results.
+The child processes are forked: they see the mapped files and the existing tables, and send back only results.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from workers.base.run import die_with_parent
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# What the children inherit: set before they are forked, because it need not and cannot be sent to them.
+# The children inherit this when they are forked. A local function and mapped files cannot be sent to them.
 _work: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
 
 
 def cores() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def spread(function: Callable[[_Item], _Answer], items: Sequence[_Item], jobs: int) -> list[_Answer]:
-    """``[function(item) for item in items]``, by at most ``jobs`` processes; an item is taken up when a process is free.
+    """Return ``[function(item) for item in items]``, computed by at most ``jobs`` processes.
 
-    :raises CannotRun: when a process was killed from outside, as a kernel without memory does.
+    :raises CannotRun: if a process was killed from outside, for example by a kernel that is out of memory.
     """
     global _work
     if jobs <= 1 or len(items) <= 1 or _work is not None:
@@ -63,10 +63,10 @@ def _one(index: int) -> Any:
 
 
 @contextlib.contextmanager
-def within(seconds: float, what: str) -> Iterator[None]:
-    """End a block that takes too long: no file, however it is made, holds up the others.
+def time_limit(seconds: float, what: str) -> Iterator[None]:
+    """End a block that takes too long, so that no hostile file delays the others.
 
-    :raises MalformedError: when the time is up.
+    :raises MalformedError: when the time is over.
     """
     if threading.current_thread() is not threading.main_thread():  # signals reach only that one
         yield

@@ -1,8 +1,8 @@
-"""What the compiler of a unit was told, and whether that is what its target asks for. Pure functions over units.
+"""The flags that the compiler of each unit got, and whether these are the target's flags. Pure functions over units.
 
-GCC writes its flags into DW_AT_producer (-grecord-gcc-switches, its default), clang its whole command line if it is asked
-to (-grecord-command-line). Assemblers make what they are told; rustc, Go and others record no flags. For those the
-declaration says nothing, and what is observed in the code decides.
+GCC writes its flags into DW_AT_producer (-grecord-gcc-switches, its default). clang writes its whole command line with
+-grecord-command-line. Flags do not change what an assembler makes; rustc, Go and others record no flags. For all of
+these, the code decides, not the declaration.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal
 
 from workers.formats.facts import Unit
 
-# How producers begin, the longer first. GCC's front ends for D, Go, Ada, Fortran, Rust … record flags like that for C.
+# The first words of producers, the longer ones first. GCC's front ends for D, Go, Ada, Fortran, Rust … record flags as
+# its C compiler does.
 _BEGINNINGS = (
     ("GNU AS ", "assembler"),
     ("GNU GIMPLE ", "lto-partition"),
@@ -25,18 +26,19 @@ _BEGINNINGS = (
     ("The Glorious Glasgow Haskell", "haskell"),
     ("zig ", "zig"),
 )
-# "Debian clang version 14.0.6", "clang version 19.1.0 (Red Hat 19.1.0-2.el10)", "flang version …"; a command line behind.
+# "Debian clang version 14.0.6", "clang version 19.1.0 (Red Hat 19.1.0-2.el10)", "flang version …"; then a command line.
 _CLANG = re.compile(r"\b(?:clang|flang|flang-new) version ")
 _RUST = re.compile(r"\brustc version ")
 
-# clang puts a backslash before spaces and backslashes within a word, and renders joined arguments of these apart.
+# clang puts a backslash before spaces and backslashes in a word. It separates joined arguments of these options.
 _CLANG_WORD = re.compile(r"(?:\\.|[^ \\])+")
 _ESCAPED = re.compile(r"\\(.)")
 _TAKES_ARGUMENT = frozenset(
-    "-D -U -I -L -T -o -x -l -u -z -include -imacros -isystem -iquote -idirafter -isysroot -include-pch -iprefix "  # noqa: SIM905
-    "-iwithprefix -MF -MT -MQ -MJ -mllvm -target -arch -Xlinker -Xassembler -Xpreprocessor -Xclang".split()
+    "-D -U -I -L -T -o -x -l -u -z -include -imacros -isystem -iquote -idirafter -isysroot "  # noqa: SIM905
+    "-include-pch -iprefix -iwithprefix -MF -MT -MQ -MJ -mllvm -target -arch -Xlinker -Xassembler -Xpreprocessor "
+    "-Xclang".split()
 )
-# What -Xclang can slip in: the compiler proper's own option, which comes after all of the driver's and so overrules them.
+# -Xclang passes these options to the compiler itself, after all options of the driver, so they overrule the driver's.
 _FRAME_POINTER = {
     "-mframe-pointer=none": "-fomit-frame-pointer",
     "-mframe-pointer=non-leaf": "-momit-leaf-frame-pointer",
@@ -45,52 +47,52 @@ _FRAME_POINTER = {
 
 @dataclass(frozen=True, slots=True)
 class UnitVerdict:
-    """What one unit's producer proves."""
+    """What the producer of one unit proves."""
 
     family: str
-    """Whose rule applies: ``gnu``, ``clang``, ``lto-partition``, a language, or empty for a compiler nobody knows here."""
+    """The rule that applies: ``gnu``, ``clang``, ``lto-partition``, a language, or empty for an unknown compiler."""
     outcome: Literal["passed", "failed", "skipped"]
     reason: str = ""
-    """Of a skip, machine-readable: ``language-rust`` …, ``lto-partition``, ``cgo``."""
+    """The machine-readable reason of a skip: ``language-rust`` …, ``lto-partition``, ``cgo``."""
     missing: tuple[str, ...] = ()
     """The wanted flags that are not in force."""
     detail: str = ""
-    """Of a violation, in words."""
+    """The explanation of a failure, for people."""
 
 
-def judged(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVerdict:
-    """What a unit proves of the flags that are wanted.
+def judge_unit(unit: Unit, wanted: Sequence[str], beside_go: bool = False) -> UnitVerdict:
+    """Check that a unit was compiled with the wanted flags.
 
-    A unit whose compiler could have recorded its flags and did not proves nothing, and that is a violation.
+    A unit fails if its compiler can record flags and did not.
 
-    :param beside_go: whether units of Go stand in the same file. Go compiles the C of such a program with
-        -gno-record-gcc-switches, whatever it is told (cmd/go, so that builds are reproducible): units without any flag are
-        then skipped as ``cgo``.
+    :param beside_go: whether the same file has units of Go. Go always compiles the C of such a program with
+        -gno-record-gcc-switches (cmd/go, so that builds are reproducible), so units without any flag are skipped as
+        ``cgo``.
     """
-    of = family(unit)
-    if reason := _excuse(of):
-        return UnitVerdict(of, "skipped", reason)
+    rule = family(unit)
+    if reason := _skip_reason(rule):
+        return UnitVerdict(rule, "skipped", reason)
     name = unit.name or "(no name)"
     if not unit.producer and unit.name.endswith(".dwo"):
-        why = f"{name}, which no package keeps, holds the flags of a unit: compile without -gsplit-dwarf"
-        return UnitVerdict(of, "failed", missing=tuple(wanted), detail=why)
+        why = f"the flags of a unit are in {name}, which is in no package: compile without -gsplit-dwarf"
+        return UnitVerdict(rule, "failed", missing=tuple(wanted), detail=why)
     words = flags_of(unit)
-    if not words and of == "gnu" and beside_go:
-        return UnitVerdict(of, "skipped", "cgo")
+    if not words and rule == "gnu" and beside_go:
+        return UnitVerdict(rule, "skipped", "cgo")
     missing = missing_flags(words, wanted)
     if not missing:
-        return UnitVerdict(of, "passed")
+        return UnitVerdict(rule, "passed")
     what = f"{name} lacks {' '.join(missing)}"
-    if not words and of in ("gnu", "clang"):
-        how = "-grecord-gcc-switches" if of == "gnu" else "-grecord-command-line"
+    if not words and rule in ("gnu", "clang"):
+        how = "-grecord-gcc-switches" if rule == "gnu" else "-grecord-command-line"
         what = f"{name} records no flags: compile with {how}"
-    return UnitVerdict(of, "failed", missing=missing, detail=f"{what}; compiled by: {unit.producer or '(unknown)'}")
+    return UnitVerdict(rule, "failed", missing=missing, detail=f"{what}; compiled by: {unit.producer or '(unknown)'}")
 
 
 def family(unit: Unit) -> str:
-    """Whose rule a unit falls under: what its producer says it is; where that is unknown, its language.
+    """Return the rule for a unit, from its producer; if that is unknown, its language.
 
-    The language alone would mislead: gccgo and GNU D record flags as GCC does, and zig calls its units C.
+    The language alone is not enough: gccgo and GNU D record flags as GCC does, and zig calls its units C.
     """
     if unit.language == "assembler":
         return "assembler"
@@ -104,19 +106,19 @@ def family(unit: Unit) -> str:
     return unit.language
 
 
-def _excuse(of: str) -> str:
-    """Why a family is not asked for flags, or an empty text.
+def _skip_reason(rule: str) -> str:
+    """Return why the flags of a unit are not checked, or an empty text.
 
-    The partitions of GCC's link-time optimisation record what the link was told. One unit for each source stands beside
-    them, and those carry the flags of the compile.
+    The partitions of GCC's link-time optimisation record the flags of the link. Beside them, each source has a unit,
+    which records the flags of its compilation.
     """
-    if of in ("gnu", "clang", ""):
+    if rule in ("gnu", "clang", ""):
         return ""
-    return of if of == "lto-partition" else f"language-{of}"
+    return rule if rule == "lto-partition" else f"language-{rule}"
 
 
 def flags_of(unit: Unit) -> tuple[str, ...]:
-    """The flags that a producer records, in the order of the command line; empty where it records none."""
+    """Return the flags that a producer records, in the order of the command line; empty if it records none."""
     if (version := _CLANG.search(unit.producer)) is not None:
         return tuple(_clang_flags(unit.producer[version.end() :]))
     return tuple(word for word in unit.producer.split() if word.startswith("-"))
@@ -136,15 +138,16 @@ def _clang_flags(recorded: str) -> Iterator[str]:
 
 
 def missing_flags(words: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted flags that are not in force: absent, or overruled by a later one, as compilers read them."""
+    """Return the wanted flags that are not in force: they are absent, or a later flag overrules them."""
     in_force = {_subject(word): word for word in words if word.startswith("-")}
     return tuple(flag for flag in wanted if in_force.get(_subject(flag)) != flag)
 
 
 def _subject(flag: str) -> str:
-    """What a flag is about, the same for all that overrule each other: -march=…; -fX and -fno-X; -mX and -mno-X; -O….
+    """Return the subject of a flag, which is the same for flags that overrule each other.
 
-    ``-Wp,…`` is passed on whole and overrules nothing here.
+    Examples are -march=… and -march=…, -fX and -fno-X, -mX and -mno-X, -O2 and -O3. ``-Wp,…`` goes to the preprocessor
+    as a whole, and overrules nothing here.
     """
     if flag.startswith("-Wp,"):
         return flag

@@ -1,4 +1,4 @@
-"""What is asked of a set of files, what was observed of one, and the few words all rules share."""
+"""The promise that a set of files must keep, the observed facts of a file, and helpers that all rules share."""
 
 from __future__ import annotations
 
@@ -14,69 +14,69 @@ from workers.results import Check, Place
 from workers.verify.evidence import Item
 
 LISTED = 1000
-"""Functions that a check lists; its detail tells how many there are."""
+"""Functions that a check lists. The check also has their number."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A target of a site, and what a package may break of what it promises."""
+    """The promises of a target, and the exceptions of a package."""
 
     site: Site
     target: Target
     exceptions: Exemptions
     opted_out: str = ""
-    """Where the spec turns frame pointers off: "line 12: %undefine _include_frame_pointers"; empty where it does not."""
+    """The line of the spec that turns frame pointers off, or empty: ``line 12: %undefine _include_frame_pointers``."""
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The compiler flags a compile unit must carry: those for frame pointers not, where the spec opts out of them."""
+        """The flags that each compile unit must carry; only those for the level if the spec opts out."""
         flags = self.target.flags
         return flags.isa if self.opted_out else flags.compiler
 
-    def unless_excepted(self, item: Item, check: Check) -> Check:
-        """A violation of a whole file becomes a skip where an exception covers it."""
+    def apply_exceptions(self, item: Item, check: Check) -> Check:
+        """Return the check, or a skip if the check failed and an exception covers the whole file."""
         if check.outcome != "failed" or not self.exceptions.entries:
             return check
         entry = self.exceptions.cover(check.rule, item.path)
         if entry is None:
             return check
-        return skipped(check.rule, item, "exception", f"{entry.reason} ({check.detail})")
+        return skip(check.rule, item, "exception", f"{entry.reason} ({check.detail})")
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One file and what was observed of it."""
+    """One file and its observed facts."""
 
     item: Item
     facts: FileFacts
     level: str
-    """The instruction set level it was held against."""
+    """The instruction set level that it must not exceed."""
     has_debug: bool = False
-    """Whether debug data of it was found, in itself or in a debuginfo package."""
+    """Whether it has debug data, in the file itself or in a debuginfo package."""
 
     @cached_property
     def units(self) -> UnitTable:
-        """Its compile units by address."""
+        """Return the compile units by address."""
         return UnitTable(self.facts.units)
 
     def compiled_by(self, address: int) -> str:
-        """How the code at an address was compiled, in words; empty where debug data does not say."""
+        """Return the unit and the producer of the code at an address; empty if debug data has neither."""
         unit = self.units.at(address)
         return f"{unit.name}: {unit.producer}" if unit else ""
 
 
-def skipped(rule: str, item: Item, reason: str, detail: str = "", places: Sequence[Place] = ()) -> Check:
-    """A question that was not asked, and why."""
+def skip(rule: str, item: Item, reason: str, detail: str = "", places: Sequence[Place] = ()) -> Check:
+    """Return a skipped check with its reason."""
     return Check(
         rule=rule, file=item.name, outcome="skipped", reason=reason, detail=detail, places=tuple(places[:LISTED])
     )
 
 
-def answer(rule: str, file: str, held: bool, detail: str) -> Check:
-    """A question with a plain answer."""
-    return Check(rule=rule, file=file, outcome="passed" if held else "failed", detail=detail)
+def answer(rule: str, file: str, passed: bool, detail: str) -> Check:
+    """Return a check that passed or failed."""
+    return Check(rule=rule, file=file, outcome="passed" if passed else "failed", detail=detail)
 
 
-def functions(number: int) -> str:
-    """``1 function``, ``1,234 functions``."""
+def count_functions(number: int) -> str:
+    """Return ``1 function`` or ``1,234 functions``."""
     return f"{number:,} function{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What ``kitten verify`` does: gather the evidence, look at every file, judge, and say it."""
+"""The work of ``kitten verify``: gather the evidence, observe every file, judge, and make the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.results import Check, VerifyResult
 from workers.results import proof as report
 from workers.verify.compare import compare
 from workers.verify.evidence import Evidence, files_in, gather
-from workers.verify.excerpts import with_excerpts
+from workers.verify.excerpts import add_excerpts
 from workers.verify.hardware import Kernel, judge_hardware, kernels_of
 from workers.verify.judge import judge
 from workers.verify.look import look
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be proven, and with what."""
+    """What to prove, and how."""
 
     site: Site
     site_name: str
@@ -39,7 +39,7 @@ class Request:
     debuginfo: Sequence[Path] = ()
     exemptions: Sequence[Exemption] = ()
     against: Sequence[Path] = ()
-    """Packages of an earlier build to compare with; empty: what is published."""
+    """Packages of an earlier build to compare with; empty: the published packages."""
     jobs: int = 1
     fresh: bool = False
 
@@ -48,18 +48,18 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
     """Prove the files of a subject.
 
     :param scratch: an empty folder; the caller removes it.
-    :param say: told what is under way.
-    :raises CannotRun: when a decoder is missing, or the target's level unknown.
+    :param say: gets a line for each part of the work.
+    :raises CannotRun: if a decoder is missing, or if the target's level is unknown.
     """
     begun = time.monotonic()
     evidence = gather(about.packages, scratch / "new", files_in(request.debuginfo) if request.debuginfo else ())
-    say(f"{report.count(len(evidence.items), 'file')} with code to look at")
+    say(f"{report.count(len(evidence.items), 'file')} with code to check")
     observed = look(request.target, evidence, request.jobs, say, fresh=request.fresh)
     opted_out, unread = _opted_out(request, evidence.spec or _spec_of_build(about, scratch))
     promise = Promise(request.site, request.target, _exceptions(request, about, evidence), opted_out)
     further = [*unread, *_regressions(request, about, observed, scratch, say), *_hardware(request, evidence)]
     checks, proofs = judge(promise, evidence, observed, further)
-    checks = with_excerpts(checks, {item.name: item for item in evidence.items})
+    checks = add_excerpts(checks, {item.name: item for item in evidence.items})
     findings = report.findings(checks)
     return VerifyResult(
         outcome="failed" if findings else "passed",
@@ -75,7 +75,7 @@ def prove(request: Request, about: Subject, scratch: Path, say: Say) -> VerifyRe
 
 
 def _exceptions(request: Request, about: Subject, evidence: Evidence) -> Exemptions:
-    """Those of the packages' own files, and of the file given by hand."""
+    """Return the exemptions in the packages' YAML files, and those in the file that was given by hand."""
     sources = {header.source for header in evidence.headers.values()} - {""}
     own = [entry for package in request.site.packages if package.name in sources for entry in package.exemptions]
     name = " ".join(sorted(sources)) or about.name
@@ -83,7 +83,7 @@ def _exceptions(request: Request, about: Subject, evidence: Evidence) -> Exempti
 
 
 def _opted_out(request: Request, spec: str) -> tuple[str, Sequence[Check]]:
-    """Where a spec turns frame pointers off on the target; and a finding, where it cannot be read."""
+    """Return the line of a spec that turns frame pointers off on the target, and a finding if the spec is damaged."""
     try:
         found = [one for one in opt_outs(spec) if one.applies_to(request.target.rpm_arch)]
     except MalformedError as error:
@@ -103,7 +103,7 @@ def _spec_of_build(about: Subject, scratch: Path) -> str:
 def _regressions(
     request: Request, about: Subject, observed: Sequence[Observed], scratch: Path, say: Say
 ) -> Sequence[Check]:
-    """What files lost since the build that users have, or the one that was named."""
+    """Return what files lost since the published build, or since the build that was given by hand."""
     old = request.against or _published(request, about)
     if not old:
         return ()
@@ -116,7 +116,7 @@ def _by_name(observed: Sequence[Observed]) -> Mapping[str, FileFacts]:
 
 
 def _published(request: Request, about: Subject) -> Sequence[Path]:
-    """The packages users of the target have from the same source; none where none is published here."""
+    """Return the published packages of the same source for the target; empty if none is published here."""
     if about.build is None:
         return ()
     from workers.repository.state import named_stage, published, snapshots_of
@@ -126,14 +126,14 @@ def _published(request: Request, about: Subject) -> Sequence[Path]:
         if record is None:
             return ()
         top = snapshots_of(request.site, request.state, named_stage(request.site, ""))
-    except CannotRun:  # a worker of another host, which has no repositories, or a site that signs nothing
+    except CannotRun:  # a worker on a host without repositories, or a site that signs nothing
         return ()
     files = [top.root / top.top / file.repository / file.path for file in record.files]
     return [file for file in files if file.is_file() and not file.name.endswith(".src.rpm")]
 
 
 def _hardware(request: Request, evidence: Evidence) -> Sequence[Check]:
-    """Whether the kernels among the packages have the drivers of the devices their package must support."""
+    """Check that the kernels among the packages have the drivers of all devices that their package must support."""
     sources = {header.source for header in evidence.headers.values() if not header.is_debug}
     lists = [
         one.list

@@ -1,4 +1,4 @@
-"""Real compilers for all five targets: known truth for the proof. What this host lacks is skipped by name."""
+"""Real compilers for all five targets: programs for which the right verdict is known. A missing compiler is a skip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from config.models import Target
 from workers.base.run import run
 
 SITE = load_site("demo")
-HARDENED = ("-Wl,-z,relro,-z,now",)  # as the distribution links, whatever this compiler does by itself
+HARDENED = ("-Wl,-z,relro,-z,now",)  # the distribution links so; the default of this compiler may differ
 TARGETS = [target.name for target in SITE.targets]
 
 
@@ -25,7 +25,7 @@ def target(name: str) -> Target:
 
 
 def tool(name: str, program: str) -> str:
-    """The (cross) tool of a target, e.g. ``aarch64-linux-gnu-gcc``."""
+    """Return the (cross) tool of a target, for example ``aarch64-linux-gnu-gcc``."""
     of = target(name)
     prefix = "" if of.machine_arch == platform.machine() else f"{of.architecture.triplet}-"
     if shutil.which(prefix + program) is None:
@@ -34,7 +34,7 @@ def tool(name: str, program: str) -> str:
 
 
 def flags(name: str) -> list[str]:
-    """What a compile of that target carries."""
+    """Return the options of a compilation for that target."""
     return ["-O2", "-g", "-grecord-gcc-switches", *target(name).flags.compiler]
 
 
@@ -44,8 +44,8 @@ def compiled(
 ) -> Path:  # fmt: skip
     """Compile sources (file name → text) and link them.
 
-    :param options: for every source; default: the target's flags.
-    :param per_file: options of a single source instead.
+    :param options: the options for every source. Default: the target's flags.
+    :param per_file: file name → other options for this source.
     """
     folder.mkdir(parents=True, exist_ok=True)
     gcc = tool(name, "gcc")

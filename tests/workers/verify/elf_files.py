@@ -1,4 +1,4 @@
-"""ELF files put together byte by byte: what no compiler at hand writes, and what none should."""
+"""ELF files, made byte by byte, with content that no compiler here writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workers.formats.elf import Elf
 
 
 def elf_file(*sections: tuple[str, int, int, bytes], order: str = "<") -> Elf:
-    """A file of sections (name, flags, address, content), each loaded by a segment of its own."""
+    """Return a file with these sections (name, flags, address, content), each in its own segment."""
     names = b"\0" + b"".join(name.encode() + b"\0" for name, *_ in sections) + b".shstrtab\0"
     body, headers, segments = b"", [bytes(64)], []
     start = 64 + 56 * len(sections)

@@ -1,4 +1,4 @@
-"""Verdicts on what compile units declare, without a file around them."""
+"""Checks of the flags in compile units, without a real file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from workers.verify.rules.declared import judge_declared, verdicts
 
 
 def declared(name: str, units: Sequence[Unit]) -> list[Check]:
-    """The checks of a file of these units, held against a target."""
-    asked = Promise(SITE, target(name), Exemptions("p", (), date(2026, 11, 24)))
+    """Return the checks of a file with these units, for a target."""
+    promise = Promise(SITE, target(name), Exemptions("p", (), date(2026, 11, 24)))
     facts = FileFacts("elf", target(name).elf_machine, "ET_DYN", has_code=True, units=tuple(units))
     file = Observed(Item("f", "/f", Path("f"), "p"), facts, target(name).isa_level, has_debug=True)
-    return list(judge_declared(asked, file, verdicts(asked, file)))
+    return list(judge_declared(promise, file, verdicts(promise, file)))

@@ -1,4 +1,4 @@
-"""How code of an architecture is judged comes from its module; one that is unfinished is an error of one line."""
+"""Each architecture has a module that judges its code; an unfinished module is a one-line error."""
 
 from __future__ import annotations
 

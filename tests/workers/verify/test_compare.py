@@ -1,4 +1,4 @@
-"""What a file lost since the published build."""
+"""The losses of a file since the published build."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_first_build_has_nothing_to_lose() -> None:
         ({"text_relocations": True}, "BAD", "has text relocations now"),
         ({"build_id": ""}, "BAD", "lost its build-id"),
         ({"rpath": ("/usr/lib64/it", "", "/opt/it")}, "VERIFY", "has a new rpath: (empty), /opt/it"),
-        ({"build_paths": ("/builddir/it.c",)}, "VERIFY", "names the folder it was built in now: /builddir/it.c"),
+        ({"build_paths": ("/builddir/it.c",)}, "VERIFY", "now contains the path of its build folder: /builddir/it.c"),
     ],
 )
 def test_lost_trait(change: dict[str, object], grade: str, detail: str) -> None:
@@ -66,13 +66,13 @@ def test_lost_trait(change: dict[str, object], grade: str, detail: str) -> None:
     assert findings(worse, worse) == [], "what was so before is no loss"
 
 
-def test_question_that_no_longer_makes_sense_is_no_loss() -> None:
+def test_trait_that_no_longer_applies_is_no_loss() -> None:
     """A program that became static has neither RELRO nor an rpath to lose."""
     static = replace(FILE, traits=replace(GOOD, relro="", text_relocations=None, rpath=()))
     assert findings(FILE, static) == []
 
 
-def test_code_for_another_machine_says_only_that() -> None:
+def test_code_for_another_machine_is_the_only_finding() -> None:
     other = FileFacts("elf", "EM_AARCH64", "ET_EXEC", True, traits=Traits(relro="none", pie=False))
     assert findings(FILE, other) == [("BAD", "code for EM_AARCH64, was for EM_X86_64")]
 
@@ -96,23 +96,19 @@ def test_new_functions_above_the_level() -> None:
     old = replace(FILE, isa=above("known"))
     assert findings(old, replace(FILE, isa=above("known.constprop.0"))) == []
     assert findings(old, replace(FILE, isa=above("known", "fresh"))) == [
-        ("BAD", "1 functions above x86-64-v3 that were not there: fresh")
+        ("BAD", "1 new functions above x86-64-v3: fresh")
     ]
-    assert findings(old, replace(FILE, isa=above("known", ""))) == [
-        ("BAD", "1 functions above x86-64-v3 that were not there")
-    ]
+    assert findings(old, replace(FILE, isa=above("known", ""))) == [("BAD", "1 new functions above x86-64-v3")]
     assert findings(old, replace(FILE, isa=above("fresh_avx512", dispatch="ifunc: reached from the resolver"))) == []
-    lawful = replace(FILE, isa=above("fresh", dispatch="ifunc"))
-    assert findings(lawful, replace(FILE, isa=above("fresh"))) == [
-        ("BAD", "1 functions above x86-64-v3 that were not there: fresh")
-    ]
+    allowed = replace(FILE, isa=above("fresh", dispatch="ifunc"))
+    assert findings(allowed, replace(FILE, isa=above("fresh"))) == [("BAD", "1 new functions above x86-64-v3: fresh")]
     many = replace(FILE, isa=above(*(f"f{n}x" for n in range(9))))
     assert findings(old, many)[0][1].endswith(": f0x, f1x, f2x, f3x, f4x and 4 more")
     other_level = replace(FILE, isa=IsaFacts("x86-64-v2", 1000, 0))
     assert findings(other_level, many) == [], "the level was another: nothing can be compared"
 
 
-def test_file_that_is_gone_is_told_of() -> None:
+def test_file_that_is_gone_is_reported() -> None:
     checks = compare({PATH: FILE, "it:/usr/bin/old": FILE}, {PATH: FILE})
     assert [(check.file, check.outcome, check.grade) for check in checks] == [
         ("it:/usr/bin/old", "passed", "INFO"),
@@ -120,7 +116,7 @@ def test_file_that_is_gone_is_told_of() -> None:
     ]
 
 
-def test_next_version_of_a_library_takes_the_place_of_the_last() -> None:
+def test_next_version_of_a_library_is_its_successor() -> None:
     worse = replace(FILE, traits=replace(GOOD, relro="none"))
     (check,) = compare({"z:/usr/lib64/libz.so.1.2.13": FILE}, {"z:/usr/lib64/libz.so.1.3": worse})
     assert (check.file, check.outcome) == ("z:/usr/lib64/libz.so.1.3", "failed")
@@ -131,7 +127,7 @@ def test_next_version_of_a_library_takes_the_place_of_the_last() -> None:
     ]
 
 
-def test_no_guess_where_two_could_have_taken_the_place() -> None:
+def test_no_guess_if_two_files_could_be_the_successor() -> None:
     worse = replace(FILE, traits=replace(GOOD, relro="none"))
     checks = compare({"z:/lib/libz.so.1": FILE}, {"z:/lib/libz.so.2": worse, "z:/lib/libz.so.3": worse})
     assert [(check.file, check.grade) for check in checks] == [("z:/lib/libz.so.1", "INFO")]

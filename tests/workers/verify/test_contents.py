@@ -1,4 +1,4 @@
-"""``kitten contents``: real repositories, made as publishing makes them, with and without what is required."""
+"""``kitten contents``: real repositories, made as publishing makes them, with and without required packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REQUIRED = ("bzip2", "bzip2-libs", "zlib", "pigz")
 
 
 def package(name: str, arch: str = "x86_64") -> createrepo_c.Package:
-    """Metadata of a package, as it stands in an index."""
+    """Return the metadata of a package, as an index has it."""
     made = createrepo_c.Package()
     made.name, made.arch, made.version, made.release, made.epoch = name, arch, "1", "1", "0"
     made.pkgId, made.checksum_type = "0" * 64, "sha256"
@@ -45,7 +45,7 @@ def repository(folder: Path, *names: str) -> Path:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """A state folder in which users find everything."""
+    """Return a state folder with every required package."""
     root = tmp_path / "state/published/10-kitten"
     repository(root / "BaseOS/x86_64/os", *REQUIRED)
     repository(root / "AppStream/x86_64/os")
@@ -61,7 +61,7 @@ def call(*arguments: object) -> Result:
 def test_everything_that_is_required_is_there(published: Path, tmp_path: Path) -> None:
     done = call("--target", "x86_64", "--state", published, "--json", tmp_path / "it.json")
     assert done.exception is None, done.output
-    assert done.output.splitlines()[-1] == "x86_64: 4 required packages held, 0 findings"
+    assert done.output.splitlines()[-1] == "x86_64: 4 required packages passed, 0 findings"
     result = ContentsResult.read((tmp_path / "it.json").read_text())
     assert (result.outcome, result.target) == ("passed", "x86_64")
     assert len(result.repositories) == 4
@@ -69,7 +69,7 @@ def test_everything_that_is_required_is_there(published: Path, tmp_path: Path) -
     assert {check.outcome for check in result.checks} == {"passed"}
 
 
-def test_package_in_another_repository_is_told_with_the_way_out(published: Path, tmp_path: Path) -> None:
+def test_package_in_another_repository_is_reported_with_a_hint(published: Path, tmp_path: Path) -> None:
     root = published / "published/10-kitten"
     repository(root / "BaseOS/x86_64/os", "bzip2", "zlib", "pigz")
     repository(root / "CRB/x86_64/os", "bzip2-libs")
@@ -81,15 +81,15 @@ def test_package_in_another_repository_is_told_with_the_way_out(published: Path,
         "BaseOS: bzip2-libs: required-package: bzip2-libs is in CRB, wanted in BaseOS: "
         "placement: {bzip2-libs: BaseOS} in packages/bzip2.yaml, then publish it again"
     )
-    assert str(done.exception).startswith("x86_64: 3 required packages held, 1 finding")
+    assert str(done.exception).startswith("x86_64: 3 required packages passed, 1 finding")
 
 
-def test_package_that_is_nowhere(published: Path) -> None:
+def test_package_that_no_repository_has(published: Path) -> None:
     repository(published / "published/10-kitten/BaseOS/x86_64/os", "bzip2", "bzip2-libs", "zlib", "pigz2")
-    with pytest.raises(CheckFailed, match=r"no repository holds pigz; is it pigz2 now\?"):
+    with pytest.raises(CheckFailed, match=r"no repository has pigz; is its name pigz2 now\?"):
         raise call("--target", "x86_64", "--state", published).exception or AssertionError
     repository(published / "published/10-kitten/BaseOS/x86_64/os", "bzip2", "bzip2-libs", "zlib")
-    with pytest.raises(CheckFailed, match="no repository holds pigz: kitten publish a build of pigz"):
+    with pytest.raises(CheckFailed, match="no repository has pigz: kitten publish a build of pigz"):
         raise call("--target", "x86_64", "--state", published).exception or AssertionError
 
 
@@ -106,7 +106,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
     result = ContentsResult.read((tmp_path / "it.json").read_text())
     assert result.repositories == ()
     assert len(result.checks) == 4
-    assert "there is no repository BaseOS at " in result.cause
+    assert "no repository BaseOS at " in result.cause
     assert "/published/10-kitten/BaseOS/aarch64/os: nothing was published to it yet" in result.cause
 
 
@@ -133,10 +133,13 @@ def test_repository_that_requires_nothing_proves_nothing(published: Path) -> Non
         (["--repository", "Extras=/mirror/os"], "Extras=/mirror/os names no repository"),
         (["zlib.rpm"], "zlib.rpm: PATHs are for --hardware"),
         (["--hardware", "list.tsv"], "--hardware looks into PATHs"),
-        (["--repository", "BaseOS=nosuch://x"], "nosuch://x/repodata/repomd.xml cannot be read: Protocol not known: nosuch"),
+        (
+            ["--repository", "BaseOS=nosuch://x"],
+            "nosuch://x/repodata/repomd.xml cannot be read: Protocol not known: nosuch",
+        ),
     ],
 )  # fmt: skip
-def test_call_that_makes_no_sense(arguments: list[str], what: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(arguments: list[str], what: str, tmp_path: Path) -> None:
     done = call("--target", "x86_64", "--json", tmp_path / "it.json", *arguments)
     assert isinstance(done.exception, CannotRun)
     assert done.exception.what.startswith(what)
@@ -152,7 +155,7 @@ def test_index_that_is_not_what_repomd_says(tmp_path: Path) -> None:
     folder = repository(tmp_path / "BaseOS", "zlib")
     primary = primary_of(folder)
     primary.write_bytes(primary.read_bytes() + b"x")
-    with pytest.raises(CannotRun, match=r"is no whole repository: repodata/.* is not what repomd\.xml says"):
+    with pytest.raises(CannotRun, match=r"is no complete repository: repodata/.* is not what repomd\.xml says"):
         contents.read_repository("BaseOS", str(folder))
     primary.unlink()
     with pytest.raises(CannotRun, match="is missing"):
@@ -160,7 +163,7 @@ def test_index_that_is_not_what_repomd_says(tmp_path: Path) -> None:
 
 
 def forged(folder: Path, content: bytes, suffix: str = ".gz", href: str = "") -> Path:
-    """A repository whose repomd.xml speaks truly of an index that is a lie."""
+    """Return a repository whose repomd.xml is correct, but whose index has this content."""
     import hashlib
 
     name = href or f"repodata/primary.xml{suffix}"
@@ -168,25 +171,26 @@ def forged(folder: Path, content: bytes, suffix: str = ".gz", href: str = "") ->
     (folder / f"repodata/primary.xml{suffix}").write_bytes(content)
     (folder / "repodata/repomd.xml").write_text(
         '<?xml version="1.0"?><repomd xmlns="http://linux.duke.edu/metadata/repo"><data type="primary">'
-        f'<checksum type="sha256">{hashlib.sha256(content).hexdigest()}</checksum><location href="{name}"/></data></repomd>'
+        f'<checksum type="sha256">{hashlib.sha256(content).hexdigest()}</checksum>'
+        f'<location href="{name}"/></data></repomd>'
     )
     return folder
 
 
 @pytest.mark.parametrize(
-    # Without a time: the tests of two processes must have the same names.
+    # Without a time in the gzip header, because test names contain it and must be the same in all processes.
     "content",
     [b"", b"no gzip", gzip.compress(b"<metadata>", mtime=0)[:-4], gzip.compress(b"<metadata", mtime=0)],
 )
 def test_damaged_index(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(CannotRun, match="is no whole repository") as caught:
+    with pytest.raises(CannotRun, match="is no complete repository") as caught:
         contents.read_repository("BaseOS", str(forged(tmp_path, content)))
     assert "\n" not in caught.value.what
 
 
 @pytest.mark.parametrize("href", ["/etc/passwd", "../../secret.xml", "repodata/../../x.xml"])
 def test_index_outside_its_repository_is_not_followed(tmp_path: Path, href: str) -> None:
-    with pytest.raises(CannotRun, match=r"repomd\.xml names no primary index that lies in the repository"):
+    with pytest.raises(CannotRun, match=r"repomd\.xml names no primary index inside the repository"):
         contents.read_repository("BaseOS", str(forged(tmp_path, b"", href=href)))
 
 
@@ -200,13 +204,13 @@ def test_index_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.Monk
 def test_damaged_repomd(tmp_path: Path, text: str) -> None:
     (tmp_path / "repodata").mkdir()
     (tmp_path / "repodata/repomd.xml").write_text(text)
-    with pytest.raises(CannotRun, match="is no whole repository"):
+    with pytest.raises(CannotRun, match="is no complete repository"):
         contents.read_repository("BaseOS", str(tmp_path))
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and its address as a web server gives it."""
+    """Return a folder and the address at which a web server serves it."""
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -245,7 +249,7 @@ def test_real_package(build_rpm: BuildRpm, good_program: tuple[Path, Path], tmp_
     assert held.packages == {"zlib"}
 
 
-def test_help_teaches() -> None:
+def test_help_has_examples() -> None:
     text = call("--help").output
     assert "kitten contents --target x86_64" in text
     assert "--hardware LIST" in text

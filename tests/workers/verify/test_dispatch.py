@@ -1,64 +1,34 @@
-"""Lawful dispatch: for each kind of evidence a program that has it, and one that only looks as if it had."""
+"""Run-time dispatch: ifuncs, clones and names; for each kind of evidence, a program that only seems to have it."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.workers.verify.compilers import compiled, tool
+from tests.workers.verify.compilers import compiled
+from tests.workers.verify.dispatching import (
+    ASKS,
+    AVX2,
+    NOINLINE,
+    OPTIONS,
+    V2,
+    assembled,
+    explained,
+    program,
+    reasons,
+    stripped,
+)
 from workers.base.errors import MalformedError
-from workers.base.run import run
 from workers.formats.elf import Elf
-from workers.formats.facts import AboveLevel, Hit
+from workers.formats.facts import Hit
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import x86
 from workers.verify.isa.dispatch import explain
 from workers.verify.isa.levels import LEVELS
-from workers.verify.isa.names import clone_of, promised
-
-V2 = LEVELS["x86-64-v2"]
-OPTIONS = ["-O2", "-march=x86-64-v2"]
-AVX2 = '__asm__ volatile("vpaddd %%ymm1, %%ymm2, %%ymm3" ::: "xmm3");'
-NOINLINE = "__attribute__((noinline))"
-
-
-def ranges(elf: Elf) -> list[tuple[int, int]]:
-    """(start, size) of the functions that the search table of the unwind data lists: what a stripped file still has."""
-    header, frames = elf.section(".eh_frame_hdr"), elf.section(".eh_frame")
-    if header is None or frames is None:
-        return []
-    data, found = elf.content(header), []
-    for place, entry in struct.iter_unpack("<ii", data[12 : 12 + 8 * struct.unpack_from("<I", data, 8)[0]]):
-        at = header.address + entry - frames.address
-        found.append((header.address + place, struct.unpack_from("<I", elf.content(frames), at + 12)[0]))
-    return found
-
-
-def explained(path: Path) -> tuple[AboveLevel, ...]:
-    elf = Elf(path.read_bytes())
-    table = FunctionTable(elf, ranges(elf))
-    return explain(elf, table, x86.scan(elf.code, table.starts, V2).hits, V2)
-
-
-def reasons(path: Path) -> dict[str, str]:
-    """Why each function with instructions above the level is lawful, by its name."""
-    return {above.function.name: above.dispatch for above in explained(path)}
-
-
-def program(folder: Path, source: str, options: Sequence[str] = OPTIONS, link: Sequence[str] = (), **more: str) -> Path:
-    sources: Mapping[str, str] = {"main.c": source, **{f"{name}.c": text for name, text in more.items()}}
-    return compiled("x86_64_v2", folder, sources, options, link)
-
-
-def stripped(path: Path) -> Path:
-    run([tool("x86_64_v2", "strip"), path])
-    return path
-
+from workers.verify.isa.names import clone_of, features_named
 
 # ------------------------------------------------------------------------------------------------------- no reason
 
@@ -72,23 +42,23 @@ int main(void) {{ if (__builtin_cpu_supports("avx2")) work(); return 0; }}
 """
 
 
-def test_a_function_above_the_level_called_from_main_is_not_lawful(tmp_path: Path) -> None:
+def test_function_above_the_level_called_from_main_is_not_allowed(tmp_path: Path) -> None:
     (above,) = explained(program(tmp_path, SMUGGLED))
     assert (above.function.name, above.features, above.count, above.dispatch) == ("work", ("AVX2",), 1, "")
     assert above.hits[0].text == "vpaddd %ymm1,%ymm2,%ymm3"
 
 
-def test_the_same_behind_a_question_to_the_processor_is(tmp_path: Path) -> None:
+def test_same_function_behind_a_test_of_the_processor_is_allowed(tmp_path: Path) -> None:
     found = reasons(program(tmp_path, SUPPORTED))
     assert found["work"].startswith("reached: only from main, which tests __cpu_model")
-    del found["work"]  # the rest is libgcc's: how the question is asked
-    assert set(found.values()) == {"guard: XGETBV beside CPUID is the question itself"}
+    del found["work"]  # the others are functions of libgcc that execute CPUID
+    assert set(found.values()) == {"guard: XGETBV beside CPUID is a part of the test"}
 
 
 @pytest.mark.parametrize(
     "link", [["-pie"], ["-no-pie"], ["-static", "-Wl,--eh-frame-hdr"]], ids=["pie", "fixed", "static"]
 )
-def test_the_question_is_seen_in_a_stripped_program(tmp_path: Path, link: list[str]) -> None:
+def test_guard_is_found_in_a_stripped_program(tmp_path: Path, link: list[str]) -> None:
     options = [*OPTIONS, "-fPIE"] if link == ["-pie"] else [*OPTIONS, "-fno-pie"]
     path = program(tmp_path, SUPPORTED, options, link)
     (work,) = (above.function.address for above in explained(path) if above.function.name == "work")
@@ -96,7 +66,7 @@ def test_the_question_is_seen_in_a_stripped_program(tmp_path: Path, link: list[s
     assert found[work].startswith("reached: only from")
 
 
-def test_a_second_call_without_the_question_spoils_it(tmp_path: Path) -> None:
+def test_second_call_without_the_test_is_a_finding(tmp_path: Path) -> None:
     source = SUPPORTED.replace("int main", f"{NOINLINE} void other(void) {{ work(); }}\nint main").replace(
         "return 0", "other(); return 0"
     )
@@ -132,7 +102,7 @@ int main(int c, char **v) { (void)v; int x[64] = {c}; return total(x, 64); }
     "link", [["-pie"], ["-no-pie"], ["-static", "-Wl,--eh-frame-hdr"]], ids=["pie", "fixed", "static"]
 )
 @pytest.mark.parametrize("strip", [False, True], ids=["symbols", "stripped"])
-def test_what_a_resolver_chooses_is_lawful_and_what_a_pointer_holds_is_not(
+def test_choice_of_a_resolver_is_allowed_and_target_of_a_pointer_is_not(
     tmp_path: Path, link: list[str], strip: bool
 ) -> None:
     options = [*OPTIONS, "-fPIE"] if link == ["-pie"] else [*OPTIONS, "-fno-pie"]
@@ -150,7 +120,7 @@ def test_a_resolver_that_can_only_choose_above_the_level_chooses_nothing(tmp_pat
 
 
 @pytest.mark.parametrize("strip", [False, True], ids=["symbols", "stripped"])
-def test_clones_for_a_target_are_lawful(tmp_path: Path, strip: bool) -> None:
+def test_clones_for_a_target_are_allowed(tmp_path: Path, strip: bool) -> None:
     path = program(tmp_path, CLONES)
     found = explained(stripped(path) if strip else path)
     clones = [above for above in found if "AVX2" in above.features]
@@ -172,7 +142,7 @@ def test_the_default_clone_of_a_file_built_too_high_is_a_finding(tmp_path: Path)
         (".avx2", ""), ("total.resolver", ""), ("f.default", ""),
     ],
 )  # fmt: skip
-def test_a_suffix_of_the_compiler_says_what_a_clone_is_for(name: str, expected: str) -> None:
+def test_suffix_names_the_feature_of_a_clone(name: str, expected: str) -> None:
     assert clone_of(name) == expected
 
 
@@ -183,36 +153,38 @@ def test_a_suffix_of_the_compiler_says_what_a_clone_is_for(name: str, expected: 
     ("name", "has", "lacks"),
     [
         ("memcpy_avx2", "AVX2", "AVX512F"), ("avx2_sum", "BMI2", "AES"), ("sum_avx512bw", "AVX512BW", "AES"),
-        ("HUF_decompress_bmi2", "BMI2", "AVX"), ("_ZN4simd4avx23sumEv", "AVX2", "AVX512F"), ("dgemm_HASWELL", "FMA", "AVX512F"),
+        ("HUF_decompress_bmi2", "BMI2", "AVX"), ("_ZN4simd4avx23sumEv", "AVX2", "AVX512F"),
+        ("dgemm_HASWELL", "FMA", "AVX512F"),
         ("x86_64_v3_sum", "AVX2", "AVX512F"), ("sha256_ni_transform", "", "SHA"), ("sha_ni_transform", "SHA", "AVX"),
         ("foo_ssse3", "SSSE3", "AVX"), ("favx2x", "", "AVX2"), ("protocol_v3", "", "AVX2"), ("zenith", "", "AVX2"),
-        ("_ZN5avx2x3sumEv", "", "AVX2"), ("sgemm_SKYLAKEX", "AVX512F", "AVX512_4FMAPS"), ("f_znver2", "AVX2", "AVX512F"),
+        ("_ZN5avx2x3sumEv", "", "AVX2"), ("sgemm_SKYLAKEX", "AVX512F", "AVX512_4FMAPS"),
+        ("f_znver2", "AVX2", "AVX512F"),
     ],
 )  # fmt: skip
-def test_a_name_stands_for_certain_features(name: str, has: str, lacks: str) -> None:
-    features, words = promised(name)
+def test_name_covers_certain_features(name: str, has: str, lacks: str) -> None:
+    features, words = features_named(name)
     assert bool(words) == bool(has)
     assert not has or has in features
     assert lacks not in features
 
 
-def test_a_name_that_says_the_feature_is_a_reason(tmp_path: Path) -> None:
-    assert reasons(program(tmp_path, SMUGGLED.replace("work", "work_avx2")))["work_avx2"] == "name: it says avx2"
+def test_name_with_the_feature_is_a_reason(tmp_path: Path) -> None:
+    assert reasons(program(tmp_path, SMUGGLED.replace("work", "work_avx2")))["work_avx2"] == "name: it contains avx2"
 
 
-def test_a_name_that_says_less_than_the_function_holds_is_none(tmp_path: Path) -> None:
+def test_name_that_covers_less_than_the_function_uses_is_no_reason(tmp_path: Path) -> None:
     source = SMUGGLED.replace("work", "work_avx2").replace(
         AVX2, AVX2 + '__asm__ volatile("vpxorq %zmm2, %zmm1, %zmm2");'
     )
     assert reasons(program(tmp_path, source))["work_avx2"] == ""
 
 
-def test_an_initialiser_is_called_unasked_whatever_its_name_says(tmp_path: Path) -> None:
+def test_initialiser_is_never_allowed_whatever_its_name(tmp_path: Path) -> None:
     source = f"__attribute__((constructor)) static void init_avx2(void) {{ {AVX2} }} int main(void) {{ return 0; }}"
     assert reasons(program(tmp_path, source))["init_avx2"] == ""
 
 
-def test_main_is_called_unasked_even_if_it_asks_itself(tmp_path: Path) -> None:
+def test_main_is_never_allowed_even_behind_its_own_test(tmp_path: Path) -> None:
     source = f'int main(void) {{ if (__builtin_cpu_supports("avx2")) {AVX2} return 0; }}'
     assert reasons(program(tmp_path, source))["main"] == ""
     assert [above.dispatch for above in explained(stripped(program(tmp_path, source))) if "AVX2" in above.features] == [
@@ -225,185 +197,6 @@ def test_in_a_program_built_too_high_names_explain_nothing(tmp_path: Path) -> No
     calls = "".join(f"f{i}();" for i in range(8))
     source = f"{many}{NOINLINE} void g_avx2(void) {{ {AVX2} }} int main(void) {{ {calls} g_avx2(); return 0; }}"
     assert set(reasons(program(tmp_path, source)).values()) == {""}
-
-
-# ------------------------------------------------------------------------------------------------- guards and reach
-
-ASKS = """
-#include <cpuid.h>
-static unsigned flags;
-static void __attribute__((noinline)) ask(void) { unsigned a, b, c, d; __cpuid_count(7, 0, a, b, c, d); flags = b; }
-"""
-
-
-def test_a_function_that_tests_the_word_where_the_answer_is_kept_is_lawful(tmp_path: Path) -> None:
-    body = (
-        f"{NOINLINE} void work(void) {{ if (flags & 32) {{ {AVX2} }} }} int main(void) {{ ask(); work(); return 0; }}"
-    )
-    assert "where ask keeps what CPUID says" in reasons(program(tmp_path, ASKS + body))["work"]
-    wrong = body.replace("flags & 32", "wrong & 32")
-    assert reasons(program(tmp_path, f"{ASKS} volatile unsigned wrong; {wrong}"))["work"] == ""
-
-
-def test_a_function_that_asks_before_is_lawful_and_one_that_asks_after_is_not(tmp_path: Path) -> None:
-    ask = "unsigned a, b, c, d; __cpuid_count(7, 0, a, b, c, d);"
-    after = f"{NOINLINE} int work(void) {{ {ask} if (b & 32) {{ {AVX2} return 1; }} return 0; }}"
-    before = f"{NOINLINE} int work(void) {{ {AVX2} {ask} return b & 32 ? 1 : 0; }}"
-    head, tail = "#include <cpuid.h>\n", "int main(void) { return work(); }"
-    assert reasons(program(tmp_path, head + after + tail))["work"].startswith("guard: asks the processor at 0x")
-    assert reasons(program(tmp_path, head + before + tail))["work"] == ""
-
-
-def test_a_guard_explains_what_the_name_leaves(tmp_path: Path) -> None:
-    inner = '__asm__ volatile("vpxorq %zmm2, %zmm1, %zmm2");'
-    source = f"""{ASKS}
-    {NOINLINE} void work_avx2(void) {{ {AVX2} if (flags & 65536) {{ {inner} }} }}
-    int main(void) {{ ask(); work_avx2(); return 0; }}"""
-    found = reasons(program(tmp_path, source))["work_avx2"]
-    assert found.startswith("guard: tests flags")
-    assert found.endswith("; the name says avx2")
-    assert reasons(program(tmp_path, source.replace("flags & 65536", "1")))["work_avx2"] == ""
-
-
-def test_code_behind_both_sides_of_a_test_is_not_guarded(tmp_path: Path) -> None:
-    source = f"""{ASKS}
-    volatile int count;
-    {NOINLINE} void work(void) {{ if (flags & 32) count++; {AVX2} count++; }}
-    int main(void) {{ ask(); work(); return 0; }}"""
-    assert reasons(program(tmp_path, source))["work"] == ""
-
-
-def test_either_of_two_questions_may_lead_to_the_code(tmp_path: Path) -> None:
-    source = f"""{ASKS}
-    volatile int count;
-    {NOINLINE} void work(void) {{ if (flags & 32 || (flags & 65536 && flags & 8)) {{ {AVX2} }} count++; }}
-    int main(void) {{ ask(); work(); return 0; }}"""
-    assert reasons(program(tmp_path, source))["work"].startswith("guard: tests flags")
-
-
-def test_a_pointer_that_a_guard_chooses_is_lawful(tmp_path: Path) -> None:
-    source = f"""{ASKS}
-    static void plain(void) {{}}
-    static void fast(void) {{ {AVX2} }}
-    void (*volatile chosen)(void);
-    {NOINLINE} void choose(void) {{ chosen = flags & 32 ? fast : plain; }}
-    int main(void) {{ ask(); choose(); chosen(); return 0; }}"""
-    assert reasons(program(tmp_path, source))["fast"].startswith("reached: only from choose")
-    always = source.replace("flags & 32 ? fast : plain", "fast")
-    assert reasons(program(tmp_path, always))["fast"] == ""
-
-
-def test_what_only_lawful_code_reaches_is_lawful_through_helpers(tmp_path: Path) -> None:
-    source = f"""
-    {NOINLINE} static void deep(void) {{ {AVX2} }}
-    {NOINLINE} static void helper(void) {{ __asm__ volatile(""); deep(); __asm__ volatile(""); }}
-    {NOINLINE} void work_avx2(void) {{ {AVX2} helper(); __asm__ volatile(""); }}
-    int main(void) {{ work_avx2(); return 0; }}"""
-    assert reasons(program(tmp_path, source))["deep"] == "reached: only from helper"
-    leak = source.replace("return 0", "helper(); return 0")
-    assert reasons(program(tmp_path, leak))["deep"] == ""
-
-
-def test_an_exported_function_is_reached_from_elsewhere(tmp_path: Path) -> None:
-    source = f"{NOINLINE} void deep(void) {{ {AVX2} }} {NOINLINE} void work_avx2(void) {{ {AVX2} deep(); }}"
-    options = [*OPTIONS, "-fPIC", "-fno-semantic-interposition"]
-    path = program(tmp_path, source, options, ["-shared"])
-    assert reasons(path) == {"deep": "", "work_avx2": "name: it says avx2"}
-    hidden = program(
-        tmp_path,
-        source.replace("void deep", 'void __attribute__((visibility("hidden"))) deep', 1),
-        options,
-        ["-shared"],
-    )
-    assert reasons(hidden)["deep"] == "reached: only from work_avx2"
-
-
-def test_shadow_stacks_are_asked_for_with_rdssp(tmp_path: Path) -> None:
-    use = '__asm__ volatile("incsspq %0" :: "r"(1L));'
-    ask = 'long s = 0; __asm__ volatile("rdsspq %0" : "+r"(s));'
-    tail = "int main(void) { return work(); }"
-    asked = f"{NOINLINE} int work(void) {{ {ask} if (s) {{ {use} }} return 0; }} {tail}"
-    assert reasons(program(tmp_path, asked, [*OPTIONS, "-fcf-protection=none"]))["work"].startswith(
-        "guard: RDSSP tells"
-    )
-    assert reasons(program(tmp_path, f"{NOINLINE} int work(void) {{ {use} return 0; }} {tail}"))["work"] == ""
-
-
-# ------------------------------------------------------------------------------------------------- kernel and tables
-
-MODULE = """
-    .section .modinfo,"a"
-    .asciz "license=GPL"
-    .text
-    .globl vmx_on
-    .type vmx_on,@function
-vmx_on: vmxon (%rdi)
-    ret
-    .size vmx_on,.-vmx_on
-    .globl leak
-    .type leak,@function
-leak: vpaddd %ymm1,%ymm2,%ymm3
-    ret
-    .size leak,.-leak
-    .section .altinstr_replacement,"ax"
-    clac
-    vpaddd %ymm1,%ymm2,%ymm3
-"""
-
-
-def assembled(folder: Path, source: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "code.s").write_text(source)
-    run([tool("x86_64_v2", "gcc"), "-c", "code.s", "-o", "code.o"], cwd=folder)
-    return folder / "code.o"
-
-
-def test_kernel_code_has_alternatives_and_privileged_instructions(tmp_path: Path) -> None:
-    found = {
-        above.function.name or above.function.section: above.dispatch
-        for above in explained(assembled(tmp_path, MODULE))
-    }
-    assert found["vmx_on"].startswith("kernel: privileged")
-    assert found[".altinstr_replacement"].startswith("kernel: .altinstr_replacement")
-    assert found["leak"] == ""
-
-
-def test_privileged_instructions_are_no_reason_outside_the_kernel(tmp_path: Path) -> None:
-    found = reasons(assembled(tmp_path, MODULE.replace(".modinfo", ".comment2")))
-    assert found["vmx_on"] == ""
-
-
-TABLE = """
-    .text
-    .globl main
-    .type main,@function
-main: .cfi_startproc
-    CALL
-    lea table(%rip),%rax
-    xor %eax,%eax
-    ret
-    .cfi_endproc
-    .size main,.-main
-    .p2align 4
-table: .byte 0xc5,0xed,0xfe,0xd9,0x06,0x06,0xc3
-    .p2align 4
-    .globl last
-    .type last,@function
-last: .cfi_startproc
-    ret
-    .cfi_endproc
-    .size last,.-last
-"""
-
-
-@pytest.mark.parametrize(("call", "lawful"), [("nop", True), ("call table", False)])
-def test_a_table_between_functions_is_no_code_unless_something_calls_it(
-    tmp_path: Path, call: str, lawful: bool
-) -> None:
-    path = assembled(tmp_path, TABLE.replace("CALL", call))
-    run([tool("x86_64_v2", "gcc"), "-o", "program", path.name], cwd=tmp_path)
-    (found,) = (above.dispatch for above in explained(stripped(tmp_path / "program")) if above.features == ("AVX2",))
-    assert found.startswith("data: ") == lawful
 
 
 # ----------------------------------------------------------------------------------------------- other architectures
@@ -439,7 +232,7 @@ def test_resolvers_of_other_architectures_are_read(
     assert found["other"] == ""
 
 
-def test_outline_atomics_test_for_themselves(tmp_path: Path) -> None:
+def test_outline_atomics_test_the_processor_themselves(tmp_path: Path) -> None:
     source = "int x; int main(void) { return __atomic_fetch_add(&x, 1, __ATOMIC_SEQ_CST); }"
     elf = Elf(compiled("aarch64", tmp_path, {"main.c": source}, ["-O2", "-moutline-atomics"]).read_bytes())
     (atomic,) = (symbol for symbol in elf.symbols if symbol.name.startswith("__aarch64_ldadd4"))
@@ -450,7 +243,7 @@ def test_outline_atomics_test_for_themselves(tmp_path: Path) -> None:
     assert sve.dispatch == ""
 
 
-# -------------------------------------------------------------------------------------------------------- hostility
+# -------------------------------------------------------------------------------------------------------- hostile input
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Exemptions: what they cover, for how long, and that none outlives its reason unseen."""
+"""Exemptions: what they cover, until when, and how expired and unused ones are reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.exemptions import Exemptions
 from config.loading import load_exemptions
 from config.models import Exemption
 from config.problems import ConfigError
-from workers.verify.exceptions import exemption_checks
+from workers.verify.judge import exemption_checks
 
 TODAY = date(2026, 11, 24)
 
@@ -45,7 +45,7 @@ def test_an_exception_of_another_rule_covers_nothing():
     assert exceptions(("isa-level", "*", "2027-01-01")).cover("frame-pointers", "/x") is None
 
 
-def test_the_last_day_counts_and_the_day_after_does_not():
+def test_exemption_ends_after_its_last_day():
     assert exceptions(("isa-level", "*", "2026-11-24")).cover("isa-level", "/x") is not None
     expired = exceptions(("isa-level", "*", "2026-11-23"))
     assert expired.cover("isa-level", "/x") is None
@@ -54,7 +54,7 @@ def test_the_last_day_counts_and_the_day_after_does_not():
     assert "expired on 2026-11-23" in check.detail
 
 
-def test_what_is_used_and_what_is_not_is_reported():
+def test_used_and_unused_exemptions_are_reported():
     made = exceptions(("isa-level", "/x", "2027-01-01"), ("isa-level", "/y", "2027-01-01"), ("pie", "/z", "2020-01-01"))
     assert made.cover("isa-level", "/x")
     assert [(check.outcome, check.grade, check.detail.split(":")[0]) for check in exemption_checks(made)] == [

@@ -1,4 +1,4 @@
-"""Damaged files through the whole of the reading: an answer for each, in bounded time and memory.
+"""Damaged files: all readers answer within limits of time and memory.
 
 ``KITTEN_FUZZ=50 make test PYTEST=tests/workers/verify/test_fuzz.py`` tries fifty times as many as the tests do.
 """
@@ -19,12 +19,12 @@ from workers.base.run import run
 from workers.formats.facts import FileFacts
 from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import observe
-from workers.verify.parallel import within
+from workers.verify.parallel import time_limit
 
 INPUTS = 120 * int(os.environ.get("KITTEN_FUZZ", "1"))
 """For each target."""
-MEMORY = 512 * 1024**2  # bytes beyond what the tests themselves have mapped; the files have some 20,000
-SECONDS = 20.0  # for one file, on a machine that may be busy with others
+MEMORY = 512 * 1024**2  # bytes in addition to those that the tests have mapped; the files have some 20,000
+SECONDS = 20.0  # for one file, on a machine with other work
 NUMBERS = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
 
 SOURCE = {
@@ -34,10 +34,10 @@ SOURCE = {
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """One of many ways to break a file: flipped bits, cut short, sizes and offsets of any value, parts of it elsewhere."""
+    """Damage a file: flip bits, cut it short, change sizes and offsets, or move parts."""
     broken = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 8))):
-        # Headers and tables at both ends steer everything: half of the blows go there.
+        # Headers and tables at both ends control the readers, so half of the changes are there.
         size = len(broken)
         near = min(1024, size)
         place = chance.choice(
@@ -63,7 +63,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def _try_all(name: str, data: bytes, seed: int, report: multiprocessing.connection.Connection) -> None:
-    """In a process of its own, whose memory ends where the bound is."""
+    """Read damaged files in a separate process with a limit on its memory."""
     chance = random.Random(seed)  # noqa: S311 - the same files again in each run
     with open("/proc/self/statm") as file:  # noqa: PTH123 - pages of the whole address space
         mapped = int(file.read().split()[0]) * resource.getpagesize()
@@ -73,7 +73,7 @@ def _try_all(name: str, data: bytes, seed: int, report: multiprocessing.connecti
     for number in range(INPUTS):
         changed = damaged(data, chance)
         try:
-            with within(SECONDS, f"input {number}"):
+            with time_limit(SECONDS, f"input {number}"):
                 facts = observe(memoryview(changed), level)
             assert isinstance(facts, FileFacts)
             answers["problems" if facts.problems else "read"] += 1

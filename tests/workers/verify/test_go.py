@@ -1,4 +1,4 @@
-"""Go programs of every target, stripped ones included: what they were built with, and which functions they hold."""
+"""Go programs for every target, also stripped ones: their build settings and their functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import Elf
 from workers.formats.elf_records import STT_FUNC
 from workers.verify import go
-from workers.verify.producers import judged
+from workers.verify.producers import judge_unit
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ func main() { os.Exit(int(C.half(C.int(len(os.Args))))) }
 def built(
     folder: Path, name: str, *options: str, source: str = MAIN, cgo: str = "0", env: dict[str, str] | None = None
 ) -> Elf:
-    """A program built for a target, with the target's settings or others."""
+    """Build a program for a target, with the target's settings or others."""
     folder.mkdir(exist_ok=True)
     (folder / "main.go").write_text(source)
     (folder / "go.mod").write_text("module example.org/twice\n\ngo 1.18\n")
@@ -65,7 +65,7 @@ def built(
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Elf:
-    """A program for x86-64."""
+    """Return a program for x86-64."""
     return built(tmp_path_factory.mktemp("go"), "x86_64")
 
 
@@ -78,7 +78,7 @@ def test_the_target_s_settings_are_recorded_and_survive_stripping(tmp_path, name
     for program in (whole, stripped):
         recorded = dict(go.build_settings(program))
         assert recorded["GOARCH"] == MACHINES[target(name).machine_arch]
-        assert go.missing(go.build_settings(program), target(name)) == ()
+        assert go.missing_settings(go.build_settings(program), target(name)) == ()
     assert dict(go.build_settings(stripped))["-trimpath"] == "true"
 
 
@@ -93,12 +93,12 @@ def test_the_target_s_settings_are_recorded_and_survive_stripping(tmp_path, name
     ],
 )
 def test_another_setting_than_the_target_s_is_missing(tmp_path, name, env, words):
-    assert go.missing(go.build_settings(built(tmp_path, name, env=env)), target(name)) == words
+    assert go.missing_settings(go.build_settings(built(tmp_path, name, env=env)), target(name)) == words
 
 
 def test_a_program_without_settings_lacks_every_one():
     for each in SITE.targets:
-        assert go.missing((), each) == tuple(f"{key}={value}" for key, value in each.flags.go.items())
+        assert go.missing_settings((), each) == tuple(f"{key}={value}" for key, value in each.flags.go.items())
 
 
 @needs_go
@@ -108,7 +108,7 @@ def test_version_and_settings_are_what_go_itself_reads(tmp_path):
     info = go.build_info(program)
     assert info is not None
     assert lines[0] == f"program: {info.version}"
-    # go quotes a value that holds blanks.
+    # go quotes a value with blanks.
     theirs = [
         tuple(line.strip().split("\t")[1].replace('"', "").split("=", 1)) for line in lines if "\tbuild\t" in line
     ]
@@ -116,7 +116,7 @@ def test_version_and_settings_are_what_go_itself_reads(tmp_path):
 
 
 @needs_go
-def test_a_file_without_section_headers_still_tells_its_settings(program):
+def test_settings_are_read_without_section_headers(program):
     data = bytearray(program.data)
     data[40:48] = bytes(8)  # e_shoff
     data[60:64] = bytes(4)  # e_shnum, e_shstrndx
@@ -129,7 +129,7 @@ def test_a_file_without_section_headers_still_tells_its_settings(program):
 def test_functions_are_those_of_the_symbol_table_and_survive_stripping(tmp_path, name):
     whole = built(tmp_path, name)
     found = go.functions(whole)
-    # Symbols of assembler functions carry the name of their calling convention behind.
+    # Symbols of assembler functions end with the name of their calling convention.
     symbols = {(s.name.removesuffix(".abi0"), s.address) for s in whole.symbols if s.type == STT_FUNC and s.size}
     ours = {(f.name, f.address) for f in found}
     assert {"main.main", "main.twice", "runtime.mallocgc"} <= {function.name for function in found}
@@ -152,13 +152,14 @@ def test_functions_of_a_position_independent_program_are_found(tmp_path, options
 @needs_go
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @pytest.mark.parametrize("options", [(), ("-buildmode=pie",)])
-def test_of_a_program_with_c_in_it_each_part_is_told_apart(tmp_path, options):
+def test_parts_of_a_program_with_go_and_c_are_judged_separately(tmp_path, options):
     flags = " ".join(["-O2", "-g", *target("x86_64").flags.compiler])
     program = built(tmp_path, "x86_64", *options, source=CGO, cgo="1", env={"CGO_CFLAGS": flags, "GOAMD64": "v3"})
     units = read_units(program)
-    # Go has gcc record no flags, whatever CGO_CFLAGS says: what can be said of such C is what its code shows.
+    # Go makes gcc record no flags, whatever CGO_CFLAGS has, so such C is judged by its code.
     verdicts = Counter(
-        v.reason or v.outcome for v in (judged(unit, target("x86_64").flags.compiler, beside_go=True) for unit in units)
+        v.reason or v.outcome
+        for v in (judge_unit(unit, target("x86_64").flags.compiler, beside_go=True) for unit in units)
     )
     assert set(verdicts) == {"language-go", "language-assembler", "cgo"}
     assert any(unit.name == "main.cgo2.c" for unit in units)
@@ -182,7 +183,7 @@ def test_other_programs_have_neither(good_program):
     assert (go.build_info(elf), go.build_settings(elf), go.functions(elf)) == (None, (), ())
 
 
-# ------------------------------------------------------------------- formats that this host's go does not write any more
+# ----------------------------------------------------------------- formats that the go of this host no longer writes
 
 
 MODULES = b"0" * 16 + b"path\tx\nbuild\tGOAMD64=v2\nbuild\tCGO_ENABLED=1\n" + b"1" * 16
@@ -200,7 +201,7 @@ def test_the_format_of_pointers_is_read(order):
 
 
 def table(magic: int, order: str, names: bytes = b"main.main\0main.twice\0", text: int = 0x1000) -> bytes:
-    """A function table of two functions, of 32 bytes each."""
+    """Return a function table with two functions of 32 bytes each."""
     old = magic == 0xFFFFFFFA
     cell, size = ("Q", 8) if old else ("I", 4)
     base = text if old else 0
@@ -245,10 +246,10 @@ def test_since_go_1_26_the_module_says_where_the_code_begins():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data[:8] + struct.pack("<Q", 1 << 60) + data[16:], "do not fit"),
-        (lambda data: data[:24] + struct.pack("<Q", 0x9000) + data[32:], "where no code is"),
-        (lambda data: data[:-4] + struct.pack("<i", 1 << 20), "a name lies outside"),
-        (lambda data: data[:-4] + struct.pack("<i", -1), "a name lies outside"),
+        (lambda data: data[:8] + struct.pack("<Q", 1 << 60) + data[16:], "too small for"),
+        (lambda data: data[:24] + struct.pack("<Q", 0x9000) + data[32:], "which is no code"),
+        (lambda data: data[:-4] + struct.pack("<i", 1 << 20), "a name is outside"),
+        (lambda data: data[:-4] + struct.pack("<i", -1), "a name is outside"),
         (lambda data: data[:-8], "ends too early"),
         (lambda data: data[:20], "ends too early"),
     ],

@@ -1,4 +1,4 @@
-"""Devices that a kernel must support, held against modules with real .modinfo sections, and against Debian's kernels."""
+"""Devices that a kernel must support, checked with real .modinfo sections and with Debian's kernels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MakeModule = Callable[..., bytes]
 
 @pytest.fixture(scope="session")
 def module(tmp_path_factory: pytest.TempPathFactory) -> MakeModule:
-    """A kernel module as far as depmod looks: an object with a .modinfo section."""
+    """Return a function that makes the part of a kernel module that depmod reads: an object with a .modinfo section."""
 
     @functools.cache
     def made(target: str, entries: tuple[str, ...]) -> bytes:
@@ -82,7 +82,7 @@ def wrong(devices: Sequence[PciDevice], of: Kernel) -> list[tuple[str, str]]:
     [
         ("0x1000:0x0050 it A", LSI, "OK"),
         ("1000:50 it A", LSI, "OK"),
-        ("1000:50:1028:1F04 it A", LSI, "OK"),  # a part of what the driver claims
+        ("1000:50:1028:1F04 it A", LSI, "OK"),  # some of the devices that the driver claims
         ("1000:50:::01:07 it A", LSI, "OK"),
         ("0x9005:0x0285:0x1028 it A", DELL, "OK"),
         ("0x9005:0x0285:0x1028:0x0287 it A", DELL, "OK"),
@@ -111,7 +111,7 @@ def test_row_and_alias(module: MakeModule, row: str, alias: str, grade: str) -> 
         assert check == Check(rule="hardware", file="kernel", outcome="passed", detail="1 of 1 devices: it 1")
 
 
-def test_cover_is_what_fnmatch_says_of_every_device_of_the_row() -> None:
+def test_covers_agrees_with_fnmatch_for_every_device_of_the_row() -> None:
     from fnmatch import fnmatchcase
 
     chance = random.Random(1)  # noqa: S311 - samples, no secret
@@ -144,7 +144,7 @@ def test_dash_and_underscore_are_the_same(module: MakeModule) -> None:
     assert wrong(rows("1000:50 megaraid-sas A"), kernel({"x.ko": module(LSI, name="megaraid_sas")})) == []
 
 
-def test_what_is_missing_is_told_apart(module: MakeModule) -> None:
+def test_missing_module_and_missing_device_are_distinguished(module: MakeModule) -> None:
     of = kernel({"mptsas.ko": module(LSI)})
     assert wrong(rows("1000:54 mptsas A", "10DF:1AE5 lpfc B"), of) == [
         ("BAD", "1000:0054 A (line 2): mptsas does not claim it; its device table lacks it: "
@@ -153,7 +153,7 @@ def test_what_is_missing_is_told_apart(module: MakeModule) -> None:
     ]  # fmt: skip
 
 
-def test_nothing_to_look_at_proves_nothing() -> None:
+def test_kernel_without_modules_proves_nothing() -> None:
     assert wrong(rows("1000:50 mptsas A"), Kernel()) == [("BAD", "nothing was checked: no kernel module was found")]
 
 
@@ -176,7 +176,8 @@ def test_compressed_module(module: MakeModule, suffix: str, pack: Callable[[byte
 
 
 def test_lists_of_aliases() -> None:
-    listed = f"# Aliases extracted from modules themselves.\nalias {LSI} mptsas\nalias {DELL} aacraid\nalias broken\n".encode()
+    aliases = f"alias {LSI} mptsas\nalias {DELL} aacraid\nalias broken\n"
+    listed = f"# Aliases extracted from modules themselves.\n{aliases}".encode()
     built_in = b"hpsa.license=GPL\0hpsa.alias=" + HP.encode() + b"\0hpsa.file=drivers/scsi/hpsa\0"
     of = kernel({"modules.alias": listed, "modules.builtin.modinfo": built_in})
     assert wrong(rows("1000:50 mptsas A", "9005:285:1028 aacraid B", "103C:::*:01:04 hpsa C"), of) == []
@@ -184,7 +185,7 @@ def test_lists_of_aliases() -> None:
     assert not is_kernel_file("/lib/modules/6.12/modules.order")
 
 
-def test_kernels_are_told_apart_by_their_release(module: MakeModule, tmp_path: Path) -> None:
+def test_kernels_are_distinguished_by_their_release(module: MakeModule, tmp_path: Path) -> None:
     (tmp_path / "with").write_bytes(module(LSI))
     (tmp_path / "without").write_bytes(module(DELL))
     files = [
@@ -252,7 +253,7 @@ def test_mutated_module_is_read_or_noted(module: MakeModule, seed: int) -> None:
 # ------------------------------------------------------------------------------------------------------- by hand
 
 
-def test_by_hand_over_a_folder(module: MakeModule, tmp_path: Path) -> None:
+def test_command_reads_a_folder(module: MakeModule, tmp_path: Path) -> None:
     devices = tmp_path / "it.tsv"
     devices.write_text("pci_id\tdriver\tdevice\n1000:50\tit\tA\n")
     folder = tmp_path / "lib/modules/6.12-1/kernel"
@@ -273,7 +274,7 @@ def test_by_hand_over_a_folder(module: MakeModule, tmp_path: Path) -> None:
     assert isinstance(done.exception, CannotRun)
 
 
-def test_by_hand_over_packages(build_rpm: BuildRpm, module: MakeModule, tmp_path: Path) -> None:
+def test_command_reads_packages(build_rpm: BuildRpm, module: MakeModule, tmp_path: Path) -> None:
     devices = tmp_path / "it.tsv"
     devices.write_text("pci_id\tdriver\tdevice\n1000:50\tit\tA\n9005:285:1028:287\tother\tB\n")
     packages = []
@@ -300,7 +301,7 @@ def _unpack_kernel(folder: Path) -> None:
 
 @pytest.mark.guest
 def test_a_real_kernel_supports_what_it_has_the_drivers_for() -> None:
-    """Debian's kernel of s390x, which has some of the drivers and not the others: each device is told apart."""
+    """Debian's kernel for s390x has some of the drivers: only their devices pass."""
     tree = cache.entry("test-kernels", "trixie-s390x", _unpack_kernel) / "tree"
     (of,) = kernels_of((f"/{path.relative_to(tree)}", path) for path in tree.rglob("*") if path.is_file()).values()
     assert len(of.modules) > 1000
@@ -315,6 +316,6 @@ def test_a_real_kernel_supports_what_it_has_the_drivers_for() -> None:
     assert held.startswith(f"{171 - len(missing)} of 171 devices")
 
 
-def test_list_of_the_distribution_is_read() -> None:
+def test_device_list_of_the_distribution_is_read() -> None:
     assert (FOLDER / "kitten-10/hardware/pci.tsv").is_file()
     assert len(hardware_list("kitten-10", "hardware/pci.tsv")) == 171

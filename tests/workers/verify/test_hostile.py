@@ -1,4 +1,4 @@
-"""Packages made to harm: each gets one line, and nothing is written outside the scratch folder."""
+"""Hostile packages: each is a one-line error, and no file is written outside the scratch folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_hostile_payload_is_refused(tmp_path, archive, words):
     assert {path.name for path in tmp_path.iterdir()} <= {"package", "scratch"}
 
 
-def test_a_lawful_payload_is_read(tmp_path):
+def test_valid_payload_is_read(tmp_path):
     archive = (
         entry("./d", mode=0o040755) + entry("./d/f", b"data", 0o100755) + entry("./d/l", b"f", 0o120777)
         + entry("./one", b"", inode=9, links=2) + entry("./two", b"twin", inode=9, links=2) + END

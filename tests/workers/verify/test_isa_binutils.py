@@ -1,74 +1,23 @@
-"""Instructions above a level on aarch64, ppc64le and s390x: made by real compilers, found with feature, address and text."""
+"""Instructions above a level on aarch64, ppc64le and s390x: real compilers make them, a scan finds them."""
 
 from __future__ import annotations
 
-import functools
-import random
 import re
 import struct
-from bisect import bisect_right
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.workers.verify.compilers import compiled, flags, target, tool
+from tests.workers.verify.scanning import OTHERS, PROGRAM, features, made, scanned, tools_of
 from workers.base.errors import CannotRun
 from workers.base.run import run
 from workers.formats.elf import Elf
 from workers.formats.elf_records import Code
 from workers.verify.functions import FunctionTable
-from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
+from workers.verify.isa import binutils, gnu
 from workers.verify.isa.levels import LEVELS, Level
 
 pytestmark = pytest.mark.slow
-
-OTHERS = ["aarch64", "ppc64le", "s390x"]
-
-PROGRAM = """
-#include <stdio.h>
-#include <string.h>
-#include <stdatomic.h>
-static _Atomic long counter;
-double scale(const double *v, int n, double by) { double s = 0; for (int i = 0; i < n; i++) s += v[i] * by; return s; }
-unsigned hash(const unsigned char *p, int n) { unsigned h = 5381; while (n--) h = h * 33 ^ *p++; return h; }
-int pick(int k, int x) {
-    switch (k) {
-    case 0: return x * 3; case 1: return x / 7; case 2: return hash((void *)&x, 4); case 3: return ~x; case 4: return x << 3;
-    case 5: return puts("five"); case 6: return x % 11; case 7: return -x; case 8: return x & 0xff; default: return 0;
-    }
-}
-int main(int argc, char **argv) {
-    double v[64];
-    for (int i = 0; i < 64; i++) v[i] = i * argc;
-    counter++;
-    printf("%f %u %d %ld\\n", scale(v, 64, 0.5), hash((void *)argv[0], strlen(argv[0])), pick(argc, argc), (long)counter);
-}
-"""
-
-
-def tools_of(name: str) -> binutils.Tools:
-    for program in ("objdump", "as"):
-        tool(name, program)
-    return binutils.tools_for(target(name).elf_machine)
-
-
-def scanned(name: str, path: Path, level: str = "") -> tuple[Elf, binutils.ScanResult]:
-    elf = Elf(path.read_bytes())
-    starts = FunctionTable(elf).starts
-    return elf, binutils.scan(elf.code, starts, LEVELS[level or target(name).isa_level], tools_of(name))
-
-
-def features(result: binutils.ScanResult) -> set[str]:
-    return {feature for hit in result.hits for feature in hit.features}
-
-
-def made(name: str, folder: Path, source: str, *options: str, suffix: str = ".c") -> Path:
-    """An object file of one source."""
-    (folder / f"source{suffix}").write_text(source)
-    run([tool(name, "gcc"), "-O2", *options, "-c", f"source{suffix}", "-o", "object.o"], cwd=folder)
-    return folder / "object.o"
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -91,7 +40,8 @@ BUILT = [
      "crc", "crc32cw"),
     ("aarch64", "-march=armv8-a+crypto", "#include <arm_neon.h>\nuint8x16_t f(uint8x16_t a, uint8x16_t b)"
      "{ return vaesmcq_u8(vaeseq_u8(a, b)); }", "aes", "aese"),
-    ("aarch64", "-march=armv8.2-a+dotprod", "#include <arm_neon.h>\nuint32x4_t f(uint32x4_t s, uint8x16_t a, uint8x16_t b)"
+    ("aarch64", "-march=armv8.2-a+dotprod",
+     "#include <arm_neon.h>\nuint32x4_t f(uint32x4_t s, uint8x16_t a, uint8x16_t b)"
      "{ return vdotq_u32(s, a, b); }", "dotprod", "udot"),
     ("aarch64", "-march=armv8.2-a+fp16", "_Float16 f(_Float16 a, _Float16 b) { return a * b; }", "fp16", "fmul"),
     ("aarch64", "-march=armv8-a+sve -O3", "void f(float *restrict a, float *restrict b, int n)"
@@ -99,7 +49,8 @@ BUILT = [
     ("aarch64", "-march=armv8.3-a -mbranch-protection=pac-ret", "int g(int); int f(int a) { return g(a) + 1; }",
      "pauth", "retaa"),
     ("aarch64", "-march=armv8-a", 'void f(void) { __asm__(".inst 0x9ac11000"); }', "memtag", "irg"),
-    ("aarch64", "-march=armv8-a", 'long f(void) { long x; __asm__(".inst 0xd53b2400" : "=r"(x)); return x; }', "rng", "mrs"),
+    ("aarch64", "-march=armv8-a", 'long f(void) { long x; __asm__(".inst 0xd53b2400" : "=r"(x)); return x; }',
+     "rng", "mrs"),
     ("aarch64", "-march=armv8-a", 'void f(void *p) { __asm__(".inst 0xd50b7c20"); }', "armv8.2-a", "dc"),
     ("ppc64le", "-mcpu=power10", "int a; int f(void) { return a + 0x12345678; }", "power10", "paddi"),
     ("ppc64le", "-mcpu=power10", "int f(long a, long b) { return a < b; }", "power10", "setbc"),
@@ -139,10 +90,10 @@ def test_a_level_that_has_the_feature_has_no_hit(tmp_path):
     assert scanned("s390x", path, "z15")[1].hits == ()
 
 
-def test_one_object_of_many_is_told_apart(tmp_path):
+def test_one_object_of_many_is_found_by_its_level(tmp_path):
     sources = {"main.c": PROGRAM, "fast.c": "long fast(long *p) { return __atomic_exchange_n(p, 1, 5); }"}
-    lawful = [*flags("aarch64"), "-mno-outline-atomics"]
-    program = compiled("aarch64", tmp_path, sources, options=lawful, per_file={"fast.c": ["-O2", "-march=armv8.1-a"]})
+    allowed = [*flags("aarch64"), "-mno-outline-atomics"]
+    program = compiled("aarch64", tmp_path, sources, options=allowed, per_file={"fast.c": ["-O2", "-march=armv8.1-a"]})
     elf, result = scanned("aarch64", program)
     functions = FunctionTable(elf)
     assert [(str(functions.at(hit.address)), hit.features) for hit in result.hits] == [("fast", ("lse",))]
@@ -165,7 +116,7 @@ def test_hints_and_privileged_or_old_system_registers_are_not_above_the_level(tm
     assert scanned("aarch64", path)[1] == binutils.ScanResult((), 0)
 
 
-def test_power_instructions_that_forerunners_run_all_the_same_are_not_above_the_level(tmp_path):
+def test_power_instructions_that_older_processors_ignore_are_not_above_the_level(tmp_path):
     path = made("ppc64le", tmp_path, "hashst 0,-16(1)\n dcbfps 0,3\n phwsync\n plwsync\n", "-mcpu=power10", suffix=".s")
     assert scanned("ppc64le", path)[1] == binutils.ScanResult((), 0)
 
@@ -173,11 +124,11 @@ def test_power_instructions_that_forerunners_run_all_the_same_are_not_above_the_
 def test_data_among_code_is_undecoded_and_no_hit(tmp_path):
     data = ".text\nf: nop\n .inst 0xffffffff\n .inst 0x00000007\n ret\n"
     assert scanned("aarch64", made("aarch64", tmp_path, data, suffix=".s"))[1] == binutils.ScanResult((), 8)
-    data = ".text\n nop\n .long 0x00000010\n .long 0x04000000\n blr\n"  # zeros, and a prefix of nothing
+    data = ".text\n nop\n .long 0x00000010\n .long 0x04000000\n blr\n"  # zeros, and a prefix without a suffix
     assert scanned("ppc64le", made("ppc64le", tmp_path, data, suffix=".s"))[1] == binutils.ScanResult((), 8)
 
 
-def test_a_decoder_of_s390x_begins_anew_at_each_function_whatever_data_lie_before(tmp_path):
+def test_s390x_decoding_starts_again_at_each_function(tmp_path):
     data = """
         .text\n .globl f\n .type f,@function\nf: br %r14\n .size f,.-f\n .short 0xe700
         .globl g\n .type g,@function\ng: .insn rre,0xb9e50000,%r2,%r3\n br %r14\n .size g,.-g\n
@@ -190,7 +141,7 @@ def test_a_decoder_of_s390x_begins_anew_at_each_function_whatever_data_lie_befor
 
 
 def jump_table(distances: list[int]) -> Code:
-    """ppc64le: 40,000 nops, a bctr, a table of these distances, a blr."""
+    """Return code of ppc64le: 40,000 nops, a bctr, a table with these distances, a blr."""
     words = [0x60000000] * 40_000 + [0x4E800420, *(distance & 0xFFFFFFFF for distance in distances), 0x4E800020]
     return Code(".text", 0x10000, memoryview(struct.pack(f"<{len(words)}I", *words)))
 
@@ -198,9 +149,9 @@ def jump_table(distances: list[int]) -> Code:
 def test_a_jump_table_of_ppc64le_is_data_though_its_distances_read_like_instructions():
     tools = tools_of("ppc64le")
     table = [0xC, -0xFE38, -0x20]
-    assert "xscmpgtqp" in next(gnu.disassembled(tools, [struct.pack("<i", -0xFE38)]))
+    assert "xscmpgtqp" in next(gnu.disassemble(tools, [struct.pack("<i", -0xFE38)]))
     assert binutils.scan([jump_table(table)], (), LEVELS["POWER9"], tools) == binutils.ScanResult((), 12)
-    # The same word is an instruction where no bctr and no table lead to it.
+    # The same word is an instruction if no bctr and no table come before it.
     table = [0x60000000, -0xFE38]
     assert [hit.address for hit in binutils.scan([jump_table(table)], (), LEVELS["POWER9"], tools).hits] == [
         0x10000 + 160_008
@@ -216,8 +167,8 @@ def test_a_prefix_of_power10_and_its_suffix_are_one_instruction(tmp_path):
     ]
 
 
-def test_prefixed_instructions_are_found_wherever_they_lie_among_others(tmp_path):
-    """objdump reads no prefixed instruction across 64 bytes: wherever one lies in the file it is given, it must see it."""
+def test_prefixed_instructions_are_found_at_every_offset(tmp_path):
+    """objdump decodes no prefixed instruction across a boundary of 64 bytes; the scan must find it at every offset."""
     for before in range(3):
         words = [f"mtspr {200 + number},3" for number in range(before)]
         source = "\n".join([".text", *words, *(f"pld {number},0({number + 1})" for number in range(30)), "blr\n"])
@@ -231,129 +182,6 @@ def test_a_prefix_without_a_suffix_is_no_instruction():
     nops = struct.pack("<2I", 0x60000000, 0x07000000)  # pnop would be these 4 bytes and 4 more
     result = binutils.scan([Code("", 0, memoryview(nops))], (), LEVELS["POWER9"], tools_of("ppc64le"))
     assert result == binutils.ScanResult((), 4)
-
-
-LIBRARIES = [(name, Path(f"/usr/{target(name).architecture.triplet}/lib/libc.so.6")) for name in OTHERS]
-ARCHITECTURES = {"aarch64": aarch64, "ppc64le": ppc64, "s390x": s390x}
-
-
-@pytest.mark.parametrize(("name", "library"), LIBRARIES, ids=OTHERS)
-def test_a_full_disassembly_of_the_c_library_says_the_same(name, library):
-    """Every instruction of objdump's own listing, judged whole: no mask hides one, none is made up."""
-    if not library.is_file():
-        pytest.skip(f"{library} is not installed")
-    tools, level = tools_of(name), LEVELS[target(name).isa_level]
-    elf, result = scanned(name, library)
-    listing = run([tools.objdump, "-d", "-w", "-z", library]).output
-    rows = re.findall(r"^ *([0-9a-f]+):\t((?:[0-9a-f]{2,8} )+) *\t(\S.*)$", listing, re.MULTILINE)
-    assert len(rows) > 200_000
-    codes = elf.code
-    encodings = {}
-    for address, raw, text in rows:
-        at = int(address, 16)
-        code = codes[bisect_right(codes, at, key=lambda code: code.address) - 1]
-        size = sum(map(len, raw.split())) // 2
-        encodings[at] = (bytes(code.data[at - code.address :][:size]), text)
-    distinct = list({encoding for encoding, _ in encodings.values() if len(encoding) in (2, 4, 6)})
-    verdicts = dict(zip(distinct, ARCHITECTURES[name].verdicts(distinct, level, tools), strict=True))
-    above = {at for at, (encoding, _) in encodings.items() if verdicts.get(encoding)}
-    found = {hit.address for hit in result.hits}
-    tables = above - found if name == "ppc64le" else set()  # words of jump tables, which objdump takes for instructions
-    assert above - tables == found
-    assert len(tables) <= 4
-    for hit in result.hits:
-        assert hit.text.split()[0] == encodings[hit.address][1].split()[0]
-
-
-EXPECTED = {
-    # Functions that glibc reaches by ifunc (memset with SVE …) or guards by the hardware's capabilities (outline atomics).
-    "aarch64": {"sve", "lse", "memtag"},
-    "ppc64le": {"power10"},
-    "s390x": set(),
-}
-
-
-@pytest.mark.parametrize(("name", "library"), LIBRARIES, ids=OTHERS)
-def test_the_c_library_holds_only_variants_that_it_chooses_at_run_time(name, library):
-    if not library.is_file():
-        pytest.skip(f"{library} is not installed")
-    elf, result = scanned(name, library)
-    assert features(result) <= EXPECTED[name]
-    assert bool(result.hits) == bool(EXPECTED[name])
-    assert result.undecoded < 0.05 * sum(len(code.data) for code in elf.code)
-
-
-def random_encodings(name: str, count: int) -> list[bytes]:
-    source = random.Random(10)  # noqa: S311
-    if name != "s390x":
-        encodings = [source.randbytes(4) for _ in range(count)]
-        return [item for item in encodings if name != "ppc64le" or item[3] >> 2 != 1]  # prefixes are pairs
-    encodings = []
-    for number in range(count):  # each operation code in turn, whether it lies in the second byte or in the last
-        item = bytearray(source.randbytes(6))
-        item[0], item[1 if number % 2 else 5] = number >> 9 & 0xFF, number >> 1 & 0xFF
-        encodings.append(bytes(item[: (2, 4, 4, 6)[item[0] >> 6]]))
-    return encodings
-
-
-@pytest.mark.parametrize(("name", "count"), [("aarch64", 10_000), ("ppc64le", 30_000), ("s390x", 131_072)])
-def test_no_mask_hides_an_instruction_above_the_level(name, count):
-    tools, level = tools_of(name), LEVELS[target(name).isa_level]
-    encodings = random_encodings(name, count)
-    starts, at = [], 0
-    for encoding in encodings:
-        starts.append(at)
-        at += len(encoding)
-    found = {
-        hit.address for hit in binutils.scan([Code("", 0, memoryview(b"".join(encodings)))], starts, level, tools).hits
-    }
-    verdicts = ARCHITECTURES[name].verdicts(encodings, level, tools)
-    lawful = ("dcbf", "sync", "phwsync", "plwsync", "dcbstps")  # what POWER9 ignores of these is masked on purpose
-    above = [(start, item) for start, item, verdict in zip(starts, encodings, verdicts, strict=True) if verdict]
-    missed = [item for start, item in above if start not in found]
-    assert len(above) > 50
-    assert [text for text in gnu.disassembled(tools, missed) if not text.startswith(lawful)] == []
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 7, 511, 513, 514])
-def test_code_of_any_length_is_accounted_for_to_the_byte(name, size):
-    data = random.Random(size).randbytes(size)  # noqa: S311
-    code = Code("", 0x1001 if size % 2 else 0x1000, memoryview(data))
-    starts = [0, 0x1000, 0x1003, 0x1006, 0x1008, 2**64 - 2]
-    result = binutils.scan([code], starts, LEVELS[target(name).isa_level], tools_of(name))
-    assert 0 <= result.undecoded <= size
-    assert all(code.address <= hit.address < code.end for hit in result.hits)
-
-
-@functools.cache
-def real_code(name: str) -> tuple[Code, tuple[int, ...]]:
-    """The code of the C library, and where its functions begin."""
-    library = dict(LIBRARIES)[name]
-    if not library.is_file():
-        pytest.skip(f"{library} is not installed")
-    elf = Elf(library.read_bytes())
-    return max(elf.code, key=lambda code: len(code.data)), tuple(FunctionTable(elf).starts)
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    place=st.integers(0, 900_000), size=st.integers(0, 3000), shift=st.integers(0, 7),
-    changes=st.lists(st.tuples(st.integers(0, 2999), st.binary(min_size=1, max_size=8)), max_size=4),
-)  # fmt: skip
-def test_mutated_code_is_read_and_accounted_for(name, place, size, shift, changes):
-    """40 inputs for each architecture: stretches of the C library, shifted, with some bytes changed."""
-    code, starts = real_code(name)
-    data = bytearray(code.data[place : place + size])
-    for at, value in changes:
-        data[at : at + len(value)] = value
-    mutated = Code("", code.address + place + shift, memoryview(data))
-    result = binutils.scan([mutated], starts, LEVELS[target(name).isa_level], tools_of(name))
-    assert 0 <= result.undecoded <= len(data)
-    assert list(result.hits) == sorted(result.hits, key=lambda hit: hit.address)
-    assert all(mutated.address <= hit.address and hit.address + hit.size <= mutated.end for hit in result.hits)
-    assert all(hit.features and hit.text for hit in result.hits)
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
@@ -370,9 +198,9 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch):
 def test_a_fatal_line_hides_no_other(tmp_path):
     tools = tools_of("s390x")
     lines = ["dsgr %r1,%r2", "selr %r1,%r2,%r3,8", "mr %r3,%r2", "ncgrk %r1,%r2,%r3", "lgr %r1,%r2"]
-    assert sorted(gnu.refused(tools, lines, "-march=z14")) == [0, 1, 2, 3]
-    assert sorted(gnu.refused(tools, lines, "-march=z15")) == [0, 2]
-    assert sorted(gnu.refused(tools, lines, "-march=nothing")) == [0, 1, 2, 3, 4]
+    assert sorted(gnu.rejections(tools, lines, "-march=z14")) == [0, 1, 2, 3]
+    assert sorted(gnu.rejections(tools, lines, "-march=z15")) == [0, 2]
+    assert sorted(gnu.rejections(tools, lines, "-march=nothing")) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", OTHERS)

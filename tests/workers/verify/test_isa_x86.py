@@ -1,4 +1,4 @@
-"""x86 instructions above a level: what is found, what is not counted, and that the search before the decoder misses nothing."""
+"""x86 instructions above a level: hits, exceptions, and a search before the decoder that misses nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def features(data: bytes, level: Level = V2, bits: int = 64) -> list[tuple[str, 
 
 
 def found(path: Path, level: Level = V2) -> dict[str, set[str]]:
-    """Features above the level by name of the function."""
+    """Return function → features above the level."""
     elf = Elf(path.read_bytes())
     table = FunctionTable(elf)
     result: dict[str, set[str]] = {}
@@ -51,7 +51,7 @@ def found(path: Path, level: Level = V2) -> dict[str, set[str]]:
 
 
 def plainly(data: bytes, address: int, cuts: Sequence[int], level: Level) -> set[int]:
-    """What decoding every stretch from its start finds, without any search before."""
+    """Return the hits of a plain decoding of every stretch from its start, without a search before it."""
     table = x86._table(level.features, 64)
     return {
         each.ip
@@ -139,7 +139,7 @@ def test_inline_assembler_is_found_with_its_text(tmp_path: Path) -> None:
         (VPXORQ, V4, []),
     ],
 )
-def test_an_instruction_counts_as_its_level_says(instruction: bytes, level: Level, expected: list[object]) -> None:
+def test_instruction_counts_by_its_level(instruction: bytes, level: Level, expected: list[object]) -> None:
     assert features(instruction + RET, level) == expected
 
 
@@ -149,7 +149,7 @@ def test_the_levels_name_features_that_the_decoder_knows() -> None:
     assert V1.features < V2.features < V3.features < V4.features
 
 
-def test_32_bit_code_is_read_as_such() -> None:
+def test_32_bit_code_is_decoded_as_32_bit_code() -> None:
     lds, bound = b"\xc5\x08", b"\x62\x08"  # lds (%eax),%ecx and bound %ecx,(%eax): VEX and EVEX in 64-bit code
     assert features(lds + bound + RET, V1, bits=32) == []
     assert features(VPADDD + RET, V2, bits=32) == [("AVX2",)]
@@ -160,7 +160,7 @@ def test_32_bit_code_is_read_as_such() -> None:
 
 
 def test_data_before_a_function_does_not_hide_its_code() -> None:
-    data = b"\x48\xb8" + VPADDD + RET * 8  # the two bytes of data begin a movabs, which swallows the function
+    data = b"\x48\xb8" + VPADDD + RET * 8  # the two bytes of data begin a movabs, which covers the function
     assert [hit.address for hit in x86.scan(code(data), [0x1002], V2).hits] == [0x1002]
     assert x86.scan(code(data), [], V2).hits == ()
 
@@ -171,15 +171,15 @@ def test_a_label_within_an_instruction_does_not_hide_it() -> None:
 
 
 def test_a_prefix_before_a_label_belongs_to_its_instruction() -> None:
-    result = x86.scan(code(b"\xf3\x0f\xbd\xc1\xc3"), [0x1000, 0x1001], V2)  # lzcnt, or bsr where jumped to
+    result = x86.scan(code(b"\xf3\x0f\xbd\xc1\xc3"), [0x1000, 0x1001], V2)  # lzcnt, or bsr after a jump to it
     assert [(hit.address, hit.features) for hit in result.hits] == [(0x1000, ("LZCNT",))]
 
 
-def test_a_jump_into_the_midst_of_an_instruction_is_followed() -> None:
+def test_jump_into_an_instruction_is_followed() -> None:
     hidden = b"\xeb\x01\xe8" + VPADDD + RET  # jmp over the op code of a call, whose distance is the vpaddd
     (hit,) = x86.scan(code(hidden), [0x1000], V2).hits
     assert (hit.address, hit.text) == (0x1003, "vpaddd %ymm1,%ymm2,%ymm3")
-    assert features(b"\xeb\x05\xe8" + VPADDD + RET) == []  # jumps behind it: nobody reads it so
+    assert features(b"\xeb\x05\xe8" + VPADDD + RET) == []  # jumps behind it, so no processor reads it
 
 
 def test_several_stretches_of_code_are_scanned_each_at_its_address() -> None:
@@ -195,7 +195,7 @@ def test_cutting_a_file_between_functions_changes_nothing() -> None:
     parts = [x86.scan(code(data[i : i + 1024], 0x1000 + i), starts, V2) for i in range(0, len(data), 1024)]
     found = {hit.address for part in parts for hit in part.hits}
     assert len(whole.hits) > 1000
-    # Only an instruction that a cut itself parts may be read in the whole file alone.
+    # An instruction across a cut may be found only in the whole file.
     assert all(hit.address in found or -hit.address % 1024 < hit.size for hit in whole.hits)
 
 
@@ -208,7 +208,7 @@ def test_bytes_that_are_no_instruction_are_counted() -> None:
 
 
 def some_encoding(code: int, rng: random.Random) -> bytes:
-    """Sixteen bytes that may be an instruction: its op code in its map; prefixes, fields and operands by chance."""
+    """Return sixteen bytes that may be an instruction: its op code in its map; random prefixes, fields and operands."""
     info = OpCodeInfo(code)  # type: ignore[arg-type]
     opcode = info.op_code.to_bytes(info.op_code_len, "big")
     tables = OpCodeTableKind
@@ -222,7 +222,7 @@ def some_encoding(code: int, rng: random.Random) -> bytes:
         tables.MAP9: 9,
     }
     number = place.get(info.table, 10)
-    fields = rng.randrange(256) | 0x78 * rng.randrange(2)  # W vvvv L pp; operands that are not there want vvvv 1111
+    fields = rng.randrange(256) | 0x78 * rng.randrange(2)  # W vvvv L pp; an absent operand needs vvvv 1111
     if info.encoding == EncodingKind.VEX:
         head = bytes([0xC4, 0xE0 | number, fields]) if number > 1 or rng.randrange(2) else bytes([0xC5, fields])
     elif info.encoding == EncodingKind.XOP:
@@ -262,9 +262,9 @@ def test_the_search_knows_every_instruction_above_a_level(level: Level) -> None:
 
 
 @pytest.mark.parametrize("path", ["/usr/lib/x86_64-linux-gnu/libcrypto.so.3", "/usr/lib/x86_64-linux-gnu/libc.so.6"])
-def test_the_search_changes_nothing_in_files_that_nobody_here_built(path: str) -> None:
+def test_search_changes_nothing_in_installed_files(path: str) -> None:
     if not Path(path).exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} does not exist")
     elf = Elf(Path(path).read_bytes())
     starts = FunctionTable(elf).starts
     for level in (V2, V3):

@@ -1,4 +1,4 @@
-"""The verdicts, purely: what is declared, what is observed, what is excused, and what does not count as proof."""
+"""The verdicts, without real files: declared flags, observed code, skips, and what is no proof."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.verify.rules.declared import judge_declared, verdicts
 SITE = load_site("demo")
 TARGETS = [target.name for target in SITE.targets]
 
-# As GCC 14.2 writes them with -grecord-gcc-switches and each target's flags.
+# The records of GCC 14.2 with -grecord-gcc-switches and each target's flags.
 PRODUCERS = {
     "x86_64": "-march=x86-64-v3 -mno-omit-leaf-frame-pointer -g -O2 -fno-omit-frame-pointer",
     "x86_64_v2": "-march=x86-64-v2 -mno-omit-leaf-frame-pointer -g -O2 -fno-omit-frame-pointer",
@@ -30,7 +30,7 @@ PRODUCERS = {
     "ppc64le": "-msecure-plt -mcpu=power9 -mtune=power10 -g -O2 -fno-omit-frame-pointer",
     "s390x": "-march=z14 -mtune=z15 -mbackchain -m64 -mzarch -g -O2 -fno-omit-frame-pointer",
 }
-# The same compilers without any of the targets' flags.
+# The same compilers without the targets' flags.
 PLAIN = {
     "x86_64": "-mtune=generic -march=x86-64 -g -O2 -fasynchronous-unwind-tables",
     "x86_64_v2": "-mtune=generic -march=x86-64 -g -O2 -fasynchronous-unwind-tables",
@@ -67,9 +67,9 @@ def observed(facts: FileFacts = GOOD, *, has_debug: bool = True, item: Item = IT
     return Observed(item, facts, "x86-64-v3", has_debug)
 
 
-def answers(facts: FileFacts = GOOD, asked: Promise | None = None) -> tuple[dict[str, str], FileProof]:
-    """Rule → outcome, or the reason of a skip; of several checks of a rule, all."""
-    checks, proof = judge_file(asked or promise(), observed(facts))
+def answers(facts: FileFacts = GOOD, promised: Promise | None = None) -> tuple[dict[str, str], FileProof]:
+    """Return rule → outcome, or the reason of a skip; all of them if a rule has several checks."""
+    checks, proof = judge_file(promised or promise(), observed(facts))
     found: dict[str, list[str]] = {}
     for check in checks:
         found.setdefault(check.rule, []).append(check.reason or check.outcome)
@@ -77,9 +77,9 @@ def answers(facts: FileFacts = GOOD, asked: Promise | None = None) -> tuple[dict
 
 
 def declared(name: str, *units: Unit) -> list[Check]:
-    asked = promise(name)
+    promised = promise(name)
     file = observed(replace(GOOD, machine=MACHINES[name], units=units))
-    return list(judge_declared(asked, file, verdicts(asked, file)))
+    return list(judge_declared(promised, file, verdicts(promised, file)))
 
 
 def outcomes(name: str, *units: Unit) -> list[tuple[str, str]]:
@@ -167,10 +167,10 @@ def test_link_time_partitions_alone_prove_nothing():
 @pytest.mark.parametrize(
     ("changes", "has_debug", "outcome", "words"),
     [
-        ({}, False, "failed", "no debuginfo package holds"),
-        ({}, True, "failed", "holds no compile unit"),
+        ({}, False, "failed", "no debuginfo package has"),
+        ({}, True, "failed", "has no compile unit"),
         ({"traits": Traits()}, False, "failed", "no build-id"),
-        ({"type": "ET_REL"}, False, "failed", "no debuginfo package holds"),
+        ({"type": "ET_REL"}, False, "failed", "no debuginfo package has"),
         ({"type": "ET_REL", "traits": Traits()}, False, "skipped", "stripped-object"),
         ({"has_code": False}, False, "skipped", "no-code"),
         ({"format": "efi"}, False, "skipped", "efi"),
@@ -183,7 +183,7 @@ def test_code_without_debug_data_is_never_a_pass(changes, has_debug, outcome, wo
     assert words in check.detail + check.reason
 
 
-def test_a_file_given_by_itself_need_not_bring_debug_data():
+def test_single_file_needs_no_debug_data():
     file = observed(replace(GOOD, units=()), item=replace(ITEM, package=""), has_debug=False)
     assert [check.reason for check in judge_declared(promise(), file, ())] == ["no-debuginfo"]
 
@@ -219,7 +219,7 @@ def test_each_function_without_a_frame_pointer_is_a_finding():
 def test_functions_of_assembler_and_go_units_are_excused_by_name_and_others_not():
     units = (*GOOD.units, Unit("s.S", "GNU AS 2.44", "assembler", ranges=((0x100, 0x114),)))
     found, proof = answers(replace(UNFRAMED, units=units))
-    assert found["frame-pointers"] == "language-assembler violated"
+    assert found["frame-pointers"] == "failed language-assembler"
     assert (proof.unframed, proof.excused) == (1, 1)
     rust = (*GOOD.units, Unit("l.rs", "clang LLVM (rustc version 1.84.0)", "rust", ranges=((0x100, 0x300),)))
     assert answers(replace(UNFRAMED, units=rust))[1].unframed == 2
@@ -227,10 +227,10 @@ def test_functions_of_assembler_and_go_units_are_excused_by_name_and_others_not(
 
 def test_an_exception_covers_the_functions_it_names_until_its_day():
     both = ("frame-pointers", "/usr/bin/p", "2027-01-01")
-    assert answers(UNFRAMED, promise("x86_64", both))[0]["frame-pointers"] == "exception held"
+    assert answers(UNFRAMED, promise("x86_64", both))[0]["frame-pointers"] == "exception passed"
     one = ("frame-pointers", "/usr/bin/p:walk", "2027-01-01")
     found, proof = answers(UNFRAMED, promise("x86_64", one))
-    assert found["frame-pointers"] == "exception violated"
+    assert found["frame-pointers"] == "exception failed"
     assert (proof.unframed, proof.excused) == (1, 1)
     expired = ("frame-pointers", "/usr/bin/p", "2026-01-01")
     checks, _ = judge(promise("x86_64", expired), Evidence(), [observed(UNFRAMED)])
@@ -243,7 +243,7 @@ def test_an_opt_out_of_the_spec_is_shown_as_such_and_the_flags_for_it_are_not_as
     assert answers(facts)[0]["producer"] == "failed"
     found, _ = answers(facts, promise(opted_out="line 12: %undefine _include_frame_pointers"))
     assert found["producer"] == "passed"
-    assert found["frame-pointers"] == "held opted-out-in-spec"
+    assert found["frame-pointers"] == "opted-out-in-spec passed"
 
 
 @pytest.mark.parametrize("framing", [None, Framing("", 0, 0, 0)])
@@ -265,7 +265,7 @@ def test_a_function_above_the_level_is_a_finding_with_its_instruction():
     assert (proof.above, proof.dispatched) == (1, 0)
 
 
-def test_dispatch_is_lawful_and_shown():
+def test_dispatch_is_allowed_and_shown():
     checks, proof = judge_file(promise(), observed(above("ifunc: the resolver pick chooses it")))
     assert [(check.outcome, check.grade) for check in checks if check.rule == "isa-level"] == [
         ("passed", "INFO"),
@@ -277,12 +277,12 @@ def test_dispatch_is_lawful_and_shown():
 
 def test_an_exception_for_an_instruction_names_its_function():
     named = ("isa-level", "/usr/bin/p:w*", "2027-01-01")
-    assert answers(above(), promise("x86_64", named))[0]["isa-level"] == "exception held"
+    assert answers(above(), promise("x86_64", named))[0]["isa-level"] == "exception passed"
     other = ("isa-level", "/usr/bin/p:x*", "2027-01-01")
     assert answers(above(), promise("x86_64", other))[0]["isa-level"] == "failed"
 
 
-def test_a_level_no_decoder_knows_and_code_that_is_no_code_are_not_proven():
+def test_unknown_level_and_undecoded_code_are_not_proven():
     assert answers(replace(GOOD, isa=None))[0]["isa-level"] == "failed"
     found = answers(replace(GOOD, isa=IsaFacts("x86-64-v3", 100_000, 12_000)))[0]
     assert (found["isa-level"], found["isa-decoded"]) == ("passed", "failed")
@@ -294,7 +294,7 @@ def test_a_compressed_kernel_is_skipped_by_name():
     assert found["isa-level"] == "kernel-image"
 
 
-def test_32_bit_firmware_of_a_64_bit_target_is_lawful_and_other_code_not():
+def test_32_bit_firmware_of_a_64_bit_target_is_allowed_and_other_code_is_not():
     assert answers(replace(GOOD, format="efi", machine="EM_386"))[0]["elf-machine"] == "passed"
     assert answers(replace(GOOD, machine="EM_386"))[0]["elf-machine"] == "failed"
 
@@ -305,7 +305,7 @@ def test_damage_is_a_finding_and_an_exception_may_cover_it():
     assert answers(damaged, promise("x86_64", ("elf", "/usr/bin/*", "2027-01-01")))[0]["elf"] == "exception"
 
 
-def test_very_many_functions_are_counted_and_the_first_listed():
+def test_many_functions_are_counted_and_the_first_are_listed():
     many = tuple(Unframed(Function(n, 1), "why") for n in range(LISTED + 5))
     checks, proof = judge_file(promise(), observed(replace(GOOD, framing=Framing("cfi", len(many), 0, 0, many))))
     (check,) = (check for check in checks if check.rule == "frame-pointers")
@@ -314,7 +314,7 @@ def test_very_many_functions_are_counted_and_the_first_listed():
     assert check.detail.startswith("1,005 of 1,005 functions")
 
 
-def test_what_is_bad_comes_first_and_frame_pointers_before_the_rest():
+def test_bad_findings_come_first_and_frame_pointers_before_other_rules():
     facts = replace(UNFRAMED, traits=replace(GOOD.traits, relro="none"), machine="EM_S390")
     checks, _ = judge(promise(), Evidence(), [observed(facts)])
     rules = [check.rule for check in checks if check.outcome == "failed"]

@@ -1,4 +1,4 @@
-"""An interpreter that computes wrongly is refused before any file is read."""
+"""A Python interpreter with wrong results is refused before any file is read."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PLACES = [
 ]
 
 
-def test_this_interpreter_knows_the_answers():
+def test_this_interpreter_gives_the_known_answers():
     known_answers.check()
 
 
 @pytest.mark.parametrize(("module", "name", "broken", "what"), PLACES)
-def test_an_interpreter_that_matches_otherwise_is_refused(module, name, broken, what, monkeypatch):
+def test_interpreter_with_wrong_matches_is_refused(module, name, broken, what, monkeypatch):
     monkeypatch.setattr(module, name, broken)
     with pytest.raises(CannotRun, match=f"reads {what} wrongly") as caught:
         known_answers.check()

@@ -1,86 +1,21 @@
-"""Programs whose truth is known, made by real compilers for all five targets: every verdict of ``kitten verify`` on them.
+"""Programs with known properties, made by real compilers for all five targets, and every verdict on them.
 
-Each rule has a program that keeps it and one that breaks it, on each target.
+On each target, each rule has a program that passes and one that fails.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
-from click.testing import CliRunner
 
 from tests.workers.verify.compilers import HARDENED, TARGETS, compiled, flags, target, tool
-from workers.base.errors import CheckFailed
+from tests.workers.verify.proving import ABOVE, SOURCES, WALK, broken, functions, proven, reasons
 from workers.base.run import run
-from workers.results import Check, VerifyResult
-from workers.verify.cli import verify
 
 pytestmark = pytest.mark.slow
 
-# walk and twice make a frame on every target: they call through a pointer, and keep something over the call.
-WALK = """
-extern int (*hook)(int);
-__attribute__((noinline)) int twice(int value) { return hook(value) + hook(value + 1); }
-__attribute__((noinline)) int walk(int count) { int sum = 0; while (count > 0) sum += twice(count--); return sum; }
-"""
-MAIN = """
-int walk(int);
-static int plus(int value) { return value + 3; }
-int (*hook)(int) = plus;
-int main(int count, char **words) { (void)words; return walk(count); }
-"""
-# What adds bytes or words in a loop becomes vector code where the level has it; inline assembler needs no luck.
-ABOVE = {
-    "x86_64": ('asm volatile("vpaddd %zmm0, %zmm1, %zmm2");', "AVX512F"),
-    "x86_64_v2": ('asm volatile("vpaddd %ymm0, %ymm1, %ymm2");', "AVX2"),
-    "aarch64": ('asm volatile(".arch_extension lse\\n ldadd w0, w1, [x2]");', "lse"),
-    "ppc64le": ('asm volatile(".machine power10\\n brh 3, 4");', "power10"),
-    "s390x": ('asm volatile(".machine z15\\n selgrh %r1, %r2, %r3");', "z15"),
-}
-SOURCES = {"main.c": MAIN, "walk.c": WALK}
-
-
-def proven(tmp_path: Path, name: str, *paths: object) -> VerifyResult:
-    """The result of one call of the command, on every file anew."""
-    out = tmp_path / "result.json"
-    words = [
-        "--target",
-        name,
-        "--site",
-        "demo",
-        "--state",
-        str(tmp_path / "state"),
-        "--json",
-        str(out),
-        "--jobs",
-        "1",
-        "--fresh",
-    ]
-    done = CliRunner().invoke(verify, [*words, *map(str, paths)])
-    result = VerifyResult.read(out.read_text())
-    assert (done.exception is None) if result.outcome == "passed" else isinstance(done.exception, CheckFailed), (
-        done.output
-    )
-    return result
-
-
-def broken(result: VerifyResult) -> dict[str, Check]:
-    return {check.rule: check for check in result.checks if check.outcome == "failed"}
-
-
-def functions(check: Check) -> set[str]:
-    return {place.function for place in check.places}
-
-
-def reasons(result: VerifyResult, rule: str) -> set[str]:
-    return {check.reason for check in result.checks if check.rule == rule and check.outcome == "skipped"}
-
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_carries_the_flags_is_proven(tmp_path, name):
+def test_program_with_the_flags_is_proven(tmp_path, name):
     result = proven(tmp_path, name, compiled(name, tmp_path / "c", SOURCES))
     assert broken(result) == {}
     (proof,) = result.files
@@ -102,7 +37,7 @@ def test_link_time_optimised_and_stripped_programs_are_proven(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in TARGETS if name != "ppc64le"])
-def test_what_keeps_no_frame_pointer_is_found_by_name(tmp_path, name):
+def test_function_without_a_frame_pointer_is_found_by_name(tmp_path, name):
     without = [flag for flag in flags(name) if flag not in target(name).flags.frame_pointers]
     program = compiled(name, tmp_path / "c", SOURCES, [*without, "-fomit-frame-pointer"])
     found = broken(proven(tmp_path, name, program))
@@ -147,10 +82,11 @@ def test_one_function_above_the_level_is_found_with_its_instruction(tmp_path, na
 
 @pytest.mark.parametrize(
     ("name", "higher"),
-    [("x86_64", "-march=x86-64-v4"), ("x86_64_v2", "-march=x86-64-v3"), ("aarch64", "-march=armv8.2-a"), ("ppc64le", "-mcpu=power10"),
+    [("x86_64", "-march=x86-64-v4"), ("x86_64_v2", "-march=x86-64-v3"), ("aarch64", "-march=armv8.2-a"),
+     ("ppc64le", "-mcpu=power10"),
      ("s390x", "-march=z15")],
 )  # fmt: skip
-def test_an_object_compiled_for_more_is_declared_so_and_one_for_less_too(tmp_path, name, higher):
+def test_object_compiled_for_another_level_is_a_producer_finding(tmp_path, name, higher):
     for position, level in enumerate((higher, "-O1")):
         isa = [
             level if flag in target(name).flags.isa and flag.startswith(("-march", "-mcpu")) else flag
@@ -162,7 +98,7 @@ def test_an_object_compiled_for_more_is_declared_so_and_one_for_less_too(tmp_pat
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_without_unwind_tables_symbols_tell_and_without_both_nothing_is_proven(tmp_path, name):
+def test_without_unwind_tables_symbols_are_used_and_without_both_nothing_is_proven(tmp_path, name):
     options = [*flags(name), "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0"]
     program = compiled(name, tmp_path / "c", SOURCES, options, ["-nostartfiles", "-Wl,-emain", *HARDENED])
     assert "frame-pointers" not in broken(proven(tmp_path, name, program))
@@ -183,7 +119,7 @@ def test_a_file_without_code_is_skipped_and_alone_proves_nothing(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_hand_written_assembler_is_excused_where_debug_data_says_so(tmp_path, name):
+def test_hand_written_assembler_is_excused_if_debug_data_shows_it(tmp_path, name):
     moves = {
         "x86_64": "sub $24, %rsp\n .cfi_adjust_cfa_offset 24\n add $24, %rsp\n .cfi_adjust_cfa_offset -24\n ret",
         "aarch64": "sub sp, sp, #32\n .cfi_adjust_cfa_offset 32\n add sp, sp, #32\n .cfi_adjust_cfa_offset -32\n ret",
@@ -192,7 +128,8 @@ def test_hand_written_assembler_is_excused_where_debug_data_says_so(tmp_path, na
     }
     moves["x86_64_v2"] = moves["x86_64"]
     text = (
-        f".globl hand\n.type hand, @function\nhand:\n .cfi_startproc\n {moves[name]}\n .cfi_endproc\n.size hand, .-hand\n"
+        f".globl hand\n.type hand, @function\nhand:\n .cfi_startproc\n {moves[name]}\n"
+        " .cfi_endproc\n.size hand, .-hand\n"
         '.section .note.GNU-stack,"",@progbits\n'
     ).replace("@function", "%function" if name == "aarch64" else "@function").replace(
         "@progbits", "%progbits" if name == "aarch64" else "@progbits"
@@ -272,116 +209,3 @@ def test_a_kernel_module_of_power_keeps_the_back_chain(tmp_path):
     options = [*flags("ppc64le"), "-ffreestanding", "-fno-asynchronous-unwind-tables", "-fno-pie"]
     compiled("ppc64le", tmp_path / "c", {"module.c": MODULE}, options, ["-nostdlib", "-r"], output="it.ko")
     assert broken(proven(tmp_path, "ppc64le", tmp_path / "c" / "it.ko")) == {}
-
-
-CHOICE = {
-    "x86_64": ('target_clones("arch=x86-64-v4", "default")', "long"),
-    "x86_64_v2": ('target_clones("avx2", "default")', "long"),
-    "ppc64le": ('target_clones("cpu=power10", "default")', "unsigned short"),
-}
-LOOP = """
-__attribute__((ATTRIBUTE, noinline, optimize("O3")))
-long total(const TYPE *v, int n) { long s = 0; for (int i = 0; i < n; i++) s += VALUE; return s; }
-static TYPE v[512];
-int main(int c, char **w) { v[c] = !w; return (int)total(v, 512); }
-"""
-
-
-@pytest.mark.parametrize("name", CHOICE)
-def test_clones_that_the_compiler_dispatches_are_lawful(tmp_path, name):
-    attribute, kind = CHOICE[name]
-    # POWER10 swaps the bytes of a half word in one instruction; the others add in wider vectors.
-    value = "__builtin_bswap16(v[i])" if kind == "unsigned short" else "v[i]"
-    text = LOOP.replace("ATTRIBUTE", attribute).replace("TYPE", kind).replace("VALUE", value)
-    result = proven(tmp_path, name, compiled(name, tmp_path / "c", {"main.c": text}))
-    assert broken(result) == {}
-    assert result.files[0].dispatched >= 1
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_what_a_resolver_chooses_is_lawful_and_the_same_called_outright_is_not(tmp_path, name):
-    statement, _ = ABOVE[name]
-    text = f"""
-extern int wanted;
-static void plain(void) {{ asm volatile(""); }}
-static void quick(void) {{ {statement} }}
-static void (*choose(void))(void) {{ return wanted ? quick : plain; }}
-void work(void) __attribute__((ifunc("choose")));
-int wanted;
-int main(void) {{ work(); return 0; }}
-"""
-    lawful = compiled(name, tmp_path / "a", {"main.c": text})
-    result = proven(tmp_path, name, lawful)
-    assert broken(result) == {}
-    assert result.files[0].dispatched == 1
-    outright = compiled(name, tmp_path / "b", {"main.c": text.replace("work(); return", "quick(); return")})
-    assert functions(broken(proven(tmp_path, name, outright))["isa-level"]) <= {"quick", "main"}
-
-
-def test_a_function_with_a_target_attribute_is_lawful_only_behind_a_question(tmp_path):
-    text = """
-__attribute__((target("avx2"), noinline)) void fast(int *v) { asm volatile("vpaddd %%ymm0, %%ymm1, %%ymm2" : : "r"(v)); }
-int main(int c, char **w) { int v[8] = {c, !w}; QUESTION fast(v); return v[1]; }
-"""
-    for question, rules in (("", {"isa-level"}), ('if (__builtin_cpu_supports("avx2"))', set())):
-        program = compiled("x86_64_v2", tmp_path / str(len(question)), {"main.c": text.replace("QUESTION", question)})
-        assert set(broken(proven(tmp_path, "x86_64_v2", program))) == rules
-
-
-GO = "package main\n\n//go:noinline\nfunc twice(v int) int { return v + v }\n\nfunc main() { println(twice(21)) }\n"
-GO_ARCHITECTURES = {"x86_64": "amd64", "x86_64_v2": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
-
-
-@pytest.mark.parametrize("flags", ["", "-s -w"], ids=["whole", "stripped"])
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_go_program_is_judged_by_go_s_own_rules(tmp_path, name, flags):
-    if shutil.which("go") is None:
-        pytest.skip("go is not installed")
-    (tmp_path / "main.go").write_text(GO)
-    settings = {
-        "GOARCH": GO_ARCHITECTURES[name],
-        "CGO_ENABLED": "0",
-        "GOFLAGS": "",
-        "GO111MODULE": "off",
-        **target(name).flags.go,
-    }
-    link = f"-ldflags={flags} -B 0x0123456789abcdef"
-    for part, more in (("good", {}), ("bad", dict.fromkeys(target(name).flags.go, ""))):
-        run(["go", "build", link, "-o", part, "main.go"], cwd=tmp_path, env={**os.environ, **settings, **more})
-    good = proven(tmp_path, name, tmp_path / "good")
-    assert set(broken(good)) <= {"pie", "relro"}
-    assert good.files[0].functions > 900
-    if target(name).flags.go:
-        assert "go-settings" in broken(proven(tmp_path, name, tmp_path / "bad"))
-
-
-RUST = """
-#[inline(never)]
-pub fn twice(v: &[u64]) -> u64 { v.iter().map(|x| x * 3).sum() }
-fn main() { println!("{}", twice(&[1, 2])); }
-"""
-
-
-@pytest.mark.parametrize("name", ["x86_64", "x86_64_v2"])
-def test_a_rust_program_is_judged_by_what_its_code_is(tmp_path, name):
-    if shutil.which("rustc") is None:
-        pytest.skip("rustc is not installed")
-    (tmp_path / "main.rs").write_text(RUST)
-    common = ["rustc", "-g", "-O", "-Clink-arg=-Wl,-z,relro,-z,now,--build-id"]
-    (tmp_path / "avx.rs").write_text(
-        RUST.replace("fn main() {", 'fn main() { unsafe { std::arch::asm!("vpaddd zmm0, zmm1, zmm2"); }')
-    )
-    run([*common, *target(name).flags.rust, "-o", "good", "main.rs"], cwd=tmp_path)
-    run([*common, "-Cforce-frame-pointers=no", "-o", "bad", "main.rs"], cwd=tmp_path)
-    run([*common, *target(name).flags.rust, "-o", "above", "avx.rs"], cwd=tmp_path)
-    own = {part: proven(tmp_path, name, tmp_path / part) for part in ("good", "bad", "above")}
-    assert "language-rust" in reasons(own["good"], "producer")
-    # What rustc's precompiled library does is the library's; what is compiled here keeps the promise or does not.
-    assert not any(
-        "main::" in symbol or "twice" in symbol for symbol in functions(broken(own["good"]).get("frame-pointers", NONE))
-    )
-    assert own["good"].files[0].framed > own["bad"].files[0].framed
-    assert any("main" in place.function for place in broken(own["above"])["isa-level"].places)
-
-
-NONE = Check(rule="none", file="", outcome="passed")

@@ -29,7 +29,7 @@ def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str
     assert functions == "[]"
 
 
-def test_the_readers_read_what_they_are_given() -> None:
+def test_readers_read_a_program() -> None:
     program = shutil.which("true")
     assert program
     elf = formats.Elf(memoryview(Path(program).read_bytes()))
@@ -41,5 +41,5 @@ def test_the_readers_read_what_they_are_given() -> None:
         observe.observe(memoryview(b"neither"), observe.LEVELS["x86-64-v2"])
 
 
-def test_types_are_given_along() -> None:
+def test_package_has_type_information() -> None:
     assert resources.files(workers).joinpath("py.typed").is_file()

@@ -1,4 +1,4 @@
-"""Work in several processes: the same answers in the same order, and an end whatever happens."""
+"""Work in several processes: results in the order of the items, and an end after errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 import pytest
 
 from workers.base.errors import CannotRun, MalformedError
-from workers.verify.parallel import spread, within
+from workers.verify.parallel import spread, time_limit
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 def test_the_answers_come_in_the_order_of_the_items(jobs):
-    factor = 7  # inherited, not sent
+    factor = 7  # the processes inherit it
     assert spread(lambda item: item * factor, list(range(40)), jobs) == [item * 7 for item in range(40)]
 
 
@@ -37,7 +37,7 @@ def test_an_error_of_one_item_is_raised():
         spread(fail, [1, 2, 3, 4], 2)
 
 
-def test_a_killed_process_is_one_line_and_no_hang():
+def test_killed_process_is_a_one_line_error():
     def die(item: int) -> int:
         if item == 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -49,8 +49,8 @@ def test_a_killed_process_is_one_line_and_no_hang():
 
 
 def test_a_block_that_takes_too_long_is_ended():
-    with pytest.raises(MalformedError, match="x was not read within"), within(0.05, "x"):
+    with pytest.raises(MalformedError, match="x was not read within"), time_limit(0.05, "x"):
         time.sleep(60)
-    with within(0.05, "x"):
+    with time_limit(0.05, "x"):
         pass
     time.sleep(0.1)  # no alarm is left behind

@@ -1,4 +1,4 @@
-"""What real compilers record of the targets' flags, and what is made of it; then the spellings no compiler here writes."""
+"""The flags that real compilers record and their verdicts; then records that no compiler here writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.base.run import run
 from workers.formats.dwarf import UnitTable, read_units
 from workers.formats.elf import Elf
 from workers.formats.facts import Unit
-from workers.verify.producers import UnitVerdict, family, flags_of, judged
+from workers.verify.producers import UnitVerdict, family, flags_of, judge_unit
 
 MAIN = "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n"
 HALF = "int half(int value) { return value / 2; }\n"
@@ -22,8 +22,8 @@ needs_clang = pytest.mark.skipif(shutil.which("clang") is None, reason="clang is
 
 
 def verdicts(file: Path, name: str = "x86_64") -> dict[str, UnitVerdict]:
-    """Source file → what its unit proves of a target's flags."""
-    return {unit.name: judged(unit, target(name).flags.compiler) for unit in read_units(Elf(file.read_bytes()))}
+    """Return source file → the verdict on its unit."""
+    return {unit.name: judge_unit(unit, target(name).flags.compiler) for unit in read_units(Elf(file.read_bytes()))}
 
 
 def outcome(verdict: UnitVerdict) -> tuple[str, str, str]:
@@ -34,7 +34,7 @@ def outcome(verdict: UnitVerdict) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_gcc_s_units_with_the_flags_hold(tmp_path, name):
+def test_gcc_units_with_the_flags_pass(tmp_path, name):
     found = verdicts(compiled(name, tmp_path, SOURCES), name)
     assert {source: outcome(verdict) for source, verdict in found.items()} == {
         "main.c": ("gnu", "passed", ""),
@@ -52,7 +52,7 @@ def test_each_flag_that_one_unit_of_many_lacks_is_named(tmp_path, name):
         assert found["half.c"].detail.startswith(f"half.c lacks {flag}; compiled by: GNU C")
 
 
-def test_a_unit_for_which_gcc_was_told_to_record_nothing_says_so(tmp_path):
+def test_unit_of_gcc_that_records_nothing_is_a_finding(tmp_path):
     file = compiled("x86_64", tmp_path, SOURCES, [*flags("x86_64"), "-gno-record-gcc-switches"])
     verdict = verdicts(file)["half.c"]
     assert (verdict.outcome, verdict.missing) == ("failed", target("x86_64").flags.compiler)
@@ -62,7 +62,7 @@ def test_a_unit_for_which_gcc_was_told_to_record_nothing_says_so(tmp_path):
 def test_split_debug_data_is_a_violation_that_names_its_file(tmp_path):
     verdict = verdicts(compiled("x86_64", tmp_path, SOURCES, [*flags("x86_64"), "-gsplit-dwarf"]))["half.c.dwo"]
     assert verdict.outcome == "failed"
-    assert verdict.detail.startswith("half.c.dwo, which no package keeps, holds the flags of a unit")
+    assert verdict.detail.startswith("the flags of a unit are in half.c.dwo, which is in no package")
 
 
 FRONT_ENDS = [
@@ -87,7 +87,7 @@ def test_every_front_end_of_gcc_is_asked_for_the_flags(tmp_path, compiler, sourc
         assert [(verdict.family, verdict.outcome) for verdict in found.values()] == [("gnu", expected)], found
 
 
-# -------------------------------------------------------------------------------------------------- link-time optimisation
+# ------------------------------------------------------------------------------------------- link-time optimisation
 
 
 def rules(file: Path) -> list[tuple[str, str]]:
@@ -106,8 +106,8 @@ def test_of_gcc_s_link_time_optimisation_the_units_of_the_sources_are_judged(tmp
     assert rules(bad) == [("failed", ""), ("passed", ""), ("skipped", "lto-partition")]
 
 
-def test_partitions_alone_prove_nothing_whatever_the_link_was_told(tmp_path):
-    """Sources compiled without -g leave no unit of their own; the link carries every flag."""
+def test_partitions_alone_prove_nothing_whatever_the_link_options(tmp_path):
+    """Sources that are compiled without -g have no unit; the link has every flag."""
     file = compiled("x86_64", tmp_path, SOURCES, ["-O2", "-flto"], ["-flto", *flags("x86_64")])
     units = read_units(Elf(file.read_bytes()))
     assert {family(unit) for unit in units} == {"lto-partition"}
@@ -134,7 +134,7 @@ CLANG_TARGETS = [name for name in TARGETS if name != "ppc64le"]  # clang 14 know
 
 
 def by_clang(folder: Path, name: str, *options: str) -> UnitVerdict:
-    """The verdict on a source compiled by clang for a target."""
+    """Compile a source with clang for a target, and return the verdict on its unit."""
     (folder / "half.c").write_text(HALF)
     run(["clang", f"--target={target(name).architecture.triplet}", "-O2", "-g", *options, "-c", "half.c"], cwd=folder)
     return verdicts(folder / "half.o", name)["half.c"]
@@ -142,7 +142,7 @@ def by_clang(folder: Path, name: str, *options: str) -> UnitVerdict:
 
 @needs_clang
 @pytest.mark.parametrize("name", CLANG_TARGETS)
-def test_clang_s_units_hold_with_the_flags_and_each_one_missing_is_named(tmp_path, name):
+def test_clang_units_pass_with_the_flags_and_each_missing_flag_is_named(tmp_path, name):
     wanted = target(name).flags.compiler
     assert outcome(by_clang(tmp_path, name, "-grecord-command-line", *wanted)) == ("clang", "passed", "")
     for flag in wanted:
@@ -178,8 +178,8 @@ def test_the_command_line_that_clang_records_is_read_as_clang_reads_it(tmp_path,
 
 
 @needs_clang
-def test_what_the_compiler_proper_is_given_counts_wherever_it_stands(tmp_path):
-    """-Xclang comes after everything of the driver's: no later flag takes it back."""
+def test_options_of_the_compiler_itself_count_at_any_position(tmp_path):
+    """-Xclang comes after all options of the driver, so no later flag overrules it."""
     words = ["-Xclang", "-mframe-pointer=none", *target("x86_64").flags.compiler]
     assert by_clang(tmp_path, "x86_64", "-grecord-command-line", *words).missing == ("-fno-omit-frame-pointer",)
     code = run(["clang", "-O2", *words, "-S", "-emit-llvm", "-o", "-", "half.c"], cwd=tmp_path).output
@@ -231,18 +231,18 @@ def test_rust_is_skipped_and_hides_no_c_beside_it(tmp_path, with_flags):
     run(["rustc", "-g", "-O", "-Clink-arg=half.o", "main.rs"], cwd=tmp_path)
     elf = Elf((tmp_path / "main").read_bytes())
     units = read_units(elf)
-    found = {outcome(judged(unit, target("x86_64").flags.compiler)) for unit in units}
+    found = {outcome(judge_unit(unit, target("x86_64").flags.compiler)) for unit in units}
     assert ("rust", "skipped", "language-rust") in found
     table = UnitTable(units)
     addresses = {symbol.name: symbol.address for symbol in elf.symbols}
     c = table.at(addresses["half"])
     rust = next(address for name, address in addresses.items() if "4main" in name and "main" in name and name != "main")
     assert c is not None
-    assert outcome(judged(c, target("x86_64").flags.compiler)) == ("gnu", "passed" if with_flags else "failed", "")
+    assert outcome(judge_unit(c, target("x86_64").flags.compiler)) == ("gnu", "passed" if with_flags else "failed", "")
     assert table.at(rust).language == "rust"
 
 
-def test_a_program_of_c_and_assembler_holds_by_its_c(tmp_path):
+def test_program_of_c_and_assembler_passes_by_its_c(tmp_path):
     assembly = ".globl half\n.type half,@function\nhalf: mov %edi,%eax\n sar %eax\n ret\n.size half,.-half\n"
     note = '.section .note.GNU-stack,"",@progbits\n'
     file = compiled("x86_64", tmp_path, {"main.c": MAIN, "half.s": assembly + note})
@@ -268,11 +268,17 @@ V3 = "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"
         (Unit("a", f"Debian clang version 14.0.6 /usr/lib/llvm-14/bin/clang -D A=a\\ b {V3}"), ("clang", "passed", "")),
         (Unit("a", "clang version 19.1.7 (Red Hat, Inc. 19.1.7-1.el10)"), ("clang", "failed", "")),
         (Unit("a", f"flang version 19.1.7 /usr/bin/flang {V3}"), ("clang", "passed", "")),
-        (Unit("a", "clang LLVM (rustc version 1.84.1 (e71f9a9a9 2025-01-27))", "rust"), ("rust", "skipped", "language-rust")),
+        (
+            Unit("a", "clang LLVM (rustc version 1.84.1 (e71f9a9a9 2025-01-27))", "rust"),
+            ("rust", "skipped", "language-rust"),
+        ),
         (Unit("a", "clang LLVM (rustc version 1.84.1 (e71f9a9a9 2025-01-27))"), ("rust", "skipped", "language-rust")),
         (Unit("a", "Go cmd/compile go1.23.4; regabi", "go"), ("go", "skipped", "language-go")),
         (Unit("a", "zig 0.13.0"), ("zig", "skipped", "language-zig")),
-        (Unit("a", "The Glorious Glasgow Haskell Compilation System 9.4.7"), ("haskell", "skipped", "language-haskell")),
+        (
+            Unit("a", "The Glorious Glasgow Haskell Compilation System 9.4.7"),
+            ("haskell", "skipped", "language-haskell"),
+        ),
         (Unit("a", "ocamlopt 5.1", "ocaml"), ("ocaml", "skipped", "language-ocaml")),
         (Unit("a", "Swift version 5.9", "swift"), ("swift", "skipped", "language-swift")),
         (Unit("a", "LDC 1.39.0 (LLVM 19.1.3)", "d"), ("d", "skipped", "language-d")),
@@ -281,15 +287,15 @@ V3 = "-march=x86-64-v3 -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer"
         (Unit("a", ""), ("", "failed", "")),
     ],
 )  # fmt: skip
-def test_each_compiler_falls_under_its_own_rule(unit, expected):
-    assert outcome(judged(unit, target("x86_64").flags.compiler)) == expected
+def test_each_compiler_has_its_rule(unit, expected):
+    assert outcome(judge_unit(unit, target("x86_64").flags.compiler)) == expected
 
 
-def test_c_that_go_compiled_is_skipped_only_where_go_stands_beside_it_and_nothing_is_recorded():
+def test_c_without_recorded_flags_is_skipped_only_beside_go():
     bare, flagged = Unit("a.c", "GNU C17 14.2.1"), Unit("a.c", "GNU C17 14.2.1 -O2")
-    assert outcome(judged(bare, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "skipped", "cgo")
-    assert outcome(judged(bare, target("x86_64").flags.compiler)) == ("gnu", "failed", "")
-    assert outcome(judged(flagged, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "failed", "")
+    assert outcome(judge_unit(bare, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "skipped", "cgo")
+    assert outcome(judge_unit(bare, target("x86_64").flags.compiler)) == ("gnu", "failed", "")
+    assert outcome(judge_unit(flagged, target("x86_64").flags.compiler, beside_go=True)) == ("gnu", "failed", "")
 
 
 def test_the_arguments_of_clang_s_options_are_no_flags():

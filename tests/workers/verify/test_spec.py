@@ -1,4 +1,4 @@
-"""Opt-outs in specs: found with their line and their conditions, and held against what rpm makes of the same text."""
+"""Opt-outs in specs: their lines and conditions, compared with what rpm does with the same text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = "Name: t\nVersion: 1\nRelease: 1\nSummary: t\nLicense: MIT\nURL: https://
 TAIL = "\n%description\nA spec of the tests: %{!?_include_frame_pointers:OPTED OUT}\n"
 UNDEFINE = "%undefine _include_frame_pointers"
 
-# What stands in the spec → the architectures it opts out, of these two.
+# Text of a spec → which of the two architectures it opts out.
 EXACT = {
     UNDEFINE: {"x86_64", "s390x"},
     f"  {UNDEFINE}": {"x86_64", "s390x"},
@@ -56,7 +56,7 @@ def applied(found: tuple[OptOut, ...], architecture: str) -> list[bool | None]:
 
 
 @pytest.mark.parametrize("text", EXACT)
-def test_an_opt_out_applies_where_its_conditions_hold(text):
+def test_opt_out_applies_if_its_conditions_are_true(text):
     found = opt_outs(HEAD + text + TAIL)
     assert {arch for arch in ("x86_64", "s390x") if True in applied(found, arch)} == EXACT[text]
     assert None not in applied(found, "x86_64")
@@ -76,7 +76,7 @@ def test_rpm_agrees(tmp_path, text):
     assert out == EXACT[text]
 
 
-def test_line_and_words_are_the_spec_s_own():
+def test_line_and_text_are_those_of_the_spec():
     (found,) = opt_outs(f"{HEAD}%ifarch s390x\n%if 0%{{?rhel}} > 9\n{UNDEFINE}\n%endif\n%endif\n")
     assert (found.line, found.kind, found.statement) == (9, "undefined", UNDEFINE)
     assert str(found) == f"line 9: {UNDEFINE} (ifarch s390x and if 0%{{?rhel}} > 9)"
@@ -92,13 +92,13 @@ def test_line_and_words_are_the_spec_s_own():
         (f"%if %{{with gcc}}\n%elif 0%{{?fedora}}\n{UNDEFINE}\n%endif", "not (if %{with gcc}) and if 0%{?fedora}"),
     ],
 )
-def test_what_only_rpm_could_tell_is_named_in_words(text, words):
+def test_condition_that_only_rpm_can_decide_is_shown_as_text(text, words):
     (found,) = opt_outs(HEAD + text + TAIL)
     assert " and ".join(map(str, found.conditions)).startswith(words)
     assert found.applies_to("x86_64") is None
 
 
-def test_a_definition_that_only_rpm_could_judge_leaves_the_opt_out_open():
+def test_definition_that_only_rpm_can_decide_leaves_the_opt_out_undecided():
     found = opt_outs(f"{HEAD}{UNDEFINE}\n%if %{{with gcc}}\n%global _include_frame_pointers 1\n%endif{TAIL}")
     assert applied(found, "x86_64") == [None]
 
@@ -143,12 +143,12 @@ def test_flags_that_a_spec_changes_itself_are_shown_and_excuse_nothing(line):
         f"%changelog\n- {UNDEFINE} and -fomit-frame-pointer",
     ],
 )
-def test_other_lines_are_none(line):
+def test_other_lines_are_no_opt_outs(line):
     assert opt_outs(f"{HEAD}{line}\n") == ()
 
 
 @pytest.mark.parametrize("text", ["%endif", "%else", "%if 1\n%endif\n%endif", "%if 1\n" * 101])
-def test_conditions_that_do_not_add_up_are_refused(text):
+def test_conditions_that_do_not_match_are_refused(text):
     with pytest.raises(MalformedError, match=r"line \d+ of the spec"):
         opt_outs(text)
 
@@ -167,9 +167,9 @@ def test_the_one_spec_of_a_source_package_is_found(tmp_path: Path):
     spec = Entry("/t.spec", "file", 0o644, content=content, size=content.stat().st_size)
     tarball = Entry("/t.tar.gz", "file", 0o644, content=content)
     assert spec_of([tarball, spec]) == UNDEFINE
-    with pytest.raises(MalformedError, match="holds 0"):
+    with pytest.raises(MalformedError, match="has 0"):
         spec_of([tarball])
-    with pytest.raises(MalformedError, match="holds 2"):
+    with pytest.raises(MalformedError, match="has 2"):
         spec_of([spec, spec])
     with pytest.raises(MalformedError, match="a spec of 99999999 bytes"):
         spec_of([Entry("/t.spec", "file", 0o644, content=content, size=99_999_999)])

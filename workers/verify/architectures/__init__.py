@@ -1,4 +1,4 @@
-"""How code of each architecture is judged: a module each, with the name of its record in ``config.architectures``."""
+"""How to judge code of each architecture: one module each, named as its record in ``config.architectures``."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ class Kinds(Protocol):
     """A module of ``workers.verify.isa``: which bits make a kind of instruction, and which kinds are above a level."""
 
     def reduction(self, codes: Sequence[Code], starts: Sequence[int], tools: Tools, /) -> Reduction:
-        """The distinct instructions of code."""
+        """Return the distinct instructions of code."""
 
     def verdicts(self, encodings: Sequence[bytes], level: Level, tools: Tools, /) -> list[IsaVerdict]:
-        """What each instruction needs beyond the level."""
+        """Return what each instruction needs beyond the level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineCode:
-    """What the proof asks of one architecture's code."""
+    """What the proof needs to know about the code of one architecture."""
 
     judge_unwound: Callable[[Unwinding, memoryview, int, int], Verdict]
-    """Judge a function that an unwind table covers, from its unwinding, a stretch of code, and its start and end there."""
+    """Judges a function with an unwind table, from its unwinding, a stretch of code, and its start and end in there."""
     judge_unknown: Callable[[bytes, int, Container[int]], Verdict]
-    """Judge a function by its instructions alone: its bytes, its address, and the addresses of calls that the compiler inserts
-    for a tracer (``__fentry__``, ``_mcount``), which are no calls of the function's own."""
+    """Judges a function by its instructions alone, from its bytes, its address, and the addresses of calls that do not
+    count: the compiler inserts them for a tracer (``__fentry__``, ``_mcount``)."""
     dispatch: Callable[[Elf, FunctionTable, Pointers], Dispatch]
-    """What run-time dispatch looks like in a file."""
+    """Finds run-time dispatch in a file."""
     kinds: Kinds | None
-    """How binutils decode it; None: iced does."""
+    """The module that decodes it with binutils; None if iced decodes it."""
 
 
 def code_of(machine: str) -> MachineCode | None:
-    """How code of a machine, by its name in elf.h, is judged; None of a machine that is no architecture of ours.
+    """Return how to judge the code of a machine; None if no target has this architecture.
 
+    :param machine: its name in elf.h.
     :raises CannotRun: if the architecture's module is unfinished.
     """
     architecture = architecture_of(machine)
@@ -62,6 +63,6 @@ def code_of(machine: str) -> MachineCode | None:
     except IMPORT_ERRORS as error:
         module = f"workers/verify/architectures/{architecture.name}.py"
         raise CannotRun(
-            f"{module} cannot be used: {error}", "docs/how-to/add-an-architecture.md says what it needs"
+            f"{module} cannot be used: {error}", "docs/how-to/add-an-architecture.md lists what it needs"
         ) from None
-    return found
+    return code

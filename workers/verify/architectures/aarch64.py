@@ -15,7 +15,7 @@ from workers.verify.isa.other_dispatch import OtherDispatch, signed
 from workers.verify.prologues import FRAMED, LEAF, Kind, Verdict, aligned, bytes_where, words
 
 _X29 = 29  # DWARF's number: DWARF for the Arm 64-bit Architecture, table 1
-# add x29, sp, #imm, of which mov x29, sp is one; sub x29, sp, #imm: Go keeps x29 below its frame.
+# add x29, sp, #imm (mov x29, sp is one of these); sub x29, sp, #imm: Go keeps x29 below its frame.
 _SETS_X29 = re.compile(rb"\xfd" + bytes_where(lambda byte: byte & 3 == 3) + rb"[\x00-\x7f][\x91\xd1]")
 _UNSAVED = Verdict(Kind.UNFRAMED, "moves the stack pointer and does not save x29")
 _NOT_SET = Verdict(Kind.UNFRAMED, "saves x29 and never sets it from sp")
@@ -33,7 +33,7 @@ def _judge_unwound(unwinding: Unwinding, code: memoryview, start: int, end: int)
         return FRAMED
     if not unwinding.saves(_X29):
         return _UNSAVED
-    if unwinding.continues:  # a partition (.cold): the function it belongs to made the frame, and is judged for it
+    if unwinding.continues:  # a partition (.cold): its function made the frame, and is judged for it
         return LEAF
     return FRAMED if _sets_x29(code, start, end) else _NOT_SET
 
@@ -59,7 +59,7 @@ def _without_x29(why: str) -> Verdict:
 
 
 def _addresses(data: bytes, address: int, at: Callable[[int], int], toc: int) -> Iterator[int]:  # noqa: ARG001
-    """ADRP, ADR, and what ADD and LDR make of their page (Arm Architecture Reference Manual, C6.2)."""
+    """Yield the addresses that ADR makes, and those that ADD and LDR make from the page of an ADRP (Arm ARM, C6.2)."""
     pages: dict[int, int] = {}
     for place, (word,) in enumerate(struct.iter_unpack("<I", data[: len(data) & ~3])):
         register, base = word & 31, word >> 5 & 31
@@ -76,8 +76,8 @@ def _addresses(data: bytes, address: int, at: Callable[[int], int], toc: int) ->
             yield at(pages[base] + (word >> 10 & 0xFFF) * 8)
 
 
-def _asks(function: Function, hits: Sequence[Hit]) -> str:
-    """Atomics out of line: libgcc's functions test ``__aarch64_have_lse_atomics`` themselves (GCC's manual)."""
+def _self_test(function: Function, hits: Sequence[Hit]) -> str:
+    """Explain out-of-line atomics: libgcc's functions test ``__aarch64_have_lse_atomics`` (GCC's manual)."""
     if _OUTLINE_ATOMIC.fullmatch(function.name) and all(hit.features == ("lse",) for hit in hits):
         return "guard: libgcc's outline atomics test for LSE before they use it"
     return ""
@@ -86,6 +86,6 @@ def _asks(function: Function, hits: Sequence[Hit]) -> str:
 CODE = MachineCode(
     judge_unwound=_judge_unwound,
     judge_unknown=_judge_unknown,
-    dispatch=functools.partial(OtherDispatch, addresses=_addresses, question=_asks),
+    dispatch=functools.partial(OtherDispatch, addresses=_addresses, self_test=_self_test),
     kinds=aarch64,
 )

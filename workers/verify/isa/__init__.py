@@ -1,7 +1,7 @@
-"""Instructions above a target's level: found by decoding all executable code, explained where dispatch makes them lawful.
+"""Instructions above a target's level: found in all executable code, and allowed if run-time dispatch explains them.
 
-Two decoders, one question. x86 is iced's; every other architecture is asked of GNU binutils, whose assembler knows which
-processor has which instruction.
+iced decodes x86. GNU binutils decode every other architecture, because their assembler knows which processor has which
+instruction.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from workers.formats.facts import Hit, ScanResult
 from workers.verify.isa.levels import Level
 
 MARK = "=> "
-"""What the line of an excerpt begins with that shows the instruction in question; the others begin with blanks."""
+"""The first characters of the excerpt's line with the instruction above the level; other lines begin with blanks."""
 _BEFORE, _AFTER = 4, 4  # lines around an instruction
 
 
 def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: str) -> ScanResult:
-    """Every instruction of some code above a level.
+    """Return every instruction of some code above a level.
 
-    :param starts: where functions begin, in order.
-    :param machine: of the file: 32-bit x86 code is held against the 64-bit levels.
-    :raises CannotRun: when the decoder is not installed, or fails.
+    :param starts: addresses of functions, in order.
+    :param machine: the machine of the file. 32-bit x86 code must not exceed the 64-bit levels.
+    :raises CannotRun: if the decoder is not installed, or if it fails.
     """
     if bits := _bits(machine):
         from workers.verify.isa import x86
@@ -38,7 +38,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
     try:
         return binutils.scan(codes, starts, level, binutils.tools_for(machine))
     except CommandFailed as error:
-        raise CannotRun(str(error).splitlines()[0], "free some room below /tmp, or install binutils anew") from None
+        raise CannotRun(str(error).splitlines()[0], "free some space in /tmp, or reinstall binutils") from None
 
 
 def _bits(machine: str) -> int:
@@ -49,7 +49,7 @@ def _bits(machine: str) -> int:
 
 @functools.cache
 def decoder(machine: str) -> str:
-    """Which decoder answers for a machine, and its version: another one may know other instructions."""
+    """Return the decoder of a machine's code, and its version: another version may know other instructions."""
     if _bits(machine):
         from importlib.metadata import version
 
@@ -64,9 +64,9 @@ def decoder(machine: str) -> str:
 
 
 def excerpt(code: Code, begin: int, address: int, size: int, machine: str) -> tuple[str, ...]:
-    """The disassembly around an instruction, or, with ``size`` 0, from an address on: a line each.
+    """Return the lines of disassembly around an instruction or, with ``size`` 0, from an address on.
 
-    :param begin: where the function around it begins.
+    :param begin: the start of the function that contains it.
     """
     begin = max(code.address, min(begin, address))
     if bits := _bits(machine):
@@ -76,13 +76,13 @@ def excerpt(code: Code, begin: int, address: int, size: int, machine: str) -> tu
         data = code.data[begin - code.address :]
         after = _AFTER if size else 2 * _AFTER
         lines = x86.disassembly(data, begin, hit, before=_BEFORE, after=after, bits=bits)
-        return tuple(_marked(line[len(MARK) :], address, size) for line in lines)
+        return tuple(_mark(line[len(MARK) :], address, size) for line in lines)
     from workers.verify.isa import binutils
 
     lines = binutils.disassembly(code, address, binutils.tools_for(machine), begin, _AFTER)
-    return tuple(_marked(line, address, size) for line in lines)
+    return tuple(_mark(line, address, size) for line in lines)
 
 
-def _marked(line: str, address: int, size: int) -> str:
-    is_meant = size > 0 and line.startswith(f"{address:x}:")
-    return (MARK if is_meant else " " * len(MARK)) + line
+def _mark(line: str, address: int, size: int) -> str:
+    is_hit = size > 0 and line.startswith(f"{address:x}:")
+    return (MARK if is_hit else " " * len(MARK)) + line

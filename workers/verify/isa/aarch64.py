@@ -1,4 +1,4 @@
-"""Instructions of 64-bit Arm above a level: which bits make a kind, what old processors run all the same, what may be above.
+"""Instructions of 64-bit Arm above a level: the bits that make a kind, and the extensions that may be above a level.
 
 Encodings: Arm Architecture Reference Manual for A-profile (DDI 0487), chapter C4, "A64 Instruction Set Encoding".
 """
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from workers.verify.isa.reduce import Words
 
-# (mask, value, bits kept): the first that fits a word says which of its bits tell its kind. Only classes that compilers use
-# much are here; the others (atomics of LSE, MTE, SVE, SME …) are kept whole. Masks lie in the bits 31–21 and 11–10.
+# (mask, value, bits kept): the first row that matches a word gives the bits of its kind. The table has only the classes
+# that compilers use often; other words (atomics of LSE, MTE, SVE, SME …) are kept whole. Masks are in the bits 31–21
+# and 11–10.
 _KEPT = (
     (0x1F000000, 0x10000000, 0x9F000000),  # ADR, ADRP
     (0x1F800000, 0x11000000, 0xFFC00000),  # add, subtract: immediate
@@ -57,22 +58,32 @@ _KEPT = (
     (0x9F000000, 0x0F000000, 0xFFFFFC00),  # vectors: by element, modified and shift immediates
 )
 
-# Extensions as GNU as names them. Where several would do the first names the need, so those that bring others
-# along (fp16 comes with sve) stand behind these; what an older assembler does not know is passed over.
+# Extensions as GNU as names them. The first one that accepts an instruction names its need, so an extension that
+# includes others (sve includes fp16) is behind these. An assembler that does not know an extension refuses it, which
+# does no harm.
 _EXTENSIONS = (  # noqa: SIM905 - read as a text
-    "lse rdma crc aes sha2 pauth fp16 dotprod rcpc rcpc2 rcpc3 flagm flagm2 compnum jscvt frintts sha3 sm4 crypto fp16fml "
-    "bf16 i8mm sb ssbs predres predres2 rng memtag mops cssc hbc ls64 lse128 the d128 tme profile ras wfxt xs fp8 faminmax lut "
-    "lor pan sve f32mm f64mm sve2 sve2-aes sve2-sha3 sve2-sm4 sve2-bitperm sve2p1 sve-b16b16 sme sme-f64 sme-i64 "
-    "sme-f64f64 sme-i16i64 sme2 sme2p1 gcs cpa"
+    "lse rdma crc aes sha2 pauth fp16 dotprod rcpc rcpc2 rcpc3 flagm flagm2 compnum jscvt frintts sha3 sm4 crypto "
+    "fp16fml bf16 i8mm sb ssbs predres predres2 rng memtag mops cssc hbc ls64 lse128 the d128 tme profile ras wfxt xs "
+    "fp8 faminmax lut lor pan sve f32mm f64mm sve2 sve2-aes sve2-sha3 sve2-sm4 sve2-bitperm sve2p1 sve-b16b16 sme "
+    "sme-f64 sme-i64 sme-f64f64 sme-i16i64 sme2 sme2p1 gcs cpa"
 ).split()  # fmt: skip
-_EXTENSIONS_OF_V8_2 = ("dotprod", "fp16fml", "bf16", "i8mm", "sha3", "sm4", "f32mm", "f64mm")  # alone they are refused
+_EXTENSIONS_OF_V8_2 = (
+    "dotprod",
+    "fp16fml",
+    "bf16",
+    "i8mm",
+    "sha3",
+    "sm4",
+    "f32mm",
+    "f64mm",
+)  # refused without armv8.2-a
 
 
 @functools.cache
 def _masks() -> Masks:
     import numpy as np
 
-    # The table is asked by bits 31–21 and 11–10.
+    # The index of the table is made of the bits 31–21 and 11–10.
     table = np.full(1 << 13, 0xFFFFFFFF, np.uint32)
     for index in range(len(table)):
         word = (index >> 2) << 21 | (index & 3) << 10
@@ -85,20 +96,20 @@ def _place(words: Words) -> NDArray[Any]:
 
 
 def reduction(codes: Sequence[Code], _starts: Sequence[int], _tools: Tools) -> Reduction:
-    """The distinct instructions of code. Every word is one: where functions begin does not matter."""
+    """Return the distinct instructions of code. Every word is an instruction, so starts of functions do not matter."""
     return WordReduction(codes, _masks())
 
 
 def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Verdict]:
-    """What each instruction needs beyond the level."""
+    """Return what each instruction needs beyond the level."""
     scale = _scale(level.assembler[0])
-    asked = [item for item in encodings if not _runs_anywhere(_word(item))]
-    answers = dict(zip(asked, needs(tools, list(disassembled(tools, asked)), scale), strict=True))
-    # A new name of an old instruction (BFC of BFM) is refused though the instruction is not. Not so in the system space,
-    # where only the names say what the numbers mean (DC CVAP of SYS).
+    open_items = [item for item in encodings if not _runs_anywhere(_word(item))]
+    answers = dict(zip(open_items, needs(tools, list(disassemble(tools, open_items)), scale), strict=True))
+    # The assembler refuses a new name of an old instruction (BFC of BFM), so the old name is tried. System instructions
+    # keep their new names: only these show what the numbers mean (DC CVAP of SYS).
     above = [item for item, answer in answers.items() if answer and _word(item) & 0xFF000000 != 0xD5000000]
     if above:
-        texts = list(disassembled(tools, above, "no-aliases"))
+        texts = list(disassemble(tools, above, "no-aliases"))
         answers.update(zip(above, needs(tools, texts, scale), strict=True))
     return [answers.get(item, ()) for item in encodings]
 
@@ -108,13 +119,13 @@ def _word(encoding: bytes) -> int:
 
 
 def _runs_anywhere(word: int) -> bool:
-    """Whether no processor refuses the word, or only to an operating system.
+    """Return whether every processor runs the word, or only an operating system uses it.
 
-    An older processor passes over hints (PACIASP, AUTIASP, BTI, CSDB … are encoded as such) and prefetches of a kind it
-    does not know. System registers and system instructions whose op1 is not 3 belong to an operating system, which asks
-    the ID registers before it uses them; the ID registers themselves read as zero where they mean nothing yet, and Linux
-    lets programs read them (Documentation/arch/arm64/cpu-feature-registers.rst). What op1 3 has is for programs: RNDR,
-    DC CVAP and their like are judged.
+    An older processor ignores hints that it does not know (PACIASP, AUTIASP, BTI, CSDB … are hints), and prefetches of
+    an unknown kind. System registers and system instructions with an op1 other than 3 belong to the operating system,
+    which reads the ID registers before it uses them. An ID register without a meaning reads as zero, and Linux lets
+    programs read them (Documentation/arch/arm64/cpu-feature-registers.rst). System instructions with op1 3 are for
+    programs, so RNDR, DC CVAP and similar ones are judged.
     """
     if word & 0xFFFFF01F == 0xD503201F:  # hints
         return True
@@ -127,7 +138,7 @@ def _runs_anywhere(word: int) -> bool:
 
 @functools.cache
 def _scale(march: str) -> Scale:
-    """Above a level lie each extension alone, each version, and each extension that asks for a version too."""
+    """Return the scale above a level: each extension alone, each version, and each extension that needs a version."""
     richer = (
         *((name, f"{march}+{name}") for name in _EXTENSIONS),
         *((name, f"-march={name}") for name in ("armv8.1-a", "armv8.2-a")),

@@ -1,4 +1,4 @@
-"""What an x86 function does as far as run-time dispatch goes: what it asks the processor, reads, writes, calls and points to."""
+"""What an x86 function does that matters to run-time dispatch: CPUID and similar, reads, writes, calls, pointers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from workers.verify.isa.decisions import Decisions
 from workers.verify.isa.pointers import Pointers
 
 LARGEST = 1 << 18
-"""Bytes of a function that are read. Of cc1's 45,000 functions one is larger."""
+"""Bytes of a function that are read. One of the 45,000 functions of cc1 is larger."""
 _MOST_READ = 16 << 20  # bytes of code of one file: some ten seconds
-_MOST_KEPT = 2 << 20  # bytes whose instructions are kept; each takes some thirty times its size
+_MOST_KEPT = 2 << 20  # bytes of code whose instructions are kept; they need some thirty times this memory
 _ASKING = frozenset([Codes.CPUID, Codes.XGETBV, Codes.RDSSPD_R32, Codes.RDSSPQ_R64])
 _WRITES = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
 _IMMEDIATES = (OpKind.IMMEDIATE32, OpKind.IMMEDIATE32TO64, OpKind.IMMEDIATE64)
@@ -39,7 +39,7 @@ _PC_TYPES, _ABSOLUTE_TYPES, _GOT_TYPES = frozenset([2, 4]), frozenset([1, 10, 11
 
 @dataclass(slots=True)
 class Body:
-    """One function. A place is the address of an instruction."""
+    """One function. A *place* is the address of an instruction."""
 
     asks: list[int] = field(default_factory=list)
     """Places of CPUID, XGETBV and RDSSP."""
@@ -48,28 +48,28 @@ class Body:
     writes: list[tuple[int, int]] = field(default_factory=list)
     """(place, address) of words of data that are written."""
     points: list[tuple[int, int]] = field(default_factory=list)
-    """(place, address) of what it takes the address of, code or data, also by way of the GOT."""
+    """(place, address) of code or data whose address it takes, directly or from the GOT."""
     goes: list[tuple[int, int]] = field(default_factory=list)
     """(place, address) of direct calls and jumps."""
     names: list[tuple[int, str]] = field(default_factory=list)
-    """(place, symbol) of what it uses of other files."""
+    """(place, symbol) of symbols of other files that it uses."""
 
     instructions: list[Instruction] = field(default_factory=list)
     undecoded: int = 0
-    """Bytes that are no instruction."""
+    """Bytes that are no instructions."""
     _decisions: Decisions | None = None
     _leads: dict[int, list[int]] = field(default_factory=dict)
 
     @property
     def decisions(self) -> Decisions:
-        """What it decides, and the ways through it."""
+        """The decisions of the function, and the paths through it."""
         if self._decisions is None:
             self._decisions = Decisions(self.instructions)
         return self._decisions
 
     @property
     def leads(self) -> Mapping[int, Sequence[int]]:
-        """The places that use an address, by the address."""
+        """Address → the places that use it."""
         if not self._leads:
             for place, address in (*self.goes, *self.points, *self.reads, *self.writes):
                 self._leads.setdefault(address, []).append(place)
@@ -77,7 +77,7 @@ class Body:
 
 
 class Bodies:
-    """The functions of one x86 file, each read when it is asked for."""
+    """The functions of one x86 file, each read on demand."""
 
     def __init__(self, elf: Elf, pointers: Pointers) -> None:
         self._elf, self._pointers = elf, pointers
@@ -86,7 +86,7 @@ class Bodies:
         self._read_bytes = 0
 
     def of(self, function: Function, end: int) -> Body:
-        """What a function does.
+        """Return what a function does.
 
         :param end: the address behind its last byte.
         """
@@ -100,12 +100,12 @@ class Bodies:
 
     @property
     def exhausted(self) -> bool:
-        """Whether so much was read that no more will be: what is not read is not known, and explains nothing."""
+        """Whether the limit of code to read is reached. Functions that are not read explain nothing."""
         return self._read_bytes > _MOST_READ
 
     @cached_property
     def _fixups(self) -> dict[int, tuple[int, int, str]]:
-        """In an object: (type, address it stands for, symbol of another file) by place."""
+        """The relocations of an object: place → (type, address that it stands for, symbol of another file)."""
         fixups: dict[int, tuple[int, int, str]] = {}
         elf = self._elf
         if elf.type != "ET_REL":
@@ -156,7 +156,7 @@ class Bodies:
         return body
 
     def _memory(self, each: Instruction) -> int | None:
-        """The address of an operand in memory that no register but the instruction pointer has part in."""
+        """Return the address of an operand in memory, if no register except the instruction pointer is part of it."""
         if each.is_ip_rel_memory_operand:
             return each.ip_rel_memory_address
         alone = each.memory_base == Register.NONE and each.memory_index == Register.NONE
@@ -174,11 +174,11 @@ class Bodies:
             body.reads.append((each.ip, address))
             if name := self._pointers.imported(address):
                 body.names.append((each.ip, name))
-            elif held := self._pointers.at(address):
-                body.points.append((each.ip, held))
+            elif pointer := self._pointers.at(address):
+                body.points.append((each.ip, pointer))
 
     def _relocated(self, each: Instruction, body: Body) -> bool:
-        """Read an instruction of an object by the relocations within it; ``False`` where there is none."""
+        """Add what an instruction of an object uses, from the relocations in it; return ``False`` if it has none."""
         index = bisect_left(self._fixup_places, each.ip)
         places = self._fixup_places[index : index + 2]
         within = [place for place in places if each.ip <= place < each.next_ip]

@@ -1,7 +1,8 @@
-"""What an x86 function decides upon an answer, and which of its instructions only one side of such a decision reaches.
+"""Decisions of an x86 function on an answer, and the instructions that only one side of a decision reaches.
 
-Order of addresses proves nothing: what follows a test need not depend on it. So the answer is followed through registers and
-flags to the conditional jump that takes it, and a place is behind that jump if every way to it takes the same side of it.
+The order of addresses proves nothing: code behind a test need not depend on it. So the answer is followed through
+registers and flags to the conditional jump that uses it. A place is behind that jump if every path to it takes the same
+side.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from iced_x86 import (
     RegisterExt,
 )
 
-_FOLLOWED = 96  # instructions behind an answer that are looked through; compilers test it within a dozen
-_MOST_INSTRUCTIONS = 20_000  # of a function whose ways are followed
+_FOLLOWED = 96  # instructions that are read after an answer; compilers test it within a dozen
+_MOST_INSTRUCTIONS = 20_000  # of a function whose paths are followed
 _MOST_FOR_PAIRS = 4_000
 _MOST_DECISIONS = 6
 _WRITING = (OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE)
@@ -37,11 +38,11 @@ _NAMES = {value: name for name, value in vars(Mnemonic).items() if isinstance(va
 _PADDING = (Mnemonic.NOP, Mnemonic.INT3)
 
 Edge = tuple[int, int]
-"""(place of a conditional jump, where one of its sides goes)."""
+"""One side of a conditional jump: (place of the jump, target of this side)."""
 
 
 class Decisions:
-    """The ways through one function."""
+    """The paths through one function."""
 
     def __init__(self, instructions: Sequence[Instruction]) -> None:
         self._all = instructions[:_MOST_INSTRUCTIONS]
@@ -50,7 +51,7 @@ class Decisions:
         self._cuts: dict[frozenset[Edge], set[int]] = {}
 
     def upon(self, place: int) -> tuple[list[Edge], list[int]]:
-        """What is decided upon the answer that an instruction gives.
+        """Return what the function decides on the answer that an instruction gives.
 
         :returns: the sides of conditional jumps, and the places of conditional moves.
         """
@@ -83,7 +84,7 @@ class Decisions:
         return edges, moves
 
     def _registers(self, each: Instruction) -> tuple[frozenset[int], frozenset[int]]:
-        """The whole registers an instruction reads and writes. One cleared by its own value is not read."""
+        """Return the full registers that an instruction reads and writes. ``xor eax, eax`` does not count as a read."""
         read, written = set(), set()
         for used in self._info.info(each).used_registers():
             whole = RegisterExt.full_register(used.register)
@@ -95,7 +96,7 @@ class Decisions:
 
     @cached_property
     def _ways(self) -> dict[int, tuple[int, ...]]:
-        """Where each instruction may go on, within the function; what no way leads to, its indirect jumps may lead to."""
+        """Place → the next places within the function. Indirect jumps may go to any code that no other path reaches."""
         inside = set(self._places)
         ways: dict[int, tuple[int, ...]] = {}
         indirect = []
@@ -109,12 +110,12 @@ class Decisions:
         entry = self._places[0]
         for source in indirect or [entry]:
             ways[source] += tuple(self._orphans(ways))
-        missed = self._orphans(ways)  # landing pads, and what the indirect jumps' own side does not reach
+        missed = self._orphans(ways)  # landing pads, and code that the indirect jumps do not reach
         ways[entry] += tuple(missed)
         return ways
 
     def _orphans(self, ways: dict[int, tuple[int, ...]]) -> list[int]:
-        """The first instruction of each stretch that no way from the entry leads to; padding is none."""
+        """Return the first instruction of each stretch that no path from the entry reaches, except padding."""
         reached = self._reached(ways, frozenset())
         found = []
         for each in self._all:
@@ -138,10 +139,10 @@ class Decisions:
         return seen
 
     def behind(self, edges: Iterable[Edge], places: Iterable[int]) -> bool:
-        """Whether every way to each of the places takes one of the sides, or one of two that lead there together."""
+        """Return whether every path to each place takes one given side, or one of two sides."""
         open_places = set(places)
         sides = list(dict.fromkeys(edges))
-        open_places -= {place for place, _ in sides}  # a conditional jump that itself leads to where the question is
+        open_places -= {place for place, _ in sides}  # a place that is itself such a jump is decided by it
         cuts: list[tuple[Edge, ...]] = [(side,) for side in sides]
         if len(self._places) <= _MOST_FOR_PAIRS:
             cuts += [pair for pair in combinations(sides, 2) if pair[0][0] != pair[1][0]]
@@ -155,7 +156,7 @@ class Decisions:
         return not open_places
 
     def _without(self, cut: frozenset[Edge]) -> set[int]:
-        """What can be reached if some sides are never taken."""
+        """Return the places that can be reached if some sides are never taken."""
         if cut not in self._cuts:
             self._cuts[cut] = self._reached(self._ways, cut)
         return self._cuts[cut]

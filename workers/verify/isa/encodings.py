@@ -1,12 +1,13 @@
-"""Which bytes the x86 instructions above a level have in common: a search that spares the decoder most of a file.
+"""A byte pattern that finds the x86 instructions above a level, so that the decoder can skip most of a file.
 
-Nearly all of them announce themselves by an escape byte (0F, or the prefixes VEX C4 and C5, EVEX 62, XOP 8F), and what
-follows narrows it down to some op codes; of the others the op code itself stands for the escape byte. The pattern made here
-matches at the escape byte of **every** encoding of the given instructions, and of some others: where it does not match,
-there is none of them, whatever the alignment; where it matches, the decoder has to look. Nothing in it is written by hand:
-it follows from the decoder's own table of op codes.
+Nearly all of these instructions have an escape byte (0F, or the prefixes VEX C4 and C5, EVEX 62, XOP 8F), followed by
+one of some op codes. For the others, the op code takes the place of the escape byte. The pattern matches at the escape
+byte of **every** encoding of the given instructions, and of some others. Code without a match has none of the
+instructions, at any alignment; a match is decoded. Nothing in the pattern is written by hand: it is made from the
+decoder's table of op codes.
 
-Encodings: Intel's manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and appendix A; AMD's manual, volume 3, section 1.8 (XOP).
+Encodings: Intel's manual, volume 2, sections 2.3 (VEX), 2.7 (EVEX) and appendix A; AMD's manual, volume 3, section 1.8
+(XOP).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from iced_x86 import EncodingKind, MandatoryPrefix, OpCodeInfo, OpCodeTableKind
 if TYPE_CHECKING:
     from iced_x86 import Code_
 
-# Number of an op code map in the prefixes that name it so.
+# The number of each op code map in VEX, EVEX and XOP prefixes.
 _MAP_NUMBERS = {
     OpCodeTableKind.T0F: 1, OpCodeTableKind.T0F38: 2, OpCodeTableKind.T0F3A: 3, OpCodeTableKind.MAP5: 5,
     OpCodeTableKind.MAP6: 6, OpCodeTableKind.MAP8: 8, OpCodeTableKind.MAP9: 9, OpCodeTableKind.MAP10: 10,
@@ -35,19 +36,20 @@ _LEGACY_MAPS = {
 }
 # Field pp of VEX, EVEX and XOP: the mandatory prefix of the legacy encoding, compressed to two bits.
 _PP = {
-    MandatoryPrefix.NONE: 0, MandatoryPrefix.PNP: 0, MandatoryPrefix.P66: 1, MandatoryPrefix.PF3: 2, MandatoryPrefix.PF2: 3,
+    MandatoryPrefix.NONE: 0, MandatoryPrefix.PNP: 0,
+    MandatoryPrefix.P66: 1, MandatoryPrefix.PF3: 2, MandatoryPrefix.PF2: 3,
 }  # fmt: skip
 _ANY = frozenset(range(256))
 
 
 def pattern(codes: Iterable[Code_]) -> re.Pattern[bytes]:
-    """The expression that finds the escape byte of every encoding of some instructions.
+    """Return an expression that finds the escape byte of every encoding of some instructions.
 
-    It consumes that byte alone, so that a match that is none hides no other.
+    A match consumes only that byte, so a false match hides no other.
 
-    :param codes: iced's codes, of the instructions that the decoder yields without special options.
+    :param codes: iced's codes of instructions that the decoder yields without special options.
     """
-    # Escape byte → what may follow it, byte by byte → op codes that may come last.
+    # Escape byte → the bytes that may follow it, one set for each place → the last byte, mostly the op code.
     found: dict[int, dict[tuple[frozenset[int], ...], set[int]]] = defaultdict(lambda: defaultdict(set))
     for code in codes:
         info = OpCodeInfo(code)
@@ -64,19 +66,18 @@ Encoding = tuple[int, tuple[frozenset[int], ...], set[int]]
 
 
 def _encodings(info: OpCodeInfo) -> list[Encoding]:
-    """Escape byte, the bytes that may follow it, and the last byte that is looked at, of each form an instruction has."""
+    """Return (escape byte, sets of bytes that may follow it, set of last bytes) for each form of an instruction."""
     opcode, *rest = info.op_code.to_bytes(info.op_code_len, "big")
     if info.encoding == EncodingKind.LEGACY:
         escape, *middle = bytes([*_LEGACY_MAPS[info.table], opcode, *rest])
         if not middle:
-            return [(escape, (), set())]  # of the first map: nothing narrows it down
+            return [(escape, (), set())]  # of the first map: no further byte is fixed
         places = [frozenset([byte]) for byte in middle]
-        if info.group_index >= 0:  # the op code goes on in the field reg of ModRM
+        if info.group_index >= 0:  # the field reg of ModRM is part of the op code
             return [(escape, tuple(places), {byte for byte in _ANY if byte >> 3 & 7 == info.group_index})]
         last = set(places[-1])
-        if (
-            rest and escape == 0x0F
-        ):  # a whole ModRM as part of the op code: of VIA's, the decoder leaves r/m out of account
+        # A whole ModRM may be part of the op code. For VIA's instructions, the decoder ignores its r/m.
+        if rest and escape == 0x0F:
             last = {byte for byte in _ANY if byte >> 3 == rest[-1] >> 3}
         return [(escape, tuple(places[:-1]), last)]
     if info.encoding == EncodingKind.D3NOW:  # 0F 0F ModRM … op code
@@ -97,20 +98,25 @@ def _encodings(info: OpCodeInfo) -> list[Encoding]:
 
 
 @functools.cache
-def _vex(number: int, pp: int, l: int | None, w: int | None) -> tuple[frozenset[int], frozenset[int]]:  # noqa: E741 - its name
-    """The two bytes behind the first of a VEX prefix of three bytes and of XOP, which are laid out alike.
+def _vex(number: int, pp: int, length: int | None, w: int | None) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the possible second and third bytes of a three-byte VEX or of an XOP prefix, which have the same layout.
 
-    They hold R X B map, and W vvvv L pp. ``None``: the field does not matter.
+    The second byte has the fields R X B map, the third W vvvv L pp.
+
+    :param length: the field L; ``None`` if any value is possible.
+    :param w: the field W; ``None`` if any value is possible.
     """
     first = frozenset(byte for byte in _ANY if byte & 0x1F == number)
     second = frozenset(
-        byte for byte in _ANY if byte & 3 == pp and (l is None or byte >> 2 & 1 == l) and (w is None or byte >> 7 == w)
+        byte
+        for byte in _ANY
+        if byte & 3 == pp and (length is None or byte >> 2 & 1 == length) and (w is None or byte >> 7 == w)
     )
     return first, second
 
 
 def _charset(values: Set[int]) -> bytes:
-    """One byte of the expression."""
+    """Return the part of the expression that matches one of some bytes."""
     if len(values) == 256:
         return b"."
     literals = b"".join(b"\\x%02x" % value for value in sorted(values))

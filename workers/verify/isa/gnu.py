@@ -1,6 +1,6 @@
-"""GNU binutils as the authority: what an encoding is called (objdump), and which processors have it (as).
+"""GNU binutils decide what an encoding is (objdump), and which processors have it (as).
 
-What a level holds is then asked of the programs that compilers rely on, not of a table typed by hand.
+So the content of a level comes from the programs that compilers rely on, not from a table that somebody typed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from config.architectures import architecture_of
 from workers.base.errors import CannotRun
 from workers.base.run import Completed, require, run
 
-_BATCH = 200_000  # encodings for one objdump: bounds what is held of its listing, about 20 MB
+_BATCH = 200_000  # encodings for one run of objdump; its listing is about 20 MB
 _TIMEOUT = 300.0  # seconds for one program; the largest batch takes one
 _LINE = re.compile(r"^ *([0-9a-f]+):\t(.*)$", re.MULTILINE)
 _ERROR = re.compile(r"^[^:\n]*:(\d+): (Error|Fatal error): (.*)$", re.MULTILINE)
 _GENERAL_ERROR = re.compile(r"^Error: (.*)$", re.MULTILINE)
 _COMMENT = re.compile(r"\s*(?://|\t# |<(?!unknown>)).*")  # "// #8", "# 1010", "<.data+0x40>": for people
-_NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …; UDF is what Arm keeps undefined for ever
+_NO_INSTRUCTION = re.compile(r"\.|udf\b|<unknown>|$")  # .long, .inst, .insn …; Arm keeps UDF permanently undefined
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The programs for one machine, and how they read its code."""
+    """The programs for the code of one machine, and their options."""
 
     machine: str
     """Its name in elf.h."""
@@ -42,10 +42,10 @@ class Tools:
 
 
 def tools_for(machine: str) -> Tools:
-    """The programs for code of a machine: the host's own where it is of that kind, else the cross ones.
+    """Return the programs for the code of a machine: native ones if the host is such a machine, else cross binutils.
 
-    :param machine: its name in elf.h, of an architecture that binutils decode: EM_PPC64 is little endian.
-    :raises CannotRun: naming the package that is missing.
+    :param machine: its name in elf.h. Its code must be decoded by binutils; EM_PPC64 is little endian.
+    :raises CannotRun: if a package is missing; the error names it.
     """
     architecture = architecture_of(machine)
     if architecture is None or architecture.disassembler is None:
@@ -60,11 +60,11 @@ def tools_for(machine: str) -> Tools:
     )
 
 
-def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
-    """The text of each encoding, in order; empty where it is no instruction.
+def disassemble(tools: Tools, encodings: Sequence[bytes], option: str = "") -> Iterator[str]:
+    """Yield the text of each encoding, in order; an empty text if it is no instruction.
 
-    :param option: for ``objdump -M``: a processor, whose instructions alone are known; ``no-aliases``.
-    :raises CannotRun: when objdump does not see the instructions where they begin.
+    :param option: for ``objdump -M``: a processor, to know only its instructions; or ``no-aliases``.
+    :raises CannotRun: if objdump does not begin an instruction at the start of each encoding.
     """
     slot, filler = tools.disassembler.slot, tools.disassembler.filler
     for first in range(0, len(encodings), _BATCH):
@@ -75,41 +75,41 @@ def disassembled(tools: Tools, encodings: Sequence[bytes], option: str = "") -> 
         for offset in itertools.accumulate(map(len, batch[:-1]), initial=0):
             text = texts.get(offset)
             if text is None:
-                raise CannotRun(f"{tools.objdump} loses its place in code", "install binutils of 2.40 or later")
+                raise CannotRun(f"{tools.objdump} skips an instruction", "install binutils 2.40 or later")
             text = _COMMENT.sub("", text).strip()
             yield "" if _NO_INSTRUCTION.match(text) else text
 
 
-def listed(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
-    """(address, text) of each instruction of a stretch of code, as a person reads it."""
+def listing(tools: Tools, data: bytes | memoryview, address: int) -> list[tuple[int, str]]:
+    """Return (address, text) for each instruction in a stretch of code, for people."""
     return [(at, text.strip()) for at, text in _listing(tools, data, "", f"--adjust-vma={address:#x}")]
 
 
-def refused(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
-    """Which of these assembler lines, by number, the assembler refuses with an option, and its reason.
+def rejections(tools: Tools, lines: Sequence[str], option: str) -> dict[int, str]:
+    """Return the numbers of the assembler lines that the assembler refuses with an option, with its reasons.
 
-    All of them, where it does not know the option: what it knows of processors depends on its age.
+    It refuses all lines if it does not know the option: an older assembler knows fewer processors.
 
-    :raises CannotRun: when it fails and does not say of which line.
+    :raises CannotRun: if it fails without the number of a line.
     """
     lines = list(lines)
     reasons: dict[int, str] = {}
     while True:
-        done = _assembled(tools, lines, option)
+        done = _assemble(tools, lines, option)
         if general := _GENERAL_ERROR.search(done.output):
             return dict.fromkeys(range(len(lines)), general[1])
         found = _ERROR.findall(done.output)
         reasons.update({int(number) - 1: reason for number, _, reason in found})
         fatal = [int(number) - 1 for number, kind, _ in found if kind == "Fatal error"]
-        for number in fatal:  # nothing behind it was read: once more without it
+        for number in fatal:  # it did not read the lines after this one: try again without it
             lines[number] = ""
         if done.status and not found:
-            raise CannotRun(f"{tools.assembler} fails: {done.output.strip()[-200:]}", f"try it: {done.command_line}")
+            raise CannotRun(f"{tools.assembler} fails: {done.output.strip()[-200:]}", f"repeat it: {done.command_line}")
         if not fatal:
             return reasons
 
 
-def _assembled(tools: Tools, lines: Sequence[str], option: str) -> Completed:
+def _assemble(tools: Tools, lines: Sequence[str], option: str) -> Completed:
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         source = Path(folder) / "lines.s"
         source.write_text("\n".join(lines) + "\n")
@@ -119,23 +119,23 @@ def _assembled(tools: Tools, lines: Sequence[str], option: str) -> Completed:
 
 @functools.cache
 def accepts(tools: Tools, options: tuple[str, ...]) -> bool:
-    """Whether the assembler knows options: which processors it knows depends on its age."""
-    return all(_assembled(tools, (), option).status == 0 for option in options)
+    """Return whether the assembler knows the options: an older one knows fewer processors."""
+    return all(_assemble(tools, (), option).status == 0 for option in options)
 
 
 @functools.cache
 def knows(tools: Tools, processor: str) -> bool:
-    """Whether the disassembler has a word for a processor (``-M``)."""
-    return "unknown -M" not in _dumped(tools, bytes(4), "-M", processor)
+    """Return whether the disassembler knows a processor (``-M``)."""
+    return "unknown -M" not in _dump(tools, bytes(4), "-M", processor)
 
 
 def _listing(tools: Tools, data: bytes | memoryview, option: str, *arguments: str) -> Iterator[tuple[int, str]]:
     arguments += ("-M", option) if option else ()
-    output = _dumped(tools, data, "-z", "-w", "--no-show-raw-insn", *arguments)  # -z: zeros are code too
+    output = _dump(tools, data, "-z", "-w", "--no-show-raw-insn", *arguments)  # -z: zeros are code too
     return ((int(match[1], 16), match[2]) for match in _LINE.finditer(output))
 
 
-def _dumped(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
+def _dump(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
     with tempfile.TemporaryDirectory(prefix="kitten-code-") as folder:
         file = Path(folder) / "code"
         file.write_bytes(data)
@@ -144,4 +144,4 @@ def _dumped(tools: Tools, data: bytes | memoryview, *arguments: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C"}  # messages are read
+    return {**os.environ, "LC_ALL": "C"}  # this module parses the messages

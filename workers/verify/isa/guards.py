@@ -1,8 +1,8 @@
-"""Guards: x86 code that asks the processor, and the words of memory in which it keeps the answers.
+"""Guards: x86 code that tests the processor, and the words of memory with the answers of CPUID.
 
-What CPUID says is kept in a word that others test: libgcc's ``__cpu_model``, OpenSSL's ``OPENSSL_ia32cap_P``, a library's own
-flags. Those are found, not listed: what a function that executes CPUID writes after it, what addresses it takes, and what
-its callers hand to it just before the call or store just after.
+Programs store the answers of CPUID in words that other code tests: libgcc's ``__cpu_model``, OpenSSL's
+``OPENSSL_ia32cap_P``, flags of a library. No list of these words is needed. They are what a function with CPUID writes
+after it, the addresses that this function takes, and what its callers pass just before the call or store just after it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from workers.verify.isa.bodies import Bodies, Body
 from workers.verify.isa.pointers import Pointers
 from workers.verify.isa.references import References
 
-# Words of other files that hold what CPUID said, and functions that say it: libgcc, OpenSSL, glibc.
+# Words of other files with answers of CPUID, and functions that return answers: libgcc, OpenSSL, glibc.
 _KNOWN = frozenset(
     ["__cpu_model", "__cpu_features2", "OPENSSL_ia32cap_P", "_rtld_global_ro", "__x86_get_cpuid_feature_leaf",
      "__cpuid", "_dl_x86_get_cpu_features", "__get_cpu_features", "__cpu_indicator_init"]
 )  # fmt: skip
 _NEARBY = 64
-"""Bytes of code before a call in which its arguments are made, and behind it in which its result is stored."""
-_WORD = 16  # bytes from a word's address that one access may begin at: a vector of flags is read in parts
-_MOST_WORDS = 64  # a function that asks and writes more than this initialises a program, not the answers
+"""Bytes of code before a call that make its arguments, and after it that store its result."""
+_WORD = 16  # bytes after a word's address at which an access may begin: parts of a vector of flags are read
+_MOST_WORDS = 64  # a function with CPUID that writes more words than this initialises a program, not the answers
 _MOST_ASKERS = 64
-_SMALL = 64  # bytes of a function that only tells what a word says
+_SMALL = 64  # bytes of a function that only returns a word
 _CPUID = re.compile(rb"\x0f\xa2")
 
 
 class Guards:
-    """Which places of a file's functions stand behind a question to the processor."""
+    """Finds the places in a file's functions that are behind a test of the processor."""
 
     def __init__(self, elf: Elf, functions: FunctionTable, pointers: Pointers) -> None:
         self._elf, self._functions = elf, functions
@@ -47,22 +47,22 @@ class Guards:
         self._names = {symbol.address: symbol for symbol in elf.symbols if symbol.type == STT_OBJECT and symbol.section}
 
     def end_of(self, function: Function) -> int:
-        """The address behind a function: by its size, or where the next begins."""
+        """Return the address behind a function: from its size, or the start of the next one."""
         index = bisect_right(self._starts, function.address)
         following = self._starts[index] if index < len(self._starts) else 1 << 63
         return function.address + function.size if function.size else following
 
     def body(self, function: Function) -> Body:
-        """What a function does."""
+        """Return what a function does."""
         return self._bodies.of(function, self.end_of(function))
 
     @property
     def exhausted(self) -> bool:
-        """Whether more would have to be read of this file than is."""
+        """Whether the limit of code to read in this file is reached."""
         return self._bodies.exhausted
 
     def is_jump(self, function: Function, place: int) -> bool:
-        """Whether a direct call or jump stands at a place."""
+        """Return whether there is a direct call or jump at a place."""
         return any(at == place for at, _ in self.body(function).goes)
 
     @cached_property
@@ -80,7 +80,7 @@ class Guards:
 
     @cached_property
     def words(self) -> dict[int, str]:
-        """Addresses in writable data where answers are kept, each with the function that keeps them."""
+        """Address in writable data that keeps an answer → text with the function that stores it."""
         words: dict[int, str] = {}
         for function in self.askers:
             body = self.body(function)
@@ -104,7 +104,7 @@ class Guards:
         kept = {address for address in kept if self._is_writable(address)}
         if len(kept) <= _MOST_WORDS:
             for address in kept:
-                words.setdefault(address, f"{function} keeps what CPUID says")
+                words.setdefault(address, f"{function} stores the answer of CPUID")
 
     @cached_property
     def _writable(self) -> list[tuple[int, int]]:
@@ -116,7 +116,7 @@ class Guards:
         return any(start <= address < end for start, end in self._writable)
 
     def _calls_of_askers(self) -> list[tuple[Function, int]]:
-        """(calling function, place of the call) of what calls or jumps to a function that asks."""
+        """Return (calling function, place) for each call or jump to a function with CPUID."""
         if not self.askers or self._elf.type == "ET_REL":
             return []
         calls = []
@@ -130,33 +130,33 @@ class Guards:
         return calls
 
     def guard_before(self, function: Function, places: Sequence[int], *, pointer: bool = False) -> str:
-        """The question that a function decides upon, where its instructions at some places are on one side; or empty.
+        """Return the test that a function decides on, if all the given places are on one side of it; otherwise empty.
 
-        :param pointer: an address is taken there: a conditional move behind it may choose between it and another.
+        :param pointer: whether the code takes an address there, so that a conditional move may choose it.
         """
         body = self.body(function)
-        for at, what in self._questions(body):
+        for at, what in self._tests(body):
             edges, moves = body.decisions.upon(at)
             chosen = pointer and any(0 < move - place <= _NEARBY for move in moves for place in places)
             if chosen or (edges and body.decisions.behind(edges, places)):
                 return what
         return ""
 
-    def _questions(self, body: Body) -> Iterator[tuple[int, str]]:
-        """Each place where an answer is asked for or read, and what it is."""
-        yield from ((ask, f"asks the processor at {ask:#x}") for ask in body.asks)
+    def _tests(self, body: Body) -> Iterator[tuple[int, str]]:
+        """Yield each place that gets an answer from CPUID or from a word, and a description."""
+        yield from ((ask, f"tests the processor at {ask:#x}") for ask in body.asks)
         yield from ((at, f"tests {name} at {at:#x}") for at, name in body.names if name in _KNOWN)
         for at, address in (*body.reads, *body.points):
             if word := self._word(address):
                 yield at, f"tests {self._symbol(address)} at {at:#x}, where {word}"
         for at, target in body.goes:
             if answer := self._answer(target):
-                yield at, f"tests what {answer} says at {at:#x}"
+                yield at, f"tests the result of {answer} at {at:#x}"
 
     def _answer(self, target: int) -> str:
-        """The small function at an address that does nothing but tell what CPUID said; empty where it is none.
+        """Return the name of the function at an address if it only returns an answer of CPUID; otherwise empty.
 
-        It reads a word that keeps an answer, and calls and writes nothing.
+        Such a function is small, reads a word with an answer, and neither calls nor writes anything.
         """
         function = self._functions.at(target)
         if function.address != target or not 0 < function.size <= _SMALL:
@@ -174,19 +174,20 @@ class Guards:
         symbol = next((self._names[near] for near in range(address, address - 64, -1) if near in self._names), None)
         return symbol.name if symbol and address < symbol.address + max(symbol.size, 1) else f"{address:#x}"
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
-        """The guard before all of a function's instructions above the level, or empty."""
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Return the guard before all of a function's instructions above the level, or an empty text."""
         return self.guard_before(function, [hit.address for hit in hits])
 
-    def asks_only(self, function: Function, hits: Sequence[Hit]) -> str:
-        """XGETBV in a function that executes CPUID: the second half of the question whether AVX may be used, no use of it.
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Return why the instructions are part of a test of the processor, or an empty text.
 
-        Intel's manual, volume 1, section 14.3. INCSSP and its kin behind RDSSP, which tells whether there is a shadow stack.
+        XGETBV beside CPUID is the second half of the test for AVX (Intel's manual, volume 1, section 14.3). INCSSP and
+        similar instructions are allowed behind RDSSP, which shows whether a shadow stack exists.
         """
         if all(hit.text.startswith("xgetbv") for hit in hits) and self._executes_cpuid(function):
-            return "XGETBV beside CPUID is the question itself"
-        if all(hit.features == ("CET_SS",) for hit in hits) and self.guarded(function, hits):
-            return "RDSSP tells whether there is a shadow stack"
+            return "XGETBV beside CPUID is a part of the test"
+        if all(hit.features == ("CET_SS",) for hit in hits) and self.guard(function, hits):
+            return "RDSSP shows whether a shadow stack exists"
         return ""
 
     def _executes_cpuid(self, function: Function) -> bool:

@@ -1,4 +1,7 @@
-"""What each instruction set level holds. ``isa_level`` of a target (targets.yaml) names one of these."""
+"""The instruction set levels. ``isa_level`` of a target (targets.yaml) names one of them.
+
+A module of its own, because every decoder needs it and it imports no decoder.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ class Level:
 
     name: str
     machine: str
-    """As ``elf_machine`` of a target."""
+    """The same as ``elf_machine`` of a target."""
     features: frozenset[str] = frozenset()
-    """x86: the processor features an instruction may need."""
+    """On x86: the processor features that an instruction may need."""
     assembler: tuple[str, ...] = ()
-    """Elsewhere: the options with which GNU as accepts this level's instructions and no others."""
+    """On other architectures: the options with which GNU as accepts the instructions of this level and no others."""
 
 
 LEVELS = {

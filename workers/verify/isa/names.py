@@ -1,6 +1,6 @@
-"""Which processor features the name of a function speaks of: ``memcpy_avx2``, ``dot.arch_haswell``, ``sha256_ni_transform``.
+"""Processor features in the name of a function: ``memcpy_avx2``, ``dot.arch_haswell``, ``sha256_ni_transform``.
 
-A name is a claim, and is held against what the function holds: it explains features it stands for and no others.
+A name is only a claim. It explains the features that it names and no others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _PASSES = frozenset(["part", "constprop", "isra", "cold", "lto_priv", "localalia
 
 
 def clone_of(name: str) -> str:
-    """The feature or processor for which the compiler cloned a function (attributes target and target_clones), or empty."""
+    """Return the feature or processor for which the compiler cloned a function, or an empty text.
+
+    Clones come from the attributes ``target`` and ``target_clones``.
+    """
     base, dot, rest = name.partition(".")
     if not base or not dot:
         return ""
@@ -31,15 +34,15 @@ def clone_of(name: str) -> str:
     return ""
 
 
-def promised(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The features a name stands for, and its words that say so."""
+def features_named(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the features that a name contains, and the words that name them."""
     features: frozenset[str] = frozenset()
-    said = []
+    words = []
     for word in _words(name):
         if found := _features(word):
             features |= found
-            said.append(word)
-    return features, tuple(dict.fromkeys(said))
+            words.append(word)
+    return features, tuple(dict.fromkeys(words))
 
 
 def _features(word: str) -> frozenset[str]:
@@ -51,7 +54,7 @@ def _features(word: str) -> frozenset[str]:
 
 
 def _words(name: str) -> Iterator[str]:
-    """The words of a name, lower case, and each pair of neighbours: ``sha_ni``, ``x86_64_v3`` are words of several parts."""
+    """Yield the words of a name in lower case, and two or three neighbours as one word: ``sha_ni``, ``x86_64_v3``."""
     for identifier in _identifiers(name):
         parts = [part for part in re.split(r"[^a-z0-9]+", identifier.lower()) if part]
         yield from parts
@@ -60,7 +63,7 @@ def _words(name: str) -> Iterator[str]:
 
 
 def _identifiers(name: str) -> Iterator[str]:
-    """The identifiers in a mangled name of C++ or Rust, each written behind its length; of others the name itself."""
+    """Yield the identifiers in a mangled name of C++ or Rust, each after its length; otherwise the name itself."""
     if not name.startswith(("_Z", "_R")):
         yield name
         return

@@ -1,7 +1,7 @@
-"""Dispatch in code that binutils decode: what :mod:`workers.verify.isa.dispatch` asks of it.
+"""Run-time dispatch in code that binutils decode, for :mod:`workers.verify.isa.dispatch`.
 
-What a resolver chooses is read from the few instructions with which these compilers make an address; guards and callers are
-not followed: names and clone suffixes have to say the rest.
+The choice of a resolver is read from the few instructions with which compilers make an address. Guards and callers are
+not followed, so names and clone suffixes must explain the rest.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from workers.verify.functions import FunctionTable
 from workers.verify.isa.pointers import Pointers
 
 _LARGEST = 1 << 16  # bytes of a resolver that are read
-_TOC_BIAS = 0x8000  # 64-bit ELF V2 ABI, section 3.3: the TOC pointer stands this far behind the start of .got
+_TOC_BIAS = 0x8000  # bytes from the start of .got to the TOC pointer (64-bit ELF V2 ABI, section 3.3)
 
 Reader = Callable[[bytes, int, Callable[[int], int], int], Iterator[int]]
-"""From the bytes of a function, its address, the address that a word of data holds, and the TOC pointer of POWER: the addresses
-that the function makes, or loads from the GOT."""
-Question = Callable[[Function, Sequence[Hit]], str]
+"""Yields the addresses that a function makes or loads from the GOT. Its arguments are the bytes of the function, its
+address, a function that returns the address in a word of data, and the TOC pointer of POWER."""
+SelfTest = Callable[[Function, Sequence[Hit]], str]
 
 
 class OtherDispatch:
@@ -32,13 +32,13 @@ class OtherDispatch:
         functions: FunctionTable,
         pointers: Pointers,
         addresses: Reader,
-        question: Question | None = None,
+        self_test: SelfTest | None = None,
     ) -> None:
-        self._addresses, self._question = addresses, question
+        self._addresses, self._self_test = addresses, self_test
         self._elf, self._starts, self._pointers = elf, functions.starts, pointers
 
     def points_to(self, function: Function) -> Sequence[int]:
-        """Addresses that a function makes, or loads from the GOT."""
+        """Return the addresses that a function makes, or loads from the GOT."""
         index = bisect_right(self._starts, function.address)
         following = self._starts[index] if index < len(self._starts) else function.address + _LARGEST
         size = min(function.size or following - function.address, _LARGEST)
@@ -46,25 +46,30 @@ class OtherDispatch:
         data = bytes(self._elf.at(function.address, size))
         return list(self._addresses(data, function.address, self._pointers.at, got.address + _TOC_BIAS if got else 0))
 
-    def apart(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - of every architecture
-        """Alternatives, which the kernel patches in by processor feature (powerpc keeps them in sections of their own)."""
+    def exemption(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - of every architecture
+        """Explain alternatives, which the kernel patches in by processor feature (``__ftr_alt_*`` on powerpc)."""
         if function.section == ".altinstr_replacement" or function.section.startswith("__ftr_alt_"):
             return f"kernel: {function.section} is patched in by processor feature"
         return ""
 
-    def asks(self, function: Function, hits: Sequence[Hit]) -> str:
-        """What the architecture knows of functions that ask the processor themselves."""
-        return self._question(function, hits) if self._question else ""
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Explain functions that test the processor themselves, if the architecture has such functions."""
+        return self._self_test(function, hits) if self._self_test else ""
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - not followed here
-        """Nothing: not followed."""
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:  # noqa: ARG002 - not followed here
+        """Return no guard: guards are not followed here."""
         return ""
 
-    def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:  # noqa: ARG002
-        """Nothing: not followed."""
+    def reachable(
+        self,
+        rest: Sequence[Function],  # noqa: ARG002 - not followed here
+        allowed: Set[Function],  # noqa: ARG002
+        never: Set[int],  # noqa: ARG002
+    ) -> Mapping[Function, str]:
+        """Return no function: callers are not followed here."""
         return {}
 
 
 def signed(value: int, bits: int) -> int:
-    """A number of so many bits in two's complement."""
+    """Return the value of a number of some bits in two's complement."""
     return value - (1 << bits) if value >> bits - 1 & 1 else value

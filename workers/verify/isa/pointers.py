@@ -1,4 +1,4 @@
-"""Addresses that a file's data holds: what the relocations put there, or what stands there in a program at a fixed address."""
+"""Addresses in a file's data: from relocations or, in a program with a fixed address, as stored in the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pointers:
 
     @cached_property
     def _relocated(self) -> tuple[Mapping[int, int], Mapping[int, str], tuple[int, ...]]:
-        """Address by slot, name of an undefined symbol by slot, resolvers."""
+        """Slot → address, slot → name of an undefined symbol, and the addresses of resolvers."""
         elf = self._elf
         slots: dict[int, int] = {}
         imports: dict[int, str] = {}
@@ -64,22 +64,22 @@ class Pointers:
 
     @property
     def resolvers(self) -> tuple[int, ...]:
-        """Addresses that IRELATIVE relocations have the dynamic linker, or a static program's start, call."""
+        """The addresses in IRELATIVE relocations, which the dynamic linker or the start of a static program calls."""
         return self._relocated[2]
 
     def at(self, slot: int) -> int:
-        """The address a word of data will hold; what stands in the file where no relocation says otherwise."""
+        """Return the address in a word of data: from its relocation or, without one, as stored in the file."""
         slots, imports, _ = self._relocated
         if slot in imports:
             return 0
         return slots.get(slot) or self._raw(slot)
 
     def imported(self, slot: int) -> str:
-        """The symbol of another file whose address a word of data will hold, or empty."""
+        """Return the symbol of another file whose address a word of data gets, or an empty text."""
         return self._relocated[1].get(slot, "")
 
     def slots_of(self, address: int) -> Iterator[int]:
-        """The words of data that hold an address: relocated, or as they stand in the file."""
+        """Yield the words of data with an address, from relocations or as stored in the file."""
         yield from self._by_address.get(address, ())
         if not self._data or not 0 < address < 1 << 8 * self._size:
             return
@@ -100,9 +100,9 @@ class Pointers:
 
     @cached_property
     def _data(self) -> tuple[tuple[int, bytes], ...]:
-        """Address and content of the sections where addresses stand without a relocation that says so.
+        """Address and content of the sections that contain addresses without a relocation in a table.
 
-        Those are the data of a program at a fixed address, and what packed relocations (DT_RELR) apply to.
+        Those are the data of a program with a fixed address, and the data that packed relocations (DT_RELR) change.
         """
         packed = any(section.type == _SHT_RELR for section in self._elf.sections)
         if self._elf.type != "ET_EXEC" and not packed:

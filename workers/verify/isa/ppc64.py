@@ -1,4 +1,4 @@
-"""Instructions of POWER above a level, little endian. objdump itself is told the processor: it knows a word or does not.
+"""Instructions of POWER above a level, little endian. objdump gets the processor as an option, and decides alone.
 
 Encodings: Power ISA 3.1B, book I, chapter 1.6 "Instruction Formats" and appendix "Opcode Maps". A word whose primary
 operation code is 1 is the first half of a prefixed instruction, of 8 bytes, which POWER10 brought.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Pairs = NDArray[np.uint64]
 
-# Bits kept, by primary operation code. Forms that update a register or load many, and those whose register fields must
-# hold certain values, keep their registers: with others they would be no instruction at all.
+# Bits kept, by primary operation code. Some forms keep their registers, because not every register is allowed: those
+# that update a register or load many, and those whose register fields must have certain values.
 _BY_PRIMARY = {
     **dict.fromkeys((7, 8, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29), 0xFC000000),  # addi, mulli, ori …
     **dict.fromkeys((10, 11), 0xFC600000),  # cmpli, cmpi: two bits before the registers are fixed
@@ -38,23 +38,23 @@ _BY_PRIMARY = {
     **dict.fromkeys((33, 35, 37, 39, 41, 43, 45, 46, 47, 49, 51, 53, 55), 0xFFFF0000),  # the same with update; lmw
     57: 0xFFFF0003,
 }
-# (primary, low bits) → bits kept: storage forms whose low bits say which one they are.
+# (primary, low bits) → bits kept, for storage forms that differ in their low bits.
 _STORAGE = {
     (58, 0): 0xFC000003, (58, 1): 0xFFFF0003, (58, 2): 0xFC000003,  # ld, ldu, lwa
     (62, 0): 0xFC000003, (62, 1): 0xFFFF0003,  # std, stdu
     (61, 1): 0xFC00000F, (61, 2): 0xFC000003, (61, 3): 0xFC000003,  # lxv, stxv; stxsd; stxssp
 }  # fmt: skip
-# Of primary operation code 31, by extended operation code: those that take any three registers, and those with a field
-# that must be zero.
+# Extended operation codes of the primary operation code 31: instructions with any three registers, and instructions
+# with a field that must be zero.
 _THREE_REGISTERS = (
     266, 778, 40, 552, 444, 28, 60, 124, 284, 316, 412, 476, 10, 138, 8, 136, 235, 747, 233, 745, 75, 11, 73, 9, 491,
     489, 459, 457, 21, 23, 87, 279, 341, 343, 149, 151, 215, 407, 24, 27, 536, 539, 792, 794, 824, 826, 827,
 )  # fmt: skip
 _TWO_REGISTERS = (104, 986, 922, 954, 26, 58)
 _COMPARES = (0, 32)
-# dcbf, sync: POWER10's persistent variants set a bit that its forerunners ignore, and are dcbf and sync to these.
+# dcbf, sync: POWER10's persistent variants set a bit that older processors ignore; they run these as dcbf and sync.
 _IGNORED = {86: 0xFF7FFFFF, 598: 0xFF7CFFFF}
-# Floating point, primary 59 and 63, by the low five bits: which of the registers there must be zero.
+# Floating point, primary operation codes 59 and 63, by the low five bits: some registers must be zero.
 _FLOATING = {
     18: 0xFC0007FF, 20: 0xFC0007FF, 21: 0xFC0007FF, 25: 0xFC00F83F,
     28: 0xFC00003F, 29: 0xFC00003F, 30: 0xFC00003F, 31: 0xFC00003F,
@@ -78,7 +78,7 @@ def _kept(primary: int, low: int) -> int:
             return 0xFC00FFFF
         if extended in _COMPARES:
             return 0xFC6007FF
-        if extended & 0x1F == 15:  # isel: the condition lies among the high bits
+        if extended & 0x1F == 15:  # isel: the condition is in the high bits
             return 0xFC00003F
         return _IGNORED.get(extended, 0xFFFFFFFF)
     if primary in (59, 63):
@@ -100,7 +100,7 @@ def _place(words: Words) -> NDArray[Any]:
 
 
 class _Reduction:
-    """Words and, as kinds of 8 bytes, prefixed instructions, whose second word is no instruction of its own."""
+    """Words and, as kinds of 8 bytes, prefixed instructions, whose second word is no separate instruction."""
 
     def __init__(self, codes: Sequence[Code], starts: Sequence[int], tools: Tools) -> None:
         import numpy as np
@@ -111,11 +111,11 @@ class _Reduction:
         kinds = [_prefixed(code, places) for code, places in zip(codes, candidates, strict=True)]
         distinct, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *kinds]), return_counts=True)
         pairs = [pair.to_bytes(8, "little") for pair in distinct.tolist()]
-        texts = disassembled(tools, pairs, newest(tools))
+        texts = disassemble(tools, pairs, newest(tools))
         known = {pair: 8 * count for pair, text, count in zip(pairs, texts, counts.tolist(), strict=True) if text}
-        # No suffix has primary operation code 1: of two candidates in a row, one at most is an instruction.
-        held = [np.isin(kind, _as_numbers(list(known))) for kind in kinds]
-        self._pairs = [(at[is_held], kind[is_held]) for at, kind, is_held in zip(candidates, kinds, held, strict=True)]
+        # No suffix has primary operation code 1: at most one of two candidates in a row is an instruction.
+        valid = [np.isin(kind, _as_numbers(list(known))) for kind in kinds]
+        self._pairs = [(at[keep], kind[keep]) for at, kind, keep in zip(candidates, kinds, valid, strict=True)]
         left_out = [np.concatenate([at, at + 1, table]) for (at, _), table in zip(self._pairs, tables, strict=True)]
         self._words = WordReduction(codes, _masks(), left_out)
         self.sizes = {**self._words.sizes, **known}
@@ -132,12 +132,12 @@ class _Reduction:
 
 
 def _jump_tables(words: Words) -> Places:
-    """The words that belong to jump tables.
+    """Return the indexes of the words that belong to jump tables.
 
-    GCC lays the table of a ``switch`` into the code, right behind the bctr that jumps by it (rs6000/linux64.h,
-    JUMP_TABLES_IN_TEXT_SECTION): 32-bit distances from the table's start. A backward one, 0xfc000000 and up, reads like a
-    floating-point instruction, now and then one of a newer processor. What follows a bctr is a table as far as each word
-    leads from there to an instruction of this stretch.
+    GCC puts the table of a ``switch`` into the code, directly behind the bctr that uses it (rs6000/linux64.h,
+    JUMP_TABLES_IN_TEXT_SECTION). It has 32-bit distances from its start. A backward distance, 0xfc000000 or more, reads
+    like a floating-point instruction, sometimes one of a newer processor. The words behind a bctr are a table as long
+    as each of them points, from the start of the table, to an instruction of this stretch.
     """
     import numpy as np
 
@@ -162,7 +162,7 @@ def _as_numbers(pairs: Sequence[bytes]) -> Pairs:
 
 
 def _candidates(code: Code, starts: Sequence[int], tables: Places) -> Places:
-    """The words that may be prefixes: a prefix is not the last word, and no function begins amid an instruction."""
+    """Return the indexes of words that may be prefixes: not the last word, and no function begins behind them."""
     import numpy as np
 
     places = np.flatnonzero(words_of(code)[:-1] >> 26 == _PREFIX)
@@ -174,7 +174,7 @@ def _candidates(code: Code, starts: Sequence[int], tables: Places) -> Places:
 
 
 def _prefixed(code: Code, places: Places) -> Pairs:
-    """The kinds of the prefixed instructions that may lie at these words."""
+    """Return the kinds of the prefixed instructions that may begin at these words."""
     import numpy as np
 
     words = words_of(code)
@@ -187,26 +187,26 @@ def _prefixed(code: Code, places: Places) -> Pairs:
 
 
 def reduction(codes: Sequence[Code], starts: Sequence[int], tools: Tools) -> Reduction:
-    """The distinct instructions of code."""
+    """Return the distinct instructions of code."""
     return _Reduction(codes, starts, tools)
 
 
 def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Verdict]:
-    """What each instruction needs beyond the level."""
+    """Return what each instruction needs beyond the level."""
     processor = level.assembler[0].removeprefix("-m")
     answers: dict[bytes, Verdict] = dict.fromkeys(encodings, None)
-    # The level first: what it knows is of the level, whatever another processor makes of it.
+    # The level comes first: what its processor knows is of the level, even if a later one decodes it as something else.
     for name in (processor, *_above(processor)):
         if knows(tools, name):
             unknown = [item for item, answer in answers.items() if answer is None and not _is_half(item)]
-            for encoding, text in zip(unknown, disassembled(tools, unknown, name), strict=True):
+            for encoding, text in zip(unknown, disassemble(tools, unknown, name), strict=True):
                 if text:
                     answers[encoding] = () if name == processor else (name,)
     return [answers[encoding] for encoding in encodings]
 
 
 def _is_half(encoding: bytes) -> bool:
-    """Whether it is a prefix alone, which is nothing: with whatever stood behind it, it might be something."""
+    """Return whether it is a prefix without its suffix, which is no instruction."""
     return len(encoding) == 4 and encoding[3] >> 2 == _PREFIX
 
 
@@ -215,5 +215,5 @@ def _above(processor: str) -> tuple[str, ...]:
 
 
 def newest(tools: Tools) -> str:
-    """The newest processor that objdump knows."""
+    """Return the newest processor that objdump knows."""
     return next(name for name in reversed(_PROCESSORS) if knows(tools, name))

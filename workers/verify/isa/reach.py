@@ -1,4 +1,4 @@
-"""Which x86 functions only lawful code reaches: by calls, jumps and pointers, through others that are reached so alone."""
+"""x86 functions that only allowed code reaches: by calls, jumps and pointers, directly or through such functions."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from workers.verify.isa.guards import Guards
 from workers.verify.isa.pointers import Pointers
 from workers.verify.isa.x86 import LONGEST
 
-_ROUNDS = 4  # calls between lawful code and what it alone reaches: helpers of helpers
+_ROUNDS = 4  # length of a chain of calls from allowed code: helpers of helpers
 _MOST_FUNCTIONS = 2_000
 _MOST_CODE = 256 << 20
-"""Bytes searched for references, all rounds together."""
-_TABLE = 64  # bytes before a pointer in data at which an instruction that reads the pointer's table may begin
+"""Bytes searched for references in all rounds together."""
+_TABLE = 64  # bytes before a pointer in data: an instruction may use the start of the table that contains it
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """Something that leads to a function. ``guard`` says why that alone is lawful."""
+    """A call, a jump or a pointer that leads to a function."""
 
     source: Function | None
-    """``None``: from elsewhere (another file, data that no code is seen to read)."""
+    """``None``: unknown (another file, or data that no known code reads)."""
     guard: str = ""
+    """The test before it, which alone allows it; or empty."""
 
 
 class Reach:
-    """The references among a file's functions, as far as they are asked for."""
+    """Finds references among a file's functions, on demand."""
 
     def __init__(self, elf: Elf, functions: FunctionTable, pointers: Pointers, guards: Guards) -> None:
         self._elf, self._functions, self._pointers, self._guards = elf, functions, pointers, guards
@@ -44,12 +45,12 @@ class Reach:
             if symbol.section and symbol.binding
         }
 
-    def explained(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> dict[Function, str]:
-        """Those of the rest that are reached only from lawful code, each with its reason.
+    def reasons(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> dict[Function, str]:
+        """Return the functions of ``rest`` that only allowed code reaches, each with its reason.
 
-        :param never: addresses of functions that the system itself calls: ``main``, initialisers.
+        :param never: addresses of functions that the system calls: ``main``, initialisers.
         """
-        if self._elf.type == "ET_REL":  # its references are relocations still, to be made by the linker
+        if self._elf.type == "ET_REL":  # its references are still relocations for the linker
             return {}
         sources: dict[Function, list[_Reference]] = {}
         budget = _MOST_CODE
@@ -62,20 +63,20 @@ class Reach:
             sources.update({function: found.get(function, []) for function in wanted})
             open_ends = {
                 reference.source
-                for function in self._hopeful(sources, lawful, never)
+                for function in self._hopeful(sources, allowed, never)
                 for reference in sources[function]
-                if reference.source and not reference.guard and reference.source not in lawful
+                if reference.source and not reference.guard and reference.source not in allowed
             }
             wanted = sorted(open_ends - sources.keys(), key=lambda function: function.address)
         if self._guards.exhausted:
             return {}
-        held = self._held(sources, lawful)
-        return {function: self._reason(sources[function]) for function in rest if function in held}
+        reached = self._reached(sources, allowed)
+        return {function: self._reason(sources[function]) for function in rest if function in reached}
 
     def is_data(self, function: Function) -> bool:
-        """Whether bytes between functions are a table: hand-written code keeps its constants beside it.
+        """Return whether bytes between functions are a table: hand-written code often has its constants beside it.
 
-        No direct call or jump leads there, none leads from there to a function, and it is not instructions from end to end.
+        No direct call or jump leads there or from there to a function, and some of its bytes are no instruction.
         """
         end = self._guards.end_of(function)
         body = self._guards.body(function)
@@ -89,12 +90,12 @@ class Reach:
 
     @staticmethod
     def _hopeful(
-        sources: Mapping[Function, Sequence[_Reference]], lawful: Set[Function], never: Set[int]
+        sources: Mapping[Function, Sequence[_Reference]], allowed: Set[Function], never: Set[int]
     ) -> set[Function]:
-        """The functions not yet known to be reached from elsewhere, directly or through others."""
+        """Return the functions that, as far as is known, no other code reaches, directly or through others."""
 
         def is_lost(reference: _Reference) -> bool:
-            if reference.guard or reference.source in lawful:
+            if reference.guard or reference.source in allowed:
                 return False
             source = reference.source
             return source is None or source.address in never or (source in sources and source not in hopeful)
@@ -105,20 +106,20 @@ class Reach:
         return hopeful
 
     @staticmethod
-    def _held(sources: dict[Function, list[_Reference]], lawful: Set[Function]) -> set[Function]:
-        """The functions all whose references come from lawful code or from one another, with a lawful one at the root."""
+    def _reached(sources: dict[Function, list[_Reference]], allowed: Set[Function]) -> set[Function]:
+        """Return the functions whose references all come from allowed code or from each other, with an allowed root."""
 
         def is_root(reference: _Reference) -> bool:
-            return bool(reference.guard) or reference.source in lawful
+            return bool(reference.guard) or reference.source in allowed
 
-        held = set(sources)
-        while True:  # what is reached from elsewhere goes, and then what it reaches
-            gone = {f for f in held if not all(is_root(r) or r.source in held for r in sources[f])}
+        closed = set(sources)
+        while True:  # remove functions that other code reaches, and then the functions that these reach
+            gone = {f for f in closed if not all(is_root(r) or r.source in closed for r in sources[f])}
             if not gone:
                 break
-            held -= gone
-        rooted = {f for f in held if any(map(is_root, sources[f]))}
-        while more := {f for f in held - rooted if any(r.source in rooted for r in sources[f])}:
+            closed -= gone
+        rooted = {f for f in closed if any(map(is_root, sources[f]))}
+        while more := {f for f in closed - rooted if any(r.source in rooted for r in sources[f])}:
             rooted |= more
         return rooted
 
@@ -130,7 +131,7 @@ class Reach:
         return "reached: only from " + "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def _references(self, wanted: Sequence[Function]) -> dict[Function, list[_Reference]]:
-        """What leads to each function. One reached from elsewhere has a reference without a source."""
+        """Return the references to each function. A reference from unknown code has no source."""
         found: dict[Function, list[_Reference]] = defaultdict(list)
         slots: dict[int, Function] = {}
         for function in wanted:
@@ -157,11 +158,11 @@ class Reach:
         return self._guards.guard_before(source, [place], pointer=not self._guards.is_jump(source, place))
 
     def _from_code(self, ranges: Sequence[tuple[int, int]], *, data: bool) -> Iterable[tuple[Function, int, int]]:
-        """(function, place, target) of the instructions that lead into the ranges: candidates, each held against decoding."""
+        """Yield (function, place, target) for each instruction that leads into the ranges. Candidates are decoded."""
         seen = set()
         for at, target in self._guards.references.to(ranges, operands=data):
             source = self._functions.at(at)
-            if at - source.address > LARGEST - LONGEST:  # not read: it may be a reference, so it counts as one
+            if at - source.address > LARGEST - LONGEST:  # not decoded: it may be a reference, so it counts
                 yield source, at, target
                 continue
             for place in self._guards.body(source).leads.get(target, ()):

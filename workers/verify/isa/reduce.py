@@ -1,7 +1,7 @@
-"""Code reduced to its distinct instructions: millions of instructions become some thousands that a decoder need see.
+"""Reduce code to its distinct instructions, so that a decoder sees some thousands of them instead of millions.
 
-What cannot change which instruction it is (registers, offsets, immediates) is masked where that is provable from the
-architecture's manual; everything else is kept bit by bit. Nothing is dropped: the decoder sees one of each kind.
+Bits that cannot change which instruction a word is (registers, offsets, immediates) are masked, if the architecture's
+manual proves it. All other bits are kept. Nothing is lost: the decoder sees one instruction of each kind.
 """
 
 from __future__ import annotations
@@ -20,44 +20,45 @@ if TYPE_CHECKING:
     Places = NDArray[np.intp]
 
 
-_CHUNK = 1 << 18  # words looked at in one go: what is made of them stays in the processor's caches
+_CHUNK = 1 << 18  # words in one step: intermediate arrays fit into the processor's caches
 
 
 class Reduction(Protocol):
-    """Some code, reduced."""
+    """Code that is reduced to its kinds of instruction."""
 
     @property
     def sizes(self) -> Mapping[bytes, int]:
-        """Each kind of instruction, as one encoding of it, and how many bytes of the code are of this kind."""
+        """Kind of instruction, as one encoding of it → bytes of the code that are of this kind."""
         ...
 
     @property
     def rest(self) -> int:
-        """Bytes at the ends of stretches that are no whole instruction."""
+        """Bytes at the ends of stretches that are no complete instruction."""
         ...
 
     def places(self, kinds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Where instructions of these kinds lie: (address, whole encoding)."""
+        """Yield (address, full encoding) for each instruction of these kinds."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Which bits of a 32-bit instruction make its kind: a table by some of its bits."""
+    """The bits that make the kind of a 32-bit instruction: a table, indexed by some bits of the instruction."""
 
     index: Callable[[Words], NDArray[Any]]
-    """The place in the table, of each word."""
+    """Returns the index in the table for each word."""
     kept: Words
+    """The table: the bits that are kept."""
 
     def masked(self, words: Words) -> Iterator[tuple[int, Words]]:
-        """The kinds of words, in chunks: (index of the chunk's first word, kinds)."""
+        """Yield the kinds of words, in chunks: (index of the chunk's first word, kinds)."""
         for first in range(0, len(words), _CHUNK):
             chunk = words[first : first + _CHUNK]
             yield first, chunk & self.kept[self.index(chunk)]
 
 
 def words_of(code: Code) -> Words:
-    """A stretch as little-endian words; what is left at its end is no instruction."""
+    """Return a stretch of code as little-endian words, without an incomplete word at its end."""
     import numpy as np
 
     return np.frombuffer(code.data, "<u4", count=len(code.data) // 4)
@@ -67,9 +68,9 @@ class WordReduction:
     """Code whose instructions are 32-bit words."""
 
     def __init__(self, codes: Sequence[Code], masks: Masks, left_out: Sequence[Places] | None = None) -> None:
-        """Find the distinct ones.
+        """Find the distinct instructions.
 
-        :param left_out: for each stretch the words, by index, that are no instructions of their own.
+        :param left_out: for each stretch, the indexes of words that are no separate instructions.
         """
         import numpy as np
 
@@ -88,7 +89,7 @@ class WordReduction:
                     self.sizes[key] = self.sizes.get(key, 0) + 4 * count
 
     def places(self, kinds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Where instructions of these kinds lie."""
+        """Yield (address, full encoding) for each instruction of these kinds."""
         import numpy as np
 
         wanted = np.array([int.from_bytes(kind, "little") for kind in kinds], np.uint32)

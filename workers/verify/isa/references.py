@@ -1,6 +1,6 @@
-"""Where x86 code may refer to given addresses: a search over the bytes, at every offset, that misses no direct reference.
+"""Search for places where x86 code may refer to given addresses, at every offset. It misses no direct reference.
 
-It finds too much (any four bytes may happen to be the distance to a function): what it finds is decoded before it counts.
+It also finds other places, because any four bytes can look like the distance to a function. So callers decode each one.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
     _Pairs = tuple[NDArray[np.uint32 | np.int64], NDArray[np.uint32 | np.int64]]
 
-_PIECE = 1 << 20  # bytes searched at once, so that what is computed of them stays small
-_TRAILING = (0, 1, 2, 4)  # bytes of an immediate operand behind a distance: it counts from the end of the instruction
-_HIGHEST = 1 << 62  # addresses above are no code's, and would not fit the arithmetic
-_UNSORTED = 20  # questions; to put all of a large file in order takes as long as to look through it so often
-_REACH = 130  # bytes: a signed byte, counted from the end of its instruction
-# JMP, Jcc, LOOP, JRCXZ with a distance of one byte. The next may begin within what looks like one.
+_PIECE = 1 << 20  # bytes searched in one step, so that intermediate arrays stay small
+_TRAILING = (0, 1, 2, 4)  # bytes of an immediate operand after a distance, which counts from the end of the instruction
+_HIGHEST = 1 << 62  # no code has a higher address; 64-bit integers could overflow
+_UNSORTED = 20  # searches in unsorted arrays; sorting those of a large file takes as long as so many searches
+_REACH = 130  # bytes: a signed byte, from the end of its instruction
+# JMP, Jcc, LOOP, JRCXZ with a distance of one byte. A match may overlap the next one.
 _SHORT = re.compile(rb"[\xeb\x70-\x7f\xe0-\xe3](?=(.))", re.DOTALL)
 
 
 class References:
-    """The places of a file's code that look like a distance or an address, found once."""
+    """The places in a file's code that look like a distance or an address; they are searched once."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
 
     def to(self, ranges: Iterable[tuple[int, int]], *, operands: bool = False) -> Iterator[tuple[int, int]]:
-        """(place of the distance or address, where it leads) of whatever may refer to one of the ranges, by place.
+        """Return (place of the distance or address, target) for each possible reference to the ranges, by place.
 
         :param ranges: (first address, address behind the last).
-        :param operands: the ranges are data, whose distance an immediate operand may follow.
+        :param operands: whether the ranges are data; an immediate operand may follow a distance to data.
         """
-        bounds = _disjoint(ranges)
+        bounds = _merge(ranges)
         if not bounds:
             return iter(())
         direct, relative = self._found
@@ -50,7 +50,7 @@ class References:
         return iter(sorted(found))
 
     def _near(self, bounds: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Distances of one byte: what they lead to lies around them."""
+        """Yield distances of one byte, whose targets are near them."""
         for code in self._elf.code:
             for low, high in zip(bounds[::2], bounds[1::2], strict=True):
                 first = max(low - _REACH, code.address) - code.address
@@ -62,17 +62,17 @@ class References:
 
     @cached_property
     def _found(self) -> tuple[_Leads, _Leads]:
-        """Addresses, and distances of four bytes, as far as they lead to a place within the file."""
+        """Absolute addresses, and distances of four bytes, if their targets are in the file."""
         import numpy as np
 
         loaded = [s for s in self._elf.segments if s.type == PT_LOAD]
         lowest = min((s.address for s in loaded), default=0)
         highest = max((s.address + s.memory_size for s in loaded), default=0)
-        if self._elf.type == "ET_REL":  # nothing is loaded yet: addresses are offsets in the file
+        if self._elf.type == "ET_REL":  # it is not loaded: addresses are offsets in the file
             lowest, highest = 0, len(self._elf.data)
         fixed = self._elf.type == "ET_EXEC" and highest < 1 << 32
         codes = [code for code in self._elf.code if code.end <= _HIGHEST]
-        # Counted from the lowest address, nearly all files' fit four bytes; of a large file there are millions.
+        # Offsets from the lowest address fit into four bytes in nearly all files. A large file has millions of them.
         origin = min([lowest - _TRAILING[-1], *(code.address for code in codes)])
         extent = max([highest, *(code.end for code in codes)]) - origin
         kind = np.uint32 if extent < 1 << 32 else np.int64
@@ -103,12 +103,12 @@ class References:
 
 
 class _Leads:
-    """Places by where they lead: looked through for the first few questions, and put in order for more."""
+    """Places and their targets. The first searches go through all of them; before further ones, they are sorted."""
 
     def __init__(self, parts: Sequence[_Pairs], origin: int) -> None:
-        """Take them.
+        """Store them.
 
-        :param parts: places and where they lead, both counted from ``origin``.
+        :param parts: places and targets, both relative to ``origin``.
         """
         import numpy as np
 
@@ -116,24 +116,24 @@ class _Leads:
         self._places = np.concatenate([nothing, *(part[0] for part in parts)])
         self._leads = np.concatenate([nothing, *(part[1] for part in parts)])
         self._origin = origin
-        self._asked = 0
+        self._searches = 0
 
     def to(self, bounds: Sequence[int], extra: int) -> Iterator[tuple[int, int]]:
-        """(place, where it leads) of those that lead, ``extra`` bytes further, into one of the ranges.
+        """Yield (place, target) for targets that are, with ``extra`` bytes added, in one of the ranges.
 
-        :param bounds: start and end of each range, in turn and in order.
+        :param bounds: start, end, start, end … of the ranges, in order.
         """
         import numpy as np
 
-        self._asked += 1
+        self._searches += 1
         highest = int(np.iinfo(self._leads.dtype).max)
         edges = np.array([min(max(b - extra - self._origin, 0), highest) for b in bounds], dtype=self._leads.dtype)
-        if self._asked <= _UNSORTED:
+        if self._searches <= _UNSORTED:
             near = np.flatnonzero((self._leads >= edges[0]) & (self._leads < edges[-1]))
             inside = near[np.searchsorted(edges, self._leads[near], side="right") & 1 == 1]
             yield from self._pairs(inside, extra)
             return
-        if self._asked == _UNSORTED + 1:
+        if self._searches == _UNSORTED + 1:
             order = np.argsort(self._leads, kind="stable")
             self._places, self._leads = self._places[order], self._leads[order]
         cuts = np.searchsorted(self._leads, edges, side="left").tolist()
@@ -146,18 +146,18 @@ class _Leads:
 
 
 def _words(piece: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The four bytes from each place on, as a number."""
+    """Return the number in the four bytes from each place on."""
     import numpy as np
 
     words = np.empty(len(piece) - 3, dtype=np.uint32)
-    for shift in range(4):  # a view for each alignment: four times as fast as to gather them
+    for shift in range(4):  # one view for each alignment is four times as fast as an index array
         count = (len(piece) - shift) // 4
         words[shift::4] = np.frombuffer(piece[shift : shift + 4 * count].tobytes(), dtype="<u4")
     return words
 
 
-def _disjoint(ranges: Iterable[tuple[int, int]]) -> list[int]:
-    """The ranges' starts and ends, in order, what overlaps or touches made one."""
+def _merge(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Return the starts and ends of the ranges, in order. Ranges that overlap or touch become one."""
     bounds: list[int] = []
     for start, end in sorted(ranges):
         if start < 0 or end > _HIGHEST:

@@ -1,4 +1,4 @@
-"""Instructions of z/Architecture above a level. The first two bits of an instruction say how long it is: 2, 4, 4 or 6 bytes.
+"""Instructions of z/Architecture above a level. The first two bits of an instruction give its size: 2, 4, 4 or 6 bytes.
 
 Formats and operation codes: z/Architecture Principles of Operation (SA22-7832), chapter 5, "Instruction Formats".
 """
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _SIZES = (2, 4, 4, 6)
 """Bytes of an instruction, by its first two bits."""
-_WIDTH = 256  # halfwords of a row, when code is walked in many rows at once
-_BEGINS_ANEW = 4  # marks a halfword at which an instruction begins whatever lay before
-_CHUNK = 1 << 20  # halfwords looked at in one go: what is made of them stays small
+_WIDTH = 256  # halfwords of a row; many rows of code are walked together
+_RESTART = 4  # marks a halfword at which an instruction begins, whatever is before it
+_CHUNK = 1 << 20  # halfwords in one step, so that intermediate arrays stay small
 
-# Which bits tell the kind, by the first byte: where the operation code lies and, where masks among the operands choose
-# the instruction, these too. Not named: the first byte of an instruction of 4 or 6 bytes is its operation code.
+# First byte → the bits that make the kind: the operation code and, if masks among the operands select the instruction,
+# these masks. For a first byte that is not listed, this byte is the operation code of an instruction of 4 or 6 bytes.
 _KEPT = {
     **dict.fromkeys(range(0x40), "ffff 0000 0000"),  # RR, E
     **dict.fromkeys((0xA5, 0xA7, 0xC0, 0xC2, 0xC4, 0xC6, 0xC8, 0xCC), "ff0f 0000 0000"),  # RI, RIL, SSF
@@ -44,7 +44,7 @@ _KEPT = {
     **dict.fromkeys((0xE6, 0xE7), "ff0f ffff f0ff"),  # vectors
 }
 _KEPT_OTHERWISE = "ff00 0000 0000"
-# Vector loads and stores (VRX: VLEB … VST) have displacements where other vector instructions have masks.
+# In vector loads and stores (VRX: VLEB … VST), displacements take the place of masks.
 _VECTOR_STORAGE = (*range(0x0C), 0x0E)
 _KEPT_VECTOR_STORAGE = 0xFF000000_F0FF0000
 
@@ -82,7 +82,7 @@ class _Reduction:
 
 
 def reduction(codes: Sequence[Code], starts: Sequence[int], _tools: Tools) -> Reduction:
-    """The distinct instructions of code."""
+    """Return the distinct instructions of code."""
     return _Reduction(codes, starts)
 
 
@@ -91,45 +91,49 @@ def _bytes(encoding: int) -> bytes:
 
 
 def _begins(code: Code, starts: Sequence[int]) -> Bytes:
-    """Of each halfword, whether an instruction begins there: at each start, and behind each instruction.
+    """Return for each halfword whether an instruction begins there: at each start, and behind each instruction.
 
-    Where one begins depends on all before it, back to a start. Rows of halfwords are walked side by side, each from all
-    three states it may be entered in (how many halfwords of an instruction are still to come); when the rows are chained,
-    one of the three is true, and is walked again.
+    An instruction begins where the one before it ends, so everything depends on the code from the last start on. To
+    walk the rows of halfwords together, each row is walked from all three states in which it may be entered. The state
+    is the number of halfwords that are left of an instruction. Then the rows are chained, which gives the real state of
+    each row, and the rows are walked once more.
     """
     import numpy as np
 
     count = len(code.data) // 2
     first = np.frombuffer(code.data, np.uint8, count=2 * count)[::2]
-    still = np.array([size // 2 - 1 for size in _SIZES], np.uint8)[first >> 6]
+    left = np.array([size // 2 - 1 for size in _SIZES], np.uint8)[first >> 6]
     inner = starts[bisect_left(starts, code.address) : bisect_left(starts, code.end)]
-    anew = [(start - code.address) // 2 for start in inner if start % 2 == code.address % 2]
-    still[[place for place in anew if place < count]] |= _BEGINS_ANEW
-    grid = np.ascontiguousarray(np.pad(still, (0, -count % _WIDTH)).reshape(-1, _WIDTH).T)
+    restarts = [(start - code.address) // 2 for start in inner if start % 2 == code.address % 2]
+    left[[place for place in restarts if place < count]] |= _RESTART
+    grid = np.ascontiguousarray(np.pad(left, (0, -count % _WIDTH)).reshape(-1, _WIDTH).T)
 
     states = np.repeat(np.arange(3, dtype=np.uint8)[:, None], grid.shape[1], axis=1)
     for column in grid:
-        states = _walked(states, column)[1]
+        states = _step(states, column)[1]
     entered = [0]
     for row in states.T.tolist():
         entered.append(row[entered[-1]])
     state = np.array(entered[:-1], np.uint8)
     begins = np.empty(grid.shape, np.uint8)
     for number, column in enumerate(grid):
-        begins[number], state = _walked(state, column)
+        begins[number], state = _step(state, column)
     return np.ascontiguousarray(begins.T).reshape(-1)[:count]
 
 
-def _walked(state: Bytes, column: Bytes) -> tuple[NDArray[np.bool_], Bytes]:
-    """Whether instructions begin at these halfwords, and the states behind them."""
+def _step(state: Bytes, column: Bytes) -> tuple[NDArray[np.bool_], Bytes]:
+    """Return whether instructions begin at these halfwords, and the states behind them."""
     import numpy as np
 
-    begins = (state == 0) | (column >= _BEGINS_ANEW)
+    begins = (state == 0) | (column >= _RESTART)
     return begins, np.where(begins, column & 3, state - np.uint8(1))
 
 
 def _instructions(code: Code, begins: Bytes) -> Iterator[tuple[Places, Encodings]]:
-    """Places (in halfwords) and encodings (the first byte topmost, zeros behind) of the whole instructions, in chunks."""
+    """Yield places (in halfwords) and encodings of the complete instructions, in chunks.
+
+    An encoding is a 64-bit number: the first byte is the highest, and zeros follow the last one.
+    """
     import numpy as np
 
     halfwords = np.pad(np.frombuffer(code.data, ">u2", count=len(begins)), (0, 2)).astype(np.uint64)
@@ -167,14 +171,14 @@ def _kinds(encodings: Encodings) -> Encodings:
 
 
 def verdicts(encodings: Sequence[bytes], level: Level, tools: Tools) -> list[Verdict]:
-    """What each instruction needs beyond the level."""
-    # Register 0 for all: an odd one where a pair begins, as data has it, is refused whatever the processor.
-    texts = [_REGISTER.sub(r"\g<1>0", text) for text in disassembled(tools, encodings)]
+    """Return what each instruction needs beyond the level."""
+    # Register 0 replaces all registers: in data, a pair may begin with an odd one, which the assembler always refuses.
+    texts = [_REGISTER.sub(r"\g<1>0", text) for text in disassemble(tools, encodings)]
     return needs(tools, texts, _scale(level))
 
 
 @functools.cache
 def _scale(level: Level) -> Scale:
-    """Above a level lie the later processors."""
+    """Return the scale above a level: the later processors."""
     later = _PROCESSORS[_PROCESSORS.index(level.name) + 1 :]
     return Scale(level.assembler[0], tuple((name, f"-march={name}") for name in later))

@@ -1,8 +1,8 @@
-"""x86 instructions above a level: all executable bytes are searched, what may hold one is decoded.
+"""x86 instructions above a level: search all executable bytes, and decode the stretches that may have one.
 
-A file is cut where its functions begin, so that no data or padding before a function leads the decoder astray. A stretch
-whose bytes hold the op code of no instruction above the level, at whatever offset (:mod:`workers.verify.isa.encodings`), has
-none; the others are decoded from their start, and again from every jump that lands within an instruction.
+A file is cut at the starts of its functions, so data or padding before a function does not mislead the decoder. Most
+stretches have, at no offset, the op code of an instruction above the level (:mod:`workers.verify.isa.encodings`). The
+others are decoded from their start, and again from every jump that lands inside an instruction.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ LONGEST = 15
 
 _CODES: Sequence[Code_] = tuple(value for name, value in vars(Codes).items() if name.isupper())
 _FEATURE_NAMES = {value: name for name, value in vars(CpuidFeature).items() if isinstance(value, int)}
-# Where a code needs something else than iced lists for it. In 64-bit mode LAHF and SAHF are of x86-64-v2 (psABI, table 3.1).
-# RDSSP lies in the hint space: without shadow stacks it leaves its register alone (Intel's manual, volume 1, section 17.3.3).
+# Codes that need other features than iced lists for them. In 64-bit mode, LAHF and SAHF belong to x86-64-v2 (psABI,
+# table 3.1). RDSSP is in the hint space: without shadow stacks it does not change its register (Intel's manual, volume
+# 1, section 17.3.3).
 _EXCEPTIONS: dict[int, tuple[str, ...]] = {
     Codes.LAHF: ("LAHF_SAHF",),
     Codes.SAHF: ("LAHF_SAHF",),
@@ -57,21 +58,21 @@ _PREFIXES = {  # legacy prefixes, and REX; Intel's manual, volume 2, section 2.1
     64: frozenset(b"\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65") | frozenset(range(0x40, 0x50)),
 }
 _APART = 64
-"""Bytes behind a jump's target within which two readings of the same code are followed. They agree after a few instructions."""
-_REACH = 130  # bytes: a signed byte, counted from the end of its instruction
-# JMP, Jcc, LOOP, JRCXZ with a distance of one byte. The next may begin within what looks like one.
+"""Bytes after a jump's target in which two readings of the same code are followed. They soon agree."""
+_REACH = 130  # bytes: a signed byte, from the end of its instruction
+# JMP, Jcc, LOOP, JRCXZ with a distance of one byte. A match may overlap the next one.
 _SHORT_JUMP = re.compile(rb"[\xeb\x70-\x7f\xe0-\xe3](?=(.))", re.DOTALL)
 _MARK, _NO_MARK = "=> ", "   "
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is above one level in one mode of the processor."""
+    """The codes above one level in one mode of the processor."""
 
     beyond: dict[Code_, tuple[str, ...]]
-    """Code → the features it needs beyond the level."""
+    """Code → the features that it needs beyond the level."""
     notable: frozenset[Code_]
-    """Codes that a stretch is looked through for: those beyond the level, direct jumps, and what is no instruction."""
+    """The codes that a scan keeps: those above the level, direct jumps, and invalid ones."""
     search: re.Pattern[bytes]
     options: DecoderOptions_
 
@@ -80,13 +81,14 @@ class _Table:
 def _table(features: frozenset[str], bits: int) -> _Table:
     beyond: dict[Code_, tuple[str, ...]] = {}
     jumps = set()
-    # GCC writes "rep bsf", which every processor before BMI1 runs as BSF: the two differ only for a source of zero, whose
-    # result BSF leaves undefined. So below BMI1 it is read as such a processor reads it. LZCNT counts what BSR does not.
+    # GCC emits "rep bsf", which a processor without BMI1 runs as BSF. BSF and TZCNT differ only for a source of zero,
+    # for which the result of BSF is undefined. So below BMI1, it is read as such a processor reads it. LZCNT and BSR
+    # have different results, so LZCNT is not read as BSR.
     plain = "BMI1" not in features
     for code in _CODES:
         info = OpCodeInfo(code)
         if info.decoder_option or not (info.mode64 if bits == 64 else info.mode32):
-            continue  # of no processor in use: the decoder yields it only when it is told to
+            continue  # of no processor in use: the decoder yields it only with a special option
         instruction = Instruction()
         instruction.code = code
         missing = tuple(sorted(set(_needs(code, instruction, bits)) - features))
@@ -109,9 +111,9 @@ def _needs(code: int, instruction: Instruction, bits: int) -> tuple[str, ...]:
 
 
 def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, bits: int = 64) -> ScanResult:
-    """Find every instruction above a level. A pure function: large files may be cut between functions and scanned apart.
+    """Find every instruction above a level. A pure function; the parts of a large file can be scanned separately.
 
-    :param starts: addresses at which functions begin, in order.
+    :param starts: addresses of functions, in order.
     :param bits: 64, or 32 for code of i686.
     """
     table = _table(level.features, bits)
@@ -129,7 +131,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, bits: int =
 
 
 class _Reader:
-    """One contiguous piece of code. Places are offsets into it."""
+    """Reads one contiguous piece of code. *Places* are offsets in it."""
 
     def __init__(self, data: bytes, address: int, bits: int, table: _Table) -> None:
         self._data, self._address, self._bits, self._table = data, address, bits, table
@@ -144,9 +146,10 @@ class _Reader:
         return self._decoder.decode()
 
     def suspects(self, cuts: Sequence[int]) -> dict[tuple[int, int], list[int]]:
-        """The stretches between cuts that may hold something above the level; and where, read at some offset or other.
+        """Return the stretches between cuts that may have an instruction above the level, and the possible places.
 
-        A stretch in which no reading from its start, and none from a short jump's target, comes to such an offset has none.
+        A stretch is left out if decoding from its start, or from the target of a short jump, reaches none of the
+        places.
         """
         found: dict[tuple[int, int], list[int]] = {}
         for match in self._table.search.finditer(self._data):
@@ -156,7 +159,7 @@ class _Reader:
         return {s: places for s, places in found.items() if any(self._is_read(place, *s) for place in places)}
 
     def _is_read(self, place: int, start: int, end: int) -> bool:
-        """Whether an instruction may begin at a place of a stretch; in doubt, yes."""
+        """Return whether an instruction may begin at a place in a stretch; True if unsure."""
         if self._is_reached(place, start):
             return True
         first, last = max(start, place - _APART - _REACH), min(end, place + _REACH)
@@ -169,19 +172,19 @@ class _Reader:
         return False
 
     def _is_reached(self, place: int, start: int) -> bool:
-        """Whether reading from the start of a stretch comes to a place; in doubt, yes.
+        """Return whether decoding from the start of a stretch reaches a place; True if unsure.
 
-        No instruction is longer than :data:`LONGEST`: one of as many places before is read, and readings of the same
-        code soon agree. Where they do not, the whole stretch has to be decoded.
+        No instruction is longer than :data:`LONGEST`, so decoding reaches at least one of as many places before it.
+        Readings from these places soon agree. If they do not, the whole stretch must be decoded.
         """
         first = place - _APART
         origins = range(first, first + LONGEST) if first > start else (start,)
         return self._leads(origins, place) != {False}
 
     def _leads(self, origins: Iterable[int], place: int) -> set[bool]:
-        """Whether decoding from each of some places comes to another one: what they agree upon, or both answers."""
+        """Return whether decoding from some places reaches another one: one answer if all agree, otherwise both."""
         decoder, instruction = self._decoder, Instruction()
-        passed: set[int] = set()  # places whose reading comes to no other than the readings before did
+        passed: set[int] = set()  # places from which an earlier reading continued
         answers = set()
         for at in origins:
             decoder.position = at
@@ -194,7 +197,7 @@ class _Reader:
         return answers
 
     def _beginnings(self, escape: int) -> Iterator[int]:
-        """Where an instruction above the level begins that has its escape byte here: at the byte itself or a prefix before."""
+        """Yield where an instruction above the level with this escape byte begins: at the byte, or at a prefix."""
         data, beyond = self._data, self._table.beyond
         for place in range(escape, max(escape - LONGEST, -1), -1):
             if place < escape and data[place] not in _PREFIXES[self._bits]:
@@ -203,16 +206,16 @@ class _Reader:
                 yield place
 
     def above(self, start: int, end: int, places: Sequence[int]) -> tuple[list[Hit], int]:
-        """The hits of one stretch, and its bytes that are no instruction.
+        """Return the hits in one stretch, and the number of its bytes that are no instructions.
 
-        :param places: where it holds something above the level if an instruction begins there.
+        :param places: where an instruction would be above the level, if it begins there.
         """
         notable, beyond = self._table.notable, self._table.beyond
         decoder = self._decoding(self._data[start:end], start)
         found = [each for each in decoder if each.code in notable]
         undecoded = sum(each.len for each in found if each.code == Codes.INVALID)
         if found and found[-1].code == Codes.INVALID:
-            # It may be an instruction that the next function's start cuts: a label in its midst must not hide it.
+            # The start of the next function may cut an instruction: a label inside it must not hide it.
             found.append(self._at(found[-1].ip - self._address))
         hits = {each.ip: each for each in found if each.code in beyond}
         targets = sorted({each.near_branch_target - self._address for each in found})
@@ -222,9 +225,10 @@ class _Reader:
         return [Hit(each.ip, each.len, beyond[each.code], self._format(each)) for each in hits.values()], undecoded
 
     def _jumped_to(self, place: int, start: int, targets: Sequence[int]) -> bool:
-        """Whether a jump into the midst of an instruction has the processor read one at a place.
+        """Return whether the processor reads an instruction at a place after a jump into another instruction.
 
-        Hand-written code jumps over a prefix, as glibc does over ``lock``; code that wants to hide could be made so.
+        Hand-written code may jump over a prefix, as glibc does over ``lock``; hostile code could hide an instruction
+        so.
         """
         for target in targets[bisect_left(targets, place - _APART) : bisect_right(targets, place)]:
             at = max(target, start)
@@ -238,10 +242,11 @@ class _Reader:
 def disassembly(
     code: bytes | memoryview, address: int, around: Hit, *, before: int = 4, after: int = 4, bits: int = 64
 ) -> tuple[str, ...]:
-    """The instructions around a hit, a line each: address, bytes, text; the hit's line begins with ``=>``.
+    """Return the instructions around a hit, one line each: address, bytes, text. The hit's line begins with ``=>``.
 
-    :param code: the bytes of the function, or any from an instruction's start at ``address`` to behind the hit.
-    :param before: lines before the hit's; ``after``: behind it.
+    :param code: the bytes from ``address``, where an instruction begins, to behind the hit; for example of a function.
+    :param before: lines before the hit.
+    :param after: lines after the hit.
     """
     end = around.address + around.size + after * LONGEST - address
     decoder = Decoder(bits, bytes(code[: max(end, 0)]), ip=address)

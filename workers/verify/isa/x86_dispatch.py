@@ -1,4 +1,4 @@
-"""Dispatch in x86 code: what :mod:`workers.verify.isa.dispatch` asks of it."""
+"""Run-time dispatch in x86 code, for :mod:`workers.verify.isa.dispatch`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from workers.verify.isa.pointers import Pointers
 from workers.verify.isa.reach import Reach
 
 _ALTERNATIVES = ".altinstr_replacement"
-# User space may execute these only where a kernel or hypervisor lets it, as VMX and SVM guests do: no flag of the decoder.
+# User space may execute these only if a kernel or hypervisor allows it, as in VMX and SVM guests. The decoder has no
+# flag for that.
 _HYPERCALLS = ("vmcall", "vmmcall", "vmgexit")
 
 
@@ -30,33 +31,33 @@ class X86Dispatch:
         )
 
     def points_to(self, function: Function) -> Sequence[int]:
-        """Addresses that a function takes: rip-relative, absolute, through the GOT."""
+        """Return the addresses that a function takes: rip-relative, absolute, from the GOT."""
         return [address for _, address in self._guards.body(function).points]
 
-    def apart(self, function: Function, hits: Sequence[Hit]) -> str:
-        """Alternatives, which the kernel patches in by processor feature; privileged instructions in kernel code; tables."""
+    def exemption(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Explain the kernel's alternatives, privileged instructions in kernel code, and tables of data."""
         if function.section == _ALTERNATIVES:
             return f"kernel: {_ALTERNATIVES} is patched in by processor feature"
         if self._is_kernel and all(self._is_privileged(hit) for hit in hits):
-            return "kernel: privileged instructions, which are no matter of a level"
+            return "kernel: privileged instructions, which levels do not cover"
         if not function.size and not function.name and self._reach.is_data(function):
-            return "data: no symbol or unwind table knows it, no call or jump leads there, and it is no code throughout"
+            return "data: it has no symbol and no unwind table, no call or jump leads there, and some of it is no code"
         return ""
 
     def _is_privileged(self, hit: Hit) -> bool:
         data = bytes(self._elf.at(hit.address, hit.size))
         return Decoder(self._elf.bits, data, ip=hit.address).decode().is_privileged or hit.text.startswith(_HYPERCALLS)
 
-    def asks(self, function: Function, hits: Sequence[Hit]) -> str:
-        """XGETBV beside CPUID, shadow stack instructions behind RDSSP."""
-        found = self._guards.asks_only(function, hits)
+    def self_test(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Explain XGETBV beside CPUID, and shadow stack instructions behind RDSSP."""
+        found = self._guards.self_test(function, hits)
         return f"guard: {found}" if found else ""
 
-    def guarded(self, function: Function, hits: Sequence[Hit]) -> str:
-        """CPUID, or a test of what it said, before the first of the instructions."""
-        found = self._guards.guarded(function, hits)
+    def guard(self, function: Function, hits: Sequence[Hit]) -> str:
+        """Return the guard: CPUID, or a test of its answer, before the first of the instructions."""
+        found = self._guards.guard(function, hits)
         return f"guard: {found}" if found else ""
 
-    def reached(self, rest: Sequence[Function], lawful: Set[Function], never: Set[int]) -> Mapping[Function, str]:
-        """Those that calls and pointers lead to from lawful code alone."""
-        return self._reach.explained(rest, lawful, never)
+    def reachable(self, rest: Sequence[Function], allowed: Set[Function], never: Set[int]) -> Mapping[Function, str]:
+        """Return the functions to which calls and pointers lead only from allowed code."""
+        return self._reach.reasons(rest, allowed, never)

@@ -1,7 +1,7 @@
-"""The verdicts on how a file was linked. Pure: :class:`Traits` in, one :class:`Check` for each rule out.
+"""The rules on how a file was linked. Pure: :class:`Traits` in, one :class:`Check` for each rule out.
 
-Each rule answers every file, if only with the reason for which it asks nothing of it. Grades follow rpminspect: BAD where
-a user is exposed, VERIFY where a person must look and, if it is right so, write an exemption.
+Each rule gives every file a check; a skip if it does not apply. Grades follow rpminspect: BAD if a user is exposed,
+VERIFY if a person must look and, if the file is correct, write an exemption.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _MOST_SHOWN = 3
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a rule says of a file."""
+    """The answer of a rule for a file."""
 
     outcome: Literal["passed", "failed", "skipped"]
     text: str
-    """Detail; of a skip its reason, in the machine's words."""
+    """The detail; for a skip, its machine-readable reason."""
     level: Literal["", "INFO", "VERIFY", "BAD"] = ""
     detail: str = ""
-    """Of a skip: in a person's words."""
+    """The explanation of a skip, for people."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """One file under judgement."""
+    """The file that is judged."""
 
     path: str
-    """As installed, without the package's name before it; with ``(member)`` behind it in a static library."""
+    """The installed path, without the package's name; in a static library followed by ``(member)``."""
     facts: FileFacts
     package_files: frozenset[str]
 
@@ -54,7 +54,7 @@ class _File:
         return self.facts.type in ("ET_EXEC", "ET_DYN") and self.facts.traits.text_relocations is None
 
     def languages(self) -> frozenset[str]:
-        """Of its compile units; ``go`` also where only its build settings were found."""
+        """Return the languages of its compile units, and ``go`` if it has Go's build settings."""
         found = {unit.language for unit in self.facts.units if unit.language}
         return frozenset(found | ({"go"} if self.facts.traits.go_settings else set()))
 
@@ -62,10 +62,11 @@ class _File:
 def judge_traits(
     target: Target, file: str, facts: FileFacts, package_files: frozenset[str] = frozenset()
 ) -> tuple[Check, ...]:
-    """Ask each of :data:`RULES` of one file.
+    """Check one file by each of :data:`RULES`.
 
     :param file: ``package:/path`` or ``package:/path(member)``, as in :class:`workers.results.Check`.
-    :param package_files: installed paths of everything in the packages of the same source: an rpath may lead to them.
+    :param package_files: installed paths of all files in the packages of the same source; an rpath may name their
+        folders.
     :returns: one check for each rule.
     """
     path = file[file.find(":/") + 1 :]
@@ -85,14 +86,14 @@ def judge_traits(
 
 
 def _out_of_scope(target: Target, file: str, subject: _File) -> str:
-    """Why no rule here asks anything of a file, or an empty text."""
+    """Return why no rule applies to a file, or an empty text."""
     package = file[: file.find(":/")] if ":/" in file else ""
     if subject.path.startswith("/usr/lib/debug/") or is_debug(package):
         return "debuginfo"
     if subject.facts.format == "efi":
         return "efi"
     if subject.facts.machine != target.elf_machine:
-        return "other-machine"  # `elf-machine` judges that; firmware of guests and BPF objects are lawful
+        return "other-machine"  # the rule `elf-machine` judges it; firmware of guests and BPF objects are allowed
     return ""
 
 
@@ -115,14 +116,14 @@ def _executable_stack(file: _File) -> _Answer:
     if skip := _kernel(file):
         return skip
     if file.facts.type == "ET_REL" and not file.in_archive and not _LINKABLE.search(file.path):
-        return _Answer("skipped", "object")  # nothing links it: a boot loader's module and the like
+        return _Answer("skipped", "object")  # nothing links it, for example a boot loader's module
     if file.facts.traits.executable_stack is None:
         return _Answer("skipped", "no-code")
     if not file.facts.traits.executable_stack:
         return _Answer("passed", "")
     if file.facts.type == "ET_REL":
         how = 'give the assembler source .section .note.GNU-stack,"",@progbits'
-        return _Answer("failed", f"what links it gets an executable stack: {how}")
+        return _Answer("failed", f"a program that links it gets an executable stack: {how}")
     how = "no -z execstack, no address of a nested C function, a .note.GNU-stack in each assembler source"
     return _Answer("failed", f"its stack can be executed: {how}")
 
@@ -141,7 +142,7 @@ def _relro(file: _File) -> _Answer:
     if relro == "partial":
         how = "link with -Wl,-z,relro,-z,now"
         return _Answer("failed", f"partial: procedure addresses stay writable; {how}", "VERIFY")
-    return _Answer("failed", "none: what is relocated stays writable; link with -Wl,-z,relro,-z,now")
+    return _Answer("failed", "none: relocated data stays writable; link with -Wl,-z,relro,-z,now")
 
 
 def _pie(file: _File) -> _Answer:
@@ -163,7 +164,7 @@ def _text_relocations(file: _File) -> _Answer:
         return _Answer("skipped", "static")
     if not file.facts.traits.text_relocations:
         return _Answer("passed", "")
-    how = "compile each object with -fPIC, and link with -Wl,-z,text to see which one was not"
+    how = "compile each object with -fPIC; link with -Wl,-z,text to see which objects lack it"
     return _Answer("failed", f"its code is written to while it is loaded: {how}")
 
 
@@ -191,23 +192,23 @@ def _build_path(file: _File) -> _Answer:
     found, languages = file.facts.traits.build_paths, file.languages()
     if not found:
         return _Answer("passed", "")
-    # Go keeps each source's path for its tracebacks, Rust for its panics: in every program they make.
+    # Every Go program contains the paths of its sources, for tracebacks; every Rust program, for panics.
     if "go" in languages:
-        return _Answer("skipped", "language-go", detail=f"{found[0]} (built with -trimpath it holds none)")
+        return _Answer("skipped", "language-go", detail=f"{found[0]} (use -trimpath to remove it)")
     others = tuple(text for text in found if "rust" not in languages or ".rs" not in text)
     if not others:
-        return _Answer("skipped", "language-rust", detail=f"{found[0]} (--remap-path-prefix would take it out)")
+        return _Answer("skipped", "language-rust", detail=f"{found[0]} (use --remap-path-prefix to remove it)")
     shown = "; ".join(others[:_MOST_SHOWN])
     more = f" and {len(others) - _MOST_SHOWN} more" if len(others) > _MOST_SHOWN else ""
-    how = "see which option or __FILE__ it comes from (-ffile-prefix-map takes the latter out)"
-    return _Answer("failed", f"names the folder it was built in: {shown}{more}; {how}", "VERIFY")
+    how = "find the option or the __FILE__ that it comes from (-ffile-prefix-map removes paths of __FILE__)"
+    return _Answer("failed", f"contains the path of its build folder: {shown}{more}; {how}", "VERIFY")
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
 def _kernel(file: _File) -> _Answer | None:
-    """The kernel maps its images and modules by itself: no dynamic linker and no stack of theirs is concerned."""
+    """Return a skip for kernel images and modules, which have no dynamic linker and no stack of their own."""
     if file.facts.is_module:
         return _Answer("skipped", "kernel-module")
     return _Answer("skipped", "kernel-image") if _KERNEL.search(file.path) else None

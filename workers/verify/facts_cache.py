@@ -1,7 +1,7 @@
-"""What was observed of a file, kept by the hash of everything it depends on: the same content is never read twice.
+"""A cache of observed facts, by the hash of everything they depend on, so that no content is read twice.
 
-An entry is a JSON document below ``facts/YEAR-MONTH/`` of the cache. One that is used moves on into the present month, and
-months before the last one are removed: what is no longer built or shipped is forgotten by itself.
+An entry is a JSON document below ``facts/YEAR-MONTH/`` in the cache. An entry that is used is copied to the current
+month, and all months before the last one are removed. So entries of files that nobody builds any more go away.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def _readers() -> str:
-    """Identity of the code that observes: another reader may see other things."""
+    """Return the identity of the readers' source code: changed code may read other facts."""
     workers = Path(__file__).parents[1]
     folders = (workers / "formats", workers / "verify")
     sources = {str(p.relative_to(workers)): sha256_of(p) for folder in folders for p in sorted(folder.rglob("*.py"))}
@@ -33,12 +33,12 @@ def _readers() -> str:
 
 
 def key(**inputs: str) -> str:
-    """Name of the entry for these inputs: checksums of the contents, and what was asked of them."""
+    """Return the name of the entry for these inputs: checksums of the contents, the level, the decoder."""
     return identity_of({**inputs, "readers": _readers()})
 
 
-def recall(name: str) -> FileFacts | None:
-    """What is remembered under a name; nothing where the entry is missing or damaged."""
+def load(name: str) -> FileFacts | None:
+    """Return the facts in an entry; None if it is missing or damaged."""
     now, last = _months()
     for month in (now, last):
         path = _path(month, name)
@@ -57,13 +57,13 @@ def recall(name: str) -> FileFacts | None:
     return None
 
 
-def remember(name: str, facts: FileFacts) -> None:
-    """Keep what was observed. A cache that cannot be written is no reason to fail."""
+def store(name: str, facts: FileFacts) -> None:
+    """Write the facts to an entry. A cache that cannot be written is no error."""
     _write(_path(_months()[0], name), _adapter().dump_json(facts))
 
 
-def forget_old() -> None:
-    """Remove the entries of months before the last one."""
+def remove_old() -> None:
+    """Remove the entries of all months before the last one."""
     kept = set(_months())
     for folder in (cache.root() / "facts").glob("*"):
         if folder.name not in kept:
