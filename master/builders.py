@@ -100,8 +100,8 @@ def proof_steps(site: Site, target: Target, installation: Installation, *, trial
         steps.append(VerifyStep(arguments=["verify", *here, *built], **_step_options(installation)))
     if "tested" in required:
         suites = {p.name: site.suites_of(target, p) for p in site.packages if target in site.targets_of(p)}
-        told = _told_for_suites(installation, (site.suite_seconds(target, chosen) for chosen in suites.values()))
-        steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **told))
+        options = _suite_step_options(installation, (site.suite_seconds(target, chosen) for chosen in suites.values()))
+        steps.append(GuestTestStep(arguments=["test", *here, *built], suites=suites, **options))
     return steps
 
 
@@ -136,11 +136,10 @@ def promotes_between_stages(site: Site) -> bool:
 
 
 def lab_factory(site: Site, installation: Installation) -> BuildFactory:
-    """Suites of a target, without a package."""
-    suites = possible(site)
-    told = _told_for_suites(
-        installation, (site.suite_seconds(site.target(name), chosen) for name, chosen in suites.items())
-    )
+    """Return the step that runs suites of a target without a package."""
+    suites = runnable_suites(site)
+    limits = (site.suite_seconds(site.target(name), chosen) for name, chosen in suites.items())
+    options = _suite_step_options(installation, limits)
     arguments = ["test", "--target", util.Property("target")]
     return factory([TargetTestStep(arguments=arguments, suites=suites, **options)])
 

@@ -13,8 +13,8 @@ PROMOTE_FORM = "promote"
 """Name of the form of the builder ``promote``, by which people promote packages."""
 
 
-def possible(site: Site) -> dict[str, tuple[str, ...]]:
-    """Target → the suites that can test it by themselves; targets without any are left out."""
+def runnable_suites(site: Site) -> dict[str, tuple[str, ...]]:
+    """Return target → the suites that can test it without a package; targets without such suites are left out."""
     return {target.name: suites for target in site.targets if (suites := site.suites_without_package(target))}
 
 

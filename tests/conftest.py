@@ -1,6 +1,6 @@
-"""Set-up of all tests: the quick selection, the number of examples of a property, and ``mounts`` for ordinary users.
+"""Options for all tests: ``--quick``, the number of examples of property tests, and ``mounts`` for an ordinary user.
 
-A test marked ``mounts`` runs in its own user namespace, where it is root and can mount.
+A test marked ``mounts`` runs in its own user namespace, where it is root and may mount.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CHECKOUT = Path(__file__).parent.parent
 _NOT_QUICK = ("sandbox", "guest", "service", "browser", "slow")
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")
 
-# A test that needs fewer examples sets their number. No example has a time limit, because the machine may be busy.
+# A test that needs fewer examples sets its own number. Examples have no time limit: the machine may be busy.
 settings.register_profile("short", max_examples=50, deadline=None)
 settings.register_profile("long", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 class InNamespace(pytest.Item):
-    """A test that another pytest runs by its id, as root of a namespace. Its mounts end with its last process."""
+    """A test that another pytest runs, as root of a namespace. Its mounts end with its last process."""
 
     def runtest(self) -> None:
         pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", self.nodeid]
@@ -59,6 +59,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(items):
         if item.get_closest_marker("mounts") is None:
             continue
-        replacement: Any = InNamespace.from_parent(item.parent, name=item.name)
-        replacement.own_markers.extend(item.iter_markers())
-        items[number] = replacement
+        wrapped: Any = InNamespace.from_parent(item.parent, name=item.name)
+        wrapped.own_markers.extend(item.iter_markers())
+        items[number] = wrapped

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workers.base.cache import disk_usage
+from workers.base.cache import occupied
 from workers.base.cache_entries import remove_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -126,7 +126,7 @@ def measure(what: str, command: list[str], environment: dict[str, str], counters
     def disk() -> None:
         folders = (cache, state, Path(environment["TMPDIR"]))
         while not ended.wait(10):
-            run.disk = max(run.disk, disk_usage(*folders))
+            run.disk = max(run.disk, occupied(*folders))
 
     def processes() -> None:
         while not ended.wait(1):
@@ -147,8 +147,8 @@ def measure(what: str, command: list[str], environment: dict[str, str], counters
         ended.set()
         for sampler in samplers:
             sampler.join()
-    run.download = received(counters) - before
-    run.cache, run.state = disk_usage(cache), disk_usage(state)
+    run.download = bytes_received(counters) - before
+    run.cache, run.state = occupied(cache), occupied(state)
     run.disk = max(run.disk, run.cache + run.state)
     return run
 
@@ -163,8 +163,8 @@ def table(runs: list[Run], *, own_network: bool) -> str:
         rows.append((run.what, time_taken, *sizes, f"{run.download / MIB:.0f} MiB", str(run.status)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [f"{run.what}: at the peak of the memory {run.largest}" for run in runs]
-    lines.append(f".venv: {disk_usage(CHECKOUT / '.venv') / GIB:.2f} GiB")
+    lines += [f"{run.what}: largest processes at the peak of the memory: {run.largest}" for run in runs]
+    lines.append(f".venv: {occupied(CHECKOUT / '.venv') / GIB:.2f} GiB")
     if not own_network:
         lines.append(
             "download: what the whole host received (to count only the demo, run this as root with slirp4netns)"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 FOLDER = "site"
 """The folder of the copy, in the state folder."""
 LAG_DAYS = 7
-"""How long an optional target may be behind before newer packages wait for it: a mirror is whole again within hours."""
+"""Days that an optional target may be behind before newer packages wait for it; a mirror is complete within hours."""
 _BESIDE = ("packages", "hardware", "dist-git", *(SECTIONS[section] for section in sorted(NOT_INHERITED)))
-"""What a site never takes from the one it extends: the copy links to it."""
+"""Files and folders that a site does not inherit from the site that it extends: the copy links to them."""
 
 
 def original_service(service: Service) -> Service:

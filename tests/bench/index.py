@@ -207,9 +207,9 @@ def _fill(root: Path, packages: list[Path]) -> None:
     with Snapshots(root, TOP).draft(()) as draft:
         for rpm in packages:
             name = rpm.stem
-            xml = f"<update><id>{name}</id><description>{'Why it is worth an update. ' * 20}</description></update>\n"
+            xml = f"<update><id>{name}</id><description>{'Why users want this update. ' * 20}</description></update>\n"
             draft.set_erratum(REPOSITORY, name, xml)
-            draft.set_record(
+            draft.note(
                 PublishedRecord(
                     package=name,
                     target="bench",

@@ -94,7 +94,7 @@ def _bare(base: file_system.Base) -> float:
     archive.file("/init", _BARE_INIT, 0o755)
     archive.file("/kitten/tests/a.sh", _TEST)
     initrd = anonymous_file(base.archive, archive.finish())
-    words = _without_harness(base.target, base.parts.kernel, f"/proc/self/fd/{initrd}", base.accelerator.name)
+    command = _without_harness(base.target, base.parts.kernel, f"/proc/self/fd/{initrd}", base.accelerator.name)
     begun = time.monotonic()
     with subprocess.Popen(command, pass_fds=[initrd], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

@@ -105,9 +105,9 @@ class Database:
     def promotion(
         self, package: str, commit: str, target: str, results: int, *has: str, text: str = "promoted"
     ) -> None:
-        """A promotion that says on which targets users have the commit then."""
-        told = {released_property(package): [[name, commit] for name in has]} if has else {}
-        self.build("promote", package, commit, results, target=target, text=text, **told)
+        """Add a promotion, with the targets on which users have the commit after it."""
+        properties = {released_property(package): [[name, commit] for name in has]} if has else {}
+        self.build("promote", package, commit, results, target=target, text=text, **properties)
 
 
 def every_state() -> tuple[Database, dict[str, str], dict[int, str]]:
@@ -153,7 +153,7 @@ class TestStatus(TestReactorMixin, unittest.TestCase):
         await self.master.db.insert_test_data(db.rows)
 
     async def snapshot(self) -> Snapshot:
-        """What ``master.client.api`` reads over REST, from the same data API."""
+        """Return what ``master.client.api`` reads over REST, from the same data API."""
         properties = (*PROPERTIES, *(released_property(package.name) for package in SITE.packages))
 
         async def rows(*path: str, order: str = "", filters: Mapping[str, bool] = {}) -> Any:

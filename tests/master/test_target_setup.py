@@ -43,7 +43,7 @@ class Mirror(Service):
             trees = tuple(TargetTree(target=name, **_outcome(missing.get(name))) for name in names)
             SandboxResult(outcome=outcome, summary="", targets=trees).write(Path(file))
         else:
-            guests = tuple(TargetGuest(target=name, **_found(missing.get(name))) for name in names)
+            guests = tuple(TargetGuest(target=name, **_outcome(missing.get(name))) for name in names)
             GuestsResult(outcome=outcome, summary="", targets=guests).write(Path(file))
         return subprocess.CompletedProcess(arguments, 2 if missing else 0)
 

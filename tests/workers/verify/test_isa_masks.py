@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.workers.verify.compilers import target
 from tests.workers.verify.scanning import OTHERS, features, scanned, tools_of
 from workers.base.run import run
-from workers.formats.elf import Code, Elf
+from workers.formats.elf import Elf
+from workers.formats.elf_records import Code
 from workers.verify.functions import FunctionTable
 from workers.verify.isa import aarch64, binutils, gnu, ppc64, s390x
 from workers.verify.isa.levels import LEVELS

@@ -59,7 +59,7 @@ def code_of(machine: str) -> MachineCode | None:
     if architecture is None or architecture.machine.elf_name != machine:
         return None
     try:
-        found: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
+        code: MachineCode = importlib.import_module(f"{__name__}.{architecture.name}").CODE
     except IMPORT_ERRORS as error:
         module = f"workers/verify/architectures/{architecture.name}.py"
         raise CannotRun(

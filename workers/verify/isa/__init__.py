@@ -42,7 +42,7 @@ def scan(codes: Sequence[Code], starts: Sequence[int], level: Level, machine: st
 
 
 def _bits(machine: str) -> int:
-    """Word size of a machine whose code iced decodes; 0 of the others."""
+    """Return the word size of a machine if iced decodes its code, else 0."""
     architecture = architecture_of(machine)
     return machines()[machine].bits if architecture and architecture.disassembler is None else 0
 

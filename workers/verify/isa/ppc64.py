@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workers.formats.elf_records import Code
-from workers.verify.isa.gnu import Tools, disassembled, knows
+from workers.verify.isa.gnu import Tools, disassemble, knows
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Masks, Reduction, WordReduction, words_of
 from workers.verify.isa.shapes import Verdict

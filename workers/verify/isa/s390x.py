@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from workers.formats.elf_records import Code
-from workers.verify.isa.gnu import Tools, disassembled
+from workers.verify.isa.gnu import Tools, disassemble
 from workers.verify.isa.levels import Level
 from workers.verify.isa.reduce import Reduction
 from workers.verify.isa.shapes import Scale, Verdict, needs
