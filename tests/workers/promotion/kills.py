@@ -62,7 +62,7 @@ def _audit_sql() -> None:
 
 
 def _killer(step: int) -> Callable[[str, tuple[object, ...]], None]:
-    # A row is one of a thread: how threads take turns is another each time, and the steps after them keep their numbers.
+    # A row is one of a thread: the order of threads differs each time, and the steps after them keep their numbers.
     rows: dict[int, tuple[str, int]] = {}
     seen, counting = 0, threading.Lock()
 

@@ -65,7 +65,8 @@ def aged(folder: Path, days: float) -> None:
 def publish(state: Path, folder: Path, build: str = "") -> None:
     """A snapshot that shows a build of this folder."""
     words = {"package": "tiny", "target": "x86_64", "nevr": "tiny-1-1", "evr": "0:1-1", "published": "", "files": ()}
-    record = PublishedRecord(identity=folder.name, build=build or str(folder), snapshot=1, **words)  # type: ignore[arg-type]
+    url = build or str(folder)
+    record = PublishedRecord(identity=folder.name, build=url, snapshot=1, **words)  # type: ignore[arg-type]
     with Snapshots(state / "published", "10-kitten").draft(()) as draft:
         draft.set_record(record)
         draft.finish("a build", lambda _repomd: None)

@@ -1,4 +1,4 @@
-"""A full disk at many fill levels, on a small real file system: old files stay complete, and the next run ends the work."""
+"""A full disk at many fill levels, on a small real file system: old files stay complete, the next run ends the work."""
 
 from __future__ import annotations
 

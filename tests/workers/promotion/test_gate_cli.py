@@ -86,7 +86,8 @@ def test_a_refusal_names_rule_build_target_and_hint(
     done, result = asked(staged_path, state)
     assert isinstance(done.exception, CheckFailed)
     first = (
-        f"required-targets: tiny-1-1.el10 on aarch64 ({build}): tiny-1-1.el10 has not passed on x86_64, which has none → "
+        f"required-targets: tiny-1-1.el10 on aarch64 ({build}): tiny-1-1.el10 has not passed on x86_64, which has "
+        "none → "
         "build, verify and test it on x86_64; both then go together"
     )
     assert str(done.exception) == f"1 build may not pass to kitten: {first} (and 3 more)"

@@ -35,7 +35,8 @@ SHAPES: dict[str, Shape] = {
         [element("openssl-libs-3.5-1", provides=["libssl.so.3()(64bit)"])],
         [element("openssl-libs-4.0-1", provides=["libssl.so.4()(64bit)"])],
         [
-            "app0 1-1 and app1 1-1 need libssl.so.3()(64bit), which only openssl-libs 3.5-1 has; openssl-libs 4.0-1 replaces "
+            "app0 1-1 and app1 1-1 need libssl.so.3()(64bit), which only openssl-libs 3.5-1 has; openssl-libs "
+            "4.0-1 replaces "
             "it; this breaks suite 1-1"
         ],
     ),
@@ -56,7 +57,8 @@ SHAPES: dict[str, Shape] = {
         [element("boost-1-1", provides=[f"libboost_{part}.so.1" for part in ("regex", "system", "thread")])],
         [element("boost-2-1", provides=["libboost_regex.so.2"])],
         [
-            "one 1-1 and other 1-1 need libboost_regex.so.1, libboost_system.so.1 and libboost_thread.so.1, which only boost "
+            "one 1-1 and other 1-1 need libboost_regex.so.1, libboost_system.so.1 and libboost_thread.so.1, "
+            "which only boost "
             "1-1 has; boost 2-1 replaces it"
         ],
     ),
@@ -86,7 +88,8 @@ SHAPES: dict[str, Shape] = {
         [element("nftables-1.0-1")],
         [element("nftables-1.1-1", obsoletes=["iptables < 2"])],
         [
-            "desktop 1-1 needs nftables; desktop 1-1 needs iptables; nftables 1.1-1 obsoletes iptables < 2, which is iptables "
+            "desktop 1-1 needs nftables; desktop 1-1 needs iptables; nftables 1.1-1 obsoletes iptables < 2, "
+            "which is iptables "
             "1.8-1; this breaks desktop 1-1"
         ],
     ),
@@ -168,7 +171,8 @@ SHAPES: dict[str, Shape] = {
         [element("kmod-b-1-1", requires=["core = 1-1"])],
         [element("kmod-b-2-1", requires=["core = 2-1"]), element("core-2-1")],
         [
-            "kmod-b 2-1 needs core = 2-1; kmod-a 1-1 needs core = 1-1; core 1-1 and core 2-1 cannot be installed together; "
+            "kmod-b 2-1 needs core = 2-1; kmod-a 1-1 needs core = 1-1; core 1-1 and core 2-1 cannot be installed "
+            "together; "
             "this breaks app 1-1"
         ],
     ),
@@ -210,7 +214,8 @@ SHAPES: dict[str, Shape] = {
         [],
         [element(f"lib{number}-1-1", arch="aarch64") for number in range(6)],
         [
-            "lib0 1-1, lib1 1-1, lib2 1-1 and 3 more are of architecture aarch64, and systems of x86_64 take x86_64 and "
+            "lib0 1-1, lib1 1-1, lib2 1-1 and 3 more are of architecture aarch64, and systems of x86_64 take "
+            "x86_64 and "
             "noarch"
         ],
     ),

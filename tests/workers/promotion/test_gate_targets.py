@@ -114,7 +114,8 @@ def test_all_required_targets_together_pass(site: Site) -> None:
 def test_a_required_target_that_brings_nothing_or_another_version_stops_the_others(site: Site) -> None:
     one = [passing(site, "x86_64"), passing(site, "aarch64")]
     assert refused(asked(site, "required-targets", one, [record("s390x")])) == [
-        f"required-targets: tiny-2-1.el10 on {name} (/builds/{name}): tiny-2-1.el10 has not passed on s390x, which is at "
+        f"required-targets: tiny-2-1.el10 on {name} (/builds/{name}): tiny-2-1.el10 has not passed on s390x, "
+        "which is at "
         "tiny-1-1.el10 → build, verify and test it on s390x; both then go together"
         for name in ("x86_64", "aarch64")
     ]

@@ -69,7 +69,8 @@ def element(
         f'<url>https://{name}.example.org/</url><time file="1760000000" build="1760000000"/>'
         f'<size package="91420" installed="180224" archive="183320"/><location href="Packages/{name[0]}/{file}"/>'
         f"<format><rpm:license>MIT</rpm:license><rpm:vendor>Kitten</rpm:vendor><rpm:group>Unspecified</rpm:group>"
-        f"<rpm:buildhost>builder</rpm:buildhost><rpm:sourcerpm>{source or name}-{version}-{release}.src.rpm</rpm:sourcerpm>"
+        f"<rpm:buildhost>builder</rpm:buildhost>"
+        f"<rpm:sourcerpm>{source or name}-{version}-{release}.src.rpm</rpm:sourcerpm>"
         f'<rpm:header-range start="4504" end="9000"/>{deps}{listed_files}</format></package>'
     ).encode()
 
