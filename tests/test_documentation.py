@@ -19,6 +19,7 @@ REFERENCE = DOCS / "reference"
 OUTSIDE = sorted(CHECKOUT.glob("*.md"))
 # The first of each list; the phrase is one without regular expressions between its words.
 AVOIDED_WORD = (CHECKOUT / "tools/words.txt").read_text().partition("->")[0]
+TYPING_ERROR = "reci" + "eves"
 AVOIDED_PHRASE = re.findall(r"^\\b([a-z ]+)\\b -> ", (CHECKOUT / "tools/phrases.txt").read_text(), re.MULTILINE)[0]
 
 
@@ -115,7 +116,8 @@ def test_the_manual_page_has_every_command(tmp_path):
     [
         (f"The key is {AVOIDED_WORD} in a folder.", f"{AVOIDED_WORD} ==> "),
         (f"The masterr is {AVOIDED_WORD}.", f"{AVOIDED_WORD} ==> "),
-        ("It recieves a package.", "recieves ==> receives"),
+        (f"It {TYPING_ERROR} a package.", f"{TYPING_ERROR} ==> receives"),
+        (f"The function _{AVOIDED_WORD} returns it.", f"{AVOIDED_WORD} ==> "),
         ("Retry: " + AVOIDED_PHRASE.replace(" ", "\n"), f"{AVOIDED_PHRASE} ==> "),
     ],
 )
@@ -132,7 +134,9 @@ def test_an_avoided_word_fails_the_check_of_prose(text, found, tmp_path):
 
     (tmp_path / "page.md").write_text("The key is in a folder.\n")
     assert (prose().returncode, prose().stdout) == (0, "")
-    (tmp_path / "page.md").write_text(text)
-    done = prose()
-    assert done.returncode == 1
-    assert found in done.stdout
+    for name in ("page.md", "module.py"):
+        (tmp_path / name).write_text(text)
+        done = prose()
+        (tmp_path / name).unlink()
+        assert done.returncode == 1
+        assert found in done.stdout

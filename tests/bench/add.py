@@ -21,7 +21,7 @@ def add(root: Path, packages: list[Path]) -> None:
     snapshots = Snapshots(root, TOP)
     with snapshots.lock(), snapshots.draft((REPOSITORY,)) as draft:
         for rpm in packages:
-            draft.add(index.kept(REPOSITORY, index.describe(rpm, f"Packages/{rpm.name}")), rpm)
+            draft.add(index.catalogue_entry(REPOSITORY, index.describe(rpm, f"Packages/{rpm.name}")), rpm)
         draft.finish("bench", lambda _repomd: None)
 
 

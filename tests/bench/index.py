@@ -209,7 +209,7 @@ def _fill(root: Path, packages: list[Path]) -> None:
             name = rpm.stem
             xml = f"<update><id>{name}</id><description>{'Why users want this update. ' * 20}</description></update>\n"
             draft.set_erratum(REPOSITORY, name, xml)
-            draft.note(
+            draft.set_record(
                 PublishedRecord(
                     package=name,
                     target="bench",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.figure import KITTEN, Benchmark, Figure, kitten
 from workers.formats.elf import Elf
-from workers.verify.evidence import mapped
+from workers.verify.evidence import map_file
 
 RUNS = 3
 QUARTER = 0.25
@@ -40,7 +40,7 @@ def speed() -> Iterator[Figure]:
 def memory() -> Iterator[Figure]:
     """Measure the largest process of a verification, against the size of the code that it reads."""
     for file in _large_files():
-        code = sum(len(code.data) for code in Elf(mapped(file)).code) / 1024**2
+        code = sum(len(code.data) for code in Elf(map_file(file)).code) / 1024**2
         peak = _ours("x86_64_v2", file, jobs=1).peak_mib
         yield Figure(f"verify {file.name}, memory", peak, code, "its code", TIMES_CODE, "MiB")
 

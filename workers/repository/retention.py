@@ -25,7 +25,7 @@ class Found:
     """Below the store: ``builds/x86_64/IDENTITY``."""
     kind: Kind
     changed: float
-    """Time of the last write to a file in it (s since 1970). Proofs are written after the build; reuse counts as a write."""
+    """Time of the last write to a file in it, s since 1970. Proofs come after the build; reuse counts as a write."""
     size: int
     """Bytes."""
     package: str = ""

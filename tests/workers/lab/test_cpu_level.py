@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config.architecture import Programs
+from config.architecture import Place, Programs
 from config.loading import load_site
 from config.models import Target
 from tests.workers.lab import helpers
@@ -27,12 +27,12 @@ def request_for(target: Target, folder: Path, rpms: Sequence[Path] = (), tests: 
     return helpers.request("cpu-level", target, folder, rpms, tests)
 
 
-def correct_statuses(level: Programs, place: cpu_level.Place) -> dict[str, int]:
+def correct_statuses(level: Programs, place: Place) -> dict[str, int]:
     """The exit statuses of the programs on a correct CPU."""
     return {name: 0 if does == "runs" else SIGILL for name, does in expectations(level, place).items()}
 
 
-def outcomes(level: Programs, place: cpu_level.Place, statuses: Mapping[str, int]) -> dict[str, str]:
+def outcomes(level: Programs, place: Place, statuses: Mapping[str, int]) -> dict[str, str]:
     return {case.name: case.outcome for case in cases(level, place, statuses)}
 
 

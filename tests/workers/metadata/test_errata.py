@@ -18,7 +18,7 @@ from workers.base import namespace
 from workers.metadata import errata
 from workers.metadata.changelog import Entry, changelog, newer_entries
 from workers.metadata.errata import Erratum, Updated
-from workers.repository import index, updateinfo
+from workers.repository import index
 from workers.repository.records import PublishedFile
 
 ISSUED = datetime(2026, 11, 25, 8, 30, tzinfo=UTC)
@@ -113,14 +113,14 @@ def test_a_kernel_asks_for_a_reboot_and_debuginfo_is_left_out() -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=300))
 def test_no_changelog_breaks_the_xml_or_makes_markup(text: str) -> None:
-    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(erratum_of(text))]))  # noqa: S314 - our own
+    root = ET.fromstring(index.updateinfo([errata.to_xml(erratum_of(text))]))  # noqa: S314 - our own
     assert [child.tag for child in root] == ["update"]
     assert root.findtext("update/id") == "KITTEN-2026:0001"
 
 
 def test_markup_and_control_characters_stay_text() -> None:
     made = erratum_of("- </description><id>evil</id> & ]]>\x00\x1b[31m\ud800")
-    root = ET.fromstring(updateinfo.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
+    root = ET.fromstring(index.updateinfo([errata.to_xml(made)]))  # noqa: S314 - our own
     assert [node.text for node in root.iter("id")] == ["KITTEN-2026:0001"]
     assert root.findtext("update/description") == "2023-11-15, 1.0-2:\n- </description><id>evil</id> & ]]>\ufffd\ufffd"
 
@@ -162,7 +162,7 @@ def test_dnf_lists_the_erratum_of_an_update(make_rpms: RpmFactory, tmp_path: Pat
     updated = Updated(nevra, package.pkgId, package.rpm_sourcerpm)
     made = errata.erratum("KITTEN-2026:0042", "tiny", "2-1.el10", [entry], [updated], ISSUED)
     data = repository / "repodata" / "updateinfo.xml"
-    data.write_bytes(updateinfo.updateinfo([errata.to_xml(made)]))
+    data.write_bytes(index.updateinfo([errata.to_xml(made)]))
     repomd = createrepo_c.Repomd(str(repository / "repodata" / "repomd.xml"))
     record = createrepo_c.RepomdRecord("updateinfo", str(data))
     record.fill(createrepo_c.SHA256)

@@ -135,7 +135,7 @@ def test_a_path_that_leads_elsewhere_or_that_no_index_can_carry(
     shown = ascii(path.decode() + "file")
     assert refused(hostile.edited(rpm, b"/usr/share/odd/", path)) == (
         f"{NAME} has a file {shown}, {why}",
-        "mend %files in its spec, then build it again",
+        "fix %files in its spec, then build it again",
     )
 
 

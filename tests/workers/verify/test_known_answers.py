@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from workers.base.errors import CannotRun
-from workers.formats import epilogues
+from workers.formats import unwinding
 from workers.formats.dwarf import abbreviations, sections
 from workers.results import VerifyResult
 from workers.verify import known_answers
@@ -22,8 +22,8 @@ PLACES = [
     (abbreviations, "_DECLARATION", re.compile(abbreviations._DECLARATION.pattern[:-30]), "a table of abbreviations"),
     (sections, "_TEXT", NO_MATCH, "a text"),
     (sections, "_TEXT", re.compile(rb"(?s:.*)\x00.?"), "a text"),
-    (epilogues, "_INSTRUCTIONS", NO_MATCH, "the end of an unwind program"),
-    (epilogues, "_INSTRUCTIONS", re.compile(rb"(?s:.+)"), "the end of an unwind program"),
+    (unwinding, "_UNDOING", NO_MATCH, "the end of an unwind program"),
+    (unwinding, "_UNDOING", re.compile(rb"(?s:.+)"), "the end of an unwind program"),
 ]
 
 
