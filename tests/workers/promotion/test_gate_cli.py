@@ -133,5 +133,5 @@ def test_a_signed_package_has_the_content_it_was_built_with(
 
 def test_a_file_that_is_no_package_has_no_content(tmp_path: Path) -> None:
     (tmp_path / "a.rpm").write_bytes(b"no package")
-    with pytest.raises(CannotRun, match=r"a\.rpm is not a readable RPM package: it does not begin as one"):
+    with pytest.raises(CannotRun, match=r"a\.rpm is not a readable RPM package: it does not begin with an RPM lead"):
         content_of(tmp_path / "a.rpm")

@@ -146,7 +146,7 @@ def test_a_source_package_whose_files_are_in_folders(odd: Site, state: Path, tmp
     with pytest.raises(CannotRun) as caught:
         publish(odd, state, "aarch64", str(build))
     assert caught.value.what == (
-        "odd-1-1.el10.src.rpm has a file '../.spec', and a source package holds plain files, without folders"
+        "odd-1-1.el10.src.rpm has a file '../.spec', but files of a source package have no folders"
     )
     assert not seen(state)
 
@@ -184,8 +184,8 @@ FORGED = ["an unknown key", "our key over other content", "a signature of anothe
 @pytest.mark.parametrize("signed", FORGED, indirect=True)
 def test_a_build_that_carries_a_signature(refused: Refused, signed: Path) -> None:
     assert refused(signed) == (
-        f"{NAME} carries a signature already, and no worker that builds holds a key",
-        "give the package as it was built: the publishing worker signs it",
+        f"{NAME} is already signed, but workers that build have no key",
+        "give the package as it was built; the publishing worker signs it",
     )
 
 
@@ -330,19 +330,19 @@ def test_a_result_file_that_is_none(
     [
         (
             {"data": 0xFFFFFFFF},
-            f"{UNREADABLE}: its header claims {COUNT} entries and 4095 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 4095 MiB; the limits are 65535 and 64 MiB",
         ),
         (
             {"data": 0x0FFFFFFF},
-            f"{UNREADABLE}: its header claims {COUNT} entries and 255 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims {COUNT} entries and 255 MiB; the limits are 65535 and 64 MiB",
         ),
         (
             {"entries": 1 << 30},
-            f"{UNREADABLE}: its header claims 1073741824 entries and 0 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its header claims 1073741824 entries and 0 MiB; the limits are 65535 and 64 MiB",
         ),
         (
             {"data": 0xFFFFFFFF, "signature": True},
-            f"{UNREADABLE}: its signature header claims 7 entries and 4095 MiB; at most 65535 and 64 MiB are read",
+            f"{UNREADABLE}: its signature header claims 7 entries and 4095 MiB; the limits are 65535 and 64 MiB",
         ),
     ],
 )
@@ -354,7 +354,7 @@ def test_a_header_that_claims_more_than_the_file_has(refused: Refused, rpm: Path
     end = hostile.header_at(rpm.read_bytes()) + 16 + 16 * COUNT + (60 << 20)
     size = rpm.stat().st_size
     hostile.claiming(rpm, data=60 << 20)
-    assert refused(rpm)[0] == f"{UNREADABLE}: it is cut short: its header ends after {end} bytes, the file after {size}"
+    assert refused(rpm)[0] == f"{UNREADABLE}: it is cut: its header ends after {end} bytes, the file after {size}"
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -397,7 +397,7 @@ def test_300_mib_of_real_header_take_no_memory(refused: Refused, rpm: Path) -> N
     assert peak_of(lambda: rpm.read_bytes()) > 200 << 20, "what it would have taken"
     assert (
         refused(rpm)[0]
-        == f"{UNREADABLE}: its header claims {COUNT} entries and 300 MiB; at most 65535 and 64 MiB are read"
+        == f"{UNREADABLE}: its header claims {COUNT} entries and 300 MiB; the limits are 65535 and 64 MiB"
     )
 
 

@@ -156,7 +156,7 @@ def test_damaged_table_is_reported_and_not_counted(tmp_path):
     data = bytearray(compiled("x86_64", tmp_path, {"a.c": OTHERS, "b.c": SHAPES}).read_bytes())
     section = Elf(data).section(".eh_frame")
     data[section.offset : section.offset + 4] = b"\xf0\xff\xff\x7f"
-    with pytest.raises(MalformedError, match="holds an entry that ends outside of it"):
+    with pytest.raises(MalformedError, match="has an entry that ends outside the section"):
         framing(Elf(data))
 
 

@@ -48,7 +48,10 @@ def opened(tmp_path: Path, archive: bytes, files: tuple[str, ...] = (), **option
         (entry("./a", b"/etc", 0o120777) + entry("./a/passwd", b"x") + END, "leads through the link /a"),
         (entry("./unlisted", b"x") + END, "which the header does not list"),
         (entry("./a", b"x"), "truncated payload"),
-        (b"something else entirely, and long enough to hold a whole header of a cpio archive" * 2, "no cpio archive"),
+        (
+            b"something else entirely, and long enough to hold a whole header of a cpio archive" * 2,
+            "not a cpio archive",
+        ),
         (entry("./a", b"x")[:-40], "truncated payload"),
         (entry("./a", b"y" * 5000, 0o120777) + END, "a link of 5000 bytes"),
         (END.replace(b"0000000B", b"7FFFFFFF"), "a file name of 2147483647 bytes"),
