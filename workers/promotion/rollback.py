@@ -1,4 +1,7 @@
-"""Roll users back to an earlier snapshot: the rollback is itself a publication with a new number."""
+"""Roll users back to an earlier snapshot: the rollback is itself a publication with a new number.
+
+A module alone, because it is the only change of a stage that no gate decides.
+"""
 
 from __future__ import annotations
 
