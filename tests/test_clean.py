@@ -20,7 +20,10 @@ CHECKOUT = Path(__file__).parents[1]
 def checkout(tmp_path: Path) -> Path:
     """A checkout with only what the script needs, a state folder, a cache and an environment."""
     folder = tmp_path / "checkout"
-    modules = ("__init__", *(f"base/{name}" for name in ("__init__", "cache", "cached", "errors", "namespace", "run")))
+    modules = (
+        "__init__",
+        *(f"base/{name}" for name in ("__init__", "cache", "cache_entries", "errors", "namespace", "run")),
+    )
     for name in ("tools/clean.py", *(f"workers/{name}.py" for name in modules)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, folder / name)

@@ -19,7 +19,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from workers.base import cache, cached  # noqa: E402
+from workers.base import cache, cache_entries  # noqa: E402
 from workers.base.errors import CannotRun  # noqa: E402
 
 _TOOLS = (".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -75,11 +75,11 @@ def main(arguments: list[str]) -> int:
 
 def items(checkout: Path) -> Iterator[Item]:
     """Yield all that can be removed; the Python environment last, so that it is there after an interrupted removal."""
-    entries = cached.entries()
+    entries = cache_entries.entries()
     if cache.root().is_dir():
         for kind in sorted({entry.kind for entry in entries}):
             of_kind = [entry for entry in entries if entry.kind == kind]
-            what = f"cache: {cached.KINDS.get(kind, kind)}"
+            what = f"cache: {cache_entries.KINDS.get(kind, kind)}"
             size = sum(entry.size for entry in of_kind)
             yield Item(cache.root() / kind, what, size, partial(remove_entries, of_kind))
         if not entries:
@@ -96,16 +96,16 @@ def folder_item(folder: Path, what: str) -> Item:
     """Return the entry of a folder that is removed as a whole."""
 
     def remove() -> list[str]:
-        why = cached.remove_folder(folder)
+        why = cache_entries.remove_folder(folder)
         return [why] if why else []
 
     return Item(folder, what, cache.disk_usage(folder) if folder.exists() else 0, remove)
 
 
-def remove_entries(entries: list[cached.Entry]) -> list[str]:
+def remove_entries(entries: list[cache_entries.Entry]) -> list[str]:
     """Remove entries of the cache, and its folder if it is empty then."""
-    left = [f"{entry.path}: {why}" for entry in entries if (why := cached.remove(entry))]
-    cached.tidy()
+    left = [f"{entry.path}: {why}" for entry in entries if (why := cache_entries.remove(entry))]
+    cache_entries.tidy()
     return left
 
 

@@ -64,10 +64,10 @@ def test_mtools_reads_all_files_back(tmp_path_factory, files):
 
 @pytest.mark.parametrize("path", ["", "/", "../x", "EFI/../x", "EFI/naïve", "a\nb"])
 def test_a_path_that_firmware_cannot_find_is_refused(path):
-    with pytest.raises(ValueError, match="no path"):
+    with pytest.raises(ValueError, match="not a path of a system partition"):
         fat.image({path: b""})
 
 
 def test_names_that_differ_only_in_case_are_refused():
-    with pytest.raises(ValueError, match="case alone"):
+    with pytest.raises(ValueError, match="differ only in case"):
         fat.image({"EFI/BOOT/x": b"", "EFI/boot/y": b""})
