@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# A failed assertion of a helper shows its values too, as that of a test does.
+pytest.register_assert_rewrite("tests.workers")
+
 CHECKOUT = Path(__file__).parent.parent
 _NOT_QUICK = ("sandbox", "guest", "service", "browser", "slow")
 _PRIVATE = ("unshare", "--user", "--map-root-user", "--mount", "--propagation", "private")

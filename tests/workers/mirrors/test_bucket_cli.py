@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from config.loading import load_site
 from tests.workers.mirrors import s3
-from tests.workers.mirrors.test_remote import content, port, proxy
+from tests.workers.mirrors.pushes import content
 from tests.workers.publishing import BuildFactory
 from workers.base.errors import CannotRun, CheckFailed
 from workers.mirrors.bucket import Bucket
@@ -22,8 +22,6 @@ from workers.mirrors.bucket_cli import bucket
 from workers.promotion.publish import publish
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["port", "proxy"]
 
 URL = "s3://stage/p"
 INDEX = "10-kitten/BaseOS/aarch64/os/repodata/repomd.xml"

@@ -21,7 +21,6 @@ from workers.mirrors.compose_tree import Content, RepositoryView, content_of
 from workers.promotion.publish import publish
 from workers.repository import index
 from workers.repository.state import snapshots_of
-from workers.results import ComposeResult
 from workers.signing.sign import signer
 
 pytestmark = pytest.mark.slow
@@ -29,13 +28,6 @@ pytestmark = pytest.mark.slow
 POLICY = Composes(every_minutes=60, keep=2)
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 DAY = 24 * 3600.0
-
-
-@pytest.fixture
-def stage(site: Site, state: Path, make_build: BuildFactory) -> Path:
-    """A stage with one publication."""
-    publish(site, state, "aarch64", str(make_build()))
-    return state / "published"
 
 
 def compose(site: Site, stage: Path, now: float = NOON, **more: object) -> work.ComposeRun:
@@ -263,80 +255,10 @@ def test_every_copy_that_rsync_finishes_is_complete(
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)})
 
 
-def test_the_command_makes_a_compose(site_path: Path, stage: Path) -> None:
-    from click.testing import CliRunner
-
-    from workers.mirrors.compose_cli import compose as command
-
-    def run(*words: str) -> str:
-        done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), *words])
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    assert run().startswith("compose kitten-10-")
-    assert run().startswith("nothing is new: mirrors see compose kitten-10-")
-    assert run("--if-due") == "no compose is due: the newest is younger than 60 min\n"
-    assert (stage / "mirror/10-kitten/metadata/CHECKSUM.asc").is_file()
-
-
-def test_if_no_compose_is_due_the_command_passes_and_needs_no_key(
-    site_path: Path, site: Site, state: Path, make_build: BuildFactory
-) -> None:
-    from click.testing import CliRunner
-
-    from workers.mirrors.compose_cli import compose as command
-
-    result = state / "result.json"
-
-    def run(*words: str) -> ComposeResult:
-        where = ["--site", str(site_path), "--state", str(state), "--json", str(result)]
-        done = CliRunner().invoke(command, [*where, *words])
-        written = ComposeResult.read(result.read_text())
-        assert (done.exit_code, done.output) == (0, f"{written.summary}\n")
-        return written
-
-    assert run("--if-due").summary == "no compose is due: nothing is published yet"
-    publish(site, state, "aarch64", str(make_build()))
-    first = run("--if-due", "--stage", "kitten")
-    assert (first.new, first.stage, first.snapshot, first.collected) == (True, "kitten", 1, ())
-    assert first.url == str(state / "published" / "composes" / first.id)
-    assert Path(first.url, "compose.json").is_file()
-    shutil.rmtree(state / "secrets")  # a missing key would be made again there
-    again = run()
-    assert (again.new, again.id) == (False, first.id)
-    assert again.summary.startswith("nothing is new: mirrors see compose kitten-10-")
-    assert not (state / "secrets").exists()
-    waits = run("--if-due")
-    assert (waits.new, waits.id) == (False, "")
-    assert waits.summary == "no compose is due: the newest is younger than 60 min"
-
-
-def test_an_error_is_in_the_result_file_too(site_path: Path, state: Path) -> None:
-    from click.testing import CliRunner
-
-    from workers.mirrors.compose_cli import compose as command
-
-    words = ["--site", str(site_path), "--state", str(state), "--json", str(state / "result.json")]
-    done = CliRunner().invoke(command, words)
-    assert isinstance(done.exception, CannotRun)
-    written = ComposeResult.read((state / "result.json").read_text())
-    assert (written.outcome, written.cause) == ("cannot-run", "nothing is published yet")
-
-
 def test_a_run_a_moment_before_the_full_time_makes_its_compose(site: Site, stage: Path) -> None:
     compose(site, stage)
     assert not work.is_due(stage, POLICY, NOON + 50 * 60)
     assert work.is_due(stage, POLICY, NOON + 60 * 60 - 5)
-
-
-def test_a_stage_without_composes_is_refused(site_path: Path, stage: Path) -> None:
-    from click.testing import CliRunner
-
-    from workers.mirrors.compose_cli import compose as command
-
-    done = CliRunner().invoke(command, ["--site", str(site_path), "--state", str(stage.parent), "--stage", "staged"])
-    assert isinstance(done.exception, CannotRun)
-    assert done.exception.what == "stage staged is not a signed one"
 
 
 def test_a_full_disk_leaves_the_old_compose(

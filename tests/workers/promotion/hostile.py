@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
+from config.models import Site, SourcePackage
+from tests.workers.promotion.user_view import seen
 from tests.workers.publishing import artifact
+from workers.base.errors import CannotRun
+from workers.promotion.publish import POOL, publish
+from workers.promotion.stage import stage
+from workers.repository import index
 from workers.results import BuildResult, Case, Check, SuiteResult, TestResult, VerifyResult
+
+needs_rpmbuild = pytest.mark.skipif(
+    shutil.which("rpmbuild") is None, reason="rpmbuild is not installed: apt-get install rpm"
+)
+
+NAME = "odd-1-1.el10.aarch64.rpm"
+Refused = Callable[..., tuple[str, str]]
 
 SPEC = """
 Name: {name}
@@ -104,3 +120,47 @@ def with_signature_of(rpm: Path, other: Path) -> Path:
     content, theirs = rpm.read_bytes(), other.read_bytes()
     rpm.write_bytes(theirs[: header_at(theirs)] + content[header_at(content) :])
     return rpm
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A package and its source package."""
+    return rpms_of(tmp_path_factory.mktemp("good"), "odd")
+
+
+@pytest.fixture
+def odd(site: Site) -> Site:
+    entry = SourcePackage(name="odd", binaries=("odd",), repository="BaseOS")
+    return site.model_copy(update={"packages": (*site.packages, entry)})
+
+
+@pytest.fixture
+def rpm(good: list[Path], tmp_path: Path) -> Path:
+    """The package, to be changed."""
+    (tmp_path / "rpm").mkdir()
+    return Path(shutil.copy(good[0], tmp_path / "rpm"))
+
+
+@pytest.fixture
+def refused(odd: Site, state: Path, tmp_path: Path, good: list[Path]) -> Refused:
+    """(RPM) → the message and hint of both staging and publishing it. Nothing is staged, signed or published."""
+
+    def refuse(rpm: Path | None, folder: Path | None = None) -> tuple[str, str]:
+        if folder is None:
+            assert rpm is not None
+            folder = result_folder(tmp_path / "build", "odd", [rpm, good[1]])
+        answers = set()
+        for work in (stage, publish):
+            with pytest.raises(CannotRun) as caught:
+                work(odd, state, "aarch64", str(folder))
+            assert "\n" not in caught.value.what
+            assert caught.value.hint
+            answers.add((caught.value.what, caught.value.hint))
+        assert not index.load(state / "staged/aarch64")
+        assert not list((state / "staged").glob("*/packages/*"))
+        assert not seen(state)
+        assert not list((state / "published" / POOL).rglob("*.rpm")), "and nothing was signed"
+        (answer,) = answers
+        return answer
+
+    return refuse

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.models import Site
-from tests.workers.promotion.test_publish import versions
+from tests.workers.promotion.user_view import versions
 from tests.workers.publishing import BuildFactory
 from tests.workers.repository.test_client import replace
 from workers.base.errors import CannotRun

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.models import Site
-from tests.workers.promotion.test_publish import versions
 from tests.workers.promotion.test_stage import staged
+from tests.workers.promotion.user_view import versions
 from tests.workers.publishing import BuildFactory
 from workers.base.errors import CannotRun
 from workers.promotion.publish import publish
@@ -52,7 +52,7 @@ def walked(folder: Path, work: Callable[[], object], whole: Callable[[], None]) 
         except CannotRun as error:
             assert "\n" not in error.what  # noqa: PT017 - any of several
             assert error.hint  # noqa: PT017
-        except OSError as error:  # which the command line says in a line: test_publish.py
+        except OSError as error:  # which the command line says in a line: test_publish_interrupted.py
             assert error.errno == errno.ENOSPC  # noqa: PT017
         else:
             filler.unlink()

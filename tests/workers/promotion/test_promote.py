@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from config.loading import load_site
 from config.models import Site, Targets
 from tests.workers.promotion.kills import killed_at
-from tests.workers.promotion.test_publish import seen
+from tests.workers.promotion.user_view import seen
 from tests.workers.publishing import BuildFactory
 from workers.base.errors import CannotRun
 from workers.promotion.gate import evaluate, sets

@@ -9,7 +9,7 @@ import pytest
 
 from config.models import Site
 from tests.workers.mirrors import s3
-from tests.workers.mirrors.test_remote import Make, go, make, port, proxy
+from tests.workers.mirrors.pushes import Make, go, make, port, proxy
 from tests.workers.publishing import BuildFactory
 from workers.mirrors import remote
 from workers.promotion.publish import publish
