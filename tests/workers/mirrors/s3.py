@@ -41,16 +41,25 @@ def server() -> Iterator[int]:
 
 
 def request(port: int, method: str, path: str, content: bytes | None = None) -> bytes | None:
-    """Send one plain request; return the answer, or None if the status is 404."""
+    """Send one plain request; return the answer, or None if the status is 404.
+
+    On a busy machine moto's development server sometimes closes a new connection without an answer. Then the request,
+    which is idempotent, is sent again.
+    """
     headers = {"Content-Type": "application/json"}  # the server takes urllib's default type for a form
     asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", content, headers, method=method)
-    try:
-        with urllib.request.urlopen(asked) as answer:  # noqa: S310
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        if error.code != 404:
-            raise
-        return None
+    for attempt in range(5):
+        try:
+            with urllib.request.urlopen(asked) as answer:  # noqa: S310
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return None
+        except ConnectionError:  # RemoteDisconnected is one
+            if attempt == 4:
+                raise
+    raise AssertionError("unreachable")
 
 
 def fresh_bucket(port: int, name: str) -> None:
