@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,14 @@ def test_what_is_no_package_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.rpm").write_bytes(b"no")
     with pytest.raises(CannotRun, match=r"a.rpm is not a readable RPM package: .*"):
         index.describe(tmp_path / "a.rpm", "a.rpm")
+
+
+@pytest.mark.parametrize("character", ["\x07", "\x1b", "\x1f", "\ufffe"])
+def test_text_that_no_index_can_carry_is_refused(make_rpms: RpmFactory, character: str) -> None:
+    """One such package in an index, and no client could read any package of the repository."""
+    rpm = make_rpms("aarch64")[0]
+    package = index.describe(rpm, rpm.name)
+    assert index.catalogue_entry("AppStream", package).path == rpm.name
+    package.description = f"before{character}after"
+    with pytest.raises(CannotRun, match=rf"{re.escape(rpm.name)}.*(control characters|index)"):
+        index.catalogue_entry("AppStream", package)
