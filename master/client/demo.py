@@ -199,21 +199,24 @@ def follow(
             show(under_way(service, packages, cells, workers), cells)
             if all_settled(cells):
                 return cells
-            for package in packages:
-                mine = [cell for (name, _), cell in built.items() if name == package.name]
-                if any(cell.state not in ("nothing", "published") for cell in mine) or not any(
-                    cell.state == "nothing" for cell in mine
-                ):
-                    quiet_since[package.name] = time.monotonic()
-                elif time.monotonic() - quiet_since[package.name] > PATIENCE_SECONDS:
-                    run.package(package.name)
-                    quiet_since[package.name] = time.monotonic()
-            if all(cell.state not in ("nothing", "source") for cell in built.values()):
-                for (_, target), cell in lab.items():
-                    since = time.monotonic() - requested_at.get(target, -PATIENCE_SECONDS)
-                    if cell.state == "nothing" and since >= PATIENCE_SECONDS:
-                        run.suites(target)
-                        requested_at[target] = time.monotonic()
+            try:
+                for package in packages:
+                    mine = [cell for (name, _), cell in built.items() if name == package.name]
+                    if any(cell.state not in ("nothing", "published") for cell in mine) or not any(
+                        cell.state == "nothing" for cell in mine
+                    ):
+                        quiet_since[package.name] = time.monotonic()
+                    elif time.monotonic() - quiet_since[package.name] > PATIENCE_SECONDS:
+                        run.package(package.name)
+                        quiet_since[package.name] = time.monotonic()
+                if all(cell.state not in ("nothing", "source") for cell in built.values()):
+                    for (_, target), cell in lab.items():
+                        since = time.monotonic() - requested_at.get(target, -PATIENCE_SECONDS)
+                        if cell.state == "nothing" and since >= PATIENCE_SECONDS:
+                            run.suites(target)
+                            requested_at[target] = time.monotonic()
+            except (requests.ConnectionError, requests.Timeout):
+                pass  # the master restarts: the next round sees what it has stored, and requests the rest
             time.sleep(POLL_SECONDS)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+import requests
 from rich.console import Console
 
 from config.loading import load_site
@@ -69,6 +70,25 @@ def test_suites_are_requested_once_after_the_packages_have_reached_their_targets
 
     assert final_states(*answers()) == {"zlib": "published", LAB_ROW: "passed"}
     assert requested == ["ppc64le"]
+
+
+def test_suites_are_requested_again_if_the_master_ends_while_they_are_requested(
+    requested: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def suites(_run: DemoRun, target: str) -> None:
+        if not refused:
+            refused.append(target)
+            raise requests.ConnectionError("Connection aborted")
+        requested.append(target)
+
+    monkeypatch.setattr(DemoRun, "suites", suites)
+    assert final_states(TARGET, DONE, [*DONE, run(5)], [*DONE, run(5, SUCCESS)]) == {
+        "zlib": "published",
+        LAB_ROW: "passed",
+    }
+    assert (refused, requested) == (["ppc64le"], ["ppc64le"])
 
 
 def test_a_package_that_stays_in_a_stage_ends_the_demo_and_is_not_published(requested: list[str]) -> None:
