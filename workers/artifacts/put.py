@@ -1,8 +1,9 @@
 """Put files and folders into the artifact store. Each appears whole or not at all, and as it was checked.
 
 A store is any fsspec URL. In a local store, everything appears by one rename, after it is on the disk: if a command is
-killed, the disk is full or the power fails, the old state stays. In a remote store, a folder's document is written
-last; a folder without its document does not count.
+killed, the disk is full or the power fails, the old state stays. Only a folder that is replaced is missing between two
+renames: after a kill at that moment, the next run of the command makes it again. In a remote store, a folder's document
+is written last; a folder without its document does not count.
 
 Unfinished files have the host's name in their names, so hosts that share a store do not disturb each other. On one
 host, callers lock the name of a folder.
@@ -119,11 +120,13 @@ def _rename(partial: Path, final: Path, document: str, *, replace: bool) -> bool
     try:
         partial.rename(final)
     except OSError:
+        if old.exists() and not final.exists():
+            old.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
         if replace or not (final / document).is_file():
             raise
         return False
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     flush(final.parent)
     return True
 

@@ -81,11 +81,11 @@ def _current(text: str) -> str:
     """Return a result of version 1 as one of version 2; return any other text unchanged."""
     try:
         document = json.loads(text)
+        if not isinstance(document, dict) or document.get("version") != 1:
+            return text
+        return json.dumps({**_from_version_1(document), "version": VERSION})
     except (ValueError, RecursionError):
         return text  # the caller's own parser says what is wrong
-    if not isinstance(document, dict) or document.get("version") != 1:
-        return text
-    return json.dumps({**_from_version_1(document), "version": VERSION})
 
 
 def _from_version_1(value: Any) -> Any:

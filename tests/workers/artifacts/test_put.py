@@ -164,6 +164,26 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "/store/a")
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "builds/x86_64/i")
+    put_build(url, "one")
+    partial, result = filled(url, "two")
+    original = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self == partial:
+            full()
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(CannotRun, match="no space left on the device"):
+        put.put_folder(partial, url, result, DOCUMENT, result.rpms, replace=True)
+    assert content(f"{url}/a.rpm") == b"one"
+    assert names(url.rpartition("/")[0]) == ["i"]
+
+
 @pytest.mark.parametrize("where", ["write_blocks", "flush"])
 def test_a_full_disk_leaves_the_old_file(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "build"

@@ -104,6 +104,15 @@ def test_a_text_that_is_no_result_is_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("depth", [*range(50, 1000, 50), 5000])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_document_of_any_depth_is_refused_in_one_line(version, depth):
+    text = '{"version": %d, "deep": %s%s}' % (version, '{"x": [' * depth, "]}" * depth)
+    with pytest.raises(ValueError, match="not a result of Result, version 2") as caught:
+        Result.read(text)
+    assert "\n" not in str(caught.value)
+
+
 def test_artifacts_of_a_result_of_version_1_are_read():
     artifact = Artifact(name="a.rpm", url="file:///a.rpm", sha256="0" * 64, size=1)
     old = {"version": 1, "summary": "", **OLD[0][1], "rpms": [artifact.model_dump()]}
