@@ -82,18 +82,25 @@ def numbers_of(file: IO[bytes], section: Section) -> frozenset[int]:
 def tags_of(file: IO[bytes], section: Section) -> Tags:
     """Return the tags of a header; binary values are empty.
 
-    :raises MalformedError: a value is outside the header, or a text does not end.
+    Values may not overlap, as in rpm (lib/header.c, hdrblobVerifyInfo): else thousands of tags could each be the whole
+    header, and to read them would take hours.
+
+    :raises MalformedError: a value is outside the header, a text does not end, or values overlap.
     """
     index = _index(file, section)
     store = file.read(section.data)
     tags: dict[int, Value] = {}
+    room = section.data
     for tag, kind, offset, items in struct.iter_unpack(">IIII", index):
         if offset > section.data or items > _MAX_ITEMS:
             raise MalformedError(f"its tag {tag} is outside its {section.what}")
         try:
-            tags[tag] = _value(store, kind, offset, items)
+            tags[tag], size = _value(store, kind, offset, items)
         except struct.error:
             raise MalformedError(f"its tag {tag} ends outside its {section.what}") from None
+        room -= size
+        if room < 0:
+            raise MalformedError(f"the values of its {section.what} overlap")
     return tags
 
 
@@ -102,16 +109,18 @@ def _index(file: IO[bytes], section: Section) -> bytes:
     return file.read(_ENTRY * section.entries)
 
 
-def _value(store: bytes, kind: int, offset: int, items: int) -> Value:
+def _value(store: bytes, kind: int, offset: int, items: int) -> tuple[Value, int]:
+    """Return a value, and its size in bytes."""
     if kind in _INTEGERS:
-        return tuple(struct.unpack_from(f">{items}{_INTEGERS[kind]}", store, offset))
+        form = f">{items}{_INTEGERS[kind]}"
+        return tuple(struct.unpack_from(form, store, offset)), struct.calcsize(form)
     if kind in (_STRING, _STRING_ARRAY, _I18N):
-        strings = []
+        strings, at = [], offset
         for _ in range(1 if kind == _STRING else items):
-            end = store.find(b"\0", offset)
+            end = store.find(b"\0", at)
             if end < 0:
                 raise MalformedError("its header has a text that does not end")
-            strings.append(store[offset:end].decode("utf-8", "surrogateescape"))
-            offset = end + 1
-        return tuple(strings)
-    return ()  # binary: signatures and digests, which rpm itself checks
+            strings.append(store[at:end].decode("utf-8", "surrogateescape"))
+            at = end + 1
+        return tuple(strings), at - offset
+    return (), 0  # binary: signatures and digests, which rpm itself checks
