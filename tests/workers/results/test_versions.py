@@ -107,7 +107,8 @@ def test_a_text_that_is_no_result_is_refused_in_one_line(text):
 @pytest.mark.parametrize("depth", [*range(50, 1000, 50), 5000])
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_document_of_any_depth_is_refused_in_one_line(version, depth):
-    text = '{"version": %d, "deep": %s%s}' % (version, '{"x": [' * depth, "]}" * depth)
+    deep = '{"x": [' * depth + "]}" * depth
+    text = f'{{"version": {version}, "deep": {deep}}}'
     with pytest.raises(ValueError, match="not a result of Result, version 2") as caught:
         Result.read(text)
     assert "\n" not in str(caught.value)
