@@ -99,6 +99,8 @@ def test_without_newuidmap_root_is_the_only_user(tmp_path: Path, monkeypatch: py
     for name in ("unshare", "true", "sh", "chown", "touch"):
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tmp_path))
+    if os.getuid() == 0 and run(["unshare", "--user", "--map-auto", "true"], check=False).status == 0:
+        pytest.skip("needs-user: this host's unshare gives root all ids without newuidmap")
     assert not namespace.has_subordinate_ids()
     done = run([*namespace.as_root(), "sh", "-c", f"touch {tmp_path}/file; chown 8:12 {tmp_path}/file"], check=False)
     assert "Invalid argument" in done.output

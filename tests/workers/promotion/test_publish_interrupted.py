@@ -101,8 +101,10 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_published(
         if done.returncode == 0:
             break
         assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith("kitten: ")
-        assert len(done.stderr.splitlines()) == 2
+        # rpm 4.20 of Debian 13 complains about a macro file of its own distribution.
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("error: Macro %add_sysuser ")]
+        assert lines[0].startswith("kitten: ")
+        assert len(lines) == 2
         assert versions(state, site) == {"aarch64": "tiny-1-1.el10"}
     filler.unlink()
     assert publish(site, state, "aarch64", build).outcome == "passed"
