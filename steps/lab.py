@@ -99,8 +99,8 @@ class GuestTestStep(KittenCommand[TestResult]):
         consoles = [log for log in self.artifacts_of(result) if _is_console(log) and log.size <= LOG_BYTES]
         for artifact in consoles[:CONSOLES]:
             path = artifact.url.removeprefix("file://")
-            if path.startswith("/") and (text := await self.getFileContentFromWorker(path)) is not None:
-                await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text[:LOG_BYTES])
+            if path.startswith("/") and (text := await self.file_text(path, LOG_BYTES)) is not None:
+                await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text)
         rows: dict[str, list[ResultRow]] = {"tested": [], "flaky": [], "skipped": []}
         for case in result.cases[:CASES]:
             kind = {"flaky": "flaky", "skipped": "skipped"}.get(case.outcome, "tested")

@@ -9,7 +9,7 @@ from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCE
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from steps.command import one_line
+from steps.command import FileCollector, one_line
 from tests.steps.cases import (
     BUILT,
     CONSOLE,
@@ -100,6 +100,20 @@ class TestCommands(StepTestCase):
         self.expect_shown("build", BUILT)
         self.expect_outcome(result=SUCCESS)
         await self.run_step()
+
+
+def test_a_character_may_be_in_two_blocks_of_a_file() -> None:
+    file, data = FileCollector(100), "snapshot 7 → 8".encode()
+    for place in range(len(data)):
+        file.remote_write(data[place : place + 1])
+    assert file.text == "snapshot 7 → 8"
+
+
+def test_a_file_is_collected_up_to_its_limit() -> None:
+    file = FileCollector(5)
+    for block in (b"abc", b"def", b"ghi"):
+        file.remote_write(block)
+    assert file.text == "abcde"
 
 
 def test_a_summary_is_one_line_without_control_characters() -> None:
