@@ -127,8 +127,8 @@ class TargetTestStep(GuestTestStep):
 
     def summary(self, result: TestResult) -> str:
         """Return the summary after the names of target and suites."""
-        names = ", ".join(suite.suite for suite in result.suites)
-        return f"{result.target}: {names}: {super().summary(result)}"
+        suites = ", ".join(suite.suite for suite in result.suites)
+        return f"{result.target}: {suites}: {super().summary(result)}"
 
     def failure_message(self, result: TestResult) -> str:
         """Return the summary after the name of the target."""
