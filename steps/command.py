@@ -260,7 +260,8 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             if address := self.installation.link(artifact.url):
                 await self.addURL(artifact.name, address)
         if artifacts and not any(self.installation.link(artifact.url) for artifact in artifacts):
-            await self.addCompleteLog("artifacts", "".join(f"{a.name}  {a.size} bytes  {a.url}\n" for a in artifacts))
+            lines = (plain_line(f"{a.name}  {a.size} bytes  {a.url}") for a in artifacts)
+            await self.addCompleteLog("artifacts", "".join(f"{line}\n" for line in lines))
 
     def _finish(self, message: str, status: int) -> int:
         self._message = one_line(message)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, WARNINGS
 
+from config.text import plain_line
 from steps import names
 from steps.command import Installation, KittenCommand, ResultRow, add_result_rows, one_line
 from workers.results import Artifact, Case, TestResult
@@ -34,7 +35,7 @@ def tap(cases: Sequence[Case]) -> str:
         lines.append(f"{word} {number} - {name}{directive}\n")
         if case.outcome == "failed" and reason:
             lines.append(f"# {reason}\n")
-        lines += [f"# {line}\n" for line in case.detail.splitlines()]
+        lines += [f"# {plain_line(line)}\n" for line in case.detail.splitlines()]
     return "".join(lines)
 
 

@@ -10,12 +10,14 @@ from twisted.internet import error
 from twisted.python.failure import Failure
 
 from steps.command import FileCollector, one_line
+from steps.verify import VerifyStep
 from tests.steps.cases import (
     BUILT,
     CONSOLE,
     INSTALLATION,
     STAGED,
     STEPS,
+    VERIFIED,
     StepTestCase,
 )
 
@@ -93,6 +95,19 @@ class TestCommands(StepTestCase):
         first, second = self.step.logs["stdio"].header.splitlines()[:2]
         self.assertIn("repeat this step by hand", first)
         self.assertEqual(second, "kitten stage --site demo --state /state")
+
+    async def test_a_file_name_adds_no_line_to_the_log_of_checks(self) -> None:
+        self.set_up("verify")
+        check = {"rule": "isa", "file": "a\nOK  b\x1b[2J", "outcome": "failed", "detail": "x\u202ey"}
+        result = {**VERIFIED, "outcome": "failed", "checks": [check]}
+        self.answers("verify", 1, json.dumps(result))
+        kept = VerifyStep.result_type.model_validate(result).model_dump_json().encode()
+        self.expect_build_data("verify", kept, "kitten")
+        self.expect_test_result_sets([("verify", "pass_fail", "boolean")])
+        self.expect_test_results([(1000, "0", "isa", check["file"], None, None)])
+        self.expect_log_file("checks", "BAD     a OK  b  isa: x\ufffdy\n")
+        self.expect_outcome(result=FAILURE)
+        await self.run_step()
 
     async def test_slow_hardware_gets_more_time(self) -> None:
         self.set_up("build", time_limit=100, timeout_factor=3)
