@@ -52,12 +52,17 @@ def _fail(message: str) -> SystemExit:
 
 
 def _exit_on_service_error(action: Callable[[], Any]) -> Any:
+    from requests import RequestException
+
     from master.errors import ServiceError
 
     try:
         return action()
     except ServiceError as error:
         raise _fail(str(error)) from None
+    except RequestException as error:
+        hint = "it may be restarting: run this again; `kitten down` and `kitten up` start the service again"
+        raise _fail(f"the master does not answer: {str(error)[:200]}\n  → {hint}") from None
     except KeyError as error:
         raise _fail(str(error.args[0])) from None
 
@@ -95,12 +100,10 @@ def status(site: str, state: Path | None) -> None:
     from master.runs import scheduled_suites
 
     service = _service(site, state)
-    ports = service.ports()
-    if ports is None or not service.processes():
-        raise _fail(f"no service runs for {service.state}\n  → kitten up")
     console = terminal()
 
     def show() -> None:
+        ports = service.running_ports()
         packages = service.site.packages
         commits = {p.name: head(service, p)[1] for p in packages}
         api = Api(ports.url, (p.name for p in packages))
@@ -204,9 +207,7 @@ def try_build(
         chosen = service.site.package(package)
         for target in targets:
             service.site.target(target)
-        ports = service.ports()
-        if ports is None or not service.processes():
-            raise ServiceError(f"no service runs for {service.state}\n  → kitten up")
+        ports = service.running_ports()
         default_branch, commit = head(service, chosen)
         used = branch or default_branch
         text, base = (patch.read_text(), commit) if patch else try_client.patch_of_checkout(Path.cwd(), used)

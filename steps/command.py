@@ -14,13 +14,17 @@ from urllib.parse import quote
 
 from buildbot.process.buildstep import BuildStep, ShellMixin
 from buildbot.process.logobserver import LogLineObserver
+from buildbot.process.remotecommand import RemoteCommand
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, SUCCESS, WARNINGS
 from buildbot.steps.worker import CompositeStepMixin
+from buildbot.worker.protocols.base import FileWriterImpl
 
 from config.text import plain_line
 from workers.results import Artifact, Result
 
 RESULT_FILE = "result.json"
+RESULT_BYTES = 128 << 20  # the largest result file; the proof of a kernel with 6,500 modules has 30 MiB
+BLOCK_BYTES = 32 * 1024
 PASSED, FAILED, CANNOT_RUN = 0, 1, 2
 SUMMARY_CHARACTERS = 200
 LINKS = 24  # most links of a step; each one is a call to the database
@@ -66,6 +70,30 @@ def command_line(arguments: Sequence[str], site: str, state: str | None) -> list
     """Return the worker command as people type it."""
     where = ["--site", site] + (["--state", state] if state else [])
     return ["kitten", *arguments, *where]
+
+
+class FileCollector(FileWriterImpl):
+    """Collects the blocks of a worker's file, up to a limit, because the worker may be hostile.
+
+    Buildbot's own writer has no limit. It also decodes each block separately, and fails if a character of several bytes
+    begins in one block and ends in the next.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._data = bytearray()
+
+    def remote_write(self, data: bytes) -> None:
+        """Add a block; what exceeds the limit is dropped."""
+        self._data += data[: self._limit - len(self._data)]
+
+    def remote_close(self) -> None:
+        """Do nothing: the blocks are in memory."""
+
+    @property
+    def text(self) -> str:
+        """The collected blocks as text."""
+        return self._data.decode(errors="replace")
 
 
 class _OutputObserver(LogLineObserver):
@@ -161,6 +189,14 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
     async def show(self, result: ResultT) -> None:
         """Add logs, test results and links for a result, passed or failed."""
 
+    async def file_text(self, path: str, limit: int) -> str | None:
+        """Return the first ``limit`` bytes of a file of the worker, as text; None if the file cannot be read."""
+        file = FileCollector(limit)
+        where = {"workdir": self.workdir, "workersrc": path}
+        command = RemoteCommand("uploadFile", {**where, "writer": file, "maxsize": None, "blocksize": BLOCK_BYTES})
+        await self.runCommand(command)
+        return None if command.didFail() else file.text
+
     # ------------------------------------------------------------------------------------------------- the step
 
     async def run(self) -> int:
@@ -192,7 +228,7 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             # Most often the input has a mistake. For an EXCEPTION, Buildbot would put the worker in quarantine.
             why = self._output.error_message or self._output.last_error or "no error message"
             return self._finish(f"could not run: {why}", FAILURE)
-        text = await self.getFileContentFromWorker(RESULT_FILE)
+        text = await self.file_text(RESULT_FILE, RESULT_BYTES)
         if self.stopped:
             return self._finish("cancelled", CANCELLED)
         return await self._judge(command.rc, text)
@@ -224,7 +260,8 @@ class KittenCommand(ShellMixin, CompositeStepMixin, BuildStep, Generic[ResultT])
             if address := self.installation.link(artifact.url):
                 await self.addURL(artifact.name, address)
         if artifacts and not any(self.installation.link(artifact.url) for artifact in artifacts):
-            await self.addCompleteLog("artifacts", "".join(f"{a.name}  {a.size} bytes  {a.url}\n" for a in artifacts))
+            lines = (plain_line(f"{a.name}  {a.size} bytes  {a.url}") for a in artifacts)
+            await self.addCompleteLog("artifacts", "".join(f"{line}\n" for line in lines))
 
     def _finish(self, message: str, status: int) -> int:
         self._message = one_line(message)

@@ -77,7 +77,8 @@ class HandToTargets(HandOff):
         """
         super().__init__(schedulerNames=list(schedulers.values()), hand_on=TO_TARGETS, **kwargs)
         self.schedulers = dict(schedulers)
-        self.targets = {package: tuple(names) for package, names in targets.items()}
+        self.targets = {package: tuple(built_for) for package, built_for in targets.items()}
+        self.chosen: tuple[str, ...] = ()
 
     def getSchedulersAndProperties(self) -> list[dict[str, Any]]:
         """Return one entry for each target."""
@@ -85,23 +86,22 @@ class HandToTargets(HandOff):
             "source_buildid": self.build.buildid,
             "reason": f"{self.getProperty('nevr')} from source build {self.build.number}",
         }
-        possible = self.targets.get(self.getProperty("package"), ())
-        chosen = chosen_targets(self.getProperty("targets"), possible)
-        self._message = f"handed to {len(chosen)} target{'' if len(chosen) == 1 else 's'}: {', '.join(chosen)}"
+        count = f"{len(self.chosen)} target{'' if len(self.chosen) == 1 else 's'}"
+        self._message = f"handed to {count}: {', '.join(self.chosen)}"
         return [
             {"sched_name": self.schedulers[name], "props_to_set": properties | {"target": name}, "unimportant": False}
-            for name in chosen
+            for name in self.chosen
         ]
 
     async def run(self) -> int:
         """Start the builds, or fail if the package is not built for a requested target."""
-        status: int = FAILURE
+        possible = self.targets.get(self.getProperty("package"), ())
         try:
-            chosen_targets(self.getProperty("targets"), self.targets.get(self.getProperty("package"), ()))
-            status = await super().run()
+            self.chosen = chosen_targets(self.getProperty("targets"), possible)
         except ValueError as error:
             self._message = str(error)
-        return status
+            return int(FAILURE)
+        return int(await super().run())
 
 
 class HandToPromote(HandOff):

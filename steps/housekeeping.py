@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.text import plain_line
 from steps import names
 from steps.command import KittenCommand
 from workers.results import CleanResult, ComposeResult
@@ -28,8 +29,9 @@ class CleanStep(KittenCommand[CleanResult]):
     async def show(self, result: CleanResult) -> None:
         """List each removed folder with its size and the reason."""
         if result.folders:
-            lines = (f"{f.size / 1e6:10.1f} MB  {f.path}  {f.kind}  {f.what}: {f.why}\n" for f in result.folders)
-            await self.addCompleteLog("to remove" if result.dry else "removed", "".join(lines))
+            texts = ((f.size, plain_line(f"{f.path}  {f.kind}  {f.what}: {f.why}")) for f in result.folders)
+            lines = "".join(f"{size / 1e6:10.1f} MB  {text}\n" for size, text in texts)
+            await self.addCompleteLog("to remove" if result.dry else "removed", lines)
 
 
 class ComposeStep(KittenCommand[ComposeResult]):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, WARNINGS
 
+from config.text import plain_line
 from steps import names
 from steps.command import Installation, KittenCommand, ResultRow, add_result_rows, one_line
 from workers.results import Artifact, Case, TestResult
@@ -34,7 +35,7 @@ def tap(cases: Sequence[Case]) -> str:
         lines.append(f"{word} {number} - {name}{directive}\n")
         if case.outcome == "failed" and reason:
             lines.append(f"# {reason}\n")
-        lines += [f"# {line}\n" for line in case.detail.splitlines()]
+        lines += [f"# {plain_line(line)}\n" for line in case.detail.splitlines()]
     return "".join(lines)
 
 
@@ -99,8 +100,8 @@ class GuestTestStep(KittenCommand[TestResult]):
         consoles = [log for log in self.artifacts_of(result) if _is_console(log) and log.size <= LOG_BYTES]
         for artifact in consoles[:CONSOLES]:
             path = artifact.url.removeprefix("file://")
-            if path.startswith("/") and (text := await self.getFileContentFromWorker(path)) is not None:
-                await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text[:LOG_BYTES])
+            if path.startswith("/") and (text := await self.file_text(path, LOG_BYTES)) is not None:
+                await self.addCompleteLog(one_line(artifact.name.removesuffix(".log")), text)
         rows: dict[str, list[ResultRow]] = {"tested": [], "flaky": [], "skipped": []}
         for case in result.cases[:CASES]:
             kind = {"flaky": "flaky", "skipped": "skipped"}.get(case.outcome, "tested")
@@ -127,8 +128,8 @@ class TargetTestStep(GuestTestStep):
 
     def summary(self, result: TestResult) -> str:
         """Return the summary after the names of target and suites."""
-        names = ", ".join(suite.suite for suite in result.suites)
-        return f"{result.target}: {names}: {super().summary(result)}"
+        suites = ", ".join(suite.suite for suite in result.suites)
+        return f"{result.target}: {suites}: {super().summary(result)}"
 
     def failure_message(self, result: TestResult) -> str:
         """Return the summary after the name of the target."""

@@ -14,7 +14,6 @@ from buildbot.process.buildstep import BuildStep
 
 from steps import names
 from steps.command import KittenCommand, ResultT
-from steps.names import released_property
 from workers.results import Artifact, Promoted, PromoteResult, PublishResult, StageResult
 
 
@@ -51,7 +50,7 @@ class _ToSignedStage(KittenCommand[ResultT]):
         """Return a property for each package with the builds that users have now; none for other stages."""
         properties: dict[str, Any] = {}
         for each in has if self.to_users else ():
-            properties.setdefault(released_property(each.package), []).append([each.target, each.commit])
+            properties.setdefault(names.released_property(each.package), []).append([each.target, each.commit])
         return properties
 
 
@@ -106,10 +105,6 @@ class PromoteStep(_ToSignedStage[PromoteResult]):
     async def _is_a_rebuild(self) -> bool:
         buildset = await self.master.data.get(("buildsets", self.build.requests[0].bsid))
         return buildset["rebuilt_buildid"] is not None
-
-    def summary(self, result: PromoteResult) -> str:
-        """Return a summary such as ``bzip2-1.0.8-1.el10 on 5 targets in kitten, snapshot 7``, or what it waits for."""
-        return result.summary
 
     def properties_of(self, result: PromoteResult) -> Mapping[str, Any]:
         """Return what users have now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.text import plain_line
 from steps import names
 from steps.command import KittenCommand, ResultRow, add_result_rows
 from workers.results import Check, VerifyResult
@@ -35,6 +36,7 @@ class VerifyStep(KittenCommand[VerifyResult]):
         """
         await self.addHTMLLog("report", page(result))
         rows = sorted(result.checks, key=lambda check: (check.outcome != "failed", check.file, check.rule))
-        await self.addCompleteLog("checks", "".join(f"{c.grade:6}  {c.file}  {line(c)}\n" for c in rows))
+        lines = (f"{check.grade:6}  {plain_line(f'{check.file}  {line(check)}')}\n" for check in rows)
+        await self.addCompleteLog("checks", "".join(lines))
         skips = [ResultRow(c.rule, c.file, c.reason) for c in result.checks if c.outcome == "skipped"]
         await add_result_rows(self, "verify", file_rows(result.checks), {"skipped": skips[:SKIPS]})

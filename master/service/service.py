@@ -80,6 +80,16 @@ class Service:
         """Return the ports of the last start; None before the first."""
         return read_ports(self.folder / "ports.json")
 
+    def running_ports(self) -> Ports:
+        """Return the ports of the running service.
+
+        :raises ServiceError: no service runs.
+        """
+        ports = self.ports()
+        if ports is None or not self.processes():
+            raise ServiceError(f"no service runs for {self.state}\n  → kitten up")
+        return ports
+
     def processes(self) -> list[dict[str, Any]]:
         """Return the supervisor's processes; empty if no supervisor answers."""
         return self.supervisor.processes()

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from config.loading import load_site
-from master.client import try_client
+from master import cli
+from master.client import revisions, try_client
 from master.errors import ServiceError
+from master.service.ports import Ports
 from master.service.service import Service
 from master.service.supervisor import program_section
 
@@ -67,6 +70,21 @@ def test_a_users_mistake_is_one_clear_line(arguments: list[str], message: str, t
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_a_master_that_does_not_answer_is_reported_without_a_traceback(
+    tmp_path: Path, taken_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(Service, "ports", lambda _service: Ports(port, taken_port, taken_port))
+    monkeypatch.setattr(Service, "processes", lambda _service: [{"name": "master"}])
+    monkeypatch.setattr(revisions, "head", lambda _service, _package: ("", ""))
+    done = CliRunner().invoke(cli.status, ["--state", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "kitten: the master does not answer: " in done.output
+    assert "→ it may be restarting" in done.output
 
 
 def test_to_stop_a_service_that_does_not_run_is_no_error(service: Service) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from buildbot.process import remotetransfer
 from buildbot.test.reactor import TestReactorMixin
 from buildbot.test.steps import ExpectRemoteRef, ExpectShell, ExpectUploadFile, TestBuildStepMixin
 from twisted.internet.defer import succeed
 from twisted.trial import unittest
 
 from steps.build import BuildRpmsStep
-from steps.command import RUN_FRESH, Installation, KittenCommand
+from steps.command import RUN_FRESH, FileCollector, Installation, KittenCommand
 from steps.housekeeping import CleanStep, ComposeStep
 from steps.lab import GuestTestStep
 from steps.promotion import PromoteStep, PublishStep, StageStep
@@ -205,9 +204,9 @@ class StepTestCase(TestBuildStepMixin, TestReactorMixin, unittest.TestCase):
             maxsize=None,
             workersrc=source,
             workdir="wkdir",
-            writer=ExpectRemoteRef(remotetransfer.StringFileWriter),
+            writer=ExpectRemoteRef(FileCollector),
         )
-        return expected.exit(1) if text is None else expected.upload_string(text).exit(0)
+        return expected.exit(1) if text is None else expected.upload_string(text.encode()).exit(0)
 
     def answers(self, command: str, status: int, text: str | None) -> None:
         self.expect_commands(self.shell(command).exit(status), self.upload(text))

@@ -9,6 +9,7 @@ from buildbot.process.results import FAILURE, SUCCESS
 from buildbot.test.steps import ExpectDownloadFile, ExpectRemoteRef
 
 from steps.build import duration
+from steps.handoff import HandToTargets
 from tests.steps.cases import (
     BUILT,
     SOURCE,
@@ -61,6 +62,14 @@ class TestBuild(StepTestCase):
         )
         self.expect_shown("source", SOURCE)
         self.expect_outcome(result=SUCCESS)
+        await self.run_step()
+
+    async def test_a_target_that_the_package_is_not_built_for_is_an_error_with_the_possible_ones(self) -> None:
+        targets = {"bzip2": ["x86_64", "s390x"]}
+        self.setup_step(HandToTargets(name="hand", schedulers={"s390x": "to-s390x"}, targets=targets))
+        self.build.setProperty("package", "bzip2", "test")
+        self.build.setProperty("targets", "s390x, vax", "test")
+        self.expect_outcome(result=FAILURE, state_string="not built for vax; it is built for x86_64, s390x")
         await self.run_step()
 
 

@@ -9,13 +9,15 @@ from buildbot.process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SUCCE
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from steps.command import one_line
+from steps.command import FileCollector, one_line
+from steps.verify import VerifyStep
 from tests.steps.cases import (
     BUILT,
     CONSOLE,
     INSTALLATION,
     STAGED,
     STEPS,
+    VERIFIED,
     StepTestCase,
 )
 
@@ -94,12 +96,39 @@ class TestCommands(StepTestCase):
         self.assertIn("repeat this step by hand", first)
         self.assertEqual(second, "kitten stage --site demo --state /state")
 
+    async def test_a_file_name_adds_no_line_to_the_log_of_checks(self) -> None:
+        self.set_up("verify")
+        check = {"rule": "isa", "file": "a\nOK  b\x1b[2J", "outcome": "failed", "detail": "x\u202ey"}
+        result = {**VERIFIED, "outcome": "failed", "checks": [check]}
+        self.answers("verify", 1, json.dumps(result))
+        kept = VerifyStep.result_type.model_validate(result).model_dump_json().encode()
+        self.expect_build_data("verify", kept, "kitten")
+        self.expect_test_result_sets([("verify", "pass_fail", "boolean")])
+        self.expect_test_results([(1000, "0", "isa", check["file"], None, None)])
+        self.expect_log_file("checks", "BAD     a OK  b  isa: x\ufffdy\n")
+        self.expect_outcome(result=FAILURE)
+        await self.run_step()
+
     async def test_slow_hardware_gets_more_time(self) -> None:
         self.set_up("build", time_limit=100, timeout_factor=3)
         self.expect_commands(self.shell("build", factor=3, limit=300).exit(0), self.upload(json.dumps(BUILT)))
         self.expect_shown("build", BUILT)
         self.expect_outcome(result=SUCCESS)
         await self.run_step()
+
+
+def test_a_character_may_be_in_two_blocks_of_a_file() -> None:
+    file, data = FileCollector(100), "snapshot 7 → 8".encode()
+    for place in range(len(data)):
+        file.remote_write(data[place : place + 1])
+    assert file.text == "snapshot 7 → 8"
+
+
+def test_a_file_is_collected_up_to_its_limit() -> None:
+    file = FileCollector(5)
+    for block in (b"abc", b"def", b"ghi"):
+        file.remote_write(block)
+    assert file.text == "abcde"
 
 
 def test_a_summary_is_one_line_without_control_characters() -> None:

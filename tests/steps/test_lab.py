@@ -108,7 +108,7 @@ class TestLab(StepTestCase):
 def test_tap_has_a_line_for_each_outcome_that_no_name_can_break() -> None:
     cases = (
         Case(name="a # SKIP", outcome="passed"),
-        Case(name="b\nok 9 - c", outcome="failed", reason="no", detail="one\ntwo"),
+        Case(name="b\nok 9 - c", outcome="failed", reason="no", detail="one\n\x1b[31mtwo"),
         Case(name="d", outcome="skipped", reason="none", code="no-device"),
         Case(name="e", outcome="flaky", reason="late"),
     )
