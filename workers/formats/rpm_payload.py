@@ -6,6 +6,7 @@ payload that unpacks to more than its limit.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ MAX_BYTES = 8 * 1024**3
 
 _MAX_FILES = 1_000_000
 _MAX_NAME = 4096
-_HEADER_SIZE = 110  # of a newc cpio entry
+_HEADER = re.compile(rb"07070[12][0-9A-Fa-f]{104}")  # of a newc cpio entry; int() also reads signs and spaces
+_HEADER_SIZE = 110
 _CHUNK = 1 << 20
 
 
@@ -90,7 +92,7 @@ def _read(stream: _Bounded, scratch: Path) -> Iterator[Entry]:
     waiting: dict[int, list[Entry]] = {}
     for number in range(_MAX_FILES):
         fields = stream.take(_HEADER_SIZE)
-        if fields[:6] not in (b"070701", b"070702"):
+        if not _HEADER.fullmatch(fields):
             raise MalformedError("the payload is not a cpio archive")
         inode, mode, _, _, links, _, size, _, _, _, _, name_size, _ = (
             int(fields[i : i + 8], 16) for i in range(6, _HEADER_SIZE, 8)

@@ -72,7 +72,7 @@ def configuration(site: Site, target: Target, staged: Path | None, folder: Path 
     ]
     if staged is not None:
         repository = (
-            "\n[kitten-staged]\nname=BuildOutput before, on this target\n"
+            "\n[kitten-staged]\nname=Packages that this target has staged\n"
             f"baseurl=file://{staged}\nenabled=1\ngpgcheck=0\nmetadata_expire=0\nskip_if_unavailable=0\n"
         )
         lines.append(f"config_opts['dnf.conf'] += {repository!r}")

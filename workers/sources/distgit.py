@@ -135,10 +135,7 @@ def export(commit: Commit, folder: Path) -> None:
         path = folder / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
-    root = folder.resolve()
-    for entry in links:  # a chain of links may lead out, even if each link does not
-        if not (folder / entry.path).resolve().is_relative_to(root):
-            raise CheckFailed(f"{entry.path} is a symbolic link out of the repository")
+    _refuse_links_out(folder)  # a chain of links may lead out, even if each link does not
 
 
 def _list(commit: Commit) -> list[_Entry]:
@@ -163,6 +160,13 @@ def _check_link(path: str, target: str) -> None:
         raise CheckFailed(f"{path} is a symbolic link out of the repository, to {target}")
 
 
+def _refuse_links_out(folder: Path) -> None:
+    root = os.path.realpath(folder)
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise CheckFailed(f"{path.relative_to(folder)} is a symbolic link out of the repository")
+
+
 def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
     """Return the contents of blobs by name, from one ``git cat-file --batch``."""
     found: dict[str, bytes] = {}
@@ -183,10 +187,10 @@ def _read(mirror: Path, names: list[str]) -> dict[str, bytes]:
 def apply_patch(patch: Path, folder: Path) -> None:
     """Apply a contributor's patch to an exported commit.
 
-    git refuses to write outside ``folder`` and through symbolic links.
+    git refuses to write outside ``folder`` and through symbolic links, but a patch may make a link to any file.
 
     :raises CannotRun: the file does not exist.
-    :raises CheckFailed: the patch does not apply; then nothing changes.
+    :raises CheckFailed: the patch does not apply; then nothing changes. Or it makes a link out of ``folder``.
     """
     if not patch.is_file():
         raise CannotRun(f"the patch {patch} does not exist", "give a file from git diff or git format-patch")
@@ -201,3 +205,4 @@ def apply_patch(patch: Path, folder: Path) -> None:
     )
     if done.status != 0:
         raise CheckFailed(f"the patch {patch.name} does not apply: {failure_line(done)}")
+    _refuse_links_out(folder)

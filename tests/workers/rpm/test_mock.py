@@ -43,7 +43,7 @@ def test_staged_packages_are_one_more_repository_if_it_has_an_index(tmp_path: Pa
     assert evaluated(mock.configuration(SITE, SITE.targets[0], None))[0]["dnf.conf"] == "[main]\n"
     text = evaluated(mock.configuration(SITE, SITE.targets[0], tmp_path))[0]["dnf.conf"]
     assert f"baseurl=file://{tmp_path}\n" in text
-    assert "[kitten-staged]" in text
+    assert "[kitten-staged]\nname=Packages that this target has staged\n" in text
 
 
 def test_a_nested_option_reaches_the_plugins() -> None:

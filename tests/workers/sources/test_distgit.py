@@ -214,6 +214,30 @@ def test_a_patch_that_does_not_apply_or_leads_out_is_refused(
     assert not (tmp_path / "outside").exists()
 
 
+LINK = "diff --git a/{0} b/{0}\nnew file mode 120000\n--- /dev/null\n+++ b/{0}\n@@ -0,0 +1 @@\n+{1}\n"
+NO_NEWLINE = "\\ No newline at end of file\n"
+
+
+@pytest.mark.parametrize(("name", "target"), [("fix.patch", "/etc/passwd"), ("tests/up", "../../secret")])
+def test_a_patch_that_makes_a_link_out_of_the_repository_is_refused(
+    repository: Repository, out: Path, tmp_path: Path, name: str, target: str
+) -> None:
+    distgit.export(find(repository), out)
+    file = tmp_path / "change.patch"
+    file.write_text(LINK.format(name, target) + NO_NEWLINE)
+    with pytest.raises(CheckFailed, match=f"{name} is a symbolic link out of the repository"):
+        distgit.apply_patch(file, out)
+
+
+def test_a_patch_may_make_a_link_within_the_repository(repository: Repository, out: Path, tmp_path: Path) -> None:
+    distgit.export(find(repository), out)
+    file = tmp_path / "change.patch"
+    links = {"tests/again.sh": "smoke.sh", "loop": "loop"}
+    file.write_text("".join(LINK.format(name, target) + NO_NEWLINE for name, target in links.items()))
+    distgit.apply_patch(file, out)
+    assert {name: str((out / name).readlink()) for name in links} == links
+
+
 def test_a_missing_patch_is_reported(out: Path) -> None:
     with pytest.raises(CannotRun, match=r"the patch .* does not exist"):
         distgit.apply_patch(out / "none.patch", out)

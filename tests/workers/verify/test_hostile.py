@@ -55,6 +55,7 @@ def opened(tmp_path: Path, archive: bytes, files: tuple[str, ...] = (), **option
         (entry("./a", b"x")[:-40], "truncated payload"),
         (entry("./a", b"y" * 5000, 0o120777) + END, "a link of 5000 bytes"),
         (END.replace(b"0000000B", b"7FFFFFFF"), "a file name of 2147483647 bytes"),
+        (entry("./a", b"x").replace(b"000000010000000000000001", b"0000000100000000-0000001"), "not a cpio"),
     ],
 )
 def test_a_hostile_payload_is_refused(tmp_path, archive, words):
