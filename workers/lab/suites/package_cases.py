@@ -6,7 +6,7 @@ import re
 
 from workers.lab import lifecycle
 from workers.lab.judge import console_by_test, judge
-from workers.lab.machine import console
+from workers.lab.machine import console, tap
 from workers.lab.machine.launch import Talk
 from workers.results import Case
 
@@ -77,9 +77,8 @@ def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], l
 def step_seconds(life: lifecycle.Life, talk: Talk) -> dict[str, float]:
     """The label of each step → the seconds it took in the guest."""
     seconds: dict[str, float] = {}
-    pattern = re.compile(
-        r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?# from ([\d.]+) to ([\d.]+)$", re.MULTILINE
-    )
+    point = r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?"
+    pattern = re.compile(rf"{point}# from ({tap.SECONDS}) to ({tap.SECONDS})$", re.MULTILINE)
     for name, begun, ended in pattern.findall(talk.tap.decode(errors="replace").replace("\r", "")):
         seconds[life.label(name)] = float(ended) - float(begun)
     return seconds

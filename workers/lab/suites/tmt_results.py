@@ -117,7 +117,7 @@ def _case(name: str, document: Mapping[str, Any], folder: Path) -> Case:
 
 def duration_seconds(duration: str) -> float:
     """Convert ``HH:MM:SS`` to seconds; any other text is 0."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", duration)
+    found = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d)", duration)
     return float(int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])) if found else 0.0
 
 
