@@ -245,6 +245,15 @@ def test_a_guest_without_an_error_passes():
     assert case.outcome == "passed"
 
 
+def test_a_console_with_many_error_messages_makes_a_limited_number_of_cases():
+    log = bytearray(b"".join(b"WARNING: CPU: 0 PID: %d at x\n" % number for number in range(5000)))
+    cases = judge(Talk(log, GREEN, "end"), 7)
+    assert len(cases) < 200
+    assert cases[1].reason.endswith("WARNING: CPU: 0 PID: 0 at x")
+    assert cases[-1].reason == "5,000 different error messages; the first 100 are shown"
+    assert all(case.outcome == "failed" for case in cases[1:])
+
+
 def test_the_tests_of_a_build_are_read_and_their_checksum_is_verified(tmp_path):
     tests = tmp_path / "source"
     tests.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from workers.lab import lifecycle
 from workers.lab.judge import console_by_test, judge
@@ -53,23 +54,19 @@ def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], l
         announcement.
     """
     slices = console_by_test(text)
-    broken = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
-    announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
-    every = [hit.rule.name for hit in console.hits(text)]
+    broken = {name: Counter(hit.rule.name for hit in console.hits(slices.get(name, ""))) for name in life.names()}
+    every = Counter(hit.rule.name for hit in console.hits(text))
+    steps = dict(zip(life.names(), life.steps, strict=True))
     excused, cases = set(), []
-    for name, step in zip(life.names(), life.steps, strict=True):
+    for name, step in steps.items():
         for rule in sorted(step.expects):
-            happened = rule in broken[name]
+            happened = broken[name][rule] > 0
             reason = "" if happened else f"the test announces {rule}, but it did not happen"
             cases.append(
                 Case(name=f"{step.label}: expects {rule}", outcome="passed" if happened else "failed", reason=reason)
             )
-            inside = sum(
-                sum(hit.rule.name == rule for hit in console.hits(slices.get(other, "")))
-                for other in life.names()
-                if rule in announced[other]
-            )
-            if happened and inside == every.count(rule):
+            announced = sum(broken[other][rule] for other in steps if rule in steps[other].expects)
+            if happened and announced == every[rule]:
                 excused.add(rule)
     return frozenset(excused), cases
 
