@@ -190,6 +190,14 @@ def test_modules_load_after_their_dependencies():
     assert module_dependencies(b"\0depends=\0") == ()
     needs = {"a": ("b", "c"), "b": ("c",), "c": (), "d": ()}
     assert load_order(["a", "d"], needs) == ("c", "b", "a", "d")
+    assert load_order(["d", "a", "d"], needs) == ("d", "c", "b", "a")
+
+
+def test_the_dependencies_of_a_hostile_module_have_an_order():
+    assert load_order(["a"], {"a": ("b", "built_in"), "b": ("a", "b")}) == ("b", "a")
+    chain = {str(number): (str(number + 1),) for number in range(5000)} | {"5000": ()}
+    assert load_order(["0"], chain)[:2] == ("5000", "4999")
+    assert module_dependencies(b"\0depends=a\xff,b\0") == ("a\ufffd", "b")
 
 
 def test_tests_come_from_a_folder_or_a_tar(tmp_path):
