@@ -15,6 +15,8 @@ from workers.base.errors import MalformedError
 
 MAX_UNPACKED = 1 << 30
 """Bytes that a compressed ELF section may unpack to. Distributions that use dwz (Enterprise Linux) compress none."""
+MAX_MODULE = 256 << 20
+"""Bytes that a kernel module may unpack to. The largest real ones, with their debug data, have a tenth of this."""
 
 _CHUNK = 1 << 20
 _MAX_WINDOW = 1 << 27  # bytes of zstd window: the limit of the zstd command line without options

@@ -46,8 +46,10 @@ def read(text: str) -> tuple[Policy, ...]:
     """
     try:
         documents = list(yaml.load_all(text, _Loader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise GatingError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise GatingError("it is nested too deeply") from None
     for document in documents:
         if not isinstance(document, Policy):
             raise GatingError("a document has no !Policy tag")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from workers.lab.machine import console, tap
 from workers.lab.machine.launch import Talk
@@ -13,6 +13,7 @@ MARK = "lab: begin "
 """The guest's kernel log has this line before each test, so that the console can be split by test."""
 
 _SLICE_LINES = 40
+_MOST_MESSAGES = 100  # that are shown: a program can print as many different ones as the console has lines
 _REASONS = {
     "timeout": "the guest did not finish within {limit:.0f} s",
     "too-much": "the guest printed more than a test may print",
@@ -31,11 +32,7 @@ def judge(talk: Talk, limit: float, expected: Collection[str] = ()) -> tuple[Cas
     log = talk.console.decode(errors="replace")
     slices = console_by_test(log)
     cases = [_with_console(case, slices) for case in tap.parse(talk.tap.decode(errors="replace"))]
-    cases += [
-        Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=_context(log, hit.line))
-        for hit in dict.fromkeys(console.hits(log))
-        if hit.rule.name not in expected
-    ]
+    cases += _console_cases(log, expected)
     if talk.ending in _REASONS:
         reason = _REASONS[talk.ending].format(limit=limit)
         cases.append(Case(name="guest", outcome="failed", reason=reason, console=_tail(log), detail=talk.stderr))
@@ -64,8 +61,19 @@ def _tail(text: str) -> str:
     return "\n".join(console.plain(line) for line in text.strip().splitlines()[-_SLICE_LINES:])
 
 
-def _context(log: str, line: str) -> str:
+def _console_cases(log: str, expected: Collection[str]) -> Iterator[Case]:
+    """Yield a failed case for each different error message on the console, at most :data:`_MOST_MESSAGES`."""
+    found = [hit for hit in dict.fromkeys(console.hits(log)) if hit.rule.name not in expected]
+    lines = [console.plain(text) for text in log.splitlines()] if found else []
+    for hit in found[:_MOST_MESSAGES]:
+        context = _context(lines, hit.line)
+        yield Case(name=f"console: {hit.rule.name}", outcome="failed", reason=str(hit), console=context)
+    if len(found) > _MOST_MESSAGES:
+        reason = f"{len(found):,} different error messages; the first {_MOST_MESSAGES} are shown"
+        yield Case(name="console", outcome="failed", reason=reason)
+
+
+def _context(lines: Sequence[str], line: str) -> str:
     """Return a line of the console log with some lines before and after it."""
-    lines = [console.plain(text) for text in log.splitlines()]
     at = next((number for number, text in enumerate(lines) if line in text), len(lines))
     return "\n".join(lines[max(0, at - _SLICE_LINES // 2) : at + _SLICE_LINES // 2])

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from workers.base.errors import CannotRun, MalformedError
 from workers.base.files import sha256_of
 from workers.formats import ar
-from workers.formats.compression import unpacked_pieces
+from workers.formats.compression import MAX_MODULE, unpacked_pieces
 from workers.formats.elf import MAGIC as ELF_MAGIC
 from workers.formats.elf import Elf
 from workers.formats.pe import MAGIC as PE_MAGIC
@@ -22,7 +22,6 @@ from workers.results import Check
 from workers.verify.spec import spec_of
 
 _PACKED_MODULES = (".ko.xz", ".ko.zst", ".ko.gz")
-_MAX_MODULE = 256 * 1024**2  # bytes; the largest real modules have a twentieth of this
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ class _Collection:
         self._scratch.mkdir(parents=True, exist_ok=True)
         plain = self._scratch / f"{self._folders}.ko"
         with content.open("rb") as packed, plain.open("wb") as file:
-            file.writelines(unpacked_pieces(packed, path, _MAX_MODULE))
+            file.writelines(unpacked_pieces(packed, path, MAX_MODULE))
         return plain
 
     def evidence(self) -> Evidence:

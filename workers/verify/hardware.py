@@ -23,13 +23,11 @@ from pathlib import Path, PurePosixPath
 
 from config.hardware import PciDevice
 from workers.base.errors import MalformedError
-from workers.formats.compression import unpacked_pieces
+from workers.formats.compression import MAX_MODULE, unpacked_pieces
 from workers.formats.elf import Elf
 from workers.results import Check
 
 RULE = "hardware"
-MAX_MODULE = 256 << 20
-"""Bytes to which a module may unpack. The largest real ones, with their debug data, have a tenth of this."""
 
 _MODULE = re.compile(r"(?P<name>[^/]+)\.ko(?:\.(?:xz|zst|gz))?")
 _ALIAS = re.compile(
@@ -101,7 +99,7 @@ def is_kernel_file(path: str) -> bool:
 def modules_of(path: str, data: bytes) -> Iterator[Module]:
     """Yield the modules in a file.
 
-    :raises MalformedError: if it is damaged, or unpacks to more than :data:`MAX_MODULE`.
+    :raises MalformedError: if it is damaged, or unpacks to more than ``MAX_MODULE`` bytes.
     """
     name = PurePosixPath(path).name
     if name == "modules.builtin.modinfo":

@@ -38,12 +38,18 @@ def stack(*functions: str, file: str = "/usr/bin/it") -> tuple[Frame, ...]:
 
 
 def test_the_report_of_the_guest_is_parsed():
-    found = profiles(REPORT)
+    found = profiles(REPORT, ("framed", "work.sh"))
     assert list(found) == ["framed", "work.sh"]
     assert found["framed"].status == 0
     assert found["framed"].stacks[0] == (90, stack("leaf", "middle", "main", "_start", file="/kitten/perf/framed"))
     assert found["work.sh"] == Profile(3, ((7, (Frame("[unknown]", "/usr/bin/busybox"),)),))
-    assert profiles("    profile cut.sh\n")["cut.sh"].status is None
+    assert profiles("    profile cut.sh\n", ("cut.sh",))["cut.sh"].status is None
+
+
+def test_a_command_that_was_not_profiled_is_left_out():
+    text = "profile framed\nstatus framed 0\nprofile ../../x\nstatus ../../x 0\nstack 5 main@/x\n"
+    assert profiles(text, ("framed",)) == {"framed": Profile(0, ())}
+    assert profiles(f"profile framed\nstatus framed {'9' * 5000}\n", ("framed",))["framed"].status is None
 
 
 @pytest.mark.parametrize(

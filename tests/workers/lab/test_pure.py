@@ -190,6 +190,14 @@ def test_modules_load_after_their_dependencies():
     assert module_dependencies(b"\0depends=\0") == ()
     needs = {"a": ("b", "c"), "b": ("c",), "c": (), "d": ()}
     assert load_order(["a", "d"], needs) == ("c", "b", "a", "d")
+    assert load_order(["d", "a", "d"], needs) == ("d", "c", "b", "a")
+
+
+def test_the_dependencies_of_a_hostile_module_have_an_order():
+    assert load_order(["a"], {"a": ("b", "built_in"), "b": ("a", "b")}) == ("b", "a")
+    chain = {str(number): (str(number + 1),) for number in range(5000)} | {"5000": ()}
+    assert load_order(["0"], chain)[:2] == ("5000", "4999")
+    assert module_dependencies(b"\0depends=a\xff,b\0") == ("a\ufffd", "b")
 
 
 def test_tests_come_from_a_folder_or_a_tar(tmp_path):
@@ -243,6 +251,15 @@ def test_a_guest_with_an_error_fails_even_if_its_tests_passed(talk, reason):
 def test_a_guest_without_an_error_passes():
     (case,) = judge(Talk(bytearray(b"reboot: Power down\n"), GREEN, "end"), 7)
     assert case.outcome == "passed"
+
+
+def test_a_console_with_many_error_messages_makes_a_limited_number_of_cases():
+    log = bytearray(b"".join(b"WARNING: CPU: 0 PID: %d at x\n" % number for number in range(5000)))
+    cases = judge(Talk(log, GREEN, "end"), 7)
+    assert len(cases) < 200
+    assert cases[1].reason.endswith("WARNING: CPU: 0 PID: 0 at x")
+    assert cases[-1].reason == "5,000 different error messages; the first 100 are shown"
+    assert all(case.outcome == "failed" for case in cases[1:])
 
 
 def test_the_tests_of_a_build_are_read_and_their_checksum_is_verified(tmp_path):

@@ -159,6 +159,19 @@ def test_a_test_that_prints_times_like_the_clock_gets_no_impossible_duration(lin
     assert all(0 <= case.seconds < 100 for case in tap.parse(text))
 
 
+@pytest.mark.parametrize("line", ["1..{}", "ok {} - x", "not ok 1 - x\n# exit status {}"])
+def test_a_number_of_thousands_of_digits_fails(line):
+    text = line.format("9" * 5000)
+    indented = "".join(f"    {part}\n" for part in text.splitlines())
+    assert failures(f"1..1\n{text}\n# END\n")
+    assert failures(f"1..1\n# Subtest: a.sh\n{indented}ok 1 - a.sh\n# END\n")
+
+
+def test_subtests_that_are_nested_very_deep_fail():
+    nested = "".join(f"{'    ' * depth}# Subtest: {depth}\n" for depth in range(1500))
+    assert any("nested more than" in failure for failure in failures(f"1..1\n{nested}ok 1 - 0\n# END\n"))
+
+
 @pytest.mark.parametrize("text", ["", "# END\n", "TAP version 14\n", "ok 1 - a\n", "\n# END\n", "hello"])
 def test_a_report_without_content_fails(text):
     assert failures(text)

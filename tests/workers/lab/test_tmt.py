@@ -60,6 +60,8 @@ def test_only_policies_about_the_sites_products_require_something():
         ("--- !Policy\nproduct_versions: [rhel-10]\nrules:\n  - !PassingTestCaseRule {name: a}\n", "no test_case_name"),
         ("--- !!python/object/apply:os.system [true]\n", "python/object"),
         ("--- !Policy [", "expected"),
+        ("--- !Policy\nproduct_versions: 2026-13-45\n", "month"),
+        ("[" * 5000, "nested too deeply"),
     ],
 )
 def test_a_gate_that_cannot_be_read_is_an_error(text, words):
@@ -85,7 +87,7 @@ def test_a_test_case_stands_for_plans_by_their_name(case, meant):
 
 def cases_of_plan(folder: Path, *tests: dict[str, object], plan: str = "/p", wrong: str = "") -> tuple[Case, ...]:
     folder = folder / plan.lstrip("/")
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.yaml").write_text(yaml.safe_dump(list(tests)))
     (folder / "output.txt").write_text("its output\n")
     return tmt_results.plan_cases(plan, folder, wrong)
@@ -125,6 +127,42 @@ def test_every_result_of_tmt_has_an_outcome_and_a_stable_name(tmp_path):
         "/p: /x": ("failed", "tmt reports an unknown result: unheard of"),
     }
     assert (cases[0].seconds, cases[0].detail) == (65.0, "its output")
+
+
+def test_a_log_outside_the_folder_of_the_run_is_not_read(tmp_path):
+    secret = tmp_path / "secret-output.txt"
+    secret.write_text("a secret of the host\n")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/link-output.txt").symlink_to(secret)
+    for number, log in enumerate(["link-output.txt", "../secret-output.txt", str(secret)]):
+        (case,) = cases_of_plan(tmp_path, {"name": "/a", "result": "fail", "log": [log]}, plan=f"/p/{number}")
+        assert (case.outcome, case.detail) == ("failed", ""), log
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 5000,
+        "- 2026-13-45\n",
+        "- just text\n",
+        "- {name: [/a], result: [pass]}\n",
+        "- {note: 5, check: [5, {}], log: 7}\n",
+        "- &a {name: /a, result: pass}\n" + "- *a\n" * 20_000,
+    ],
+)
+def test_damaged_results_do_not_pass(tmp_path, text):
+    (tmp_path / "results.yaml").write_text(text)
+    found = tmt_results.plan_cases("/p", tmp_path)
+    assert len(found) == 1
+    assert found[0].outcome == "failed"
+
+
+def test_the_end_of_a_very_large_log_is_read(tmp_path):
+    with (tmp_path / "log").open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, 2)
+        file.write(b"\nthe end\n")
+    assert tmt_results.tail_of(tmp_path / "log", 1) == "the end"
 
 
 def test_required_test_cases_must_pass_and_other_failures_are_only_shown(tmp_path):
@@ -179,6 +217,7 @@ ROOT = {".fmf/version": "1\n"}
             "every plan of the package is disabled",
         ),
         ({**ROOT, "plans/a.fmf": "execute: ["}, "Failed to parse"),
+        ({**ROOT, "plans/a.fmf": "execute: " + "[" * 5000 + "]" * 5000}, "nested too deeply"),
         ({**ROOT, "plans/a.fmf": PLAN, "gating.yaml": "no gate"}, "no !Policy"),
     ],
 )

@@ -127,6 +127,20 @@ def test_a_missing_link_of_the_chain_is_named(tmp_path, without, missing):
         parts.chain(TARGET, [package], tmp_path / "staged", tmp_path / "scratch")
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"no xz", r"dummy\.ko\.xz: damaged"),
+        (lzma.compress(bytes(1 << 20)) * 257, r"dummy\.ko\.xz: it unpacks to more than 268435456 bytes"),
+        (lzma.compress(module("dummy", "a(")), r"no package contains the module a\("),
+    ],
+)
+def test_a_hostile_module_is_refused(tmp_path, content, problem):
+    files = {path: content if "dummy" in path else data for path, data in CHAIN.items()}
+    with pytest.raises(CannotRun, match=problem):
+        parts.chain(TARGET, [package_of(tmp_path, files)], tmp_path / "staged", tmp_path / "scratch")
+
+
 def test_packages_of_another_architecture_bring_no_chain(tmp_path):
     with pytest.raises(CannotRun, match="no package contains shimx64"):
         parts.chain(TARGET, [package_of(tmp_path, CHAIN, arch="aarch64")], tmp_path / "staged", tmp_path / "scratch")

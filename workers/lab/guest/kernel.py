@@ -6,8 +6,8 @@ changes with each update, so the name is resolved when the parts are fetched. On
 
 from __future__ import annotations
 
+import io
 import json
-import lzma
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from config.identity import identity_of
 from config.models import Target
 from workers.base import cache
-from workers.base.errors import CannotRun
+from workers.base.errors import CannotRun, MalformedError
 from workers.base.run import PIPE, pipe_of, require, start_program
+from workers.formats.compression import MAX_MODULE, unpacked_pieces
 from workers.sandbox.apt import AptRoot, with_lists
 
 SUITE = "trixie"
@@ -150,21 +151,39 @@ def real_kernel(metapackage: Mapping[str, str]) -> str:
 def module_dependencies(module: bytes) -> tuple[str, ...]:
     """Return the modules that a module needs, from the ``depends`` field of its ``.modinfo`` section."""
     depends = re.search(rb"(?:\0|^)depends=([^\0]*)\0", module)
-    return tuple(name.decode().replace("-", "_") for name in depends[1].split(b",") if name) if depends else ()
+    names = depends[1].decode(errors="replace").replace("-", "_").split(",") if depends else ()
+    return tuple(name for name in names if name)
+
+
+def module_content(name: str, content: bytes) -> bytes:
+    """Return a module that may be compressed.
+
+    :param name: its file name, whose suffix names the compression.
+    :raises CannotRun: if it is damaged, or larger than a module can be.
+    """
+    try:
+        return b"".join(unpacked_pieces(io.BytesIO(content), name, MAX_MODULE))
+    except MalformedError as error:
+        raise CannotRun(f"{name}: {error}", "build the kernel again") from None
 
 
 def load_order(names: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return modules and their dependencies, each module after its dependencies."""
-    order: list[str] = []
+    """Return modules and their dependencies, each module after its dependencies.
 
-    def visit(name: str) -> None:
-        if name not in order:
-            for needed in dependencies[name]:
-                visit(needed)
-            order.append(name)
-
-    for name in names:
-        visit(name)
+    Dependencies without an entry are left out. Of modules that need each other, no order is right: any is returned.
+    """
+    order: dict[str, None] = {}
+    begun: set[str] = set()
+    pending = list(names)[::-1]
+    while pending:
+        name = pending[-1]
+        begun.add(name)
+        if (
+            left := next((one for one in dependencies[name] if one in dependencies and one not in begun), None)
+        ) is None:
+            order[pending.pop()] = None
+        else:
+            pending.append(left)
     return tuple(order)
 
 
@@ -209,7 +228,7 @@ def keep_modules(
     :param name: the name of the kernel package, for messages.
     :returns: the name of the image, and the modules in load order.
     :raises NoModuleError: if the kernel has no such module.
-    :raises CannotRun: if the files include no kernel image.
+    :raises CannotRun: if the files include no kernel image, or a module is damaged.
     """
     dependencies: dict[str, tuple[str, ...]] = {}
     built_in: set[str] = set()
@@ -222,9 +241,11 @@ def keep_modules(
                 image = path.name
                 (folder / "kernel").write_bytes(data())
             elif path.name == "modules.builtin":
-                built_in |= {PurePosixPath(line).stem.replace("-", "_") for line in data().decode().split()}
+                built_in |= {
+                    PurePosixPath(line).stem.replace("-", "_") for line in data().decode(errors="replace").split()
+                }
             elif ".ko" in path.suffixes[-2:] and module in missing:
-                content = lzma.decompress(data()) if path.suffix == ".xz" else data()
+                content = module_content(path.name, data())
                 (folder / "modules" / f"{module}.ko").write_bytes(content)
                 dependencies[module] = module_dependencies(content)
         missing = {needed for of in dependencies.values() for needed in of} | set(missing)

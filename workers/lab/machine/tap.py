@@ -23,11 +23,14 @@ _POINT = re.compile(r"(?P<no>not )?ok\b(?: +(?P<number>\d+))?(?: +(?:- )?(?P<nam
 _PLAN = re.compile(r"1\.\.(?P<count>\d+)(?: +#\s*skip\S*\s*(?P<reason>.*))?\s*$", re.IGNORECASE)
 _DIRECTIVE = re.compile(r"(?:^| )# *(?P<kind>skip|todo)\S*(?: +(?P<reason>.*))?$", re.IGNORECASE)
 _SUBTEST = re.compile(r"# Subtest: (?P<name>.+)$")
-_STATUS = re.compile(r"exit status (\d+)$", re.MULTILINE)
-_SPAN = re.compile(r"# from (\d{1,9}(?:\.\d{1,9})?) to (\d{1,9}(?:\.\d{1,9})?)$")
-_AT = re.compile(r"# at (\d{1,9}(?:\.\d{1,9})?)$")
-_DURATION = re.compile(r"\s+duration_ms:\s*(\d{1,9}(?:\.\d{1,9})?)\s*$")
+_STATUS = re.compile(r"exit status (\d{1,9})$", re.MULTILINE)
+SECONDS = r"\d{1,9}(?:\.\d{1,9})?"
+"""A pattern for a time of the guest's clock. The guest may print any number, also one that no float can have."""
+_SPAN = re.compile(rf"# from ({SECONDS}) to ({SECONDS})$")
+_AT = re.compile(rf"# at ({SECONDS})$")
+_DURATION = re.compile(rf"\s+duration_ms:\s*({SECONDS})\s*$")
 _DETAIL_LINES = 20
+_DEEPEST = 20  # subtests inside each other; a guest inside a guest needs three levels
 
 
 @dataclass
@@ -64,7 +67,7 @@ class _Level:
         if plan := _PLAN.match(line):
             if self.plan is not None:
                 self.errors.append("a second plan")
-            self.plan = int(plan["count"])
+            self.plan = _number(plan["count"])
             self.all_skipped = plan["reason"] or "no reason given" if self.plan == 0 else None
         elif line.lower().startswith("bail out!"):
             self.errors.append(line.strip())
@@ -98,8 +101,8 @@ class _Level:
 
     def _point(self, passed: bool, number: str | None, name: str) -> None:
         expected = len(self.cases) + 1
-        if number is not None and int(number) != expected:
-            self.errors.append(f"test number {number}, expected {expected}")
+        if number is not None and _number(number) != expected:
+            self.errors.append(f"test number {number[:20]}, expected {expected}")
         outcome, reason, code = "passed" if passed else "failed", "", ""
         if directive := _DIRECTIVE.search(name):
             name = name[: directive.start()]
@@ -127,6 +130,11 @@ class _Level:
         elif len(self.cases) != self.plan:
             errors.append(f"{len(self.cases)} results, but the plan has {self.plan}")
         return (*cases, *(Case(name="protocol", outcome="failed", reason=error) for error in errors))
+
+
+def _number(digits: str) -> int:
+    """Return a number from its digits. Only the first 4,000 count: Python refuses longer numbers."""
+    return int(digits[:4000])
 
 
 def has_end_marker(data: bytes | bytearray) -> bool:
@@ -170,11 +178,14 @@ def parse(text: str) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case, ...]:
+def _subtest(name: str, lines: Sequence[str], begun: float = -1.0, depth: int = 1) -> tuple[Case, ...]:
     """Return the cases of a script that prints TAP, and of its subtests; empty if the script prints no TAP.
 
     :param begun: when the script started, on the guest's clock; negative if unknown.
+    :param depth: 1 for a script, 2 for a subtest of it …
     """
+    if depth > _DEEPEST:
+        return (Case(name=name, outcome="failed", reason=f"subtests are nested more than {_DEEPEST} deep"),)
     level = _Level()
     cases: list[Case] = []
     nested: list[str] = []
@@ -185,10 +196,10 @@ def _subtest(name: str, lines: Sequence[str], begun: float = -1.0) -> tuple[Case
         elif start := _SUBTEST.match(line):
             subtest = start["name"]
         elif level.read(line) and subtest:
-            cases += _subtest(level.cases[-1].name, nested)
+            cases += _subtest(level.cases[-1].name, nested, depth=depth + 1)
             nested, subtest = [], ""
     if subtest:
-        cases += _subtest(subtest, nested)
+        cases += _subtest(subtest, nested, depth=depth + 1)
         level.errors.append(f"{subtest} did not finish")
     if not level.is_tap and not level.errors:
         return ()

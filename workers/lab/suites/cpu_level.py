@@ -44,7 +44,7 @@ DECODED_OTHERWISE = ("LZCNT", "TZCNT")
 """An older CPU decodes these as BSR and BSF: it does not refuse them, but the result differs (Intel SDM, volume 2)."""
 
 _OTHER_RESULT = 1  # the exit status of a program whose instruction gave another result
-_STATUS = re.compile(r"^ *status (\S+) (\d+)$", re.MULTILINE)
+_STATUS = re.compile(r"^ *status (\S+) (\d{1,9})$", re.MULTILINE)
 _SCRIPT_NAME = "programs.sh"
 _SCRIPT = b"""# Runs each program, and prints its exit status.
 for program in /kitten/level/*; do

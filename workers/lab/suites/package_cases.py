@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from workers.lab import lifecycle
 from workers.lab.judge import console_by_test, judge
-from workers.lab.machine import console
+from workers.lab.machine import console, tap
 from workers.lab.machine.launch import Talk
 from workers.results import Case
 
@@ -53,23 +54,19 @@ def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], l
         announcement.
     """
     slices = console_by_test(text)
-    broken = {name: {hit.rule.name for hit in console.hits(slices.get(name, ""))} for name in life.names()}
-    announced = {name: step.expects for name, step in zip(life.names(), life.steps, strict=True)}
-    every = [hit.rule.name for hit in console.hits(text)]
+    broken = {name: Counter(hit.rule.name for hit in console.hits(slices.get(name, ""))) for name in life.names()}
+    every = Counter(hit.rule.name for hit in console.hits(text))
+    steps = dict(zip(life.names(), life.steps, strict=True))
     excused, cases = set(), []
-    for name, step in zip(life.names(), life.steps, strict=True):
+    for name, step in steps.items():
         for rule in sorted(step.expects):
-            happened = rule in broken[name]
+            happened = broken[name][rule] > 0
             reason = "" if happened else f"the test announces {rule}, but it did not happen"
             cases.append(
                 Case(name=f"{step.label}: expects {rule}", outcome="passed" if happened else "failed", reason=reason)
             )
-            inside = sum(
-                sum(hit.rule.name == rule for hit in console.hits(slices.get(other, "")))
-                for other in life.names()
-                if rule in announced[other]
-            )
-            if happened and inside == every.count(rule):
+            announced = sum(broken[other][rule] for other in steps if rule in steps[other].expects)
+            if happened and announced == every[rule]:
                 excused.add(rule)
     return frozenset(excused), cases
 
@@ -77,9 +74,8 @@ def _announced_cases(life: lifecycle.Life, text: str) -> tuple[frozenset[str], l
 def step_seconds(life: lifecycle.Life, talk: Talk) -> dict[str, float]:
     """The label of each step → the seconds it took in the guest."""
     seconds: dict[str, float] = {}
-    pattern = re.compile(
-        r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?# from ([\d.]+) to ([\d.]+)$", re.MULTILINE
-    )
+    point = r"^(?:not )?ok \d+ - (\S+)\n(?:# exit status \d+\n)?"
+    pattern = re.compile(rf"{point}# from ({tap.SECONDS}) to ({tap.SECONDS})$", re.MULTILINE)
     for name, begun, ended in pattern.findall(talk.tap.decode(errors="replace").replace("\r", "")):
         seconds[life.label(name)] = float(ended) - float(begun)
     return seconds

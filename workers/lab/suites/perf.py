@@ -43,6 +43,7 @@ _SHARE_OF_CONTROL = 0.9  # the control spends its time in one loop
 _SHARE = 0.5
 _FEWEST = 30  # samples that make a share meaningful; 100 ms of work give 100 samples
 _SCRIPT = Path(__file__).parents[1] / "guest" / "profile.sh"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _STACK = re.compile(r"^\s*#\s*kitten:\s*stack\s+(.*\S)\s*$", re.MULTILINE)
 
 
@@ -66,25 +67,29 @@ class Profile:
     """Number of samples and stack, the innermost function first."""
 
 
-def profiles(text: str) -> Mapping[str, Profile]:
+def profiles(text: str, commands: Collection[str]) -> Mapping[str, Profile]:
     """Parse the report of ``profile.sh``.
 
+    :param commands: the names of the profiled commands. A test can print any other name, so these are left out.
     :returns: name of the command → its profile.
     """
-    found: dict[str, Profile] = {}
+    statuses: dict[str, int] = {}
+    stacks: dict[str, list[tuple[int, tuple[Frame, ...]]]] = {}
     name = ""
     for line in text.splitlines():
         match line.split():
-            case ["profile", name]:
-                found[name] = Profile(None, ())
-            case ["status", command, status] if command == name and status.isdecimal():
-                found[name] = Profile(int(status), found[name].stacks)
-            case ["stack", count, *frames] if name and count.isdecimal():
-                stack = tuple(Frame(*frame.rpartition("@")[::2]) for frame in frames)
-                found[name] = Profile(found[name].status, (*found[name].stacks, (int(count), stack)))
+            case ["profile", command]:
+                name = command if command in commands else ""
+                if name:
+                    stacks[name] = []
+                    statuses.pop(name, None)
+            case ["status", command, status] if name and command == name and _NUMBER.fullmatch(status):
+                statuses[name] = int(status)
+            case ["stack", count, *frames] if name and _NUMBER.fullmatch(count):
+                stacks[name].append((int(count), tuple(Frame(*frame.rpartition("@")[::2]) for frame in frames)))
             case _:
                 pass
-    return found
+    return {name: Profile(statuses.get(name), tuple(found)) for name, found in stacks.items()}
 
 
 def is_inside(wanted: Sequence[str], stack: Sequence[Frame]) -> bool:
@@ -180,7 +185,7 @@ def run(request: Request) -> Report:
     with saved.start_guest(base, archive, request.logs) as running:
         talk = running.finish(limit)
     own = {name: {f"{profiler.FOLDER}/{name}"} for name in _PROGRAMS}
-    reported = profiles(talk.tap.decode(errors="replace"))
+    reported = profiles(talk.tap.decode(errors="replace"), (*_PROGRAMS, *wanted))
     found = {name: restrict_to(profile, own.get(name, files)) for name, profile in reported.items()}
     for name, profile in found.items():
         (request.logs / f"{name}.folded").write_text("".join(f"{line}\n" for line in folded_lines(profile)))

@@ -20,7 +20,7 @@ from workers.lab.spice.server import Keys, Server
 from workers.lab.spice.wire import LinkError, ProtocolError
 from workers.results import Case
 
-_SCREEN = re.compile(rb"# screen (\d+) (\d+) ")
+_SCREEN = re.compile(rb"# screen (\d{1,9}) (\d{1,9}) ")
 
 
 class WrongAnswerError(Exception):

@@ -20,11 +20,12 @@ from workers.lab.guest.file_system import Base
 from workers.lab.guest.login import Login
 from workers.lab.machine.launch import Guest, LaunchFailedError
 from workers.lab.suites import Request
-from workers.lab.suites.tmt_results import plan_cases, tail_of
+from workers.lab.suites.tmt_results import is_inside, plan_cases, tail_of
 from workers.results import Case
 
 _POLL_SECONDS = 0.05
 _PATH_CHARACTERS = 72
+_MAX_NAME = 100  # characters of a test's name in the name of its log
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -40,9 +41,12 @@ def find_plans(tree: Path, context: Mapping[str, str]) -> dict[str, bool]:
     :returns: name of the plan → it is enabled in the context.
     :raises fmf.utils.GeneralError: if the tree cannot be read.
     """
-    metadata = fmf.Tree(str(tree))
     values = {name: value.split(",") for name, value in context.items()}
-    metadata.adjust(fmf.context.Context(**values))
+    try:
+        metadata = fmf.Tree(str(tree))
+        metadata.adjust(fmf.context.Context(**values))
+    except RecursionError:
+        raise fmf.utils.GeneralError("the metadata is nested too deeply") from None
     return {plan.name: bool(plan.get("enabled", True)) for plan in metadata.prune(keys=["execute"])}
 
 
@@ -78,10 +82,12 @@ def _run_plan(request: Request, base: Base, entry: Login, plan: str, running: Gu
         *("execute", *duration),
     ]
     wrong = _run_tmt(sandbox_command(request, argv, entry), log, running, until)
-    if (results / "log.txt").is_file():
+    if is_inside(results / "log.txt", results):
         shutil.copyfile(results / "log.txt", log.with_suffix(".debug.log"))
     for output in sorted(results.rglob("output.txt")):
-        shutil.copyfile(output, log.with_suffix(f".{output.parent.name}.log"))
+        if is_inside(output, results):
+            test = re.sub(r"[^A-Za-z0-9._-]+", "-", output.parent.name)[:_MAX_NAME]
+            shutil.copyfile(output, log.with_suffix(f".{test}.log"))
     return plan_cases(plan, results / plan.lstrip("/") / "execute", wrong, log)
 
 

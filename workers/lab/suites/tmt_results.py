@@ -25,6 +25,13 @@ _OUTCOMES: Mapping[str, Mapping[str, str]] = {
 """tmt's results (its specification, "results") as outcomes, in accordance with tmt's exit status."""
 
 _TAIL_LINES = 40
+_MAX_TAIL = 1 << 20  # bytes at the end of a log that are read
+_MAX_RESULTS = 16 << 20  # bytes of results.yaml; tmt writes about one KiB for a test
+_MOST_TESTS = 10_000
+_MOST_NOTES, _MAX_TEXT = (
+    20,
+    1000,
+)  # notes of a test; characters of a name or a note. YAML can repeat a text by an alias.
 
 
 def suite_cases(
@@ -77,16 +84,12 @@ def plan_cases(plan: str, execute: Path, wrong: str = "", log: Path | None = Non
     :param wrong: why the run of tmt is not complete; empty if it is.
     :param log: the output of tmt.
     """
-    try:
-        documents = yaml.safe_load((execute / "results.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        documents = None
     cases: dict[str, Case] = {}
-    for document in documents if isinstance(documents, list) else ():
-        name, number = f"{plan}: {document['name']}", 1
+    for document in _documents(execute):
+        name, number = f"{plan}: {_text(document.get('name'))}", 1
         while name in cases:  # the same test in another phase or another guest
             number += 1
-            name = f"{plan}: {document['name']} #{number}"
+            name = f"{plan}: {_text(document.get('name'))} #{number}"
         cases[name] = _case(name, document, execute)
     if wrong or not cases:
         reason = wrong or "no test of this plan ran"
@@ -94,36 +97,72 @@ def plan_cases(plan: str, execute: Path, wrong: str = "", log: Path | None = Non
     return tuple(cases.values())
 
 
+def _documents(execute: Path) -> Sequence[Mapping[str, Any]]:
+    """Return what ``results.yaml`` has for each test; empty if it is missing, damaged or too large.
+
+    A test can write its results itself, so they are as untrusted as the test.
+    """
+    file = execute / "results.yaml"
+    try:
+        if not is_inside(file, execute) or file.stat().st_size > _MAX_RESULTS:
+            return ()
+        documents = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return ()
+    whole = isinstance(documents, list) and len(documents) <= _MOST_TESTS
+    return documents if whole and all(isinstance(document, dict) for document in documents) else ()
+
+
+def _text(value: object) -> str:
+    return value[:_MAX_TEXT] if isinstance(value, str) else "(no text)"
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value[:_MOST_NOTES] if isinstance(value, list) else ()
+
+
 def _case(name: str, document: Mapping[str, Any], folder: Path) -> Case:
-    unknown = {"outcome": "failed", "reason": f"tmt reports an unknown result: {document['result']}"}
-    outcome = _OUTCOMES.get(str(document["result"]), unknown)
-    notes = [str(note) for note in document.get("note") or ()]
+    result = _text(document.get("result"))
+    unknown = {"outcome": "failed", "reason": f"tmt reports an unknown result: {result}"}
+    outcome = _OUTCOMES.get(result, unknown)
+    notes = [_text(note) for note in _list(document.get("note"))]
     checks = [
-        f"check {check.get('name')} {check.get('event')}: {check.get('result')}"
-        for check in document.get("check") or ()
-        if check.get("result") not in ("pass", "info")
+        f"check {_text(check.get('name'))} {_text(check.get('event'))}: {_text(check.get('result'))}"
+        for check in _list(document.get("check"))
+        if isinstance(check, dict) and check.get("result") not in ("pass", "info")
     ]
     reason = "; ".join([*notes, *checks]) if outcome["outcome"] != "passed" else ""
-    logs = [log for log in document.get("log") or () if str(log).endswith("output.txt")]
+    logs = [folder / log for log in map(_text, _list(document.get("log"))) if log.endswith("output.txt")]
     case = {
         **outcome,
         "name": name,
         "reason": reason or outcome.get("reason", ""),
-        "detail": tail_of(folder / logs[0]) if logs else "",
-        "seconds": duration_seconds(str(document.get("duration") or "")),
+        "detail": tail_of(logs[0]) if logs and is_inside(logs[0], folder) else "",
+        "seconds": duration_seconds(_text(document.get("duration"))),
     }
     return Case.model_validate(case)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path names a file in a folder. A link of an untrusted test can lead to any file of this host."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):
+        return False
+
+
 def duration_seconds(duration: str) -> float:
     """Convert ``HH:MM:SS`` to seconds; any other text is 0."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d)", duration)
+    found = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d)", duration)
     return float(int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])) if found else 0.0
 
 
 def tail_of(path: Path, lines: int = _TAIL_LINES) -> str:
     """The last lines of a text file; empty if it cannot be read."""
     try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _MAX_TAIL))
+            text = file.read(_MAX_TAIL).decode("utf-8", "replace")
     except OSError:
         return ""
+    return "\n".join(text.strip().splitlines()[-lines:])

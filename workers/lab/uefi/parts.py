@@ -6,14 +6,10 @@ the same distribution, because a shim trusts only the certificate of its own dis
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import zstandard
 
 from config.architecture import Uefi
 from config.identity import identity_of
@@ -24,7 +20,15 @@ from workers.formats.cpio import Archive
 from workers.formats.rpm_file import header_of
 from workers.formats.rpm_header import RpmHeader
 from workers.lab import rpms
-from workers.lab.guest.kernel import SUITE, deb_files, further_modules, guest_parts, load_order, module_dependencies
+from workers.lab.guest.kernel import (
+    SUITE,
+    deb_files,
+    further_modules,
+    guest_parts,
+    load_order,
+    module_content,
+    module_dependencies,
+)
 from workers.sandbox.apt import with_lists
 
 PROBE_MODULE = "dummy"
@@ -52,7 +56,7 @@ class Chain:
     def release(self) -> str:
         """The release of the kernel, from the vermagic of its modules."""
         found = re.search(rb"\0vermagic=(\S+)", self.modules[PROBE_MODULE])
-        return found.group(1).decode() if found else ""
+        return found.group(1).decode(errors="replace") if found else ""
 
     @property
     def unsigned_module(self) -> bytes:
@@ -225,7 +229,7 @@ def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
     """
 
     def pattern(name: str) -> str:
-        return rf"{re.escape(str(kernel))}/.*/{name.replace('_', '[_-]')}\.ko(\.xz|\.zst|\.gz)?"
+        return rf"{re.escape(str(kernel))}/.*/{re.escape(name).replace('_', '[_-]')}\.ko(\.xz|\.zst|\.gz)?"
 
     wanted = [name for name in _GUEST_MODULES if name == PROBE_MODULE or packages.find(pattern(name))]
     contents: dict[str, bytes] = {}
@@ -233,20 +237,11 @@ def _modules_of(packages: _Packages, kernel: PurePosixPath) -> dict[str, bytes]:
     while left:
         name = left.pop()
         if name not in contents:
-            contents[name] = _decompress(
-                packages.read(packages.require(pattern(name), f"the module {name} of {kernel.name}"))
-            )
+            path = packages.require(pattern(name), f"the module {name} of {kernel.name}")
+            contents[name] = module_content(PurePosixPath(path).name, packages.read(path))
             left += module_dependencies(contents[name])
     needs = {name: module_dependencies(data) for name, data in contents.items()}
     return {name: contents[name] for name in load_order(wanted, needs)}
-
-
-def _decompress(data: bytes) -> bytes:
-    if data[:6] == b"\xfd7zXZ\0":
-        return lzma.decompress(data)
-    if data[:4] == b"\x28\xb5\x2f\xfd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
 
 
 def debian_files(target: Target, package: str, *paths: str) -> tuple[Path, ...]:
