@@ -95,7 +95,7 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("one-1-1"), element("other-1-1")],
         [element("one-2-1", conflicts=["other"]), element("other-2-1", conflicts=["one"])],
         [
-            "app 1-1 needs other; app 1-1 needs one; one 2-1 conflicts with other; other 2-1 conflicts with one; "
+            "app 1-1 needs one; app 1-1 needs other; one 2-1 conflicts with other; other 2-1 conflicts with one; "
             "this breaks app 1-1"
         ],
     ),
@@ -124,7 +124,16 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("app-1-1", requires=["(helper if engine)", "engine"])],
         [element("engine-1-1"), element("helper-1-1")],
         [element("engine-2-1")],
-        ["app 1-1 needs (helper if engine), which cannot be met; this breaks app 1-1"],
+        ["app 1-1 needs engine; app 1-1 needs (helper if engine), which cannot be met; this breaks app 1-1"],
+    ),
+    "a rich dependency of which one part goes": (
+        [element("app-1-1", requires=["(engine and helper)"]), element("engine-1-1")],
+        [element("helper-1-1")],
+        [],
+        [
+            "app 1-1 needs (engine and helper), which only engine 1-1 and helper 1-1 have; engine 1-1 is still there; "
+            "nothing replaces helper 1-1"
+        ],
     ),
     "another architecture": (
         [element("app-1-1", requires=["lib"])],
@@ -152,8 +161,8 @@ SHAPES: dict[str, tuple[list[bytes], list[bytes], list[bytes], list[str]]] = {
         [element("tool-1-1")],
         [element("tool-2-1", requires=["lib = 2-1"]), element("lib-2-1")],
         [
-            "tool 2-1 needs lib = 2-1; app 1-1 needs lib = 1-1; lib 1-1 and lib 2-1 cannot be installed together; "
-            "this breaks app 1-1"
+            "app 1-1 needs tool; tool 2-1 needs lib = 2-1; app 1-1 needs lib = 1-1; "
+            "lib 1-1 and lib 2-1 cannot be installed together; this breaks app 1-1"
         ],
     ),
 }

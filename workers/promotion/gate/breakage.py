@@ -63,7 +63,7 @@ def wrong_architectures(state: State, solvables: Iterable[PoolSolvable]) -> tupl
 
 
 def _sentence(state: State, group: _Group, itself: Sequence[int], depending: Sequence[int]) -> str:
-    """The cause, then one package that breaks by it and the number of the others."""
+    """The cause, then the packages that it breaks."""
     if group.needs:
         subjects = [state.pool.id2solvable(number) for number in itself or sorted(group.lacking)]
         words, others = missing(state, subjects, list(group.needs.values())), depending
@@ -71,7 +71,7 @@ def _sentence(state: State, group: _Group, itself: Sequence[int], depending: Seq
         words, others = exclusion(state, group.causes), [*itself, *depending]
     if not others:
         return words
-    return f"{words}; this breaks {few((named(state.pool.id2solvable(number)) for number in others), shown=1)}"
+    return f"{words}; this breaks {few(named(state.pool.id2solvable(number)) for number in others)}"
 
 
 def _union(one: Breakage, other: Breakage) -> Breakage:

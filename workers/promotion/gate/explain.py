@@ -5,6 +5,7 @@ libsolv's rules are the source. The state before must be enabled in the pool, so
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from config.nevra import Nevra
@@ -16,12 +17,12 @@ SHOWN = 3
 """Packages or needs that a sentence names before it counts the others."""
 
 
-def few(words: Iterable[str], shown: int = SHOWN) -> str:
+def few(words: Iterable[str], last: str = "and") -> str:
     """``a``, ``a and b``, ``a, b and c``, ``a, b, c and 9,994 more``."""
     every = sorted(dict.fromkeys(words))
-    if len(every) > shown + 1:
-        every = [*every[:shown], f"{len(every) - shown:,} more"]
-    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1])))
+    if len(every) > SHOWN + 1:
+        every = [*every[:SHOWN], f"{len(every) - SHOWN:,} more"]
+    return f" {last} ".join(filter(None, (", ".join(every[:-1]), every[-1])))
 
 
 def named(solvable: PoolSolvable) -> str:
@@ -39,23 +40,25 @@ def wrong_architecture(solvables: Sequence[PoolSolvable], arch: str) -> str:
 def missing(state: State, solvables: Sequence[PoolSolvable], needs: Sequence[PoolDependency]) -> str:
     """What packages need and no package has any more.
 
-    :param needs: what the packages need, all of them together; the same packages had all of it.
+    :param needs: what the packages need, each of them at least one; the same packages had all of it.
     """
     old = [state.pool.id2solvable(number) for number in holders(state, needs[0])]
     had = f"only {few(map(named, old))} {'has' if len(old) == 1 else 'have'}" if old else "nothing has"
-    verb = "needs" if len(solvables) == 1 else "need"
-    cause = f"{few(map(named, solvables))} {verb} {few(map(str, needs))}, which {had}"
+    verb, last = ("needs", "and") if len(solvables) == 1 else ("need", "or")
+    cause = f"{few(map(named, solvables))} {verb} {few(map(str, needs), last)}, which {had}"
     return "; ".join([cause, *_replacements(state, old)])
 
 
 def _replacements(state: State, old: Sequence[PoolSolvable]) -> Iterable[str]:
-    """What replaces packages that go; nothing about those that stay."""
+    """What replaces packages, or that they are still there."""
     fresh, gone = [state.pool.id2solvable(number) for number in sorted(state.fresh)], {s.id for s in state.gone}
     for each in sorted(old, key=str)[:SHOWN]:
+        what = named(each) if len(old) > 1 else "it"
         new = [s for s in fresh if s.name == each.name] or [s for s in fresh if _obsoletes_name(s, each.name)]
         if new or each.id in gone:
-            verb = "replace" if len(new) > 1 else "replaces"
-            yield f"{few(map(named, new)) if new else 'nothing'} {verb} {named(each) if len(old) > 1 else 'it'}"
+            yield f"{few(map(named, new)) if new else 'nothing'} {'replace' if len(new) > 1 else 'replaces'} {what}"
+        else:  # it has one part of a rich dependency, and another part is missing now
+            yield f"{what} is still there"
 
 
 def _obsoletes_name(solvable: PoolSolvable, name: str) -> bool:
@@ -73,19 +76,35 @@ def holders(state: State, dependency: PoolDependency) -> tuple[int, ...]:
 
 
 def exclusion(state: State, causes: Sequence[Cause]) -> str:
-    """Rules that cannot be met together: each package that takes part, with who needs it."""
+    """Rules that cannot be met together: the needs that lead to the packages that take part, and what excludes them."""
     import solv
 
     ends = ends_of(causes)
     needs = [cause for cause in causes if cause.kind == solv.Solver.SOLVER_RULE_PKG_REQUIRES]
     if ends:
-        excluded = {solvable.id for end in ends for solvable in end.solvables}
-        steps = [f"{named(c.solvable)} needs {c.need}" for c in needs if excluded.intersection(c.providers)]
+        excluded = dict.fromkeys(solvable.id for end in ends for solvable in end.solvables)
+        needs = _needs_of(needs, reversed(excluded))
     else:  # no package is missing, but the condition of a rich dependency is true, and nothing meets it
-        unmet = [cause for cause in needs if is_rich(cause.need)] or needs
-        steps = [f"{named(c.solvable)} needs {c.need}, which cannot be met" for c in unmet]
+        needs.sort(key=lambda cause: is_rich(cause.need))
+    unmet = "" if ends else ", which cannot be met"
+    steps = [f"{named(c.solvable)} needs {c.need}{unmet if is_rich(c.need) else ''}" for c in needs]
     steps += [_end(state, end) for end in ends]
     return "; ".join(dict.fromkeys(steps)) or "libsolv gives no reason"
+
+
+def _needs_of(needs: Iterable[Cause], goals: Iterable[int]) -> list[Cause]:
+    """The needs that lead to some solvables, directly or through other packages; the direct ones are last."""
+    by_provider: dict[int, list[Cause]] = {}
+    for need in needs:
+        for provider in need.providers:
+            by_provider.setdefault(provider, []).append(need)
+    found: list[Cause] = []
+    queue = deque(goals)
+    while queue:
+        for need in by_provider.pop(queue.popleft(), ()):
+            found.append(need)
+            queue.append(need.solvable.id)
+    return found[::-1]
 
 
 def ends_of(causes: Iterable[Cause]) -> list[Cause]:
