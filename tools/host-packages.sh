@@ -13,11 +13,11 @@ purpose=${1:?usage: tools/host-packages.sh setup|demo|test|bench|lint}
 # dpkg-dev: source packages with the tarballs
 # openssh-client, rsync: tmt in a guest
 # qemu-*: the guests; qemu-utils: overlays of cloud images
-# rpm, gnupg: to read and sign packages
+# rpm, gnupg, gpgv: to read, sign and check packages
 # sbsigntool: UEFI signatures
 # spice-client-gtk: the real SPICE client
 demo=(binutils binutils-aarch64-linux-gnu binutils-powerpc64le-linux-gnu binutils-s390x-linux-gnu bubblewrap
-    ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg mmdebstrap openssh-client qemu-system-arm
+    ca-certificates debian-archive-keyring dnf dpkg-dev git gnupg gpgv mmdebstrap openssh-client qemu-system-arm
     qemu-system-misc qemu-system-ppc qemu-system-x86 qemu-utils rpm rsync sbsigntool spice-client-gtk uidmap xz-utils
     zstd)
 demo_dnf=(binutils bubblewrap dnf git gnupg2 mock openssh-clients python3 qemu-img qemu-system-aarch64 qemu-system-ppc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -64,6 +65,10 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert comps_xml(GROUPS, ["tiny-doc", "tiny-libs"]) == comps_xml(GROUPS, ["tiny-libs", "tiny-doc", "other"])
 
 
+CONTROL = b"""<comps><group><id>control</id><name>Control</name><uservisible>true</uservisible><packagelist>
+<packagereq type="mandatory">tiny-libs</packagereq></packagelist></group></comps>"""
+
+
 def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -> None:
     for tool in ("dnf", "createrepo_c"):
         if shutil.which(tool) is None:
@@ -73,10 +78,6 @@ def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -
     for rpm in make_rpms("aarch64"):
         if not rpm.name.endswith(".src.rpm"):
             shutil.copy(rpm, repository)
-    text = comps_xml(GROUPS, {"tiny-libs", "tiny-doc"})
-    assert text is not None
-    (tmp_path / "comps.xml").write_bytes(text)
-    subprocess.run(["createrepo_c", "--groupfile", tmp_path / "comps.xml", repository], check=True, capture_output=True)
     (tmp_path / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
     command = [*namespace.as_root(), "dnf", "--noplugins", "--assumeyes", "--forcearch", "aarch64"]
     command += ["--releasever", "10", "--installroot", str(tmp_path / "root")]
@@ -85,14 +86,24 @@ def test_dnf_lists_and_installs_a_group(make_rpms: RpmFactory, tmp_path: Path) -
     (tmp_path / "logdir").mkdir()
     environment = {**os.environ, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
 
-    def dnf(*words: str) -> str:
+    def dnf(*words: str, statuses: tuple[int, ...] = (0,)) -> str:
         done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode in statuses, done.stdout + done.stderr
         return done.stdout
 
-    listed = [line.strip() for line in dnf("group", "list").splitlines()]
-    assert {"System", "Parts"} <= set(listed)
-    assert not {"Hidden", "Elsewhere", "None"} & set(listed)
+    def groups(comps: bytes, *statuses: int) -> set[str]:
+        (tmp_path / "comps.xml").write_bytes(comps)
+        make = ["createrepo_c", "--groupfile", tmp_path / "comps.xml", repository]
+        subprocess.run(make, check=True, capture_output=True)
+        return {line.strip() for line in dnf("--refresh", "group", "list", statuses=(0, *statuses)).splitlines()}
+
+    if "Control" not in groups(CONTROL, -signal.SIGSEGV):
+        pytest.skip("dnf of this host lists no group of any repository, or crashes (seen with dnf 4.23 of Debian 13)")
+    text = comps_xml(GROUPS, {"tiny-libs", "tiny-doc"})
+    assert text is not None
+    listed = groups(text)
+    assert {"System", "Parts"} <= listed
+    assert not {"Hidden", "Elsewhere", "None"} & listed
     installed = dnf("group", "install", "parts")
     assert "tiny-libs" in installed
     assert "tiny-doc" in installed

@@ -177,21 +177,26 @@ def test_the_command_line_that_clang_records_is_read_as_clang_reads_it(tmp_path,
     assert verdict.missing == missing
 
 
+def keeps_no_frame_pointer(folder: Path, *words: str) -> bool:
+    """Whether clang's own code says so: until LLVM 18 with an attribute of the value "none", since then without one."""
+    code = run(["clang", "-O2", *words, "-S", "-emit-llvm", "-o", "-", "half.c"], cwd=folder).output
+    assert "define " in code
+    return '"frame-pointer"="none"' in code or '"frame-pointer"=' not in code
+
+
 @needs_clang
 def test_options_of_the_compiler_itself_count_at_any_position(tmp_path):
     """-Xclang comes after all options of the driver, so no later flag overrules it."""
     words = ["-Xclang", "-mframe-pointer=none", *target("x86_64").flags.compiler]
     assert by_clang(tmp_path, "x86_64", "-grecord-command-line", *words).missing == ("-fno-omit-frame-pointer",)
-    code = run(["clang", "-O2", *words, "-S", "-emit-llvm", "-o", "-", "half.c"], cwd=tmp_path).output
-    assert '"frame-pointer"="none"' in code
+    assert keeps_no_frame_pointer(tmp_path, *words)
 
 
 @needs_clang
 def test_a_leaf_flag_alone_keeps_no_frame_pointer_on_x86_64(tmp_path):
     verdict = by_clang(tmp_path, "x86_64", "-grecord-command-line", "-march=x86-64-v3", "-mno-omit-leaf-frame-pointer")
     assert verdict.missing == ("-fno-omit-frame-pointer",)
-    words = ["clang", "-O2", "-mno-omit-leaf-frame-pointer", "-S", "-emit-llvm", "-o", "-", "half.c"]
-    assert '"frame-pointer"="none"' in run(words, cwd=tmp_path).output
+    assert keeps_no_frame_pointer(tmp_path, "-mno-omit-leaf-frame-pointer")
 
 
 # ------------------------------------------------------------------------------------------------------ other languages
