@@ -95,7 +95,7 @@ requirements: ## compile requirements.txt from pyproject.toml, and check it for 
 	@tools/host-packages.sh setup
 	@tools/requirements.sh
 
-test-pythons: ## run the quick tests on each supported Python of this host (KITTEN_PYTHONS=PATH:PATH for more)
+test-pythons: ## run the tests without a sandbox, guest, service or browser on each supported Python (KITTEN_PYTHONS=PATH:PATH for more)
 	@tools/host-packages.sh demo
 	@tools/setup.sh
 	@.venv/bin/python tools/test_pythons.py

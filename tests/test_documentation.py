@@ -13,6 +13,8 @@ import pytest
 
 from tests.end_to_end import tutorial
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parent.parent
 DOCS = CHECKOUT / "docs"
 REFERENCE = DOCS / "reference"

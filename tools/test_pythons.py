@@ -1,4 +1,4 @@
-"""``make test-pythons``: run the quick tests on each Python of pyproject.toml that this host has.
+"""``make test-pythons``: run the tests without sandbox, guest, service and browser on each supported Python.
 
 It looks for interpreters on PATH, in ``$KITTEN_PYTHONS`` (paths, separated by colons), and in a Debian 13 tree
 (``tools/debian13.sh``). Each interpreter has its own environment in the cache. For a Python that is not found, it only
@@ -23,8 +23,11 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).parent.parent
-# As `make test-quick`, but without pytest's cache in the checkout.
-QUICK = "-m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider --quick"
+# Without pytest's cache in the checkout.
+TESTS = (
+    "-m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider "
+    "-m 'not sandbox and not guest and not service and not browser'"
+)
 DESCRIBE = "import os, platform, sys; print(platform.python_version(), os.path.realpath(sys.executable))"
 GLIBC = 36  # the version of Debian 12, the oldest supported one: it cannot use wheels for a newer one
 
@@ -90,21 +93,21 @@ def interpreters(supported: Sequence[str]) -> tuple[dict[str, str], list[Row]]:
 
 
 def run_tests(path: str, version: str, folder: Path) -> Row:
-    """Make an environment with the pinned versions, and run the quick tests in it."""
+    """Make an environment with the pinned versions, and run the tests in it."""
     venv = folder / f"{version}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-    command = f'tools/setup.sh && exec "$KITTEN_VENV/bin/python" {QUICK}'
+    command = f'tools/setup.sh && exec "$KITTEN_VENV/bin/python" {TESTS}'
     environment = {**os.environ, "PYTHON": path, "KITTEN_VENV": str(venv)}
     return run_logged(path, version, ["bash", "-c", command], Path(f"{venv}.log"), environment)
 
 
 def run_tests_in_debian13(folder: Path) -> Row:
-    """Run the quick tests with the Python of Debian 13, which needs a compiler."""
+    """Run the tests with the Python of Debian 13, which needs a compiler."""
     label = "/usr/bin/python3 of Debian 13"
     if os.geteuid() or not shutil.which("mmdebstrap"):
         return Row(label, "", "skipped: tools/debian13.sh needs root and mmdebstrap")
-    # The quick tests need tools of other projects, to compare results with them.
+    # The tests need tools of other projects, to compare results with them.
     command = (
-        f".venv/bin/python -c 'import platform; print(\"Python\", platform.python_version())'; .venv/bin/python {QUICK}"
+        f".venv/bin/python -c 'import platform; print(\"Python\", platform.python_version())'; .venv/bin/python {TESTS}"
     )
     command = f"tools/host-packages.sh test && tools/setup.sh && {command}"
     log = folder / "debian13.log"

@@ -19,6 +19,8 @@ from master.service.ports import Ports
 from master.service.service import Service
 from master.service.supervisor import program_section
 
+pytestmark = pytest.mark.slow
+
 KITTEN = Path(sys.executable).parent / "kitten"
 
 

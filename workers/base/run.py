@@ -3,13 +3,15 @@
 All programs start here. A child leads its own process group and asks the kernel to kill it when its parent dies
 (PR_SET_PDEATHSIG), so ``kill -9`` of a worker ends rpmbuild and QEMU, too. A time limit or an interruption ends the
 whole group.
+
+setpriv of util-linux asks the kernel, not a function between fork and exec: that needs a copy of our page tables, which
+takes ten times as long as both programs if we have 300 MiB, and can deadlock if we have threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import shlex
 import shutil
@@ -27,6 +29,8 @@ from workers.base.errors import CannotRun
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# If the parent ended before setpriv asked the kernel, it sends no signal.
+_WITH_PARENT = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "/bin/sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -75,7 +79,7 @@ def _search_path(environment: Mapping[str, str]) -> str:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel to kill this process when its parent ends (for ``preexec_fn``, and for commands of a worker).
+    """Ask the kernel to kill this process when its parent ends (for our own processes; programs: `start_program`).
 
     :param parent: the parent's process id. If it ended before this call, the kernel sends no signal; so this process
         ends itself at once.
@@ -113,26 +117,26 @@ def start_program(
     words = [os.fspath(word) for word in argv]
     environment = dict(os.environ if env is None else env)
     environment["PATH"] = _search_path(environment)
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env=environment,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=tuple(pass_fds),
-            start_new_session=True,
-            preexec_fn=functools.partial(die_with_parent, os.getpid()),
-        )
-    except FileNotFoundError:
-        if cwd is not None and not cwd.is_dir():
-            raise
-        raise CannotRun(f"{words[0]} is not installed", "run make setup: it installs what is missing") from None
+    if not _is_program(words[0], environment["PATH"], cwd):
+        raise CannotRun(f"{words[0]} is not installed", "run make setup: it installs what is missing")
+    process = subprocess.Popen(
+        [*_WITH_PARENT, str(os.getpid()), *words],
+        cwd=cwd,
+        env=environment,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=tuple(pass_fds),
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
         end(process)
+
+
+def _is_program(name: str, path: str, cwd: Path | None) -> bool:
+    return os.access((cwd or Path()) / name, os.X_OK) if "/" in name else shutil.which(name, path=path) is not None
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ from workers.formats.cfi import read_frames
 from workers.formats.elf import Elf
 from workers.formats.unwinding import registers_of
 
+pytestmark = pytest.mark.slow
+
 REAL = [
     "/bin/ls",
     "/lib/x86_64-linux-gnu/libc.so.6",

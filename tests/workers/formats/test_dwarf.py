@@ -24,6 +24,8 @@ from workers.formats.elf import Elf
 from workers.formats.elf_records import STT_FUNC
 from workers.formats.facts import Unit
 
+pytestmark = pytest.mark.slow
+
 SOURCES = {
     "main.c": "int half(int); int main(int count, char **words) { (void)words; return half(count); }\n",
     "half.c": "int half(int value) { return value / 2; }\n__attribute__((cold)) int cold(int v) { return v * 3; }\n",

@@ -23,6 +23,8 @@ from workers.repository.protocols import IndexedPackage
 from workers.repository.records import PublishedFile, PublishedRecord
 from workers.repository.state import published
 
+pytestmark = pytest.mark.slow
+
 Unit = tuple[PublishedRecord, Evidence, dict[str, IndexedPackage]]
 
 

@@ -16,7 +16,7 @@ from workers.base.errors import CannotRun
 from workers.promotion.publish import publish
 from workers.promotion.stage import stage
 
-pytestmark = hostile.needs_rpmbuild
+pytestmark = [hostile.needs_rpmbuild, pytest.mark.slow]
 
 
 def test_what_the_hostile_cases_are_made_of_is_published(

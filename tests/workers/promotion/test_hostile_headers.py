@@ -22,7 +22,7 @@ from workers.promotion.publish import publish
 from workers.repository import index
 from workers.repository.packages import check_header
 
-pytestmark = hostile.needs_rpmbuild
+pytestmark = [hostile.needs_rpmbuild, pytest.mark.slow]
 
 UNREADABLE = f"{NAME} is not a readable RPM package"
 COUNT = 53

@@ -14,7 +14,7 @@ from tests.workers.publishing import artifact
 from workers.promotion.publish import POOL, publish
 from workers.signing.sign import signer
 
-pytestmark = hostile.needs_rpmbuild
+pytestmark = [hostile.needs_rpmbuild, pytest.mark.slow]
 
 
 @pytest.fixture

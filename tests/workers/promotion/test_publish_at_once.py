@@ -5,12 +5,16 @@ from __future__ import annotations
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
+
 from config.models import Site
 from tests.workers.promotion.user_view import versions
 from tests.workers.publishing import BuildFactory
 from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository.state import published
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_at_once_wait_for_each_other(site: Site, state: Path, make_build: BuildFactory) -> None:

@@ -16,6 +16,8 @@ from tests.workers.publishing import BuildFactory
 from workers.promotion.publish import publish
 from workers.results import PublishResult
 
+pytestmark = pytest.mark.slow
+
 
 def copy_of(folder: Path, into: Path) -> None:
     """A copy with hard links; our files are replaced, never written into, but for the catalogue."""

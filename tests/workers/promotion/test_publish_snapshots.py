@@ -14,6 +14,8 @@ from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository import snapshot
 
+pytestmark = pytest.mark.slow
+
 
 def keeping(site: Site, snapshots: int) -> Site:
     """The same site, which keeps fewer snapshots."""

@@ -16,6 +16,8 @@ from workers.promotion.publish import publish
 from workers.promotion.rollback import rollback
 from workers.repository import draft
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["make", "port", "proxy"]
 
 

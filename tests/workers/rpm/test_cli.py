@@ -53,6 +53,7 @@ def test_options_that_show_one_sandbox_cannot_be_combined(tmp_path: Path) -> Non
         assert (done.status, "cannot be combined" in done.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_missing_base_is_reported_in_one_line_and_in_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

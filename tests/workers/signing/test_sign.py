@@ -17,6 +17,8 @@ from workers.base.errors import CannotRun
 from workers.repository import index
 from workers.signing.sign import signer, verify_packages
 
+pytestmark = pytest.mark.slow
+
 
 def agents(home: Path) -> set[int]:
     """Return the process ids of the agents that serve a home, under any name of it."""

@@ -22,6 +22,8 @@ from workers.base.errors import CannotRun
 from workers.signing.agent import gpg
 from workers.signing.sign import Signer, signer_of, verify_packages
 
+pytestmark = pytest.mark.slow
+
 
 def signs(key: Signer, rpm: Path, into: Path) -> None:
     (package,) = copies((rpm,), into)

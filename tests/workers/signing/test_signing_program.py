@@ -16,6 +16,8 @@ from workers.base.errors import CannotRun
 from workers.signing.agent import gpg
 from workers.signing.sign import signer_of, verify_packages
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def program(tmp_path: Path, make_key: Callable[..., MadeKey]) -> Callable[[str], Signing]:

@@ -13,7 +13,10 @@ from tests.workers.sources.conftest import Place, tarball
 from workers.base.errors import CannotRun, CheckFailed
 from workers.sources.lookaside import Tarball, fetch
 
-pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this host has no apt")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="this host has no apt"),
+    pytest.mark.slow,
+]
 
 SHA512 = hashlib.sha512(tarball()).hexdigest()
 

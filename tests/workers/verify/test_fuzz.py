@@ -21,6 +21,8 @@ from workers.verify.isa.levels import LEVELS
 from workers.verify.observe import observe
 from workers.verify.parallel import time_limit
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 120 * int(os.environ.get("KITTEN_FUZZ", "1"))
 """For each target."""
 MEMORY = 512 * 1024**2  # bytes in addition to those that the tests have mapped; the files have some 20,000

@@ -12,6 +12,8 @@ from tests.workers.mirror import Fault, Faults, no_faults
 from workers.base.errors import CannotRun
 from workers.sandbox import apt
 
+pytestmark = pytest.mark.slow
+
 
 def fetched(*packages: str, suite: str = "trixie") -> list[str]:
     """Names of the files that were downloaded."""

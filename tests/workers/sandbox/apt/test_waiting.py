@@ -17,6 +17,8 @@ from workers.base.errors import CannotRun
 from workers.base.run import start_program
 from workers.sandbox import apt
 
+pytestmark = pytest.mark.slow
+
 RUNNER = f"from workers.sandbox import apt; apt.private_root('trixie', '{ARCHITECTURE}')"
 
 
